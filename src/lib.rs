@@ -3,5 +3,6 @@
 //! Data flows one way: a request reaches a service, the service queues a job, the job uses
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
+pub mod build;
 pub mod domain;
 pub mod engine;

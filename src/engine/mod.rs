@@ -6,6 +6,9 @@
 
 mod fault;
 mod label;
+pub mod line;
+#[cfg(test)]
+pub mod testing;
 mod transport;
 
 use std::time::Duration;
@@ -19,7 +22,7 @@ pub use transport::connect;
 /// Longest wait for an answer that needs no work: lists, inspections, tags.
 pub const QUICK: Duration = Duration::from_secs(15);
 /// Longest wait for an answer that needs work: making, starting and removing things.
-pub const SLOW: Duration = Duration::from_secs(60);
+pub const SLOW: Duration = Duration::from_mins(1);
 
 /// Waits for one call to the engine, but not for ever.
 ///
