@@ -4,5 +4,6 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod build;
+pub mod deploy;
 pub mod domain;
 pub mod engine;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::*;
+use crate::engine::label;
 use crate::engine::testing::{Sandbox, eventually, tar_of};
 
 const NGINX: &str = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nWORKDIR /srv\nCOPY . .\n";
@@ -50,9 +51,9 @@ async fn a_version_is_built_once_and_labelled() {
     assert!(log.has("COPY . .") && !log.has("--->"), "{:?}", log.0);
     let image = sandbox.docker.inspect_image(built.image.digest()).await.expect("by its id");
     let labels = image.config.expect("a config").labels.expect("labels");
-    assert_eq!(labels[engine::MANAGED_BY], "slipway");
-    assert_eq!(labels[engine::APP], app.0.as_str());
-    assert_eq!(labels[engine::APP_ID], app.1.to_string());
+    assert_eq!(labels[label::MANAGED_BY], "slipway");
+    assert_eq!(labels[label::APP], app.0.as_str());
+    assert_eq!(labels[label::APP_ID], app.1.to_string());
     assert_eq!(image.repo_tags, Some(vec![format!("slipway/{}:{}", app.0, version('a'))]));
 
     // Again: nothing is built, not even when the context would not build.

@@ -18,6 +18,10 @@ pub const ENVIRONMENT: &str = "slipway.dev/environment";
 pub const RELEASE: &str = "slipway.dev/release";
 /// Number of a run of a scheduled job.
 pub const RUN: &str = "slipway.dev/run";
+/// Port that a service listens on.
+pub const PORT: &str = "slipway.dev/port";
+/// IPv4 address that a container has for its whole life.
+pub const ADDRESS: &str = "slipway.dev/address";
 /// Which builder's thing it is, where several share an engine.
 pub const INSTALLATION: &str = "slipway.dev/installation";
 

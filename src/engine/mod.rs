@@ -5,7 +5,7 @@
 //! Knows nothing of apps' settings, images or networks.
 
 mod fault;
-mod label;
+pub mod label;
 pub mod line;
 #[cfg(test)]
 pub mod testing;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use bollard::Docker;
 
 pub use fault::Fault;
-pub use label::{APP, APP_ID, ENVIRONMENT, INSTALLATION, Installation, MANAGED_BY, MANAGED_BY_SLIPWAY, RELEASE, RUN};
+pub use label::Installation;
 pub use transport::connect;
 
 /// Longest wait for an answer that needs no work: lists, inspections, tags.
