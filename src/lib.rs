@@ -7,3 +7,4 @@ pub mod build;
 pub mod deploy;
 pub mod domain;
 pub mod engine;
+pub mod gateway;
