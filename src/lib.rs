@@ -4,3 +4,5 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod domain;
+pub mod events;
+pub mod store;
