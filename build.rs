@@ -8,10 +8,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// From where in the package, to which name in `static/vendor/`.
-const FILES: [(&str, &str); 2] = [
-    ("dist/htmx.min.js", "htmx.min.js"),
-    ("dist/ext/hx-sse.min.js", "hx-sse.min.js"),
-];
+const FILES: [(&str, &str); 2] = [("dist/htmx.min.js", "htmx.min.js"), ("dist/ext/hx-sse.min.js", "hx-sse.min.js")];
 const PACKAGE: &str = "node_modules/htmx.org";
 const VENDOR: &str = "static/vendor";
 
@@ -35,8 +32,8 @@ fn main() -> ExitCode {
 
 fn vendor() -> Result<(), String> {
     let lock = read("package-lock.json")?;
-    let wanted = version_after(&lock, &format!("\"{PACKAGE}\""))
-        .ok_or("package-lock.json names no version of htmx.org")?;
+    let wanted =
+        version_after(&lock, &format!("\"{PACKAGE}\"")).ok_or("package-lock.json names no version of htmx.org")?;
     if installed().as_deref() != Some(wanted) {
         if vendored(wanted) {
             return Ok(());
@@ -48,10 +45,7 @@ fn vendor() -> Result<(), String> {
     }
     fs::create_dir_all(VENDOR).map_err(|error| format!("cannot make {VENDOR}: {error}"))?;
     for (from, name) in FILES {
-        place(
-            &Path::new(PACKAGE).join(from),
-            &Path::new(VENDOR).join(name),
-        )?;
+        place(&Path::new(PACKAGE).join(from), &Path::new(VENDOR).join(name))?;
     }
     Ok(())
 }
@@ -65,8 +59,7 @@ fn installed() -> Option<String> {
 /// Whether the files are in place already, as on a machine that was handed them without npm.
 fn vendored(wanted: &str) -> bool {
     let held = |name: &str| fs::read_to_string(Path::new(VENDOR).join(name)).unwrap_or_default();
-    held("htmx.min.js").contains(&format!("version=\"{wanted}\""))
-        && !held("hx-sse.min.js").is_empty()
+    held("htmx.min.js").contains(&format!("version=\"{wanted}\"")) && !held("hx-sse.min.js").is_empty()
 }
 
 /// Installs what the lock file names; what the browser tests need only where that was there before.
@@ -76,9 +69,7 @@ fn npm_ci() -> Result<(), String> {
     if !Path::new("node_modules/playwright-core").exists() {
         npm.arg("--omit=dev");
     }
-    let output = npm
-        .output()
-        .map_err(|error| format!("npm cannot be started ({error})"))?;
+    let output = npm.output().map_err(|error| format!("npm cannot be started ({error})"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -89,8 +80,7 @@ fn npm_ci() -> Result<(), String> {
 /// Copies when the content differs. The copy is dated like the lock file: a file younger than this run
 /// would make cargo run it, and compile everything after it, once more.
 fn place(from: &Path, to: &Path) -> Result<(), String> {
-    let content =
-        fs::read(from).map_err(|error| format!("cannot read {}: {error}", from.display()))?;
+    let content = fs::read(from).map_err(|error| format!("cannot read {}: {error}", from.display()))?;
     let failed = |error| format!("cannot write {}: {error}", to.display());
     if fs::read(to).is_ok_and(|held| held == content) {
         return Ok(());
@@ -98,11 +88,7 @@ fn place(from: &Path, to: &Path) -> Result<(), String> {
     fs::write(to, content).map_err(failed)?;
     let date = fs::metadata("package-lock.json").and_then(|lock| lock.modified());
     let times = FileTimes::new().set_modified(date.map_err(failed)?);
-    File::options()
-        .append(true)
-        .open(to)
-        .and_then(|file| file.set_times(times))
-        .map_err(failed)
+    File::options().append(true).open(to).and_then(|file| file.set_times(times)).map_err(failed)
 }
 
 fn read(path: &str) -> Result<String, String> {

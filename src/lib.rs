@@ -1,1 +1,6 @@
-//! probe
+//! Slipway: describe an app, watch it being written, preview it, publish it, roll it back.
+//!
+//! Data flows one way: a request reaches a service, the service queues a job, the job uses
+//! the adapters, and events flow back. Each folder opens with what it owns.
+
+pub mod domain;

@@ -1,2 +1,2 @@
 //! probe
-fn main(){}
+fn main() {}

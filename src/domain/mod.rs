@@ -1,0 +1,91 @@
+//! The words of Slipway as types: names, apps, versions, releases, jobs, events, time.
+//!
+//! Pure: no I/O, and nothing of the other modules is imported here. Every string that
+//! comes from outside becomes one of these types at the edge, or is refused there.
+
+pub mod app;
+pub mod clock;
+pub mod deployment;
+pub mod event;
+pub mod ids;
+pub mod job;
+pub mod name;
+pub mod path;
+pub mod release;
+pub mod run;
+pub mod template;
+pub mod turn;
+pub mod version;
+
+pub use app::{App, AppSettings, EnvironmentState, EnvironmentStatus};
+pub use clock::Clock;
+pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
+pub use event::{Event, EventBody, FileState, LogStream, TextKind};
+pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, TurnId, VersionId};
+pub use job::{Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
+pub use name::{AppName, Environment, HostName};
+pub use path::WorkspacePath;
+pub use release::{Release, ReleaseState};
+pub use run::{Run, RunState, RunTrigger};
+pub use template::{TemplateKind, TemplateManifest, TemplateName};
+pub use turn::{Turn, TurnMode, TurnState, Usage};
+pub use version::{ChangeSize, Version, VersionKind};
+
+/// A string from outside that is not what it should be, in words for the person who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    /// An error with this sentence.
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+/// Makes a newtype over `String` whose only public way in is `TryFrom`/`FromStr`,
+/// with serde and display. `$check` is a `fn(&str) -> Result<(), Invalid>`.
+macro_rules! validated_string {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = $crate::domain::Invalid;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                $check(&text)?;
+                Ok(Self(text))
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = $crate::domain::Invalid;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::try_from(text.to_owned())
+            }
+        }
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+pub(crate) use validated_string;

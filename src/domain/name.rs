@@ -1,0 +1,181 @@
+//! Names that appear in hosts: apps, environments, and the hosts made of them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, validated_string};
+
+/// Shortest app name, in bytes.
+pub const APP_NAME_MIN: usize = 2;
+/// Longest app name, in bytes: leaves room for `-preview` within a DNS label of 63.
+pub const APP_NAME_MAX: usize = 40;
+/// Names that would collide with hosts of the platform itself.
+pub const RESERVED_NAMES: [&str; 5] = ["builder", "registry", "www", "api", "localhost"];
+
+validated_string! {
+    /// The name of an app: a DNS label of 2–40 characters that starts with a letter and is not one of ours.
+    AppName, check_app_name
+}
+
+fn check_app_name(text: &str) -> Result<(), Invalid> {
+    if !(APP_NAME_MIN..=APP_NAME_MAX).contains(&text.len()) {
+        return Err(Invalid::new(format!("An app name has {APP_NAME_MIN} to {APP_NAME_MAX} characters.")));
+    }
+    if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        return Err(Invalid::new("An app name is made of lowercase letters a–z, digits and hyphens."));
+    }
+    if !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return Err(Invalid::new("An app name starts with a letter."));
+    }
+    if text.ends_with('-') {
+        return Err(Invalid::new("An app name does not end with a hyphen."));
+    }
+    if RESERVED_NAMES.contains(&text) || text.ends_with("-preview") || text.ends_with("-draft") {
+        return Err(Invalid::new(format!("“{text}” is kept for Slipway itself: choose another name.")));
+    }
+    Ok(())
+}
+
+/// One of an app's two places to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Where a version is tried.
+    Preview,
+    /// Where users are.
+    Prod,
+}
+
+impl Environment {
+    /// Both, in the order in which a version passes through them.
+    pub const ALL: [Self; 2] = [Self::Preview, Self::Prod];
+
+    /// The word used in the API, in labels and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Prod => "prod",
+        }
+    }
+
+    /// The word used on pages.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Preview => "Preview",
+            Self::Prod => "Production",
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Environment {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "preview" => Ok(Self::Preview),
+            "prod" => Ok(Self::Prod),
+            _ => Err(Invalid::new("An environment is “preview” or “prod”.")),
+        }
+    }
+}
+
+/// What a request's host stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostName {
+    /// `builder.<domain>`: pages and API.
+    Builder,
+    /// `<app>.<domain>` or `<app>-preview.<domain>`.
+    App(AppName, Environment),
+    /// `<app>-draft.<domain>`: the workspace as it is.
+    Draft(AppName),
+}
+
+impl HostName {
+    /// Reads a host (with or without a port) under `domain`. `None` when it is none of ours.
+    pub fn parse(host: &str, domain: &str) -> Option<Self> {
+        let host = strip_port(host).trim_end_matches('.').to_ascii_lowercase();
+        let label = host.strip_suffix(domain)?.strip_suffix('.')?;
+        if label == "builder" {
+            return Some(Self::Builder);
+        }
+        if let Some(app) = label.strip_suffix("-preview") {
+            return Some(Self::App(app.parse().ok()?, Environment::Preview));
+        }
+        if let Some(app) = label.strip_suffix("-draft") {
+            return Some(Self::Draft(app.parse().ok()?));
+        }
+        Some(Self::App(label.parse().ok()?, Environment::Prod))
+    }
+
+    /// The host under `domain`, without a port.
+    pub fn to_host(&self, domain: &str) -> String {
+        match self {
+            Self::Builder => format!("builder.{domain}"),
+            Self::App(app, Environment::Prod) => format!("{app}.{domain}"),
+            Self::App(app, Environment::Preview) => format!("{app}-preview.{domain}"),
+            Self::Draft(app) => format!("{app}-draft.{domain}"),
+        }
+    }
+}
+
+/// A `Host` header's value without its port; IPv6 literals keep their brackets.
+pub fn strip_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(at) if !host[at..].contains(']') && host[at + 1..].bytes().all(|b| b.is_ascii_digit()) => &host[..at],
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_names_are_dns_labels_that_are_not_ours() {
+        for good in ["ab", "a1", "brisk-otter", &"a".repeat(40)] {
+            assert!(good.parse::<AppName>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "1a",
+            "-a",
+            "a-",
+            "Ab",
+            "a_b",
+            "a.b",
+            "../x",
+            "ä-b",
+            "builder",
+            "www",
+            "x-preview",
+            "x-draft",
+            &"a".repeat(41),
+        ] {
+            assert!(bad.parse::<AppName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_read_and_written_agree() {
+        for host in [
+            "builder.localhost",
+            "brisk-otter.localhost",
+            "brisk-otter-preview.localhost",
+            "brisk-otter-draft.localhost",
+        ] {
+            let parsed = HostName::parse(&format!("{host}:8080"), "localhost").expect(host);
+            assert_eq!(parsed.to_host("localhost"), host);
+        }
+        for host in ["localhost", "evil.test", "a.b.localhost", "xlocalhost", "registry.localhost", "[::1]:80"] {
+            assert_eq!(HostName::parse(host, "localhost"), None, "{host}");
+        }
+    }
+}
