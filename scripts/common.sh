@@ -6,6 +6,12 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${SETUP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/slipway}
 export HOME ROOT CACHE
 
+# What apps are built on; the same defaults as in src/config.rs, which scripts/test compares.
+DEFAULT_PYTHON_IMAGE=python:3.13-slim
+DEFAULT_NGINX_IMAGE=nginxinc/nginx-unprivileged:alpine-slim
+# shellcheck disable=SC2034 # the scripts that source this file use them
+PYTHON_IMAGE=${SLIPWAY_BASE_IMAGE_PYTHON:-$DEFAULT_PYTHON_IMAGE} NGINX_IMAGE=${SLIPWAY_BASE_IMAGE_NGINX:-$DEFAULT_NGINX_IMAGE}
+
 say() { printf '==> %s\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
 die() {
