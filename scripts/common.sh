@@ -4,7 +4,9 @@
 : "${HOME:=/root}"
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${SETUP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/slipway}
-export HOME ROOT CACHE
+# Debian leaves the administrator's programs (dockerd, nginx) out of an ordinary user's path.
+PATH=$PATH:/usr/sbin:/sbin
+export HOME ROOT CACHE PATH
 
 # What apps are built on; the same defaults as in src/config.rs, which scripts/test compares.
 DEFAULT_PYTHON_IMAGE=python:3.13-slim
