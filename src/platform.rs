@@ -215,6 +215,9 @@ impl From<WorkspaceError> for AppError {
             WorkspaceError::Refused(sentence) => Self::new(ErrorKind::Invalid, "refused", sentence.clone()),
             WorkspaceError::TooLarge { .. } => Self::new(ErrorKind::TooLarge, "too_large", error.to_string()),
             WorkspaceError::DiskFull => Self::disk_full(),
+            WorkspaceError::Busy => Self::conflict("workspace_busy", error.to_string()),
+            WorkspaceError::NoWorkspace(_) => Self::new(ErrorKind::NotFound, "not_found", error.to_string())
+                .hint("Its folder in the data directory is gone. Put it back from a copy, or delete the app."),
             _ => Self::internal(&error),
         }
     }

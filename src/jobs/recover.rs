@@ -19,35 +19,52 @@ use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
 
 impl Jobs {
-    /// Makes the database true again. Run before the workers start.
+    /// Makes the database true again. Run before the workers start; looks only at what is unfinished,
+    /// so that it takes no longer with a thousand apps than with one.
     pub async fn recover(&self) -> AppResult<()> {
         let platform = &self.0.platform;
-        for (id, name) in platform.store.app_names().await? {
-            let recovered = platform.change_workspace(id, &name, |workspace| workspace.recover()).await;
-            if let Err(error) = recovered {
-                tracing::warn!(app = %name, %error, "workspace could not be looked at");
-            }
-        }
         for job in platform.store.open_jobs(None).await? {
             if job.state == JobState::Running {
                 self.take_up(&job).await?;
             }
         }
-        for (id, name) in platform.store.app_names().await? {
-            if let Err(error) = platform.record_versions(id, &name).await {
-                tracing::warn!(app = %name, %error, "versions could not be read from history");
-            }
+        for id in platform.store.unsettled_apps().await? {
             let app = platform.store.app_by_id(id).await?;
             self.settle_environments(&app).await?;
         }
+        for (app, environment) in platform.store.deployed_environments().await? {
+            platform.gateway.routes().set_starting(&app, environment);
+        }
         Ok(())
+    }
+
+    /// Takes in commits that were made just before the process died, and clears what a broken write
+    /// left. For all apps, so behind everybody's back.
+    pub async fn read_histories(&self) {
+        let platform = &self.0.platform;
+        let Ok(names) = platform.store.app_names().await else { return };
+        for (id, name) in names {
+            let read = async {
+                platform.change_workspace(id, &name, |workspace| workspace.recover()).await?;
+                platform.record_versions(id, &name).await
+            };
+            if let Err(error) = read.await {
+                tracing::warn!(app = %name, %error, "history could not be read");
+            }
+        }
     }
 
     /// A job that was running when the process died.
     async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
-            generate::end_interrupted(platform, &app, *turn).await?;
+            let ended = async {
+                platform.change_workspace(app.id, &app.name, |workspace| workspace.recover()).await?;
+                generate::end_interrupted(platform, &app, *turn).await
+            };
+            if let Err(error) = ended.await {
+                tracing::warn!(app = %app.name, %error, "what an interrupted turn wrote could not be made a version");
+            }
         }
         let (state, error) = if job.cancel_requested {
             (JobState::Cancelled, None)

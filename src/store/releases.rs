@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber, ReleaseState,
+    AppId, AppName, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber, ReleaseState,
     VersionId,
 };
 
@@ -188,6 +188,36 @@ impl Store {
             Ok(Page::cut(rows, page.limit, |release| {
                 Cursor::from_keys(release.created_at.as_millisecond(), release.number.0.into())
             }))
+        })
+        .await
+    }
+
+    /// Apps with a deployment that is on its way, as far as the rows say.
+    pub async fn unsettled_apps(&self) -> Result<Vec<AppId>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT app_id FROM environments WHERE state = 'deploying'
+                     UNION SELECT app_id FROM releases WHERE state = 'deploying'",
+                )?
+                .query_map([], |r| r.get("app_id").map(AppId))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Every environment that has a live release.
+    pub async fn deployed_environments(&self) -> Result<Vec<(AppName, Environment)>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT a.name, e.environment FROM environments e JOIN apps a ON a.id = e.app_id
+                     WHERE e.release IS NOT NULL",
+                )?
+                .query_map([], |r| Ok((row::text(r, "name")?, row::text(r, "environment")?)))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
         })
         .await
     }
