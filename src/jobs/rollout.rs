@@ -24,11 +24,16 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Releases of each environment whose images are kept, besides the live ones.
 const KEPT_RELEASES: u32 = 10;
 
-/// Deploys `new`, or goes on with it where an earlier attempt of the same job left off.
-pub async fn roll_out(context: &JobContext, app: &App, new: NewRelease) -> Result<JobResult, Failure> {
+/// The release that a job deploys: made at its first attempt, found again at a later one.
+pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<Release, Failure> {
     let platform = &context.platform;
-    let environment = new.environment;
-    let release = platform.store.release_for_job(app.id, new, platform.clock.now()).await?;
+    Ok(platform.store.release_for_job(app.id, new, platform.clock.now()).await?)
+}
+
+/// Deploys a release, or goes on where an earlier attempt of the same job left off.
+pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Result<JobResult, Failure> {
+    let platform = &context.platform;
+    let environment = release.environment;
     if release.state != ReleaseState::Ready {
         let deployed = deploy(context, app, &release).await;
         if let Err(failure) = deployed {
@@ -223,6 +228,7 @@ pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Re
 
 /// Frees the disk of images that no kept release needs.
 async fn clean_up(platform: Arc<Platform>, app: App) {
+    let _alone = platform.image_locks.lock(app.id).await;
     let keep = match platform.store.images_to_keep(app.id, KEPT_RELEASES).await {
         Ok(keep) => keep,
         Err(error) => return tracing::warn!(app = %app.name, %error, "old images were not looked for"),

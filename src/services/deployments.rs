@@ -98,9 +98,11 @@ impl Services {
         let nothing = || AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.");
         let live = app.environment(environment).release.ok_or_else(nothing)?;
         let store = &self.platform.store;
-        let live = store.release(app.id, environment, live).await?;
-        let counted = live.from_release.unwrap_or(live.number);
-        store.release_before(app.id, environment, counted).await?.ok_or_else(nothing)
+        let mut counted = store.release(app.id, environment, live).await?;
+        while let Some(put_back) = counted.from_release {
+            counted = store.release(app.id, environment, put_back).await?;
+        }
+        store.release_before(app.id, environment, counted.number).await?.ok_or_else(nothing)
     }
 
     /// One release.
