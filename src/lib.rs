@@ -4,3 +4,4 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod domain;
+pub mod generation;

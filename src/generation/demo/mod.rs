@@ -1,0 +1,4 @@
+//! The demo model.
+
+/// The demo model's id.
+pub const DEMO_MODEL: &str = "slipway-demo";
