@@ -147,8 +147,8 @@ impl ModelError {
     /// How often a request that ends like this is made in all; 1 where trying again cannot help.
     pub fn max_attempts(&self) -> u32 {
         match self {
-            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Server { .. } => 6,
-            Self::Disconnected | Self::Timeout { .. } => 4,
+            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Server { .. } | Self::Disconnected => 6,
+            Self::Timeout { .. } => 4,
             // A person waits, and usually the network is simply not there.
             Self::Unreachable { .. } | Self::Malformed(_) => 3,
             _ => 1,

@@ -29,7 +29,7 @@ impl Default for TurnLimits {
             file_bytes: 512 * 1024,
             tokens: 1_500_000,
             cost_usd: 5.0,
-            wall_time: Duration::from_secs(20 * 60),
+            wall_time: Duration::from_mins(20),
         }
     }
 }

@@ -1,19 +1,140 @@
-//! The demo model.
+//! The demo model: a server on this machine's loopback that speaks the Messages API, streaming as
+//! the real one does, so that the same client, parser and tools are at work without an API key.
+//!
+//! It keeps nothing between requests: what to say next follows from the request alone. Its random
+//! key keeps other users of the machine out. It knows the tools only by what they answer.
+
+mod apps;
+mod conversation;
+mod script;
+mod stream;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use rand::RngExt as _;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::client::{Provider, WireFormat};
 
 /// The demo model's id.
 pub const DEMO_MODEL: &str = "slipway-demo";
-pub struct DemoPace;
+/// Largest request that it reads, in bytes.
+const REQUEST_MAX: usize = 64 * 1024 * 1024;
+
+/// How fast it types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DemoPace {
+    /// Characters in each piece.
+    pub piece: usize,
+    /// Waited before each piece.
+    pub delay: Duration,
+}
+
+impl Default for DemoPace {
+    /// So that a person can watch: a turn takes some seconds.
+    fn default() -> Self {
+        Self { piece: 28, delay: Duration::from_millis(11) }
+    }
+}
+
 impl DemoPace {
-    pub fn new(_p: f64) -> Self {
-        Self
+    /// Without waiting, for tests.
+    pub fn instant() -> Self {
+        Self { piece: 28, delay: Duration::ZERO }
     }
 }
+
+/// The server; ends when dropped.
+#[derive(Debug)]
 pub struct DemoModel {
-    pub base_url: String,
-    pub key: secrecy::SecretString,
+    address: SocketAddr,
+    key: SecretString,
+    task: JoinHandle<()>,
 }
-impl DemoModel {
-    pub async fn start(_p: DemoPace, _c: tokio_util::sync::CancellationToken) -> std::io::Result<Self> {
-        Err(std::io::Error::other("shim"))
+
+impl Drop for DemoModel {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
+
+#[derive(Clone)]
+struct Server {
+    key: SecretString,
+    pace: DemoPace,
+}
+
+impl DemoModel {
+    /// Starts on a free port of the loopback address.
+    pub async fn start(pace: DemoPace) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let key = SecretString::from(hex::encode(rand::rng().random::<[u8; 32]>()));
+        let routes = Router::new()
+            .route("/v1/messages", post(messages))
+            .layer(DefaultBodyLimit::max(REQUEST_MAX))
+            .with_state(Server { key: key.clone(), pace });
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, routes).await {
+                tracing::error!(%error, "the demo model's server ended");
+            }
+        });
+        Ok(Self { address, key, task })
+    }
+
+    /// How to ask it.
+    pub fn provider(&self) -> Provider {
+        Provider { format: WireFormat::Anthropic, base_url: format!("http://{}", self.address), key: self.key.clone() }
+    }
+}
+
+async fn messages(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> Response {
+    let key = headers.get("x-api-key").map_or(&[][..], |key| key.as_bytes());
+    if !bool::from(key.ct_eq(server.key.expose_secret().as_bytes())) {
+        return refused(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
+    }
+    let invalid = |message: &str| refused(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        return invalid("the body is not JSON");
+    };
+    if request["model"] != DEMO_MODEL {
+        return refused(StatusCode::NOT_FOUND, "not_found_error", "there is only the demo model here");
+    }
+    if request["stream"] != true {
+        return invalid("the demo model only streams");
+    }
+    let conversation = match conversation::Conversation::read(&request) {
+        Ok(conversation) => conversation,
+        Err(message) => return invalid(&message),
+    };
+    let answer = script::next_answer(&conversation);
+    let events = stream::events(&answer, body.len(), server.pace.piece);
+    let delay = server.pace.delay;
+    let events = futures_util::stream::iter(events).then(move |event| async move {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        Ok::<_, std::convert::Infallible>(Bytes::from(event))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+fn refused(status: StatusCode, kind: &str, message: &str) -> Response {
+    (status, Json(json!({ "type": "error", "error": { "type": kind, "message": message } }))).into_response()
+}
+
+#[cfg(test)]
+mod tests;
