@@ -4,9 +4,6 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod build;
-pub mod catalog;
-pub mod cli;
-pub mod config;
 pub mod deploy;
 pub mod domain;
-pub mod generation;
+pub mod engine;
