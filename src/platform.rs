@@ -19,20 +19,20 @@ use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::gateway::Gateway;
 use crate::generation::ModelClient;
+use crate::generation::demo::DemoModel;
 use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 use crate::store::versions::NewVersion;
 use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
 
 /// Who answers turns.
-#[derive(Clone)]
 pub struct Model {
     /// Speaks to it.
     pub client: ModelClient,
     /// Its id.
     pub id: String,
-    /// It is the demo model, and every page says so.
-    pub is_demo: bool,
+    /// The demo model's server, where that is who answers; every page says so.
+    pub demo: Option<DemoModel>,
 }
 
 /// The parts of a running builder.

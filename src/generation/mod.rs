@@ -32,3 +32,16 @@ pub use wire::{Effort, Message};
 mod fake_claude;
 #[cfg(test)]
 mod stage;
+/// shim
+pub mod prompts {
+    use crate::domain::*;
+    pub struct PromptFacts<'a> {
+        pub app_name: &'a AppName,
+        pub template: &'a TemplateName,
+        pub manifest: &'a TemplateManifest,
+        pub secrets: &'a [String],
+    }
+    pub fn system(_f: &PromptFacts<'_>, _own: Option<&str>) -> Result<String, String> {
+        Ok(String::new())
+    }
+}
