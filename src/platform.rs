@@ -19,7 +19,6 @@ use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::gateway::Gateway;
 use crate::generation::ModelClient;
-use crate::generation::demo::DemoModel;
 use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 use crate::store::versions::NewVersion;
@@ -31,8 +30,8 @@ pub struct Model {
     pub client: ModelClient,
     /// Its id.
     pub id: String,
-    /// The demo model's server, where that is who answers; every page says so.
-    pub demo: Option<DemoModel>,
+    /// It is the demo model, and every page says so.
+    pub is_demo: bool,
 }
 
 /// The parts of a running builder.

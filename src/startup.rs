@@ -68,7 +68,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         images: ImageBuilder::new(docker.clone(), build),
         runtime: Runtime::Docker(DockerRuntime::new(docker, deploy)),
         gateway: Gateway::new(),
-        model: model(&config).await?,
+        model: model(&config, &lifecycle).await?,
         lifecycle: lifecycle.clone(),
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
@@ -118,22 +118,22 @@ fn installation(folder: &Path) -> anyhow::Result<Installation> {
     text.trim().parse().map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-async fn model(config: &Config) -> anyhow::Result<Model> {
-    let (provider, id, demo) = match config.provider {
+async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
+    let (base_url, key, id, is_demo) = match config.provider {
         Answering::Demo => {
-            let watchable = DemoPace::default();
-            let pace = DemoPace { delay: watchable.delay.mul_f64(config.demo_pace), ..watchable };
-            let demo = DemoModel::start(pace).await.context("the demo model cannot be started")?;
-            (demo.provider(), DEMO_MODEL.to_owned(), Some(demo))
+            let demo = DemoModel::start(DemoPace::new(config.demo_pace), lifecycle.aborting.clone())
+                .await
+                .context("the demo model cannot be started")?;
+            (demo.base_url, demo.key, DEMO_MODEL.to_owned(), true)
         }
         Answering::Anthropic => {
             let key = config.anthropic_api_key.clone().unwrap_or_else(|| SecretString::from(String::new()));
-            let provider = Provider { format: WireFormat::Anthropic, base_url: config.anthropic_base_url.clone(), key };
-            (provider, config.model.clone(), None)
+            (config.anthropic_base_url.clone(), key, config.model.clone(), false)
         }
     };
+    let provider = Provider { format: WireFormat::Anthropic, base_url, key };
     let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())?;
-    Ok(Model { client, id, demo })
+    Ok(Model { client, id, is_demo })
 }
 
 /// Looks at history and at the engine once both can be looked at; nobody waits for it.

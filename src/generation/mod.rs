@@ -13,6 +13,7 @@ pub mod history;
 pub mod limits;
 pub mod models;
 pub mod ports;
+pub mod prompts;
 pub mod retry;
 pub mod toolbox;
 pub mod tools;
@@ -32,16 +33,3 @@ pub use wire::{Effort, Message};
 mod fake_claude;
 #[cfg(test)]
 mod stage;
-/// shim
-pub mod prompts {
-    use crate::domain::*;
-    pub struct PromptFacts<'a> {
-        pub app_name: &'a AppName,
-        pub template: &'a TemplateName,
-        pub manifest: &'a TemplateManifest,
-        pub secrets: &'a [String],
-    }
-    pub fn system(_f: &PromptFacts<'_>, _own: Option<&str>) -> Result<String, String> {
-        Ok(String::new())
-    }
-}

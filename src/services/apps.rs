@@ -185,6 +185,6 @@ impl Services {
 
     /// Whether the demo model answers, and the model's name.
     pub fn model(&self) -> (bool, &str) {
-        (self.platform.model.demo.is_some(), &self.platform.model.id)
+        (self.platform.model.is_demo, &self.platform.model.id)
     }
 }

@@ -9,7 +9,7 @@ mod conversation;
 mod script;
 mod stream;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -24,9 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-
-use super::client::{Provider, WireFormat};
+use tokio_util::sync::CancellationToken;
 
 /// The demo model's id.
 pub const DEMO_MODEL: &str = "slipway-demo";
@@ -42,32 +40,21 @@ pub struct DemoPace {
     pub delay: Duration,
 }
 
-impl Default for DemoPace {
-    /// So that a person can watch: a turn takes some seconds.
-    fn default() -> Self {
-        Self { piece: 28, delay: Duration::from_millis(11) }
-    }
-}
-
 impl DemoPace {
-    /// Without waiting, for tests.
-    pub fn instant() -> Self {
-        Self { piece: 28, delay: Duration::ZERO }
+    /// 1 can be watched: a turn takes some seconds. 2 takes twice as long, 0 does not wait at all.
+    pub fn new(slowness: f64) -> Self {
+        let slowness = if slowness.is_finite() { slowness.clamp(0.0, 1000.0) } else { 1.0 };
+        Self { piece: 28, delay: Duration::from_millis(11).mul_f64(slowness) }
     }
 }
 
-/// The server; ends when dropped.
+/// The demo model's server, which runs until its token is cancelled.
 #[derive(Debug)]
 pub struct DemoModel {
-    address: SocketAddr,
-    key: SecretString,
-    task: JoinHandle<()>,
-}
-
-impl Drop for DemoModel {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// Where it answers.
+    pub base_url: String,
+    /// The key that it wants; new with each start.
+    pub key: SecretString,
 }
 
 #[derive(Clone)]
@@ -78,25 +65,21 @@ struct Server {
 
 impl DemoModel {
     /// Starts on a free port of the loopback address.
-    pub async fn start(pace: DemoPace) -> std::io::Result<Self> {
+    pub async fn start(pace: DemoPace, stop: CancellationToken) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let base_url = format!("http://{}", listener.local_addr()?);
         let key = SecretString::from(hex::encode(rand::rng().random::<[u8; 32]>()));
         let routes = Router::new()
             .route("/v1/messages", post(messages))
             .layer(DefaultBodyLimit::max(REQUEST_MAX))
             .with_state(Server { key: key.clone(), pace });
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, routes).await {
+        tokio::spawn(async move {
+            let served = stop.run_until_cancelled(async { axum::serve(listener, routes).await }).await;
+            if let Some(Err(error)) = served {
                 tracing::error!(%error, "the demo model's server ended");
             }
         });
-        Ok(Self { address, key, task })
-    }
-
-    /// How to ask it.
-    pub fn provider(&self) -> Provider {
-        Provider { format: WireFormat::Anthropic, base_url: format!("http://{}", self.address), key: self.key.clone() }
+        Ok(Self { base_url, key })
     }
 }
 

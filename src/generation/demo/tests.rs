@@ -12,8 +12,7 @@ async fn turn(
     mode: TurnMode,
     earlier: &mut TurnHistory,
 ) -> (TurnOutcome, MemorySink) {
-    let provider = demo.provider();
-    let client = client(&provider.base_url, provider.key.expose_secret());
+    let client = client(&demo.base_url, demo.key.expose_secret());
     let mut input = input(prompt, DEMO_MODEL);
     input.mode = mode;
     input.history = earlier.clone();
@@ -24,11 +23,17 @@ async fn turn(
     (outcome, sink)
 }
 
+async fn start(stop: &CancellationToken) -> DemoModel {
+    DemoModel::start(DemoPace::new(0.0), stop.clone()).await.unwrap()
+}
+
 type TurnHistory = Vec<crate::generation::Message>;
 
 #[tokio::test]
 async fn a_site_is_written_and_then_changed() {
-    let demo = DemoModel::start(DemoPace::instant()).await.unwrap();
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let demo = start(&stop).await;
     let mut host = MemoryHost::with(&[
         ("Dockerfile", "FROM x"),
         ("public/index.html", "<h1>It works</h1>"),
@@ -73,7 +78,9 @@ async fn programs_are_written_and_then_changed() {
         (vec![("job.py", "print()\n"), ("app.toml", "# at\nschedule = \"0 * * * *\"\n")], "job.py", "def report("),
         (vec![("index.php", "<?php\n")], "NOTES.md", "# Notes"),
     ] {
-        let demo = DemoModel::start(DemoPace::instant()).await.unwrap();
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let demo = start(&stop).await;
         let (mut host, mut history) = (MemoryHost::with(&files), Vec::new());
         turn(&demo, &mut host, "Every 5 minutes: \"quotes\" & \\slashes", TurnMode::Build, &mut history).await;
         let first = host.text(main).to_owned();
@@ -89,8 +96,10 @@ async fn programs_are_written_and_then_changed() {
 
 #[tokio::test]
 async fn others_on_the_machine_are_kept_out() {
-    let demo = DemoModel::start(DemoPace::instant()).await.unwrap();
-    let client = client(&demo.provider().base_url, "guessed");
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let demo = start(&stop).await;
+    let client = client(&demo.base_url, "guessed");
     let mut host = MemoryHost::default();
     let outcome =
         play(&client, &input("Hi", DEMO_MODEL), &mut host, &mut MemorySink::default(), &CancellationToken::new()).await;
@@ -99,9 +108,10 @@ async fn others_on_the_machine_are_kept_out() {
 
 #[tokio::test]
 async fn it_answers_for_no_other_model() {
-    let demo = DemoModel::start(DemoPace::instant()).await.unwrap();
-    let provider = demo.provider();
-    let client = client(&provider.base_url, provider.key.expose_secret());
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let demo = start(&stop).await;
+    let client = client(&demo.base_url, demo.key.expose_secret());
     let mut host = MemoryHost::default();
     let outcome =
         play(&client, &input("Hi", "other"), &mut host, &mut MemorySink::default(), &CancellationToken::new()).await;
