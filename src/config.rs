@@ -42,6 +42,7 @@ const KEYS: &[Key] = &[
         "",
         "How links are written, with {host} in it; default http://{host}:<port of listen>.",
     ),
+    key("trust_proxy", "SLIPWAY_TRUST_PROXY", "false", "true behind a proxy of yours that sets X-Forwarded-For."),
     key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
     key("registry", "SLIPWAY_REGISTRY", "", "Where images are pushed. None: they stay in the engine."),
     key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
@@ -132,6 +133,8 @@ pub struct Config {
     pub domain: String,
     /// How links are written, with `{host}` in it.
     pub public_url: String,
+    /// A proxy of the operator's stands in front and says who the client is.
+    pub trust_proxy: bool,
     /// Where images are pushed.
     pub registry: Option<String>,
     /// The registry's name as nodes pull from it.
@@ -270,6 +273,7 @@ impl Config {
             listen,
             domain,
             public_url,
+            trust_proxy: sources.parse("trust_proxy", "true or false")?,
             registry_pull: owned("registry_pull").or_else(|| registry.clone()),
             registry,
             provider,

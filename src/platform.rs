@@ -63,6 +63,8 @@ pub struct Platform {
     /// One lock for each app whose images change: held from a build to the release that needs the
     /// image, and while images that no release needs are removed.
     pub image_locks: AppLocks,
+    /// One lock for each app whose routes change: what is live is read, and led to, as one.
+    pub route_locks: AppLocks,
     /// Changes whenever what runs by a schedule may have.
     pub schedule: watch::Sender<u64>,
 }

@@ -18,7 +18,7 @@ use crate::deploy::{DockerRuntime, DockerSettings, Runtime, SubnetPool};
 use crate::domain::Clock;
 use crate::engine::{self, Installation};
 use crate::events::EventLog;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{ModelClient, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, schedule};
@@ -67,11 +67,15 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         catalog,
         images: ImageBuilder::new(docker.clone(), build),
         runtime: Runtime::Docker(DockerRuntime::new(docker, deploy)),
-        gateway: Gateway::new(),
+        gateway: Gateway::new(
+            Routes::new(),
+            GatewaySettings { trust_forwarded: config.trust_proxy, ..GatewaySettings::default() },
+        ),
         model: model(&config, &lifecycle).await?,
         lifecycle: lifecycle.clone(),
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
+        route_locks: AppLocks::default(),
         schedule: watch::Sender::new(0),
         config,
     });

@@ -26,7 +26,7 @@ pub enum NextStep {
     /// Something is being done.
     Wait {
         /// By this job.
-        job: Job,
+        job: Box<Job>,
     },
 }
 
@@ -127,7 +127,7 @@ impl Services {
     pub async fn next_step(&self, app: &App) -> AppResult<NextStep> {
         let open = self.platform.store.open_jobs(Some(app.id)).await?;
         if let Some(job) = open.into_iter().find(|job| job.kind.environment().is_some()) {
-            return Ok(NextStep::Wait { job });
+            return Ok(NextStep::Wait { job: Box::new(job) });
         }
         let Some(head) = self.platform.store.newest_version(app.id).await? else { return Ok(NextStep::Nothing) };
         let preview = app.environment(Environment::Preview);
