@@ -4,7 +4,21 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod build;
+pub mod catalog;
+pub mod cli;
+pub mod config;
 pub mod deploy;
 pub mod domain;
 pub mod engine;
+pub mod error;
+pub mod events;
 pub mod gateway;
+pub mod generation;
+pub mod jobs;
+pub mod lifecycle;
+pub mod platform;
+pub mod services;
+pub mod startup;
+pub mod store;
+pub mod telemetry;
+pub mod workspace;

@@ -1,0 +1,299 @@
+//! Start-up: what a process that died held is taken up, or ended with the reason.
+//!
+//! First the database is made true (jobs, turns, versions, environments); then, and again
+//! whenever the engine comes back, the engine: live releases are found and led to, everything of
+//! ours that is neither live nor on its way is removed.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+
+use tokio_util::sync::CancellationToken;
+
+use super::context::Failure;
+use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
+use crate::deploy::{FoundInstance, InstanceEventKind, InstanceState};
+use crate::domain::{
+    App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ProcessKind, ReleaseState, RunTrigger,
+};
+use crate::error::AppResult;
+use crate::gateway::{RouteState, Upstream};
+use crate::platform::{Platform, job_event};
+use crate::store::{StoreError, jobs as table};
+use crate::workspace::Workspace;
+
+/// Live releases that are started again at once.
+const STARTS_AT_ONCE: usize = 4;
+
+impl Jobs {
+    /// Makes the database true again. Run before the workers start; looks only at what is unfinished,
+    /// so that it takes no longer with a thousand apps than with one.
+    pub async fn recover(&self) -> AppResult<()> {
+        let platform = &self.0.platform;
+        for job in platform.store.open_jobs(None).await? {
+            if job.state == JobState::Running {
+                self.take_up(&job).await?;
+            }
+        }
+        for id in platform.store.unsettled_apps().await? {
+            let app = platform.store.app_by_id(id).await?;
+            self.settle_environments(&app).await?;
+        }
+        for (app, environment) in platform.store.deployed_environments().await? {
+            platform.gateway.routes().set_state(&app, environment, RouteState::Starting);
+        }
+        Ok(())
+    }
+
+    /// Takes in commits that were made just before the process died, and clears what a broken write
+    /// left. For all apps, so behind everybody's back.
+    pub async fn read_histories(&self) {
+        let platform = &self.0.platform;
+        let Ok(names) = platform.store.app_names().await else { return };
+        for (id, name) in names {
+            let read = async {
+                platform.change_workspace(id, &name, Workspace::recover).await?;
+                platform.record_versions(id, &name).await
+            };
+            if let Err(error) = read.await {
+                tracing::warn!(app = %name, %error, "history could not be read");
+            }
+        }
+    }
+
+    /// A job that was running when the process died.
+    async fn take_up(&self, job: &Job) -> AppResult<()> {
+        let platform = &self.0.platform;
+        if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
+            let ended = async {
+                platform.change_workspace(app.id, &app.name, Workspace::recover).await?;
+                generate::end_interrupted(platform, &app, *turn).await
+            };
+            if let Err(error) = ended.await {
+                tracing::warn!(app = %app.name, %error, "what an interrupted turn wrote could not be made a version");
+            }
+        }
+        let (state, error) = if job.cancel_requested {
+            (JobState::Cancelled, None)
+        } else if job.kind.is_resumable() && job.attempts < MAX_ATTEMPTS {
+            (JobState::Queued, None)
+        } else {
+            (JobState::Failed, Some(interrupted(job)))
+        };
+        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "job of an earlier process");
+        let (id, at) = (job.id, platform.clock.now());
+        platform
+            .events
+            .commit(move |t| {
+                let job = table::change_state(t, id, state, error.as_ref(), None, at)?;
+                let event = job_event(&job);
+                Ok(((), vec![event]))
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// An environment cannot be deploying without a job that does it, nor a release.
+    async fn settle_environments(&self, app: &App) -> AppResult<()> {
+        let platform = &self.0.platform;
+        let open = platform.store.open_jobs(Some(app.id)).await?;
+        for status in &app.environments {
+            if open.iter().any(|job| job.kind.environment() == Some(status.environment)) {
+                continue;
+            }
+            let environment = status.environment;
+            let state = match (status.state, status.release) {
+                (EnvironmentState::Deploying, Some(_)) => EnvironmentState::Ready,
+                (EnvironmentState::Deploying, None) => EnvironmentState::Failed,
+                (state, _) => state,
+            };
+            let event =
+                platform.environment_event(app, None, environment, state, status.release.zip(status.version.clone()));
+            let changed = state != status.state;
+            let (id, at) = (app.id, platform.clock.now());
+            platform
+                .events
+                .commit(move |t| {
+                    crate::store::releases::fail_unfinished(t, id, environment, at)?;
+                    crate::store::apps::set_environment_state(t, id, environment, state)?;
+                    Ok(((), if changed { vec![event] } else { Vec::new() }))
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn interrupted(job: &Job) -> JobError {
+    let (message, hint) = match job.kind {
+        JobKind::Generate { .. } => (
+            "Slipway went away in the middle of this turn. What was written is kept.",
+            "Send another message to go on from here.",
+        ),
+        _ => ("Slipway went away in the middle of this, several times.", "Look at the server's log, then try again."),
+    };
+    JobError {
+        code: "interrupted".to_owned(),
+        message: message.to_owned(),
+        hint: Some(hint.to_owned()),
+        lines: Vec::new(),
+    }
+}
+
+/// Makes the engine true: routes to what is live, and nothing of ours that is not needed.
+pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
+    let found = platform.runtime.instances().await.map_err(|error| unavailable(&error))?;
+    let mut missing = Vec::new();
+    for (id, _) in platform.store.app_names().await? {
+        for environment in Environment::ALL {
+            if !lead_to(platform, id, environment, &found).await? {
+                missing.push((id, environment));
+            }
+        }
+    }
+    for FoundInstance { instance, .. } in found {
+        let release = platform.store.release(instance.app_id, instance.environment, instance.release).await;
+        let wanted = match release {
+            Ok(release) => matches!(release.state, ReleaseState::Ready | ReleaseState::Deploying),
+            Err(StoreError::NotFound) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !wanted {
+            tracing::info!(app = %instance.app, release = instance.release.0, "removing a container that nobody needs");
+            platform.runtime.stop(&instance).await.map_err(|error| unavailable(&error))?;
+        }
+    }
+    futures_util::stream::iter(missing)
+        .for_each_concurrent(STARTS_AT_ONCE, async |(id, environment)| {
+            if let Err(failure) = start_again(platform, id, environment).await {
+                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be started again");
+                if let Err(error) = set_state(platform, id, environment, EnvironmentState::Stopped).await {
+                    tracing::warn!(app = id.0, %error, "an environment's state could not be kept");
+                }
+            }
+        })
+        .await;
+    take_up_runs(platform).await
+}
+
+/// Leads traffic to the container of the live release. `false`: there should be one, and is not.
+async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found: &[FoundInstance]) -> AppResult<bool> {
+    let _alone = platform.route_locks.lock(id).await;
+    let Ok(app) = platform.store.app_by_id(id).await else { return Ok(true) };
+    let Some(number) = app.environment(environment).release else { return Ok(true) };
+    let release = platform.store.release(id, environment, number).await?;
+    if release.spec.process == ProcessKind::Job {
+        return Ok(true);
+    }
+    let live = found.iter().find(|found| {
+        let instance = &found.instance;
+        (instance.app_id, instance.environment, instance.release) == (id, environment, number)
+            && matches!(found.state, InstanceState::Running | InstanceState::Restarting)
+    });
+    let Some(FoundInstance { instance, .. }) = live else { return Ok(false) };
+    if let Some(address) = instance.address {
+        platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number });
+    }
+    set_state(platform, id, environment, EnvironmentState::Ready).await?;
+    Ok(true)
+}
+
+/// Starts a live release whose container is gone or has stopped.
+async fn start_again(platform: &Platform, id: AppId, environment: Environment) -> Result<(), Failure> {
+    let app = platform.store.app_by_id(id).await?;
+    let Some(number) = app.environment(environment).release else { return Ok(()) };
+    let release = platform.store.release(id, environment, number).await?;
+    let ProcessKind::Service(probe) = &release.spec.process else { return Ok(()) };
+    tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
+    let deployment = rollout::deployment(platform, &app, &release).await?;
+    let never = CancellationToken::new();
+    let instance = Box::pin(platform.runtime.start(&deployment, &never)).await?;
+    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &never)).await?;
+    let instance = FoundInstance { instance, state: InstanceState::Running };
+    lead_to(platform, id, environment, std::slice::from_ref(&instance)).await?;
+    Ok(())
+}
+
+/// Runs that went on without us are waited for; those of which nothing is left have failed.
+async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
+    let left = platform.runtime.runs().await.map_err(|error| unavailable(&error))?;
+    for (app, run) in platform.store.open_runs().await? {
+        // The job that checks a new version runs it anew.
+        if run.trigger == RunTrigger::Check {
+            continue;
+        }
+        match left.iter().find(|left| left.run == run.id) {
+            Some(left) => {
+                let (platform, left) = (platform.clone(), left.clone());
+                platform.clone().lifecycle.tasks.spawn(async move {
+                    let draining = platform.lifecycle.draining.clone();
+                    tokio::select! {
+                        () = draining.cancelled() => {}
+                        ended = runs::take_up(&platform, &left) => {
+                            if let Err(error) = ended {
+                                tracing::warn!(run = left.run.0, %error, "run could not be taken up");
+                            }
+                        }
+                    }
+                });
+            }
+            None => runs::lost(platform, app, run.id).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Follows what happens to containers, for as long as the builder lives: one that dies is shown
+/// as stopped, one that comes back as ready.
+pub async fn watch(platform: Arc<Platform>) {
+    let draining = platform.lifecycle.draining.clone();
+    let mut events = platform.runtime.watch();
+    loop {
+        let event = tokio::select! {
+            () = draining.cancelled() => return,
+            event = events.next() => event,
+        };
+        let Some(event) = event else { return };
+        let instance = event.instance;
+        let _alone = platform.route_locks.lock(instance.app_id).await;
+        let Ok(app) = platform.store.app_by_id(instance.app_id).await else { continue };
+        let status = app.environment(instance.environment);
+        if status.release != Some(instance.release) || status.state == EnvironmentState::Deploying {
+            continue;
+        }
+        let state = match event.kind {
+            InstanceEventKind::Started => {
+                if let Some(address) = instance.address {
+                    let upstream = Upstream { address, release: instance.release };
+                    platform.gateway.routes().set(&app.name, instance.environment, upstream);
+                }
+                EnvironmentState::Ready
+            }
+            InstanceEventKind::Died { .. } => EnvironmentState::Stopped,
+        };
+        if let Err(error) = set_state(&platform, app.id, instance.environment, state).await {
+            tracing::warn!(app = %app.name, %error, "an environment's state could not be kept");
+        }
+    }
+}
+
+async fn set_state(platform: &Platform, id: AppId, environment: Environment, state: EnvironmentState) -> AppResult<()> {
+    let app = platform.store.app_by_id(id).await?;
+    let status = app.environment(environment);
+    if status.state == state || status.state == EnvironmentState::Deploying {
+        return Ok(());
+    }
+    let event = platform.environment_event(&app, None, environment, state, status.release.zip(status.version.clone()));
+    platform
+        .events
+        .commit(move |t| {
+            crate::store::apps::set_environment_state(t, id, environment, state)?;
+            Ok(((), vec![event]))
+        })
+        .await?;
+    Ok(())
+}
+
+fn unavailable(error: &crate::deploy::DeployError) -> crate::error::AppError {
+    super::engine_unavailable(error.to_string())
+}

@@ -1,0 +1,249 @@
+//! Kept events: appended in batches, read on from any id, joined once their job has ended.
+
+use rusqlite::{Row, Transaction, params};
+
+use super::{Store, StoreError, row};
+use crate::domain::{AppId, Event, EventBody, EventId, JobId};
+
+/// Whose events are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventScope {
+    /// All of an app.
+    App(AppId),
+    /// Those of one job.
+    Job(JobId),
+}
+
+/// The counter that the next event's id comes from. Ids are not used again, not even those of
+/// events that were deleted since.
+const COUNTER: &str = "event";
+
+struct KeptRow {
+    event: Event,
+    first: EventId,
+    /// Where each joined piece ended: its id, and the bytes of text up to and with it.
+    pieces: Option<Vec<(i64, usize)>>,
+}
+
+fn kept(row: &Row<'_>) -> rusqlite::Result<KeptRow> {
+    let name: String = row.get("name")?;
+    let data = row.get_ref("data")?.as_str()?.to_owned();
+    let body = EventBody::from_kept(&name, &data)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error)))?;
+    Ok(KeptRow {
+        event: Event {
+            id: EventId(row.get("id")?),
+            app: AppId(row.get("app_id")?),
+            job: row.get::<_, Option<i64>>("job_id")?.map(JobId),
+            body,
+        },
+        first: EventId(row.get("first_id")?),
+        pieces: row::json_opt(row, "pieces")?,
+    })
+}
+
+impl KeptRow {
+    /// The event as somebody needs it who has seen everything up to `after`.
+    fn after(mut self, after: EventId) -> Event {
+        if after >= self.first
+            && let Some(seen) = self.pieces.as_ref().and_then(|pieces| seen_bytes(pieces, after))
+            && let Some(text) = delta_mut(&mut self.event.body)
+        {
+            text.replace_range(..seen.min(text.len()), "");
+        }
+        self.event
+    }
+}
+
+fn seen_bytes(pieces: &[(i64, usize)], after: EventId) -> Option<usize> {
+    pieces.iter().rev().find(|(id, _)| *id <= after.0).map(|(_, bytes)| *bytes)
+}
+
+fn delta_mut(body: &mut EventBody) -> Option<&mut String> {
+    match body {
+        EventBody::Text { delta, .. } => Some(delta),
+        EventBody::File { delta, .. } => delta.as_mut(),
+        _ => None,
+    }
+}
+
+/// Appends `next`'s text to `body` if the two are pieces of one text. `false`: they are not.
+pub fn join(body: &mut EventBody, next: &EventBody) -> bool {
+    match (body, next) {
+        (EventBody::Text { delta, kind }, EventBody::Text { delta: more, kind: same }) if kind == same => {
+            delta.push_str(more);
+            true
+        }
+        (
+            EventBody::File { path, state, delta: Some(delta) },
+            EventBody::File { path: same, state: same_state, delta: Some(more) },
+        ) if path == same && state == same_state => {
+            delta.push_str(more);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// The id that the next event gets.
+pub fn next_id(t: &Transaction<'_>) -> Result<i64, StoreError> {
+    let value: Option<i64> =
+        t.prepare_cached("SELECT max(value) FROM counters WHERE name = ?1")?.query_row([COUNTER], |r| r.get(0))?;
+    Ok(value.unwrap_or(0) + 1)
+}
+
+/// Remembers the last id given out.
+pub fn set_last_id(t: &Transaction<'_>, last: i64) -> Result<(), StoreError> {
+    t.prepare_cached(
+        "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(params![COUNTER, last])?;
+    Ok(())
+}
+
+/// Keeps one event.
+pub fn insert(t: &Transaction<'_>, event: &Event, json: &str) -> Result<(), StoreError> {
+    t.prepare_cached("INSERT INTO events (id, first_id, app_id, job_id, name, data) VALUES (?1, ?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![event.id.0, event.app.0, event.job.map(|job| job.0), event.body.name(), json])?;
+    Ok(())
+}
+
+impl Store {
+    /// Kept events after an id, oldest first, at most `limit` of them.
+    pub async fn events_after(&self, scope: EventScope, after: EventId, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.read(move |c| {
+            let (column, key) = match scope {
+                EventScope::App(app) => ("app_id", app.0),
+                EventScope::Job(job) => ("job_id", job.0),
+            };
+            let rows = c
+                .prepare_cached(&format!("SELECT * FROM events WHERE {column} = ?1 AND id > ?2 ORDER BY id LIMIT ?3"))?
+                .query_map(params![key, after.0, limit], kept)?
+                .map(|row| row.map(|row| row.after(after)))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// The newest kept event of a scope; 0 when there is none.
+    pub async fn last_event_id(&self, scope: EventScope) -> Result<EventId, StoreError> {
+        self.read(move |c| {
+            let (column, key) = match scope {
+                EventScope::App(app) => ("app_id", app.0),
+                EventScope::Job(job) => ("job_id", job.0),
+            };
+            Ok(EventId(
+                c.prepare_cached(&format!("SELECT coalesce(max(id), 0) FROM events WHERE {column} = ?1"))?
+                    .query_row([key], |r| r.get(0))?,
+            ))
+        })
+        .await
+    }
+
+    /// Joins the pieces of text of a job that has ended: a row for each text, not for each token.
+    pub async fn join_events(&self, job: JobId) -> Result<(), StoreError> {
+        self.write(move |t| {
+            let rows = t
+                .prepare_cached(
+                    "SELECT * FROM events WHERE job_id = ?1 AND name IN ('text', 'file', 'tool') ORDER BY id",
+                )?
+                .query_map([job.0], kept)?
+                .collect::<Result<Vec<_>, _>>()?;
+            let mut open: Option<KeptRow> = None;
+            for mut next in rows {
+                if let Some(row) = &mut open
+                    && next.pieces.is_none()
+                    && let Some(before) = delta_mut(&mut row.event.body).map(|text| text.len())
+                    && let Some(added) = delta_mut(&mut next.event.body).map(|text| text.len())
+                    && join(&mut row.event.body, &next.event.body)
+                {
+                    let pieces = row.pieces.get_or_insert_with(|| vec![(row.event.id.0, before)]);
+                    pieces.push((next.event.id.0, before + added));
+                    t.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([row.event.id.0])?;
+                    row.event.id = next.event.id;
+                    continue;
+                }
+                keep_joined(t, open.replace(next).as_ref())?;
+            }
+            keep_joined(t, open.as_ref())
+        })
+        .await
+    }
+
+    /// Forgets the events of all but the app's last `keep` jobs.
+    pub async fn forget_events(&self, app: AppId, keep: u32) -> Result<(), StoreError> {
+        self.write(move |t| {
+            t.execute(
+                "DELETE FROM events WHERE app_id = ?1 AND job_id <
+                 (SELECT min(id) FROM (SELECT id FROM jobs WHERE app_id = ?1 ORDER BY id DESC LIMIT ?2))",
+                params![app.0, keep],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn keep_joined(t: &Transaction<'_>, row: Option<&KeptRow>) -> Result<(), StoreError> {
+    let Some(KeptRow { event, first, pieces: Some(pieces) }) = row else { return Ok(()) };
+    t.prepare_cached("UPDATE events SET first_id = ?2, data = ?3, pieces = ?4 WHERE id = ?1")?.execute(params![
+        event.id.0,
+        first.0,
+        event.body.to_json(),
+        row::to_json(pieces)
+    ])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TextKind;
+
+    fn text(delta: &str) -> EventBody {
+        EventBody::Text { delta: delta.to_owned(), kind: TextKind::Answer }
+    }
+
+    #[tokio::test]
+    async fn a_joined_text_can_be_read_from_between_its_pieces() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let tool = EventBody::Tool { name: "search".into(), summary: "none".into(), ok: true };
+        let bodies = [text("Hé"), text("llo"), text(" you"), tool, text("Bye")];
+        store
+            .write(move |t| {
+                for (at, body) in (1..).zip(&bodies) {
+                    let event = Event { id: EventId(at), app: AppId(1), job: Some(JobId(1)), body: body.clone() };
+                    insert(t, &event, &body.to_json())?;
+                }
+                Ok(())
+            })
+            .await
+            .expect("kept");
+        let texts = async |after: i64| -> String {
+            let events = store.events_after(EventScope::Job(JobId(1)), EventId(after), 100).await.expect("read");
+            events
+                .iter()
+                .map(|event| match &event.body {
+                    EventBody::Text { delta, .. } => delta.as_str(),
+                    _ => "|",
+                })
+                .collect()
+        };
+        let mut before = Vec::new();
+        for after in 0..6 {
+            before.push(texts(after).await);
+        }
+        assert_eq!(before[1], "llo you|Bye");
+        // Joining twice is the same as joining once.
+        for _ in 0..2 {
+            store.join_events(JobId(1)).await.expect("joined");
+            for (after, expected) in (0..6).zip(&before) {
+                assert_eq!(&texts(after).await, expected, "after {after}");
+            }
+            let rows = store.events_after(EventScope::Job(JobId(1)), EventId(0), 100).await.expect("read");
+            assert_eq!(rows.iter().map(|event| event.id.0).collect::<Vec<_>>(), [3, 4, 5]);
+        }
+    }
+}

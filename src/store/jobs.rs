@@ -1,0 +1,263 @@
+//! The queue of jobs. State changes are functions on a transaction, so that the event that
+//! tells of one is kept together with it or not at all.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use super::{Store, StoreError, row};
+use crate::domain::{AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Step};
+
+fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    Ok(Job {
+        id: JobId(row.get("id")?),
+        app_id: AppId(row.get("app_id")?),
+        app: row::text(row, "app_name")?,
+        kind: row::json(row, "payload")?,
+        state: row::text(row, "state")?,
+        attempts: row.get("attempts")?,
+        cancel_requested: row.get("cancel_requested")?,
+        steps: row::json(row, "steps")?,
+        error: row::json_opt(row, "error")?,
+        result: row::json_opt(row, "result")?,
+        created_at: row::time(row, "created_at")?,
+        started_at: row::time_opt(row, "started_at")?,
+        finished_at: row::time_opt(row, "finished_at")?,
+    })
+}
+
+fn load(connection: &Connection, id: JobId) -> Result<Job, StoreError> {
+    Ok(connection.prepare_cached("SELECT * FROM jobs WHERE id = ?1")?.query_row([id.0], job)?)
+}
+
+/// Queues a job. Nothing but a delete is queued on an app that is being deleted.
+pub fn insert(
+    t: &Transaction<'_>,
+    app: AppId,
+    name: &AppName,
+    kind: &JobKind,
+    at: Timestamp,
+) -> Result<Job, StoreError> {
+    let deleting: Option<bool> =
+        t.query_row("SELECT deleting FROM apps WHERE id = ?1", [app.0], |r| r.get(0)).optional()?;
+    match deleting {
+        None => return Err(StoreError::NotFound),
+        Some(true) if *kind != JobKind::Delete => {
+            return Err(StoreError::Conflict(format!("“{name}” is being deleted.")));
+        }
+        Some(_) => {}
+    }
+    t.execute(
+        "INSERT INTO jobs (app_id, app_name, kind, payload, state, created_at) VALUES (?1, ?2, ?3, ?4, 'queued', ?5)",
+        params![app.0, name.as_str(), kind.as_str(), row::to_json(kind), at.as_millisecond()],
+    )?;
+    let id = JobId(t.last_insert_rowid());
+    if let JobKind::Generate { turn } = kind {
+        t.execute("UPDATE turns SET job_id = ?2 WHERE id = ?1", params![turn.0, id.0])?;
+    }
+    load(t, id)
+}
+
+/// Takes the job that is next of a class: the oldest of each app that has none running, of
+/// these the one whose app has waited longest. `None` when there is none.
+pub fn take_next(t: &Transaction<'_>, class: JobClass, at: Timestamp) -> Result<Option<Job>, StoreError> {
+    let model = class == JobClass::Model;
+    let next: Option<i64> = t
+        .prepare_cached(
+            "SELECT j.id FROM jobs j
+             WHERE j.state = 'queued' AND (j.kind = 'generate') = ?1
+               AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.app_id = j.app_id AND r.state = 'running')
+               AND NOT EXISTS (SELECT 1 FROM jobs q WHERE q.app_id = j.app_id AND q.state = 'queued' AND q.id < j.id)
+             ORDER BY (SELECT max(d.started_at) FROM jobs d WHERE d.app_id = j.app_id) NULLS FIRST, j.id
+             LIMIT 1",
+        )?
+        .query_row([model], |r| r.get(0))
+        .optional()?;
+    let Some(id) = next.map(JobId) else { return Ok(None) };
+    t.execute(
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?2, steps = '[]' WHERE id = ?1",
+        params![id.0, at.as_millisecond()],
+    )?;
+    load(t, id).map(Some)
+}
+
+/// Ends a job, or puts it back into the queue. Refuses a state that may not follow.
+pub fn change_state(
+    t: &Transaction<'_>,
+    id: JobId,
+    next: JobState,
+    error: Option<&JobError>,
+    result: Option<&JobResult>,
+    at: Timestamp,
+) -> Result<Job, StoreError> {
+    let now = load(t, id)?;
+    if !now.state.may_become(next) {
+        return Err(StoreError::Conflict(format!(
+            "Job {id} is {}, so it cannot become {}.",
+            now.state.as_str(),
+            next.as_str()
+        )));
+    }
+    t.execute(
+        "UPDATE jobs SET state = ?2, error = ?3, result = ?4, finished_at = ?5 WHERE id = ?1",
+        params![
+            id.0,
+            next.as_str(),
+            error.map(row::to_json),
+            result.map(row::to_json),
+            next.is_final().then(|| at.as_millisecond()),
+        ],
+    )?;
+    load(t, id)
+}
+
+/// Says how far a deployment is.
+pub fn set_steps(t: &Transaction<'_>, id: JobId, steps: &[Step]) -> Result<Job, StoreError> {
+    t.prepare_cached("UPDATE jobs SET steps = ?2 WHERE id = ?1")?.execute(params![id.0, row::to_json(&steps)])?;
+    load(t, id)
+}
+
+/// Remembers that somebody asked for the job's end.
+pub fn request_cancel(t: &Transaction<'_>, id: JobId) -> Result<Job, StoreError> {
+    t.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?1", [id.0])?;
+    load(t, id)
+}
+
+impl Store {
+    /// One job.
+    pub async fn job(&self, id: JobId) -> Result<Job, StoreError> {
+        self.read(move |c| load(c, id)).await
+    }
+
+    /// The app's newest jobs, newest first.
+    pub async fn recent_jobs(&self, app: AppId, limit: u32) -> Result<Vec<Job>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached("SELECT * FROM jobs WHERE app_id = ?1 ORDER BY id DESC LIMIT ?2")?
+                .query_map(params![app.0, limit], job)?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Jobs that are queued or running, oldest first; of one app or of all.
+    pub async fn open_jobs(&self, app: Option<AppId>) -> Result<Vec<Job>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT * FROM jobs WHERE state IN ('queued', 'running') AND (?1 IS NULL OR app_id = ?1) ORDER BY id",
+                )?
+                .query_map([app.map(|id| id.0)], job)?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// How many jobs there are of each kind and state, for the metrics.
+    pub async fn count_jobs(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached("SELECT kind, state, count(*) AS n FROM jobs GROUP BY kind, state")?
+                .query_map([], |r| Ok((r.get("kind")?, r.get("state")?, row::count(r, "n")?)))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Environment, TurnId};
+
+    async fn store_with(names: &[&str]) -> (tempfile::TempDir, Store, Vec<(AppId, AppName)>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let mut apps = Vec::new();
+        for name in names {
+            let name: AppName = name.parse().expect("a name");
+            let template = "static-site".parse().expect("a template");
+            let app = store.insert_app(name.clone(), template, "x".into(), at(0)).await.expect("inserted");
+            apps.push((app.id, name));
+        }
+        (folder, store, apps)
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(millis).expect("in range")
+    }
+
+    async fn queue(store: &Store, app: &(AppId, AppName), kind: JobKind) -> JobId {
+        let app = app.clone();
+        store.write(move |t| Ok(insert(t, app.0, &app.1, &kind, at(1))?.id)).await.expect("queued")
+    }
+
+    async fn take(store: &Store, class: JobClass, millis: i64) -> Option<JobId> {
+        store.write(move |t| Ok(take_next(t, class, at(millis))?.map(|job| job.id))).await.expect("looked")
+    }
+
+    async fn end(store: &Store, id: JobId) {
+        store.write(move |t| change_state(t, id, JobState::Succeeded, None, None, at(9))).await.expect("ended");
+    }
+
+    fn rollback() -> JobKind {
+        JobKind::Rollback { environment: Environment::Prod, release: crate::domain::ReleaseNumber(1) }
+    }
+
+    #[tokio::test]
+    async fn one_job_of_an_app_at_a_time_and_apps_in_turns() {
+        let (_folder, store, apps) = store_with(&["busy", "calm"]).await;
+        let busy: Vec<JobId> = [
+            queue(&store, &apps[0], rollback()).await,
+            queue(&store, &apps[0], rollback()).await,
+            queue(&store, &apps[0], rollback()).await,
+        ]
+        .into();
+        let calm = queue(&store, &apps[1], rollback()).await;
+        assert_eq!(take(&store, JobClass::Machine, 10).await, Some(busy[0]));
+        // Not the busy app's second job: its first one runs.
+        assert_eq!(take(&store, JobClass::Machine, 11).await, Some(calm));
+        assert_eq!(take(&store, JobClass::Machine, 12).await, None);
+        end(&store, busy[0]).await;
+        end(&store, calm).await;
+        // The calm app was served last, so the busy one is next; then the calm one would be again.
+        assert_eq!(take(&store, JobClass::Machine, 13).await, Some(busy[1]));
+        end(&store, busy[1]).await;
+        let calm = queue(&store, &apps[1], rollback()).await;
+        assert_eq!(take(&store, JobClass::Machine, 14).await, Some(calm));
+    }
+
+    #[tokio::test]
+    async fn jobs_of_an_app_keep_their_order_whatever_their_class() {
+        let (_folder, store, apps) = store_with(&["one"]).await;
+        let turn = queue(&store, &apps[0], JobKind::Generate { turn: TurnId(1) }).await;
+        let deploy = queue(&store, &apps[0], rollback()).await;
+        assert_eq!(take(&store, JobClass::Machine, 10).await, None);
+        assert_eq!(take(&store, JobClass::Model, 10).await, Some(turn));
+        assert_eq!(take(&store, JobClass::Machine, 10).await, None);
+        end(&store, turn).await;
+        assert_eq!(take(&store, JobClass::Machine, 10).await, Some(deploy));
+    }
+
+    #[tokio::test]
+    async fn nothing_new_begins_on_an_app_that_is_being_deleted() {
+        let (_folder, store, apps) = store_with(&["gone"]).await;
+        store.mark_deleting(apps[0].0, true).await.expect("marked");
+        let app = apps[0].clone();
+        let refused = store.write(move |t| insert(t, app.0, &app.1, &rollback(), at(1))).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
+        queue(&store, &apps[0], JobKind::Delete).await;
+    }
+
+    #[tokio::test]
+    async fn an_ended_job_cannot_be_changed() {
+        let (_folder, store, apps) = store_with(&["one"]).await;
+        let id = queue(&store, &apps[0], rollback()).await;
+        take(&store, JobClass::Machine, 10).await.expect("taken");
+        end(&store, id).await;
+        let again = store.write(move |t| change_state(t, id, JobState::Queued, None, None, at(9))).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))));
+    }
+}

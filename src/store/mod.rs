@@ -1,0 +1,172 @@
+//! State in SQLite: one file per group of tables, typed on the way in and out.
+//!
+//! Owns the database file and its migrations. Knows nothing of jobs that run, of git or of
+//! engines. One connection writes, so that writers wait for each other instead of failing;
+//! another reads beside it (WAL). Each has a thread of its own: no query runs on an async thread.
+
+pub mod access;
+pub mod apps;
+pub mod events;
+pub mod jobs;
+pub mod page;
+pub mod releases;
+mod row;
+pub mod runs;
+pub mod turns;
+pub mod versions;
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite_migration::{M, Migrations};
+
+pub use page::{Cursor, Page, PageRequest};
+
+/// Only ever appended to.
+static MIGRATIONS: LazyLock<Migrations<'static>> =
+    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../../migrations/0001_start.sql"))]));
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// What was looked for is not there.
+    #[error("not found")]
+    NotFound,
+    /// It would break a rule of the table: a name taken twice, a state that cannot follow.
+    #[error("{0}")]
+    Conflict(String),
+    /// No space left on the data directory's disk.
+    #[error("the disk that holds the database is full")]
+    DiskFull,
+    /// Anything else.
+    #[error("database: {0}")]
+    Sqlite(rusqlite::Error),
+    /// The file could not be made ready at start-up.
+    #[error("database: {0}")]
+    Open(String),
+    /// The builder is stopping.
+    #[error("the database is closed")]
+    Closed,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match &error {
+            rusqlite::Error::QueryReturnedNoRows => Self::NotFound,
+            rusqlite::Error::SqliteFailure(failure, message) => match failure.code {
+                rusqlite::ErrorCode::DiskFull => Self::DiskFull,
+                rusqlite::ErrorCode::ConstraintViolation => {
+                    Self::Conflict(message.clone().unwrap_or_else(|| "a rule of the database".to_owned()))
+                }
+                _ => Self::Sqlite(error),
+            },
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
+impl From<tokio_rusqlite::Error<StoreError>> for StoreError {
+    fn from(error: tokio_rusqlite::Error<StoreError>) -> Self {
+        match error {
+            tokio_rusqlite::Error::Error(inner) => inner,
+            _ => Self::Closed,
+        }
+    }
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: tokio_rusqlite::Connection,
+    reader: tokio_rusqlite::Connection,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens `slipway.db` in `folder`, making and migrating it as needed.
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("slipway.db");
+        let writer = connect(&path).await?;
+        writer
+            .call(|connection| MIGRATIONS.to_latest(connection).map_err(|error| StoreError::Open(error.to_string())))
+            .await?;
+        let reader = connect(&path).await?;
+        reader.call(|connection| Ok::<_, StoreError>(connection.pragma_update(None, "query_only", true)?)).await?;
+        Ok(Self { writer, reader, path })
+    }
+
+    /// Where the database lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs a query beside the writer.
+    pub(crate) async fn read<R, F>(&self, query: F) -> Result<R, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
+    {
+        Ok(self.reader.call(|connection| query(connection)).await?)
+    }
+
+    /// Runs one transaction: all of it is kept, or nothing.
+    pub(crate) async fn write<R, F>(&self, change: F) -> Result<R, StoreError>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<R, StoreError> + Send + 'static,
+    {
+        let changed = self.writer.call(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = change(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        });
+        Ok(changed.await?)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+}
+
+async fn connect(path: &Path) -> Result<tokio_rusqlite::Connection, StoreError> {
+    let connection = tokio_rusqlite::Connection::open(path).await?;
+    connection
+        .call(|connection| {
+            // NORMAL in WAL loses nothing when the process dies; a power cut may cost the last commits, never the file.
+            connection.execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+                 PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;",
+            )?;
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_go_up_from_empty() {
+        MIGRATIONS.validate().expect("every migration applies to the one before");
+    }
+
+    #[tokio::test]
+    async fn a_second_opening_finds_what_the_first_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        store.write(|t| Ok(t.execute("INSERT INTO counters VALUES ('x', 7)", [])?)).await.expect("written");
+        drop(store);
+        let store = Store::open(folder.path()).await.expect("opens again");
+        let seven: i64 = store
+            .read(|c| Ok(c.query_row("SELECT value FROM counters WHERE name = 'x'", [], |r| r.get(0))?))
+            .await
+            .expect("read");
+        assert_eq!(seven, 7);
+    }
+}

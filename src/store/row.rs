@@ -1,0 +1,67 @@
+//! From columns to types. What does not parse was not written by us: an error, not a guess.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use rusqlite::Row;
+use rusqlite::types::Type;
+use serde::de::DeserializeOwned;
+
+type Cell<T> = rusqlite::Result<T>;
+
+fn unreadable(column: &str, error: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("column {column}: {error}").into())
+}
+
+/// A word or a name.
+pub fn text<T: FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Cell<T> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
+}
+
+/// A word or a name that may be absent.
+pub fn text_opt<T: FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Cell<Option<T>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(|error| unreadable(column, error)),
+    }
+}
+
+/// A JSON column.
+pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Cell<T> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| unreadable(column, error))
+}
+
+/// A JSON column that may be absent.
+pub fn json_opt<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Cell<Option<T>> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None => Ok(None),
+        Some(text) => serde_json::from_str(text).map(Some).map_err(|error| unreadable(column, error)),
+    }
+}
+
+/// Milliseconds since the epoch.
+pub fn time(row: &Row<'_>, column: &str) -> Cell<Timestamp> {
+    Timestamp::from_millisecond(row.get(column)?).map_err(|error| unreadable(column, error))
+}
+
+/// Milliseconds since the epoch, if set.
+pub fn time_opt(row: &Row<'_>, column: &str) -> Cell<Option<Timestamp>> {
+    row.get::<_, Option<i64>>(column)?
+        .map(|millis| Timestamp::from_millisecond(millis).map_err(|error| unreadable(column, error)))
+        .transpose()
+}
+
+/// To JSON, for a column. Our types hold strings and numbers alone, which always can be written.
+pub fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("our types are JSON")
+}
+
+/// A count as SQLite keeps it.
+pub fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A count as we use it.
+pub fn count(row: &Row<'_>, column: &str) -> Cell<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}

@@ -1,0 +1,96 @@
+//! Versions, as read from each app's git history.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
+use crate::domain::{AppId, ChangeSize, TurnId, Version, VersionId};
+
+/// A commit that is to become a version; its number is given here.
+#[derive(Debug, Clone)]
+pub struct NewVersion {
+    /// The version, with a number that is not looked at.
+    pub version: Version,
+}
+
+fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
+    Ok(Version {
+        id: row::text(row, "id")?,
+        number: row.get("number")?,
+        title: row.get("title")?,
+        kind: row::text(row, "kind")?,
+        turn: row.get::<_, Option<i64>>("turn_id")?.map(TurnId),
+        size: ChangeSize {
+            files: row.get("files")?,
+            additions: row.get("additions")?,
+            deletions: row.get("deletions")?,
+        },
+        created_at: row::time(row, "created_at")?,
+    })
+}
+
+impl Store {
+    /// Adds commits, oldest first, as the app's next versions; those it knows already are passed over.
+    pub async fn add_versions(&self, app: AppId, commits: Vec<NewVersion>) -> Result<(), StoreError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        self.write(move |t| {
+            for NewVersion { version } in &commits {
+                t.prepare_cached(
+                    "INSERT OR IGNORE INTO versions
+                     (app_id, number, id, title, kind, turn_id, files, additions, deletions, created_at)
+                     SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM versions WHERE app_id = ?1",
+                )?
+                .execute(params![
+                    app.0,
+                    version.id.as_str(),
+                    version.title,
+                    version.kind.as_str(),
+                    version.turn.map(|turn| turn.0),
+                    version.size.files,
+                    version.size.additions,
+                    version.size.deletions,
+                    version.created_at.as_millisecond(),
+                ])?;
+                t.execute("UPDATE apps SET head = ?2 WHERE id = ?1", params![app.0, version.id.as_str()])?;
+                apps::touch(t, app, version.created_at)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// One version.
+    pub async fn version(&self, app: AppId, id: &VersionId) -> Result<Version, StoreError> {
+        let id = id.clone();
+        self.read(move |c| {
+            Ok(c.prepare_cached("SELECT * FROM versions WHERE app_id = ?1 AND id = ?2")?
+                .query_row(params![app.0, id.as_str()], version)?)
+        })
+        .await
+    }
+
+    /// The newest version, if there is one.
+    pub async fn newest_version(&self, app: AppId) -> Result<Option<Version>, StoreError> {
+        self.read(move |c| {
+            Ok(c.prepare_cached("SELECT * FROM versions WHERE app_id = ?1 ORDER BY number DESC LIMIT 1")?
+                .query_row([app.0], version)
+                .optional()?)
+        })
+        .await
+    }
+
+    /// Versions, newest first.
+    pub async fn versions(&self, app: AppId, page: PageRequest) -> Result<Page<Version>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT * FROM versions WHERE app_id = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
+                )?
+                .query_map(params![app.0, page.before(), page.fetch()], version)?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(Page::cut(rows, page.limit, |version| Cursor::from_key(version.number.into())))
+        })
+        .await
+    }
+}
