@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::wire::WireUsage;
 
-/// The caps of a turn. Reaching one ends it cleanly, with what was written.
+/// The caps of a turn. Reaching one ends it cleanly, with what was written. Tokens and money are
+/// counted between answers, so that the last answer may go beyond them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnLimits {
     /// Answers of the model.

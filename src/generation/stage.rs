@@ -59,12 +59,15 @@ impl ToolHost for MemoryHost {
     }
 }
 
+/// Whether an event is the one that is waited for.
+pub type Predicate = fn(&EventBody) -> bool;
+
 /// Remembers everything; can cancel at an event, and fail to keep.
 #[derive(Default)]
 pub struct MemorySink {
     pub events: Vec<EventBody>,
     pub kept: Vec<Vec<Message>>,
-    pub cancel_at: Option<(CancellationToken, fn(&EventBody) -> bool)>,
+    pub cancel_at: Option<(CancellationToken, Predicate)>,
     pub keeps_left: Option<usize>,
 }
 

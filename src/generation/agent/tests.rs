@@ -486,6 +486,8 @@ async fn a_stop_while_waiting_to_try_again_is_heard() {
     assert_eq!(played.outcome.end, TurnEnd::Stopped);
 }
 
+type Limit = fn(&mut TurnLimits);
+
 #[tokio::test]
 async fn caps_end_the_turn_with_what_was_written() {
     let steps = |n: usize| {
@@ -494,7 +496,6 @@ async fn caps_end_the_turn_with_what_was_written() {
             Answer::new().tool(&id, "write_file", &write(&format!("f{nth}.txt"), "x"), 9).stop("tool_use").reply()
         })
     };
-    type Limit = fn(&mut TurnLimits);
     let cases: [(Limit, Cap, usize); 4] = [
         (|limits| limits.steps = 2, Cap::Steps, 2),
         (|limits| limits.files = 3, Cap::Files, 3),
@@ -630,4 +631,28 @@ async fn a_model_without_a_price_has_no_cost_and_no_cost_cap() {
     let played = play.against([work, done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
     assert_eq!(played.outcome.usage.cost_usd, None);
+}
+
+#[tokio::test]
+async fn a_base_url_that_is_none_is_said_so() {
+    let quick = client("http://127.0.0.1:1", KEY);
+    for base_url in ["", "api.example.com", "ftp://example.com", "http://"] {
+        let provider = crate::generation::Provider {
+            format: crate::generation::WireFormat::Anthropic,
+            base_url: base_url.into(),
+            key: KEY.into(),
+        };
+        let made = ModelClient::new(provider, crate::generation::Timeouts::default(), quick.retry_policy());
+        assert_eq!(made.err().map(|error| error.code()), Some("model_setup"), "{base_url}");
+    }
+}
+
+#[tokio::test]
+async fn keys_that_no_header_can_carry_are_wrong_ones() {
+    let fake = FakeClaude::start([done()]).await;
+    let mut stage = Play::new();
+    let client = client(&fake.base_url(), "line\nbreak");
+    let outcome = play(&client, &stage.input, &mut stage.host, &mut stage.sink, &stage.cancel).await;
+    assert_eq!(outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::Unauthorized)));
+    assert!(!format!("{client:?}").contains("break"), "a client does not print its key");
 }

@@ -117,3 +117,33 @@ async fn it_answers_for_no_other_model() {
         play(&client, &input("Hi", "other"), &mut host, &mut MemorySink::default(), &CancellationToken::new()).await;
     assert_eq!(outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::NotFound { model: "other".into() })));
 }
+
+#[tokio::test]
+async fn what_is_written_is_python() {
+    let words = "A \"quoted\" \\ back\\slash, 'single' \"\"\" {braces} %s \u{2028} 日本 🎉 # comment";
+    for files in [
+        vec![("main.py", "app = 1\n")],
+        vec![("main.py", "app = 1\n"), ("verify.py", "x = 1\n")],
+        vec![("job.py", "print()\n")],
+    ] {
+        let stop = CancellationToken::new();
+        let _guard = stop.clone().drop_guard();
+        let demo = start(&stop).await;
+        let (mut host, mut history) = (MemoryHost::with(&files), Vec::new());
+        turn(&demo, &mut host, words, TurnMode::Build, &mut history).await;
+        turn(&demo, &mut host, words, TurnMode::Build, &mut history).await;
+        let main = files[0].0;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(main);
+        std::fs::write(&path, host.text(main)).unwrap();
+        // Reads the list of requests without running, or needing, anything that the app imports.
+        let script = "import ast,json,sys; tree=ast.parse(open(sys.argv[1],encoding='utf-8').read()); \
+                      print(json.dumps(next(ast.literal_eval(n.value) for n in tree.body \
+                      if isinstance(n,ast.Assign) and n.targets[0].id=='REQUESTS')))";
+        let output = tokio::process::Command::new("python3").args(["-c", script]).arg(&path).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let requests: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+        let expected = words.replace('\u{2028}', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(requests, [expected.clone(), expected]);
+    }
+}
