@@ -62,7 +62,12 @@ const KEYS: &[Key] = &[
     key("docker_host", "DOCKER_HOST", "", "Address of the Docker engine; default: its socket."),
     key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster."),
     key("turn_max_steps", "SLIPWAY_TURN_MAX_STEPS", "60", "Answers of the model in one turn."),
-    key("turn_max_tokens", "SLIPWAY_TURN_MAX_TOKENS", "400000", "Tokens written by the model in one turn."),
+    key(
+        "turn_max_tokens",
+        "SLIPWAY_TURN_MAX_TOKENS",
+        "1500000",
+        "Tokens read and written in one turn; those read from the cache do not count.",
+    ),
     key("turn_max_usd", "SLIPWAY_TURN_MAX_USD", "5", "US dollars in one turn."),
     key("turn_max_minutes", "SLIPWAY_TURN_MAX_MINUTES", "30", "Minutes in one turn."),
     key("build_workers", "SLIPWAY_BUILD_WORKERS", "2", "Builds and deployments at once."),
@@ -114,7 +119,7 @@ pub enum Provider {
 pub struct TurnCaps {
     /// Answers of the model.
     pub steps: u32,
-    /// Tokens written by the model.
+    /// Tokens read and written, those read from the cache left out.
     pub tokens: u64,
     /// US dollars, where the model's price is known.
     pub usd: f64,

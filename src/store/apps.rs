@@ -166,10 +166,10 @@ impl Store {
         .await
     }
 
-    /// From here on nothing new may start on the app.
-    pub async fn mark_deleting(&self, id: AppId) -> Result<(), StoreError> {
+    /// While this is set nothing new may start on the app.
+    pub async fn mark_deleting(&self, id: AppId, deleting: bool) -> Result<(), StoreError> {
         self.write(move |t| {
-            t.execute("UPDATE apps SET deleting = 1 WHERE id = ?1", [id.0])?;
+            t.execute("UPDATE apps SET deleting = ?2 WHERE id = ?1", params![id.0, deleting])?;
             Ok(())
         })
         .await

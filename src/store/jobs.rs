@@ -244,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_new_begins_on_an_app_that_is_being_deleted() {
         let (_folder, store, apps) = store_with(&["gone"]).await;
-        store.mark_deleting(apps[0].0).await.expect("marked");
+        store.mark_deleting(apps[0].0, true).await.expect("marked");
         let app = apps[0].clone();
         let refused = store.write(move |t| insert(t, app.0, &app.1, &rollback(), at(1))).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))));
