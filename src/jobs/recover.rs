@@ -269,7 +269,10 @@ pub async fn watch(platform: Arc<Platform>) {
                 }
                 EnvironmentState::Ready
             }
-            InstanceEventKind::Died { .. } => EnvironmentState::Stopped,
+            InstanceEventKind::Died { .. } => {
+                platform.gateway.routes().set_state(&app.name, instance.environment, RouteState::Stopped);
+                EnvironmentState::Stopped
+            }
         };
         if let Err(error) = set_state(&platform, app.id, instance.environment, state).await {
             tracing::warn!(app = %app.name, %error, "an environment's state could not be kept");

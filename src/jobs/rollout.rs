@@ -73,7 +73,7 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             // A job proves itself by one run to its end, before anybody relies on it. What goes to
             // prod has done so in preview.
             if release.environment == Environment::Preview {
-                context.step(StepName::Check, check_run(context, app, release)).await?;
+                context.step(StepName::Check, Box::pin(check_run(context, app, release))).await?;
             } else {
                 context.skip(StepName::Check).await?;
             }
