@@ -68,7 +68,7 @@ type Change = Box<dyn FnOnce(&Transaction<'_>) -> Result<Vec<NewEvent>, StoreErr
 
 enum Append {
     /// An event that nobody waits for.
-    Event(NewEvent),
+    Event(Box<NewEvent>),
     /// A change of state, and the events that tell of it.
     Change(Change, oneshot::Sender<Result<(), StoreError>>),
 }
@@ -122,7 +122,7 @@ impl EventLog {
     /// Appends an event, in order with all others of this caller; does not wait for it to be kept.
     pub fn emit(&self, app: AppId, job: Option<JobId>, body: EventBody) {
         // The queue is open as long as this handle is.
-        let _ = self.queue.send(Append::Event(NewEvent { app, job, body }));
+        let _ = self.queue.send(Append::Event(Box::new(NewEvent { app, job, body })));
     }
 
     /// Makes a change of state and keeps the events that tell of it, all or nothing; then they are
@@ -301,7 +301,7 @@ fn keep(t: &Transaction<'_>, items: Vec<Append>) -> Result<(Vec<Kept>, Vec<Waiti
                     .filter(|last| last.app == event.app && last.job == event.job)
                     .is_some_and(|last| table::join(&mut last.body, &event.body));
                 if !joined {
-                    fresh.push(event);
+                    fresh.push(*event);
                 }
             }
             Append::Change(change, done) => {

@@ -48,6 +48,9 @@ pub struct DeploymentSpec {
     pub process: ProcessKind,
     /// What it may use.
     pub limits: ResourceLimits,
+    /// When a job runs: a five-field cron expression in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// Environment variables that are no secret.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,

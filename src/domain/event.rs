@@ -132,10 +132,8 @@ impl EventBody {
     /// Reads what was kept: the name chooses the variant.
     pub fn from_kept(name: &str, data: &str) -> Result<Self, serde_json::Error> {
         // The variants are told apart by name, not by trying them in turn.
-        fn tagged(name: &str, data: serde_json::Value) -> Result<EventBody, serde_json::Error> {
-            Tagged::deserialize(serde_json::json!({ "name": name, "data": data })).map(EventBody::from)
-        }
-        tagged(name, serde_json::from_str(data)?)
+        let data: serde_json::Value = serde_json::from_str(data)?;
+        Tagged::deserialize(serde_json::json!({ "name": name, "data": data })).map(Self::from)
     }
 
     /// The JSON that goes over the wire and into the database.

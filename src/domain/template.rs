@@ -77,6 +77,11 @@ impl TemplateManifest {
                 ));
             }
         };
-        Ok(DeploymentSpec { process, limits: ResourceLimits::default(), variables: std::collections::BTreeMap::new() })
+        Ok(DeploymentSpec {
+            process,
+            limits: ResourceLimits::default(),
+            schedule: None,
+            variables: std::collections::BTreeMap::new(),
+        })
     }
 }

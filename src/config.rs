@@ -1,0 +1,413 @@
+//! Configuration: a TOML file, then environment variables, then flags; each value typed, each
+//! key with its default and meaning in one table. Knows nothing of what the values are used for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// One setting.
+struct Key {
+    /// In the file and as a flag (with hyphens).
+    name: &'static str,
+    /// The environment variable.
+    env: &'static str,
+    /// When nobody says otherwise; empty: none.
+    default: &'static str,
+    /// One line for people.
+    about: &'static str,
+    /// Its value is not shown.
+    secret: bool,
+}
+
+const fn key(name: &'static str, env: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key { name, env, default, about, secret: false }
+}
+
+const fn secret(name: &'static str, env: &'static str, about: &'static str) -> Key {
+    Key { name, env, default: "", about, secret: true }
+}
+
+const KEYS: &[Key] = &[
+    key("data_dir", "SLIPWAY_DATA_DIR", "./data", "Database, workspaces, uploads. Created 0700."),
+    key("listen", "SLIPWAY_LISTEN", "127.0.0.1:8080", "Address of pages, API and gateway."),
+    key("domain", "SLIPWAY_DOMAIN", "localhost", "Apps live at <app>.<domain>, the pages at builder.<domain>."),
+    key(
+        "public_url",
+        "SLIPWAY_PUBLIC_URL",
+        "",
+        "How links are written, with {host} in it; default http://{host}:<port of listen>.",
+    ),
+    key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
+    key("registry", "SLIPWAY_REGISTRY", "", "Where images are pushed. None: they stay in the engine."),
+    key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
+    secret("anthropic_api_key", "ANTHROPIC_API_KEY", "Key for Claude. Without one the demo model answers."),
+    key("anthropic_base_url", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "Where the Messages API is."),
+    key("model", "SLIPWAY_MODEL", "claude-opus-5-5", "Any model that the provider knows."),
+    key("provider", "SLIPWAY_PROVIDER", "anthropic", "anthropic or demo."),
+    secret("admin_password", "SLIPWAY_ADMIN_PASSWORD", "Required to listen on anything but loopback."),
+    key("admin_password_file", "SLIPWAY_ADMIN_PASSWORD_FILE", "", "A file that holds the password instead."),
+    key("base_image_python", "SLIPWAY_BASE_IMAGE_PYTHON", "python:3.13-slim", "What Python apps are built on."),
+    key(
+        "base_image_nginx",
+        "SLIPWAY_BASE_IMAGE_NGINX",
+        "nginxinc/nginx-unprivileged:alpine-slim",
+        "What static sites are built on.",
+    ),
+    key("docker_host", "DOCKER_HOST", "", "Address of the Docker engine; default: its socket."),
+    key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster."),
+    key("turn_max_steps", "SLIPWAY_TURN_MAX_STEPS", "60", "Answers of the model in one turn."),
+    key("turn_max_tokens", "SLIPWAY_TURN_MAX_TOKENS", "400000", "Tokens written by the model in one turn."),
+    key("turn_max_usd", "SLIPWAY_TURN_MAX_USD", "5", "US dollars in one turn."),
+    key("turn_max_minutes", "SLIPWAY_TURN_MAX_MINUTES", "30", "Minutes in one turn."),
+    key("build_workers", "SLIPWAY_BUILD_WORKERS", "2", "Builds and deployments at once."),
+    key("demo_pace", "SLIPWAY_DEMO_PACE", "1", "How fast the demo model types: 1 is watchable, 0 at once."),
+];
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {reason}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown key `{key}` in {path}; `slipway config` lists all keys")]
+    Unknown {
+        /// The key.
+        key: String,
+        /// Where it stands.
+        path: PathBuf,
+    },
+    /// A value that does not fit its key.
+    #[error("`{key}` ({source_name}): {reason}")]
+    Bad {
+        /// The key.
+        key: &'static str,
+        /// Where the value came from.
+        source_name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Where the model's answers come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// The Messages API.
+    Anthropic,
+    /// The demo model inside Slipway.
+    Demo,
+}
+
+/// What one turn may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TurnCaps {
+    /// Answers of the model.
+    pub steps: u32,
+    /// Tokens written by the model.
+    pub tokens: u64,
+    /// US dollars, where the model's price is known.
+    pub usd: f64,
+    /// Wall time.
+    pub time: Duration,
+}
+
+/// Everything that can be set, typed and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Database, workspaces, uploads.
+    pub data_dir: PathBuf,
+    /// Address of pages, API and gateway.
+    pub listen: SocketAddr,
+    /// The domain under which builder and apps live; lowercase.
+    pub domain: String,
+    /// How links are written, with `{host}` in it.
+    pub public_url: String,
+    /// Where images are pushed.
+    pub registry: Option<String>,
+    /// The registry's name as nodes pull from it.
+    pub registry_pull: Option<String>,
+    /// Who answers.
+    pub provider: Provider,
+    /// Key for the Messages API.
+    pub anthropic_api_key: Option<SecretString>,
+    /// Where the Messages API is, without a slash at the end.
+    pub anthropic_base_url: String,
+    /// The model.
+    pub model: String,
+    /// The admin's password.
+    pub admin_password: Option<SecretString>,
+    /// Base images by the word that templates use for them.
+    pub base_images: BTreeMap<String, String>,
+    /// Address of the Docker engine.
+    pub docker_host: Option<String>,
+    /// What one turn may use.
+    pub turn_caps: TurnCaps,
+    /// Builds and deployments at once.
+    pub build_workers: usize,
+    /// How fast the demo model types: 1 is watchable, 0 at once.
+    pub demo_pace: f64,
+}
+
+/// Values as text, with where each came from.
+#[derive(Default)]
+struct Sources(BTreeMap<&'static str, (String, String)>);
+
+impl Sources {
+    fn text(&self, name: &'static str) -> Option<&str> {
+        let default = KEYS.iter().find(|key| key.name == name).map_or("", |key| key.default);
+        let text = self.0.get(name).map_or(default, |(value, _)| value);
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn bad(&self, key: &'static str, reason: impl Into<String>) -> ConfigError {
+        let source_name = self.0.get(key).map_or_else(|| "default".to_owned(), |(_, source)| source.clone());
+        ConfigError::Bad { key, source_name, reason: reason.into() }
+    }
+
+    fn parse<T: FromStr>(&self, name: &'static str, expected: &str) -> Result<T, ConfigError> {
+        self.text(name).unwrap_or_default().trim().parse().map_err(|_| self.bad(name, format!("expected {expected}")))
+    }
+
+    fn positive<T: FromStr + PartialOrd + From<u8>>(&self, name: &'static str) -> Result<T, ConfigError> {
+        let number: T = self.parse(name, "a number")?;
+        if number < T::from(1) { Err(self.bad(name, "expected a number from 1")) } else { Ok(number) }
+    }
+}
+
+impl Config {
+    /// Reads the file (`file`, else `slipway.toml` if it is there), then the environment, then
+    /// `flags` (by key name), and checks everything.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut sources = Sources::default();
+        match file {
+            Some(path) => read_file(path, &mut sources)?,
+            None if Path::new("slipway.toml").exists() => read_file(Path::new("slipway.toml"), &mut sources)?,
+            None => {}
+        }
+        for (name, value) in environment {
+            if let Some(key) = KEYS.iter().find(|key| key.env == name) {
+                sources.0.insert(key.name, (value, format!("environment variable {name}")));
+            }
+        }
+        for (name, value) in flags {
+            sources.0.insert(name, (value.clone(), format!("flag --{}", name.replace('_', "-"))));
+        }
+        Self::check(&sources)
+    }
+
+    fn check(sources: &Sources) -> Result<Self, ConfigError> {
+        let owned = |name| sources.text(name).map(str::to_owned);
+        let listen: SocketAddr = sources.parse("listen", "an address and a port, such as 127.0.0.1:8080")?;
+        let domain = owned("domain").unwrap_or_default().to_ascii_lowercase();
+        if domain.is_empty()
+            || !domain
+                .split('.')
+                .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        {
+            return Err(sources.bad("domain", "expected a domain, such as localhost or 203.0.113.7.nip.io"));
+        }
+        let public_url = owned("public_url").unwrap_or_else(|| format!("http://{{host}}:{}", listen.port()));
+        if !public_url.contains("{host}") || !(public_url.starts_with("http://") || public_url.starts_with("https://"))
+        {
+            return Err(sources.bad("public_url", "expected http:// or https:// and {host}, such as https://{host}"));
+        }
+        match sources.text("runtime").unwrap_or_default() {
+            "auto" | "docker" => {}
+            "kubernetes" => {
+                return Err(sources.bad("runtime", "the Kubernetes runtime is not part of this build yet; use docker"));
+            }
+            _ => return Err(sources.bad("runtime", "expected auto, docker or kubernetes")),
+        }
+        let anthropic_api_key = owned("anthropic_api_key").map(SecretString::from);
+        let provider = match sources.text("provider").unwrap_or_default() {
+            "anthropic" if anthropic_api_key.is_none() => Provider::Demo,
+            "anthropic" => Provider::Anthropic,
+            "demo" => Provider::Demo,
+            "openai" => {
+                return Err(sources.bad("provider", "OpenAI-compatible servers are not part of this build yet"));
+            }
+            _ => return Err(sources.bad("provider", "expected anthropic or demo")),
+        };
+        let anthropic_base_url = owned("anthropic_base_url").unwrap_or_default().trim_end_matches('/').to_owned();
+        if !(anthropic_base_url.starts_with("http://") || anthropic_base_url.starts_with("https://")) {
+            return Err(sources.bad("anthropic_base_url", "expected an address that starts with http:// or https://"));
+        }
+        let admin_password = admin_password(sources)?;
+        if admin_password.is_none() && !listen.ip().is_loopback() {
+            return Err(sources.bad(
+                "listen",
+                format!(
+                    "{listen} can be reached from outside, so a password is needed: set SLIPWAY_ADMIN_PASSWORD or \
+                     SLIPWAY_ADMIN_PASSWORD_FILE, or listen on 127.0.0.1"
+                ),
+            ));
+        }
+        let usd: f64 = sources.parse("turn_max_usd", "a number")?;
+        let demo_pace: f64 = sources.parse("demo_pace", "a number")?;
+        if !usd.is_finite() || usd <= 0.0 {
+            return Err(sources.bad("turn_max_usd", "expected a number above 0"));
+        }
+        if !(0.0..=100.0).contains(&demo_pace) {
+            return Err(sources.bad("demo_pace", "expected a number from 0 to 100"));
+        }
+        let registry = owned("registry");
+        Ok(Self {
+            data_dir: owned("data_dir").unwrap_or_default().into(),
+            listen,
+            domain,
+            public_url,
+            registry_pull: owned("registry_pull").or_else(|| registry.clone()),
+            registry,
+            provider,
+            anthropic_api_key,
+            anthropic_base_url,
+            model: owned("model").unwrap_or_default(),
+            admin_password,
+            base_images: ["python", "nginx"]
+                .into_iter()
+                .zip([owned("base_image_python"), owned("base_image_nginx")])
+                .filter_map(|(word, image)| Some((word.to_owned(), image?)))
+                .collect(),
+            docker_host: owned("docker_host"),
+            turn_caps: TurnCaps {
+                steps: sources.positive("turn_max_steps")?,
+                tokens: sources.positive("turn_max_tokens")?,
+                usd,
+                time: Duration::from_secs(60 * sources.positive::<u64>("turn_max_minutes")?),
+            },
+            build_workers: sources.positive::<u16>("build_workers")?.into(),
+            demo_pace,
+        })
+    }
+
+    /// A link to a host of ours.
+    pub fn url(&self, host: &crate::domain::HostName) -> String {
+        self.public_url.replace("{host}", &host.to_host(&self.domain))
+    }
+
+    /// Every key with its default and meaning, as `slipway config` prints it.
+    pub fn reference() -> String {
+        let mut text = String::from(
+            "# Every key of slipway.toml, with its default. The environment variable wins over the file, a flag over both.\n",
+        );
+        for key in KEYS {
+            let default = if key.default.is_empty() { "(none)" } else { key.default };
+            let kind = if key.secret { ", a secret" } else { "" };
+            let _ = write!(text, "\n# {}\n# {}{kind}\n{} = {default:?}\n", key.about, key.env, key.name);
+        }
+        text
+    }
+}
+
+fn admin_password(sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
+    let from_file = match sources.text("admin_password_file") {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| sources.bad("admin_password_file", format!("cannot read {path}: {error}")))?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+    };
+    let password = sources.text("admin_password").map(str::to_owned).or(from_file).map(SecretString::from);
+    match password {
+        Some(password) if password.expose_secret().len() < 8 => {
+            Err(sources.bad("admin_password", "expected a password of 8 characters or more"))
+        }
+        other => Ok(other),
+    }
+}
+
+fn read_file(path: &Path, sources: &mut Sources) -> Result<(), ConfigError> {
+    let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| failed(error.to_string()))?;
+    for (name, value) in table {
+        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+            return Err(ConfigError::Unknown { key: name, path: path.to_owned() });
+        };
+        let source = path.display().to_string();
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(flag) => flag.to_string(),
+            _ => {
+                return Err(ConfigError::Bad {
+                    key: key.name,
+                    source_name: source,
+                    reason: "expected a text or a number".to_owned(),
+                });
+            }
+        };
+        sources.0.insert(key.name, (text, source));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let flags: Vec<_> = flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Config::load(None, environment, &flags)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let config = load(&[], &[]).expect("defaults are good");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.provider, Provider::Demo);
+        assert_eq!(config.url(&crate::domain::HostName::Builder), "http://builder.localhost:8080");
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("s.toml");
+        std::fs::write(&file, "domain = 'file.test'\nmodel = 'file'\nbuild_workers = 3\n").expect("written");
+        let environment =
+            [("SLIPWAY_MODEL".to_owned(), "env".to_owned()), ("SLIPWAY_DOMAIN".to_owned(), "env.test".to_owned())];
+        let config =
+            Config::load(Some(&file), environment.into_iter(), &[("domain", "flag.test".to_owned())]).expect("good");
+        assert_eq!((config.domain.as_str(), config.model.as_str(), config.build_workers), ("flag.test", "env", 3));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        for (environment, named) in [
+            (("SLIPWAY_LISTEN", "everywhere"), "listen"),
+            (("SLIPWAY_LISTEN", "0.0.0.0:80"), "SLIPWAY_ADMIN_PASSWORD"),
+            (("SLIPWAY_DOMAIN", "a..b"), "domain"),
+            (("SLIPWAY_PUBLIC_URL", "http://fixed"), "public_url"),
+            (("SLIPWAY_RUNTIME", "podman"), "runtime"),
+            (("SLIPWAY_PROVIDER", "other"), "provider"),
+            (("SLIPWAY_ADMIN_PASSWORD", "short"), "admin_password"),
+            (("SLIPWAY_TURN_MAX_STEPS", "0"), "turn_max_steps"),
+            (("SLIPWAY_DEMO_PACE", "-1"), "demo_pace"),
+        ] {
+            let error = load(&[environment], &[]).expect_err("refused").to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("s.toml");
+        std::fs::write(&file, "domian = 'x'\n").expect("written");
+        let error = Config::load(Some(&file), std::iter::empty(), &[]).expect_err("refused").to_string();
+        assert!(error.contains("domian"), "{error}");
+    }
+}

@@ -1,0 +1,9 @@
+//! Logging. Prompts, bodies and secrets are never logged at `info`.
+
+use tracing_subscriber::EnvFilter;
+
+/// Logs to stderr as `RUST_LOG` says, `info` by default.
+pub fn start() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).init();
+}
