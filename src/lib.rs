@@ -9,4 +9,5 @@ pub mod error;
 pub mod events;
 pub mod lifecycle;
 pub mod store;
+pub mod web;
 pub mod telemetry;

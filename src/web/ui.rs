@@ -1,10 +1,14 @@
-//! The pictures beside words: small line drawings of our own, written into the page.
+//! What templates call: the pictures beside words (small line drawings of our own, written into the
+//! page) and the addresses of styles and scripts.
 
 use std::fmt;
 
 use askama::filters::HtmlSafe;
 
+pub use super::assets::asset;
+
 /// A drawing, with classes beside `icon`.
+#[derive(Debug, Clone, Copy)]
 pub struct Icon {
     name: &'static str,
     class: &'static str,
