@@ -1,9 +1,18 @@
 # shellcheck shell=bash
 # What every script here needs: plain messages, installing packages, paths. Sourced, never run.
 
+: "${HOME:=/root}"
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CACHE=${SLIPWAY_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/slipway}
-export ROOT CACHE
+CACHE=${SETUP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/slipway}
+# Debian leaves the administrator's programs (dockerd, nginx) out of an ordinary user's path.
+PATH=$PATH:/usr/sbin:/sbin
+export HOME ROOT CACHE PATH
+
+# What apps are built on; the same defaults as in src/config.rs, which scripts/test compares.
+DEFAULT_PYTHON_IMAGE=python:3.13-slim
+DEFAULT_NGINX_IMAGE=nginxinc/nginx-unprivileged:alpine-slim
+# shellcheck disable=SC2034 # the scripts that source this file use them
+PYTHON_IMAGE=${SLIPWAY_BASE_IMAGE_PYTHON:-$DEFAULT_PYTHON_IMAGE} NGINX_IMAGE=${SLIPWAY_BASE_IMAGE_NGINX:-$DEFAULT_NGINX_IMAGE}
 
 say() { printf '==> %s\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
@@ -44,4 +53,31 @@ apt_install() {
     die "could not install ${missing[*]}: see apt's words above"
   fi
   rm -f "$log"
+}
+
+# node_major: the installed Node's major version, 0 without one.
+node_major() {
+  local version
+  version=$(node --version 2>/dev/null) || version=v0
+  version=${version#v}
+  printf '%s' "${version%%.*}"
+}
+
+# The browser driver needs a newer Node than some releases ship. setup puts one here, for the tests alone.
+TEST_NODE_MAJOR=20
+TEST_NODE_DIR=$CACHE/node
+use_test_node() {
+  [ "$(node_major)" -ge "$TEST_NODE_MAJOR" ] || PATH=$TEST_NODE_DIR/bin:$PATH
+}
+
+# find_chromium: the first Chromium or Chrome there is; CHROMIUM overrides.
+find_chromium() {
+  local name
+  for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do
+    if [ -n "$name" ] && have "$name"; then
+      command -v "$name"
+      return 0
+    fi
+  done
+  return 1
 }

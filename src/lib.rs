@@ -3,11 +3,21 @@
 //! Data flows one way: a request reaches a service, the service queues a job, the job uses
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
+pub mod build;
+pub mod catalog;
 pub mod config;
+pub mod deploy;
 pub mod domain;
+pub mod engine;
 pub mod error;
 pub mod events;
+pub mod gateway;
+pub mod generation;
+pub mod jobs;
 pub mod lifecycle;
+pub mod platform;
+pub mod services;
 pub mod store;
 pub mod web;
 pub mod telemetry;
+pub mod workspace;

@@ -1,0 +1,152 @@
+//! The jobs that deploy: preview builds first, publish and roll back take an image that is there.
+
+use super::context::{Failure, JobContext};
+use super::rollout;
+use crate::build::{BuildError, BuildRequest};
+use crate::domain::{
+    App, AppSettings, DeploymentSpec, Environment, ImageRef, JobResult, LogStream, ReleaseNumber, StepName, VersionId,
+    WorkspacePath,
+};
+use crate::error::AppError;
+use crate::store::releases::NewRelease;
+use crate::workspace::{NewFile, WorkspaceError};
+
+/// Builds a version if it was not built before, and puts it in preview.
+pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobResult, Failure> {
+    let app = context.app().await?;
+    let environment = Environment::Preview;
+    rollout::announce(context, &app, environment).await?;
+    let built = async {
+        let spec = spec(context, &app, version).await?;
+        let image = context.step(StepName::Build, build(context, &app, version)).await?;
+        let image = match context.platform.config.registry {
+            None => image,
+            Some(_) => context.step(StepName::Push, push(context, image)).await?,
+        };
+        Ok((spec, image))
+    };
+    match built.await {
+        Ok((spec, image)) => {
+            let new = NewRelease {
+                environment,
+                version: version.clone(),
+                image,
+                spec,
+                job: context.job.id,
+                from_release: None,
+            };
+            rollout::roll_out(context, &app, new).await
+        }
+        Err(failure) => {
+            rollout::settle(context, &app, environment, None).await?;
+            Err(failure)
+        }
+    }
+}
+
+/// Puts the image and settings of a preview release into prod.
+pub async fn publish(context: &JobContext, release: ReleaseNumber) -> Result<JobResult, Failure> {
+    let app = context.app().await?;
+    let preview = context.platform.store.release(app.id, Environment::Preview, release).await?;
+    rollout::announce(context, &app, Environment::Prod).await?;
+    let new = NewRelease {
+        environment: Environment::Prod,
+        version: preview.version,
+        image: preview.image,
+        spec: preview.spec,
+        job: context.job.id,
+        from_release: None,
+    };
+    rollout::roll_out(context, &app, new).await
+}
+
+/// Puts the image and settings of an earlier release back.
+pub async fn rollback(
+    context: &JobContext,
+    environment: Environment,
+    release: ReleaseNumber,
+) -> Result<JobResult, Failure> {
+    let app = context.app().await?;
+    let earlier = context.platform.store.release(app.id, environment, release).await?;
+    rollout::announce(context, &app, environment).await?;
+    let new = NewRelease {
+        environment,
+        version: earlier.version,
+        image: earlier.image,
+        spec: earlier.spec,
+        job: context.job.id,
+        from_release: Some(earlier.from_release.unwrap_or(earlier.number)),
+    };
+    rollout::roll_out(context, &app, new).await
+}
+
+/// How this version is to run: the template's settings with what its `app.toml` says.
+async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<DeploymentSpec, Failure> {
+    let platform = &context.platform;
+    let mut spec = platform.template(app)?.manifest.deployment().map_err(AppError::from)?;
+    let path: WorkspacePath = "app.toml".parse().map_err(AppError::from)?;
+    let version = version.clone();
+    let read = platform.read_workspace(&app.name, move |workspace| match workspace.read_at(&version, &path) {
+        Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
+        other => other,
+    });
+    let settings = AppSettings::parse(&String::from_utf8_lossy(&read.await?))
+        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))?;
+    if spec.process == crate::domain::ProcessKind::Job {
+        if let Some(expression) = &settings.schedule {
+            super::schedule::next_after(expression, platform.clock.now())?;
+        }
+        spec.schedule = settings.schedule;
+    }
+    Ok(spec)
+}
+
+/// Builds from the commit, never from the work tree, with the platform's own files in their place.
+async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<ImageRef, Failure> {
+    let platform = &context.platform;
+    let template = platform.template(app)?;
+    let owned: Vec<NewFile> = template
+        .platform_files()
+        .map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() })
+        .collect();
+    let wanted = version.clone();
+    let archive = platform.read_workspace(&app.name, move |workspace| workspace.archive(&wanted, &owned)).await?;
+    let request = BuildRequest {
+        app: app.name.clone(),
+        app_id: app.id,
+        version: version.clone(),
+        base: template.manifest.base.clone(),
+        context: archive,
+    };
+    let built = platform.images.build(request, &|line| context.log(LogStream::Build, line), &context.cancel).await?;
+    Ok(built.image)
+}
+
+async fn push(context: &JobContext, image: ImageRef) -> Result<ImageRef, Failure> {
+    let log = |line| context.log(LogStream::Build, line);
+    Ok(context.platform.images.push(&image, &log, &context.cancel).await?)
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        let (message, lines) = (error.to_string(), error.lines().to_vec());
+        match error {
+            BuildError::Cancelled => Self::Cancelled,
+            BuildError::Failed { .. } => Self::failed("build_failed", message)
+                .hint("The log's last lines say why. Ask for a fix, or mend it and deploy again.")
+                .lines(lines),
+            BuildError::TimedOut { .. } => Self::failed("build_timed_out", message).lines(lines),
+            BuildError::Unavailable(_) => Self::failed("docker_unavailable", message)
+                .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+            BuildError::BaseImageMissing { .. } => {
+                Self::failed("base_image_missing", message).hint("Run scripts/setup on the server, then try again.")
+            }
+            BuildError::DiskFull => {
+                Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
+            }
+            BuildError::Push { .. } => {
+                Self::failed("push_failed", message).hint("See that the registry runs and can be reached, then try again.")
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Jobs: the queue, the workers, and one file for each kind.
+//!
+//! Owns the order of things: one job of an app at a time, apps in fair turns, each kind of
+//! machine use within its limit. A job's state, and the event that tells of it, are kept
+//! together. What a process that died held is taken up, or ended with the reason, at start-up.
+
+pub mod context;
+mod delete;
+mod deploy;
+mod generate;
+pub mod recover;
+mod rollout;
+pub mod runs;
+pub mod schedule;
+mod tool_host;
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{App, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::platform::{Platform, job_event};
+use crate::store::{StoreError, jobs as table};
+use context::{Failure, JobContext};
+
+/// Turns at once: each mostly waits for the model.
+const TURNS_AT_ONCE: usize = 64;
+/// How often a job is begun before it is given up.
+const MAX_ATTEMPTS: u32 = 3;
+/// Jobs of an app whose events are kept.
+const KEPT_JOBS: u32 = 200;
+
+/// The queue and its workers. Cheap to clone.
+#[derive(Clone)]
+pub struct Jobs(Arc<Inner>);
+
+struct Inner {
+    platform: Arc<Platform>,
+    /// Changes whenever there may be something to take.
+    wake: watch::Sender<u64>,
+    running: Mutex<HashMap<JobId, CancellationToken>>,
+}
+
+impl Jobs {
+    /// A queue that nobody works on yet.
+    pub fn new(platform: Arc<Platform>) -> Self {
+        Self(Arc::new(Inner { platform, wake: watch::Sender::new(0), running: Mutex::default() }))
+    }
+
+    /// Queues a job of an app.
+    pub async fn enqueue(&self, app: &App, kind: JobKind) -> AppResult<Job> {
+        let platform = &self.0.platform;
+        let (id, name, at) = (app.id, app.name.clone(), platform.clock.now());
+        let job = platform
+            .events
+            .commit(move |t| {
+                let job = table::insert(t, id, &name, &kind, at)?;
+                let event = job_event(&job);
+                Ok((job, vec![event]))
+            })
+            .await
+            .map_err(|error| match error {
+                StoreError::Conflict(detail) => AppError::conflict("app_deleting", detail),
+                StoreError::NotFound => AppError::not_found("app of this name"),
+                other => other.into(),
+            })?;
+        self.wake();
+        Ok(job)
+    }
+
+    /// Ends a job: at once if it is queued, as soon as it can if it runs. An ended one stays as it is.
+    pub async fn cancel(&self, id: JobId) -> AppResult<Job> {
+        let platform = &self.0.platform;
+        let at = platform.clock.now();
+        let job = platform
+            .events
+            .commit(move |t| {
+                let job = table::request_cancel(t, id)?;
+                if job.state == JobState::Queued {
+                    let job = table::change_state(t, id, JobState::Cancelled, None, None, at)?;
+                    let event = job_event(&job);
+                    return Ok((job, vec![event]));
+                }
+                Ok((job, Vec::new()))
+            })
+            .await
+            .map_err(|error| match error {
+                StoreError::NotFound => AppError::not_found("job of this number"),
+                other => other.into(),
+            })?;
+        if let Some(token) = self.running().get(&id) {
+            token.cancel();
+        }
+        if job.state == JobState::Cancelled
+            && let JobKind::Generate { turn } = job.kind
+        {
+            generate::end_unstarted(platform, turn).await?;
+        }
+        self.wake();
+        Ok(job)
+    }
+
+    /// Starts the workers. They stop taking jobs when the builder drains.
+    pub fn start(&self) {
+        let platform = &self.0.platform;
+        let machine = platform.config.build_workers;
+        for (class, at_once) in [(JobClass::Model, TURNS_AT_ONCE), (JobClass::Machine, machine)] {
+            platform.lifecycle.tasks.spawn(self.clone().dispatch(class, at_once));
+        }
+    }
+
+    /// Looks for work again.
+    pub fn wake(&self) {
+        self.0.wake.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, CancellationToken>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn dispatch(self, class: JobClass, at_once: usize) {
+        let platform = self.0.platform.clone();
+        let draining = platform.lifecycle.draining.clone();
+        let slots = Arc::new(Semaphore::new(at_once));
+        // Before the first look, so that a job that is queued in between wakes us.
+        let mut woken = self.0.wake.subscribe();
+        loop {
+            let slot = tokio::select! {
+                () = draining.cancelled() => return,
+                slot = slots.clone().acquire_owned() => slot.expect("the semaphore is never closed"),
+            };
+            woken.borrow_and_update();
+            let at = platform.clock.now();
+            let taken = platform
+                .events
+                .commit(move |t| {
+                    let job = table::take_next(t, class, at)?;
+                    let events = job.iter().map(job_event).collect();
+                    Ok((job, events))
+                })
+                .await;
+            match taken {
+                Ok(Some(job)) => {
+                    let jobs = self.clone();
+                    platform.lifecycle.tasks.spawn(async move {
+                        jobs.run(job).await;
+                        drop(slot);
+                        jobs.wake();
+                    });
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "no job could be taken"),
+            }
+            drop(slot);
+            tokio::select! {
+                () = draining.cancelled() => return,
+                _ = woken.changed() => {}
+            }
+        }
+    }
+
+    /// Runs a job to its end and keeps what came of it.
+    async fn run(&self, job: Job) {
+        let platform = &self.0.platform;
+        let cancel = CancellationToken::new();
+        self.running().insert(job.id, cancel.clone());
+        // Asked for between the taking and the line above.
+        if job.cancel_requested {
+            cancel.cancel();
+        }
+        let context = JobContext::new(platform.clone(), job.clone(), cancel);
+        tracing::info!(job = job.id.0, app = %job.app, kind = job.kind.as_str(), attempt = job.attempts, "job begins");
+        let outcome = tokio::select! {
+            // What is dropped here is taken up again at the next start.
+            () = platform.lifecycle.aborting.cancelled() => None,
+            outcome = AssertUnwindSafe(self.perform(&context)).catch_unwind() => Some(outcome),
+        };
+        self.running().remove(&job.id);
+        let Some(outcome) = outcome else { return };
+        let outcome = outcome.unwrap_or_else(|_| {
+            tracing::error!(job = job.id.0, "job panicked");
+            Err(Failure::failed("internal", "Something went wrong inside Slipway while it was at work on this."))
+        });
+        if let Err(error) = self.finish(&job, outcome).await {
+            tracing::error!(job = job.id.0, %error, "a job's end could not be kept");
+        }
+    }
+
+    async fn perform(&self, context: &JobContext) -> Result<JobResult, Failure> {
+        match &context.job.kind {
+            JobKind::Generate { turn } => generate::run(context, *turn).await,
+            JobKind::Preview { version } => deploy::preview(context, version).await,
+            JobKind::Publish { release } => deploy::publish(context, *release).await,
+            JobKind::Rollback { environment, release } => deploy::rollback(context, *environment, *release).await,
+            JobKind::Delete => delete::run(context).await,
+        }
+    }
+
+    async fn finish(&self, job: &Job, outcome: Result<JobResult, Failure>) -> Result<(), StoreError> {
+        let platform = &self.0.platform;
+        let (id, at) = (job.id, platform.clock.now());
+        let (state, error, result) = match outcome {
+            Ok(result) => (JobState::Succeeded, None, Some(result)),
+            Err(Failure::Cancelled) => (JobState::Cancelled, None, None),
+            Err(Failure::Failed(error)) => (JobState::Failed, Some(error), None),
+        };
+        let code = error.as_ref().map(|error: &JobError| error.code.clone());
+        platform
+            .events
+            .commit(move |t| {
+                let job = table::change_state(t, id, state, error.as_ref(), result.as_ref(), at)?;
+                let event = job_event(&job);
+                Ok(((), vec![event]))
+            })
+            .await?;
+        tracing::info!(job = id.0, app = %job.app, state = state.as_str(), code, "job ended");
+        platform.store.join_events(id).await?;
+        platform.store.forget_events(job.app_id, KEPT_JOBS).await
+    }
+}
+
+/// 503 for an engine that does not answer, for those who ask it directly.
+pub fn engine_unavailable(detail: impl Into<String>) -> AppError {
+    AppError::new(ErrorKind::Unavailable, "docker_unavailable", detail)
+        .hint("Start Docker (for example with `sudo systemctl start docker`), then try again.")
+}

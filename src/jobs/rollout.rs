@@ -1,0 +1,256 @@
+//! Putting a release in place: the one way for preview, publish and roll back.
+//!
+//! Start, check, switch. Until the new release has answered nothing changes for those who use
+//! the app; afterwards the old one is drained and removed behind the job's back. Every part can
+//! be done again: a job that is taken up after a crash goes through here a second time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::{Failure, JobContext};
+use super::runs;
+use crate::deploy::{DeployError, Deployment, Instance};
+use crate::domain::{
+    App, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger, StepName,
+};
+use crate::gateway::Upstream;
+use crate::platform::Platform;
+use crate::store::releases::NewRelease;
+
+/// How long a new version may take to answer.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long requests in flight may keep an old version alive.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Releases of each environment whose images are kept, besides the live ones.
+const KEPT_RELEASES: u32 = 10;
+
+/// Deploys `new`, or goes on with it where an earlier attempt of the same job left off.
+pub async fn roll_out(context: &JobContext, app: &App, new: NewRelease) -> Result<JobResult, Failure> {
+    let platform = &context.platform;
+    let environment = new.environment;
+    let release = platform.store.release_for_job(app.id, new, platform.clock.now()).await?;
+    if release.state != ReleaseState::Ready {
+        let deployed = deploy(context, app, &release).await;
+        if let Err(failure) = deployed {
+            return Err(give_up(context, app, &release, failure).await?);
+        }
+    }
+    platform.lifecycle.tasks.spawn(clean_up(platform.clone(), app.clone()));
+    Ok(JobResult {
+        environment: Some(environment),
+        release: Some(release.number),
+        version: Some(release.version),
+        url: platform.environment_url(app, environment),
+    })
+}
+
+async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
+    match &release.spec.process {
+        ProcessKind::Service(probe) => {
+            let deployment = deployment(&context.platform, app, release).await?;
+            let instance = context
+                .step(StepName::Start, async {
+                    Ok(context.platform.runtime.start(&deployment, &context.cancel).await?)
+                })
+                .await?;
+            context
+                .step(StepName::Check, async {
+                    let answered =
+                        context.platform.runtime.wait_ready(&instance, probe, START_LIMIT, &context.cancel).await?;
+                    context.log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis));
+                    Ok(())
+                })
+                .await?;
+            context.step(StepName::Switch, switch(context, app, release, Some(&instance))).await
+        }
+        ProcessKind::Job => {
+            // A job proves itself by one run to its end, before anybody relies on it. What goes to
+            // prod has done so in preview.
+            if release.environment == Environment::Preview {
+                context.step(StepName::Check, check_run(context, app, release)).await?;
+            } else {
+                context.skip(StepName::Check).await?;
+            }
+            context.step(StepName::Switch, switch(context, app, release, None)).await
+        }
+    }
+}
+
+async fn check_run(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
+    let outcome = runs::run_to_end(&context.platform, app, release, RunTrigger::Check, &context.cancel, &|line| {
+        context.log(LogStream::App, line);
+    })
+    .await?;
+    if outcome.succeeded() { Ok(()) } else { Err(outcome.failure()) }
+}
+
+/// Leads traffic to the new release and says so; then sees the old one off.
+async fn switch(
+    context: &JobContext,
+    app: &App,
+    release: &Release,
+    instance: Option<&Instance>,
+) -> Result<(), Failure> {
+    context.check_cancelled()?;
+    let platform = &context.platform;
+    let (id, environment, number) = (app.id, release.environment, release.number);
+    let replaced = instance.and_then(|instance| instance.address).and_then(|address| {
+        platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })
+    });
+    let event = platform.environment_event(
+        app,
+        Some(&context.job),
+        environment,
+        EnvironmentState::Ready,
+        Some((number, release.version.clone())),
+    );
+    let at = platform.clock.now();
+    platform
+        .events
+        .commit(move |t| {
+            crate::store::releases::took_over(t, id, environment, number, at)?;
+            Ok(((), vec![event]))
+        })
+        .await?;
+    platform.schedule_changed();
+    let (platform, app) = (platform.clone(), app.clone());
+    platform.clone().lifecycle.tasks.spawn(async move {
+        if let Some(replaced) = replaced {
+            replaced.drained(DRAIN_LIMIT).await;
+        }
+        remove_others(&platform, &app, environment).await;
+    });
+    Ok(())
+}
+
+/// Removes the containers of an environment that are neither live nor on their way.
+pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
+    let removed = async {
+        let instances = platform.runtime.instances().await?;
+        for instance in instances {
+            if instance.app_id != app.id || instance.environment != environment {
+                continue;
+            }
+            // Looked up anew for each: a deployment may have begun meanwhile.
+            let state = platform.store.release(app.id, environment, instance.release).await.map(|release| release.state);
+            if !matches!(state, Ok(ReleaseState::Ready | ReleaseState::Deploying)) {
+                platform.runtime.stop(&instance).await?;
+            }
+        }
+        Ok::<_, DeployError>(())
+    };
+    if let Err(error) = removed.await {
+        tracing::warn!(app = %app.name, %environment, %error, "an old container is still there; it is removed at the next start");
+    }
+}
+
+/// The release never took traffic: what ran before goes on, and the page says so.
+async fn give_up(context: &JobContext, app: &App, release: &Release, failure: Failure) -> Result<Failure, Failure> {
+    let platform = &context.platform;
+    let (id, environment, number) = (app.id, release.environment, release.number);
+    settle(context, app, environment, Some(number)).await?;
+    tracing::info!(app = %app.name, app_id = id.0, %environment, release = number.0, "release did not take over");
+    remove_others(platform, app, environment).await;
+    Ok(failure)
+}
+
+/// Puts an environment's state back to what runs, after a deployment that came to nothing.
+pub async fn settle(
+    context: &JobContext,
+    app: &App,
+    environment: Environment,
+    failed: Option<crate::domain::ReleaseNumber>,
+) -> Result<(), Failure> {
+    let platform = &context.platform;
+    let live = platform.store.app_by_id(app.id).await?.environment(environment).clone();
+    let state = if live.release.is_some() { EnvironmentState::Ready } else { EnvironmentState::Failed };
+    if live.release.is_none() {
+        platform.gateway.routes().remove(&app.name, environment);
+    }
+    let event =
+        platform.environment_event(app, Some(&context.job), environment, state, live.release.zip(live.version));
+    let (id, at) = (app.id, platform.clock.now());
+    platform
+        .events
+        .commit(move |t| {
+            if let Some(number) = failed {
+                crate::store::releases::failed(t, id, environment, number, at)?;
+            }
+            crate::store::apps::set_environment_state(t, id, environment, state)?;
+            Ok(((), vec![event]))
+        })
+        .await?;
+    Ok(())
+}
+
+/// Says that a deployment is on its way.
+pub async fn announce(context: &JobContext, app: &App, environment: Environment) -> Result<(), Failure> {
+    let platform = &context.platform;
+    let now = app.environment(environment);
+    if now.release.is_none() {
+        platform.gateway.routes().set_starting(&app.name, environment);
+    }
+    let event = platform.environment_event(
+        app,
+        Some(&context.job),
+        environment,
+        EnvironmentState::Deploying,
+        now.release.zip(now.version.clone()),
+    );
+    let id = app.id;
+    platform
+        .events
+        .commit(move |t| {
+            crate::store::apps::set_environment_state(t, id, environment, EnvironmentState::Deploying)?;
+            Ok(((), vec![event]))
+        })
+        .await?;
+    Ok(())
+}
+
+/// What the runtime needs to know to start a release.
+pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Result<Deployment, Failure> {
+    Ok(Deployment {
+        app: app.name.clone(),
+        app_id: app.id,
+        environment: release.environment,
+        release: release.number,
+        image: release.image.clone(),
+        spec: release.spec.clone(),
+        secrets: platform.secrets(app, release.environment).await?,
+    })
+}
+
+/// Frees the disk of images that no kept release needs.
+async fn clean_up(platform: Arc<Platform>, app: App) {
+    let keep = match platform.store.images_to_keep(app.id, KEPT_RELEASES).await {
+        Ok(keep) => keep,
+        Err(error) => return tracing::warn!(app = %app.name, %error, "old images were not looked for"),
+    };
+    match platform.images.prune(&app.name, app.id, &keep).await {
+        Ok(0) => {}
+        Ok(freed_bytes) => tracing::info!(app = %app.name, freed_bytes, "old images removed"),
+        Err(error) => tracing::warn!(app = %app.name, %error, "old images are still there"),
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeployError::Cancelled => Self::Cancelled,
+            DeployError::Unavailable(_) => Self::failed("docker_unavailable", message)
+                .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+            DeployError::Exited { lines, .. } => Self::failed("start_failed", message)
+                .hint("The app's last lines say why. Ask for a fix, or mend it and deploy again.")
+                .lines(lines),
+            DeployError::NotReady { lines, .. } => Self::failed("health_check_failed", message)
+                .hint("The app runs but does not answer as it should. Its last lines may say why.")
+                .lines(lines),
+            DeployError::DiskFull => {
+                Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
+            }
+            _ => Self::failed("deploy_failed", message),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The scheduler: starts what is live in prod when its cron expression comes due.
+//!
+//! Sleeps until the next one is due, and looks again when a release takes over or an app goes.
+//! Runs that came due while the builder was away are not made up for.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use croner::Cron;
+use jiff::Timestamp;
+
+use super::runs;
+use crate::domain::{AppId, RunTrigger};
+use crate::error::{AppError, AppResult};
+use crate::platform::Platform;
+
+/// Longest sleep: a clock that was set is noticed by then.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+
+/// When a five-field cron expression (UTC) is due next, strictly after `now`. `None`: never.
+pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestamp>> {
+    let refuse = |reason: String| {
+        AppError::invalid(format!("The schedule “{expression}” in app.toml cannot be read: {reason}"))
+            .hint("It has five fields: minute, hour, day of month, month, day of week. “0 7 * * *” is 7:00 UTC each day.")
+    };
+    if expression.split_whitespace().count() != 5 {
+        return Err(refuse("it does not have five fields.".to_owned()));
+    }
+    let cron = Cron::from_str(expression).map_err(|error| refuse(format!("{error}.")))?;
+    let now = chrono::DateTime::from_timestamp_millis(now.as_millisecond())
+        .ok_or_else(|| refuse("the clock is out of range.".to_owned()))?;
+    match cron.find_next_occurrence(&now, false) {
+        Ok(next) => Ok(Timestamp::from_millisecond(next.timestamp_millis()).ok()),
+        // Such as the 31st of February.
+        Err(croner::errors::CronError::TimeSearchLimitExceeded) => Ok(None),
+        Err(error) => Err(refuse(format!("{error}."))),
+    }
+}
+
+/// Runs until the builder drains.
+pub async fn run(platform: Arc<Platform>) {
+    let mut changed = platform.schedule_changes();
+    let draining = platform.lifecycle.draining.clone();
+    // Due times are counted from the last look, so that none between two looks is missed.
+    let mut since = platform.clock.now();
+    loop {
+        changed.borrow_and_update();
+        let now = platform.clock.now();
+        let next = match start_due(&platform, since, now).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%error, "the schedule could not be read");
+                None
+            }
+        };
+        since = now;
+        let wait = next.map_or(LOOK_AGAIN, |next| {
+            let until: Duration = next.duration_since(platform.clock.now()).try_into().unwrap_or_default();
+            until.min(LOOK_AGAIN)
+        });
+        tokio::select! {
+            () = draining.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            _ = changed.changed() => {}
+        }
+    }
+}
+
+/// Starts what came due after `since` up to and with `now`; answers when the next one is due.
+async fn start_due(platform: &Arc<Platform>, since: Timestamp, now: Timestamp) -> AppResult<Option<Timestamp>> {
+    let mut next_of_all: Option<Timestamp> = None;
+    for (app, release) in platform.store.scheduled_releases(runs::SCHEDULED).await? {
+        let Some(expression) = &release.spec.schedule else { continue };
+        if let Ok(Some(due)) = next_after(expression, since)
+            && due <= now
+        {
+            start_one(platform, app, &release).await;
+        }
+        if let Ok(Some(next)) = next_after(expression, now) {
+            next_of_all = Some(next_of_all.map_or(next, |other| other.min(next)));
+        }
+    }
+    Ok(next_of_all)
+}
+
+async fn start_one(platform: &Arc<Platform>, app: AppId, release: &crate::domain::Release) {
+    let started = async {
+        let app = platform.store.app_by_id(app).await?;
+        runs::start(platform, &app, release, RunTrigger::Schedule).await
+    };
+    match started.await {
+        Ok(run) => tracing::info!(run = run.id.0, app = app.0, "scheduled run begins"),
+        Err(error) => tracing::warn!(app = app.0, %error, "scheduled run was left out"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_fields_in_utc() {
+        let now: Timestamp = "2026-11-20T14:30:00Z".parse().expect("a time");
+        for (expression, expected) in [
+            ("0 * * * *", "2026-11-20T15:00:00Z"),
+            ("30 14 * * *", "2026-11-21T14:30:00Z"),
+            ("*/15 * * * *", "2026-11-20T14:45:00Z"),
+            ("0 7 * * 1", "2026-11-23T07:00:00Z"),
+        ] {
+            let next = next_after(expression, now).expect("readable").expect("some time");
+            assert_eq!(next.to_string(), expected, "{expression}");
+        }
+        for bad in ["", "* * * *", "* * * * * *", "60 * * * *", "@daily", "a b c d e"] {
+            assert!(next_after(bad, now).is_err(), "{bad}");
+        }
+    }
+}

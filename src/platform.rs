@@ -1,0 +1,211 @@
+//! Everything that services and jobs work with, put together once at start-up: state, events,
+//! the adapters, the clock. Owns the locks on workspaces, and how history becomes versions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use secrecy::SecretString;
+
+use crate::build::ImageBuilder;
+use crate::catalog::{Catalog, Template};
+use crate::config::Config;
+use crate::deploy::Runtime;
+use crate::domain::{
+    App, AppId, AppName, Clock, Environment, EnvironmentState, EventBody, HostName, Job, ReleaseNumber, TemplateKind, Version,
+    VersionId,
+};
+use crate::error::{AppError, AppResult};
+use crate::events::{EventLog, NewEvent};
+use crate::gateway::Gateway;
+use crate::generation::ModelClient;
+use crate::lifecycle::Lifecycle;
+use crate::store::Store;
+use crate::store::versions::NewVersion;
+use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
+
+/// Who answers turns.
+#[derive(Clone)]
+pub struct Model {
+    /// Speaks to it.
+    pub client: ModelClient,
+    /// Its id.
+    pub id: String,
+    /// It is the demo model, and every page says so.
+    pub is_demo: bool,
+}
+
+/// The parts of a running builder.
+pub struct Platform {
+    /// As it was started with.
+    pub config: Config,
+    /// What time it is.
+    pub clock: Clock,
+    /// State.
+    pub store: Store,
+    /// What happens.
+    pub events: EventLog,
+    /// The apps' repositories.
+    pub workspaces: Workspaces,
+    /// The templates.
+    pub catalog: Catalog,
+    /// Makes images.
+    pub images: ImageBuilder,
+    /// Runs them.
+    pub runtime: Runtime,
+    /// Leads requests to them.
+    pub gateway: Gateway,
+    /// Who answers turns.
+    pub model: Model,
+    /// Starting and stopping.
+    pub lifecycle: Lifecycle,
+    /// One lock for each workspace that is being changed.
+    pub locks: WorkspaceLocks,
+}
+
+/// One lock for each app whose workspace is being changed; held for single operations only.
+#[derive(Default)]
+pub struct WorkspaceLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl WorkspaceLocks {
+    async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| lock.strong_count() > 0);
+            locks.get(&app).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let lock = Arc::new(tokio::sync::Mutex::new(()));
+                locks.insert(app, Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+}
+
+impl Platform {
+    /// The template of an app. One that was taken out of the data directory since is said by name.
+    pub fn template(&self, app: &App) -> AppResult<&Arc<Template>> {
+        self.catalog.get(&app.template).ok_or_else(|| {
+            AppError::conflict("template_missing", format!("The template “{}” of this app is not there any more.", app.template))
+                .hint("Put the template's folder back into the data directory and restart Slipway.")
+        })
+    }
+
+    /// Reads from an app's workspace, off the async threads.
+    pub async fn read_workspace<R, F>(&self, app: &AppName, read: F) -> AppResult<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
+    {
+        let (workspaces, app) = (self.workspaces.clone(), app.clone());
+        let done = tokio::task::spawn_blocking(move || read(&workspaces.open(&app)?)).await;
+        Ok(done.map_err(|error| AppError::internal(&error))??)
+    }
+
+    /// Changes an app's workspace, off the async threads and alone.
+    pub async fn change_workspace<R, F>(&self, id: AppId, app: &AppName, change: F) -> AppResult<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
+    {
+        let _alone = self.locks.lock(id).await;
+        self.read_workspace(app, change).await
+    }
+
+    /// Takes every commit that the store does not know yet in as a version. History is the truth:
+    /// a commit made just before the builder died is found here.
+    pub async fn record_versions(&self, id: AppId, app: &AppName) -> AppResult<Option<Version>> {
+        let known = self.store.head(id).await?;
+        let commits = self.read_workspace(app, move |workspace| workspace.log_since(known.as_ref())).await?;
+        self.store.add_versions(id, commits.into_iter().map(new_version).collect()).await?;
+        Ok(self.store.newest_version(id).await?)
+    }
+
+    /// Where an environment of an app answers; a job answers nowhere.
+    pub fn environment_url(&self, app: &App, environment: Environment) -> Option<String> {
+        let kind = self.catalog.get(&app.template).map(|template| template.manifest.kind);
+        (kind != Some(TemplateKind::Job))
+            .then(|| self.config.url(&HostName::App(app.name.clone(), environment)))
+    }
+
+    /// The event that tells of an environment.
+    pub fn environment_event(
+        &self,
+        app: &App,
+        job: Option<&Job>,
+        environment: Environment,
+        state: EnvironmentState,
+        release: Option<(ReleaseNumber, VersionId)>,
+    ) -> NewEvent {
+        let (release, version) = release.unzip();
+        NewEvent {
+            app: app.id,
+            job: job.map(|job| job.id),
+            body: EventBody::Environment {
+                environment,
+                state,
+                release,
+                version,
+                url: self.environment_url(app, environment),
+            },
+        }
+    }
+
+    /// The secrets that an app's containers get in an environment, made at first use.
+    pub async fn secrets(
+        &self,
+        app: &App,
+        environment: Environment,
+    ) -> AppResult<std::collections::BTreeMap<String, SecretString>> {
+        let mut secrets = std::collections::BTreeMap::new();
+        if self.template(app)?.manifest.kind == TemplateKind::Webhook {
+            let fresh = SecretString::from(format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>())));
+            let secret = self.store.secret_or_insert(app.id, environment, "WEBHOOK_SECRET", fresh).await?;
+            secrets.insert("WEBHOOK_SECRET".to_owned(), secret);
+        }
+        Ok(secrets)
+    }
+}
+
+/// The event that tells of a job.
+pub fn job_event(job: &Job) -> NewEvent {
+    NewEvent {
+        app: job.app_id,
+        job: Some(job.id),
+        body: EventBody::Job {
+            id: job.id,
+            kind: job.kind.as_str().to_owned(),
+            state: job.state,
+            steps: job.steps.clone(),
+            error: job.error.clone(),
+            result: job.result.clone(),
+        },
+    }
+}
+
+fn new_version(commit: Commit) -> NewVersion {
+    NewVersion {
+        version: Version {
+            id: commit.id,
+            number: 0,
+            title: commit.title,
+            kind: commit.kind,
+            turn: commit.turn,
+            size: commit.size,
+            created_at: commit.at,
+        },
+    }
+}
+
+impl From<WorkspaceError> for AppError {
+    fn from(error: WorkspaceError) -> Self {
+        use crate::error::ErrorKind;
+        match &error {
+            WorkspaceError::NotFound(_) => Self::new(ErrorKind::NotFound, "not_found", error.to_string()),
+            WorkspaceError::UnknownVersion(_) => Self::not_found("such version of this app"),
+            WorkspaceError::Refused(sentence) => Self::new(ErrorKind::Invalid, "refused", sentence.clone()),
+            WorkspaceError::TooLarge { .. } => Self::new(ErrorKind::TooLarge, "too_large", error.to_string()),
+            WorkspaceError::DiskFull => Self::disk_full(),
+            _ => Self::internal(&error),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Apps: make, list, look at, delete.
+
+use std::sync::Arc;
+
+use super::{Services, names};
+use crate::catalog::Template;
+use crate::domain::{
+    App, AppName, AppSettings, Environment, HostName, Job, JobKind, TemplateName, VersionKind, WorkspacePath,
+};
+use crate::error::{AppError, AppResult};
+use crate::store::apps::AppFilter;
+use crate::store::{Page, PageRequest, StoreError};
+use crate::workspace::{CommitNote, NewFile, WorkspaceError};
+
+/// Longest description, in characters.
+pub const DESCRIPTION_MAX: usize = 20_000;
+
+/// What a new app is to be.
+#[derive(Debug, Clone)]
+pub struct CreateApp {
+    /// In the user's words.
+    pub description: String,
+    /// Suggested from the description when not given.
+    pub template: Option<TemplateName>,
+    /// Suggested when not given.
+    pub name: Option<AppName>,
+}
+
+impl Services {
+    /// A new app, scaffolded and committed. No turn is started.
+    pub async fn create_app(&self, new: CreateApp) -> AppResult<App> {
+        let description = new.description.trim().to_owned();
+        if description.is_empty() {
+            return Err(AppError::invalid("Say in a sentence what the app should be."));
+        }
+        if description.chars().count() > DESCRIPTION_MAX {
+            return Err(AppError::invalid(format!("A description has at most {DESCRIPTION_MAX} characters.")));
+        }
+        let template = match &new.template {
+            Some(name) => self.template(name)?,
+            None => self.suggest_template(&description)?,
+        };
+        let app = self.insert_app(new.name, &template, description).await?;
+        let files = template.files.iter().map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() }).collect();
+        match self.scaffold(&app, files).await {
+            Ok(()) => self.app(&app.name).await,
+            Err(error) => {
+                // Half an app is none: the name is free again.
+                self.platform.store.remove_app(app.id, None).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn insert_app(&self, name: Option<AppName>, template: &Template, description: String) -> AppResult<App> {
+        let store = &self.platform.store;
+        let mut attempt = 0;
+        loop {
+            let candidate = name.clone().unwrap_or_else(|| names::random(attempt));
+            let inserted = store
+                .insert_app(candidate, template.name.clone(), description.clone(), self.platform.clock.now())
+                .await;
+            match inserted {
+                Err(StoreError::Conflict(detail)) if name.is_some() => {
+                    return Err(AppError::conflict("name_taken", detail).hint("Choose another name."));
+                }
+                Err(StoreError::Conflict(_)) => attempt += 1,
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    async fn scaffold(&self, app: &App, files: Vec<NewFile>) -> AppResult<()> {
+        let note = CommitNote {
+            title: format!("Start from the {} template", app.template),
+            body: app.description.clone(),
+            kind: VersionKind::Scaffold,
+            turn: None,
+            at: self.platform.clock.now(),
+        };
+        let (workspaces, name) = (self.platform.workspaces.clone(), app.name.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            // What an app of this name left behind that is not known any more is nobody's.
+            workspaces.remove(&name)?;
+            workspaces.create(&name, &files, &note).map(|_| ())
+        });
+        made.await.map_err(|error| AppError::internal(&error))??;
+        self.platform.record_versions(app.id, &app.name).await?;
+        Ok(())
+    }
+
+    /// The app of this name.
+    pub async fn app(&self, name: &AppName) -> AppResult<App> {
+        self.platform.store.app(name).await.map_err(|error| match error {
+            StoreError::NotFound => AppError::not_found(&format!("app named “{name}”")),
+            other => other.into(),
+        })
+    }
+
+    /// Apps, the one changed last first.
+    pub async fn list_apps(&self, filter: AppFilter, page: PageRequest) -> AppResult<Page<App>> {
+        Ok(self.platform.store.apps(filter, page).await?)
+    }
+
+    /// How many apps there are.
+    pub async fn count_apps(&self) -> AppResult<u64> {
+        Ok(self.platform.store.count_apps().await?)
+    }
+
+    /// Removes an app with all that is its own. Asking twice is asking once.
+    pub async fn delete_app(&self, name: &AppName) -> AppResult<Job> {
+        let app = self.app(name).await?;
+        let store = &self.platform.store;
+        let open = store.open_jobs(Some(app.id)).await?;
+        if let Some(job) = open.iter().find(|job| job.kind == JobKind::Delete) {
+            return Ok(job.clone());
+        }
+        store.mark_deleting(app.id).await?;
+        let job = self.jobs.enqueue(&app, JobKind::Delete).await?;
+        for other in open {
+            self.jobs.cancel(other.id).await?;
+        }
+        Ok(job)
+    }
+
+    /// A name that is free, as far as one look tells.
+    pub async fn suggest_name(&self) -> AppResult<AppName> {
+        for attempt in 0.. {
+            let name = names::random(attempt);
+            match self.platform.store.app(&name).await {
+                Err(StoreError::NotFound) => return Ok(name),
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        unreachable!("the loop has no end but a return")
+    }
+
+    /// The template that fits a description best.
+    pub fn suggest_template(&self, description: &str) -> AppResult<Arc<Template>> {
+        let suggested = self.platform.catalog.suggest(description).cloned();
+        suggested.ok_or_else(|| AppError::conflict("no_templates", "There are no templates."))
+    }
+
+    /// All templates, by name.
+    pub fn templates(&self) -> impl Iterator<Item = &Arc<Template>> {
+        self.platform.catalog.iter()
+    }
+
+    /// The template of this name.
+    pub fn template(&self, name: &TemplateName) -> AppResult<Arc<Template>> {
+        self.platform.catalog.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = self.templates().map(|template| template.name.to_string()).collect();
+            AppError::invalid(format!("There is no template “{name}”.")).hint(format!("There are: {}.", known.join(", ")))
+        })
+    }
+
+    /// The template an app was made from.
+    pub fn template_of(&self, app: &App) -> AppResult<Arc<Template>> {
+        self.platform.template(app).cloned()
+    }
+
+    /// What stands in the app's `app.toml`; the defaults where there is none.
+    pub async fn settings(&self, app: &App) -> AppResult<AppSettings> {
+        let path: WorkspacePath = "app.toml".parse()?;
+        let read = self.platform.read_workspace(&app.name, move |workspace| match workspace.read(&path) {
+            Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
+            other => other,
+        });
+        Ok(AppSettings::parse(&String::from_utf8_lossy(&read.await?))?)
+    }
+
+    /// Where the workspace of a static site is served as it is.
+    pub fn draft_url(&self, app: &App) -> Option<String> {
+        let template = self.platform.catalog.get(&app.template)?;
+        template.manifest.draft_root.as_ref().map(|_| self.url(&HostName::Draft(app.name.clone())))
+    }
+
+    /// Where an environment of an app answers; a job answers nowhere.
+    pub fn environment_url(&self, app: &App, environment: Environment) -> Option<String> {
+        self.platform.environment_url(app, environment)
+    }
+
+    /// Whether the demo model answers, and the model's name.
+    pub fn model(&self) -> (bool, &str) {
+        (self.platform.model.is_demo, &self.platform.model.id)
+    }
+}

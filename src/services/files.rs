@@ -1,0 +1,110 @@
+//! Files: the tree at head, what stands in them, and changes by hand.
+
+use super::Services;
+use crate::domain::{App, AppName, Version, VersionId, VersionKind, WorkspacePath};
+use crate::error::{AppError, AppResult};
+use crate::workspace::CommitNote;
+
+/// A file as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFile {
+    /// Where.
+    pub path: WorkspacePath,
+    /// Its size.
+    pub bytes: u64,
+    /// No text.
+    pub binary: bool,
+    /// Belongs to the platform: read only.
+    pub platform: bool,
+    /// Differs from the version before head.
+    pub changed: bool,
+}
+
+impl Services {
+    /// The files at head, by path.
+    pub async fn files(&self, app: &App) -> AppResult<Vec<ListedFile>> {
+        let template = self.template_of(app)?;
+        let Some(head) = app.head.clone() else { return Ok(Vec::new()) };
+        let (entries, changed) = self
+            .platform
+            .read_workspace(&app.name, move |workspace| {
+                let changed: Vec<WorkspacePath> =
+                    workspace.file_diffs(&head)?.into_iter().map(|diff| diff.path).collect();
+                Ok((workspace.tree_at(&head)?, changed))
+            })
+            .await?;
+        Ok(entries
+            .into_iter()
+            .map(|entry| ListedFile {
+                platform: template.owns(&entry.path),
+                changed: changed.contains(&entry.path),
+                path: entry.path,
+                bytes: entry.bytes,
+                binary: entry.binary,
+            })
+            .collect())
+    }
+
+    /// What stands in a file at head.
+    pub async fn read_file(&self, app: &App, path: &WorkspacePath) -> AppResult<Vec<u8>> {
+        let missing = || AppError::not_found(&format!("file “{path}” in this app"));
+        let head = app.head.clone().ok_or_else(missing)?;
+        let wanted = path.clone();
+        self.platform.read_workspace(&app.name, move |workspace| workspace.read_at(&head, &wanted)).await
+    }
+
+    /// Saves a file by hand, as a version. With `expected`, only if the app is still at that version.
+    pub async fn write_file(
+        &self,
+        name: &AppName,
+        path: &WorkspacePath,
+        bytes: Vec<u8>,
+        expected: Option<VersionId>,
+    ) -> AppResult<Version> {
+        self.change_file(name, path, Some(bytes), expected).await
+    }
+
+    /// Deletes a file by hand, as a version.
+    pub async fn delete_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<Version> {
+        let app = self.app(name).await?;
+        self.read_file(&app, path).await?;
+        self.change_file(name, path, None, None).await
+    }
+
+    async fn change_file(
+        &self,
+        name: &AppName,
+        path: &WorkspacePath,
+        bytes: Option<Vec<u8>>,
+        expected: Option<VersionId>,
+    ) -> AppResult<Version> {
+        let app = self.app(name).await?;
+        if app.deleting {
+            return Err(AppError::conflict("app_deleting", format!("“{name}” is being deleted.")));
+        }
+        if self.template_of(&app)?.owns(path) {
+            return Err(AppError::new(
+                crate::error::ErrorKind::Forbidden,
+                "platform_file",
+                format!("“{path}” belongs to the platform and cannot be changed."),
+            ));
+        }
+        if expected.is_some() && expected != app.head {
+            return Err(AppError::conflict("version_changed", "The app has changed since this file was opened.")
+                .hint("Open the file again; copy what you wrote first."));
+        }
+        let note = CommitNote {
+            title: format!("{} {path}", if bytes.is_some() { "Edit" } else { "Delete" }),
+            body: String::new(),
+            kind: VersionKind::Edit,
+            turn: None,
+            at: self.platform.clock.now(),
+        };
+        let path = path.clone();
+        self.platform
+            .change_workspace(app.id, name, move |workspace| workspace.commit_file(&path, bytes.as_deref(), &note))
+            .await?;
+        // Saving what stands there already makes no version; head is the answer then.
+        self.newest(&app).await
+    }
+}

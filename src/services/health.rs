@@ -1,0 +1,82 @@
+//! Whether everything that Slipway needs is there.
+
+use super::Services;
+use crate::error::AppResult;
+
+/// Below this much free disk, in bytes, something will fail soon.
+const DISK_LOW: u64 = 1024 * 1024 * 1024;
+
+/// One thing that is needed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Check {
+    /// What it is.
+    pub name: String,
+    /// Whether it is well.
+    pub ok: bool,
+    /// How it is, in a sentence.
+    pub detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Check {
+    fn good(name: &str, detail: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), ok: true, detail: detail.into(), hint: None }
+    }
+
+    fn bad(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), ok: false, detail: detail.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl Services {
+    /// Looks at the database, the engine, the disk and the model, all at once.
+    pub async fn health(&self) -> Vec<Check> {
+        let (database, engine, disk) = tokio::join!(self.check_database(), self.check_engine(), self.check_disk());
+        vec![database, engine, disk, self.check_model()]
+    }
+
+    async fn check_database(&self) -> Check {
+        match self.platform.store.ping().await {
+            Ok(()) => Check::good("database", "The database answers."),
+            Err(error) => Check::bad("database", error.to_string(), "Look at the server's log and at the data directory."),
+        }
+    }
+
+    async fn check_engine(&self) -> Check {
+        match self.platform.runtime.ping().await {
+            Ok(engine) => Check::good("docker", format!("The Docker engine answers, version {}.", engine.version)),
+            Err(error) => Check::bad(
+                "docker",
+                error.to_string(),
+                "Start Docker (for example with `sudo systemctl start docker`). Apps can be written meanwhile, but not deployed.",
+            ),
+        }
+    }
+
+    async fn check_disk(&self) -> Check {
+        let folder = self.platform.config.data_dir.clone();
+        let free = tokio::task::spawn_blocking(move || -> AppResult<u64> {
+            let stat = rustix::fs::statvfs(&folder).map_err(|error| crate::error::AppError::internal(&error))?;
+            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        });
+        match free.await {
+            Ok(Ok(free)) if free < DISK_LOW => Check::bad(
+                "disk",
+                format!("Only {} MiB are free on the data directory's disk.", free / 1024 / 1024),
+                "Free some space, or delete apps that are not needed.",
+            ),
+            Ok(Ok(free)) => Check::good("disk", format!("{} GiB are free.", free / 1024 / 1024 / 1024)),
+            _ => Check::bad("disk", "The data directory's disk cannot be looked at.", "Look at the server's log."),
+        }
+    }
+
+    /// A key is not tried here: that would cost money each time somebody looks.
+    fn check_model(&self) -> Check {
+        match self.model() {
+            (true, _) => Check::good("model", "The demo model answers. Set ANTHROPIC_API_KEY to have Claude."),
+            (false, id) => Check::good("model", format!("{id} answers, with the key that is set.")),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What a user can do, once, for pages, API and command line alike.
+//!
+//! A service checks what was asked, changes state or queues a job, and answers. It never waits
+//! for a job. Knows nothing of HTML, JSON or HTTP.
+
+pub mod access;
+pub mod apps;
+pub mod deployments;
+pub mod draft;
+pub mod export;
+pub mod files;
+pub mod health;
+pub mod logs;
+pub mod metrics;
+mod names;
+pub mod probing;
+pub mod runs;
+pub mod turns;
+pub mod versions;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use futures_util::Stream;
+
+use crate::domain::{AppId, EventId, HostName, Job, JobId};
+use crate::error::{AppError, AppResult};
+use crate::events::{EventScope, Kept};
+use crate::jobs::Jobs;
+use crate::platform::Platform;
+use crate::store::StoreError;
+
+/// What a user can do. Cheap to clone.
+#[derive(Clone)]
+pub struct Services(Arc<Inner>);
+
+/// Behind [`Services`].
+pub struct Inner {
+    platform: Arc<Platform>,
+    jobs: Jobs,
+    access: access::Access,
+    metrics: metrics::Metrics,
+    http: reqwest::Client,
+}
+
+impl Deref for Services {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Services {
+    /// Services on a platform and its queue.
+    pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
+        let access = access::Access::new(platform.config.admin_password.clone());
+        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), http: probing::client(), platform }))
+    }
+
+    /// A link to one of our hosts.
+    pub fn url(&self, host: &HostName) -> String {
+        self.platform.config.url(host)
+    }
+
+    /// The domain under which builder and apps live.
+    pub fn domain(&self) -> &str {
+        &self.platform.config.domain
+    }
+
+    /// Leads requests to apps.
+    pub fn gateway(&self) -> &crate::gateway::Gateway {
+        &self.platform.gateway
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> jiff::Timestamp {
+        self.platform.clock.now()
+    }
+
+    /// One job.
+    pub async fn job(&self, id: JobId) -> AppResult<Job> {
+        self.platform.store.job(id).await.map_err(|error| match error {
+            StoreError::NotFound => AppError::not_found("job of this number"),
+            other => other.into(),
+        })
+    }
+
+    /// Ends a job: at once if it is queued, as soon as it can if it runs.
+    pub async fn cancel(&self, id: JobId) -> AppResult<Job> {
+        self.jobs.cancel(id).await
+    }
+
+    /// The app's newest jobs, newest first.
+    pub async fn recent_jobs(&self, app: AppId, limit: u32) -> AppResult<Vec<Job>> {
+        Ok(self.platform.store.recent_jobs(app, limit).await?)
+    }
+
+    /// The app's events after an id: the kept ones, then as they come.
+    pub fn app_events(
+        &self,
+        app: AppId,
+        after: EventId,
+    ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
+        self.platform.events.stream(app, EventScope::App(app), after)
+    }
+
+    /// A job's events after an id; ends after its last one.
+    pub fn job_events(
+        &self,
+        job: &Job,
+        after: EventId,
+    ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
+        self.platform.events.stream(job.app_id, EventScope::Job(job.id), after)
+    }
+
+    /// The newest event of an app; 0 when there is none.
+    pub async fn last_event_id(&self, app: AppId) -> AppResult<EventId> {
+        Ok(self.platform.store.last_event_id(EventScope::App(app)).await?)
+    }
+}

@@ -1,0 +1,54 @@
+//! Runs of scheduled jobs: start one now, look back, see what is next.
+
+use jiff::Timestamp;
+
+use super::Services;
+use crate::domain::{App, AppName, Environment, Run, RunId, RunTrigger};
+use crate::error::{AppError, AppResult};
+use crate::jobs::{runs, schedule};
+use crate::store::{Page, PageRequest, StoreError};
+
+impl Services {
+    /// Starts a run of what is deployed in an environment.
+    pub async fn run_now(&self, name: &AppName, environment: Environment) -> AppResult<Run> {
+        let app = self.app(name).await?;
+        if self.answers_http(&app)? {
+            return Err(AppError::conflict("not_a_job", format!("“{name}” is no scheduled job.")));
+        }
+        let number = app.environment(environment).release.ok_or_else(|| {
+            AppError::conflict("nothing_to_run", format!("Nothing is deployed in {environment} yet."))
+                .hint("Deploy the preview first, then publish it.")
+        })?;
+        let release = self.release(&app, environment, number).await?;
+        runs::start(&self.platform, &app, &release, RunTrigger::Manual).await
+    }
+
+    /// Runs, newest first.
+    pub async fn runs(&self, app: &App, page: PageRequest) -> AppResult<Page<Run>> {
+        Ok(self.platform.store.runs(app.id, page).await?)
+    }
+
+    /// One run of an app.
+    pub async fn run(&self, app: &App, id: RunId) -> AppResult<Run> {
+        match self.platform.store.run(id).await {
+            Ok((owner, run)) if owner == app.id => Ok(run),
+            Ok(_) | Err(StoreError::NotFound) => Err(AppError::not_found("run of this number")),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a run of an app printed.
+    pub async fn run_log(&self, app: &App, id: RunId) -> AppResult<String> {
+        let run = self.run(app, id).await?;
+        Ok(self.platform.store.run_log(run.id).await?)
+    }
+
+    /// When what is in production runs next by its schedule, and that schedule.
+    pub async fn next_run(&self, app: &App) -> AppResult<Option<(String, Timestamp)>> {
+        let Some(number) = app.environment(Environment::Prod).release else { return Ok(None) };
+        let release = self.release(app, Environment::Prod, number).await?;
+        let Some(expression) = release.spec.schedule else { return Ok(None) };
+        let next = schedule::next_after(&expression, self.now())?;
+        Ok(next.map(|next| (expression, next)))
+    }
+}

@@ -1,0 +1,154 @@
+//! Turns: ask, look back, and what a turn did, folded from its events.
+
+use super::Services;
+use crate::domain::{
+    App, AppName, EventBody, EventId, FileState, Job, JobKind, TextKind, Turn, TurnMode, WorkspacePath,
+};
+use crate::error::{AppError, AppResult};
+use crate::events::EventScope;
+use crate::store::{Page, PageRequest};
+
+/// Longest prompt, in characters.
+pub const PROMPT_MAX: usize = 100_000;
+
+/// A part of what the model did in a turn, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnBlock {
+    /// Words for the user, as Markdown.
+    Answer(String),
+    /// A summary of its thinking, as Markdown.
+    Thought(String),
+    /// A file that was written or deleted.
+    File {
+        /// Which.
+        path: WorkspacePath,
+        /// Where it stands.
+        state: FileState,
+        /// What was typed, if it was typed before our eyes.
+        content: Option<String>,
+    },
+    /// Another tool.
+    Tool {
+        /// Its name.
+        name: String,
+        /// What it did, in one line.
+        summary: String,
+        /// Whether it did it.
+        ok: bool,
+    },
+}
+
+/// Folds events, in order, into what a turn did so far.
+pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBlock> {
+    let mut blocks: Vec<TurnBlock> = Vec::new();
+    for event in events {
+        match (event, blocks.last_mut()) {
+            (EventBody::Text { delta, kind: TextKind::Answer }, Some(TurnBlock::Answer(text)))
+            | (EventBody::Text { delta, kind: TextKind::Thought }, Some(TurnBlock::Thought(text))) => text.push_str(delta),
+            (EventBody::Text { delta, kind }, _) => blocks.push(match kind {
+                TextKind::Answer => TurnBlock::Answer(delta.clone()),
+                TextKind::Thought => TurnBlock::Thought(delta.clone()),
+            }),
+            (EventBody::File { path, state, delta }, last) => {
+                if let Some(TurnBlock::File { path: same, state: so_far, content }) = last
+                    && same == path
+                    && *so_far == FileState::Writing
+                {
+                    *so_far = *state;
+                    if let Some(delta) = delta {
+                        content.get_or_insert_default().push_str(delta);
+                    }
+                } else {
+                    blocks.push(TurnBlock::File { path: path.clone(), state: *state, content: delta.clone() });
+                }
+            }
+            (EventBody::Tool { name, summary, ok }, _) => {
+                blocks.push(TurnBlock::Tool { name: name.clone(), summary: summary.clone(), ok: *ok });
+            }
+            (EventBody::Job { .. } | EventBody::Log { .. } | EventBody::Environment { .. } | EventBody::Usage(_), _) => {}
+        }
+    }
+    blocks
+}
+
+impl Services {
+    /// Asks the model for something. Turns of an app wait for each other.
+    pub async fn start_turn(&self, name: &AppName, prompt: &str, mode: TurnMode) -> AppResult<(Turn, Job)> {
+        let app = self.app(name).await?;
+        let prompt = prompt.trim().replace("\r\n", "\n");
+        if prompt.is_empty() {
+            return Err(AppError::invalid("Write what you would like to have."));
+        }
+        if prompt.chars().count() > PROMPT_MAX {
+            return Err(AppError::invalid(format!("A message has at most {PROMPT_MAX} characters.")));
+        }
+        if app.deleting {
+            return Err(AppError::conflict("app_deleting", format!("“{name}” is being deleted.")));
+        }
+        let store = &self.platform.store;
+        let turn = store.insert_turn(app.id, prompt, mode, self.platform.clock.now()).await?;
+        let job = self.jobs.enqueue(&app, JobKind::Generate { turn: turn.id }).await?;
+        Ok((store.turn(turn.id).await?, job))
+    }
+
+    /// The conversation, newest turn first.
+    pub async fn turns(&self, app: &App, page: PageRequest) -> AppResult<Page<Turn>> {
+        Ok(self.platform.store.turns(app.id, page).await?)
+    }
+
+    /// The turn that a job runs, if it runs one.
+    pub async fn turn_of_job(&self, job: &Job) -> AppResult<Option<Turn>> {
+        Ok(self.platform.store.turn_of_job(job.id).await?)
+    }
+
+    /// What a turn did up to and with the event `until`.
+    pub async fn turn_blocks(&self, turn: &Turn, until: EventId) -> AppResult<Vec<TurnBlock>> {
+        let Some(job) = turn.job else { return Ok(Vec::new()) };
+        let mut after = EventId(0);
+        let mut bodies = Vec::new();
+        loop {
+            let page = self.platform.store.events_after(EventScope::Job(job), after, 2000).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            let in_time = page.into_iter().take_while(|event| event.id <= until);
+            bodies.extend(in_time.map(|event| event.body));
+            if after >= until {
+                break;
+            }
+        }
+        Ok(fold(&bodies))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_become_what_was_done() {
+        let path: WorkspacePath = "a.txt".parse().expect("a path");
+        let file = |state, delta: Option<&str>| EventBody::File {
+            path: path.clone(),
+            state,
+            delta: delta.map(str::to_owned),
+        };
+        let text = |delta: &str, kind| EventBody::Text { delta: delta.to_owned(), kind };
+        let blocks = fold(&[
+            text("I ", TextKind::Answer),
+            text("will.", TextKind::Answer),
+            text("Hm.", TextKind::Thought),
+            file(FileState::Writing, None),
+            file(FileState::Writing, Some("x")),
+            file(FileState::Writing, Some("y")),
+            file(FileState::Written, None),
+            file(FileState::Written, None),
+            EventBody::Tool { name: "write_file".into(), summary: "Wrote a.txt".into(), ok: true },
+        ]);
+        assert_eq!(blocks.len(), 5);
+        assert_eq!(blocks[0], TurnBlock::Answer("I will.".into()));
+        assert_eq!(
+            blocks[2],
+            TurnBlock::File { path: path.clone(), state: FileState::Written, content: Some("xy".into()) }
+        );
+    }
+}

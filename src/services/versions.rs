@@ -1,0 +1,66 @@
+//! Versions: look back, compare, put back.
+
+use super::Services;
+use crate::domain::{App, AppName, JobKind, JobState, Version, VersionId, VersionKind};
+use crate::error::{AppError, AppResult};
+use crate::store::{Page, PageRequest, StoreError};
+use crate::workspace::{CommitNote, FileDiff};
+
+impl Services {
+    /// Versions, newest first.
+    pub async fn versions(&self, app: &App, page: PageRequest) -> AppResult<Page<Version>> {
+        Ok(self.platform.store.versions(app.id, page).await?)
+    }
+
+    /// One version.
+    pub async fn version(&self, app: &App, id: &VersionId) -> AppResult<Version> {
+        self.platform.store.version(app.id, id).await.map_err(|error| match error {
+            StoreError::NotFound => AppError::not_found(&format!("version {} of “{}”", id.short(), app.name)),
+            other => other.into(),
+        })
+    }
+
+    /// What a version changed, as a unified diff.
+    pub async fn diff_text(&self, app: &App, id: &VersionId) -> AppResult<String> {
+        let version = self.version(app, id).await?;
+        self.platform.read_workspace(&app.name, move |workspace| workspace.diff(&version.id)).await
+    }
+
+    /// What a version changed, for a page.
+    pub async fn diff(&self, app: &App, id: &VersionId) -> AppResult<Vec<FileDiff>> {
+        let version = self.version(app, id).await?;
+        self.platform.read_workspace(&app.name, move |workspace| workspace.file_diffs(&version.id)).await
+    }
+
+    /// Puts an earlier version's files back, as a new version on top.
+    pub async fn restore(&self, name: &AppName, id: &VersionId) -> AppResult<Version> {
+        let app = self.app(name).await?;
+        let version = self.version(&app, id).await?;
+        let open = self.platform.store.open_jobs(Some(app.id)).await?;
+        if open.iter().any(|job| job.state == JobState::Running && matches!(job.kind, JobKind::Generate { .. })) {
+            return Err(AppError::conflict("turn_running", "The model is changing files right now.")
+                .hint("Stop it or wait for its end, then restore."));
+        }
+        let note = CommitNote {
+            title: format!("Restore version {}", version.number),
+            body: version.title.clone(),
+            kind: VersionKind::Restore,
+            turn: None,
+            at: self.platform.clock.now(),
+        };
+        let restored = self
+            .platform
+            .change_workspace(app.id, name, move |workspace| workspace.restore(&version.id, &note))
+            .await?;
+        if restored.is_none() {
+            return Err(AppError::conflict("nothing_to_restore", "The files are those of this version already."));
+        }
+        self.newest(&app).await
+    }
+
+    /// Takes new commits in and answers with the newest version.
+    pub(super) async fn newest(&self, app: &App) -> AppResult<Version> {
+        let newest = self.platform.record_versions(app.id, &app.name).await?;
+        newest.ok_or_else(|| AppError::not_found("version of this app"))
+    }
+}

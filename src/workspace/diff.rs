@@ -1,0 +1,457 @@
+//! What changed between versions, as text and as lines for pages.
+
+use git2::{Delta, Diff, DiffDelta, DiffFindOptions, DiffLineType, DiffOptions, ObjectType, Oid, Patch, Repository};
+
+use super::history::{Known, files_of};
+use super::{Workspace, WorkspaceError, repo};
+use crate::domain::{ChangeSize, VersionId, WorkspacePath};
+
+/// Larger files, in bytes, are not compared line by line.
+const COMPARE_MAX: u64 = 2 * 1024 * 1024;
+/// Bytes of one file's differences in a text.
+const FILE_TEXT_MAX: usize = 256 * 1024;
+/// Bytes of a whole text.
+const TEXT_MAX: usize = 4 * 1024 * 1024;
+/// Lines of one file's differences on a page.
+const FILE_LINES_MAX: usize = 3000;
+/// Lines of all differences on a page.
+const LINES_MAX: usize = 20_000;
+/// Characters of one line on a page.
+const LINE_CHARS_MAX: usize = 1000;
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileStatus {
+    /// It is new.
+    Added,
+    /// Its content changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+    /// It has another path, and perhaps other content.
+    Renamed,
+}
+
+/// What a line in a difference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// In both versions.
+    Context,
+    /// In the new version only.
+    Added,
+    /// In the old version only.
+    Removed,
+    /// Says where the lines below it stand: `@@ -1,3 +1,4 @@`.
+    Hunk,
+}
+
+/// One line of a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiffLine {
+    /// What it is.
+    pub kind: LineKind,
+    /// Its number in the old version, from 1.
+    pub old_no: Option<u32>,
+    /// Its number in the new version, from 1.
+    pub new_no: Option<u32>,
+    /// The line without its end, cut when it is very long.
+    pub text: String,
+}
+
+/// One file's difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDiff {
+    /// Where it is, or was when it was deleted.
+    pub path: WorkspacePath,
+    /// Where it was before, when it was renamed.
+    pub old_path: Option<WorkspacePath>,
+    /// What happened to it.
+    pub status: FileStatus,
+    /// Lines added.
+    pub additions: u32,
+    /// Lines removed.
+    pub deletions: u32,
+    /// No text: it has no lines.
+    pub binary: bool,
+    /// The lines, with some around them.
+    pub lines: Vec<DiffLine>,
+    /// There are more lines than are given here.
+    pub truncated: bool,
+}
+
+/// How the work tree differs from a version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkChanges {
+    /// How much.
+    pub size: ChangeSize,
+    /// Which files, in the order of their paths. Renames are not looked for.
+    pub files: Vec<(WorkspacePath, FileStatus)>,
+}
+
+impl Workspace {
+    /// A version's differences from the one before as a unified diff. Of a binary file only that
+    /// it differs is said; what is too long is cut with a sentence that says so.
+    pub fn diff(&self, version: &VersionId) -> Result<String, WorkspaceError> {
+        let repo = self.repo()?;
+        let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
+        let mut text = String::new();
+        let count = diff.deltas().len();
+        for (at, delta) in diff.deltas().enumerate() {
+            if text.len() > TEXT_MAX {
+                text.push_str(&format!("The differences of {} more files are not shown.\n", count - at));
+                break;
+            }
+            let path = path_of(&delta).map_or_else(|| "?".to_owned(), String::from);
+            let size = bytes_of(&repo, &delta);
+            let patch = if size > COMPARE_MAX { None } else { Patch::from_diff(&diff, at)? };
+            let Some(mut patch) = patch else {
+                text.push_str(&format!("diff --git a/{path} b/{path}\n"));
+                text.push_str(&format!("The file has {size} bytes: its differences are not shown.\n"));
+                continue;
+            };
+            let shown = patch.to_buf()?;
+            let shown = String::from_utf8_lossy(&shown);
+            match cut_lines(&shown, FILE_TEXT_MAX) {
+                (all, 0) => text.push_str(all),
+                (start, more) => {
+                    text.push_str(start);
+                    text.push_str(&format!("{more} more lines of the differences in {path} are not shown.\n"));
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// A version's differences from the one before, file by file.
+    pub fn file_diffs(&self, version: &VersionId) -> Result<Vec<FileDiff>, WorkspaceError> {
+        let repo = self.repo()?;
+        let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
+        let mut files = Vec::new();
+        let mut lines_left = LINES_MAX;
+        for (at, delta) in diff.deltas().enumerate() {
+            let Some(path) = path_of(&delta) else { continue };
+            let status = status_of(&delta);
+            let old_path = (status == FileStatus::Renamed)
+                .then(|| delta.old_file().path().and_then(|path| path.to_str()?.parse().ok()))
+                .flatten();
+            let mut file = FileDiff {
+                path,
+                old_path,
+                status,
+                additions: 0,
+                deletions: 0,
+                binary: false,
+                lines: Vec::new(),
+                truncated: bytes_of(&repo, &delta) > COMPARE_MAX,
+            };
+            if !file.truncated {
+                // Only comparing tells whether a file is text.
+                match Patch::from_diff(&diff, at)? {
+                    Some(patch) if !patch.delta().flags().is_binary() => {
+                        (file.additions, file.deletions) = line_counts(&patch)?;
+                        file.truncated = !read_lines(&patch, lines_left.min(FILE_LINES_MAX), &mut file.lines)?;
+                    }
+                    _ => file.binary = true,
+                }
+            }
+            lines_left -= file.lines.len();
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    /// How the work tree differs from a version.
+    pub fn changed_since(&self, version: &VersionId) -> Result<WorkChanges, WorkspaceError> {
+        let repo = self.repo()?;
+        let mut old_files = files_of(&repo, &repo::commit_of(&repo, version)?.tree()?)?;
+        let known = Known::of(&repo);
+        let tree = self.tree()?;
+        let mut changes = Vec::new();
+        let mut size = ChangeSize::default();
+        let mut count = |old: Option<Oid>, new: &[u8]| -> Result<(), WorkspaceError> {
+            let blob = old.map(|id| repo.find_blob(id)).transpose()?;
+            let (additions, deletions) = count_lines(blob.as_ref().map_or(&[], |blob| blob.content()), new)?;
+            size.files += 1;
+            size.additions += additions;
+            size.deletions += deletions;
+            Ok(())
+        };
+        for found in self.found(&tree)? {
+            let old = old_files.remove(found.path.as_str()).map(|file| file.id);
+            if old.is_some() && known.id_of(&found) == old {
+                continue;
+            }
+            let Some(bytes) = tree.read(&found.path, self.limits().total_bytes)? else { continue };
+            if old == Some(Oid::hash_object(ObjectType::Blob, &bytes)?) {
+                continue;
+            }
+            count(old, &bytes)?;
+            changes.push((found.path, if old.is_some() { FileStatus::Modified } else { FileStatus::Added }));
+        }
+        for (path, file) in old_files {
+            let Ok(path) = path.parse() else { continue };
+            count(Some(file.id), &[])?;
+            changes.push((path, FileStatus::Deleted));
+        }
+        changes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(WorkChanges { size, files: changes })
+    }
+}
+
+/// A commit's difference from its first parent, or from nothing.
+pub(super) fn against_parent<'r>(
+    repo: &'r Repository,
+    commit: &git2::Commit<'_>,
+    renames: bool,
+) -> Result<Diff<'r>, WorkspaceError> {
+    let parent = match commit.parent_count() {
+        0 => None,
+        _ => Some(commit.parent(0)?.tree()?),
+    };
+    let mut diff = repo.diff_tree_to_tree(parent.as_ref(), Some(&commit.tree()?), Some(&mut options()))?;
+    if renames {
+        diff.find_similar(Some(DiffFindOptions::new().renames(true).rename_limit(200)))?;
+    }
+    Ok(diff)
+}
+
+/// How much a difference is. A renamed file counts as one that went and one that came, if renames were not looked for.
+pub(super) fn size_of(diff: &Diff<'_>) -> Result<ChangeSize, WorkspaceError> {
+    let stats = diff.stats()?;
+    Ok(ChangeSize {
+        files: clamp(stats.files_changed()),
+        additions: clamp(stats.insertions()),
+        deletions: clamp(stats.deletions()),
+    })
+}
+
+/// Lines added and removed from `old` to `new`; none between files that are no text.
+pub(super) fn count_lines(old: &[u8], new: &[u8]) -> Result<(u32, u32), WorkspaceError> {
+    if old.len().max(new.len()) as u64 > COMPARE_MAX {
+        return Ok((0, 0));
+    }
+    line_counts(&Patch::from_buffers(old, None, new, None, Some(&mut options()))?)
+}
+
+fn options() -> DiffOptions {
+    let mut options = DiffOptions::new();
+    options.context_lines(3).max_size(i64::try_from(COMPARE_MAX).unwrap_or(i64::MAX)).indent_heuristic(true);
+    options
+}
+
+fn line_counts(patch: &Patch<'_>) -> Result<(u32, u32), WorkspaceError> {
+    let (_, additions, deletions) = patch.line_stats()?;
+    Ok((clamp(additions), clamp(deletions)))
+}
+
+fn clamp(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Adds up to `limit` lines of a patch. False when there were more.
+fn read_lines(patch: &Patch<'_>, limit: usize, lines: &mut Vec<DiffLine>) -> Result<bool, WorkspaceError> {
+    for hunk_at in 0..patch.num_hunks() {
+        let (hunk, count) = patch.hunk(hunk_at)?;
+        if lines.len() >= limit {
+            return Ok(false);
+        }
+        lines.push(DiffLine { kind: LineKind::Hunk, old_no: None, new_no: None, text: line_text(hunk.header()) });
+        for line_at in 0..count {
+            if lines.len() >= limit {
+                return Ok(false);
+            }
+            let line = patch.line_in_hunk(hunk_at, line_at)?;
+            let kind = match line.origin_value() {
+                DiffLineType::Addition => LineKind::Added,
+                DiffLineType::Deletion => LineKind::Removed,
+                _ => LineKind::Context,
+            };
+            let (old_no, new_no) = (line.old_lineno(), line.new_lineno());
+            lines.push(DiffLine { kind, old_no, new_no, text: line_text(line.content()) });
+        }
+    }
+    Ok(true)
+}
+
+fn line_text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_start_matches('\n').trim_end_matches(['\n', '\r']);
+    match text.char_indices().nth(LINE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The whole lines within the first `limit` bytes, and how many lines come after them.
+fn cut_lines(text: &str, limit: usize) -> (&str, usize) {
+    if text.len() <= limit {
+        return (text, 0);
+    }
+    let end = text.as_bytes()[..limit].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    (&text[..end], text[end..].lines().count())
+}
+
+fn path_of(delta: &DiffDelta<'_>) -> Option<WorkspacePath> {
+    let file = if delta.status() == Delta::Deleted { delta.old_file() } else { delta.new_file() };
+    file.path()?.to_str()?.parse().ok()
+}
+
+fn status_of(delta: &DiffDelta<'_>) -> FileStatus {
+    match delta.status() {
+        Delta::Added | Delta::Copied => FileStatus::Added,
+        Delta::Deleted => FileStatus::Deleted,
+        Delta::Renamed => FileStatus::Renamed,
+        _ => FileStatus::Modified,
+    }
+}
+
+/// The larger of a file's two sizes.
+fn bytes_of(repo: &Repository, delta: &DiffDelta<'_>) -> u64 {
+    let size = |id: Oid| match repo.odb() {
+        Ok(odb) if !id.is_zero() => odb.read_header(id).map_or(0, |(size, _)| size as u64),
+        _ => 0,
+    };
+    size(delta.old_file().id()).max(size(delta.new_file().id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, SMALL, note, path};
+    use super::*;
+
+    fn line(kind: LineKind, old_no: Option<u32>, new_no: Option<u32>, text: &str) -> DiffLine {
+        DiffLine { kind, old_no, new_no, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_version_is_compared_with_the_one_before() {
+        let moved = "one\ntwo\nthree\nfour\nfive\n";
+        let bench = Bench::new(&[("a.txt", "1\n2\n3\n"), ("gone.txt", "x\n"), ("old.txt", moved)]);
+        let app = &bench.app;
+        bench.write("a.txt", "1\ntwo\n3");
+        app.delete(&path("gone.txt")).unwrap();
+        app.delete(&path("old.txt")).unwrap();
+        bench.write("new name.txt", moved);
+        bench.write("é.txt", "é\r\n");
+        app.write(&path("bin"), b"\0\xff").unwrap();
+        let commit = app.commit_all(&note("x")).unwrap().unwrap();
+
+        let files = app.file_diffs(&commit.id).unwrap();
+        let all: Vec<_> = files
+            .iter()
+            .map(|file| (file.path.as_str(), file.status, file.additions, file.deletions, file.binary))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                ("a.txt", FileStatus::Modified, 2, 2, false),
+                ("bin", FileStatus::Added, 0, 0, true),
+                ("gone.txt", FileStatus::Deleted, 0, 1, false),
+                ("new name.txt", FileStatus::Renamed, 0, 0, false),
+                ("é.txt", FileStatus::Added, 1, 0, false),
+            ]
+        );
+        assert_eq!(files[3].old_path, Some(path("old.txt")));
+        assert!(
+            files
+                .iter()
+                .all(|file| !file.truncated && (file.old_path.is_none() || file.path.as_str() == "new name.txt"))
+        );
+        assert_eq!(
+            files[0].lines,
+            [
+                line(LineKind::Hunk, None, None, "@@ -1,3 +1,3 @@"),
+                line(LineKind::Context, Some(1), Some(1), "1"),
+                line(LineKind::Removed, Some(2), None, "2"),
+                line(LineKind::Removed, Some(3), None, "3"),
+                line(LineKind::Added, None, Some(2), "two"),
+                line(LineKind::Added, None, Some(3), "3"),
+                line(LineKind::Context, None, None, "\\ No newline at end of file"),
+            ]
+        );
+        assert_eq!(files[4].lines[1], line(LineKind::Added, None, Some(1), "é"));
+
+        let text = app.diff(&commit.id).unwrap();
+        for part in [
+            "--- a/a.txt\n+++ b/a.txt\n@@ -1,3 +1,3 @@\n 1\n-2\n",
+            "Binary files",
+            "deleted file",
+            "rename to new name.txt",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(app.diff(&bench.first).unwrap().contains("--- /dev/null\n+++ b/a.txt\n@@ -0,0 +1,3 @@"));
+        assert_eq!(app.file_diffs(&bench.first).unwrap().len(), 3);
+        let unknown: VersionId = "f".repeat(40).parse().unwrap();
+        assert!(matches!(app.diff(&unknown), Err(WorkspaceError::UnknownVersion(_))));
+    }
+
+    #[test]
+    fn the_text_is_what_git_applies() {
+        let bench = Bench::new(&[("a.txt", "1\n2\n3\n"), ("b/c.txt", "c")]);
+        bench.write("a.txt", "1\n2\n3\n4");
+        bench.write("b/d.txt", "d\n");
+        bench.app.delete(&path("b/c.txt")).unwrap();
+        let commit = bench.app.commit_all(&note("x")).unwrap().unwrap();
+        let patch = bench.folder.path().join("patch");
+        std::fs::write(&patch, bench.app.diff(&commit.id).unwrap()).unwrap();
+        bench.app.restore(&bench.first, &note("back")).unwrap();
+        bench.app_git(&["apply", patch.to_str().unwrap()]);
+        assert_eq!(bench.app.changed_since(&commit.id).unwrap(), WorkChanges::default());
+    }
+
+    #[test]
+    fn long_differences_are_cut_and_say_so() {
+        let bench = Bench::new(&[]);
+        let lines = |count: usize| (0..count).map(|n| format!("{n}\n")).collect::<String>();
+        bench.write("many.txt", &lines(20_000));
+        bench.write("wide.txt", &"x".repeat(50_000));
+        let wide: String = "y".repeat(SMALL.file_bytes as usize / 2 - 1) + "\n";
+        bench.write("z.txt", &wide.repeat(2));
+        let commit = bench.app.commit_all(&note("x")).unwrap().unwrap();
+        let files = bench.app.file_diffs(&commit.id).unwrap();
+        assert_eq!((files[0].lines.len(), files[0].truncated, files[0].additions), (FILE_LINES_MAX, true, 20_000));
+        assert_eq!(files[1].lines[1].text.chars().count(), LINE_CHARS_MAX + 1);
+        assert!(!files[1].truncated);
+        assert_eq!(cut_lines("a\nb\nc\n", 4), ("a\nb\n", 1));
+        assert_eq!(cut_lines("a\nb\n", 4), ("a\nb\n", 0));
+        assert_eq!(cut_lines("abcdef", 4), ("", 1));
+    }
+
+    #[test]
+    fn huge_files_are_not_compared() {
+        let bench = Bench::new(&[("a.txt", "a\n")]);
+        // Larger than may be written, so committed by hand.
+        let huge = "line\n".repeat(500_000);
+        std::fs::write(bench.app.root().join("huge.txt"), &huge).unwrap();
+        bench.write("a.txt", "b\n");
+        bench.app_git(&["add", "."]);
+        bench.app_git(&["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "Huge"]);
+        let head = bench.app.head().unwrap();
+        let text = bench.app.diff(&head).unwrap();
+        assert!(
+            text.contains("The file has 2500000 bytes: its differences are not shown.") && text.len() < 1000,
+            "{text}"
+        );
+        let files = bench.app.file_diffs(&head).unwrap();
+        assert!(files[1].truncated && files[1].lines.is_empty());
+        assert_eq!(files[0].lines.len(), 3);
+    }
+
+    #[test]
+    fn the_work_tree_is_compared_with_any_version() {
+        let bench = Bench::new(&[("a.txt", "1\n2\n"), ("b.txt", "b\n"), ("c.txt", "c\n")]);
+        let app = &bench.app;
+        assert_eq!(app.changed_since(&bench.first).unwrap(), WorkChanges::default());
+        bench.write("a.txt", "1\n3\n4\n");
+        let second = app.commit_all(&note("x")).unwrap().unwrap();
+        app.delete(&path("b.txt")).unwrap();
+        bench.write("d/e.txt", "e\n");
+        let changes = app.changed_since(&second.id).unwrap();
+        let files = vec![(path("b.txt"), FileStatus::Deleted), (path("d/e.txt"), FileStatus::Added)];
+        assert_eq!(changes, WorkChanges { size: ChangeSize { files: 2, additions: 1, deletions: 1 }, files });
+        let changes = app.changed_since(&bench.first).unwrap();
+        assert_eq!(changes.size, ChangeSize { files: 3, additions: 3, deletions: 2 });
+        assert_eq!(changes.files[0], (path("a.txt"), FileStatus::Modified));
+    }
+}

@@ -1,0 +1,701 @@
+//! Versions: making them from the work tree, going back to them, and reading them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use git2::{Index, IndexEntry, IndexTime, ObjectType, Oid, Repository, Sort, Tree};
+
+use super::files::{FileEntry, is_binary, is_tracked};
+use super::message::{self, CommitNote};
+use super::worktree::{Found, Stat, WorkTree, too_large};
+use super::{NewFile, Workspace, WorkspaceError, diff, repo};
+use crate::domain::{ChangeSize, TurnId, VersionId, VersionKind, WorkspacePath};
+
+/// Mode of an ordinary file in a tree.
+const MODE_FILE: u32 = 0o100_644;
+/// Mode of a file that can be run.
+const MODE_PROGRAM: u32 = 0o100_755;
+/// Says, while it stands in the repository, that the work tree is being made to follow a tree.
+pub(super) const FOLLOW_MARK: &str = "slipway-following";
+
+/// A version with all that its commit tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The commit.
+    pub id: VersionId,
+    /// The version before; none for the first.
+    pub parent: Option<VersionId>,
+    /// What was asked, in one line.
+    pub title: String,
+    /// The rest of what was asked; often empty.
+    pub body: String,
+    /// Where it came from.
+    pub kind: VersionKind,
+    /// The turn that made it, if one did.
+    pub turn: Option<TurnId>,
+    /// When, to the second.
+    pub at: jiff::Timestamp,
+    /// Against the version before.
+    pub size: ChangeSize,
+}
+
+/// An ordinary file in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TreeFile {
+    pub(super) id: Oid,
+    pub(super) mode: u32,
+}
+
+/// The ordinary files of a tree by path.
+pub(super) type TreeFiles = BTreeMap<String, TreeFile>;
+
+/// The files of a tree whose paths are ours; links and other repositories are left out.
+pub(super) fn files_of(repo: &Repository, tree: &Tree<'_>) -> Result<TreeFiles, WorkspaceError> {
+    fn collect(repo: &Repository, tree: &Tree<'_>, base: &str, files: &mut TreeFiles) -> Result<(), WorkspaceError> {
+        for entry in tree {
+            let Ok(name) = entry.name() else { continue };
+            let Ok(path) = format!("{base}{name}").parse::<WorkspacePath>() else { continue };
+            let mode = u32::try_from(entry.filemode()).unwrap_or_default();
+            match entry.kind() {
+                Some(ObjectType::Blob) if matches!(mode, MODE_FILE | MODE_PROGRAM) => {
+                    files.insert(path.into(), TreeFile { id: entry.id(), mode });
+                }
+                // A path's depth is limited, so this ends.
+                Some(ObjectType::Tree) => collect(repo, &repo.find_tree(entry.id())?, &format!("{path}/"), files)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+    let mut files = TreeFiles::new();
+    collect(repo, tree, "", &mut files)?;
+    Ok(files)
+}
+
+/// Makes the repository in the empty folder `root` and commits `files`.
+pub(super) fn first_version(root: &Path, files: &[NewFile], note: &CommitNote) -> Result<VersionId, WorkspaceError> {
+    let repo = repo::init(root)?;
+    let tree = WorkTree::open(root)?;
+    let mut index = repo.index()?;
+    for file in files {
+        let stat = tree.write(&file.path, &file.bytes)?;
+        index.add(&index_entry(&file.path, stat, TreeFile { id: repo.blob(&file.bytes)?, mode: MODE_FILE }))?;
+    }
+    let id = repo::commit(&repo, None, index.write_tree()?, &note.message(), note.at)?;
+    index.write()?;
+    Ok(repo::version_of(id))
+}
+
+impl Workspace {
+    /// The newest version.
+    pub fn head(&self) -> Result<VersionId, WorkspaceError> {
+        Ok(repo::version_of(repo::head(&self.repo()?)?.id()))
+    }
+
+    /// Whether the work tree differs from the newest version.
+    pub fn is_dirty(&self) -> Result<bool, WorkspaceError> {
+        let repo = self.repo()?;
+        let files = files_of(&repo, &repo::head(&repo)?.tree()?)?;
+        let tree = self.tree()?;
+        let found = tree.walk(&|path| is_tracked(&files, path))?;
+        if found.len() != files.len() {
+            return Ok(true);
+        }
+        let known = Known::of(&repo);
+        for found in found {
+            let Some(file) = files.get(found.path.as_str()) else { return Ok(true) };
+            if known.id_of(&found) == Some(file.id) {
+                continue;
+            }
+            match tree.read(&found.path, self.0.limits.total_bytes)? {
+                Some(bytes) if Oid::hash_object(ObjectType::Blob, &bytes)? == file.id => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes a version of the work tree as it is. `None` when nothing changed.
+    pub fn commit_all(&self, note: &CommitNote) -> Result<Option<Commit>, WorkspaceError> {
+        let limits = self.0.limits;
+        let repo = self.repo()?;
+        let head = repo::head(&repo)?;
+        let files = files_of(&repo, &head.tree()?)?;
+        let tree = self.tree()?;
+        let found = tree.walk(&|path| is_tracked(&files, path))?;
+        limits.check_all(found.len(), found.iter().map(|found| found.stat.bytes).sum())?;
+
+        let known = Known::of(&repo);
+        let mut index = repo::index_at(&repo, &head.tree()?)?;
+        let mut gone: TreeFiles = files.clone();
+        let mut index_is_news = false;
+        for found in found {
+            let old = gone.remove(found.path.as_str());
+            if old.is_some_and(|old| known.id_of(&found) == Some(old.id)) {
+                continue;
+            }
+            // Deleted since the walk.
+            let Some(bytes) = tree.read(&found.path, limits.total_bytes)? else {
+                gone.extend(old.map(|old| (found.path.to_string(), old)));
+                continue;
+            };
+            let id = Oid::hash_object(ObjectType::Blob, &bytes)?;
+            if old.is_none_or(|old| old.id != id) {
+                if bytes.len() as u64 > limits.file_bytes {
+                    return Err(too_large(&found.path, bytes.len() as u64, limits.file_bytes));
+                }
+                repo.blob(&bytes)?;
+            }
+            let mode = old.map_or(MODE_FILE, |old| old.mode);
+            index.add(&index_entry(&found.path, found.stat, TreeFile { id, mode }))?;
+            index_is_news = true;
+        }
+        for path in gone.keys() {
+            index.remove_path(Path::new(path))?;
+        }
+        self.commit_index(&repo, &head, index, index_is_news, note)
+    }
+
+    /// Writes a file (or deletes it, without `bytes`) and makes a version of that change alone,
+    /// whatever else in the work tree is not committed yet. `None` when the version would be the same.
+    pub fn commit_file(
+        &self,
+        path: &WorkspacePath,
+        bytes: Option<&[u8]>,
+        note: &CommitNote,
+    ) -> Result<Option<Commit>, WorkspaceError> {
+        let repo = self.repo()?;
+        let head = repo::head(&repo)?;
+        let files = files_of(&repo, &head.tree()?)?;
+        let old = files.get(path.as_str());
+        if let Some(bytes) = bytes {
+            self.write(path, bytes)?;
+        } else {
+            match self.delete(path) {
+                // Deleted before, and not committed yet.
+                Err(WorkspaceError::NotFound(_)) if old.is_some() => {}
+                deleted => deleted?,
+            }
+        }
+        let mut index = repo::index_at(&repo, &head.tree()?)?;
+        match bytes {
+            Some(bytes) => {
+                let stat = self.tree()?.stat(path)?.ok_or(WorkspaceError::Busy)?;
+                let file = TreeFile { id: repo.blob(bytes)?, mode: old.map_or(MODE_FILE, |old| old.mode) };
+                index.add(&index_entry(path, stat, file))?;
+            }
+            None if old.is_some() => index.remove_path(path.as_path())?,
+            None => {}
+        }
+        self.commit_index(&repo, &head, index, true, note)
+    }
+
+    /// Puts an earlier version back: the work tree becomes that version's, and a new version on top
+    /// of the newest says so. What was not committed is lost. `None` when the newest is the same.
+    pub fn restore(&self, version: &VersionId, note: &CommitNote) -> Result<Option<Commit>, WorkspaceError> {
+        let repo = self.repo()?;
+        let wanted = repo::commit_of(&repo, version)?.tree()?;
+        let head = repo::head(&repo)?;
+        let restored = self.follow(&repo, &wanted).and_then(|index| self.commit_index(&repo, &head, index, true, note));
+        match restored {
+            Ok(commit) => {
+                fs::remove_file(repo.path().join(FOLLOW_MARK))?;
+                Ok(commit)
+            }
+            Err(error) => {
+                // Half way is nobody's version: back to the newest, now or, where that fails too, in `recover`.
+                drop(self.finish_following(&repo));
+                Err(error)
+            }
+        }
+    }
+
+    /// The versions after `known` (from the first, without it), oldest first.
+    pub fn log_since(&self, known: Option<&VersionId>) -> Result<Vec<Commit>, WorkspaceError> {
+        let repo = self.repo()?;
+        let mut walk = repo.revwalk()?;
+        walk.push(repo::head(&repo)?.id())?;
+        walk.simplify_first_parent()?;
+        walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE)?;
+        if let Some(known) = known {
+            walk.hide(repo::commit_of(&repo, known)?.id())?;
+        }
+        walk.map(|id| describe(&repo, &repo.find_commit(id?)?)).collect()
+    }
+
+    /// One version.
+    pub fn commit(&self, version: &VersionId) -> Result<Commit, WorkspaceError> {
+        let repo = self.repo()?;
+        describe(&repo, &repo::commit_of(&repo, version)?)
+    }
+
+    /// The files of a version, in the order of their paths.
+    pub fn tree_at(&self, version: &VersionId) -> Result<Vec<FileEntry>, WorkspaceError> {
+        let repo = self.repo()?;
+        let mut entries = Vec::new();
+        for (path, file) in files_of(&repo, &repo::commit_of(&repo, version)?.tree()?)? {
+            let blob = repo.find_blob(file.id)?;
+            let path = path.parse().map_err(|error: crate::domain::Invalid| WorkspaceError::Refused(error.0))?;
+            entries.push(FileEntry { path, bytes: blob.size() as u64, binary: is_binary(blob.content()) });
+        }
+        Ok(entries)
+    }
+
+    /// A file's content in a version.
+    pub fn read_at(&self, version: &VersionId, path: &WorkspacePath) -> Result<Vec<u8>, WorkspaceError> {
+        let repo = self.repo()?;
+        let tree = repo::commit_of(&repo, version)?.tree()?;
+        let missing = || WorkspaceError::NotFound(path.to_string());
+        let entry = match tree.get_path(path.as_path()) {
+            Ok(entry) => entry,
+            Err(error) if error.code() == git2::ErrorCode::NotFound => return Err(missing()),
+            Err(error) => return Err(error.into()),
+        };
+        if !matches!(u32::try_from(entry.filemode()), Ok(MODE_FILE | MODE_PROGRAM)) {
+            return Err(missing());
+        }
+        let (size, _) = repo.odb()?.read_header(entry.id())?;
+        if size as u64 > self.0.limits.total_bytes {
+            return Err(too_large(path, size as u64, self.0.limits.total_bytes));
+        }
+        Ok(repo.find_blob(entry.id())?.content().to_vec())
+    }
+
+    /// Commits what the index holds, unless that is what `head` holds.
+    fn commit_index(
+        &self,
+        repo: &Repository,
+        head: &git2::Commit<'_>,
+        mut index: Index,
+        index_is_news: bool,
+        note: &CommitNote,
+    ) -> Result<Option<Commit>, WorkspaceError> {
+        let tree = index.write_tree()?;
+        if tree == head.tree_id() {
+            if index_is_news {
+                index.write()?;
+            }
+            return Ok(None);
+        }
+        let id = repo::commit(repo, Some(head), tree, &note.message(), note.at)?;
+        index.write()?;
+        Ok(Some(describe(repo, &repo.find_commit(id)?)?))
+    }
+
+    /// Makes the work tree what `wanted` is and answers with the index that fits. Leaves a mark
+    /// in the repository, so that after a crash in the middle the work tree is made whole again.
+    pub(super) fn follow(&self, repo: &Repository, wanted: &Tree<'_>) -> Result<Index, WorkspaceError> {
+        let files = files_of(repo, &repo::head(repo)?.tree()?)?;
+        let wanted_files = files_of(repo, wanted)?;
+        fs::write(repo.path().join(FOLLOW_MARK), wanted.id().to_string())?;
+        let tree = self.tree()?;
+        // Deletions first: a file may have to make room for a folder.
+        for found in tree.walk(&|path| is_tracked(&files, path) || is_tracked(&wanted_files, path))? {
+            if !wanted_files.contains_key(found.path.as_str()) {
+                tree.remove(&found.path)?;
+            }
+        }
+        let mut index = repo::index_at(repo, wanted)?;
+        for (path, file) in wanted_files {
+            let path: WorkspacePath =
+                path.parse().map_err(|error: crate::domain::Invalid| WorkspaceError::Refused(error.0))?;
+            let blob = repo.find_blob(file.id)?;
+            let stat = match tree.stat(&path)? {
+                Some(stat)
+                    if stat.bytes == blob.size() as u64
+                        && tree.read(&path, stat.bytes)?.as_deref() == Some(blob.content()) =>
+                {
+                    stat
+                }
+                _ => tree.write(&path, blob.content())?,
+            };
+            index.add(&index_entry(&path, stat, file))?;
+        }
+        Ok(index)
+    }
+
+    /// Ends what [`Self::follow`] began and could not end: the work tree becomes the newest version's.
+    pub(super) fn finish_following(&self, repo: &Repository) -> Result<(), WorkspaceError> {
+        let mark = repo.path().join(FOLLOW_MARK);
+        if !mark.exists() {
+            return Ok(());
+        }
+        self.follow(repo, &repo::head(repo)?.tree()?)?.write()?;
+        Ok(fs::remove_file(mark)?)
+    }
+}
+
+/// All that a commit tells.
+fn describe(repo: &Repository, commit: &git2::Commit<'_>) -> Result<Commit, WorkspaceError> {
+    let parts = message::parse(&String::from_utf8_lossy(commit.message_bytes()));
+    let diff = diff::against_parent(repo, commit, false)?;
+    Ok(Commit {
+        id: repo::version_of(commit.id()),
+        parent: commit.parent_ids().next().map(repo::version_of),
+        title: parts.title,
+        body: parts.body,
+        kind: parts.kind,
+        turn: parts.turn,
+        at: jiff::Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
+        size: diff::size_of(&diff)?,
+    })
+}
+
+/// What the index on disk knows about files without reading them.
+pub(super) struct Known {
+    index: Option<Index>,
+    written: (i64, i64),
+}
+
+impl Known {
+    pub(super) fn of(repo: &Repository) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        // Knowing nothing is slower and never wrong.
+        let written = fs::metadata(repo.path().join("index")).map_or((0, 0), |m| (m.mtime(), m.mtime_nsec()));
+        Self { index: Index::open(&repo.path().join("index")).ok(), written }
+    }
+
+    /// The content's id of a file that is certainly unchanged since it was last committed.
+    pub(super) fn id_of(&self, found: &Found) -> Option<Oid> {
+        // A file changed at the very moment the index was written could have changed again since.
+        if found.stat.modified >= self.written {
+            return None;
+        }
+        let entry = self.index.as_ref()?.get_path(found.path.as_path(), 0)?;
+        let same = index_entry(&found.path, found.stat, TreeFile { id: entry.id, mode: entry.mode });
+        let alike = entry.mtime == same.mtime
+            && entry.ctime == same.ctime
+            && (entry.dev, entry.ino, entry.file_size) == (same.dev, same.ino, same.file_size);
+        alike.then_some(entry.id)
+    }
+}
+
+/// An index entry. The index keeps the lower 32 bits of each number, as git does.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index's format keeps 32 bits of each")]
+fn index_entry(path: &WorkspacePath, stat: Stat, file: TreeFile) -> IndexEntry {
+    let time = |(seconds, nanoseconds): (i64, i64)| IndexTime::new(seconds as i32, nanoseconds as u32);
+    IndexEntry {
+        ctime: time(stat.changed),
+        mtime: time(stat.modified),
+        dev: stat.device as u32,
+        ino: stat.inode as u32,
+        mode: file.mode,
+        uid: 0,
+        gid: 0,
+        file_size: stat.bytes as u32,
+        id: file.id,
+        flags: 0,
+        flags_extended: 0,
+        path: path.as_str().as_bytes().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::testing::{Bench, SMALL, note, path};
+    use super::*;
+
+    #[test]
+    fn changes_become_versions() {
+        let bench = Bench::new(&[("a.txt", "1\n"), ("b/c.txt", "c\n")]);
+        let app = &bench.app;
+        assert_eq!(app.head().unwrap(), bench.first);
+        assert!(!app.is_dirty().unwrap());
+        assert_eq!(app.commit_all(&note("nothing")).unwrap(), None);
+        bench.check();
+
+        bench.write("a.txt", "1\n2\n");
+        bench.write("new/d.txt", "d\n");
+        app.delete(&path("b/c.txt")).unwrap();
+        assert!(app.is_dirty().unwrap());
+        let commit = app.commit_all(&note("Change three files")).unwrap().unwrap();
+        assert_eq!(commit.size, ChangeSize { files: 3, additions: 2, deletions: 1 });
+        assert_eq!(commit.parent.as_ref(), Some(&bench.first));
+        assert_eq!(
+            (commit.title.as_str(), commit.kind, commit.turn),
+            ("Change three files", VersionKind::Turn, Some(TurnId(3)))
+        );
+        assert_eq!(commit.at.to_string(), "2026-03-04T05:06:07Z");
+        assert_eq!(app.head().unwrap(), commit.id);
+        assert_eq!(app.commit(&commit.id).unwrap(), commit);
+        assert!(!app.is_dirty().unwrap());
+        bench.check();
+        let said = bench.app_git(&["log", "-1", "--format=%an <%ae>|%cI|%(trailers:key=Slipway-Kind,valueonly)|%B"]);
+        assert!(said.starts_with("Slipway <slipway@localhost>|2026-03-04T05:06:07Z|turn"), "{said}");
+        assert_eq!(bench.app_git(&["branch", "--show-current"]).trim(), "main");
+        let tree: Vec<String> = app.tree_at(&commit.id).unwrap().into_iter().map(|entry| entry.path.into()).collect();
+        assert_eq!(tree, ["a.txt", "new/d.txt"]);
+        assert_eq!(app.read_at(&bench.first, &path("b/c.txt")).unwrap(), b"c\n");
+        assert!(matches!(app.read_at(&commit.id, &path("b/c.txt")), Err(WorkspaceError::NotFound(_))));
+        assert!(matches!(app.read_at(&commit.id, &path("new")), Err(WorkspaceError::NotFound(_))));
+    }
+
+    #[test]
+    fn a_change_of_the_same_size_at_the_same_moment_is_seen() {
+        let bench = Bench::new(&[("a.txt", "0000")]);
+        let file = bench.app.root().join("a.txt");
+        for round in 1..60 {
+            // In place, so that the file's identity stays.
+            fs::write(&file, format!("{round:04}")).unwrap();
+            assert!(bench.app.is_dirty().unwrap(), "round {round}");
+            assert!(bench.app.commit_all(&note("round")).unwrap().is_some(), "round {round}");
+        }
+        bench.check();
+    }
+
+    #[test]
+    fn files_and_folders_take_each_others_place() {
+        let bench = Bench::new(&[("a", "file"), ("b/c", "c")]);
+        let app = &bench.app;
+        app.delete(&path("a")).unwrap();
+        app.delete(&path("b/c")).unwrap();
+        bench.write("a/x", "x");
+        bench.write("b", "file");
+        let commit = app.commit_all(&note("swap")).unwrap().unwrap();
+        assert_eq!(app.tree_at(&commit.id).unwrap().len(), 2);
+        bench.check();
+        app.restore(&bench.first, &note("back")).unwrap().unwrap();
+        assert_eq!(bench.paths(), ["a", "b/c"]);
+        bench.check();
+    }
+
+    #[test]
+    fn one_file_is_committed_while_others_are_dirty() {
+        let bench = Bench::new(&[("a.txt", "a"), ("b.txt", "b"), ("c.txt", "c")]);
+        let app = &bench.app;
+        bench.write("b.txt", "dirty");
+        bench.write("new.txt", "dirty");
+        let commit = app.commit_file(&path("a.txt"), Some(b"edited"), &note("Edit")).unwrap().unwrap();
+        assert_eq!(commit.size.files, 1);
+        assert_eq!(app.read_at(&commit.id, &path("b.txt")).unwrap(), b"b");
+        assert_eq!(app.read_at(&commit.id, &path("a.txt")).unwrap(), b"edited");
+        assert_eq!(app.read(&path("b.txt")).unwrap(), b"dirty");
+        assert_eq!(app.commit_file(&path("a.txt"), Some(b"edited"), &note("Again")).unwrap(), None);
+        let deleted = app.commit_file(&path("c.txt"), None, &note("Delete")).unwrap().unwrap();
+        assert_eq!(deleted.size, ChangeSize { files: 1, additions: 0, deletions: 1 });
+        assert!(!app.exists(&path("c.txt")).unwrap());
+        assert!(matches!(app.commit_file(&path("c.txt"), None, &note("x")), Err(WorkspaceError::NotFound(_))));
+        // Deleted in the work tree already.
+        app.delete(&path("a.txt")).unwrap();
+        assert!(app.commit_file(&path("a.txt"), None, &note("Delete")).unwrap().is_some());
+        // Never committed.
+        assert_eq!(app.commit_file(&path("new.txt"), None, &note("Delete")).unwrap(), None);
+        assert!(!app.exists(&path("new.txt")).unwrap());
+        let fresh = app.commit_file(&path("x/y.txt"), Some(b"y"), &note("New")).unwrap().unwrap();
+        assert_eq!(app.tree_at(&fresh.id).unwrap().len(), 2);
+        assert_eq!(bench.app_git(&["status", "--porcelain"]), " M b.txt\n");
+        bench.check();
+    }
+
+    #[test]
+    fn an_earlier_version_comes_back_as_a_new_one() {
+        let bench = Bench::new(&[("a.txt", "1"), ("b/c.txt", "c"), (".gitignore", "*.log\n")]);
+        let app = &bench.app;
+        bench.write("a.txt", "2");
+        app.delete(&path("b/c.txt")).unwrap();
+        bench.write("d.txt", "d");
+        let second = app.commit_all(&note("Second")).unwrap().unwrap();
+        bench.write("dirty.txt", "never committed");
+        fs::write(app.root().join("x.log"), "ignored").unwrap();
+        let mut back = note("Restore the first");
+        (back.kind, back.turn) = (VersionKind::Restore, None);
+        let restored = app.restore(&bench.first, &back).unwrap().unwrap();
+        assert_eq!(
+            (restored.kind, restored.turn, restored.parent),
+            (VersionKind::Restore, None, Some(second.id.clone()))
+        );
+        assert_eq!(app.tree_at(&restored.id).unwrap(), app.tree_at(&bench.first).unwrap());
+        assert_eq!(bench.paths(), [".gitignore", "a.txt", "b/c.txt"]);
+        assert_eq!(app.read(&path("a.txt")).unwrap(), b"1");
+        assert!(app.root().join("x.log").exists(), "what is ignored is left alone");
+        assert!(!app.is_dirty().unwrap());
+        bench.check();
+        // The same again changes nothing, but the work tree follows.
+        bench.write("a.txt", "dirty");
+        assert_eq!(app.restore(&restored.id, &note("x")).unwrap(), None);
+        assert_eq!(app.read(&path("a.txt")).unwrap(), b"1");
+        app.restore(&second.id, &note("Forward")).unwrap().unwrap();
+        assert_eq!(bench.paths(), [".gitignore", "a.txt", "d.txt"]);
+        bench.check();
+        assert_eq!(app.log_since(None).unwrap().len(), 4);
+        let unknown: VersionId = "0123456789".repeat(4).parse().unwrap();
+        assert!(matches!(app.restore(&unknown, &note("x")), Err(WorkspaceError::UnknownVersion(id)) if id == unknown));
+    }
+
+    #[test]
+    fn a_restore_that_cannot_be_done_leaves_things_as_they_were() {
+        let bench = Bench::new(&[("a.txt", "1"), ("b.txt", "b"), ("z/z.txt", "z")]);
+        let app = &bench.app;
+        for name in ["b.txt", "z/z.txt"] {
+            app.delete(&path(name)).unwrap();
+        }
+        bench.write("a.txt", "2");
+        let second = app.commit_all(&note("Second")).unwrap().unwrap();
+        symlink("/etc", app.root().join("z")).unwrap();
+        assert!(matches!(app.restore(&bench.first, &note("x")), Err(WorkspaceError::Refused(_))));
+        assert_eq!(app.head().unwrap(), second.id);
+        assert_eq!(app.read(&path("a.txt")).unwrap(), b"2");
+        assert!(!app.is_dirty().unwrap());
+        fs::remove_file(app.root().join("z")).unwrap();
+        assert!(app.restore(&bench.first, &note("x")).unwrap().is_some());
+    }
+
+    #[test]
+    fn history_alone_tells_everything() {
+        let bench = Bench::new(&[("a.txt", "0")]);
+        let app = &bench.app;
+        let mut made = app.log_since(None).unwrap();
+        assert_eq!(made[0].id, bench.first);
+        assert_eq!(made[0].size, ChangeSize { files: 1, additions: 1, deletions: 0 });
+        for (round, title) in
+            ["normal", "\u{202e}evil\u{1b}[2J\nSlipway-Kind: scaffold", &"long ".repeat(50), ""].iter().enumerate()
+        {
+            bench.write("a.txt", &format!("{round} {round}"));
+            let mut note = note(title);
+            note.body = "Slipway-Turn: 99\n\nWhy not".to_owned();
+            note.turn = (round % 2 == 0).then_some(TurnId(7));
+            made.push(app.commit_all(&note).unwrap().unwrap());
+        }
+        assert_eq!(app.log_since(None).unwrap(), made);
+        assert_eq!(app.log_since(Some(&made[2].id)).unwrap(), made[3..]);
+        assert!(app.log_since(Some(&made[4].id)).unwrap().is_empty());
+        assert_eq!(made[2].title, "evil[2J Slipway-Kind: scaffold");
+        assert_eq!((made[2].kind, made[2].turn), (VersionKind::Turn, None));
+        assert!(made[3].body.starts_with("long long") && made[3].body.ends_with("Why not"));
+        let unknown: VersionId = "f".repeat(40).parse().unwrap();
+        assert!(matches!(app.log_since(Some(&unknown)), Err(WorkspaceError::UnknownVersion(_))));
+        // A commit by hand is an edit.
+        bench.write("a.txt", "by hand");
+        bench.app_git(&["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qam", "By hand"]);
+        let last = app.log_since(Some(&made[4].id)).unwrap();
+        assert_eq!((last.len(), last[0].title.as_str(), last[0].kind), (1, "By hand", VersionKind::Edit));
+    }
+
+    #[test]
+    fn links_and_ignored_files_are_not_committed() {
+        let bench = Bench::new(&[("a.txt", "a"), ("b.txt", "b"), (".gitignore", "*.log\nnode_modules\n")]);
+        let (app, root) = (&bench.app, bench.app.root());
+        let secret = bench.folder.path().join("secret");
+        fs::write(&secret, "secret").unwrap();
+        symlink(&secret, root.join("link")).unwrap();
+        symlink(bench.folder.path(), root.join("folder")).unwrap();
+        fs::write(root.join("x.log"), "log").unwrap();
+        fs::create_dir(root.join("node_modules")).unwrap();
+        fs::write(root.join("node_modules/x"), "x").unwrap();
+        git2::Repository::init(root.join("nested")).unwrap();
+        fs::write(root.join("nested/x"), "x").unwrap();
+        assert!(!app.is_dirty().unwrap());
+        assert_eq!(app.commit_all(&note("x")).unwrap(), None);
+        // A link in a file's place: the file is gone.
+        fs::remove_file(root.join("b.txt")).unwrap();
+        symlink(&secret, root.join("b.txt")).unwrap();
+        let commit = app.commit_all(&note("x")).unwrap().unwrap();
+        assert_eq!(commit.size, ChangeSize { files: 1, additions: 0, deletions: 1 });
+        let all = bench.app_git(&["ls-tree", "-r", "--name-only", "HEAD"]);
+        assert_eq!(all, ".gitignore\na.txt\n");
+    }
+
+    #[test]
+    fn a_link_that_somebody_committed_is_neither_followed_nor_lost() {
+        let bench = Bench::new(&[("a.txt", "a")]);
+        let (app, root) = (&bench.app, bench.app.root());
+        symlink("/etc/passwd", root.join("link")).unwrap();
+        bench.app_git(&["add", "link"]);
+        bench.app_git(&["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qm", "Link"]);
+        let linked = app.head().unwrap();
+        assert_eq!(app.tree_at(&linked).unwrap().len(), 1);
+        assert!(matches!(app.read_at(&linked, &path("link")), Err(WorkspaceError::NotFound(_))));
+        bench.write("a.txt", "b");
+        let next = app.commit_all(&note("x")).unwrap().unwrap();
+        assert_eq!(next.size.files, 1);
+        assert!(bench.app_git(&["ls-tree", "HEAD"]).contains("120000"));
+        app.restore(&linked, &note("x")).unwrap().unwrap();
+        assert_eq!(bench.paths(), ["a.txt"]);
+        let tar = app.archive(&linked, &[]).unwrap();
+        let mut tar = tar::Archive::new(tar.as_slice());
+        let names: Vec<_> = tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().into_owned()).collect();
+        assert_eq!(names, [Path::new("a.txt")]);
+    }
+
+    #[test]
+    fn content_is_committed_byte_for_byte() {
+        // Attributes would have git turn line ends around and put ids in.
+        let attributes = "* text eol=crlf ident\n*.x filter=evil\n";
+        let bench = Bench::new(&[(".gitattributes", attributes), ("a.txt", "old")]);
+        bench.app_git(&["config", "filter.evil.clean", "touch evil; cat"]);
+        let content = b"$Id$\r\nmixed\nends\r\n";
+        bench.app.write(&path("a.txt"), content).unwrap();
+        bench.app.write(&path("b.x"), content).unwrap();
+        let commit = bench.app.commit_all(&note("x")).unwrap().unwrap();
+        for name in ["a.txt", "b.x"] {
+            assert_eq!(bench.app.read_at(&commit.id, &path(name)).unwrap(), content);
+        }
+        bench.app.restore(&bench.first, &note("x")).unwrap();
+        bench.app.restore(&commit.id, &note("x")).unwrap();
+        assert_eq!(bench.app.read(&path("a.txt")).unwrap(), content);
+        assert!(!bench.app.root().join("evil").exists());
+        assert!(!bench.app.is_dirty().unwrap());
+    }
+
+    #[test]
+    fn a_huge_or_crowded_work_tree_is_not_committed() {
+        let bench = Bench::new(&[("a.txt", "a")]);
+        let (app, root) = (&bench.app, bench.app.root());
+        fs::write(root.join("big"), vec![b'x'; usize::try_from(SMALL.file_bytes).unwrap() + 1]).unwrap();
+        let error = app.commit_all(&note("x")).unwrap_err();
+        assert!(matches!(&error, WorkspaceError::TooLarge { what, .. } if what == "“big”"), "{error}");
+        fs::remove_file(root.join("big")).unwrap();
+        for number in 0..SMALL.files {
+            fs::write(root.join(number.to_string()), "x").unwrap();
+        }
+        assert!(matches!(app.commit_all(&note("x")), Err(WorkspaceError::TooLarge { unit: "files", .. })));
+        assert_eq!(app.head().unwrap(), bench.first);
+    }
+
+    #[test]
+    fn hooks_do_not_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let bench = Bench::new(&[("a.txt", "a")]);
+        let hooks = bench.app.root().join(".git/hooks");
+        fs::create_dir_all(&hooks).unwrap();
+        for hook in ["pre-commit", "post-commit", "reference-transaction"] {
+            fs::write(hooks.join(hook), "#!/bin/sh\ntouch ran; exit 1\n").unwrap();
+            fs::set_permissions(hooks.join(hook), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        bench.write("a.txt", "b");
+        assert!(bench.app.commit_all(&note("x")).unwrap().is_some());
+        assert!(!bench.app.root().join("ran").exists());
+    }
+
+    #[test]
+    fn two_writers_do_not_break_the_repository() {
+        let bench = Bench::new(&[("a.txt", "a")]);
+        let made = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..3)
+                .map(|writer| {
+                    let app = bench.app.clone();
+                    scope.spawn(move || {
+                        let mut made = 0;
+                        for round in 0..10 {
+                            let file = path(&format!("{writer}.txt"));
+                            match app.commit_file(&file, Some(format!("{round}").as_bytes()), &note("x")) {
+                                Ok(Some(_)) => made += 1,
+                                Ok(None) | Err(WorkspaceError::Busy) => {}
+                                Err(error) => panic!("{error:?}"),
+                            }
+                        }
+                        made
+                    })
+                })
+                .collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).sum::<usize>()
+        });
+        assert!(made > 0);
+        bench.app.recover().unwrap();
+        bench.app.commit_all(&note("the rest")).unwrap();
+        bench.check();
+    }
+}

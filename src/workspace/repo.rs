@@ -1,0 +1,97 @@
+//! Opening and making the git repository of a workspace.
+//!
+//! The repository is always opened as a bare one: libgit2 then never reads or writes the work
+//! tree, so that no filter, attribute or symbolic link of an app has a say in what is committed.
+//! Only the repository's own configuration counts, not the machine's or its user's.
+
+use std::fs;
+use std::path::Path;
+
+use git2::{Commit, Config, ConfigLevel, Index, Oid, Repository, RepositoryInitOptions, Signature, Time, Tree};
+
+use super::WorkspaceError;
+use crate::domain::VersionId;
+
+/// The branch of every workspace.
+pub(super) const BRANCH: &str = "main";
+/// The folder of the repository inside the work tree.
+pub(super) const GIT_DIR: &str = ".git";
+
+/// The configuration of a workspace's repository. Objects are synced to the disk before a
+/// reference names them, so that a power cut cannot leave a version without its content.
+/// A branch's log would only repeat its history.
+pub(super) const CONFIG: &str = "[core]\n\
+\trepositoryformatversion = 0\n\
+\tbare = false\n\
+\tfileMode = false\n\
+\tautocrlf = false\n\
+\tlogAllRefUpdates = false\n\
+\tfsyncObjectFiles = true\n\
+\tattributesFile = /dev/null\n";
+
+/// Makes an empty repository in the folder `root`, which must be there.
+pub(super) fn init(root: &Path) -> Result<Repository, WorkspaceError> {
+    let mut options = RepositoryInitOptions::new();
+    options.no_reinit(true).mkdir(false).mkpath(false).external_template(false).initial_head(BRANCH);
+    drop(Repository::init_opts(root, &options)?);
+    fs::write(root.join(GIT_DIR).join("config"), CONFIG)?;
+    open(root)
+}
+
+/// Opens the repository in the folder `root`.
+pub(super) fn open(root: &Path) -> Result<Repository, WorkspaceError> {
+    let git = root.join(GIT_DIR);
+    // Opening as bare also leaves out the check of who owns the folder, which would lock an
+    // installation out of its own data after it moved to another user or volume.
+    let repo = Repository::open_bare(&git)?;
+    let mut config = Config::new()?;
+    config.add_file(&git.join("config"), ConfigLevel::Local, false)?;
+    repo.set_config(&config)?;
+    Ok(repo)
+}
+
+/// The commit at the branch's tip.
+pub(super) fn head(repo: &Repository) -> Result<Commit<'_>, WorkspaceError> {
+    Ok(repo.head()?.peel_to_commit()?)
+}
+
+/// The commit of a version.
+pub(super) fn commit_of<'r>(repo: &'r Repository, version: &VersionId) -> Result<Commit<'r>, WorkspaceError> {
+    repo.find_commit(Oid::from_str(version.as_str())?).map_err(|error| match error.code() {
+        git2::ErrorCode::NotFound => WorkspaceError::UnknownVersion(version.clone()),
+        _ => error.into(),
+    })
+}
+
+/// A commit's id as a version.
+pub(super) fn version_of(id: Oid) -> VersionId {
+    id.to_string().parse().expect("libgit2 writes an id as 40 hexadecimal digits")
+}
+
+/// The index on disk with exactly the entries of `tree`; what it knows about unchanged files stays.
+pub(super) fn index_at(repo: &Repository, tree: &Tree<'_>) -> Result<Index, WorkspaceError> {
+    let mut index = match repo.index() {
+        Ok(index) => index,
+        // The index only saves work: a broken one is thrown away.
+        Err(_) => {
+            fs::remove_file(repo.path().join("index"))?;
+            repo.index()?
+        }
+    };
+    index.read_tree(tree)?;
+    Ok(index)
+}
+
+/// Writes a commit on top of `parent` and moves the branch to it.
+pub(super) fn commit(
+    repo: &Repository,
+    parent: Option<&Commit<'_>>,
+    tree: Oid,
+    message: &str,
+    at: jiff::Timestamp,
+) -> Result<Oid, WorkspaceError> {
+    let author = Signature::new("Slipway", "slipway@localhost", &Time::new(at.as_second(), 0))?;
+    let tree = repo.find_tree(tree)?;
+    let parents: Vec<&Commit<'_>> = parent.into_iter().collect();
+    Ok(repo.commit(Some("HEAD"), &author, &author, message, &tree, &parents)?)
+}

@@ -1,0 +1,365 @@
+//! The work tree as files: every access goes folder by folder from the workspace's own, opened
+//! without following symbolic links, so that no path leads out of it or into the repository.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
+
+use super::WorkspaceError;
+use super::ignore::{self, Rules};
+use super::repo::GIT_DIR;
+use crate::domain::WorkspacePath;
+
+/// How the names of files begin that are being written and not yet in their place.
+pub(super) const TEMP_PREFIX: &str = ".slipway-tmp-";
+/// Entries that a walk looks at before it gives up.
+const WALK_MAX: u64 = 50_000;
+
+/// A work tree, held open.
+pub(super) struct WorkTree {
+    root: Dir,
+}
+
+/// A file that a walk came upon.
+pub(super) struct Found {
+    pub(super) path: WorkspacePath,
+    pub(super) stat: Stat,
+}
+
+/// What tells, without reading it, that a file is still the one it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) bytes: u64,
+    pub(super) modified: (i64, i64),
+    pub(super) changed: (i64, i64),
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+impl Stat {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Whether a path belongs to the app although a rule ignores it: asked with a file's path, or a folder's ending in `/`.
+pub(super) type Tracked<'a> = &'a dyn Fn(&str) -> bool;
+
+impl WorkTree {
+    /// Opens the work tree at `root`.
+    pub(super) fn open(root: &Path) -> Result<Self, WorkspaceError> {
+        Ok(Self { root: Dir::open_ambient_dir(root, ambient_authority())? })
+    }
+
+    /// A file's bytes. `None` when nothing stands there.
+    pub(super) fn read(&self, path: &WorkspacePath, limit: u64) -> Result<Option<Vec<u8>>, WorkspaceError> {
+        let Some(folder) = self.folder_of(path, false)? else { return Ok(None) };
+        let Some(stat) = check_file(&folder, path)? else { return Ok(None) };
+        if stat.bytes > limit {
+            return Err(too_large(path, stat.bytes, limit));
+        }
+        let file = open_file(&folder, path.file_name())?;
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.bytes).unwrap_or_default());
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large(path, bytes.len() as u64, limit));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// The first bytes of a file, to guess what it is. Empty when it cannot be read.
+    pub(super) fn peek(&self, path: &WorkspacePath, limit: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Ok(Some(folder)) = self.folder_of(path, false)
+            && let Ok(Some(_)) = check_file(&folder, path)
+            && let Ok(file) = open_file(&folder, path.file_name())
+            && file.take(limit).read_to_end(&mut bytes).is_err()
+        {
+            bytes.clear();
+        }
+        bytes
+    }
+
+    /// What is known about a file. `None` when nothing stands there.
+    pub(super) fn stat(&self, path: &WorkspacePath) -> Result<Option<Stat>, WorkspaceError> {
+        match self.folder_of(path, false)? {
+            Some(folder) => check_file(&folder, path),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts a file in its place in one step: a reader sees the old content or the new one, whole.
+    pub(super) fn write(&self, path: &WorkspacePath, bytes: &[u8]) -> Result<Stat, WorkspaceError> {
+        let written = self.write_in_place(path, bytes);
+        if written.is_err() {
+            // Folders that were made for it alone go again.
+            self.prune(path);
+        }
+        written
+    }
+
+    fn write_in_place(&self, path: &WorkspacePath, bytes: &[u8]) -> Result<Stat, WorkspaceError> {
+        let folder = self.folder_of(path, true)?.ok_or_else(|| WorkspaceError::NotFound(path.to_string()))?;
+        check_file(&folder, path)?;
+        let temporary = temporary_name();
+        let written =
+            write_new(&folder, &temporary, bytes).and_then(|()| folder.rename(&temporary, &folder, path.file_name()));
+        if let Err(error) = written {
+            drop(folder.remove_file(&temporary));
+            return Err(error.into());
+        }
+        check_file(&folder, path)?.ok_or_else(|| WorkspaceError::NotFound(path.to_string()))
+    }
+
+    /// Takes a file away, and the folders that it leaves empty. False when it was not there.
+    pub(super) fn remove(&self, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
+        let Some(folder) = self.folder_of(path, false)? else { return Ok(false) };
+        if check_file(&folder, path)?.is_none() {
+            return Ok(false);
+        }
+        folder.remove_file(path.file_name())?;
+        self.prune(path);
+        Ok(true)
+    }
+
+    /// Removes the folders above `path` that are empty, from the innermost outwards.
+    fn prune(&self, path: &WorkspacePath) {
+        let mut text = path.as_str();
+        while let Some((parent, _)) = text.rsplit_once('/') {
+            let Ok(parent_path) = parent.parse::<WorkspacePath>() else { return };
+            let Ok(Some(folder)) = self.folder_of(&parent_path, false) else { return };
+            if folder.remove_dir(parent_path.file_name()).is_err() {
+                return;
+            }
+            text = parent;
+        }
+    }
+
+    /// All files that belong to the app, in the order of their paths: no repository, no symbolic
+    /// links or devices, nothing that `.gitignore` names unless it is tracked.
+    pub(super) fn walk(&self, tracked: Tracked<'_>) -> Result<Vec<Found>, WorkspaceError> {
+        let mut found = Vec::new();
+        let mut seen = 0;
+        let mut stack = Vec::new();
+        walk_folder(&self.root, "", false, &mut stack, &mut seen, tracked, &mut found)?;
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Whether a rule leaves an untracked file at `path` out of the app.
+    pub(super) fn ignored_by(&self, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
+        let text = path.as_str();
+        let mut stack = vec![read_rules(&self.root, "")];
+        let mut folder = self.root.try_clone()?;
+        let mut open = true;
+        for (at, _) in text.match_indices('/') {
+            let parent = &text[..at];
+            if ignore::is_ignored(&stack, parent, true) {
+                return Ok(true);
+            }
+            let name = parent.rsplit('/').next().unwrap_or_default();
+            match open.then(|| open_folder(&folder, name)) {
+                Some(Ok(inner)) => {
+                    stack.push(read_rules(&inner, &text[..=at]));
+                    folder = inner;
+                }
+                // Not there yet, so without rules of its own.
+                _ => open = false,
+            }
+        }
+        Ok(ignore::is_ignored(&stack, text, false))
+    }
+
+    /// Removes what a crash in the middle of a write left behind.
+    pub(super) fn remove_temporaries(&self) -> Result<(), WorkspaceError> {
+        fn clean(folder: &Dir, depth: usize) -> Result<(), WorkspaceError> {
+            for entry in folder.entries()? {
+                let entry = entry?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let kind = entry.file_type()?;
+                if kind.is_file() && name.starts_with(TEMP_PREFIX) {
+                    folder.remove_file(&name)?;
+                } else if kind.is_dir() && name != GIT_DIR && depth < crate::domain::path::DEPTH_MAX {
+                    clean(&open_folder(folder, &name)?, depth + 1)?;
+                }
+            }
+            Ok(())
+        }
+        clean(&self.root, 0)
+    }
+
+    /// The folder that a path stands in. `None` when it is not there and not to be made.
+    fn folder_of(&self, path: &WorkspacePath, make: bool) -> Result<Option<Dir>, WorkspaceError> {
+        if path.as_str().split('/').any(|part| part.starts_with(TEMP_PREFIX)) {
+            return Err(WorkspaceError::refused(format!(
+                "“{path}” has a name that Slipway uses itself: choose another."
+            )));
+        }
+        let mut folder = self.root.try_clone()?;
+        let mut parts = path.as_str().split('/').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                break;
+            }
+            match folder.symlink_metadata(part) {
+                Ok(metadata) if metadata.is_dir() => {}
+                Ok(metadata) if metadata.is_symlink() => return Err(through_link(path)),
+                Ok(_) if make => {
+                    return Err(WorkspaceError::refused(format!(
+                        "“{path}” cannot be written: “{part}” is a file, not a folder. Delete that file or choose another path."
+                    )));
+                }
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && make => match folder.create_dir(part) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+                    _ => {}
+                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            folder = match open_folder(&folder, part) {
+                Ok(folder) => folder,
+                Err(error) if is_link_refusal(&error) => return Err(through_link(path)),
+                Err(error) => return Err(error.into()),
+            };
+            if folder.symlink_metadata(GIT_DIR).is_ok() {
+                return Err(WorkspaceError::refused(format!(
+                    "“{path}” is inside another git repository, which is not part of this app."
+                )));
+            }
+        }
+        Ok(Some(folder))
+    }
+}
+
+fn walk_folder(
+    folder: &Dir,
+    base: &str,
+    ignored: bool,
+    stack: &mut Vec<Rules>,
+    seen: &mut u64,
+    tracked: Tracked<'_>,
+    found: &mut Vec<Found>,
+) -> Result<(), WorkspaceError> {
+    stack.push(read_rules(folder, base));
+    for entry in folder.entries()? {
+        *seen += 1;
+        if *seen > WALK_MAX {
+            return Err(WorkspaceError::TooLarge {
+                what: "The app".into(),
+                actual: *seen,
+                limit: WALK_MAX,
+                unit: "files and folders",
+            });
+        }
+        let entry = entry?;
+        // What cannot be named by a path of ours is not part of the app.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(path) = format!("{base}{name}").parse::<WorkspacePath>() else { continue };
+        if name.starts_with(TEMP_PREFIX) {
+            continue;
+        }
+        let metadata = match folder.symlink_metadata(&name) {
+            Ok(metadata) => metadata,
+            // Taken away while we looked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if metadata.is_file() {
+            if (ignored || ignore::is_ignored(stack, path.as_str(), false)) && !tracked(path.as_str()) {
+                continue;
+            }
+            found.push(Found { path, stat: Stat::of(&metadata) });
+        } else if metadata.is_dir() {
+            let inner_base = format!("{path}/");
+            let inner_ignored = ignored || ignore::is_ignored(stack, path.as_str(), true);
+            if inner_ignored && !tracked(&inner_base) {
+                continue;
+            }
+            let inner = match open_folder(folder, &name) {
+                Ok(inner) => inner,
+                Err(error) if error.kind() == io::ErrorKind::NotFound || is_link_refusal(&error) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            // Another repository is not part of the app.
+            if inner.symlink_metadata(GIT_DIR).is_err() {
+                walk_folder(&inner, &inner_base, inner_ignored, stack, seen, tracked, found)?;
+            }
+        }
+    }
+    stack.pop();
+    Ok(())
+}
+
+fn read_rules(folder: &Dir, base: &str) -> Rules {
+    let read = || -> io::Result<Vec<u8>> {
+        if !folder.symlink_metadata(ignore::FILE)?.is_file() {
+            return Ok(Vec::new());
+        }
+        let mut text = Vec::new();
+        open_file(folder, ignore::FILE)?.take(ignore::RULES_MAX as u64 + 1).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    Rules::parse(base, &read().unwrap_or_default())
+}
+
+/// What stands at `path` in its folder: a file, or nothing. Anything else is refused.
+fn check_file(folder: &Dir, path: &WorkspacePath) -> Result<Option<Stat>, WorkspaceError> {
+    match folder.symlink_metadata(path.file_name()) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(Stat::of(&metadata))),
+        Ok(metadata) if metadata.is_symlink() => Err(through_link(path)),
+        Ok(metadata) if metadata.is_dir() => {
+            Err(WorkspaceError::refused(format!("“{path}” is a folder: name a file in it.")))
+        }
+        Ok(_) => Err(WorkspaceError::refused(format!("“{path}” is no ordinary file: choose another path."))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn through_link(path: &WorkspacePath) -> WorkspaceError {
+    WorkspaceError::refused(format!(
+        "“{path}” goes through a symbolic link, and those are not used here: choose another path."
+    ))
+}
+
+pub(super) fn too_large(path: &WorkspacePath, actual: u64, limit: u64) -> WorkspaceError {
+    WorkspaceError::TooLarge { what: format!("“{path}”"), actual, limit, unit: "bytes" }
+}
+
+fn is_link_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR))
+}
+
+fn open_folder(parent: &Dir, name: &str) -> io::Result<Dir> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+    Ok(Dir::from_std_file(parent.open_with(name, &options)?.into_std()))
+}
+
+fn open_file(folder: &Dir, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    // Without O_NONBLOCK a pipe that took the file's place would hold us up for ever.
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    folder.open_with(name, &options)
+}
+
+fn write_new(folder: &Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o644);
+    folder.open_with(name, &options)?.write_all(bytes)
+}
+
+fn temporary_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{TEMP_PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
