@@ -39,7 +39,7 @@ impl Theme {
         }
     }
 
-    fn title(self) -> &'static str {
+    pub(in crate::web) fn title(self) -> &'static str {
         match self {
             Self::System => "As the system",
             Self::Light => "Light",
@@ -47,7 +47,7 @@ impl Theme {
         }
     }
 
-    fn icon(self) -> &'static str {
+    pub(in crate::web) fn icon(self) -> &'static str {
         match self {
             Self::System => "screen",
             Self::Light => "sun",
@@ -55,7 +55,7 @@ impl Theme {
         }
     }
 
-    fn verb(self) -> &'static str {
+    pub(in crate::web) fn verb(self) -> &'static str {
         match self {
             Self::System => "Use the system’s theme",
             Self::Light => "Use the light theme",
@@ -64,7 +64,7 @@ impl Theme {
     }
 
     /// What the menu offers.
-    fn next(self) -> Self {
+    pub(in crate::web) fn next(self) -> Self {
         match self {
             Self::System => Self::Dark,
             Self::Dark => Self::Light,
@@ -73,7 +73,7 @@ impl Theme {
     }
 
     /// The value of `data-theme`, if the system is not followed.
-    fn attribute(self) -> Option<&'static str> {
+    pub(in crate::web) fn attribute(self) -> Option<&'static str> {
         (self != Self::System).then(|| self.as_str())
     }
 }

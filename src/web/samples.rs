@@ -10,7 +10,7 @@ use super::app::history_views::{
     VersionView, VersionsTab,
 };
 use super::app::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
-use super::app::page::{AppPage, Tab, tabs};
+use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
     AnswerView, ApiPanel, EndpointView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
     WebhookPanel,
@@ -21,7 +21,7 @@ use super::format::When;
 use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
 use super::plain_pages::{CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView};
 use crate::domain::{
-    App, AppId, AppName, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
+    App, AppId, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
     JobId, JobState, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId, RunState,
     RunTrigger, TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage, Version, VersionId, VersionKind,
 };
@@ -346,7 +346,7 @@ fn releases_tab(app: &App) -> String {
                 version: version_id(version),
                 version_number: version,
                 image: format!("slipway/brisk-otter@sha256:{}", "3f".repeat(32)).parse().expect("an image"),
-                spec: DeploymentSpec { process: ProcessKind::Job, limits: ResourceLimits::default(), variables: std::collections::BTreeMap::default() },
+                spec: DeploymentSpec { process: ProcessKind::Job, limits: ResourceLimits::default(), variables: std::collections::BTreeMap::default(), schedule: None },
                 state,
                 job: JobId(1),
                 created_at: ago(i64::from(6 - number) * 4_000),

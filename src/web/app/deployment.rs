@@ -251,7 +251,7 @@ pub fn encode_query(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod samples {
+pub(in crate::web) mod samples {
     use super::*;
     use crate::domain::JobError;
     use crate::web::samples;
