@@ -316,7 +316,7 @@ mod tests {
         let job = samples::deployment(JobState::Failed);
         let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
         let page = samples::select(&html);
-        assert!(page.text(".failure h3").contains("fastapi-limits"));
+        assert!(page.text(".failure h2").contains("fastapi-limits"));
         assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
         assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
         assert!(page.attribute("[data-ask]", "data-ask").contains("No matching distribution"));
