@@ -141,7 +141,8 @@ fn template(folder: &str, files: BTreeMap<String, Vec<u8>>) -> Result<Template, 
     let name: TemplateName = folder.parse().map_err(|error: Invalid| failed(folder, &error))?;
     let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).map_err(|error| failed(folder, &error));
     let manifest = files.get("template.toml").ok_or_else(|| failed(folder, &"there is no template.toml"))?;
-    let manifest: TemplateManifest = toml::from_str(&text(manifest)?).map_err(|error| failed(folder, &error.message()))?;
+    let manifest: TemplateManifest =
+        toml::from_str(&text(manifest)?).map_err(|error| failed(folder, &error.message()))?;
     manifest.deployment().map_err(|error| failed(folder, &error))?;
     let prompt = files.get("prompt.md").map(text).transpose()?;
     let files = files

@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod deploy;
 pub mod domain;
@@ -17,6 +18,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod platform;
 pub mod services;
+pub mod startup;
 pub mod store;
 pub mod web;
 pub mod telemetry;

@@ -1,2 +1,45 @@
-//! probe
-fn main() {}
+//! The binary: reads the command line, starts the builder, stops it in order.
+
+use anyhow::Context;
+use clap::Parser;
+use slipway::cli::{Cli, Command};
+use slipway::config::Config;
+use slipway::lifecycle::Lifecycle;
+use slipway::{server, startup, telemetry};
+
+fn main() -> anyhow::Result<()> {
+    // Before anything speaks TLS: there is one provider, and it is chosen here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Config => {
+            print!("{}", Config::reference());
+            Ok(())
+        }
+        Command::Serve => {
+            telemetry::start();
+            let config = cli.configuration()?;
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let address = config.listen;
+    // Taken first: an address that is in use is said before anything is changed.
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let builder = startup::start(config).await?;
+    let services = builder.services.clone();
+    let url = services.url(&slipway::domain::HostName::Builder);
+    let (is_demo, model) = services.model();
+    tracing::info!(%address, %url, model, is_demo, "Slipway is ready");
+    let lifecycle = builder.lifecycle.clone();
+    let server = lifecycle.tasks.spawn(server::serve(listener, services, lifecycle.clone()));
+    tokio::select! {
+        signal = Lifecycle::stop_requested() => signal?,
+        ended = server => ended??,
+    }
+    tracing::info!("stopping");
+    builder.lifecycle.stop().await;
+    Ok(())
+}

@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use secrecy::SecretString;
+use tokio::sync::watch;
 
 use crate::build::ImageBuilder;
 use crate::catalog::{Catalog, Template};
 use crate::config::Config;
 use crate::deploy::Runtime;
 use crate::domain::{
-    App, AppId, AppName, Clock, Environment, EnvironmentState, EventBody, HostName, Job, ReleaseNumber, TemplateKind, Version,
-    VersionId,
+    App, AppId, AppName, Clock, Environment, EnvironmentState, EventBody, HostName, Job, ReleaseNumber, TemplateKind,
+    Version, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
@@ -60,6 +61,8 @@ pub struct Platform {
     pub lifecycle: Lifecycle,
     /// One lock for each workspace that is being changed.
     pub locks: WorkspaceLocks,
+    /// Changes whenever what runs by a schedule may have.
+    pub schedule: watch::Sender<u64>,
 }
 
 /// One lock for each app whose workspace is being changed; held for single operations only.
@@ -85,8 +88,11 @@ impl Platform {
     /// The template of an app. One that was taken out of the data directory since is said by name.
     pub fn template(&self, app: &App) -> AppResult<&Arc<Template>> {
         self.catalog.get(&app.template).ok_or_else(|| {
-            AppError::conflict("template_missing", format!("The template “{}” of this app is not there any more.", app.template))
-                .hint("Put the template's folder back into the data directory and restart Slipway.")
+            AppError::conflict(
+                "template_missing",
+                format!("The template “{}” of this app is not there any more.", app.template),
+            )
+            .hint("Put the template's folder back into the data directory and restart Slipway.")
         })
     }
 
@@ -120,11 +126,15 @@ impl Platform {
         Ok(self.store.newest_version(id).await?)
     }
 
+    /// Has the scheduler look again.
+    pub fn schedule_changed(&self) {
+        self.schedule.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     /// Where an environment of an app answers; a job answers nowhere.
     pub fn environment_url(&self, app: &App, environment: Environment) -> Option<String> {
         let kind = self.catalog.get(&app.template).map(|template| template.manifest.kind);
-        (kind != Some(TemplateKind::Job))
-            .then(|| self.config.url(&HostName::App(app.name.clone(), environment)))
+        (kind != Some(TemplateKind::Job)).then(|| self.config.url(&HostName::App(app.name.clone(), environment)))
     }
 
     /// The event that tells of an environment.
@@ -205,6 +215,9 @@ impl From<WorkspaceError> for AppError {
             WorkspaceError::Refused(sentence) => Self::new(ErrorKind::Invalid, "refused", sentence.clone()),
             WorkspaceError::TooLarge { .. } => Self::new(ErrorKind::TooLarge, "too_large", error.to_string()),
             WorkspaceError::DiskFull => Self::disk_full(),
+            WorkspaceError::Busy => Self::conflict("workspace_busy", error.to_string()),
+            WorkspaceError::NoWorkspace(_) => Self::new(ErrorKind::NotFound, "not_found", error.to_string())
+                .hint("Its folder in the data directory is gone. Put it back from a copy, or delete the app."),
             _ => Self::internal(&error),
         }
     }

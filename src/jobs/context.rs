@@ -46,7 +46,12 @@ impl Failure {
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
-        Self::Failed(JobError { code: error.code.to_owned(), message: error.detail, hint: error.hint, lines: Vec::new() })
+        Self::Failed(JobError {
+            code: error.code.to_owned(),
+            message: error.detail,
+            hint: error.hint,
+            lines: Vec::new(),
+        })
     }
 }
 
@@ -94,11 +99,7 @@ impl JobContext {
     }
 
     /// Does one part of the work: shown while it runs, kept with its time.
-    pub async fn step<T>(
-        &self,
-        name: StepName,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+    pub async fn step<T>(&self, name: StepName, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         self.check_cancelled()?;
         self.change_steps(|steps| {
             steps.push((Step { name, state: StepState::Running, millis: 0 }, Instant::now()));

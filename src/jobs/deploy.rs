@@ -21,7 +21,7 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
         let image = context.step(StepName::Build, build(context, &app, version)).await?;
         let image = match context.platform.config.registry {
             None => image,
-            Some(_) => context.step(StepName::Push, push(context, image)).await?,
+            Some(_) => context.step(StepName::Push, push(context, &app, version, image)).await?,
         };
         Ok((spec, image))
     };
@@ -105,10 +105,8 @@ async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<De
 async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<ImageRef, Failure> {
     let platform = &context.platform;
     let template = platform.template(app)?;
-    let owned: Vec<NewFile> = template
-        .platform_files()
-        .map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() })
-        .collect();
+    let owned: Vec<NewFile> =
+        template.platform_files().map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() }).collect();
     let wanted = version.clone();
     let archive = platform.read_workspace(&app.name, move |workspace| workspace.archive(&wanted, &owned)).await?;
     let request = BuildRequest {
@@ -122,9 +120,9 @@ async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<I
     Ok(built.image)
 }
 
-async fn push(context: &JobContext, image: ImageRef) -> Result<ImageRef, Failure> {
+async fn push(context: &JobContext, app: &App, version: &VersionId, image: ImageRef) -> Result<ImageRef, Failure> {
     let log = |line| context.log(LogStream::Build, line);
-    Ok(context.platform.images.push(&image, &log, &context.cancel).await?)
+    Ok(context.platform.images.push(&app.name, version, &image, &log, &context.cancel).await?)
 }
 
 impl From<BuildError> for Failure {
@@ -144,9 +142,8 @@ impl From<BuildError> for Failure {
             BuildError::DiskFull => {
                 Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
             }
-            BuildError::Push { .. } => {
-                Self::failed("push_failed", message).hint("See that the registry runs and can be reached, then try again.")
-            }
+            BuildError::Push { .. } => Self::failed("push_failed", message)
+                .hint("See that the registry runs and can be reached, then try again."),
         }
     }
 }

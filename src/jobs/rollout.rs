@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::context::{Failure, JobContext};
 use super::runs;
-use crate::deploy::{DeployError, Deployment, Instance};
+use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
     App, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger, StepName,
 };
@@ -127,12 +127,13 @@ async fn switch(
 pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
     let removed = async {
         let instances = platform.runtime.instances().await?;
-        for instance in instances {
+        for FoundInstance { instance, .. } in instances {
             if instance.app_id != app.id || instance.environment != environment {
                 continue;
             }
             // Looked up anew for each: a deployment may have begun meanwhile.
-            let state = platform.store.release(app.id, environment, instance.release).await.map(|release| release.state);
+            let state =
+                platform.store.release(app.id, environment, instance.release).await.map(|release| release.state);
             if !matches!(state, Ok(ReleaseState::Ready | ReleaseState::Deploying)) {
                 platform.runtime.stop(&instance).await?;
             }
@@ -167,8 +168,7 @@ pub async fn settle(
     if live.release.is_none() {
         platform.gateway.routes().remove(&app.name, environment);
     }
-    let event =
-        platform.environment_event(app, Some(&context.job), environment, state, live.release.zip(live.version));
+    let event = platform.environment_event(app, Some(&context.job), environment, state, live.release.zip(live.version));
     let (id, at) = (app.id, platform.clock.now());
     platform
         .events

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Failure;
 use super::rollout;
-use crate::deploy::{DeployError, RunOutcome, RunSpec};
+use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Release, Run, RunId, RunState, RunTrigger};
 use crate::error::{AppError, AppResult};
 use crate::platform::Platform;
@@ -123,12 +123,19 @@ async fn carry_out(
     if was_cancelled { Err(Failure::Cancelled) } else { Ok(ended) }
 }
 
-/// Goes on with a run that an earlier builder left behind, or says that its end is not known.
-pub async fn take_up(platform: &Platform, app: AppId, run: &Run) -> AppResult<()> {
+/// Goes on with a run that an earlier builder left behind.
+pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     let printed = Mutex::new(String::new());
-    let outcome = platform.runtime.attach_run(run.id, TIME_LIMIT, &|line| keep_line(&printed, &line)).await;
+    let never = CancellationToken::new();
+    let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &|line| keep_line(&printed, &line), &never).await;
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    end(platform, app, run.id, outcome, text).await?;
+    end(platform, left.app_id, left.run, outcome, text).await?;
+    Ok(())
+}
+
+/// Says that nothing is left of a run whose end nobody saw.
+pub async fn lost(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
+    end(platform, app, run, Err(DeployError::Gone), String::new()).await?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use croner::Cron;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::runs;
 use crate::domain::{AppId, RunTrigger};
@@ -21,17 +22,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// When a five-field cron expression (UTC) is due next, strictly after `now`. `None`: never.
 pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestamp>> {
     let refuse = |reason: String| {
-        AppError::invalid(format!("The schedule “{expression}” in app.toml cannot be read: {reason}"))
-            .hint("It has five fields: minute, hour, day of month, month, day of week. “0 7 * * *” is 7:00 UTC each day.")
+        AppError::invalid(format!("The schedule “{expression}” in app.toml cannot be read: {reason}")).hint(
+            "It has five fields: minute, hour, day of month, month, day of week. “0 7 * * *” is 7:00 UTC each day.",
+        )
     };
     if expression.split_whitespace().count() != 5 {
         return Err(refuse("it does not have five fields.".to_owned()));
     }
     let cron = Cron::from_str(expression).map_err(|error| refuse(format!("{error}.")))?;
-    let now = chrono::DateTime::from_timestamp_millis(now.as_millisecond())
-        .ok_or_else(|| refuse("the clock is out of range.".to_owned()))?;
-    match cron.find_next_occurrence(&now, false) {
-        Ok(next) => Ok(Timestamp::from_millisecond(next.timestamp_millis()).ok()),
+    match cron.find_next_occurrence(&now.to_zoned(TimeZone::UTC), false) {
+        Ok(next) => Ok(Some(next.timestamp())),
         // Such as the 31st of February.
         Err(croner::errors::CronError::TimeSearchLimitExceeded) => Ok(None),
         Err(error) => Err(refuse(format!("{error}."))),
@@ -40,7 +40,7 @@ pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestam
 
 /// Runs until the builder drains.
 pub async fn run(platform: Arc<Platform>) {
-    let mut changed = platform.schedule_changes();
+    let mut changed = platform.schedule.subscribe();
     let draining = platform.lifecycle.draining.clone();
     // Due times are counted from the last look, so that none between two looks is missed.
     let mut since = platform.clock.now();

@@ -58,9 +58,13 @@ impl Services {
         };
         if let Err(wait) = self.access.logins.check_key(&from) {
             let seconds = wait.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1;
-            return Err(AppError::new(ErrorKind::TooManyRequests, "too_many_logins", "Too many attempts from your address.")
-                .hint(format!("Try again in {seconds} seconds."))
-                .retry_after(seconds));
+            return Err(AppError::new(
+                ErrorKind::TooManyRequests,
+                "too_many_logins",
+                "Too many attempts from your address.",
+            )
+            .hint(format!("Try again in {seconds} seconds."))
+            .retry_after(seconds));
         }
         // Of equal length, so that the time to compare says nothing about the password's.
         let (given, expected) = (hash(password), hash(expected.expose_secret()));

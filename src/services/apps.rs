@@ -41,7 +41,8 @@ impl Services {
             None => self.suggest_template(&description)?,
         };
         let app = self.insert_app(new.name, &template, description).await?;
-        let files = template.files.iter().map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() }).collect();
+        let files =
+            template.files.iter().map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() }).collect();
         match self.scaffold(&app, files).await {
             Ok(()) => self.app(&app.name).await,
             Err(error) => {
@@ -151,7 +152,8 @@ impl Services {
     pub fn template(&self, name: &TemplateName) -> AppResult<Arc<Template>> {
         self.platform.catalog.get(name).cloned().ok_or_else(|| {
             let known: Vec<_> = self.templates().map(|template| template.name.to_string()).collect();
-            AppError::invalid(format!("There is no template “{name}”.")).hint(format!("There are: {}.", known.join(", ")))
+            AppError::invalid(format!("There is no template “{name}”."))
+                .hint(format!("There are: {}.", known.join(", ")))
         })
     }
 

@@ -2,7 +2,8 @@
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Release, ReleaseNumber, TemplateKind, VersionId,
+    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Release, ReleaseNumber, TemplateKind,
+    VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::{Page, PageRequest, StoreError};
@@ -77,7 +78,10 @@ impl Services {
             None => self.release_before_live(&app, environment).await?,
         };
         if app.environment(environment).release == Some(release.number) {
-            return Err(AppError::conflict("already_live", format!("Release {} is the one that runs.", release.number)));
+            return Err(AppError::conflict(
+                "already_live",
+                format!("Release {} is the one that runs.", release.number),
+            ));
         }
         if !matches!(release.state, crate::domain::ReleaseState::Ready | crate::domain::ReleaseState::Retired) {
             return Err(AppError::conflict(
@@ -91,9 +95,7 @@ impl Services {
     /// The release that a roll back without a number puts back. After a roll back, "before" counts
     /// from the release that was put back: going back twice goes two steps back.
     async fn release_before_live(&self, app: &App, environment: Environment) -> AppResult<Release> {
-        let nothing = || {
-            AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.")
-        };
+        let nothing = || AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.");
         let live = app.environment(environment).release.ok_or_else(nothing)?;
         let store = &self.platform.store;
         let live = store.release(app.id, environment, live).await?;

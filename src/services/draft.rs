@@ -46,7 +46,8 @@ impl Services {
                         Err(error) => return Err(error),
                     }
                 }
-                let path = root.parse().map_err(|_| WorkspaceError::Refused("The draft's folder is no path.".to_owned()))?;
+                let path =
+                    root.parse().map_err(|_| WorkspaceError::Refused("The draft's folder is no path.".to_owned()))?;
                 Err(WorkspaceError::NotFound(path))
             })
             .await

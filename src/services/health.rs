@@ -40,7 +40,9 @@ impl Services {
     async fn check_database(&self) -> Check {
         match self.platform.store.ping().await {
             Ok(()) => Check::good("database", "The database answers."),
-            Err(error) => Check::bad("database", error.to_string(), "Look at the server's log and at the data directory."),
+            Err(error) => {
+                Check::bad("database", error.to_string(), "Look at the server's log and at the data directory.")
+            }
         }
     }
 

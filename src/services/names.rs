@@ -5,11 +5,12 @@ use rand::seq::IndexedRandom;
 use crate::domain::AppName;
 
 const ADJECTIVES: &[&str] = &[
-    "amber", "brave", "brisk", "bright", "calm", "clear", "clever", "cosy", "crisp", "dapper", "eager", "early", "fair",
-    "fleet", "fond", "fresh", "gentle", "glad", "golden", "grand", "happy", "hazel", "honest", "jolly", "keen", "kind",
-    "lively", "lucky", "lunar", "mellow", "merry", "mild", "misty", "neat", "nimble", "noble", "olive", "plain", "polar",
-    "proud", "quick", "quiet", "rapid", "ready", "rosy", "rustic", "sandy", "sharp", "silver", "sleek", "smart", "snug",
-    "solar", "sound", "spry", "steady", "still", "sunny", "swift", "tidy", "velvet", "vivid", "warm", "wise",
+    "amber", "brave", "brisk", "bright", "calm", "clear", "clever", "cosy", "crisp", "dapper", "eager", "early",
+    "fair", "fleet", "fond", "fresh", "gentle", "glad", "golden", "grand", "happy", "hazel", "honest", "jolly", "keen",
+    "kind", "lively", "lucky", "lunar", "mellow", "merry", "mild", "misty", "neat", "nimble", "noble", "olive",
+    "plain", "polar", "proud", "quick", "quiet", "rapid", "ready", "rosy", "rustic", "sandy", "sharp", "silver",
+    "sleek", "smart", "snug", "solar", "sound", "spry", "steady", "still", "sunny", "swift", "tidy", "velvet", "vivid",
+    "warm", "wise",
 ];
 
 const NOUNS: &[&str] = &[

@@ -44,7 +44,9 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBloc
     for event in events {
         match (event, blocks.last_mut()) {
             (EventBody::Text { delta, kind: TextKind::Answer }, Some(TurnBlock::Answer(text)))
-            | (EventBody::Text { delta, kind: TextKind::Thought }, Some(TurnBlock::Thought(text))) => text.push_str(delta),
+            | (EventBody::Text { delta, kind: TextKind::Thought }, Some(TurnBlock::Thought(text))) => {
+                text.push_str(delta)
+            }
             (EventBody::Text { delta, kind }, _) => blocks.push(match kind {
                 TextKind::Answer => TurnBlock::Answer(delta.clone()),
                 TextKind::Thought => TurnBlock::Thought(delta.clone()),
@@ -65,7 +67,10 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBloc
             (EventBody::Tool { name, summary, ok }, _) => {
                 blocks.push(TurnBlock::Tool { name: name.clone(), summary: summary.clone(), ok: *ok });
             }
-            (EventBody::Job { .. } | EventBody::Log { .. } | EventBody::Environment { .. } | EventBody::Usage(_), _) => {}
+            (
+                EventBody::Job { .. } | EventBody::Log { .. } | EventBody::Environment { .. } | EventBody::Usage(_),
+                _,
+            ) => {}
         }
     }
     blocks
@@ -127,11 +132,8 @@ mod tests {
     #[test]
     fn pieces_become_what_was_done() {
         let path: WorkspacePath = "a.txt".parse().expect("a path");
-        let file = |state, delta: Option<&str>| EventBody::File {
-            path: path.clone(),
-            state,
-            delta: delta.map(str::to_owned),
-        };
+        let file =
+            |state, delta: Option<&str>| EventBody::File { path: path.clone(), state, delta: delta.map(str::to_owned) };
         let text = |delta: &str, kind| EventBody::Text { delta: delta.to_owned(), kind };
         let blocks = fold(&[
             text("I ", TextKind::Answer),

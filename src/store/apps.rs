@@ -1,7 +1,7 @@
 //! Apps, their environments and their secrets.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, row};
@@ -59,6 +59,21 @@ pub(super) fn touch(connection: &Connection, app: AppId, at: Timestamp) -> Resul
     connection
         .prepare_cached("UPDATE apps SET updated_at = max(updated_at, ?2) WHERE id = ?1")?
         .execute(params![app.0, at.as_millisecond()])?;
+    Ok(())
+}
+
+/// Says what an environment does now; which release is live stays as it is.
+pub fn set_environment_state(
+    t: &Transaction<'_>,
+    app: AppId,
+    environment: Environment,
+    state: EnvironmentState,
+) -> Result<(), StoreError> {
+    t.prepare_cached("UPDATE environments SET state = ?3 WHERE app_id = ?1 AND environment = ?2")?.execute(params![
+        app.0,
+        environment.as_str(),
+        state.as_str()
+    ])?;
     Ok(())
 }
 
@@ -172,24 +187,6 @@ impl Store {
                 "DELETE FROM jobs WHERE app_id = ?1 AND id IS NOT ?2 AND state NOT IN ('queued', 'running')",
                 params![id.0, job.map(|job| job.0)],
             )?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Says what an environment does now.
-    pub async fn set_environment(
-        &self,
-        id: AppId,
-        environment: Environment,
-        state: EnvironmentState,
-        release: Option<ReleaseNumber>,
-    ) -> Result<(), StoreError> {
-        self.write(move |t| {
-            t.prepare_cached(
-                "UPDATE environments SET state = ?3, release = ?4 WHERE app_id = ?1 AND environment = ?2",
-            )?
-            .execute(params![id.0, environment.as_str(), state.as_str(), release.map(|r| r.0)])?;
             Ok(())
         })
         .await

@@ -1,11 +1,11 @@
 //! Releases: numbered, immutable but for their state.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber, ReleaseState,
+    AppId, AppName, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber, ReleaseState,
     VersionId,
 };
 
@@ -46,6 +46,61 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
     })
 }
 
+/// In one step: the release takes the traffic, the one before is retired, the environment is ready.
+pub fn took_over(
+    t: &Transaction<'_>,
+    app: AppId,
+    environment: Environment,
+    number: ReleaseNumber,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    t.execute(
+        "UPDATE releases SET state = 'retired'
+         WHERE app_id = ?1 AND environment = ?2 AND state = 'ready' AND number <> ?3",
+        params![app.0, environment.as_str(), number.0],
+    )?;
+    t.execute(
+        "UPDATE releases SET state = 'ready', settled_at = coalesce(settled_at, ?4)
+         WHERE app_id = ?1 AND environment = ?2 AND number = ?3",
+        params![app.0, environment.as_str(), number.0, at.as_millisecond()],
+    )?;
+    t.execute(
+        "UPDATE environments SET state = ?3, release = ?4 WHERE app_id = ?1 AND environment = ?2",
+        params![app.0, environment.as_str(), EnvironmentState::Ready.as_str(), number.0],
+    )?;
+    apps::touch(t, app, at)
+}
+
+/// The release never answered. One that took traffic cannot fail any more.
+pub fn failed(
+    t: &Transaction<'_>,
+    app: AppId,
+    environment: Environment,
+    number: ReleaseNumber,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    t.execute(
+        "UPDATE releases SET state = ?4, settled_at = ?5
+         WHERE app_id = ?1 AND environment = ?2 AND number = ?3 AND state = 'deploying'",
+        params![app.0, environment.as_str(), number.0, ReleaseState::Failed.as_str(), at.as_millisecond()],
+    )?;
+    Ok(())
+}
+
+/// No job works on the environment any more: releases that are on their way never arrive.
+pub fn fail_unfinished(
+    t: &Transaction<'_>,
+    app: AppId,
+    environment: Environment,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    t.execute(
+        "UPDATE releases SET state = 'failed', settled_at = ?3 WHERE app_id = ?1 AND environment = ?2 AND state = 'deploying'",
+        params![app.0, environment.as_str(), at.as_millisecond()],
+    )?;
+    Ok(())
+}
+
 impl Store {
     /// The release that `job` deploys: made at its first attempt, found again at a later one.
     pub async fn release_for_job(&self, app: AppId, new: NewRelease, at: Timestamp) -> Result<Release, StoreError> {
@@ -72,52 +127,6 @@ impl Store {
                 params![app.0, new.environment.as_str(), new.job.0],
                 release,
             )?)
-        })
-        .await
-    }
-
-    /// In one step: the release takes the traffic, the one before is retired, the environment is ready.
-    pub async fn release_took_over(
-        &self,
-        app: AppId,
-        environment: Environment,
-        number: ReleaseNumber,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write(move |t| {
-            t.execute(
-                "UPDATE releases SET state = 'retired' WHERE app_id = ?1 AND environment = ?2 AND state = 'ready' AND number <> ?3",
-                params![app.0, environment.as_str(), number.0],
-            )?;
-            t.execute(
-                "UPDATE releases SET state = 'ready', settled_at = coalesce(settled_at, ?4)
-                 WHERE app_id = ?1 AND environment = ?2 AND number = ?3",
-                params![app.0, environment.as_str(), number.0, at.as_millisecond()],
-            )?;
-            t.execute(
-                "UPDATE environments SET state = ?3, release = ?4 WHERE app_id = ?1 AND environment = ?2",
-                params![app.0, environment.as_str(), EnvironmentState::Ready.as_str(), number.0],
-            )?;
-            apps::touch(t, app, at)
-        })
-        .await
-    }
-
-    /// The release never answered. One that took traffic cannot fail any more.
-    pub async fn release_failed(
-        &self,
-        app: AppId,
-        environment: Environment,
-        number: ReleaseNumber,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.write(move |t| {
-            t.execute(
-                "UPDATE releases SET state = ?4, settled_at = ?5
-                 WHERE app_id = ?1 AND environment = ?2 AND number = ?3 AND state = 'deploying'",
-                params![app.0, environment.as_str(), number.0, ReleaseState::Failed.as_str(), at.as_millisecond()],
-            )?;
-            Ok(())
         })
         .await
     }
@@ -179,6 +188,51 @@ impl Store {
             Ok(Page::cut(rows, page.limit, |release| {
                 Cursor::from_keys(release.created_at.as_millisecond(), release.number.0.into())
             }))
+        })
+        .await
+    }
+
+    /// Apps with a deployment that is on its way, as far as the rows say.
+    pub async fn unsettled_apps(&self) -> Result<Vec<AppId>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT app_id FROM environments WHERE state = 'deploying'
+                     UNION SELECT app_id FROM releases WHERE state = 'deploying'",
+                )?
+                .query_map([], |r| r.get("app_id").map(AppId))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// Every environment that has a live release.
+    pub async fn deployed_environments(&self) -> Result<Vec<(AppName, Environment)>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT a.name, e.environment FROM environments e JOIN apps a ON a.id = e.app_id
+                     WHERE e.release IS NOT NULL",
+                )?
+                .query_map([], |r| Ok((row::text(r, "name")?, row::text(r, "environment")?)))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
+    /// The live releases of an environment that run by a schedule, with whose they are.
+    pub async fn scheduled_releases(&self, environment: Environment) -> Result<Vec<(AppId, Release)>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached(&format!(
+                    "{SELECT} JOIN environments e ON e.app_id = r.app_id AND e.environment = r.environment AND e.release = r.number
+                     WHERE r.environment = ?1 AND json_extract(r.spec, '$.schedule') IS NOT NULL"
+                ))?
+                .query_map([environment.as_str()], |r| Ok((AppId(r.get("app_id")?), release(r)?)))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
         })
         .await
     }

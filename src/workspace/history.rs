@@ -74,8 +74,13 @@ pub(super) fn files_of(repo: &Repository, tree: &Tree<'_>) -> Result<TreeFiles, 
 }
 
 /// Makes the repository in the empty folder `root` and commits `files`.
-pub(super) fn first_version(root: &Path, files: &[NewFile], note: &CommitNote) -> Result<VersionId, WorkspaceError> {
-    let repo = repo::init(root)?;
+pub(super) fn first_version(
+    root: &Path,
+    settings: &Path,
+    files: &[NewFile],
+    note: &CommitNote,
+) -> Result<VersionId, WorkspaceError> {
+    let repo = repo::init(root, settings)?;
     let tree = WorkTree::open(root)?;
     let mut index = repo.index()?;
     for file in files {
@@ -154,7 +159,7 @@ impl Workspace {
         for path in gone.keys() {
             index.remove_path(Path::new(path))?;
         }
-        self.commit_index(&repo, &head, index, index_is_news, note)
+        commit_index(&repo, &head, index, index_is_news, note)
     }
 
     /// Writes a file (or deletes it, without `bytes`) and makes a version of that change alone,
@@ -169,6 +174,11 @@ impl Workspace {
         let head = repo::head(&repo)?;
         let files = files_of(&repo, &head.tree()?)?;
         let old = files.get(path.as_str());
+        let before = match self.read(path) {
+            Ok(before) => Some(before),
+            Err(WorkspaceError::NotFound(_) | WorkspaceError::TooLarge { .. }) => None,
+            Err(error) => return Err(error),
+        };
         if let Some(bytes) = bytes {
             self.write(path, bytes)?;
         } else {
@@ -178,7 +188,29 @@ impl Workspace {
                 deleted => deleted?,
             }
         }
-        let mut index = repo::index_at(&repo, &head.tree()?)?;
+        let committed = self.commit_path(&repo, &head, path, bytes, old, note);
+        if committed.is_err() {
+            // What is not a version is not in the work tree either, as far as the disk allows.
+            let tree = self.tree()?;
+            match before {
+                Some(before) => drop(tree.write(path, &before)),
+                None => drop(tree.remove(path)),
+            }
+        }
+        committed
+    }
+
+    /// The half of [`Self::commit_file`] that is git's: what stands in the work tree becomes a version.
+    fn commit_path(
+        &self,
+        repo: &Repository,
+        head: &git2::Commit<'_>,
+        path: &WorkspacePath,
+        bytes: Option<&[u8]>,
+        old: Option<&TreeFile>,
+        note: &CommitNote,
+    ) -> Result<Option<Commit>, WorkspaceError> {
+        let mut index = repo::index_at(repo, &head.tree()?)?;
         match bytes {
             Some(bytes) => {
                 let stat = self.tree()?.stat(path)?.ok_or(WorkspaceError::Busy)?;
@@ -188,7 +220,7 @@ impl Workspace {
             None if old.is_some() => index.remove_path(path.as_path())?,
             None => {}
         }
-        self.commit_index(&repo, &head, index, true, note)
+        commit_index(repo, head, index, true, note)
     }
 
     /// Puts an earlier version back: the work tree becomes that version's, and a new version on top
@@ -197,7 +229,7 @@ impl Workspace {
         let repo = self.repo()?;
         let wanted = repo::commit_of(&repo, version)?.tree()?;
         let head = repo::head(&repo)?;
-        let restored = self.follow(&repo, &wanted).and_then(|index| self.commit_index(&repo, &head, index, true, note));
+        let restored = self.follow(&repo, &wanted).and_then(|index| commit_index(&repo, &head, index, true, note));
         match restored {
             Ok(commit) => {
                 fs::remove_file(repo.path().join(FOLLOW_MARK))?;
@@ -262,27 +294,6 @@ impl Workspace {
         Ok(repo.find_blob(entry.id())?.content().to_vec())
     }
 
-    /// Commits what the index holds, unless that is what `head` holds.
-    fn commit_index(
-        &self,
-        repo: &Repository,
-        head: &git2::Commit<'_>,
-        mut index: Index,
-        index_is_news: bool,
-        note: &CommitNote,
-    ) -> Result<Option<Commit>, WorkspaceError> {
-        let tree = index.write_tree()?;
-        if tree == head.tree_id() {
-            if index_is_news {
-                index.write()?;
-            }
-            return Ok(None);
-        }
-        let id = repo::commit(repo, Some(head), tree, &note.message(), note.at)?;
-        index.write()?;
-        Ok(Some(describe(repo, &repo.find_commit(id)?)?))
-    }
-
     /// Makes the work tree what `wanted` is and answers with the index that fits. Leaves a mark
     /// in the repository, so that after a crash in the middle the work tree is made whole again.
     pub(super) fn follow(&self, repo: &Repository, wanted: &Tree<'_>) -> Result<Index, WorkspaceError> {
@@ -324,6 +335,28 @@ impl Workspace {
         self.follow(repo, &repo::head(repo)?.tree()?)?.write()?;
         Ok(fs::remove_file(mark)?)
     }
+}
+
+/// Commits what the index holds, unless that is what `head` holds.
+fn commit_index(
+    repo: &Repository,
+    head: &git2::Commit<'_>,
+    mut index: Index,
+    index_is_news: bool,
+    note: &CommitNote,
+) -> Result<Option<Commit>, WorkspaceError> {
+    let tree = index.write_tree()?;
+    let made = if tree == head.tree_id() {
+        None
+    } else {
+        Some(repo::commit(repo, Some(head), tree, &note.message(), note.at)?)
+    };
+    if made.is_some() || index_is_news {
+        // The index saves work and no more: where it cannot be written, the version stands all the same.
+        drop(index.write());
+    }
+    let Some(id) = made else { return Ok(None) };
+    Ok(Some(describe(repo, &repo.find_commit(id)?)?))
 }
 
 /// All that a commit tells.
@@ -434,16 +467,45 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_same_size_at_the_same_moment_is_seen() {
+    fn a_change_of_the_same_size_is_seen() {
         let bench = Bench::new(&[("a.txt", "0000")]);
         let file = bench.app.root().join("a.txt");
-        for round in 1..60 {
+        for round in 1..20 {
             // In place, so that the file's identity stays.
             fs::write(&file, format!("{round:04}")).unwrap();
             assert!(bench.app.is_dirty().unwrap(), "round {round}");
             assert!(bench.app.commit_all(&note("round")).unwrap().is_some(), "round {round}");
         }
         bench.check();
+    }
+
+    #[test]
+    fn a_file_as_young_as_the_index_is_read_again() {
+        let bench = Bench::new(&[("a.txt", "0000")]);
+        let app = &bench.app;
+        let repo = app.repo().unwrap();
+        let index = fs::File::open(repo.path().join("index")).unwrap();
+        let age = fs::metadata(app.root().join("a.txt")).unwrap().modified().unwrap();
+        let found = app.found(&app.tree().unwrap()).unwrap().remove(0);
+        let second = std::time::Duration::from_secs(1);
+        index.set_modified(age + second).unwrap();
+        let id = Oid::hash_object(ObjectType::Blob, b"0000").unwrap();
+        assert_eq!(Known::of(&repo).id_of(&found), Some(id));
+        for moment in [age, age - second] {
+            index.set_modified(moment).unwrap();
+            assert_eq!(Known::of(&repo).id_of(&found), None);
+        }
+        index.set_modified(age + second).unwrap();
+        for change in [
+            (|stat: &mut Stat| stat.bytes += 1) as fn(&mut Stat),
+            |stat| stat.inode += 1,
+            |stat| stat.changed.1 += 1,
+            |stat| stat.modified.0 -= 1,
+        ] {
+            let mut other = Found { path: found.path.clone(), stat: found.stat };
+            change(&mut other.stat);
+            assert_eq!(Known::of(&repo).id_of(&other), None);
+        }
     }
 
     #[test]
@@ -487,6 +549,26 @@ mod tests {
         let fresh = app.commit_file(&path("x/y.txt"), Some(b"y"), &note("New")).unwrap().unwrap();
         assert_eq!(app.tree_at(&fresh.id).unwrap().len(), 2);
         assert_eq!(bench.app_git(&["status", "--porcelain"]), " M b.txt\n");
+        bench.check();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_committed_is_not_written() {
+        let bench = Bench::new(&[("a.txt", "a")]);
+        let app = &bench.app;
+        let lock = app.root().join(".git/index.lock");
+        let branch = app.root().join(".git/refs/heads/main.lock");
+        for lock in [&lock, &branch] {
+            fs::write(lock, "").unwrap();
+        }
+        for (name, content) in [("a.txt", Some(b"b".as_slice())), ("new/b.txt", Some(b"b")), ("a.txt", None)] {
+            let result = app.commit_file(&path(name), content, &note("x"));
+            assert!(matches!(result, Err(WorkspaceError::Busy)), "{result:?}");
+        }
+        app.recover().unwrap();
+        assert_eq!(bench.paths(), ["a.txt"]);
+        assert_eq!(app.read(&path("a.txt")).unwrap(), b"a");
+        assert!(!app.root().join("new").exists());
         bench.check();
     }
 

@@ -44,9 +44,9 @@ impl CommitNote {
             message.push_str(&body);
         }
         message.push_str("\n\n");
-        message.push_str(&format!("{KIND}: {}\n", kind.as_str()));
+        message.extend([KIND, ": ", kind.as_str(), "\n"]);
         if let Some(turn) = turn {
-            message.push_str(&format!("{TURN}: {turn}\n"));
+            message.extend([TURN, ": ", &turn.to_string(), "\n"]);
         }
         message
     }

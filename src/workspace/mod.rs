@@ -82,7 +82,8 @@ pub struct Workspaces {
 impl Workspaces {
     /// Takes the folder `root` into use: makes it if it is not there, and clears away what a
     /// crash left half made or half removed. One process at a time.
-    pub fn new(root: PathBuf, limits: Limits) -> Result<Self, WorkspaceError> {
+    pub fn new(root: impl Into<PathBuf>, limits: Limits) -> Result<Self, WorkspaceError> {
+        let root = root.into();
         DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         // Absolute, so that a later change of directory does not move it.
         let root = root.canonicalize()?;
@@ -94,7 +95,9 @@ impl Workspaces {
                 fs::remove_dir_all(entry.path())?;
             }
         }
-        Ok(Self { root, limits })
+        let all = Self { root, limits };
+        fs::write(all.settings(), repo::SETTINGS)?;
+        Ok(all)
     }
 
     /// Makes a workspace whose first version holds `files`. After a crash it is there whole or not at all.
@@ -110,7 +113,7 @@ impl Workspaces {
         self.check_limits(files)?;
         let aside = self.aside(UNFINISHED, app);
         DirBuilder::new().mode(0o700).create(&aside)?;
-        let made = history::first_version(&aside, files, commit).and_then(|version| {
+        let made = history::first_version(&aside, &self.settings(), files, commit).and_then(|version| {
             fs::rename(&aside, self.path_of(app)).map_err(|error| match error.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => WorkspaceError::Exists(app.clone()),
                 _ => error.into(),
@@ -157,6 +160,10 @@ impl Workspaces {
         Ok(apps.into_iter().collect())
     }
 
+    fn settings(&self) -> PathBuf {
+        self.root.join(repo::SETTINGS_FILE)
+    }
+
     fn path_of(&self, app: &AppName) -> PathBuf {
         self.root.join(app.as_str())
     }
@@ -167,7 +174,12 @@ impl Workspaces {
     }
 
     fn workspace(&self, app: &AppName) -> Workspace {
-        Workspace(Arc::new(Inner { app: app.clone(), root: self.path_of(app), limits: self.limits }))
+        Workspace(Arc::new(Inner {
+            app: app.clone(),
+            root: self.path_of(app),
+            settings: self.settings(),
+            limits: self.limits,
+        }))
     }
 
     fn check_limits(&self, files: &[NewFile]) -> Result<(), WorkspaceError> {
@@ -205,6 +217,7 @@ pub struct Workspace(Arc<Inner>);
 struct Inner {
     app: AppName,
     root: PathBuf,
+    settings: PathBuf,
     limits: Limits,
 }
 
@@ -225,7 +238,7 @@ impl Workspace {
     }
 
     fn repo(&self) -> Result<git2::Repository, WorkspaceError> {
-        repo::open(&self.0.root).map_err(|error| self.or_gone(error))
+        repo::open(&self.0.root, &self.0.settings).map_err(|error| self.or_gone(error))
     }
 
     fn tree(&self) -> Result<worktree::WorkTree, WorkspaceError> {
@@ -270,7 +283,7 @@ mod tests {
         assert_eq!(bench.all.list().unwrap(), [name("brisk-otter")]);
         assert!(matches!(open.head(), Err(WorkspaceError::NoWorkspace(_))));
         assert!(matches!(open.write(&path("a"), b"a"), Err(WorkspaceError::NoWorkspace(_))));
-        assert_eq!(fs::read_dir(bench.folder.path().join("workspaces")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(bench.folder.path().join("workspaces")).unwrap().count(), 2);
         bench.all.create(&other, &[], &note("Again")).unwrap();
         bench.check();
     }
@@ -285,7 +298,7 @@ mod tests {
         assert!(matches!(bench.all.create(&app, &many, &note("x")), Err(WorkspaceError::TooLarge { .. })));
         let clash = [new_file("a", "a"), new_file("a/b", "b")];
         assert!(matches!(bench.all.create(&app, &clash, &note("x")), Err(WorkspaceError::Refused(_))));
-        assert_eq!(fs::read_dir(bench.folder.path().join("workspaces")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(bench.folder.path().join("workspaces")).unwrap().count(), 2);
         assert!(matches!(bench.all.open(&app), Err(WorkspaceError::NoWorkspace(_))));
     }
 
@@ -303,13 +316,14 @@ mod tests {
         fs::write(root.join("not-an-app"), "").unwrap();
         let again = Workspaces::new(root.clone(), SMALL).unwrap();
         assert_eq!(again.list().unwrap(), [name("brisk-otter")]);
-        assert_eq!(fs::read_dir(&root).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 3);
         assert!(outside.join("kept").exists());
     }
 
     #[test]
-    fn only_the_repositorys_own_configuration_counts() {
+    fn only_our_own_configuration_counts() {
         let bench = Bench::new(&[("a.txt", "a")]);
+        bench.app_git(&["config", "core.hooksPath", "/evil"]);
         let repo = bench.app.repo().unwrap();
         let config = repo.config().unwrap();
         let mut names = Vec::new();
@@ -319,7 +333,8 @@ mod tests {
             .for_each(|entry| names.push((entry.name().unwrap().to_owned(), entry.level())))
             .unwrap();
         assert!(names.iter().all(|(_, level)| *level == git2::ConfigLevel::Local), "{names:?}");
-        assert!(names.iter().any(|(name, _)| name == "core.fsyncobjectfiles"));
+        let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"core.fsyncobjectfiles") && !names.contains(&"core.hookspath"), "{names:?}");
         assert!(repo.is_bare(), "libgit2 never touches the work tree");
     }
 

@@ -17,7 +17,7 @@ impl Workspace {
         for lock in ["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock"] {
             remove_file(&git.join(lock))?;
         }
-        remove_below(&git.join("refs"), &|name| name.ends_with(".lock"))?;
+        remove_below(&git.join("refs"), &|name| Path::new(name).extension().is_some_and(|end| end == "lock"))?;
         remove_below(&git.join("objects"), &|name| name.starts_with("tmp_obj") || name.starts_with("tmp_object"))?;
         for entry in fs::read_dir(git)? {
             let entry = entry?;

@@ -2,7 +2,7 @@
 //!
 //! The repository is always opened as a bare one: libgit2 then never reads or writes the work
 //! tree, so that no filter, attribute or symbolic link of an app has a say in what is committed.
-//! Only the repository's own configuration counts, not the machine's or its user's.
+//! Only our own configuration counts: not the machine's, its user's, or the repository's.
 
 use std::fs;
 use std::path::Path;
@@ -17,35 +17,43 @@ pub(super) const BRANCH: &str = "main";
 /// The folder of the repository inside the work tree.
 pub(super) const GIT_DIR: &str = ".git";
 
-/// The configuration of a workspace's repository. Objects are synced to the disk before a
-/// reference names them, so that a power cut cannot leave a version without its content.
-/// A branch's log would only repeat its history.
-pub(super) const CONFIG: &str = "[core]\n\
-\trepositoryformatversion = 0\n\
-\tbare = false\n\
-\tfileMode = false\n\
+/// The name of the file, beside the workspaces, that holds [`SETTINGS`].
+pub(super) const SETTINGS_FILE: &str = ".git-settings";
+
+/// What libgit2 is told for every workspace, in place of any other configuration. Objects are synced
+/// to the disk before a reference names them, so that a power cut cannot leave a version without its
+/// content. A branch's log would only repeat its history.
+pub(super) const SETTINGS: &str = "[core]\n\
 \tautocrlf = false\n\
+\tfileMode = false\n\
 \tlogAllRefUpdates = false\n\
 \tfsyncObjectFiles = true\n\
 \tattributesFile = /dev/null\n";
 
+/// The configuration of a workspace's repository, for people who use git in it.
+const CONFIG: &str = "[core]\n\
+\trepositoryformatversion = 0\n\
+\tbare = false\n\
+\tfileMode = false\n\
+\tautocrlf = false\n\
+\tlogAllRefUpdates = false\n";
+
 /// Makes an empty repository in the folder `root`, which must be there.
-pub(super) fn init(root: &Path) -> Result<Repository, WorkspaceError> {
+pub(super) fn init(root: &Path, settings: &Path) -> Result<Repository, WorkspaceError> {
     let mut options = RepositoryInitOptions::new();
     options.no_reinit(true).mkdir(false).mkpath(false).external_template(false).initial_head(BRANCH);
     drop(Repository::init_opts(root, &options)?);
     fs::write(root.join(GIT_DIR).join("config"), CONFIG)?;
-    open(root)
+    open(root, settings)
 }
 
-/// Opens the repository in the folder `root`.
-pub(super) fn open(root: &Path) -> Result<Repository, WorkspaceError> {
-    let git = root.join(GIT_DIR);
+/// Opens the repository in the folder `root` with the configuration in the file `settings`.
+pub(super) fn open(root: &Path, settings: &Path) -> Result<Repository, WorkspaceError> {
     // Opening as bare also leaves out the check of who owns the folder, which would lock an
     // installation out of its own data after it moved to another user or volume.
-    let repo = Repository::open_bare(&git)?;
+    let repo = Repository::open_bare(root.join(GIT_DIR))?;
     let mut config = Config::new()?;
-    config.add_file(&git.join("config"), ConfigLevel::Local, false)?;
+    config.add_file(settings, ConfigLevel::Local, false)?;
     repo.set_config(&config)?;
     Ok(repo)
 }
@@ -70,13 +78,12 @@ pub(super) fn version_of(id: Oid) -> VersionId {
 
 /// The index on disk with exactly the entries of `tree`; what it knows about unchanged files stays.
 pub(super) fn index_at(repo: &Repository, tree: &Tree<'_>) -> Result<Index, WorkspaceError> {
-    let mut index = match repo.index() {
-        Ok(index) => index,
+    let mut index = if let Ok(index) = repo.index() {
+        index
+    } else {
         // The index only saves work: a broken one is thrown away.
-        Err(_) => {
-            fs::remove_file(repo.path().join("index"))?;
-            repo.index()?
-        }
+        fs::remove_file(repo.path().join("index"))?;
+        repo.index()?
     };
     index.read_tree(tree)?;
     Ok(index)

@@ -1,0 +1,73 @@
+//! Removal of images. Only what carries an app's labels is ever touched.
+
+use std::collections::{HashMap, HashSet};
+
+use bollard::models::ImageSummary;
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+
+use super::{BuildError, ImageBuilder};
+use crate::domain::{AppId, AppName, ImageRef};
+use crate::engine::{self, Fault};
+
+impl ImageBuilder {
+    /// Removes all images of an app. Those that are gone already are no error.
+    ///
+    /// # Errors
+    /// When the engine is not there, or a container still runs from one of them.
+    pub async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), BuildError> {
+        for image in self.images(app, app_id).await? {
+            self.remove(&image.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the images of an app that are not in `keep`, and what broken builds of it left behind.
+    /// Those that a container still uses stay. Answers the bytes freed.
+    ///
+    /// # Errors
+    /// When the engine is not there.
+    pub async fn prune(&self, app: &AppName, app_id: AppId, keep: &[ImageRef]) -> Result<u64, BuildError> {
+        let kept: HashSet<&str> = keep.iter().map(ImageRef::digest).collect();
+        let mut freed = 0;
+        for image in self.images(app, app_id).await? {
+            // Pushed images are kept by the registry's digest, others by their id.
+            let is_kept = kept.contains(image.id.as_str())
+                || image.repo_digests.iter().filter_map(|d| d.split_once('@')).any(|(_, digest)| kept.contains(digest));
+            if is_kept {
+                continue;
+            }
+            let layers = match engine::call(engine::QUICK, self.docker.image_history(&image.id)).await {
+                Ok(layers) => layers,
+                Err(Fault::NotFound(_)) => continue,
+                Err(fault) => return Err(fault.into()),
+            };
+            let sizes: HashMap<_, _> = layers.into_iter().map(|layer| (layer.id, layer.size)).collect();
+            match self.remove(&image.id).await {
+                Ok(removed) => {
+                    let bytes = removed.iter().filter_map(|id| sizes.get(id));
+                    freed += bytes.filter_map(|size| u64::try_from(*size).ok()).sum::<u64>();
+                }
+                // In use: a container that we were not told of runs from it.
+                Err(Fault::Conflict(_)) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(freed)
+    }
+
+    async fn images(&self, app: &AppName, app_id: AppId) -> Result<Vec<ImageSummary>, BuildError> {
+        let filter = self.settings.installation.app_filter(app, app_id);
+        let options = ListImagesOptionsBuilder::new().filters(&filter).build();
+        Ok(engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?)
+    }
+
+    /// Removes an image under all its tags, and its parents that no other image needs. Answers their ids.
+    async fn remove(&self, id: &str) -> Result<Vec<String>, Fault> {
+        let options = RemoveImageOptionsBuilder::new().force(true).build();
+        match engine::call(engine::SLOW, self.docker.remove_image(id, Some(options), None)).await {
+            Ok(removed) => Ok(removed.into_iter().filter_map(|item| item.deleted).collect()),
+            Err(Fault::NotFound(_)) => Ok(Vec::new()),
+            Err(fault) => Err(fault),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Images: from a commit's files to an image in the engine, and to the registry if there is one.
+//!
+//! Owns base images, image tags, build logs, and the removal of images. Knows nothing of
+//! containers, git, events or the database: a build is handed in as a tar and hands out lines.
+
+mod base;
+mod clean;
+mod context;
+mod log;
+mod push;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::BuildImageOptionsBuilder;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{AppId, AppName, ImageRef, VersionId};
+use crate::engine::{self, Fault, Installation};
+
+/// Bytes of memory that one step of a build may use; there is no swap beyond it.
+const BUILD_MEMORY_BYTES: i32 = 1024 * 1024 * 1024;
+/// Cores that one step of a build may use, in the engine's unit: microseconds of each 100 ms.
+const BUILD_CPU_QUOTA_US: i32 = 200_000;
+/// Against 1024 for an app's container: when the machine is busy, what serves goes first.
+const BUILD_CPU_SHARES: i32 = 512;
+
+/// How images are built, and where they go.
+#[derive(Debug, Clone)]
+pub struct BuildSettings {
+    /// This builder among those that share the engine.
+    pub installation: Installation,
+    /// Configured base images by the name that templates use: `python`, `nginx`.
+    pub base_images: BTreeMap<String, String>,
+    /// Repository prefix of the images that `scripts/setup` built, tried where the configured one cannot be had.
+    pub fallback: String,
+    /// `host:port` of the registry that images are pushed to. Without one they stay in the engine.
+    pub registry: Option<String>,
+    /// The name under which the registry is pulled from, when it is another.
+    pub registry_pull: Option<String>,
+    /// Longest build.
+    pub time_limit: Duration,
+}
+
+impl BuildSettings {
+    /// Settings with the usual limits, no registry, and no configured base images.
+    pub fn new(installation: Installation) -> Self {
+        Self {
+            installation,
+            base_images: BTreeMap::new(),
+            fallback: "slipway.local".to_owned(),
+            registry: None,
+            registry_pull: None,
+            time_limit: Duration::from_mins(10),
+        }
+    }
+}
+
+/// What is to be built.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// Whose image.
+    pub app: AppName,
+    /// Whose image, for ever.
+    pub app_id: AppId,
+    /// The commit that `context` holds.
+    pub version: VersionId,
+    /// The base image's name: `python` or `nginx`.
+    pub base: String,
+    /// The commit's files as an uncompressed tar, a `Dockerfile` at the top.
+    pub context: Vec<u8>,
+}
+
+/// A built image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The image: `slipway/<app>@sha256:<image id>`, which is what an engine without a registry knows it by.
+    pub image: ImageRef,
+    /// It was there already.
+    pub reused: bool,
+}
+
+/// Why there is no image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The files do not build. `lines` are the last of the output that say why.
+    #[error("{message}")]
+    Failed {
+        /// Which step failed, in a sentence.
+        message: String,
+        /// About the last twenty lines of the step's output.
+        lines: Vec<String>,
+    },
+    /// It was stopped on request.
+    #[error("The build was stopped.")]
+    Cancelled,
+    /// The engine, or the registry behind it, is not there.
+    #[error("{0}")]
+    Unavailable(String),
+    /// There is nothing to build on.
+    #[error(
+        "The base image “{wanted}” is not in the engine and cannot be pulled ({reason}), and {fallback} is not there either. Run scripts/setup, or set SLIPWAY_BASE_IMAGE_PYTHON and SLIPWAY_BASE_IMAGE_NGINX to images that can be reached."
+    )]
+    BaseImageMissing {
+        /// What was asked for.
+        wanted: String,
+        /// What should have stood in for it.
+        fallback: String,
+        /// Why it cannot be pulled.
+        reason: String,
+    },
+    /// No space left where the engine keeps images.
+    #[error(
+        "The disk of the Docker engine is full. Delete apps that are not needed, or run `docker system prune`, and build again."
+    )]
+    DiskFull,
+    /// It took too long.
+    #[error("The build took longer than {} minutes and was stopped.", .limit.as_secs().div_ceil(60))]
+    TimedOut {
+        /// The limit that it ran into.
+        limit: Duration,
+        /// What it last said.
+        lines: Vec<String>,
+    },
+    /// The registry did not take the image.
+    #[error("The image could not be pushed to {registry}: {message}")]
+    Push {
+        /// Which registry.
+        registry: String,
+        /// Its words.
+        message: String,
+    },
+}
+
+impl BuildError {
+    /// The last lines of the log that say why, where there are any.
+    pub fn lines(&self) -> &[String] {
+        match self {
+            Self::Failed { lines, .. } | Self::TimedOut { lines, .. } => lines,
+            _ => &[],
+        }
+    }
+}
+
+impl From<Fault> for BuildError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(_) => Self::Unavailable(fault.to_string()),
+            Fault::DiskFull => Self::DiskFull,
+            Fault::NotFound(message) | Fault::Conflict(message) | Fault::Other(message) => {
+                Self::Failed { message, lines: Vec::new() }
+            }
+        }
+    }
+}
+
+/// Builds images.
+#[derive(Debug, Clone)]
+pub struct ImageBuilder {
+    docker: Docker,
+    settings: std::sync::Arc<BuildSettings>,
+    bases: base::Bases,
+}
+
+impl ImageBuilder {
+    /// A builder over an engine. Nothing is asked of the engine yet.
+    pub fn new(docker: Docker, settings: BuildSettings) -> Self {
+        Self { docker, settings: std::sync::Arc::new(settings), bases: base::Bases::default() }
+    }
+
+    /// The image of a version, if it was built before.
+    ///
+    /// # Errors
+    /// [`BuildError::Unavailable`] when the engine does not answer.
+    pub async fn find(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        version: &VersionId,
+    ) -> Result<Option<ImageRef>, BuildError> {
+        let tag = tag(app, version);
+        let image = match engine::call(engine::QUICK, self.docker.inspect_image(&tag)).await {
+            Ok(image) => image,
+            Err(Fault::NotFound(_)) => return Ok(None),
+            Err(fault) => return Err(fault.into()),
+        };
+        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
+        // The same name may have been another app's, or another builder's on this engine.
+        let ours = self.settings.installation.labels(app, app_id);
+        let is_ours = ours.iter().all(|(key, value)| labels.get(key) == Some(value));
+        Ok(image.id.filter(|_| is_ours).and_then(|id| image_ref(app, &id)))
+    }
+
+    /// Builds a version, or finds what was built of it before.
+    ///
+    /// `log` is handed one clean line after the other. The build ends when `cancel` fires or the
+    /// time limit passes; the engine then removes what it had begun.
+    ///
+    /// # Errors
+    /// See [`BuildError`]; each displays as a sentence for the user.
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Built, BuildError> {
+        if let Some(image) = self.find(&request.app, request.app_id, &request.version).await? {
+            log(format!("Version {} was built before: its image is used again.", request.version.short()));
+            return Ok(Built { image, reused: true });
+        }
+        let mut output = log::Output::new(log);
+        let work = async {
+            let base = self.bases.resolve(&self.docker, &self.settings, &request.base, &mut output).await?;
+            self.run(request, base, &mut output).await
+        };
+        let ended = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(BuildError::Cancelled),
+            ended = tokio::time::timeout(self.settings.time_limit, work) => ended,
+        };
+        match ended {
+            Ok(result) => result.map(|image| Built { image, reused: false }),
+            Err(_) => Err(BuildError::TimedOut { limit: self.settings.time_limit, lines: output.last_lines() }),
+        }
+    }
+
+    async fn run(
+        &self,
+        request: BuildRequest,
+        base: String,
+        output: &mut log::Output<'_>,
+    ) -> Result<ImageRef, BuildError> {
+        let BuildRequest { app, app_id, version, context, .. } = request;
+        let tag = tag(&app, &version);
+        let labels = self.settings.installation.labels(&app, app_id);
+        let (context, rest) = context::labelled(context, labels);
+        let mut options = BuildImageOptionsBuilder::new()
+            .dockerfile(context::DOCKERFILE)
+            .t(&tag)
+            .rm(true)
+            .forcerm(true)
+            .memory(BUILD_MEMORY_BYTES)
+            .memswap(BUILD_MEMORY_BYTES)
+            .cpushares(BUILD_CPU_SHARES)
+            .cpuperiod(100_000)
+            .cpuquota(BUILD_CPU_QUOTA_US)
+            .buildargs(&HashMap::from([("BASE_IMAGE".to_owned(), base)]));
+        if !rest.is_empty() {
+            options = options.labels(&rest);
+        }
+        let body = bollard::body_full(Bytes::from(context));
+        let mut stream = std::pin::pin!(self.docker.build_image(options.build(), None, Some(body)));
+        let mut id = None;
+        while let Some(step) = stream.next().await {
+            match step {
+                Ok(info) => {
+                    if let Some(text) = info.stream.or(info.status) {
+                        output.take(&text);
+                    }
+                    id = info.aux.and_then(|aux| aux.id).or(id);
+                }
+                Err(error) => return Err(output.failure(error)),
+            }
+        }
+        output.finish();
+        let id = match id {
+            Some(id) => Some(id),
+            None => engine::call(engine::QUICK, self.docker.inspect_image(&tag)).await?.id,
+        };
+        id.and_then(|id| image_ref(&app, &id)).ok_or_else(|| BuildError::Failed {
+            message: "The engine ended the build without naming an image.".to_owned(),
+            lines: output.last_lines(),
+        })
+    }
+}
+
+/// The tag that keeps a version's image, with the whole commit in it, so that none is taken for another.
+fn tag(app: &AppName, version: &VersionId) -> String {
+    format!("{}:{version}", repository(app))
+}
+
+fn repository(app: &AppName) -> String {
+    format!("slipway/{app}")
+}
+
+/// `slipway/<app>@sha256:<image id>`.
+fn image_ref(app: &AppName, id: &str) -> Option<ImageRef> {
+    format!("{}@{id}", repository(app)).parse().ok()
+}
+
+/// Whether an error says that the line to the engine broke, not that the build failed.
+fn is_outage(error: &Error) -> bool {
+    !matches!(error, Error::DockerStreamError { .. } | Error::DockerResponseServerError { .. })
+}

@@ -1,0 +1,70 @@
+//! Images on their way to the registry.
+
+use std::time::Duration;
+
+use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{BuildError, ImageBuilder, repository};
+use crate::domain::{AppName, ImageRef, VersionId};
+use crate::engine::{self, Fault};
+
+/// Longest push.
+const PUSH_LIMIT: Duration = Duration::from_mins(10);
+
+impl ImageBuilder {
+    /// Pushes a version's image and answers the name under which nodes pull it, with the digest that
+    /// the registry gave it. Without a registry the image stays in the engine, and its name as it is.
+    /// What the registry has already is not sent again.
+    ///
+    /// # Errors
+    /// [`BuildError::Push`] in the registry's words; [`BuildError::Cancelled`]; an engine that is not there.
+    pub async fn push(
+        &self,
+        app: &AppName,
+        version: &VersionId,
+        image: &ImageRef,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<ImageRef, BuildError> {
+        let Some(registry) = &self.settings.registry else { return Ok(image.clone()) };
+        let name = format!("{registry}/{}", repository(app));
+        let options = TagImageOptionsBuilder::new().repo(&name).tag(version.as_str()).build();
+        engine::call(engine::QUICK, self.docker.tag_image(image.digest(), Some(options))).await?;
+        log(format!("Pushing to {registry}."));
+        let pushed = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(BuildError::Cancelled),
+            pushed = tokio::time::timeout(PUSH_LIMIT, self.send(&name, version)) => pushed,
+        };
+        let refused = |message: String| BuildError::Push { registry: registry.clone(), message };
+        let digest = match pushed {
+            Ok(Ok(digest)) => digest,
+            Ok(Err(fault @ (Fault::Unavailable(_) | Fault::DiskFull))) => return Err(fault.into()),
+            Ok(Err(Fault::Other(message) | Fault::NotFound(message) | Fault::Conflict(message))) => {
+                return Err(refused(message));
+            }
+            Err(_) => return Err(refused("it took longer than ten minutes".to_owned())),
+        };
+        let pull = self.settings.registry_pull.as_ref().unwrap_or(registry);
+        format!("{pull}/{}@{digest}", repository(app))
+            .parse()
+            .map_err(|_| refused(format!("it answered “{digest}”, which is no digest")))
+    }
+
+    /// Sends the layers that the registry lacks, and answers the manifest's digest.
+    async fn send(&self, name: &str, version: &VersionId) -> Result<String, Fault> {
+        let options = PushImageOptionsBuilder::new().tag(version.as_str()).build();
+        let mut stream = std::pin::pin!(self.docker.push_image(name, Some(options), None));
+        let mut digest = None;
+        while let Some(progress) = stream.next().await {
+            // The last line reads `<tag>: digest: sha256:… size: …`.
+            let status = progress?.status.unwrap_or_default();
+            if let Some((_, rest)) = status.split_once("digest: ") {
+                digest = rest.split_whitespace().next().map(str::to_owned);
+            }
+        }
+        digest.ok_or_else(|| Fault::Other("it did not say under which digest it keeps the image".to_owned()))
+    }
+}

@@ -1,0 +1,174 @@
+//! Builds on the real engine.
+
+use std::sync::Mutex;
+
+use bollard::query_parameters::ListContainersOptionsBuilder;
+
+use super::*;
+use crate::engine::label;
+use crate::engine::testing::{Sandbox, eventually, tar_of};
+
+const NGINX: &str = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nWORKDIR /srv\nCOPY . .\n";
+
+fn builder(sandbox: &Sandbox) -> ImageBuilder {
+    ImageBuilder::new(sandbox.docker.clone(), BuildSettings::new(sandbox.installation.clone()))
+}
+
+fn version(digit: char) -> VersionId {
+    String::from(digit).repeat(40).parse().expect("a version")
+}
+
+fn request(app: &(AppName, AppId), digit: char, files: &[(&str, &str)]) -> BuildRequest {
+    let context = tar_of(files);
+    BuildRequest { app: app.0.clone(), app_id: app.1, version: version(digit), base: "nginx".to_owned(), context }
+}
+
+/// Collects a build's log.
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    fn has(&self, text: &str) -> bool {
+        self.0.lock().expect("no panic").iter().any(|line| line.contains(text))
+    }
+}
+
+async fn build(builder: &ImageBuilder, request: BuildRequest, log: &Log) -> Result<Built, BuildError> {
+    let keep = |line: String| log.0.lock().expect("no panic").push(line);
+    builder.build(request, &keep, &CancellationToken::new()).await
+}
+
+#[tokio::test]
+async fn a_version_is_built_once_and_labelled() {
+    let sandbox = Sandbox::new().await;
+    let (builder, app, log) = (builder(&sandbox), sandbox.app(), Log::default());
+    assert_eq!(builder.find(&app.0, app.1, &version('a')).await, Ok(None));
+
+    let files = [("Dockerfile", NGINX), ("index.html", "<p>one")];
+    let built = build(&builder, request(&app, 'a', &files), &log).await.expect("it builds");
+    assert!(!built.reused);
+    assert_eq!(built.image.name(), format!("slipway/{}", app.0));
+    assert!(log.has("COPY . .") && !log.has("--->"), "{:?}", log.0);
+    let image = sandbox.docker.inspect_image(built.image.digest()).await.expect("by its id");
+    let labels = image.config.expect("a config").labels.expect("labels");
+    assert_eq!(labels[label::MANAGED_BY], "slipway");
+    assert_eq!(labels[label::APP], app.0.as_str());
+    assert_eq!(labels[label::APP_ID], app.1.to_string());
+    assert_eq!(image.repo_tags, Some(vec![format!("slipway/{}:{}", app.0, version('a'))]));
+
+    // Again: nothing is built, not even when the context would not build.
+    let again = build(&builder, request(&app, 'a', &[]), &log).await.expect("it is there");
+    assert_eq!(again, Built { image: built.image.clone(), reused: true });
+    // Another app of the same name has no claim on it.
+    assert_eq!(builder.find(&app.0, AppId(4711), &version('a')).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_failing_step_shows_its_last_lines() {
+    let sandbox = Sandbox::new().await;
+    let (builder, app, log) = (builder(&sandbox), sandbox.app(), Log::default());
+    let dockerfile = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN for i in $(seq 40); do echo line $i >&2; done; \
+                      printf '\\033[31mno such module\\033[0m\\n' >&2; exit 3\n";
+    let failed = build(&builder, request(&app, 'b', &[("Dockerfile", dockerfile)]), &log).await;
+    let Err(BuildError::Failed { message, lines }) = failed else { panic!("{failed:?}") };
+    assert!(message.contains("failed with exit code 3"), "{message}");
+    assert_eq!(lines.len(), 20);
+    assert_eq!(lines.last().map(String::as_str), Some("no such module"));
+    assert!(log.has("line 1") && log.has("line 40"));
+
+    for (files, says) in [
+        (&[("index.html", "")][..], "no Dockerfile"),
+        (&[("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY missing /\n")], "missing"),
+        (&[("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nBREW coffee\n")], "unknown instruction"),
+    ] {
+        let failed = build(&builder, request(&app, 'c', files), &log).await;
+        assert!(
+            matches!(&failed, Err(BuildError::Failed { message, .. }) if message.contains(says)),
+            "{says}: {failed:?}"
+        );
+    }
+    assert_eq!(builder.find(&app.0, app.1, &version('c')).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_stopped_build_leaves_no_container_behind() {
+    let sandbox = Sandbox::new().await;
+    let (builder, app) = (builder(&sandbox), sandbox.app());
+    let marker = format!("sleep 300 # {}", app.0);
+    let dockerfile = format!("ARG BASE_IMAGE\nFROM ${{BASE_IMAGE}}\nRUN echo begun; {marker}\n");
+    let cancel = CancellationToken::new();
+    let stop = |line: String| {
+        if line == "begun" {
+            cancel.cancel();
+        }
+    };
+    let stopped = builder.build(request(&app, 'd', &[("Dockerfile", &dockerfile)]), &stop, &cancel).await;
+    assert_eq!(stopped, Err(BuildError::Cancelled));
+    eventually("the build's container is gone", Duration::from_secs(20), async || {
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let containers = sandbox.docker.list_containers(Some(options)).await.expect("a list");
+        !containers.iter().any(|c| c.command.as_ref().is_some_and(|command| command.contains(&marker)))
+    })
+    .await;
+
+    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    settings.time_limit = Duration::from_secs(2);
+    let builder = ImageBuilder::new(sandbox.docker.clone(), settings);
+    let late = build(&builder, request(&app, 'd', &[("Dockerfile", &dockerfile)]), &Log::default()).await;
+    assert!(matches!(&late, Err(BuildError::TimedOut { lines, .. }) if lines.iter().any(|l| l == "begun")), "{late:?}");
+}
+
+#[tokio::test]
+async fn base_images_that_cannot_be_had_are_replaced_or_named() {
+    let sandbox = Sandbox::new().await;
+    let app = sandbox.app();
+    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    // Nobody listens on port 9.
+    settings.base_images.insert("nginx".to_owned(), "127.0.0.1:9/none:1".to_owned());
+    let here = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
+    let files = [("Dockerfile", NGINX)];
+    for (digit, pulls) in [('e', true), ('f', false)] {
+        let log = Log::default();
+        build(&here, request(&app, digit, &files), &log).await.expect("the fallback is used");
+        assert_eq!(log.has("Pulling the base image 127.0.0.1:9/none:1"), pulls, "a failure is remembered");
+        assert!(log.has("slipway.local/nginx is used instead"), "{:?}", log.0);
+    }
+    settings.fallback = "slipway.nowhere".to_owned();
+    let nowhere = ImageBuilder::new(sandbox.docker.clone(), settings);
+    let missing = build(&nowhere, request(&app, '1', &files), &Log::default()).await.expect_err("nothing to build on");
+    assert!(matches!(missing, BuildError::BaseImageMissing { .. }));
+    assert!(missing.to_string().contains("scripts/setup"), "{missing}");
+}
+
+#[tokio::test]
+async fn pruning_and_removing_touch_only_their_app() {
+    let sandbox = Sandbox::new().await;
+    let (builder, app, other, log) = (builder(&sandbox), sandbox.app(), sandbox.app(), Log::default());
+    let page = "x".repeat(200_000);
+    let mut images = Vec::new();
+    for (digit, text) in [('a', "1"), ('b', "2"), ('c', "3")] {
+        let files = [("Dockerfile", NGINX), ("index.html", &page), ("n", text)];
+        images.push(build(&builder, request(&app, digit, &files), &log).await.expect("it builds").image);
+    }
+    let files = [("Dockerfile", NGINX), ("index.html", "other")];
+    let others = build(&builder, request(&other, 'a', &files), &log).await.expect("it builds").image;
+
+    let freed = builder.prune(&app.0, app.1, &images[2..]).await.expect("a prune");
+    assert!((400_000..1_000_000).contains(&freed), "{freed}");
+    assert_eq!(builder.find(&app.0, app.1, &version('a')).await, Ok(None));
+    assert_eq!(builder.find(&app.0, app.1, &version('c')).await, Ok(Some(images[2].clone())));
+
+    builder.remove_app(&app.0, app.1).await.expect("a removal");
+    builder.remove_app(&app.0, app.1).await.expect("already gone");
+    assert_eq!(builder.find(&app.0, app.1, &version('c')).await, Ok(None));
+    assert_eq!(builder.find(&other.0, other.1, &version('a')).await, Ok(Some(others)));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_told_apart() {
+    let docker = engine::connect(Some("unix:///nowhere/docker.sock")).expect("a client");
+    let builder = ImageBuilder::new(docker, BuildSettings::new("t".parse().expect("a name")));
+    let app = ("some-app".parse().expect("a name"), AppId(1));
+    let away = build(&builder, request(&app, 'a', &[]), &Log::default()).await;
+    assert!(matches!(&away, Err(BuildError::Unavailable(why)) if why.contains("Start it")), "{away:?}");
+}

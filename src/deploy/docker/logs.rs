@@ -1,0 +1,202 @@
+//! What containers write, as lines: standard output and error together, in the order they came.
+
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::super::{DeployError, InstanceState};
+use super::DockerRuntime;
+use super::inspect::{Found, found_instance};
+use super::ready::LAST_LINES;
+use crate::domain::{AppId, AppName, Environment};
+use crate::engine::line::Lines;
+use crate::engine::{self, Fault};
+
+/// How often it is looked whether something runs again, while nothing does and somebody reads.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Lines that wait for a slow reader before the engine is read no further.
+const BUFFERED_LINES: usize = 256;
+
+/// Reads the engine's log format: each frame is one message, in front of it the time it came.
+#[derive(Default)]
+pub(super) struct Reader {
+    stdout: Lines,
+    stderr: Lines,
+    /// When the last message came.
+    pub(super) last: Option<Timestamp>,
+    /// Messages up to here were read before.
+    skip_to: Option<Timestamp>,
+}
+
+impl Reader {
+    /// Takes a frame, and hands every line that it completes to `each`.
+    pub(super) fn take(&mut self, frame: &LogOutput, each: &mut impl FnMut(String)) {
+        let (lines, message) = match frame {
+            LogOutput::StdErr { message } => (&mut self.stderr, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                (&mut self.stdout, message)
+            }
+        };
+        let mut bytes = &message[..];
+        if let Some(space) = bytes.iter().position(|b| *b == b' ')
+            && let Some(at) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+        {
+            if self.skip_to.is_some_and(|read| at <= read) {
+                return;
+            }
+            self.last = self.last.max(Some(at));
+            bytes = &bytes[space + 1..];
+        }
+        lines.push(bytes, each);
+    }
+
+    /// Hands out what has no line break at its end.
+    pub(super) fn finish(&mut self, each: &mut impl FnMut(String)) {
+        self.stdout.finish(each);
+        self.stderr.finish(each);
+    }
+}
+
+impl DockerRuntime {
+    /// The frames of a container's log.
+    pub(super) fn frames(
+        &self,
+        id: &str,
+        tail: &str,
+        since: Option<Timestamp>,
+        follow: bool,
+    ) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+        let mut options =
+            LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).tail(tail);
+        if let Some(second) = since.and_then(|at| i32::try_from(at.as_second()).ok()) {
+            options = options.since(second);
+        }
+        self.docker().logs(id, Some(options.build()))
+    }
+
+    /// The last lines that a container wrote, for an error's sake; none where they cannot be had.
+    pub(super) async fn last_lines(&self, id: &str) -> Vec<String> {
+        let read = async {
+            let (mut reader, mut lines) = (Reader::default(), Vec::new());
+            let mut frames = std::pin::pin!(self.frames(id, &LAST_LINES.to_string(), None, false));
+            while let Some(Ok(frame)) = frames.next().await {
+                reader.take(&frame, &mut |line| lines.push(line));
+            }
+            reader.finish(&mut |line| lines.push(line));
+            lines
+        };
+        tokio::time::timeout(engine::QUICK, read).await.unwrap_or_default()
+    }
+
+    pub(in super::super) fn logs(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+        tail: u32,
+        follow: bool,
+    ) -> BoxStream<'static, Result<String, DeployError>> {
+        let (sender, receiver) = mpsc::channel(BUFFERED_LINES);
+        let follower =
+            Follower { runtime: self.clone(), app: app.clone(), app_id, environment, follow, sender: sender.clone() };
+        let work = async move {
+            if let Err(error) = follower.follow(tail).await {
+                let _ = sender.send(Err(error)).await;
+            }
+        };
+        driven_by(receiver, work)
+    }
+}
+
+/// A stream of what arrives, which does `work` while it is read, and ends with it.
+pub(super) fn driven_by<T: Send + 'static>(
+    receiver: mpsc::Receiver<T>,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> BoxStream<'static, T> {
+    let arriving = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    // No task: when the reader goes, the work is dropped with the stream.
+    let work = futures_util::stream::once(work).filter_map(async |()| None);
+    futures_util::stream::select(arriving, work).boxed()
+}
+
+/// Follows an environment from one container to the next.
+struct Follower {
+    runtime: DockerRuntime,
+    app: AppName,
+    app_id: AppId,
+    environment: Environment,
+    follow: bool,
+    sender: mpsc::Sender<Result<String, DeployError>>,
+}
+
+impl Follower {
+    async fn follow(self, tail: u32) -> Result<(), DeployError> {
+        let mut tail = tail.to_string();
+        let mut read: Option<(Found, Reader)> = None;
+        loop {
+            if let Some(newest) = self.newest().await? {
+                let mut reader = match read.take() {
+                    Some((before, reader)) if before.id == newest.id => {
+                        // Started again since, or still running: then there is more.
+                        let is_over = before.started_at == newest.started_at && newest.state != InstanceState::Running;
+                        if is_over { None } else { Some(reader) }
+                    }
+                    _ => Some(Reader::default()),
+                };
+                if let Some(reader) = &mut reader {
+                    self.read(&newest.id, &tail, reader).await?;
+                }
+                read = Some((newest, reader.unwrap_or_default()));
+            }
+            // From here on all is new.
+            "all".clone_into(&mut tail);
+            if !self.follow || self.sender.is_closed() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Reads a container's log to its end, which for one that runs is the container's.
+    async fn read(&self, id: &str, tail: &str, reader: &mut Reader) -> Result<(), DeployError> {
+        reader.skip_to = reader.last;
+        let mut frames = std::pin::pin!(self.runtime.frames(id, tail, reader.last, self.follow));
+        let (mut lines, mut ended) = (Vec::new(), false);
+        while !ended {
+            match frames.next().await {
+                Some(Ok(frame)) => reader.take(&frame, &mut |line| lines.push(line)),
+                Some(Err(error)) => match Fault::from(error) {
+                    Fault::NotFound(_) => return Ok(()),
+                    fault => return Err(fault.into()),
+                },
+                None => {
+                    reader.finish(&mut |line| lines.push(line));
+                    ended = true;
+                }
+            }
+            for line in lines.drain(..) {
+                if self.sender.send(Ok(line)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The container of the highest release.
+    async fn newest(&self) -> Result<Option<Found>, DeployError> {
+        let filter = self.runtime.installation().app_filter(&self.app, self.app_id);
+        let found = self.runtime.list(filter).await?.into_iter().filter_map(found_instance);
+        let newest = found.filter(|f| f.instance.environment == self.environment).max_by_key(|f| f.instance.release);
+        match newest {
+            Some(found) => self.runtime.inspect(&found.instance.id).await,
+            None => Ok(None),
+        }
+    }
+}

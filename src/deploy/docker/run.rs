@@ -1,0 +1,225 @@
+//! Runs of jobs: a container to its end, its log, its exit code, and nothing left of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bollard::query_parameters::KillContainerOptionsBuilder;
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::super::{DeployError, InstanceState, LeftRun, RunOutcome, RunSpec};
+use super::inspect::Found;
+use super::logs::Reader;
+use super::ready::LAST_LINES;
+use super::{DockerRuntime, container};
+use crate::domain::{Clock, ReleaseNumber};
+use crate::engine::{self, Fault, label};
+
+/// Lines of one run that are handed out.
+const LINES_MAX: usize = 10_000;
+/// Bytes of one run's lines that are handed out.
+const BYTES_MAX: usize = 1024 * 1024;
+/// How long the log is read after the run's end; it ends by itself right away.
+const LOG_GRACE: Duration = Duration::from_secs(5);
+
+impl DockerRuntime {
+    pub(in super::super) async fn run(
+        &self,
+        spec: &RunSpec,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, DeployError> {
+        let name = format!(
+            "slipway-{}-{}-run-{}.{}.{}",
+            spec.app,
+            spec.environment,
+            spec.run,
+            spec.app_id,
+            self.installation()
+        );
+        let id = match self.inspect(&name).await? {
+            Some(found) if found.state != InstanceState::Created => found.id,
+            _ => self.begin(&name, spec, cancel).await?,
+        };
+        self.see_to_its_end(&id, spec.time_limit, log, cancel).await
+    }
+
+    async fn begin(&self, name: &str, spec: &RunSpec, cancel: &CancellationToken) -> Result<String, DeployError> {
+        let _one_at_a_time = self.app_lock(spec.app_id).await;
+        let image = self.image(&spec.image).await?;
+        let network = self.network(&spec.app, spec.app_id).await?;
+        if cancel.is_cancelled() {
+            return Err(DeployError::Cancelled);
+        }
+        let make =
+            async |init| self.make(name, container::of_run(spec, self.installation(), &image, &network, init)).await;
+        let init = !self.inner.lacks_init.load(std::sync::atomic::Ordering::Relaxed);
+        match make(init).await {
+            Err(DeployError::CannotStart(why)) if init && why.contains("docker-init") => make(false).await,
+            other => other,
+        }
+    }
+
+    async fn see_to_its_end(
+        &self,
+        id: &str,
+        time_limit: Duration,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, DeployError> {
+        let mut record = Record::new(log);
+        let ended = tokio_util::sync::CancellationToken::new();
+        let outcome = {
+            let reading = async {
+                let all = self.record(id, &mut record);
+                let grace = async {
+                    ended.cancelled().await;
+                    tokio::time::sleep(LOG_GRACE).await;
+                };
+                tokio::select! {
+                    () = all => {}
+                    () = grace => {}
+                }
+            };
+            let waiting = async {
+                let mut exit = std::pin::pin!(self.exit(id));
+                let outcome = tokio::select! {
+                    biased;
+                    exit = &mut exit => exit.map(|exit| (exit, false)),
+                    () = cancel.cancelled() => Err(DeployError::Cancelled),
+                    () = tokio::time::sleep(time_limit) => {
+                        self.end(id).await?;
+                        exit.await.map(|exit| (exit, true))
+                    }
+                };
+                ended.cancel();
+                outcome
+            };
+            // An error ends both at once; else the log is read to its own end.
+            tokio::try_join!(
+                async {
+                    reading.await;
+                    Ok(())
+                },
+                waiting
+            )
+            .map(|((), outcome)| outcome)
+        };
+        match outcome {
+            Ok((exit, timed_out)) => {
+                self.remove(id).await?;
+                Ok(RunOutcome {
+                    exit_code: (!timed_out).then_some(exit.code),
+                    timed_out,
+                    oom: exit.oom,
+                    log_tail: record.tail.into(),
+                })
+            }
+            Err(DeployError::Cancelled) => {
+                let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+                // Not running is what we want; removing does the rest.
+                let _ = engine::call(engine::QUICK, self.docker().kill_container(id, Some(options))).await;
+                self.remove(id).await?;
+                Err(DeployError::Cancelled)
+            }
+            // The engine is away: the run goes on, or is there to be asked about when it is back.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a run's log to its end.
+    async fn record(&self, id: &str, record: &mut Record<'_>) {
+        let mut reader = Reader::default();
+        let mut frames = std::pin::pin!(self.frames(id, "all", None, true));
+        while let Some(frame) = frames.next().await {
+            match frame {
+                Ok(frame) => reader.take(&frame, &mut |line| record.line(line)),
+                Err(error) => {
+                    let fault = Fault::from(error);
+                    tracing::debug!(%fault, container = id, "a run's log broke off");
+                    break;
+                }
+            }
+        }
+        reader.finish(&mut |line| record.line(line));
+    }
+
+    pub(in super::super) async fn runs(&self) -> Result<Vec<LeftRun>, DeployError> {
+        let mut filter = self.installation().filter();
+        if let Some(labels) = filter.get_mut("label") {
+            labels.push(label::RUN.to_owned());
+        }
+        let mut runs = Vec::new();
+        for container in self.list(filter).await? {
+            if let Some(found) = self.inspect(&container.id.unwrap_or_default()).await? {
+                runs.extend(left_run(found));
+            }
+        }
+        Ok(runs)
+    }
+
+    pub(in super::super) async fn attach_run(
+        &self,
+        left: &LeftRun,
+        time_limit: Duration,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, DeployError> {
+        let Some(started_at) = left.started_at else {
+            // Its builder died between making and starting it: nothing of it has happened.
+            self.remove(&left.id).await?;
+            return Err(DeployError::Gone);
+        };
+        let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
+        let rest = time_limit.saturating_sub(gone_by.unsigned_abs());
+        self.see_to_its_end(&left.id, rest, log, cancel).await
+    }
+}
+
+fn left_run(found: Found) -> Option<LeftRun> {
+    let labels = &found.labels;
+    Some(LeftRun {
+        app: labels.get(label::APP)?.parse().ok()?,
+        app_id: labels.get(label::APP_ID)?.parse().ok()?,
+        environment: labels.get(label::ENVIRONMENT)?.parse().ok()?,
+        release: ReleaseNumber(labels.get(label::RELEASE)?.parse().ok()?),
+        run: labels.get(label::RUN)?.parse().ok()?,
+        started_at: found
+            .started_at
+            .and_then(|at| at.parse::<Timestamp>().ok())
+            .filter(|_| found.state != InstanceState::Created),
+        running: matches!(found.state, InstanceState::Running | InstanceState::Restarting),
+        id: found.id,
+    })
+}
+
+/// A run's lines, handed on up to a bound, and the last of them kept.
+struct Record<'a> {
+    log: &'a (dyn Fn(String) + Send + Sync),
+    lines: usize,
+    bytes: usize,
+    tail: VecDeque<String>,
+}
+
+impl<'a> Record<'a> {
+    fn new(log: &'a (dyn Fn(String) + Send + Sync)) -> Self {
+        Self { log, lines: 0, bytes: 0, tail: VecDeque::new() }
+    }
+
+    fn line(&mut self, line: String) {
+        if self.tail.len() == LAST_LINES as usize {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.clone());
+        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
+            return;
+        }
+        self.lines += 1;
+        self.bytes += line.len();
+        (self.log)(line);
+        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
+            (self.log)("… the rest of this run's output is not kept.".to_owned());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! For tests on the real engine: a builder of their own, whose things all go when it is dropped,
+//! after a panic as well.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::query_parameters::{
+    BuildImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder,
+};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{Installation, connect, ping};
+use crate::domain::{AppId, AppName, ImageRef};
+
+/// An installation that exists for one test.
+pub struct Sandbox {
+    /// The engine.
+    pub docker: Docker,
+    /// Unlike any other.
+    pub installation: Installation,
+    apps: AtomicU32,
+}
+
+impl Sandbox {
+    /// Fails with a sentence where no engine answers.
+    pub async fn new() -> Self {
+        let docker = connect(std::env::var("DOCKER_HOST").ok().as_deref()).expect("DOCKER_HOST names an engine");
+        if let Err(fault) = ping(&docker).await {
+            panic!("This test needs a running Docker engine. {fault}");
+        }
+        let installation = format!("t{:x}", rand::random::<u32>()).parse().expect("a short name");
+        Self { docker, installation, apps: AtomicU32::new(0) }
+    }
+
+    /// A new app of this installation.
+    pub fn app(&self) -> (AppName, AppId) {
+        let n = self.apps.fetch_add(1, Ordering::Relaxed) + 1;
+        (format!("{}-app{n}", self.installation).parse().expect("a name"), AppId(i64::from(n)))
+    }
+
+    /// Builds an image without the help of the code under test. It carries the installation's labels.
+    pub async fn image(&self, app: &(AppName, AppId), files: &[(&str, &str)]) -> ImageRef {
+        let labels = self.installation.labels(&app.0, app.1);
+        let name = format!("slipway-test/{}", app.0);
+        let options = BuildImageOptionsBuilder::new().rm(true).forcerm(true).labels(&labels).t(&name).build();
+        let body = bollard::body_full(Bytes::from(tar_of(files)));
+        let mut stream = std::pin::pin!(self.docker.build_image(options, None, Some(body)));
+        let mut id = None;
+        while let Some(step) = stream.next().await {
+            let step = step.expect("the test's image builds; run scripts/setup if slipway.local/* is missing");
+            id = step.aux.and_then(|aux| aux.id).or(id);
+        }
+        format!("{name}@{}", id.expect("an image id")).parse().expect("an image")
+    }
+}
+
+/// A tar of these files.
+pub fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, path, text.as_bytes()).expect("an entry");
+    }
+    tar.into_inner().expect("a tar")
+}
+
+/// Waits until `holds` does; panics with `what` after `limit`.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, mut holds: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let filter = self.installation.filter();
+        // A thread and a runtime of its own: the test's may be gone, or in the middle of a panic.
+        let cleaned = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(clean(&filter));
+            std::io::Result::Ok(())
+        });
+        if !matches!(cleaned.join(), Ok(Ok(()))) {
+            eprintln!("what this test made in the engine could not be removed");
+        }
+    }
+}
+
+async fn clean(filter: &HashMap<String, Vec<String>>) {
+    let Ok(docker) = connect(std::env::var("DOCKER_HOST").ok().as_deref()) else { return };
+    let containers = ListContainersOptionsBuilder::new().all(true).filters(filter).build();
+    for container in docker.list_containers(Some(containers)).await.unwrap_or_default() {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let _ = docker.remove_container(&container.id.unwrap_or_default(), Some(options)).await;
+    }
+    let networks = ListNetworksOptionsBuilder::new().filters(filter).build();
+    for network in docker.list_networks(Some(networks)).await.unwrap_or_default() {
+        let _ = docker.remove_network(&network.id.unwrap_or_default()).await;
+    }
+    let images = ListImagesOptionsBuilder::new().filters(filter).build();
+    for image in docker.list_images(Some(images)).await.unwrap_or_default() {
+        let options = RemoveImageOptionsBuilder::new().force(true).build();
+        let _ = docker.remove_image(&image.id, Some(options), None).await;
+    }
+}

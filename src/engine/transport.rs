@@ -1,0 +1,245 @@
+//! How the engine is reached: a Unix socket or TCP, opened anew for each call, so that a builder
+//! can start before its engine does, and outlive a restart or an upgrade of it.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::domain::Invalid;
+
+/// Where the engine listens unless `DOCKER_HOST` says otherwise.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// Seconds until the head of any answer must be there; single calls have shorter limits of their own.
+const HEAD_TIMEOUT_SECS: u64 = 120;
+
+/// A client for the engine at `host`, in the form of `DOCKER_HOST` (`unix:///path` or
+/// `tcp://address:port`); without it the usual socket. Nothing is opened yet: whether the engine
+/// is there shows with the first call, and each call finds out anew.
+///
+/// # Errors
+/// When `host` is written in a way that we do not speak.
+pub fn connect(host: Option<&str>) -> Result<Docker, Invalid> {
+    let place = Place::parse(host)?;
+    let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(Connector(place));
+    let line = Arc::new(Line { client, empty: || bollard::body_full(Bytes::new()), minor: AtomicUsize::new(0) });
+    let transport = move |request: BollardRequest| {
+        let line = Arc::clone(&line);
+        async move { line.request(request).await }
+    };
+    Docker::connect_with_custom_transport(transport, Some("http://docker"), HEAD_TIMEOUT_SECS, API_DEFAULT_VERSION)
+        .map_err(|error| Invalid::new(format!("The engine's client cannot be made: {error}")))
+}
+
+/// One engine, and the API version agreed on with it.
+struct Line<B> {
+    client: Client<Connector, B>,
+    /// Makes the body of a request without one; bollard does not let its type be named.
+    empty: fn() -> B,
+    /// Minor API version; 0 until the engine has been asked.
+    minor: AtomicUsize,
+}
+
+impl<B> Line<B>
+where
+    B: hyper::body::Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Sends a request in the version that the engine speaks. bollard writes its own into the path.
+    async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error> {
+        let minor = self.agreed().await?;
+        if let Some(rest) = versionless(request.uri()) {
+            let uri = format!("http://docker/v1.{minor}{rest}");
+            *request.uri_mut() = uri.parse().map_err(|err| Error::InvalidURIError { err })?;
+        }
+        self.send(request).await
+    }
+
+    async fn agreed(&self) -> Result<usize, Error> {
+        let known = self.minor.load(Ordering::Relaxed);
+        if known != 0 {
+            return Ok(known);
+        }
+        let ping = Request::get("http://docker/_ping").body((self.empty)())?;
+        let answer = self.send(ping).await?;
+        let spoken = answer.headers().get("api-version").and_then(|v| v.to_str().ok()).and_then(minor_version);
+        // Read to the end: an engine logs an aborted answer as an error.
+        let _ = answer.into_body().collect().await;
+        let minor = spoken.map_or(API_DEFAULT_VERSION.minor_version, |m| m.min(API_DEFAULT_VERSION.minor_version));
+        self.minor.store(minor, Ordering::Relaxed);
+        Ok(minor)
+    }
+
+    async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, Error> {
+        self.client.request(request).await.map_err(|err| {
+            // Whoever answers next may be another engine.
+            self.minor.store(0, Ordering::Relaxed);
+            Error::from(err)
+        })
+    }
+}
+
+/// `/containers/json?all=1` of `/v1.53/containers/json?all=1`.
+fn versionless(uri: &Uri) -> Option<&str> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix("/v")?;
+    let slash = rest.find('/')?;
+    rest[..slash].bytes().all(|b| b.is_ascii_digit() || b == b'.').then(|| &rest[slash..])
+}
+
+fn minor_version(text: &str) -> Option<usize> {
+    text.strip_prefix("1.")?.parse().ok()
+}
+
+/// An engine's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Unix(PathBuf),
+    Tcp(String),
+}
+
+impl Place {
+    fn parse(host: Option<&str>) -> Result<Self, Invalid> {
+        let host = host.map(str::trim).filter(|host| !host.is_empty());
+        let Some(host) = host else { return Ok(Self::Unix(DEFAULT_SOCKET.into())) };
+        if let Some(path) = host.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
+            return Ok(Self::Unix(path.into()));
+        }
+        let address = host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://"));
+        if let Some(address) = address.map(|a| a.trim_end_matches('/')).filter(|a| a.contains(':')) {
+            return Ok(Self::Tcp(address.to_owned()));
+        }
+        Err(Invalid::new(format!(
+            "DOCKER_HOST is “{host}”: write unix:///path/to/socket or tcp://address:port (for an engine behind ssh or TLS, forward its socket)."
+        )))
+    }
+}
+
+/// Opens a connection to the engine, whatever URI it is asked for.
+#[derive(Clone)]
+struct Connector(Place);
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Socket>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let place = self.0.clone();
+        Box::pin(async move {
+            let socket = match place {
+                Place::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+                Place::Tcp(address) => {
+                    let stream = tokio::time::timeout(super::QUICK, TcpStream::connect(address)).await??;
+                    stream.set_nodelay(true)?;
+                    Socket::Tcp(stream)
+                }
+            };
+            Ok(TokioIo::new(socket))
+        })
+    }
+}
+
+/// An open connection to the engine.
+enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Connection for Socket {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+macro_rules! forward {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self.get_mut() {
+            Socket::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Socket::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        forward!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Fault, ping};
+
+    #[test]
+    fn hosts_are_read_as_docker_writes_them() {
+        assert_eq!(Place::parse(None), Ok(Place::Unix(DEFAULT_SOCKET.into())));
+        assert_eq!(Place::parse(Some("unix:///run/x.sock")), Ok(Place::Unix("/run/x.sock".into())));
+        assert_eq!(Place::parse(Some("tcp://10.0.0.1:2375/")), Ok(Place::Tcp("10.0.0.1:2375".to_owned())));
+        for bad in ["ssh://me@there", "npipe:////./pipe/x", "unix://relative", "localhost"] {
+            assert!(Place::parse(Some(bad)).is_err(), "{bad}");
+        }
+        let uri = "http://docker/v1.53/images/slipway%2Fx/json?a=v1".parse().expect("a URI");
+        assert_eq!(versionless(&uri), Some("/images/slipway%2Fx/json?a=v1"));
+        assert_eq!(minor_version("1.41"), Some(41));
+    }
+
+    #[tokio::test]
+    async fn the_engine_is_found_and_its_version_agreed() {
+        let docker = connect(std::env::var("DOCKER_HOST").ok().as_deref()).expect("a client");
+        let info = ping(&docker).await.expect("these tests need a running Docker engine");
+        assert!(!info.version.is_empty() && info.platform.starts_with("linux/"), "{info:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_engine_has_its_sentence_and_may_come_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("docker.sock");
+        let docker = connect(Some(&format!("unix://{}", socket.display()))).expect("a client without an engine");
+        let fault = ping(&docker).await.expect_err("nobody listens");
+        assert!(matches!(&fault, Fault::Unavailable(why) if why.contains("does not exist")), "{fault}");
+        // A socket that a dead engine left behind.
+        drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
+        let fault = ping(&docker).await.expect_err("nobody listens");
+        assert!(matches!(&fault, Fault::Unavailable(why) if why.contains("refused")), "{fault}");
+    }
+}

@@ -1,0 +1,143 @@
+//! One turn: asks the model, runs the tools it calls, until it has done what was asked.
+//!
+//! Owns what is said to the model and in which order things are shown and kept. Knows files only
+//! through a [`ToolHost`], and the rest of the program only through a [`TurnSink`].
+//!
+//! Tools run as soon as their call is complete, while the rest of the answer is still coming, so
+//! that each finished file is there at once. From then on the answer is not thrown away any more:
+//! if it breaks off later, what was complete becomes part of the transcript and the conversation
+//! goes on from there. An answer that breaks off before any tool ran is void, and the same request
+//! is made again.
+
+mod answer;
+mod turn;
+mod typing;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::client::ModelClient;
+use super::error::ModelError;
+use super::limits::{Cap, TurnLimits};
+use super::ports::{ToolHost, TurnSink};
+use super::wire::{Effort, Message};
+use crate::domain::{FileState, TurnMode, Usage, WorkspacePath};
+
+/// Goes with each prompt of a discussion.
+pub const DISCUSS_NOTE: &str =
+    "(This message is for discussion: answer it, and change no files. The tools that write are off.)";
+/// Asks for the rest of an answer that was cut at its limit.
+pub const CONTINUE_NOTE: &str = "Your answer was cut at its limit of tokens. Go on where it ended.";
+/// The name of `tool` events that are notices about the model.
+pub const NOTICE: &str = "model";
+
+/// What a turn starts from.
+#[derive(Debug, Clone)]
+pub struct TurnInput {
+    /// What the model is told about its work; the same over a conversation.
+    pub system: String,
+    /// The messages of earlier turns, as they were kept.
+    pub history: Vec<Message>,
+    /// What the user asks.
+    pub prompt: String,
+    /// Whether files may be changed.
+    pub mode: TurnMode,
+    /// Which model.
+    pub model: String,
+    /// Most tokens of one answer, thinking included.
+    pub max_tokens: u32,
+    /// How deep the model thinks; its own measure when absent.
+    pub effort: Option<Effort>,
+    /// What the turn may use.
+    pub limits: TurnLimits,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnEnd {
+    /// By itself.
+    Done,
+    /// By its user.
+    Stopped,
+    /// At a limit.
+    Cap(Cap),
+    /// By an error.
+    Failed(TurnError),
+}
+
+/// Why a turn failed. What was written before is kept all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TurnError {
+    /// The model gave no answer.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The workspace failed, e.g. its disk is full.
+    #[error("{0}")]
+    Workspace(String),
+    /// The conversation could not be kept.
+    #[error("{0}")]
+    Transcript(String),
+}
+
+impl TurnError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Model(error) => error.code(),
+            Self::Workspace(_) => "workspace_failed",
+            Self::Transcript(_) => "conversation_not_kept",
+        }
+    }
+
+    /// What happened, in a sentence.
+    pub fn message(&self) -> String {
+        self.to_string()
+    }
+
+    /// What to do about it, in a sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::Workspace(_) | Self::Transcript(_) => {
+                "Check that the disk of the data directory has room and can be written, then send the message again."
+                    .into()
+            }
+        }
+    }
+}
+
+/// What came of a turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnOutcome {
+    /// How it ended.
+    pub end: TurnEnd,
+    /// Why it ended early, in a sentence for the user.
+    pub note: Option<String>,
+    /// What it adds to the history, the prompt first. Empty when the model refused the prompt,
+    /// which it would refuse again with every later message.
+    pub messages: Vec<Message>,
+    /// What it used, attempts that broke off included.
+    pub usage: Usage,
+    /// The files it changed, with what became of each.
+    pub files_touched: BTreeMap<WorkspacePath, FileState>,
+}
+
+/// Runs a turn to its end. Never panics on what a model sends; a cancelled turn returns as soon as
+/// the tool at work, if any, is done.
+pub async fn run_turn<H: ToolHost, S: TurnSink>(
+    client: &ModelClient,
+    input: &TurnInput,
+    host: &mut H,
+    sink: &mut S,
+    cancel: &CancellationToken,
+) -> TurnOutcome {
+    // The far future stands for a limit that no clock reaches.
+    let now = tokio::time::Instant::now();
+    let deadline = now.checked_add(input.limits.wall_time).unwrap_or(now + Duration::from_secs(86_400 * 365));
+    turn::Run::new(client, input, host, sink, cancel, deadline).run().await
+}
+
+#[cfg(test)]
+mod tests;

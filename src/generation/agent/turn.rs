@@ -1,0 +1,411 @@
+//! The loop of one turn, and the state that it carries.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::answer::{Results, to_messages, unanswered, what_is_wrong};
+use super::typing::TypedFile;
+use super::{CONTINUE_NOTE, DISCUSS_NOTE, NOTICE, TurnEnd, TurnError, TurnInput, TurnOutcome};
+use crate::domain::{EventBody, FileState, TextKind, TurnMode, Usage, WorkspacePath};
+use crate::generation::client::{AnswerStream, ModelClient};
+use crate::generation::error::ModelError;
+use crate::generation::history;
+use crate::generation::limits::{Cap, TurnLimits};
+use crate::generation::models;
+use crate::generation::ports::{ToolHost, TurnSink};
+use crate::generation::retry::Attempts;
+use crate::generation::toolbox::{self, ToolOutcome, ToolStop};
+use crate::generation::tools::{self, ToolCall};
+use crate::generation::wire::{
+    AnswerBlock, ContentBlock, Message, RawCall, Request, Role, StopReason, StreamItem, WireUsage,
+};
+
+/// Most answers in a row that are cut or cannot be read.
+const CUT_MAX: u32 = 3;
+/// Bytes of a conversation per token of the model's window: text has more, so that room is left.
+const BYTES_PER_TOKEN: usize = 2;
+/// Smallest limit of an answer, however little of the turn's tokens is left.
+const ANSWER_TOKENS_MIN: u32 = 1024;
+
+/// A turn at work.
+pub struct Run<'a, H, S> {
+    client: &'a ModelClient,
+    input: &'a TurnInput,
+    host: &'a mut H,
+    sink: &'a mut S,
+    cancel: &'a CancellationToken,
+    deadline: Instant,
+    /// What this turn has added to the conversation.
+    messages: Vec<Message>,
+    /// What finished attempts have used.
+    used: WireUsage,
+    files: BTreeMap<WorkspacePath, FileState>,
+    steps: u32,
+    /// Numbers attempts over the turn, to tell their blocks apart.
+    attempt: u32,
+    /// For answers and thoughts: the block that was said last.
+    spoken: [Option<(u32, usize)>; 2],
+}
+
+/// How listening to an answer ended.
+enum Heard {
+    /// The model stopped by itself.
+    Answer(StopReason),
+    /// It broke off.
+    Broken(ModelError),
+    /// Something of ours ended the turn.
+    Ended(TurnEnd),
+}
+
+/// What was heard of an answer.
+struct Draft {
+    heard: Heard,
+    blocks: Vec<AnswerBlock>,
+    results: Results,
+    max_tokens: u32,
+}
+
+impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
+    pub fn new(
+        client: &'a ModelClient,
+        input: &'a TurnInput,
+        host: &'a mut H,
+        sink: &'a mut S,
+        cancel: &'a CancellationToken,
+        deadline: Instant,
+    ) -> Self {
+        let mut prompt = vec![ContentBlock::text(&input.prompt)];
+        if input.mode == TurnMode::Discuss {
+            prompt.push(ContentBlock::text(DISCUSS_NOTE));
+        }
+        Self {
+            client,
+            input,
+            host,
+            sink,
+            cancel,
+            deadline,
+            messages: vec![Message::user(prompt)],
+            used: WireUsage::default(),
+            files: BTreeMap::new(),
+            steps: 0,
+            attempt: 0,
+            spoken: [None; 2],
+        }
+    }
+
+    pub async fn run(mut self) -> TurnOutcome {
+        let end = match self.keep().await {
+            Ok(()) => self.converse().await,
+            Err(end) => end,
+        };
+        let note = match &end {
+            TurnEnd::Done => None,
+            TurnEnd::Stopped => Some("Stopped. What was written is kept.".to_owned()),
+            TurnEnd::Cap(cap) => Some(cap.sentence(&self.input.limits)),
+            TurnEnd::Failed(error) => Some(error.message()),
+        };
+        TurnOutcome {
+            end,
+            note,
+            usage: models::priced(&self.input.model, self.used),
+            messages: self.messages,
+            files_touched: self.files,
+        }
+    }
+
+    async fn converse(&mut self) -> TurnEnd {
+        let tools = tools::specs(self.input.mode);
+        let mut attempts = Attempts::new(self.client.retry_policy());
+        let mut cut = 0;
+        loop {
+            if self.cancel.is_cancelled() {
+                return TurnEnd::Stopped;
+            }
+            let cost = models::cost_usd(&self.input.model, self.used);
+            if let Some(cap) = self.input.limits.reached(self.steps, self.used, cost) {
+                return TurnEnd::Cap(cap);
+            }
+            let conversation = self.conversation();
+            let draft = self.listen(&conversation, &tools).await;
+            if !matches!(draft.heard, Heard::Broken(_)) {
+                attempts = Attempts::new(self.client.retry_policy());
+            }
+            let was_run = !draft.results.is_empty();
+            let next = match &draft.heard {
+                Heard::Broken(error) => self.after_break(&draft, error, &mut attempts).await,
+                Heard::Ended(end) => {
+                    let (why, shown) = match end {
+                        TurnEnd::Stopped => ("The user stopped you before this was done.", "stopped"),
+                        TurnEnd::Cap(_) => {
+                            ("The turn reached a limit before this was done.", "the turn's limit is reached")
+                        }
+                        _ => ("The workspace failed before this was done.", "the workspace failed"),
+                    };
+                    self.say_not_done(&draft, shown);
+                    self.add(&draft, |_| why.to_owned());
+                    // The turn ends anyway; what cannot be kept now is in the outcome.
+                    let _ = self.keep().await;
+                    Err(end.clone())
+                }
+                Heard::Answer(reason) => {
+                    self.steps += 1;
+                    match self.after_answer(&draft, reason).await {
+                        Ok(Next::Cut) if was_run => Ok(()),
+                        Ok(Next::Cut) => {
+                            cut += 1;
+                            if cut >= CUT_MAX {
+                                Err(TurnEnd::Failed(ModelError::Unusable { times: cut }.into()))
+                            } else {
+                                Ok(())
+                            }
+                        }
+                        Ok(Next::Go) => {
+                            cut = 0;
+                            Ok(())
+                        }
+                        Err(end) => Err(end),
+                    }
+                }
+            };
+            if let Err(end) = next {
+                return end;
+            }
+        }
+    }
+
+    /// History and turn as one valid conversation that fits the model.
+    fn conversation(&self) -> Vec<Message> {
+        let all = [self.input.history.as_slice(), self.messages.as_slice()].concat();
+        let window = usize::try_from(models::context_tokens(&self.input.model)).unwrap_or(usize::MAX);
+        let budget = window.saturating_mul(BYTES_PER_TOKEN);
+        history::fit(history::repair(&all, &self.input.model), budget)
+    }
+
+    /// The answer's limit: what is configured, but no more than the model gives or the turn has left.
+    fn max_tokens(&self) -> u32 {
+        let model = models::find_model(&self.input.model).map_or(u32::MAX, |model| model.output_tokens);
+        let left = self.input.limits.tokens.saturating_sub(TurnLimits::counted_tokens(self.used));
+        let left = u32::try_from(left).unwrap_or(u32::MAX).max(ANSWER_TOKENS_MIN);
+        self.input.max_tokens.min(model).min(left)
+    }
+
+    /// One attempt at one answer, with its tools run as their calls are complete.
+    async fn listen(&mut self, conversation: &[Message], tools: &[crate::generation::wire::ToolSpec]) -> Draft {
+        self.attempt += 1;
+        let max_tokens = self.max_tokens();
+        let request = Request {
+            model: &self.input.model,
+            max_tokens,
+            system: &self.input.system,
+            messages: conversation,
+            tools,
+            effort: self.input.effort,
+        };
+        let mut results = Results::default();
+        let (cancel, deadline) = (self.cancel, self.deadline);
+        let opened = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Heard::Ended(TurnEnd::Stopped)),
+            () = tokio::time::sleep_until(deadline) => Err(Heard::Ended(TurnEnd::Cap(Cap::WallTime))),
+            opened = self.client.open(&request) => opened.map_err(Heard::Broken),
+        };
+        let mut stream = match opened {
+            Ok(stream) => stream,
+            Err(heard) => return Draft { heard, blocks: Vec::new(), results, max_tokens },
+        };
+        let mut typed = HashMap::new();
+        let heard = loop {
+            let item = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break Heard::Ended(TurnEnd::Stopped),
+                () = tokio::time::sleep_until(deadline) => break Heard::Ended(TurnEnd::Cap(Cap::WallTime)),
+                item = stream.next() => item,
+            };
+            match item {
+                Err(error) => break Heard::Broken(error),
+                Ok(None) => break Heard::Answer(stream.stop_reason().cloned().unwrap_or(StopReason::EndTurn)),
+                Ok(Some(StreamItem::ToolEnded { index, call })) => {
+                    typed.remove(&index);
+                    if let Err(end) = self.run_call(&call, &stream, &mut results).await {
+                        break Heard::Ended(end);
+                    }
+                }
+                Ok(Some(item)) => {
+                    if let Err(end) = self.show(item, &mut typed) {
+                        break Heard::Ended(end);
+                    }
+                }
+            }
+        };
+        self.used = sum(self.used, stream.usage());
+        Draft { heard, blocks: stream.blocks(), results, max_tokens }
+    }
+
+    /// Shows what the stream brought.
+    fn show(&mut self, item: StreamItem, typed: &mut HashMap<usize, TypedFile>) -> Result<(), TurnEnd> {
+        match item {
+            StreamItem::Text { index, delta } => self.say(TextKind::Answer, index, delta),
+            StreamItem::Thought { index, delta } => self.say(TextKind::Thought, index, delta),
+            StreamItem::ToolStarted { index, name } => {
+                if name == "write_file" && self.input.mode == TurnMode::Build {
+                    typed.insert(index, TypedFile::new());
+                }
+            }
+            StreamItem::ToolInput { index, json } => {
+                if let Some(file) = typed.get_mut(&index) {
+                    for event in file.push(&json) {
+                        self.sink.event(event);
+                    }
+                    if file.bytes() > self.input.limits.file_bytes {
+                        return Err(TurnEnd::Cap(Cap::FileBytes));
+                    }
+                }
+            }
+            StreamItem::Usage(answer) => {
+                let usage: Usage = models::priced(&self.input.model, sum(self.used, answer));
+                self.sink.event(EventBody::Usage(usage));
+            }
+            StreamItem::ToolEnded { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Shows text; a new block begins a new paragraph.
+    fn say(&mut self, kind: TextKind, index: usize, delta: String) {
+        if delta.is_empty() {
+            return;
+        }
+        let block = (self.attempt, index);
+        let last = &mut self.spoken[usize::from(kind == TextKind::Thought)];
+        let is_new = last.replace(block).is_some_and(|last| last != block);
+        let delta = if is_new { format!("\n\n{}", delta.trim_start_matches('\n')) } else { delta };
+        self.sink.event(EventBody::Text { delta, kind });
+    }
+
+    fn tool_event(&mut self, name: &str, summary: impl Into<String>, ok: bool) {
+        self.sink.event(EventBody::Tool { name: name.to_owned(), summary: summary.into(), ok });
+    }
+
+    /// Runs a complete call. Input that is no JSON is left for the answer's end, which knows why.
+    async fn run_call(&mut self, raw: &RawCall, stream: &AnswerStream, results: &mut Results) -> Result<(), TurnEnd> {
+        let Ok(input) = raw.input() else { return Ok(()) };
+        let limits = &self.input.limits;
+        let outcome = match ToolCall::parse(&raw.name, input, self.input.mode) {
+            Err(why) => ToolOutcome::refused(&raw.name, why),
+            Ok(call) => {
+                let is_new = call.changes().is_some_and(|path| !self.files.contains_key(path));
+                if is_new && self.files.len() >= limits.files {
+                    return Err(TurnEnd::Cap(Cap::Files));
+                }
+                match toolbox::run(self.host, &raw.name, call, limits.file_bytes).await {
+                    Ok(outcome) => outcome,
+                    Err(ToolStop::Cap(cap)) => return Err(TurnEnd::Cap(cap)),
+                    Err(ToolStop::Failed(why)) => return Err(TurnEnd::Failed(TurnError::Workspace(why))),
+                }
+            }
+        };
+        if let Some((path, state)) = outcome.change {
+            self.files.insert(path.clone(), state);
+            self.sink.event(EventBody::File { path, state, delta: None });
+        }
+        self.tool_event(&raw.name, outcome.summary, outcome.ok);
+        results.add(&raw.id, outcome.answer, !outcome.ok);
+        // What has been done is kept before more is done, in the form it would have if all broke off here.
+        let before = self.messages.len();
+        let so_far = to_messages(&stream.blocks(), results, &self.input.model, |_| "This was interrupted.".into());
+        self.messages.extend(so_far);
+        let kept = self.keep().await;
+        self.messages.truncate(before);
+        kept
+    }
+
+    async fn keep(&mut self) -> Result<(), TurnEnd> {
+        let kept = self.sink.keep(&self.messages).await;
+        kept.map_err(|why| TurnEnd::Failed(TurnError::Transcript(why)))
+    }
+
+    fn add(&mut self, draft: &Draft, explain: impl Fn(&RawCall) -> String) {
+        self.messages.extend(to_messages(&draft.blocks, &draft.results, &self.input.model, explain));
+    }
+
+    /// Shows which calls of an answer were not done; says whether there are any.
+    fn say_not_done(&mut self, draft: &Draft, why: &str) -> bool {
+        let calls = unanswered(&draft.blocks, &draft.results);
+        for call in &calls {
+            self.tool_event(&call.name, format!("{} not done: {why}", call.name), false);
+        }
+        !calls.is_empty()
+    }
+
+    /// An answer that broke off: tried again, or gone on from where its tools left it.
+    async fn after_break(&mut self, draft: &Draft, error: &ModelError, attempts: &mut Attempts) -> Result<(), TurnEnd> {
+        if !draft.results.is_empty() {
+            self.say_not_done(draft, "the connection broke off");
+            self.add(draft, |_| "The connection broke off in the middle of this call, so nothing was done.".into());
+            self.keep().await?;
+        }
+        let Some(wait) = attempts.failed(error) else {
+            return Err(TurnEnd::Failed(error.clone().into()));
+        };
+        let wait_for = if wait.as_secs() < 2 { String::new() } else { format!(" in {} s", wait.as_secs()) };
+        let void = draft.results.is_empty() && !draft.blocks.is_empty();
+        let void = if void { " The unfinished answer above is void." } else { "" };
+        self.tool_event(NOTICE, format!("{error} Asking again{wait_for}.{void}"), false);
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(TurnEnd::Stopped),
+            () = tokio::time::sleep_until(self.deadline) => Err(TurnEnd::Cap(Cap::WallTime)),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    /// A whole answer: what to do next, or that nothing is.
+    async fn after_answer(&mut self, draft: &Draft, reason: &StopReason) -> Result<Next, TurnEnd> {
+        if let StopReason::Refusal(explanation) = reason {
+            // A refused answer is not repeated to the model, nor is a prompt that led to nothing else.
+            if !self.messages.iter().any(|message| message.role == Role::Assistant) {
+                self.messages.clear();
+            }
+            self.keep().await?;
+            return Err(TurnEnd::Failed(ModelError::Refused { explanation: explanation.clone() }.into()));
+        }
+        let limit = (*reason == StopReason::MaxTokens).then_some(draft.max_tokens);
+        let why =
+            if limit.is_some() { "the answer reached its limit in the middle of it" } else { "its input is no JSON" };
+        let is_broken = self.say_not_done(draft, why);
+        self.add(draft, |call| what_is_wrong(call, limit));
+        let next = match reason {
+            StopReason::ContextWindow => Err(TurnEnd::Failed(ModelError::ContextWindow.into())),
+            _ if is_broken => Ok(Next::Cut),
+            _ if !draft.results.is_empty() => Ok(Next::Go),
+            StopReason::MaxTokens => {
+                self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
+                Ok(Next::Cut)
+            }
+            StopReason::PauseTurn => Ok(Next::Go),
+            _ => Err(TurnEnd::Done),
+        };
+        self.keep().await?;
+        next
+    }
+}
+
+/// After an answer that does not end the turn.
+enum Next {
+    /// All of it was done.
+    Go,
+    /// It was cut or could not be read; too many of these in a row end the turn.
+    Cut,
+}
+
+fn sum(a: WireUsage, b: WireUsage) -> WireUsage {
+    WireUsage {
+        input_tokens: a.input_tokens + b.input_tokens,
+        output_tokens: a.output_tokens + b.output_tokens,
+        cache_read_tokens: a.cache_read_tokens + b.cache_read_tokens,
+        cache_write_tokens: a.cache_write_tokens + b.cache_write_tokens,
+    }
+}

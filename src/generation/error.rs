@@ -1,0 +1,257 @@
+//! What can go wrong with a model, in words for the person who waits for it.
+//!
+//! No error here ever holds a key: the client takes it out of the provider's words before they
+//! get here.
+
+use std::time::Duration;
+
+/// Why the model gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// The key is wrong. 401.
+    #[error("The model's provider does not accept the API key.")]
+    Unauthorized,
+    /// The account cannot pay. 402.
+    #[error("The model's provider refuses the request because of the account's billing.")]
+    Billing,
+    /// The key may not use this. 403.
+    #[error("The API key is not allowed to use this model.")]
+    Forbidden,
+    /// No such model. 404.
+    #[error("The provider does not know the model “{model}”.")]
+    NotFound {
+        /// The id that was asked for.
+        model: String,
+    },
+    /// The request's body is too large. 413.
+    #[error("The conversation is too large for one request.")]
+    TooLarge,
+    /// Too many requests. 429.
+    #[error("The provider's rate limit for this API key is reached.")]
+    RateLimited {
+        /// How long the provider asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Too busy. 503, 529.
+    #[error("The model is overloaded at the moment.")]
+    Overloaded {
+        /// How long the provider asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The account's own limit is reached. 429 that no waiting helps.
+    #[error("The spending limit of the provider's account is reached.")]
+    SpendLimit,
+    /// The provider failed. 500, 502, 504 and other 5xx.
+    #[error("The model's provider failed (HTTP {status}).")]
+    Server {
+        /// HTTP status, or 500 for an error within a stream.
+        status: u16,
+    },
+    /// The answer broke off.
+    #[error("The connection to the model broke off in the middle of its answer.")]
+    Disconnected,
+    /// The answer is not what the Messages API sends.
+    #[error("The model's answer could not be read: {0}.")]
+    Malformed(String),
+    /// The provider refuses the request as it is. 400 and other 4xx.
+    #[error("The model's provider refused the request: {0}")]
+    Invalid(String),
+    /// The model declines to answer.
+    #[error("The model declined this request{}", match .explanation { Some(why) => format!(": {why}"), None => ".".into() })]
+    Refused {
+        /// What it says about it.
+        explanation: Option<String>,
+    },
+    /// The conversation is longer than the model reads.
+    #[error("The conversation has become too long for the model.")]
+    ContextWindow,
+    /// Silence.
+    #[error("The model said nothing for {} seconds.", .after.as_secs())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// No connection.
+    #[error("The model's server at {base_url} cannot be reached.")]
+    Unreachable {
+        /// Scheme, host and port.
+        base_url: String,
+    },
+    /// The model goes on making calls that cannot be read.
+    #[error("The model's answers broke off {times} times in a row.")]
+    Unusable {
+        /// How often.
+        times: u32,
+    },
+}
+
+impl ModelError {
+    /// A stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthorized => "model_unauthorized",
+            Self::Billing => "model_billing",
+            Self::Forbidden => "model_forbidden",
+            Self::NotFound { .. } => "model_not_found",
+            Self::TooLarge => "model_request_too_large",
+            Self::RateLimited { .. } => "model_rate_limited",
+            Self::Overloaded { .. } => "model_overloaded",
+            Self::SpendLimit => "model_spend_limit",
+            Self::Server { .. } => "model_failed",
+            Self::Disconnected => "model_disconnected",
+            Self::Malformed(_) => "model_malformed",
+            Self::Invalid(_) => "model_invalid_request",
+            Self::Refused { .. } => "model_refused",
+            Self::ContextWindow => "model_context_window",
+            Self::Timeout { .. } => "model_timeout",
+            Self::Unreachable { .. } => "model_unreachable",
+            Self::Unusable { .. } => "model_unusable",
+        }
+    }
+
+    /// What happened, in a sentence.
+    pub fn message(&self) -> String {
+        self.to_string()
+    }
+
+    /// What to do about it, in a sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unauthorized => "Check ANTHROPIC_API_KEY, and start Slipway again with the right one.".into(),
+            Self::Billing => "Check the credit and the payment details of the provider's account.".into(),
+            Self::Forbidden => {
+                "Use a key that may use this model, or set SLIPWAY_MODEL to one that this key may use.".into()
+            }
+            Self::NotFound { .. } => {
+                format!("Set SLIPWAY_MODEL to a model of this provider, e.g. {}.", super::models::default_model())
+            }
+            Self::TooLarge | Self::ContextWindow => {
+                "Ask for a smaller change, or one that needs fewer files to be read. What was written is kept.".into()
+            }
+            Self::RateLimited { retry_after: Some(after) } if after.as_secs() >= 60 => {
+                format!("Send the message again in {} minutes.", after.as_secs().div_ceil(60))
+            }
+            Self::RateLimited { .. } | Self::Overloaded { .. } => "Send the message again in a few minutes.".into(),
+            Self::SpendLimit => "Raise the limit in the provider's console, or wait until it is reset.".into(),
+            Self::Server { .. } | Self::Disconnected | Self::Timeout { .. } => {
+                "Send the message again. If it goes on, look at the provider's status page.".into()
+            }
+            Self::Malformed(_) => "Check that ANTHROPIC_BASE_URL names a server that speaks the Messages API.".into(),
+            Self::Invalid(_) => "Check SLIPWAY_MODEL and ANTHROPIC_BASE_URL. The app itself is unharmed.".into(),
+            Self::Refused { .. } => "Say it differently. What was written before is kept.".into(),
+            Self::Unreachable { .. } => "Check this machine's network, and ANTHROPIC_BASE_URL if it is set.".into(),
+            Self::Unusable { .. } => "Ask for smaller files or smaller steps.".into(),
+        }
+    }
+
+    /// How often a request that ends like this is made in all; 1 where trying again cannot help.
+    pub fn max_attempts(&self) -> u32 {
+        match self {
+            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Server { .. } => 6,
+            Self::Disconnected | Self::Timeout { .. } => 4,
+            // A person waits, and usually the network is simply not there.
+            Self::Unreachable { .. } | Self::Malformed(_) => 3,
+            _ => 1,
+        }
+    }
+
+    /// How long the provider asks to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Overloaded { retry_after } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What an error reported by the provider means. `status` is the response's, absent for one in
+    /// mid-stream; `kind` the error's type, e.g. `rate_limit_error`, empty when it is not known.
+    pub fn reported(
+        status: Option<u16>,
+        kind: &str,
+        message: &str,
+        model: &str,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let said = message.to_ascii_lowercase();
+        match (kind, status) {
+            ("authentication_error", _) | (_, Some(401)) => Self::Unauthorized,
+            ("billing_error", _) | (_, Some(402)) => Self::Billing,
+            ("permission_error", _) | (_, Some(403)) => Self::Forbidden,
+            ("request_too_large", _) | (_, Some(413)) => Self::TooLarge,
+            ("rate_limit_error", _) | (_, Some(429)) => Self::RateLimited { retry_after },
+            ("overloaded_error", _) | (_, Some(503 | 529)) => Self::Overloaded { retry_after },
+            ("not_found_error", _) | (_, Some(404)) => Self::NotFound { model: model.to_owned() },
+            ("api_error" | "timeout_error", _) => Self::Server { status: status.unwrap_or(500) },
+            (_, Some(status @ 500..)) => Self::Server { status },
+            _ if said.contains("credit balance") => Self::Billing,
+            _ if said.contains("prompt is too long") || said.contains("context window") => Self::ContextWindow,
+            _ => Self::Invalid(sentence(message)),
+        }
+    }
+}
+
+/// A provider's words as one short sentence on one line.
+fn sentence(message: &str) -> String {
+    let mut words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.is_empty() {
+        return "it gave no reason.".into();
+    }
+    if let Some((at, _)) = words.char_indices().nth(400) {
+        words.truncate(at);
+        words.push('…');
+    }
+    if !words.ends_with(['.', '…', '!', '?']) {
+        words.push('.');
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_and_types_are_read() {
+        let reported = |status, kind| ModelError::reported(status, kind, "Some words", "m", None);
+        assert_eq!(reported(Some(401), ""), ModelError::Unauthorized);
+        assert_eq!(reported(Some(402), "billing_error"), ModelError::Billing);
+        assert_eq!(reported(Some(403), "permission_error"), ModelError::Forbidden);
+        assert_eq!(reported(Some(404), "not_found_error"), ModelError::NotFound { model: "m".into() });
+        assert_eq!(reported(Some(413), ""), ModelError::TooLarge);
+        assert_eq!(reported(None, "overloaded_error"), ModelError::Overloaded { retry_after: None });
+        assert_eq!(reported(Some(504), "timeout_error"), ModelError::Server { status: 504 });
+        assert_eq!(reported(Some(502), ""), ModelError::Server { status: 502 });
+        assert_eq!(reported(None, "api_error"), ModelError::Server { status: 500 });
+        assert_eq!(reported(Some(400), "invalid_request_error"), ModelError::Invalid("Some words.".into()));
+        let long = ModelError::reported(Some(400), "invalid_request_error", "prompt is too long: 1 > 0", "m", None);
+        assert_eq!(long, ModelError::ContextWindow);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        for hopeless in [ModelError::Unauthorized, ModelError::SpendLimit, ModelError::Refused { explanation: None }] {
+            assert_eq!(hopeless.max_attempts(), 1);
+        }
+        assert!(ModelError::Overloaded { retry_after: None }.max_attempts() > 3);
+        assert!(ModelError::Disconnected.max_attempts() > 1);
+    }
+
+    #[test]
+    fn each_says_what_happened_and_what_to_do() {
+        let wait = Duration::from_secs(200);
+        for error in [
+            ModelError::Unauthorized,
+            ModelError::RateLimited { retry_after: Some(wait) },
+            ModelError::Refused { explanation: Some("Not this.".into()) },
+            ModelError::Refused { explanation: None },
+            ModelError::Timeout { after: wait },
+            ModelError::Unreachable { base_url: "http://127.0.0.1:9".into() },
+            ModelError::Invalid(sentence(&"x ".repeat(600))),
+        ] {
+            assert!(error.message().ends_with(['.', '…']), "{error}");
+            assert!(error.hint().ends_with('.'), "{error}");
+            assert!(error.message().len() < 600);
+        }
+        assert_eq!(ModelError::RateLimited { retry_after: Some(wait) }.hint(), "Send the message again in 4 minutes.");
+    }
+}

@@ -1,0 +1,59 @@
+//! What the agent needs of the rest of the program: a workspace to work on, and somewhere to
+//! tell and keep what it does. Implemented where jobs are run.
+
+use std::future::Future;
+
+use super::wire::Message;
+use crate::domain::{EventBody, WorkspacePath};
+
+/// A file of the workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Where.
+    pub path: WorkspacePath,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Why the workspace did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// It may not or cannot be done: a sentence that the model can act on. The turn goes on.
+    #[error("{0}")]
+    Refused(String),
+    /// The machine failed, e.g. its disk is full: a sentence for the user. The turn ends.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What the agent may do to a workspace.
+///
+/// Paths are checked words by then; symbolic links, files that belong to the platform and what
+/// else depends on the disk are for the host to refuse. Each call is awaited to its end, even
+/// when the turn is stopped, so it should be short.
+pub trait ToolHost: Send {
+    /// All files, in the order in which they should be listed. `.git` is not among them.
+    fn list(&mut self) -> impl Future<Output = Result<Vec<FileEntry>, HostError>> + Send;
+    /// A file's bytes.
+    fn read(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<Vec<u8>, HostError>> + Send;
+    /// Makes or replaces a file, with the folders above it.
+    fn write(&mut self, path: &WorkspacePath, content: &str) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Removes a file.
+    fn delete(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<(), HostError>> + Send;
+}
+
+/// Where the agent's doings go.
+pub trait TurnSink: Send {
+    /// Something to show, in order. Text and code come in many small pieces.
+    ///
+    /// A `file` event `writing` without a delta begins the file anew. A file that is being written
+    /// ends with `written`, or with a failed `tool` event: then it stands in the workspace as it
+    /// did before. A `tool` event of the name `model` is no tool but a notice, e.g. that the
+    /// connection broke and what was said since the last tool is void.
+    fn event(&mut self, body: EventBody);
+
+    /// Keeps all messages of this turn so far, the user's prompt first, so that a crash does not
+    /// lose them. Called after each answer and each tool. Only the last two may differ from those
+    /// of the call before. An error is a sentence for the user, and ends the turn.
+    fn keep(&mut self, messages: &[Message]) -> impl Future<Output = Result<(), String>> + Send;
+}

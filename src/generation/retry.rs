@@ -1,0 +1,89 @@
+//! When a request is made again, and after how long.
+//!
+//! A request is always repeated whole, with the same transcript: what a broken answer said is void.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use super::error::ModelError;
+
+/// How long is waited between attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Before the second attempt; doubles with each further one.
+    pub first: Duration,
+    /// Longest wait of our own choosing.
+    pub longest: Duration,
+    /// Longest wait that is done because the provider asks for it. Asked for more, the error is
+    /// shown at once, so that its user can decide.
+    pub longest_asked: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), longest_asked: Duration::from_secs(60) }
+    }
+}
+
+/// The attempts at one request.
+#[derive(Debug)]
+pub struct Attempts {
+    policy: RetryPolicy,
+    made: u32,
+}
+
+impl Attempts {
+    /// Before the first.
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self { policy, made: 0 }
+    }
+
+    /// How many were made.
+    pub fn made(&self) -> u32 {
+        self.made
+    }
+
+    /// Counts an attempt that ended in `error`. Says how long to wait before the next one, or
+    /// that there is none.
+    pub fn failed(&mut self, error: &ModelError) -> Option<Duration> {
+        self.made += 1;
+        if self.made >= error.max_attempts() {
+            return None;
+        }
+        let doubled = self.policy.first.saturating_mul(1 << (self.made - 1).min(16)).min(self.policy.longest);
+        // Between half and all of it, so that many who failed together do not come back together.
+        let own = doubled.mul_f64(rand::rng().random_range(0.5..=1.0));
+        match error.retry_after() {
+            Some(asked) if asked > self.policy.longest_asked => None,
+            Some(asked) => Some(asked.max(own)),
+            None => Some(own),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_end() {
+        let mut attempts = Attempts::new(RetryPolicy::default());
+        let overloaded = ModelError::Overloaded { retry_after: None };
+        let waits: Vec<Duration> = std::iter::from_fn(|| attempts.failed(&overloaded)).collect();
+        assert_eq!(waits.len(), 5);
+        for (nth, wait) in waits.iter().enumerate() {
+            let full = Duration::from_secs(1 << nth);
+            assert!(*wait >= full / 2 && *wait <= full, "{nth}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn the_provider_is_obeyed_up_to_a_limit() {
+        let limited = |seconds| ModelError::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
+        let mut attempts = Attempts::new(RetryPolicy::default());
+        assert_eq!(attempts.failed(&limited(20)), Some(Duration::from_secs(20)));
+        assert_eq!(attempts.failed(&limited(3600)), None);
+        assert_eq!(Attempts::new(RetryPolicy::default()).failed(&ModelError::Unauthorized), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! The agent's tools: how the model sees them, and how its calls are read.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::wire::ToolSpec;
+use crate::domain::{TurnMode, WorkspacePath};
+
+/// A call that can be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolCall {
+    /// All files.
+    ListFiles,
+    /// A file, or some of its lines.
+    ReadFile {
+        /// Which.
+        path: WorkspacePath,
+        /// First line, from 1.
+        from_line: Option<usize>,
+        /// Last line, itself included.
+        to_line: Option<usize>,
+    },
+    /// Lines that match.
+    Search {
+        /// A regular expression.
+        pattern: String,
+    },
+    /// Makes or replaces a file.
+    WriteFile {
+        /// Which.
+        path: WorkspacePath,
+        /// All of it.
+        content: String,
+    },
+    /// Replaces text that occurs exactly once.
+    EditFile {
+        /// Which.
+        path: WorkspacePath,
+        /// What is there.
+        old_text: String,
+        /// What shall be there.
+        new_text: String,
+    },
+    /// Removes a file.
+    DeleteFile {
+        /// Which.
+        path: WorkspacePath,
+    },
+}
+
+/// The tools on offer in a mode.
+pub fn specs(mode: TurnMode) -> Vec<ToolSpec> {
+    let path = json!({ "type": "string", "description": "Relative to the workspace, e.g. public/index.html" });
+    let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    let reading = |name, description, input_schema| ToolSpec { name, description, input_schema, streams_input: false };
+    let mut tools = vec![
+        reading("list_files", "Lists all files of the workspace with their sizes.", object(json!({}), &[])),
+        reading(
+            "read_file",
+            "Gives a file's text, or the lines from from_line to to_line (from 1, both included).",
+            object(
+                json!({
+                    "path": path,
+                    "from_line": { "type": "integer", "minimum": 1 },
+                    "to_line": { "type": "integer", "minimum": 1 },
+                }),
+                &["path"],
+            ),
+        ),
+        reading(
+            "search",
+            "Finds the lines of all text files that match a regular expression (Rust syntax, case-sensitive; begin with (?i) to ignore case).",
+            object(json!({ "pattern": { "type": "string" } }), &["pattern"]),
+        ),
+    ];
+    if mode == TurnMode::Build {
+        let writing =
+            |name, description, input_schema| ToolSpec { name, description, input_schema, streams_input: true };
+        tools.extend([
+            writing(
+                "write_file",
+                "Makes a file, or replaces it whole. Give path first, then the complete content.",
+                object(json!({ "path": path, "content": { "type": "string" } }), &["path", "content"]),
+            ),
+            writing(
+                "edit_file",
+                "Replaces old_text by new_text in a file. old_text must occur in it exactly once, character for character.",
+                object(
+                    json!({ "path": path, "old_text": { "type": "string" }, "new_text": { "type": "string" } }),
+                    &["path", "old_text", "new_text"],
+                ),
+            ),
+            reading("delete_file", "Removes a file.", object(json!({ "path": path }), &["path"])),
+        ]);
+    }
+    tools
+}
+
+#[derive(Deserialize)]
+struct ReadInput {
+    path: String,
+    from_line: Option<usize>,
+    to_line: Option<usize>,
+}
+
+#[derive(Deserialize)]
+struct SearchInput {
+    pattern: String,
+}
+
+#[derive(Deserialize)]
+struct WriteInput {
+    path: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct EditInput {
+    path: String,
+    old_text: String,
+    new_text: String,
+}
+
+#[derive(Deserialize)]
+struct DeleteInput {
+    path: String,
+}
+
+impl ToolCall {
+    /// Reads a call. An error is a sentence for the model.
+    pub fn parse(name: &str, input: Map<String, Value>, mode: TurnMode) -> Result<Self, String> {
+        fn read<T: serde::de::DeserializeOwned>(input: Map<String, Value>) -> Result<T, String> {
+            serde_json::from_value(Value::Object(input)).map_err(|error| format!("The input does not fit: {error}."))
+        }
+        fn path(text: String) -> Result<WorkspacePath, String> {
+            WorkspacePath::try_from(text).map_err(|invalid| invalid.to_string())
+        }
+        let offered = specs(mode);
+        if !offered.iter().any(|tool| tool.name == name) {
+            let names: Vec<&str> = offered.iter().map(|tool| tool.name).collect();
+            return Err(format!("There is no tool of this name now. There are: {}.", names.join(", ")));
+        }
+        Ok(match name {
+            "list_files" => Self::ListFiles,
+            "read_file" => {
+                let ReadInput { path: at, from_line, to_line } = read(input)?;
+                Self::ReadFile { path: path(at)?, from_line, to_line }
+            }
+            "search" => Self::Search { pattern: read::<SearchInput>(input)?.pattern },
+            "write_file" => {
+                let WriteInput { path: at, content } = read(input)?;
+                Self::WriteFile { path: path(at)?, content }
+            }
+            "edit_file" => {
+                let EditInput { path: at, old_text, new_text } = read(input)?;
+                Self::EditFile { path: path(at)?, old_text, new_text }
+            }
+            _ => Self::DeleteFile { path: path(read::<DeleteInput>(input)?.path)? },
+        })
+    }
+
+    /// The file that it would change.
+    pub fn changes(&self) -> Option<&WorkspacePath> {
+        match self {
+            Self::WriteFile { path, .. } | Self::EditFile { path, .. } | Self::DeleteFile { path } => Some(path),
+            Self::ListFiles | Self::ReadFile { .. } | Self::Search { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(name: &str, input: Value, mode: TurnMode) -> Result<ToolCall, String> {
+        let Value::Object(input) = input else { panic!("an object") };
+        ToolCall::parse(name, input, mode)
+    }
+
+    #[test]
+    fn calls_are_read_strictly_and_answered_in_words() {
+        let call = parse("read_file", json!({"path": "a.py", "from_line": 2}), TurnMode::Discuss).unwrap();
+        let path = "a.py".parse().unwrap();
+        assert_eq!(call, ToolCall::ReadFile { path, from_line: Some(2), to_line: None });
+        for (name, input, words) in [
+            ("write_file", json!({"path": "../x", "content": ""}), "stay inside"),
+            ("write_file", json!({"path": ".git/config", "content": ""}), "platform"),
+            ("write_file", json!({"path": "a"}), "content"),
+            ("read_file", json!({"path": "a", "from_line": "x"}), "does not fit"),
+            ("bash", json!({}), "list_files, read_file, search, write_file"),
+        ] {
+            let refused = parse(name, input, TurnMode::Build).unwrap_err();
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_discussion_cannot_write() {
+        for name in ["write_file", "edit_file", "delete_file"] {
+            assert!(!specs(TurnMode::Discuss).iter().any(|tool| tool.name == name));
+            assert!(parse(name, json!({"path": "a", "content": "b"}), TurnMode::Discuss).is_err());
+        }
+        let eager: Vec<&str> =
+            specs(TurnMode::Build).iter().filter(|tool| tool.streams_input).map(|tool| tool.name).collect();
+        assert_eq!(eager, ["write_file", "edit_file"]);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is asked: one request's JSON, with the points up to which the provider may cache it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::message::{Message, Role};
+
+/// How deep the model thinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effort {
+    /// Least.
+    Low,
+    /// Less than usual.
+    Medium,
+    /// As much as most work needs.
+    High,
+    /// More.
+    Xhigh,
+    /// Most.
+    Max,
+}
+
+/// A tool as the model sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSpec {
+    /// What the model calls it.
+    pub name: &'static str,
+    /// When and how to use it.
+    pub description: &'static str,
+    /// JSON schema of its input.
+    pub input_schema: Value,
+    /// Its input is streamed as it is typed, unvalidated.
+    pub streams_input: bool,
+}
+
+impl ToolSpec {
+    fn to_json(&self) -> Value {
+        let mut tool = json!({ "name": self.name, "description": self.description, "input_schema": self.input_schema });
+        if self.streams_input {
+            tool["eager_input_streaming"] = true.into();
+        }
+        tool
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Which model.
+    pub model: &'a str,
+    /// Most tokens it may answer with, thinking included.
+    pub max_tokens: u32,
+    /// What stays the same over a conversation.
+    pub system: &'a str,
+    /// The conversation, the user first.
+    pub messages: &'a [Message],
+    /// What it may use.
+    pub tools: &'a [ToolSpec],
+    /// How deep it thinks; the model's own measure when absent.
+    pub effort: Option<Effort>,
+}
+
+impl Request<'_> {
+    /// The body to send.
+    ///
+    /// Cache points: the end of the system text (tools stand before it and are covered), and the
+    /// end of the last two user messages. The last one is what the next request reads; the one
+    /// before is what this request reads, however many blocks came between.
+    pub fn to_json(&self) -> Value {
+        let mut body = json!({
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "stream": true,
+            "system": [{ "type": "text", "text": self.system, "cache_control": { "type": "ephemeral" } }],
+            "messages": self.messages_json(),
+            // Without a summary, what is said between tool calls would arrive empty.
+            "thinking": { "type": "adaptive", "display": "summarized" },
+        });
+        if !self.tools.is_empty() {
+            body["tools"] = self.tools.iter().map(ToolSpec::to_json).collect();
+        }
+        if let Some(effort) = self.effort {
+            body["output_config"] = json!({ "effort": effort });
+        }
+        body
+    }
+
+    fn messages_json(&self) -> Vec<Value> {
+        let mut messages: Vec<Value> =
+            self.messages.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect();
+        let users = self.messages.iter().enumerate().rev().filter(|(_, message)| message.role == Role::User);
+        for (at, _) in users.take(2) {
+            if let Some(block) = messages[at]["content"].as_array_mut().and_then(|blocks| blocks.last_mut()) {
+                block["cache_control"] = json!({ "type": "ephemeral" });
+            }
+        }
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::ContentBlock;
+    use super::*;
+
+    #[test]
+    fn the_body_has_three_cache_points_and_nothing_forbidden() {
+        let messages = [
+            Message::user(vec![ContentBlock::text("one")]),
+            Message::assistant(vec![ContentBlock::text("two")], "m"),
+            Message::user(vec![ContentBlock::text("three")]),
+            Message::assistant(vec![ContentBlock::text("four")], "m"),
+            Message::user(vec![ContentBlock::text("five"), ContentBlock::text("six")]),
+        ];
+        let tools = [ToolSpec {
+            name: "write_file",
+            description: "Writes.",
+            input_schema: json!({"type": "object"}),
+            streams_input: true,
+        }];
+        let request = Request {
+            model: "m",
+            max_tokens: 100,
+            system: "be good",
+            messages: &messages,
+            tools: &tools,
+            effort: Some(Effort::Xhigh),
+        };
+        let body = request.to_json();
+        let point = json!({"type": "ephemeral"});
+        assert_eq!(body["system"][0]["cache_control"], point);
+        assert_eq!(body["messages"][2]["content"][0]["cache_control"], point);
+        assert_eq!(body["messages"][4]["content"][1]["cache_control"], point);
+        assert_eq!(body.to_string().matches("cache_control").count(), 3);
+        assert_eq!(body["tools"][0]["eager_input_streaming"], true);
+        assert_eq!(body["output_config"], json!({"effort": "xhigh"}));
+        assert_eq!(body["thinking"], json!({"type": "adaptive", "display": "summarized"}));
+        assert_eq!(body["stream"], true);
+        assert_eq!(body["messages"][1], json!({"role": "assistant", "content": [{"type": "text", "text": "two"}]}));
+        for forbidden in ["temperature", "top_p", "top_k", "tool_choice"] {
+            assert!(body.get(forbidden).is_none(), "{forbidden}");
+        }
+    }
+}

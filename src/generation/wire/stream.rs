@@ -1,0 +1,528 @@
+//! From server-sent events to one answer: a state machine without I/O.
+//!
+//! Each event gives at most one [`StreamItem`] for whoever watches, and is added to the answer.
+//! Unknown events, blocks and deltas are skipped. Memory is bounded by [`ANSWER_MAX`] and [`BLOCKS_MAX`].
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::message::ContentBlock;
+use super::sse::SseEvent;
+
+/// Largest answer, in bytes of text and JSON.
+pub const ANSWER_MAX: usize = 32 * 1024 * 1024;
+/// Most blocks in an answer.
+pub const BLOCKS_MAX: usize = 2048;
+
+/// What an event brought.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamItem {
+    /// The next piece of a text block.
+    Text {
+        /// The block.
+        index: usize,
+        /// The piece.
+        delta: String,
+    },
+    /// The next piece of a thinking block's summary.
+    Thought {
+        /// The block.
+        index: usize,
+        /// The piece.
+        delta: String,
+    },
+    /// A tool call begins.
+    ToolStarted {
+        /// The block.
+        index: usize,
+        /// The tool.
+        name: String,
+    },
+    /// The next piece of a tool call's JSON.
+    ToolInput {
+        /// The block.
+        index: usize,
+        /// The piece, as it came.
+        json: String,
+    },
+    /// A tool call is complete.
+    ToolEnded {
+        /// The block.
+        index: usize,
+        /// The call.
+        call: RawCall,
+    },
+    /// What the answer has used so far.
+    Usage(WireUsage),
+}
+
+/// A tool call as it was typed, which need not be JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawCall {
+    /// Links the result to it.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The text of its input.
+    pub json: String,
+}
+
+impl RawCall {
+    /// The input, if it is a JSON object. No text at all is an empty one.
+    pub fn input(&self) -> Result<Map<String, Value>, serde_json::Error> {
+        if self.json.trim().is_empty() { Ok(Map::new()) } else { serde_json::from_str(&self.json) }
+    }
+}
+
+/// Tokens of one answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WireUsage {
+    /// Read at the full price.
+    pub input_tokens: u64,
+    /// Written, thinking included.
+    pub output_tokens: u64,
+    /// Read from the cache.
+    pub cache_read_tokens: u64,
+    /// Written to the cache.
+    pub cache_write_tokens: u64,
+}
+
+/// Why the model stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// It has said all, or for a reason unknown to us.
+    EndTurn,
+    /// It waits for tools.
+    ToolUse,
+    /// It has used up `max_tokens`.
+    MaxTokens,
+    /// A long answer was paused by the provider: the same conversation goes on.
+    PauseTurn,
+    /// It declines, perhaps saying why.
+    Refusal(Option<String>),
+    /// The conversation is too long for it.
+    ContextWindow,
+}
+
+/// One part of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AnswerBlock {
+    /// Text or thinking. Thinking without a signature broke off.
+    Said(ContentBlock),
+    /// A tool call.
+    Call {
+        /// What was typed.
+        call: RawCall,
+        /// Whether it was typed to its end.
+        ended: bool,
+    },
+}
+
+/// Why no answer can come of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// The provider reported an error in the middle of the answer.
+    #[error("{kind}: {message}")]
+    Reported {
+        /// Its type, e.g. `overloaded_error`.
+        kind: String,
+        /// Its words.
+        message: String,
+    },
+    /// An event that is not what its name says.
+    #[error("the event `{0}` cannot be read")]
+    Malformed(String),
+    /// Beyond [`ANSWER_MAX`] or [`BLOCKS_MAX`].
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event {
+    MessageStart {
+        message: Start,
+    },
+    ContentBlockStart {
+        index: usize,
+        content_block: Value,
+    },
+    ContentBlockDelta {
+        index: usize,
+        delta: Delta,
+    },
+    ContentBlockStop {
+        index: usize,
+    },
+    MessageDelta {
+        delta: Stop,
+        #[serde(default)]
+        usage: Option<RawUsage>,
+    },
+    MessageStop,
+    Error {
+        error: Reported,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct Start {
+    #[serde(default)]
+    usage: Option<RawUsage>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "these are the wire's names")]
+enum Delta {
+    TextDelta {
+        text: String,
+    },
+    InputJsonDelta {
+        partial_json: String,
+    },
+    ThinkingDelta {
+        thinking: String,
+    },
+    SignatureDelta {
+        signature: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct Stop {
+    #[serde(default)]
+    stop_reason: Option<String>,
+    #[serde(default)]
+    stop_details: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Reported {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "these are the wire's names")]
+struct RawUsage {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+}
+
+struct Slot {
+    content: AnswerBlock,
+    ended: bool,
+}
+
+/// Takes the events of one answer.
+#[derive(Default)]
+pub struct Assembler {
+    slots: BTreeMap<usize, Slot>,
+    size: usize,
+    usage: WireUsage,
+    stop: Option<StopReason>,
+    ended: bool,
+}
+
+impl Assembler {
+    /// Adds an event; says what it brought.
+    pub fn push(&mut self, event: &SseEvent) -> Result<Option<StreamItem>, StreamError> {
+        self.size += event.data.len();
+        if self.size > ANSWER_MAX {
+            return Err(StreamError::TooLarge);
+        }
+        let event = serde_json::from_str::<Event>(&event.data).map_err(|_| {
+            let name: String = event.name.chars().take(40).collect();
+            StreamError::Malformed(name)
+        })?;
+        Ok(match event {
+            Event::MessageStart { message } => message.usage.map(|usage| self.used(&usage)),
+            Event::ContentBlockStart { index, content_block } => self.start(index, content_block)?,
+            Event::ContentBlockDelta { index, delta } => self.delta(index, delta),
+            Event::ContentBlockStop { index } => self.end_block(index),
+            Event::MessageDelta { delta, usage } => {
+                if let Some(reason) = delta.stop_reason {
+                    self.stop = Some(stop_reason(&reason, delta.stop_details.as_ref()));
+                }
+                usage.map(|usage| self.used(&usage))
+            }
+            Event::MessageStop => {
+                self.ended = true;
+                None
+            }
+            Event::Error { error } => {
+                return Err(StreamError::Reported { kind: error.kind, message: error.message });
+            }
+            Event::Unknown => None,
+        })
+    }
+
+    /// Whether nothing more will come.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Why the model stopped; none while it has not said so. What is known by then is all of the
+    /// answer, even if the connection broke before its last event.
+    pub fn stop_reason(&self) -> Option<&StopReason> {
+        self.stop.as_ref()
+    }
+
+    /// What it has used.
+    pub fn usage(&self) -> WireUsage {
+        self.usage
+    }
+
+    /// The blocks so far, in order, whether or not the answer has ended.
+    pub fn blocks(&self) -> Vec<AnswerBlock> {
+        self.slots
+            .values()
+            .map(|slot| match &slot.content {
+                AnswerBlock::Call { call, .. } => AnswerBlock::Call { call: call.clone(), ended: slot.ended },
+                said @ AnswerBlock::Said(_) => said.clone(),
+            })
+            .collect()
+    }
+
+    fn used(&mut self, raw: &RawUsage) -> StreamItem {
+        let usage = &mut self.usage;
+        // Counts are cumulative, and an event may leave some out.
+        for (count, now) in [
+            (&mut usage.input_tokens, raw.input_tokens),
+            (&mut usage.output_tokens, raw.output_tokens),
+            (&mut usage.cache_read_tokens, raw.cache_read_input_tokens),
+            (&mut usage.cache_write_tokens, raw.cache_creation_input_tokens),
+        ] {
+            *count = now.unwrap_or(*count);
+        }
+        StreamItem::Usage(*usage)
+    }
+
+    fn start(&mut self, index: usize, block: Value) -> Result<Option<StreamItem>, StreamError> {
+        if self.slots.len() >= BLOCKS_MAX {
+            return Err(StreamError::TooLarge);
+        }
+        let malformed = |_| StreamError::Malformed("content_block_start".into());
+        let (content, item) = match block.get("type").and_then(Value::as_str) {
+            Some("text" | "thinking" | "redacted_thinking") => {
+                let block: ContentBlock = serde_json::from_value(block).map_err(malformed)?;
+                let item = match &block {
+                    ContentBlock::Text { text } if !text.is_empty() => {
+                        Some(StreamItem::Text { index, delta: text.clone() })
+                    }
+                    ContentBlock::Thinking { thinking, .. } if !thinking.is_empty() => {
+                        Some(StreamItem::Thought { index, delta: thinking.clone() })
+                    }
+                    _ => None,
+                };
+                (AnswerBlock::Said(block), item)
+            }
+            Some("tool_use") => {
+                let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+                // The input usually begins empty and follows in pieces, but may come whole.
+                let json = match block.get("input") {
+                    Some(Value::Object(input)) if !input.is_empty() => Value::Object(input.clone()).to_string(),
+                    _ => String::new(),
+                };
+                let call = RawCall { id: text("id"), name: text("name"), json };
+                if call.id.is_empty() || call.name.is_empty() {
+                    return Err(StreamError::Malformed("content_block_start".into()));
+                }
+                let item = StreamItem::ToolStarted { index, name: call.name.clone() };
+                (AnswerBlock::Call { call, ended: false }, Some(item))
+            }
+            _ => return Ok(None),
+        };
+        self.slots.insert(index, Slot { content, ended: false });
+        Ok(item)
+    }
+
+    fn delta(&mut self, index: usize, delta: Delta) -> Option<StreamItem> {
+        let slot = self.slots.get_mut(&index).filter(|slot| !slot.ended)?;
+        match (&mut slot.content, delta) {
+            (AnswerBlock::Said(ContentBlock::Text { text }), Delta::TextDelta { text: delta }) => {
+                text.push_str(&delta);
+                Some(StreamItem::Text { index, delta })
+            }
+            (AnswerBlock::Said(ContentBlock::Thinking { thinking, .. }), Delta::ThinkingDelta { thinking: delta }) => {
+                thinking.push_str(&delta);
+                Some(StreamItem::Thought { index, delta })
+            }
+            (
+                AnswerBlock::Said(ContentBlock::Thinking { signature, .. }),
+                Delta::SignatureDelta { signature: delta },
+            ) => {
+                signature.push_str(&delta);
+                None
+            }
+            (AnswerBlock::Call { call, .. }, Delta::InputJsonDelta { partial_json }) => {
+                call.json.push_str(&partial_json);
+                Some(StreamItem::ToolInput { index, json: partial_json })
+            }
+            _ => None,
+        }
+    }
+
+    fn end_block(&mut self, index: usize) -> Option<StreamItem> {
+        let slot = self.slots.get_mut(&index)?;
+        if std::mem::replace(&mut slot.ended, true) {
+            return None;
+        }
+        match &slot.content {
+            AnswerBlock::Call { call, .. } => Some(StreamItem::ToolEnded { index, call: call.clone() }),
+            AnswerBlock::Said(_) => None,
+        }
+    }
+}
+
+fn stop_reason(reason: &str, details: Option<&Value>) -> StopReason {
+    match reason {
+        "tool_use" => StopReason::ToolUse,
+        "max_tokens" => StopReason::MaxTokens,
+        "pause_turn" => StopReason::PauseTurn,
+        "model_context_window_exceeded" => StopReason::ContextWindow,
+        "refusal" => {
+            let said = |key| details.and_then(|details| details.get(key)).and_then(Value::as_str);
+            StopReason::Refusal(said("explanation").or_else(|| said("category")).map(str::to_owned))
+        }
+        _ => StopReason::EndTurn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sse::SseParser;
+    use super::*;
+
+    const RECORDED: &str = concat!(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"role\":\"assistant\",\"content\":[],",
+        "\"model\":\"m\",\"usage\":{\"input_tokens\":12,\"output_tokens\":1,\"cache_read_input_tokens\":900,\"cache_creation_input_tokens\":30}}}\n\n",
+        "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"thinking\",\"thinking\":\"\",\"signature\":\"\"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"thinking_delta\",\"thinking\":\"Let mé\"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"signature_delta\",\"signature\":\"c2ln\"}}\n\n",
+        "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"hologram\",\"x\":1}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"lost\"}}\n\n",
+        "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":1}\n\n",
+        "event: weather\ndata: {\"type\":\"weather\",\"rain\":true}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":2,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"text_delta\",\"text\":\"日本 \"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"citations_delta\",\"citation\":{}}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":2,\"delta\":{\"type\":\"text_delta\",\"text\":\"🎉\"}}\n\n",
+        "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":2}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":3,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"write_file\",\"input\":{}}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":3,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"\"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":3,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"path\\\": \\\"a\"}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":3,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\".txt\\\"}\"}}\n\n",
+        "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":3}\n\n",
+        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":77}}\n\n",
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    );
+
+    fn run(chunks: &[&[u8]]) -> (Vec<StreamItem>, Assembler) {
+        let (mut parser, mut assembler) = (SseParser::default(), Assembler::default());
+        let (mut events, mut items) = (Vec::new(), Vec::new());
+        for chunk in chunks {
+            parser.push(chunk, &mut events).unwrap();
+            for event in events.drain(..) {
+                items.extend(assembler.push(&event).unwrap());
+            }
+        }
+        (items, assembler)
+    }
+
+    #[test]
+    fn a_recorded_stream_reads_the_same_at_every_split() {
+        let bytes = RECORDED.as_bytes();
+        let (items, assembler) = run(&[bytes]);
+        assert!(assembler.is_ended());
+        assert_eq!(assembler.stop_reason(), Some(&StopReason::ToolUse));
+        assert_eq!(
+            assembler.usage(),
+            WireUsage { input_tokens: 12, output_tokens: 77, cache_read_tokens: 900, cache_write_tokens: 30 }
+        );
+        let call = RawCall { id: "toolu_1".into(), name: "write_file".into(), json: r#"{"path": "a.txt"}"#.into() };
+        assert_eq!(
+            assembler.blocks(),
+            [
+                AnswerBlock::Said(ContentBlock::Thinking {
+                    thinking: "Let mé".into(),
+                    signature: "c2ln".into(),
+                    extra: Map::new()
+                }),
+                AnswerBlock::Said(ContentBlock::text("日本 🎉")),
+                AnswerBlock::Call { call: call.clone(), ended: true },
+            ]
+        );
+        assert_eq!(items.last(), Some(&StreamItem::Usage(assembler.usage())));
+        assert!(items.contains(&StreamItem::ToolEnded { index: 3, call }));
+        assert!(!items.iter().any(|item| matches!(item, StreamItem::Text { delta, .. } if delta == "lost")));
+        for at in 0..=bytes.len() {
+            let (split, again) = run(&[&bytes[..at], &bytes[at..]]);
+            assert_eq!(split, items, "split at {at}");
+            assert_eq!(again.blocks(), assembler.blocks());
+        }
+        assert_eq!(run(&bytes.chunks(1).collect::<Vec<_>>()).0, items);
+    }
+
+    fn push(assembler: &mut Assembler, data: &str) -> Result<Option<StreamItem>, StreamError> {
+        assembler.push(&SseEvent { name: "x".into(), data: data.into() })
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let mut assembler = Assembler::default();
+        assert_eq!(
+            push(&mut assembler, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
+            Err(StreamError::Reported { kind: "overloaded_error".into(), message: "Overloaded".into() })
+        );
+        assert_eq!(push(&mut assembler, "{"), Err(StreamError::Malformed("x".into())));
+        assert_eq!(
+            push(&mut assembler, r#"{"type":"content_block_delta","index":0}"#),
+            Err(StreamError::Malformed("x".into()))
+        );
+        for index in 0..BLOCKS_MAX {
+            let start = format!(
+                r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"text","text":""}}}}"#
+            );
+            push(&mut assembler, &start).unwrap();
+        }
+        assert_eq!(
+            push(
+                &mut assembler,
+                r#"{"type":"content_block_start","index":9999,"content_block":{"type":"text","text":""}}"#
+            ),
+            Err(StreamError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn a_tool_input_may_come_whole_and_a_refusal_says_why() {
+        let mut assembler = Assembler::default();
+        push(
+            &mut assembler,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a","name":"b","input":{"k":1}}}"#,
+        )
+        .unwrap();
+        push(
+            &mut assembler,
+            r#"{"type":"message_delta","delta":{"stop_reason":"refusal","stop_details":{"explanation":"No."}}}"#,
+        )
+        .unwrap();
+        let AnswerBlock::Call { call, ended } = &assembler.blocks()[0] else { panic!("a call") };
+        assert_eq!((call.input().unwrap()["k"].as_u64(), *ended), (Some(1), false));
+        assert_eq!(assembler.stop_reason(), Some(&StopReason::Refusal(Some("No.".into()))));
+    }
+}

@@ -1,0 +1,153 @@
+//! Start-up: puts the parts together, makes the database true, begins to work.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use secrecy::SecretString;
+use tokio::sync::watch;
+
+use crate::build::{BuildSettings, ImageBuilder};
+use crate::catalog::Catalog;
+use crate::config::{Config, Provider as Answering};
+use crate::deploy::{DockerRuntime, DockerSettings, Runtime, SubnetPool};
+use crate::domain::Clock;
+use crate::engine::{self, Installation};
+use crate::events::EventLog;
+use crate::gateway::Gateway;
+use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
+use crate::generation::{ModelClient, Provider, RetryPolicy, Timeouts, WireFormat};
+use crate::jobs::{Jobs, recover, schedule};
+use crate::lifecycle::Lifecycle;
+use crate::platform::{Model, Platform, WorkspaceLocks};
+use crate::services::Services;
+use crate::store::Store;
+use crate::workspace::{Limits, Workspaces};
+
+/// Waits between attempts to look at an engine that is not there.
+const ENGINE_WAIT: Duration = Duration::from_secs(1);
+const ENGINE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// A builder that works, without its HTTP side.
+pub struct Builder {
+    /// What a user can do.
+    pub services: Services,
+    /// Starting and stopping.
+    pub lifecycle: Lifecycle,
+    /// Keeps a second builder away from the data directory for as long as this one lives.
+    _lock: File,
+}
+
+/// Puts the parts together and begins to work.
+pub async fn start(config: Config) -> anyhow::Result<Builder> {
+    let lifecycle = Lifecycle::default();
+    let lock = data_dir(&config.data_dir)?;
+    let store = Store::open(&config.data_dir).await?;
+    let installation = installation(&config.data_dir)?;
+    let catalog = Catalog::load(&config.data_dir.join("templates"))?;
+    let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;
+    let docker = engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
+    let build = BuildSettings {
+        base_images: config.base_images.clone(),
+        registry: config.registry.clone(),
+        registry_pull: config.registry_pull.clone(),
+        ..BuildSettings::new(installation.clone())
+    };
+    let deploy = DockerSettings { installation, subnets: SubnetPool::default() };
+    let platform = Arc::new(Platform {
+        clock: Clock::System,
+        events: EventLog::start(store.clone(), lifecycle.draining.clone()),
+        store,
+        workspaces,
+        catalog,
+        images: ImageBuilder::new(docker.clone(), build),
+        runtime: Runtime::Docker(DockerRuntime::new(docker, deploy)),
+        gateway: Gateway::new(),
+        model: model(&config, &lifecycle).await?,
+        lifecycle: lifecycle.clone(),
+        locks: WorkspaceLocks::default(),
+        schedule: watch::Sender::new(0),
+        config,
+    });
+    let jobs = Jobs::new(platform.clone());
+    jobs.recover().await?;
+    jobs.start();
+    lifecycle.tasks.spawn(keep_true(platform.clone(), jobs.clone()));
+    lifecycle.tasks.spawn(recover::watch(platform.clone()));
+    lifecycle.tasks.spawn(schedule::run(platform.clone()));
+    Ok(Builder { services: Services::new(platform, jobs), lifecycle, _lock: lock })
+}
+
+/// Makes the data directory, for its owner alone, and takes it.
+fn data_dir(folder: &Path) -> anyhow::Result<File> {
+    let shown = folder.display();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("cannot make the data directory {shown}"))?;
+    let lock = File::create(folder.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("another Slipway is using the data directory {shown}: stop it, or choose another with --data-dir")
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
+    }
+}
+
+/// Which of the builders that share an engine this is; made once.
+fn installation(folder: &Path) -> anyhow::Result<Installation> {
+    let file = folder.join("installation");
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let fresh = hex::encode(rand::random::<[u8; 6]>());
+            std::fs::write(&file, &fresh).with_context(|| format!("cannot write {}", file.display()))?;
+            fresh
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+    };
+    text.trim().parse().map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
+}
+
+async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
+    let (base_url, key, id, is_demo) = match config.provider {
+        Answering::Demo => {
+            let demo = DemoModel::start(DemoPace::new(config.demo_pace), lifecycle.aborting.clone())
+                .await
+                .context("the demo model cannot be started")?;
+            (demo.base_url, demo.key, DEMO_MODEL.to_owned(), true)
+        }
+        Answering::Anthropic => {
+            let key = config.anthropic_api_key.clone().unwrap_or_else(|| SecretString::from(String::new()));
+            (config.anthropic_base_url.clone(), key, config.model.clone(), false)
+        }
+    };
+    let provider = Provider { format: WireFormat::Anthropic, base_url, key };
+    let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())
+        .map_err(|error| anyhow::anyhow!("{}", error.message()))?;
+    Ok(Model { client, id, is_demo })
+}
+
+/// Looks at history and at the engine once both can be looked at; nobody waits for it.
+async fn keep_true(platform: Arc<Platform>, jobs: Jobs) {
+    let draining = platform.lifecycle.draining.clone();
+    let work = async {
+        jobs.read_histories().await;
+        let mut wait = ENGINE_WAIT;
+        while let Err(error) = recover::reconcile(&platform).await {
+            tracing::warn!(%error, "the engine could not be looked at; trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(ENGINE_WAIT_MAX);
+        }
+    };
+    tokio::select! {
+        () = draining.cancelled() => {}
+        () = work => {}
+    }
+}
