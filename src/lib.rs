@@ -20,6 +20,6 @@ pub mod platform;
 pub mod services;
 pub mod startup;
 pub mod store;
-pub mod web;
 pub mod telemetry;
+pub mod web;
 pub mod workspace;

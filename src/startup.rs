@@ -50,7 +50,8 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;
-    let docker = engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
+    let docker =
+        engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
     let build = BuildSettings {
         base_images: config.base_images.clone(),
         registry: config.registry.clone(),
@@ -90,7 +91,8 @@ fn data_dir(folder: &Path) -> anyhow::Result<File> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make the data directory {shown}"))?;
-    let lock = File::create(folder.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
+    let lock =
+        File::create(folder.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => {

@@ -3,7 +3,12 @@ use crate::domain::{AppName, Environment, ReleaseNumber};
 use std::net::SocketAddr;
 use std::time::Duration;
 #[derive(Clone)]
-pub struct Gateway; impl Gateway { pub fn new() -> Self { Self } }
+pub struct Gateway;
+impl Gateway {
+    pub fn new() -> Self {
+        Self
+    }
+}
 pub struct Routes;
 pub struct Replaced;
 #[derive(Clone, Copy)]

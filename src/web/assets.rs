@@ -39,7 +39,8 @@ pub fn asset(name: &str) -> String {
 pub async fn serve(Path((hash, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let Some(file) = Static::get(&name) else { return AppError::not_found("such file").into_response() };
     // An address of an older binary still gets the file, but nobody keeps it.
-    let keep = if hash == *HASH && !cfg!(debug_assertions) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let keep =
+        if hash == *HASH && !cfg!(debug_assertions) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..8]));
     let common = [(header::CACHE_CONTROL, keep.to_owned()), (header::ETAG, tag.clone())];
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
@@ -62,7 +63,9 @@ mod tests {
 
     #[test]
     fn what_the_pages_name_is_there() {
-        for name in ["css/base.css", "css/workbench.css", "js/app.js", "icon.svg", "vendor/htmx.min.js", "vendor/hx-sse.min.js"] {
+        for name in
+            ["css/base.css", "css/workbench.css", "js/app.js", "icon.svg", "vendor/htmx.min.js", "vendor/hx-sse.min.js"]
+        {
             assert!(Static::get(name).is_some(), "{name}");
         }
     }

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
 use super::chrome::{Chrome, PasswordSet};
-use super::ui;
 use super::reply::{Caller, Notice, html, render};
+use super::ui;
 use crate::error::{AppError, ErrorKind};
 
 #[derive(Template)]
@@ -62,7 +62,13 @@ impl Shown {
         if matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::DiskFull) {
             link("/health", "Health");
         }
-        Self { status: error.kind.status().as_u16(), title, detail: error.detail.clone(), hint: error.hint.clone(), links }
+        Self {
+            status: error.kind.status().as_u16(),
+            title,
+            detail: error.detail.clone(),
+            hint: error.hint.clone(),
+            links,
+        }
     }
 }
 
@@ -98,7 +104,9 @@ pub fn form(error: &AppError, caller: Caller, here: &str, chrome: Chrome) -> Res
             return Redirect::to(&to).into_response();
         }
         let mut response = StatusCode::UNAUTHORIZED.into_response();
-        response.headers_mut().insert("hx-redirect", HeaderValue::from_str(&to).unwrap_or(HeaderValue::from_static("/login")));
+        response
+            .headers_mut()
+            .insert("hx-redirect", HeaderValue::from_str(&to).unwrap_or(HeaderValue::from_static("/login")));
         return response;
     }
     let problem = Shown::of(error, here);
@@ -145,7 +153,12 @@ mod tests {
         assert!(!page.headers().contains_key("hx-retarget"));
         let notice = form(&error, Caller::Fragment, "/apps/brisk-otter/publish", chrome::sample());
         assert_eq!(notice.headers()["hx-retarget"], "#notices");
-        let login = form(&AppError::new(ErrorKind::Unauthorized, "unauthorized", "Log in."), Caller::Browser, "/apps/a b", chrome::sample());
+        let login = form(
+            &AppError::new(ErrorKind::Unauthorized, "unauthorized", "Log in."),
+            Caller::Browser,
+            "/apps/a b",
+            chrome::sample(),
+        );
         assert_eq!(login.headers()[header::LOCATION], "/login?to=/apps/a%20b");
     }
 }

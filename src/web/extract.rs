@@ -42,13 +42,17 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequest<S> for Form<T> {
         match axum::extract::Form::from_request(request, state).await {
             Ok(axum::extract::Form(value)) => Ok(Self(value)),
             Err(error) => Err(match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => AppError::new(ErrorKind::TooLarge, "too_large", "This is more than can be sent at once."),
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    AppError::new(ErrorKind::TooLarge, "too_large", "This is more than can be sent at once.")
+                }
                 StatusCode::UNSUPPORTED_MEDIA_TYPE => AppError::new(
                     ErrorKind::UnsupportedMediaType,
                     "unsupported_media_type",
                     "A form is sent as application/x-www-form-urlencoded.",
                 ),
-                StatusCode::UNPROCESSABLE_ENTITY => AppError::invalid(format!("The form cannot be read: {}.", cause(&error))),
+                StatusCode::UNPROCESSABLE_ENTITY => {
+                    AppError::invalid(format!("The form cannot be read: {}.", cause(&error)))
+                }
                 _ => AppError::bad_request(format!("The form cannot be read: {}.", cause(&error))),
             }),
         }

@@ -72,7 +72,8 @@ fn coloured(grammar: &SyntaxReference, text: &str, out: &mut String) {
     let mut stack = ScopeStack::new();
     let mut open: &str = "";
     for line in text.split_inclusive('\n') {
-        let ops = if line.len() > LINE_LIMIT { Vec::new() } else { state.parse_line(line, &GRAMMARS).unwrap_or_default() };
+        let ops =
+            if line.len() > LINE_LIMIT { Vec::new() } else { state.parse_line(line, &GRAMMARS).unwrap_or_default() };
         let mut from = 0;
         for (at, op) in &ops {
             emit(&line[from..*at], class_of(&stack), &mut open, out);
@@ -154,7 +155,9 @@ mod tests {
     #[test]
     fn python_has_colours() {
         let html = render("main.py", "# why\ndef f():\n    return 'x'\n").0;
-        for piece in [r#"<span class="hc"># why"#, r#"<span class="hk">def"#, r#"<span class="hf">f"#, r#"<span class="hs">"#] {
+        for piece in
+            [r#"<span class="hc"># why"#, r#"<span class="hk">def"#, r#"<span class="hf">f"#, r#"<span class="hs">"#]
+        {
             assert!(html.contains(piece), "{piece} in {html}");
         }
     }

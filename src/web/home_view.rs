@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::app::bar::EnvChip;
+use super::app::deployment::encode_query;
 use super::chrome::Chrome;
-use super::deployment_query;
 use super::format::When;
 use super::ui;
 use crate::domain::{App, AppName, TemplateKind, TemplateName};
@@ -72,7 +72,7 @@ impl Example {
             TemplateKind::Webhook => "bolt",
             TemplateKind::Job => "clock",
         };
-        Self { text: text.to_owned(), link: deployment_query(text), icon }
+        Self { text: text.to_owned(), link: encode_query(text), icon }
     }
 }
 

@@ -5,11 +5,11 @@ use scraper::{Html, Selector};
 
 use super::app::bar::{Chips, Next, NextView, chips_of};
 use super::app::deployment::{DeployView, Strip};
+use super::app::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
 use super::app::history_views::{
     DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab, SettingsTab, VersionPage,
     VersionView, VersionsTab,
 };
-use super::app::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
     AnswerView, ApiPanel, EndpointView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
@@ -19,11 +19,13 @@ use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, 
 use super::chrome;
 use super::format::When;
 use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
-use super::plain_pages::{CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView};
+use super::plain_pages::{
+    CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
+};
 use crate::domain::{
-    App, AppId, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
-    JobId, JobState, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId, RunState,
-    RunTrigger, TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage, Version, VersionId, VersionKind,
+    App, AppId, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job, JobId,
+    JobState, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId, RunState, RunTrigger,
+    TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use askama::Template;
 
@@ -44,7 +46,9 @@ pub fn app_named(name: &str) -> App {
         id: AppId(7),
         name: name.parse().expect("a name"),
         template: "static-site".parse().expect("a name"),
-        description: "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours".into(),
+        description:
+            "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours"
+                .into(),
         created_at: ago(86_400 * 3),
         updated_at: ago(180),
         head: Some(version_id(12)),
@@ -89,7 +93,11 @@ pub fn turn(state: TurnState) -> Turn {
         job: Some(JobId(40)),
         version: (state == TurnState::Done).then(|| version_id(12)),
         version_number: (state == TurnState::Done).then_some(12),
-        size: if state == TurnState::Done { ChangeSize { files: 3, additions: 120, deletions: 14 } } else { ChangeSize::default() },
+        size: if state == TurnState::Done {
+            ChangeSize { files: 3, additions: 120, deletions: 14 }
+        } else {
+            ChangeSize::default()
+        },
         usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
         note: None,
         created_at: ago(240),
@@ -102,12 +110,25 @@ const HTML: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n  <meta charset
 
 pub fn blocks() -> Vec<Block<'static>> {
     vec![
-        Block::Text(TextKind::Thought, "The hours stand in a list now. A table reads better, and a small script can compare the clock with it."),
-        Block::Text(TextKind::Answer, "I’ll turn the **opening hours** into a table and add a line that compares them with the clock:\n\n- `public/index.html` gets the table\n- `public/script.js` says whether you are open\n\n"),
+        Block::Text(
+            TextKind::Thought,
+            "The hours stand in a list now. A table reads better, and a small script can compare the clock with it.",
+        ),
+        Block::Text(
+            TextKind::Answer,
+            "I’ll turn the **opening hours** into a table and add a line that compares them with the clock:\n\n- `public/index.html` gets the table\n- `public/script.js` says whether you are open\n\n",
+        ),
         Block::Tool { summary: "Read public/index.html", ok: true },
         Block::File { path: "public/index.html", state: FileState::Written, lines: Some(58), content: Some(HTML) },
         Block::Tool { summary: "The text to replace was not found in public/script.js", ok: false },
-        Block::File { path: "public/style.css", state: FileState::Writing, lines: Some(9), content: Some(".hero {\n  padding: 4rem 1.5rem;\n  background: #f6e7d2;\n}\n\n#open {\n  font-size: 2rem;\n}\n") },
+        Block::File {
+            path: "public/style.css",
+            state: FileState::Writing,
+            lines: Some(9),
+            content: Some(
+                ".hero {\n  padding: 4rem 1.5rem;\n  background: #f6e7d2;\n}\n\n#open {\n  font-size: 2rem;\n}\n",
+            ),
+        },
     ]
 }
 
@@ -122,17 +143,38 @@ fn chosen_templates() -> Vec<TemplateChoice> {
         ("webhook", "Webhook", "Receives signed calls."),
         ("scheduled-job", "Scheduled job", "A script that runs at set times."),
     ]
-    .map(|(name, title, summary)| TemplateChoice { name: name.parse().expect("a name"), title: title.into(), summary: summary.into() })
+    .map(|(name, title, summary)| TemplateChoice {
+        name: name.parse().expect("a name"),
+        title: title.into(),
+        summary: summary.into(),
+    })
     .into()
 }
 
 pub fn home(total: u64) -> HomePage {
-    let names = ["brisk-otter", "calm-harbor", "invoice-hook", "keen-fox", "morning-report", "swift-fern", "velvet-moon", "wise-oak", "tidy-cove"];
+    let names = [
+        "brisk-otter",
+        "calm-harbor",
+        "invoice-hook",
+        "keen-fox",
+        "morning-report",
+        "swift-fern",
+        "velvet-moon",
+        "wise-oak",
+        "tidy-cove",
+    ];
     let apps = names.iter().take(usize::try_from(total).expect("small")).enumerate().map(|(at, name)| {
         let mut app = app_named(name);
         app.updated_at = ago(60 * i64::pow(5, u32::try_from(at).expect("small").min(6)));
-        let state = [EnvironmentState::Ready, EnvironmentState::Deploying, EnvironmentState::Failed, EnvironmentState::None, EnvironmentState::Stopped][at % 5];
-        app.environments[1] = if at % 2 == 0 { EnvironmentStatus::none(Environment::Prod) } else { app.environments[1].clone() };
+        let state = [
+            EnvironmentState::Ready,
+            EnvironmentState::Deploying,
+            EnvironmentState::Failed,
+            EnvironmentState::None,
+            EnvironmentState::Stopped,
+        ][at % 5];
+        app.environments[1] =
+            if at % 2 == 0 { EnvironmentStatus::none(Environment::Prod) } else { app.environments[1].clone() };
         app.environments[0].state = state;
         if state == EnvironmentState::None {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
@@ -148,9 +190,18 @@ pub fn home(total: u64) -> HomePage {
         suggestion: Suggestion { title: None }.render().expect("renders"),
         templates: chosen_templates(),
         examples: vec![
-            Example::new("A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours", TemplateKind::Static),
-            Example::new("An API that shortens links: POST a URL and get a code, GET the code and be redirected", TemplateKind::Service),
-            Example::new("Every morning at 7, say how many days are left until the end of the quarter", TemplateKind::Job),
+            Example::new(
+                "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours",
+                TemplateKind::Static,
+            ),
+            Example::new(
+                "An API that shortens links: POST a URL and get a code, GET the code and be redirected",
+                TemplateKind::Service,
+            ),
+            Example::new(
+                "Every morning at 7, say how many days are left until the end of the quarter",
+                TemplateKind::Job,
+            ),
         ],
         problem: None,
         total,
@@ -162,7 +213,14 @@ pub fn home(total: u64) -> HomePage {
     }
 }
 
-fn app_page(app: &App, tab: &'static str, stage: String, turns: Vec<String>, running: bool, job: Option<Job>) -> AppPage {
+fn app_page(
+    app: &App,
+    tab: &'static str,
+    stage: String,
+    turns: Vec<String>,
+    running: bool,
+    job: Option<Job>,
+) -> AppPage {
     let name = app.name.clone();
     let none = turns.is_empty();
     AppPage {
@@ -177,10 +235,15 @@ fn app_page(app: &App, tab: &'static str, stage: String, turns: Vec<String>, run
         }
         .render()
         .expect("renders"),
-        strip: Strip { app: &name, job: job.map(|job| DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)))) }
+        strip: Strip {
+            app: &name,
+            job: job.map(|job| DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)))),
+        }
+        .render()
+        .expect("renders"),
+        turns: Turns { app: &name, turns, earlier: (!none).then(|| "30".into()), whole: true }
             .render()
             .expect("renders"),
-        turns: Turns { app: &name, turns, earlier: (!none).then(|| "30".into()), whole: true }.render().expect("renders"),
         composer: Composer {
             app: &name,
             first: none,
@@ -203,9 +266,20 @@ fn frame_tab(app: &App) -> String {
         views: vec![
             ViewLink { title: "Draft", about: "The files as they are", href: "?view=draft".into(), current: true },
             ViewLink { title: "Preview", about: "What runs in preview", href: "?view=preview".into(), current: false },
-            ViewLink { title: "Production", about: "What runs in production", href: "?view=prod".into(), current: false },
+            ViewLink {
+                title: "Production",
+                about: "What runs in production",
+                href: "?view=prod".into(),
+                current: false,
+            },
         ],
-        frame: Some(Frame { kind: "draft", url: "about:blank".into(), shown: "brisk-otter-draft.localhost:8080".into(), title: "Draft of brisk-otter".into() }),
+        modes: Vec::new(),
+        frame: Some(Frame {
+            kind: "draft",
+            url: "about:blank".into(),
+            shown: "brisk-otter-draft.localhost:8080".into(),
+            title: "Draft of brisk-otter".into(),
+        }),
         note: None,
         panel: Panel::Frame,
     }
@@ -218,8 +292,14 @@ fn panel_tab(app: &App, panel: Panel) -> String {
         app: &app.name,
         views: vec![
             ViewLink { title: "Preview", about: "What runs in preview", href: "?view=preview".into(), current: true },
-            ViewLink { title: "Production", about: "What runs in production", href: "?view=prod".into(), current: false },
+            ViewLink {
+                title: "Production",
+                about: "What runs in production",
+                href: "?view=prod".into(),
+                current: false,
+            },
         ],
+        modes: Vec::new(),
         frame: None,
         note: None,
         panel,
@@ -297,7 +377,12 @@ fn versions() -> Vec<Version> {
         created_at: ago(i64::from(13 - n) * 3_000),
     };
     vec![
-        version(12, "Make the opening hours a table, and say in big letters whether we are open right now.", VersionKind::Turn, (3, 120, 14)),
+        version(
+            12,
+            "Make the opening hours a table, and say in big letters whether we are open right now.",
+            VersionKind::Turn,
+            (3, 120, 14),
+        ),
         version(11, "Edit public/style.css", VersionKind::Edit, (1, 2, 2)),
         version(10, "Restore version 8", VersionKind::Restore, (4, 40, 61)),
         version(9, "Add a page about our bread with photos of every loaf", VersionKind::Turn, (5, 310, 8)),
@@ -307,7 +392,13 @@ fn versions() -> Vec<Version> {
 
 fn version_tab(app: &App) -> String {
     let version = VersionView::new(&versions()[0], app, now());
-    let row = |class, old: &str, new: &str, mark, text: &str| DiffRow { class, old: old.into(), new: new.into(), mark, text: text.into() };
+    let row = |class, old: &str, new: &str, mark, text: &str| DiffRow {
+        class,
+        old: old.into(),
+        new: new.into(),
+        mark,
+        text: text.into(),
+    };
     VersionPage {
         app: &app.name,
         version,
@@ -330,7 +421,17 @@ fn version_tab(app: &App) -> String {
                     row(None, "10", "11", " ", "  </header>"),
                 ],
             },
-            DiffView { path: "public/photo.png".into(), status: "added", class: "ok", additions: 0, deletions: 0, open: false, lines: vec![], nothing: "This file is not text.", truncated: false },
+            DiffView {
+                path: "public/photo.png".into(),
+                status: "added",
+                class: "ok",
+                additions: 0,
+                deletions: 0,
+                open: false,
+                lines: vec![],
+                nothing: "This file is not text.",
+                truncated: false,
+            },
         ],
     }
     .render()
@@ -346,7 +447,12 @@ fn releases_tab(app: &App) -> String {
                 version: version_id(version),
                 version_number: version,
                 image: format!("slipway/brisk-otter@sha256:{}", "3f".repeat(32)).parse().expect("an image"),
-                spec: DeploymentSpec { process: ProcessKind::Job, limits: ResourceLimits::default(), variables: std::collections::BTreeMap::default(), schedule: None },
+                spec: DeploymentSpec {
+                    process: ProcessKind::Job,
+                    limits: ResourceLimits::default(),
+                    variables: std::collections::BTreeMap::default(),
+                    schedule: None,
+                },
                 state,
                 job: JobId(1),
                 created_at: ago(i64::from(6 - number) * 4_000),
@@ -366,7 +472,10 @@ fn releases_tab(app: &App) -> String {
                 key: "prod",
                 title: "Production",
                 url: Some(url(app, Prod)),
-                releases: vec![release(2, Prod, ReleaseState::Ready, 9, None), release(1, Prod, ReleaseState::Retired, 4, None)],
+                releases: vec![
+                    release(2, Prod, ReleaseState::Ready, 9, None),
+                    release(1, Prod, ReleaseState::Retired, 4, None),
+                ],
                 nothing: "",
                 more: None,
             },
@@ -389,13 +498,20 @@ fn releases_tab(app: &App) -> String {
 }
 
 fn code_tab(app: &App, many: bool, edit: bool) -> String {
-    let mut paths: Vec<String> = ["Dockerfile", "app.toml", "nginx.conf", "public/index.html", "public/script.js", "public/style.css"].map(str::to_owned).into();
+    let mut paths: Vec<String> =
+        ["Dockerfile", "app.toml", "nginx.conf", "public/index.html", "public/script.js", "public/style.css"]
+            .map(str::to_owned)
+            .into();
     if many {
         paths.extend((0..300).map(|n| format!("public/pages/chapter-{}/page-{n}.html", n / 20)));
     }
     let files: Vec<TreeFile<'_>> = paths
         .iter()
-        .map(|path| TreeFile { path, platform: path == "Dockerfile" || path == "nginx.conf", changed: path.ends_with("index.html") })
+        .map(|path| TreeFile {
+            path,
+            platform: path == "Dockerfile" || path == "nginx.conf",
+            changed: path.ends_with("index.html"),
+        })
         .collect();
     let path = "public/index.html";
     let view = if edit {
@@ -415,7 +531,12 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
 }
 
 fn logs_tab(app: &App) -> String {
-    let mut lines: Vec<LogRow> = (0..40).map(|n| LogRow { deploy: n % 9 == 0, text: format!("Step {n}/40 : RUN pip install --no-cache-dir -r requirements.txt <b>{n}</b>") }).collect();
+    let mut lines: Vec<LogRow> = (0..40)
+        .map(|n| LogRow {
+            deploy: n % 9 == 0,
+            text: format!("Step {n}/40 : RUN pip install --no-cache-dir -r requirements.txt <b>{n}</b>"),
+        })
+        .collect();
     lines.push(LogRow { deploy: true, text: "Deployed release 5".into() });
     LogsTab {
         app: &app.name,
@@ -432,7 +553,9 @@ fn logs_tab(app: &App) -> String {
 }
 
 fn finished_turns(app: &App) -> Vec<String> {
-    let render = |turn: &Turn, blocks: &[Block<'_>]| TurnArticle::new(&app.name, turn, answers(blocks), now()).render().expect("renders");
+    let render = |turn: &Turn, blocks: &[Block<'_>]| {
+        TurnArticle::new(&app.name, turn, answers(blocks), now()).render().expect("renders")
+    };
     let mut first = turn(TurnState::Done);
     first.id = TurnId(28);
     first.prompt = app.description.clone();
@@ -444,7 +567,13 @@ fn finished_turns(app: &App) -> Vec<String> {
     failed.id = TurnId(30);
     failed.note = Some("The model is overloaded and did not answer after five attempts.".into());
     vec![
-        render(&first, &[Block::Text(TextKind::Answer, "Here is **Crumb & Crust**: one page, in warm colours.\n\n1. The hours stand right below the name.\n2. *Today’s breads* is a list you can edit in `public/index.html`.\n\n```html\n<ul class=\"breads\">\n  <li>Sourdough</li>\n</ul>\n```\n\nSay if you would like photos.")]),
+        render(
+            &first,
+            &[Block::Text(
+                TextKind::Answer,
+                "Here is **Crumb & Crust**: one page, in warm colours.\n\n1. The hours stand right below the name.\n2. *Today’s breads* is a list you can edit in `public/index.html`.\n\n```html\n<ul class=\"breads\">\n  <li>Sourdough</li>\n</ul>\n```\n\nSay if you would like photos.",
+            )],
+        ),
         render(&stopped, &[Block::Text(TextKind::Answer, "I’ll add the photos one by one.")]),
         render(&failed, &[]),
     ]
@@ -454,18 +583,45 @@ fn finished_turns(app: &App) -> Vec<String> {
 pub fn pages() -> Vec<(&'static str, String)> {
     let app = app();
     let mut live = finished_turns(&app);
-    live.push(TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks()), now()).render().expect("renders"));
+    live.push(
+        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks()), now())
+            .render()
+            .expect("renders"),
+    );
     let mut done = finished_turns(&app);
     done.truncate(1);
-    done.push(TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks()), now()).with_steps(super::app::turn_view::steps(&blocks())).render().expect("renders"));
-    let long = format!("## A long answer\n\n{}", "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor.\n\n".repeat(330));
-    let long_turn = TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&[Block::Text(TextKind::Answer, &long)]), now()).render().expect("renders");
+    done.push(
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks()), now())
+            .with_steps(super::app::turn_view::steps(&blocks()))
+            .render()
+            .expect("renders"),
+    );
+    let long = format!(
+        "## A long answer\n\n{}",
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor.\n\n".repeat(330)
+    );
+    let long_turn =
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&[Block::Text(TextKind::Answer, &long)]), now())
+            .render()
+            .expect("renders");
     let page = |tab, stage| app_page(&app, tab, stage, done.clone(), false, None);
     let show = |page: AppPage| page.render().expect("renders");
     let mut demo = home(0);
     demo.chrome.demo = true;
-    let answer = AnswerView::new(201, vec![("content-type".into(), "application/json".into())], r#"{"code":"k3x","visits":0}"#, false, 12).render().expect("renders");
-    let api = api_panel(&app).replacen(r#"<div class="try-answer"></div>"#, &format!(r#"<div class="try-answer">{answer}</div>"#), 1);
+    let answer = AnswerView::new(
+        201,
+        vec![("content-type".into(), "application/json".into())],
+        r#"{"code":"k3x","visits":0}"#,
+        false,
+        12,
+    )
+    .render()
+    .expect("renders");
+    let api = api_panel(&app).replacen(
+        r#"<div class="try-answer"></div>"#,
+        &format!(r#"<div class="try-answer">{answer}</div>"#),
+        1,
+    );
     let problem = crate::error::AppError::internal(&"sample");
     let error = super::error_page::sample(&problem);
     vec![
@@ -514,7 +670,9 @@ impl Selected {
     }
 
     pub fn texts(&self, selector: &str) -> Vec<String> {
-        let words = |element: &scraper::ElementRef<'_>| element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = |element: &scraper::ElementRef<'_>| {
+            element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
         self.all(selector).iter().map(words).collect()
     }
 
@@ -542,7 +700,8 @@ fn every_page_is_sound() {
         assert!(page.attribute("html", "lang") == "en" && !page.text("title").is_empty(), "{name}");
         // The content security policy lets nothing of this act.
         assert_eq!(page.count("script:not([src]), style, [style], [onclick]"), 0, "{name} has nothing inline");
-        let mut ids: Vec<String> = page.all("[id]").iter().filter_map(|e| e.value().attr("id").map(str::to_owned)).collect();
+        let mut ids: Vec<String> =
+            page.all("[id]").iter().filter_map(|e| e.value().attr("id").map(str::to_owned)).collect();
         let before = ids.len();
         ids.sort();
         ids.dedup();
@@ -552,11 +711,18 @@ fn every_page_is_sound() {
             assert!(ids.iter().any(|known| known == id), "{name} has a label for {id}, which is not there");
         }
         for form in page.all("form") {
-            assert!(form.value().attr("action").is_some_and(|action| action.starts_with('/')), "{name}: a form works without scripts");
+            assert!(
+                form.value().attr("action").is_some_and(|action| action.starts_with('/')),
+                "{name}: a form works without scripts"
+            );
         }
         for target in page.all("[src], [href]") {
             let address = target.value().attr("src").or(target.value().attr("href")).unwrap_or_default();
-            let ours = address.starts_with('/') || address.starts_with('#') || address.starts_with('?') || address.contains(".localhost:8080") || address == "about:blank";
+            let ours = address.starts_with('/')
+                || address.starts_with('#')
+                || address.starts_with('?')
+                || address.contains(".localhost:8080")
+                || address == "about:blank";
             assert!(ours, "{name} leads to {address}");
         }
     }

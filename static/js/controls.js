@@ -1,6 +1,6 @@
 // Fields, menus, copying, tabs: what people press.
 
-import { all, announce, find, notice, on, settled, showPane } from "./page.js";
+import { all, announce, find, notice, on, refreshStage, settled, showPane } from "./page.js";
 
 // Fields that grow with their text, where style sheets cannot do it alone.
 const grows = CSS.supports("field-sizing", "content");
@@ -131,6 +131,9 @@ document.addEventListener("htmx:error", (event) => {
     notice("That did not reach Slipway", "The connection is gone or too slow. Nothing you wrote is lost: try again.", true);
   }
 });
+
+// The server asks for the tab to be shown anew.
+document.addEventListener("slipway:refresh", refreshStage);
 
 // A message that was taken leaves the field empty for the next one.
 document.addEventListener("htmx:after:request", (event) => {

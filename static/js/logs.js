@@ -38,10 +38,15 @@ export function logLine(source, deploy, line) {
   waiting.push({ deploy, line });
 }
 
-on("line", "#log-lines", (_, event) => {
-  const { line } = JSON.parse(event.detail.data);
+// The stream of an app's log begins with its last lines, each time it connects.
+on("reset", "#log-lines", (log) => {
+  waiting = [];
+  log.replaceChildren();
+});
+on("lines", "#log-lines", (_, event) => {
+  const { lines } = JSON.parse(event.detail.data);
   if (waiting.length === 0) requestAnimationFrame(flush);
-  waiting.push({ deploy: false, line });
+  waiting.push(...lines.map((line) => ({ deploy: false, line })));
 });
 
 on("click", "[data-log-follow]", (button) => {

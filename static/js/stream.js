@@ -231,6 +231,7 @@ function turn({ id, ended, html }) {
   }
   window.htmx.process(fresh);
   follow();
+  if (ended && ["code", "versions"].includes(shownTab())) refreshStage();
 }
 
 if (stream) {
@@ -241,7 +242,6 @@ if (stream) {
     turn,
     log: ({ stream: source, line }) => logLine(source === "app" ? "app" : "build", source === "deploy", line),
     environment: environmentChanged,
-    versions: settled(() => ["code", "versions"].includes(shownTab()) && refreshStage(), 200),
     releases: settled(() => shownTab() === "releases" && refreshStage(), 200),
     gone: () => (location.href = "/"),
   };

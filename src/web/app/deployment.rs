@@ -97,8 +97,8 @@ impl DeployView {
 }
 
 /// Whether a job is shown in the strip.
-pub fn is_deployment(kind: &JobKind) -> bool {
-    kind.environment().is_some()
+pub fn is_shown(kind: &JobKind) -> bool {
+    kind.environment().is_some() || *kind == JobKind::Delete
 }
 
 /// What a job does, as a sentence of its state.
@@ -133,8 +133,11 @@ fn capital(word: &str) -> String {
 
 /// The steps so far; those that are still to come as well while it runs.
 fn steps(job: &Job) -> Vec<StepView> {
-    let mut views: Vec<StepView> =
-        job.steps.iter().map(|Step { name, state, millis }| StepView { name: name.title(), state: Some(*state), millis: *millis }).collect();
+    let mut views: Vec<StepView> = job
+        .steps
+        .iter()
+        .map(|Step { name, state, millis }| StepView { name: name.title(), state: Some(*state), millis: *millis })
+        .collect();
     if !job.state.is_final() {
         let all: &[StepName] = match job.kind {
             JobKind::Preview { .. } => &[StepName::Build, StepName::Start, StepName::Check, StepName::Switch],
@@ -194,10 +197,13 @@ impl FailureView {
         let lines = error.map(|error| error.lines.join("\n")).unwrap_or_default();
         let code = error.map_or("", |error| error.code.as_str());
         let again = match &job.kind {
-            JobKind::Preview { version } => {
-                Some(Again { action: format!("/apps/{}/previews", app.name), fields: vec![("version", version.to_string())] })
+            JobKind::Preview { version } => Some(Again {
+                action: format!("/apps/{}/previews", app.name),
+                fields: vec![("version", version.to_string())],
+            }),
+            JobKind::Publish { .. } => {
+                Some(Again { action: format!("/apps/{}/publish", app.name), fields: Vec::new() })
             }
-            JobKind::Publish { .. } => Some(Again { action: format!("/apps/{}/publish", app.name), fields: Vec::new() }),
             JobKind::Rollback { environment, release } => Some(Again {
                 action: format!("/apps/{}/rollback", app.name),
                 fields: vec![("environment", environment.to_string()), ("release", release.to_string())],
@@ -210,7 +216,8 @@ impl FailureView {
             let text = fix_prompt(&sentence, &lines, version);
             Ask { link: encode_query(&text), text }
         });
-        let source = if code == "build_failed" { "build" } else { job.kind.environment().map_or("build", Environment::as_str) };
+        let source =
+            if code == "build_failed" { "build" } else { job.kind.environment().map_or("build", Environment::as_str) };
         Self {
             hint: error.and_then(|error| error.hint.clone()),
             still: job.kind.environment().and_then(|environment| still_running(app, environment)),
@@ -314,7 +321,8 @@ mod tests {
     fn a_failure_names_what_goes_on_running_and_what_can_be_done() {
         let app = samples::app();
         let job = samples::deployment(JobState::Failed);
-        let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
+        let html =
+            Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
         let page = samples::select(&html);
         assert!(page.text(".failure h2").contains("fastapi-limits"));
         assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
@@ -326,7 +334,8 @@ mod tests {
     fn steps_to_come_are_named_while_it_runs() {
         let app = samples::app();
         let job = samples::deployment(JobState::Running);
-        let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
+        let html =
+            Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.texts("li"), ["Build 1.2 s", "Push not needed", "Start 0.8 s", "Check", "Switch"]);
         assert_eq!(page.text(".title"), "Deploying version 12 to preview");

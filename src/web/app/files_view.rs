@@ -169,7 +169,12 @@ fn write_folder(folder: &Folder<'_>, context: &TreeContext<'_>, out: &mut String
     out.push_str("<ul>");
     for (name, inner) in &folder.folders {
         let open = context.all_open || inner.any(&|file| file.changed || context.current == Some(file.path));
-        let _ = write!(out, "<li><details{}><summary>{}<span class=\"name\">", if open { " open" } else { "" }, icon("folder"));
+        let _ = write!(
+            out,
+            "<li><details{}><summary>{}<span class=\"name\">",
+            if open { " open" } else { "" },
+            icon("folder")
+        );
         highlight::escape_into(name, out);
         let _ = write!(out, "</span>{}</summary>", icon_with("right", "turner"));
         write_folder(inner, context, out);

@@ -14,6 +14,8 @@ pub struct PreviewTab<'a> {
     pub app: &'a AppName,
     /// What can be looked at.
     pub views: Vec<ViewLink>,
+    /// How it can be looked at.
+    pub modes: Vec<ViewLink>,
     /// The running app in a frame.
     pub frame: Option<Frame>,
     /// A sentence above it.
@@ -167,11 +169,25 @@ impl WebhookPanel<'_> {
     /// How calls are signed, in a sentence.
     pub fn signature(mode: Option<&str>) -> &'static str {
         match mode {
-            Some("github") => "Calls carry X-Hub-Signature-256: sha256= and the HMAC of the body, as GitHub signs them.",
-            Some("stripe") => "Calls carry Stripe-Signature with a time and the HMAC of time and body, as Stripe signs them.",
-            _ => "Calls carry X-Timestamp and X-Signature-256: sha256= and the HMAC of “timestamp.body”. They are refused after 300 seconds.",
+            Some("github") => {
+                "Calls carry X-Hub-Signature-256: sha256= and the HMAC of the body, as GitHub signs them."
+            }
+            Some("stripe") => {
+                "Calls carry Stripe-Signature with a time and the HMAC of time and body, as Stripe signs them."
+            }
+            _ => {
+                "Calls carry X-Timestamp and X-Signature-256: sha256= and the HMAC of “timestamp.body”. They are refused after 300 seconds."
+            }
         }
     }
+}
+
+/// A webhook's secret, once it was asked for.
+#[derive(Template)]
+#[template(path = "app/secret.html")]
+pub struct Secret<'a> {
+    /// The secret.
+    pub text: &'a str,
 }
 
 /// A scheduled job: when it runs, and its runs so far.

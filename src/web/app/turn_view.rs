@@ -6,8 +6,8 @@ use askama::Template;
 
 use crate::domain::{AppName, FileState, JobId, TextKind, Turn, TurnMode, TurnState, VersionId};
 use crate::web::format::{self, Html, When};
-use crate::web::ui::{self, Icon, icon, icon_with};
 use crate::web::markdown;
+use crate::web::ui::{self, Icon, icon, icon_with};
 
 /// A file's content is shown up to this many bytes while it is written; the rest is in *Code*.
 const CONTENT_LIMIT: usize = 64 * 1024;
