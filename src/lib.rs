@@ -21,5 +21,4 @@ pub mod services;
 pub mod startup;
 pub mod store;
 pub mod telemetry;
-pub mod web;
 pub mod workspace;

@@ -18,12 +18,12 @@ use crate::deploy::{DockerRuntime, DockerSettings, Runtime, SubnetPool};
 use crate::domain::Clock;
 use crate::engine::{self, Installation};
 use crate::events::EventLog;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{ModelClient, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, schedule};
 use crate::lifecycle::Lifecycle;
-use crate::platform::{Model, Platform, WorkspaceLocks};
+use crate::platform::{AppLocks, Model, Platform};
 use crate::services::Services;
 use crate::store::Store;
 use crate::workspace::{Limits, Workspaces};
@@ -67,10 +67,15 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         catalog,
         images: ImageBuilder::new(docker.clone(), build),
         runtime: Runtime::Docker(DockerRuntime::new(docker, deploy)),
-        gateway: Gateway::new(),
+        gateway: Gateway::new(
+            Routes::new(),
+            GatewaySettings { trust_forwarded: config.trust_proxy, ..GatewaySettings::default() },
+        ),
         model: model(&config, &lifecycle).await?,
         lifecycle: lifecycle.clone(),
-        locks: WorkspaceLocks::default(),
+        workspace_locks: AppLocks::default(),
+        image_locks: AppLocks::default(),
+        route_locks: AppLocks::default(),
         schedule: watch::Sender::new(0),
         config,
     });
@@ -131,8 +136,7 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
         }
     };
     let provider = Provider { format: WireFormat::Anthropic, base_url, key };
-    let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())
-        .map_err(|error| anyhow::anyhow!("{}", error.message()))?;
+    let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())?;
     Ok(Model { client, id, is_demo })
 }
 
