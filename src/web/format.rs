@@ -59,11 +59,12 @@ fn relative(seconds: i64, at: Timestamp) -> String {
     if ahead { format!("in {words}") } else { format!("{words} ago") }
 }
 
-/// A length of time in milliseconds: `0.1 s`, `12 s`, `2 min 4 s`, `1 h 3 min`.
+/// A length of time in milliseconds: `40 ms`, `0.1 s`, `12 s`, `2 min 4 s`, `1 h 3 min`.
 pub fn duration(millis: u64) -> String {
     let seconds = millis / 1000;
     match millis {
-        0..=9_949 => {
+        0..=99 => format!("{millis} ms"),
+        100..=9_949 => {
             let tenths = (millis + 50) / 100;
             format!("{}.{} s", tenths / 10, tenths % 10)
         }
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn amounts_read_well() {
-        assert_eq!(duration(80), "0.1 s");
+        assert_eq!(duration(80), "80 ms");
         assert_eq!(duration(1_234), "1.2 s");
         assert_eq!(duration(9_990), "10 s");
         assert_eq!(duration(124_000), "2 min 4 s");

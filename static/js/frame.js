@@ -23,9 +23,30 @@ on("click", "[data-reload]", reload);
 
 const reloadSoon = settled(reload, 350);
 
+// What is shown follows what happens, unless the user has chosen what to look at.
+let chosen = false;
+on("click", ".toolbar [href*='view=']", (_, event) => (chosen = event.isTrusted));
+
+function look(view) {
+  const link = find(`.toolbar [href$="view=${view}"]`);
+  if (!link || link.hasAttribute("aria-current")) return false;
+  link.click();
+  return true;
+}
+
+/** A message was sent: what comes of it is worth seeing. */
+export function turnBegan() {
+  chosen = false;
+}
+
 /** A file of the workspace has changed. */
 export function draftChanged() {
   if (find('.frame[data-frame="draft"]')) reloadSoon();
+  else if (!chosen && shownTab() === "preview") look("draft");
+}
+
+function refreshIfEmpty() {
+  if (!find(".frame")) refreshStage();
 }
 
 /** An environment has changed its state. */
@@ -33,5 +54,5 @@ export function environmentChanged({ environment, state }) {
   if (shownTab() === "releases") refreshStage();
   if (shownTab() !== "preview" || state !== "ready") return;
   if (find(`.frame[data-frame="${environment}"]`)) reloadSoon();
-  else if (!find(".frame")) refreshStage();
+  else if (chosen || !look(environment)) refreshIfEmpty();
 }

@@ -3,7 +3,7 @@
 // typed. After a break the stream goes on behind the last id seen, so nothing doubles and nothing is lost.
 
 import { all, announce, find, make, refreshStage, settled, shownTab } from "./page.js";
-import { draftChanged, environmentChanged } from "./frame.js";
+import { draftChanged, environmentChanged, turnBegan } from "./frame.js";
 import { logLine } from "./logs.js";
 
 const stream = find("#stream");
@@ -69,7 +69,11 @@ function answerBlock() {
 
 function thoughtBlock() {
   const block = make("details", { class: "thought", "data-block": "thought" });
-  block.append(make("summary", {}, "Thinking"), make("div", { class: "words" }));
+  const summary = make("summary");
+  const turner = drawing("m6 3.5 4.5 4.5L6 12.5");
+  turner.classList.add("turner");
+  summary.append(drawing("M5.5 11.500h5M6 14h4M5.600 9.600a4.400 4.400 0 1 1 4.800 0c-.5.4-.7.9-.7 1.900H6.300c0-1-.2-1.500-.7-1.900z"), "Thinking", turner);
+  block.append(summary, make("div", { class: "words" }));
   return block;
 }
 
@@ -149,6 +153,7 @@ function file({ path, state, delta }) {
   find("[data-verb]", block).textContent = state === "deleted" ? "Deleted" : "Wrote";
   find(".mark", block).replaceChildren(drawing(state === "deleted" ? "M2.5 4.2h11M4 4.2l.6 9.3h6.8l.6-9.3" : "M3 8.5 6.5 12 13 4.5"));
   block.open = false;
+  doing(turn, "Working");
   announce(`${state === "deleted" ? "Deleted" : "Wrote"} ${path}`);
 }
 
@@ -228,6 +233,7 @@ function turn({ id, ended, html }) {
   else {
     find("#turns").append(fresh);
     following = true;
+    turnBegan();
   }
   window.htmx.process(fresh);
   follow();

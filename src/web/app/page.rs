@@ -100,13 +100,14 @@ pub async fn parts(services: &Services, app: &App, fresh: bool) -> AppResult<Par
         }
         None => None,
     };
+    let at_work = turn_at_work(&jobs);
     Ok(Parts {
         chips: reply::render(&Chips {
             chips: chips_of(app, |environment| services.environment_url(app, environment)),
         })?,
-        next: reply::render(&next(services, app).await?)?,
+        next: reply::render(&next(services, app, at_work.is_some()).await?)?,
         strip: reply::render(&Strip { app: &app.name, job: strip })?,
-        send: reply::render(&super::turn_view::Send { app: &app.name, running: turn_at_work(&jobs) })?,
+        send: reply::render(&super::turn_view::Send { app: &app.name, running: at_work })?,
     })
 }
 
@@ -155,7 +156,7 @@ pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<
     }
 }
 
-async fn next<'a>(services: &Services, app: &'a App) -> AppResult<Next<'a>> {
+async fn next<'a>(services: &Services, app: &'a App, writing: bool) -> AppResult<Next<'a>> {
     let step = match services.next_step(app).await? {
         NextStep::DeployPreview { .. } => NextView::Deploy,
         NextStep::Publish { version_number } => NextView::Publish(Some(version_number)),
@@ -171,6 +172,8 @@ async fn next<'a>(services: &Services, app: &'a App) -> AppResult<Next<'a>> {
         ),
     };
     let waiting = matches!(step, NextView::Wait(_));
+    // What is being written is worth waiting for; what is there can be deployed from the menu.
+    let step = if writing && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
     let releases = services.releases(app, Some(Environment::Prod), PageRequest::first(50)).await?;
     let live = app.environment(Environment::Prod).release;
     let counted =

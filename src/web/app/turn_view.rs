@@ -269,7 +269,7 @@ impl Summary {
         }
         facts.extend(turn.version_number.map(|number| format!("version {number}")));
         facts.extend(format::between(turn.started_at, turn.finished_at));
-        facts.extend(turn.usage.cost_usd.map(format::money));
+        facts.extend(turn.usage.cost_usd.filter(|dollars| *dollars > 0.0).map(format::money));
         let (icon, class) = match turn.state {
             TurnState::Failed => ("warning", "mark bad"),
             TurnState::Stopped => ("stop", "mark warn"),
