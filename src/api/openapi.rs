@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
@@ -109,7 +111,9 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
         let mut documented = BTreeSet::new();
         for (path, item) in document["paths"].as_object().expect("paths") {
-            documented.extend(item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())));
+            documented.extend(
+                item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())),
+            );
         }
         assert_eq!(routed, documented);
     }

@@ -145,7 +145,17 @@ mod tests {
             assert_eq!(local_path(good), Some(good));
         }
         let long = format!("/{}", "a".repeat(NEXT_MAX));
-        for bad in ["", "apps", "//evil.test", "/\\evil.test", "\\\\evil.test", "https://evil.test", "/a\nb", "/\t/evil.test", &long] {
+        for bad in [
+            "",
+            "apps",
+            "//evil.test",
+            "/\\evil.test",
+            "\\\\evil.test",
+            "https://evil.test",
+            "/a\nb",
+            "/\t/evil.test",
+            &long,
+        ] {
             assert_eq!(local_path(bad), None, "{bad:?}");
         }
         assert_eq!(login_address(Some("/apps/a?b=c&d")), "/login?to=/apps/a%3Fb%3Dc%26d");

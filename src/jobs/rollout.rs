@@ -102,7 +102,8 @@ async fn switch(
     let (id, environment, number) = (app.id, release.environment, release.number);
     let alone = platform.route_locks.lock(id).await;
     let replaced = instance.and_then(|instance| instance.address).and_then(|address| {
-        platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })
+        let replaced = platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })?;
+        Some((platform.draining.begin(id, environment, replaced.upstream().release), replaced))
     });
     let event = platform.environment_event(
         app,
@@ -123,20 +124,23 @@ async fn switch(
     platform.schedule_changed();
     let (platform, app) = (platform.clone(), app.clone());
     platform.clone().lifecycle.tasks.spawn(async move {
-        if let Some(replaced) = replaced {
+        if let Some((draining, replaced)) = replaced {
             replaced.drained(DRAIN_LIMIT).await;
+            drop(draining);
         }
         remove_others(&platform, &app, environment).await;
     });
     Ok(())
 }
 
-/// Removes the containers of an environment that are neither live nor on their way.
+/// Removes the containers of an environment that are neither live, nor on their way, nor at
+/// the end of requests that they were given before another release took over.
 pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
     let removed = async {
         let instances = platform.runtime.instances().await?;
         for FoundInstance { instance, .. } in instances {
-            if instance.app_id != app.id || instance.environment != environment {
+            let is_draining = platform.draining.contains(app.id, environment, instance.release);
+            if instance.app_id != app.id || instance.environment != environment || is_draining {
                 continue;
             }
             // Looked up anew for each: a deployment may have begun meanwhile.
