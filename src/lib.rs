@@ -24,4 +24,5 @@ pub mod services;
 pub mod startup;
 pub mod store;
 pub mod telemetry;
+pub mod web;
 pub mod workspace;

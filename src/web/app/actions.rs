@@ -1,0 +1,131 @@
+//! What is done with an app as a whole: deploy, publish, roll back, stop, delete; and its settings.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use super::history_views::SettingsTab;
+use super::page::{AppQuery, show};
+use crate::domain::{App, AppName, Environment, JobId, ReleaseNumber, VersionId};
+use crate::error::AppResult;
+use crate::services::Services;
+use crate::web::Web;
+use crate::web::chrome::Chrome;
+use crate::web::extract::{Form, Path, Query};
+use crate::web::format::When;
+use crate::web::home::field;
+use crate::web::reply::{self, Caller};
+
+/// A form's address opened as a page, e.g. after a login: the app.
+pub async fn back(Path(name): Path<AppName>) -> Response {
+    Redirect::to(&format!("/apps/{name}")).into_response()
+}
+
+/// What the form says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct DeployForm {
+    version: String,
+}
+
+/// `POST /apps/{app}/previews`
+pub async fn deploy(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<DeployForm>,
+) -> AppResult<Response> {
+    let version = match form.version.as_str() {
+        "" => None,
+        text => Some(field::<VersionId>(text)?),
+    };
+    web.services.deploy_preview(&name, version).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}")))
+}
+
+/// `POST /apps/{app}/publish`
+pub async fn publish(State(web): State<Web>, caller: Caller, Path(name): Path<AppName>) -> AppResult<Response> {
+    web.services.publish(&name).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}")))
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct RollbackForm {
+    environment: Environment,
+    release: Option<u32>,
+}
+
+/// `POST /apps/{app}/rollback`
+pub async fn rollback(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<RollbackForm>,
+) -> AppResult<Response> {
+    web.services.rollback(&name, form.environment, form.release.map(ReleaseNumber)).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}/releases")))
+}
+
+/// `POST /jobs/{id}/cancel`
+pub async fn cancel(State(web): State<Web>, caller: Caller, Path(id): Path<i64>) -> AppResult<Response> {
+    let job = web.services.cancel(JobId(id)).await?;
+    Ok(reply::done(caller, &format!("/apps/{}", job.app)))
+}
+
+/// `GET /apps/{app}/settings`
+pub async fn settings(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<AppQuery>,
+) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let stage = settings_tab(&web.services, &app, None)?;
+    show(&web.services, chrome, caller, &app, "settings", stage, &query).await
+}
+
+fn settings_tab(services: &Services, app: &App, problem: Option<&str>) -> AppResult<String> {
+    let mut addresses = Vec::new();
+    addresses.extend(services.draft_url(app).map(|url| ("Draft", url)));
+    for environment in Environment::ALL {
+        addresses.extend(services.environment_url(app, environment).map(|url| (environment.title(), url)));
+    }
+    reply::render(&SettingsTab {
+        app: &app.name,
+        description: &app.description,
+        template: services.template_of(app).map_or_else(|_| app.template.to_string(), |t| t.manifest.title.clone()),
+        created: When::new(app.created_at, services.now()),
+        addresses,
+        problem,
+    })
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct DeleteForm {
+    confirmation: String,
+}
+
+/// `POST /apps/{app}/delete`: with the app's name, typed.
+pub async fn delete(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<DeleteForm>,
+) -> AppResult<Response> {
+    if form.confirmation.trim() == name.as_str() {
+        web.services.delete_app(&name).await?;
+        return Ok(reply::go(caller, "/"));
+    }
+    let app = web.services.app(&name).await?;
+    let problem = format!("Nothing was deleted: that is not “{name}”.");
+    let stage = settings_tab(&web.services, &app, Some(&problem))?;
+    let query = AppQuery::default();
+    let mut response = show(&web.services, chrome, caller, &app, "settings", stage, &query).await?;
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(response)
+}

@@ -1,0 +1,238 @@
+//! The *Code* tab: the tree, a file, and changes by hand.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use super::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
+use super::page::{AppQuery, show, show_changed};
+use crate::domain::{App, AppName, VersionId, WorkspacePath};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::services::Services;
+use crate::services::files::ListedFile;
+use crate::web::Web;
+use crate::web::chrome::Chrome;
+use crate::web::extract::{Form, Path, Query};
+use crate::web::format::{self, encode_path};
+use crate::web::home::field;
+use crate::web::reply::{self, Caller};
+
+/// Files that one would look at first, in this order.
+const FIRST: [&str; 3] = ["public/index.html", "main.py", "job.py"];
+
+/// What the address says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct CodeQuery {
+    new: Option<String>,
+}
+
+/// What the address says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct FileQuery {
+    edit: Option<String>,
+}
+
+/// `GET /apps/{app}/code`
+pub async fn tab(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<CodeQuery>,
+) -> AppResult<Response> {
+    let services = &web.services;
+    let app = services.app(&name).await?;
+    let files = services.files(&app).await?;
+    let stage = match query.new {
+        Some(path) => {
+            let path: WorkspacePath = field(&path)?;
+            let there = files.iter().any(|file| file.path == path);
+            if there {
+                editor(services, &app, &files, &path, None).await?
+            } else {
+                let view = FileView::Edit { text: String::new(), head: head(&app), new: true };
+                with_tree(&app, &files, Some(&path), panel(&app, &path, false, String::new(), view, None)?)?
+            }
+        }
+        None => {
+            let first = FIRST.iter().find_map(|wanted| files.iter().find(|file| file.path.as_str() == *wanted));
+            let first = first.or_else(|| files.iter().find(|file| !file.platform)).map(|file| file.path.clone());
+            shown(services, &app, &files, first.as_ref()).await?
+        }
+    };
+    show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
+}
+
+/// `GET /apps/{app}/code/{*path}`
+pub async fn file(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path((name, path)): Path<(AppName, String)>,
+    Query(query): Query<FileQuery>,
+) -> AppResult<Response> {
+    let services = &web.services;
+    let app = services.app(&name).await?;
+    let path: WorkspacePath = field(&path)?;
+    let files = services.files(&app).await?;
+    let stage = if query.edit.is_some() {
+        editor(services, &app, &files, &path, None).await?
+    } else {
+        shown(services, &app, &files, Some(&path)).await?
+    };
+    show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct SaveForm {
+    content: String,
+    #[serde(default)]
+    head: String,
+}
+
+/// `POST /apps/{app}/code/{*path}`: saves the file as a version.
+pub async fn save(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path((name, path)): Path<(AppName, String)>,
+    Form(form): Form<SaveForm>,
+) -> AppResult<Response> {
+    let services = &web.services;
+    let path: WorkspacePath = field(&path)?;
+    let expected = match form.head.as_str() {
+        "" => None,
+        text => Some(field::<VersionId>(text)?),
+    };
+    // Browsers send the lines of a form with CR LF.
+    let content = form.content.replace("\r\n", "\n");
+    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
+    match services.write_file(&name, &path, content.clone().into_bytes(), expected).await {
+        Ok(_) if !caller.is_htmx() => Ok(Redirect::to(&href).into_response()),
+        Ok(_) => {
+            let app = services.app(&name).await?;
+            let files = services.files(&app).await?;
+            let stage = shown(services, &app, &files, Some(&path)).await?;
+            show_changed(services, &app, stage, &href).await
+        }
+        // What was typed is not lost: it comes back with the reason.
+        Err(error) if error.kind == ErrorKind::Conflict => {
+            let app = services.app(&name).await?;
+            let files = services.files(&app).await?;
+            let problem = format!("{} Saving once more puts your text over the newer one.", error.detail);
+            let view = FileView::Edit { text: content, head: head(&app), new: false };
+            let stage =
+                with_tree(&app, &files, Some(&path), panel(&app, &path, false, String::new(), view, Some(&problem))?)?;
+            let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+            *response.status_mut() = error.kind.status();
+            Ok(response)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `POST /apps/{app}/delete-file/{*path}`
+pub async fn delete(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((name, path)): Path<(AppName, String)>,
+) -> AppResult<Response> {
+    let services = &web.services;
+    let path: WorkspacePath = field(&path)?;
+    services.delete_file(&name, &path).await?;
+    let href = format!("/apps/{name}/code");
+    if !caller.is_htmx() {
+        return Ok(Redirect::to(&href).into_response());
+    }
+    let app = services.app(&name).await?;
+    let files = services.files(&app).await?;
+    let stage = shown(services, &app, &files, None).await?;
+    show_changed(services, &app, stage, &href).await
+}
+
+fn head(app: &App) -> String {
+    app.head.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// A file that is looked at, or none.
+async fn shown(
+    services: &Services,
+    app: &App,
+    files: &[ListedFile],
+    path: Option<&WorkspacePath>,
+) -> AppResult<String> {
+    let Some(path) = path else {
+        let none = FilePanel::new(&app.name, "", false, String::new(), FileView::None);
+        return with_tree(app, files, None, reply::render(&none)?);
+    };
+    let bytes = services.read_file(app, path).await?;
+    let size = format::bytes(bytes.len() as u64);
+    let listed = files.iter().find(|file| file.path == *path);
+    let platform = listed.is_some_and(|file| file.platform);
+    let binary = listed.is_some_and(|file| file.binary);
+    let (facts, view) = match String::from_utf8(bytes) {
+        Ok(text) if !binary => {
+            let facts = format!("{} · {size}", format::count(text.lines().count() as u64, "line", "lines"));
+            let name = path.as_str().to_owned();
+            let coloured = tokio::task::spawn_blocking(move || source(&name, &text)).await;
+            (facts, coloured.map_err(|error| AppError::internal(&error))?)
+        }
+        _ => (size.clone(), FileView::Binary { bytes: size }),
+    };
+    with_tree(app, files, Some(path), panel(app, path, platform, facts, view, None)?)
+}
+
+/// A file that is being changed.
+async fn editor(
+    services: &Services,
+    app: &App,
+    files: &[ListedFile],
+    path: &WorkspacePath,
+    problem: Option<&str>,
+) -> AppResult<String> {
+    let bytes = services.read_file(app, path).await?;
+    let platform = files.iter().any(|file| file.path == *path && file.platform);
+    let Ok(text) = String::from_utf8(bytes) else {
+        return Err(AppError::invalid(format!("“{path}” is not text, so it cannot be changed here.")));
+    };
+    if platform {
+        return Err(AppError::new(
+            ErrorKind::Forbidden,
+            "platform_file",
+            format!("“{path}” belongs to Slipway and cannot be changed."),
+        ));
+    }
+    let view = FileView::Edit { text, head: head(app), new: false };
+    with_tree(app, files, Some(path), panel(app, path, platform, String::new(), view, problem)?)
+}
+
+fn panel(
+    app: &App,
+    path: &WorkspacePath,
+    platform: bool,
+    facts: String,
+    view: FileView,
+    problem: Option<&str>,
+) -> AppResult<String> {
+    let mut panel = FilePanel::new(&app.name, path.as_str(), platform, facts, view);
+    panel.problem = problem;
+    reply::render(&panel)
+}
+
+fn with_tree(app: &App, files: &[ListedFile], path: Option<&WorkspacePath>, file: String) -> AppResult<String> {
+    let listed: Vec<TreeFile<'_>> = files
+        .iter()
+        .map(|file| TreeFile { path: file.path.as_str(), platform: file.platform, changed: file.changed })
+        .collect();
+    let current = path.map(WorkspacePath::as_str);
+    reply::render(&CodeTab {
+        app: &app.name,
+        count: files.len(),
+        current,
+        tree: tree(&app.name, &listed, current),
+        file,
+    })
+}

@@ -1,0 +1,174 @@
+//! The conversation: shown with the page, added to, looked back at.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use serde::Deserialize;
+
+use super::page::AppQuery;
+use super::turn_view::{Block, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
+use crate::domain::{App, AppName, EventId, TextKind, Turn, TurnId, TurnMode, TurnState};
+use crate::error::{AppError, AppResult};
+use crate::services::Services;
+use crate::services::turns::TurnBlock;
+use crate::store::{Cursor, PageRequest};
+use crate::web::Web;
+use crate::web::extract::{Form, Path, Query};
+use crate::web::reply::{self, Caller};
+
+/// Turns shown at once.
+const PAGE: u32 = 12;
+/// Everything that was kept.
+const ALL: EventId = EventId(i64::MAX);
+
+/// A rendered conversation.
+pub struct Talk {
+    /// Nothing was said yet.
+    pub is_empty: bool,
+    /// As it stands in the page.
+    pub html: String,
+}
+
+/// The newest turns, or those that `query` asks for; a turn at work as far as the event `until`.
+pub async fn load(services: &Services, app: &App, until: EventId, query: &AppQuery) -> AppResult<Talk> {
+    let cursor = query.turns.clone().map(Cursor::try_from).transpose()?;
+    turns(services, app, until, cursor, query.steps.map(TurnId), true).await
+}
+
+async fn turns(
+    services: &Services,
+    app: &App,
+    until: EventId,
+    cursor: Option<Cursor>,
+    open: Option<TurnId>,
+    whole: bool,
+) -> AppResult<Talk> {
+    let page = services.turns(app, PageRequest { cursor, ..PageRequest::first(PAGE) }).await?;
+    let mut rendered = Vec::with_capacity(page.items.len());
+    for turn in page.items.iter().rev() {
+        rendered.push(article(services, app, turn, until, open == Some(turn.id)).await?);
+    }
+    let html = reply::render(&Turns {
+        app: &app.name,
+        turns: rendered,
+        earlier: page.next.map(|cursor| cursor.to_string()),
+        whole,
+    })?;
+    Ok(Talk { is_empty: page.items.is_empty(), html })
+}
+
+/// One turn, rendered: what was said and done so far while it runs, what came of it afterwards.
+pub async fn article(
+    services: &Services,
+    app: &App,
+    turn: &Turn,
+    until: EventId,
+    with_steps: bool,
+) -> AppResult<String> {
+    let live = is_live(turn);
+    let blocks = services.turn_blocks(turn, if live { until } else { ALL }).await?;
+    let shown = shown(&blocks);
+    let now = services.now();
+    if live {
+        return reply::render(&TurnArticle::new(&app.name, turn, live_blocks(&shown), now));
+    }
+    let article = TurnArticle::new(&app.name, turn, answers(&shown), now);
+    reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
+}
+
+/// Whether more of it is to come.
+pub fn is_live(turn: &Turn) -> bool {
+    matches!(turn.state, TurnState::Queued | TurnState::Running)
+}
+
+/// The blocks as they are shown. A tool that wrote a file is told by the file's own line.
+fn shown(blocks: &[TurnBlock]) -> Vec<Block<'_>> {
+    let mut out: Vec<Block<'_>> = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        out.push(match block {
+            TurnBlock::Answer(text) => Block::Text(TextKind::Answer, text),
+            TurnBlock::Thought(text) => Block::Text(TextKind::Thought, text),
+            TurnBlock::File { path, state, content } => Block::File {
+                path: path.as_str(),
+                state: *state,
+                lines: content.as_ref().map(|text| text.lines().count().max(1)),
+                content: content.as_deref(),
+            },
+            TurnBlock::Tool { name, summary, ok } => {
+                let told = matches!(name.as_str(), "write_file" | "edit_file" | "delete_file");
+                if *ok && told && matches!(out.last(), Some(Block::File { .. })) {
+                    continue;
+                }
+                Block::Tool { summary, ok: *ok }
+            }
+        });
+    }
+    out
+}
+
+/// What the address says.
+#[derive(Deserialize)]
+pub struct EarlierQuery {
+    cursor: String,
+}
+
+/// `GET /apps/{app}/turns`: turns before those that are shown.
+pub async fn earlier(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<EarlierQuery>,
+) -> AppResult<Response> {
+    let cursor = Cursor::try_from(query.cursor)?;
+    if !caller.is_htmx() {
+        return Ok(Redirect::to(&format!("/apps/{name}?turns={cursor}")).into_response());
+    }
+    let app = web.services.app(&name).await?;
+    Ok(reply::html(turns(&web.services, &app, ALL, Some(cursor), None, false).await?.html))
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct TurnForm {
+    prompt: String,
+    #[serde(default)]
+    mode: TurnMode,
+}
+
+/// `POST /apps/{app}/turns`
+pub async fn start(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<TurnForm>,
+) -> AppResult<Response> {
+    let (turn, _) = web.services.start_turn(&name, &form.prompt, form.mode).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+}
+
+/// `GET /apps/{app}/turns/{turn}/steps`: what stands behind a turn's summary.
+pub async fn steps(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((name, id)): Path<(AppName, i64)>,
+) -> AppResult<Response> {
+    if !caller.is_htmx() {
+        return Ok(Redirect::to(&format!("/apps/{name}?steps={id}#turn-{id}")).into_response());
+    }
+    let app = web.services.app(&name).await?;
+    let turn = find(&web.services, &app, TurnId(id)).await?;
+    let blocks = web.services.turn_blocks(&turn, ALL).await?;
+    let steps = rendered_steps(&shown(&blocks));
+    let steps = if steps.is_empty() { r#"<p class="step">It took no steps.</p>"#.to_owned() } else { steps };
+    Ok(reply::html(format!(r#"<div class="steps">{steps}</div>"#)))
+}
+
+async fn find(services: &Services, app: &App, id: TurnId) -> AppResult<Turn> {
+    let mut request = PageRequest::first(crate::store::page::LIMIT_MAX);
+    loop {
+        let page = services.turns(app, request.clone()).await?;
+        if let Some(turn) = page.items.into_iter().find(|turn| turn.id == id) {
+            return Ok(turn);
+        }
+        request.cursor = Some(page.next.ok_or_else(|| AppError::not_found("turn of this number"))?);
+    }
+}

@@ -1,0 +1,343 @@
+//! A deployment as a strip of steps with their times, or as the card that says why it failed.
+
+use askama::Template;
+
+use crate::domain::{App, AppName, Environment, Job, JobId, JobKind, JobState, Step, StepName, StepState};
+use crate::web::format;
+use crate::web::ui;
+
+/// The strip; empty without a deployment to show.
+#[derive(Template)]
+#[template(path = "app/strip.html")]
+pub struct Strip<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// What is shown.
+    pub job: Option<DeployView>,
+}
+
+/// A deployment.
+pub struct DeployView {
+    id: JobId,
+    state: JobState,
+    title: String,
+    steps: Vec<StepView>,
+    may_stop: bool,
+    ended: bool,
+    url: Option<String>,
+    failure: Option<FailureView>,
+}
+
+struct StepView {
+    name: &'static str,
+    state: Option<StepState>,
+    millis: u64,
+}
+
+/// What failed, and what can be done.
+pub struct FailureView {
+    sentence: String,
+    hint: Option<String>,
+    lines: String,
+    still: Option<String>,
+    ask: Option<Ask>,
+    again: Option<Again>,
+    log: Option<String>,
+}
+
+struct Ask {
+    text: String,
+    link: String,
+}
+
+struct Again {
+    action: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl DeployView {
+    /// `version` is the number of the version that is deployed, where it is known; `url` where the
+    /// environment answers.
+    pub fn new(job: &Job, app: &App, version: Option<u32>, url: Option<String>) -> Self {
+        let ended = job.state.is_final();
+        Self {
+            id: job.id,
+            state: job.state,
+            title: title(job, version),
+            steps: steps(job),
+            may_stop: !ended && !job.cancel_requested,
+            ended,
+            url: url.filter(|_| job.state == JobState::Succeeded),
+            failure: (job.state == JobState::Failed).then(|| FailureView::new(job, app, version)),
+        }
+    }
+
+    fn class(&self) -> &'static str {
+        match self.state {
+            JobState::Queued | JobState::Running => "running",
+            JobState::Succeeded => "done",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+        }
+    }
+
+    fn icon(&self) -> &'static str {
+        match self.state {
+            JobState::Queued => "clock",
+            JobState::Running => "spinner",
+            JobState::Succeeded => "check",
+            JobState::Failed => "warning",
+            JobState::Cancelled => "stop",
+        }
+    }
+
+    fn motion(&self) -> &'static str {
+        if self.state == JobState::Running { "spin" } else { "" }
+    }
+}
+
+/// Whether a job is shown in the strip.
+pub fn is_shown(kind: &JobKind) -> bool {
+    kind.environment().is_some() || *kind == JobKind::Delete
+}
+
+/// What a job does, as a sentence of its state.
+pub fn title(job: &Job, version: Option<u32>) -> String {
+    let what = version.map_or_else(|| "the app".to_owned(), |number| format!("version {number}"));
+    let place = job.kind.environment().map_or("", Environment::title).to_lowercase();
+    let (doing, did, name) = match &job.kind {
+        JobKind::Preview { .. } => {
+            (format!("Deploying {what} to preview"), format!("Preview runs {what}"), "Preview deployment")
+        }
+        JobKind::Publish { .. } => (format!("Publishing {what}"), format!("Production runs {what}"), "Publishing"),
+        JobKind::Rollback { .. } => {
+            (format!("Rolling {place} back to {what}"), format!("{} is back at {what}", capital(&place)), "Roll back")
+        }
+        JobKind::Delete => ("Deleting the app".to_owned(), "The app is deleted".to_owned(), "Deleting"),
+        JobKind::Generate { .. } => ("Writing".to_owned(), "Written".to_owned(), "Writing"),
+    };
+    match job.state {
+        JobState::Queued => format!("{name} waits for its turn"),
+        JobState::Running if job.cancel_requested => format!("{name} is being stopped"),
+        JobState::Running => doing,
+        JobState::Succeeded => did,
+        JobState::Failed => format!("{name} failed"),
+        JobState::Cancelled => format!("{name} was stopped"),
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// The steps so far; those that are still to come as well while it runs.
+fn steps(job: &Job) -> Vec<StepView> {
+    let mut views: Vec<StepView> = job
+        .steps
+        .iter()
+        .map(|Step { name, state, millis }| StepView { name: name.title(), state: Some(*state), millis: *millis })
+        .collect();
+    if !job.state.is_final() {
+        let all: &[StepName] = match job.kind {
+            JobKind::Preview { .. } => &[StepName::Build, StepName::Start, StepName::Check, StepName::Switch],
+            JobKind::Publish { .. } | JobKind::Rollback { .. } => &[StepName::Start, StepName::Check, StepName::Switch],
+            JobKind::Generate { .. } | JobKind::Delete => &[],
+        };
+        let begun = |name: &StepName| job.steps.iter().any(|step| step.name == *name);
+        let last = all.iter().rposition(begun);
+        let to_come = all.iter().enumerate().filter(|(at, name)| last.is_none_or(|last| *at > last) && !begun(name));
+        views.extend(to_come.map(|(_, name)| StepView { name: name.title(), state: None, millis: 0 }));
+    }
+    views
+}
+
+impl StepView {
+    fn class(&self) -> &'static str {
+        match self.state {
+            None => "later",
+            Some(StepState::Running) => "running",
+            Some(StepState::Done) => "done",
+            Some(StepState::Skipped) => "skipped",
+            Some(StepState::Failed) => "failed",
+        }
+    }
+
+    fn icon(&self) -> Option<&'static str> {
+        match self.state {
+            None => None,
+            Some(StepState::Running) => Some("spinner"),
+            Some(StepState::Done) => Some("check"),
+            Some(StepState::Skipped) => Some("dash"),
+            Some(StepState::Failed) => Some("cross"),
+        }
+    }
+
+    fn motion(&self) -> &'static str {
+        if self.ticking() { "spin" } else { "" }
+    }
+
+    fn ticking(&self) -> bool {
+        self.state == Some(StepState::Running)
+    }
+
+    fn time(&self) -> String {
+        match self.state {
+            None => String::new(),
+            Some(StepState::Skipped) => "not needed".into(),
+            Some(_) => format::duration(self.millis),
+        }
+    }
+}
+
+impl FailureView {
+    fn new(job: &Job, app: &App, version: Option<u32>) -> Self {
+        let error = job.error.as_ref();
+        let sentence = error.map_or_else(|| "The deployment failed.".to_owned(), |error| error.message.clone());
+        let lines = error.map(|error| error.lines.join("\n")).unwrap_or_default();
+        let code = error.map_or("", |error| error.code.as_str());
+        let again = match &job.kind {
+            JobKind::Preview { version } => Some(Again {
+                action: format!("/apps/{}/previews", app.name),
+                fields: vec![("version", version.to_string())],
+            }),
+            JobKind::Publish { .. } => {
+                Some(Again { action: format!("/apps/{}/publish", app.name), fields: Vec::new() })
+            }
+            JobKind::Rollback { environment, release } => Some(Again {
+                action: format!("/apps/{}/rollback", app.name),
+                fields: vec![("environment", environment.to_string()), ("release", release.to_string())],
+            }),
+            JobKind::Generate { .. } | JobKind::Delete => None,
+        };
+        // The model can mend what it wrote, not the machine.
+        let mendable = matches!(code, "build_failed" | "start_failed" | "health_check_failed" | "job_failed");
+        let ask = mendable.then(|| {
+            let text = fix_prompt(&sentence, &lines, version);
+            Ask { link: encode_query(&text), text }
+        });
+        let source =
+            if code == "build_failed" { "build" } else { job.kind.environment().map_or("build", Environment::as_str) };
+        Self {
+            hint: error.and_then(|error| error.hint.clone()),
+            still: job.kind.environment().and_then(|environment| still_running(app, environment)),
+            log: Some(format!("/apps/{}/logs?source={}", app.name, if lines.is_empty() { "build" } else { source })),
+            sentence,
+            lines,
+            ask,
+            again,
+        }
+    }
+}
+
+/// Names the version that goes on running, so that nobody fears for it.
+fn still_running(app: &App, environment: Environment) -> Option<String> {
+    let status = app.environment(environment);
+    let number = status.version_number.filter(|_| status.release.is_some())?;
+    Some(format!("Version {number} goes on running in {}.", environment.title().to_lowercase()))
+}
+
+/// What *Ask for a fix* writes into the composer.
+fn fix_prompt(sentence: &str, lines: &str, version: Option<u32>) -> String {
+    use std::fmt::Write as _;
+    let mut prompt = match version {
+        Some(number) => format!("Version {number} could not be deployed. {sentence}"),
+        None => sentence.to_owned(),
+    };
+    if !lines.is_empty() {
+        let _ = write!(prompt, "\n\nThe last lines of the log:\n\n```\n{lines}\n```");
+    }
+    prompt.push_str("\n\nFind the cause and fix it.");
+    prompt
+}
+
+/// A text as the value of a parameter in an address; cut, for addresses have their length.
+pub fn encode_query(text: &str) -> String {
+    let short: String = text.chars().take(1_500).collect();
+    format::encode_path(&short, false)
+}
+
+#[cfg(test)]
+pub(in crate::web) mod samples {
+    use super::*;
+    use crate::domain::JobError;
+    use crate::web::samples;
+
+    pub fn job(state: JobState, kind: JobKind) -> Job {
+        let step = |name, state, millis| Step { name, state, millis };
+        let failed = state == JobState::Failed;
+        let steps = match state {
+            JobState::Queued => Vec::new(),
+            JobState::Running => vec![
+                step(StepName::Build, StepState::Done, 1_234),
+                step(StepName::Push, StepState::Skipped, 0),
+                step(StepName::Start, StepState::Running, 830),
+            ],
+            _ => vec![
+                step(StepName::Build, if failed { StepState::Failed } else { StepState::Done }, 1_234),
+                step(StepName::Start, StepState::Done, 1_800),
+                step(StepName::Check, StepState::Done, 400),
+            ],
+        };
+        Job {
+            id: JobId(41),
+            app_id: samples::app().id,
+            app: samples::app().name,
+            kind,
+            state,
+            attempts: 1,
+            cancel_requested: false,
+            steps,
+            error: failed.then(|| JobError {
+                code: "build_failed".into(),
+                message: "The image could not be built: pip found no package that matches “fastapi-limits”.".into(),
+                hint: Some("Check the names in requirements.txt.".into()),
+                lines: [
+                    "Step 4/7 : RUN pip install --no-cache-dir -r requirements.txt",
+                    "ERROR: Could not find a version that satisfies the requirement fastapi-limits (from versions: none)",
+                    "ERROR: No matching distribution found for fastapi-limits",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+            }),
+            result: None,
+            created_at: samples::now(),
+            started_at: Some(samples::now()),
+            finished_at: None,
+        }
+    }
+
+    pub fn preview(state: JobState) -> Job {
+        job(state, JobKind::Preview { version: samples::version_id(12) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn a_failure_names_what_goes_on_running_and_what_can_be_done() {
+        let app = samples::app();
+        let job = samples::deployment(JobState::Failed);
+        let html =
+            Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
+        let page = samples::select(&html);
+        assert!(page.text(".failure h2").contains("fastapi-limits"));
+        assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
+        assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
+        assert!(page.attribute("[data-ask]", "data-ask").contains("No matching distribution"));
+    }
+
+    #[test]
+    fn steps_to_come_are_named_while_it_runs() {
+        let app = samples::app();
+        let job = samples::deployment(JobState::Running);
+        let html =
+            Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
+        let page = samples::select(&html);
+        assert_eq!(page.texts("li"), ["Build 1.2 s", "Push not needed", "Start 0.8 s", "Check", "Switch"]);
+        assert_eq!(page.text(".title"), "Deploying version 12 to preview");
+    }
+}

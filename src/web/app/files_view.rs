@@ -1,0 +1,230 @@
+//! The *Code* tab as it is shown: the tree, and one file of it. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use askama::Template;
+
+use crate::domain::AppName;
+use crate::web::format::{self, Html};
+use crate::web::highlight;
+use crate::web::ui::{self, icon, icon_with};
+
+/// More lines of a file are not shown at once.
+const LINES_SHOWN: usize = 5_000;
+/// Folders stand open in trees of up to this many files.
+const OPEN_TREE: usize = 60;
+
+/// A file as the tree needs it.
+pub struct TreeFile<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Belongs to the platform.
+    pub platform: bool,
+    /// Differs from the version before.
+    pub changed: bool,
+}
+
+/// The tab.
+#[derive(Template)]
+#[template(path = "app/code.html")]
+pub struct CodeTab<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// How many files there are.
+    pub count: usize,
+    /// The file that is shown.
+    pub current: Option<&'a str>,
+    /// The rendered tree.
+    pub tree: Html,
+    /// The rendered [`FilePanel`].
+    pub file: String,
+}
+
+/// One file.
+#[derive(Template)]
+#[template(path = "app/file.html")]
+pub struct FilePanel<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// Its path.
+    pub path: &'a str,
+    /// Its page.
+    pub href: String,
+    /// Its bytes.
+    pub raw: String,
+    /// Where deleting it is asked for.
+    pub delete: String,
+    /// Size and lines.
+    pub facts: String,
+    /// Belongs to the platform.
+    pub platform: bool,
+    /// It is text and ours to change.
+    pub editable: bool,
+    /// Why it could not be saved.
+    pub problem: Option<&'a str>,
+    /// How it is shown.
+    pub view: FileView,
+}
+
+/// How a file is shown.
+pub enum FileView {
+    /// None is chosen.
+    None,
+    /// No text.
+    Binary {
+        /// Its size.
+        bytes: String,
+    },
+    /// In colours.
+    Source {
+        /// The text.
+        html: Html,
+        /// Line numbers.
+        gutter: Html,
+        /// There is more.
+        cut: bool,
+    },
+    /// To be changed.
+    Edit {
+        /// The text.
+        text: String,
+        /// The version it was read at.
+        head: String,
+        /// It does not exist yet.
+        new: bool,
+    },
+}
+
+impl<'a> FilePanel<'a> {
+    /// A panel for a path, or for none.
+    pub fn new(app: &'a AppName, path: &'a str, platform: bool, facts: String, view: FileView) -> Self {
+        let encoded = format::encode_path(path, true);
+        Self {
+            app,
+            path,
+            href: format!("/apps/{app}/code/{encoded}"),
+            raw: format!("/api/v1/apps/{app}/files/{encoded}"),
+            delete: format!("/apps/{app}/delete-file/{encoded}"),
+            facts,
+            platform,
+            editable: !platform && matches!(view, FileView::Source { cut: false, .. }),
+            problem: None,
+            view,
+        }
+    }
+}
+
+/// A file's text in colours. Slow for long files: call it off the async threads.
+pub fn source(path: &str, text: &str) -> FileView {
+    let cut = text.match_indices('\n').nth(LINES_SHOWN - 1).map(|(at, _)| at + 1).filter(|at| *at < text.len());
+    let shown = &text[..cut.unwrap_or(text.len())];
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let mut gutter = String::new();
+    for number in 1..=shown.lines().count().max(1) {
+        let _ = writeln!(gutter, "{number}");
+    }
+    FileView::Source { html: highlight::render(name, shown), gutter: Html(gutter), cut: cut.is_some() }
+}
+
+#[derive(Default)]
+struct Folder<'a> {
+    folders: BTreeMap<&'a str, Folder<'a>>,
+    files: Vec<(&'a str, &'a TreeFile<'a>)>,
+}
+
+/// The tree as nested lists. Folders first, open where something changed or is shown.
+pub fn tree(app: &AppName, files: &[TreeFile<'_>], current: Option<&str>) -> Html {
+    let mut root = Folder::default();
+    for file in files {
+        let mut folder = &mut root;
+        let mut parts = file.path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_some() {
+                folder = folder.folders.entry(part).or_default();
+            } else {
+                folder.files.push((part, file));
+            }
+        }
+    }
+    let mut out = String::new();
+    let all_open = files.len() <= OPEN_TREE;
+    write_folder(&root, &TreeContext { app, current, all_open }, &mut out);
+    Html(out)
+}
+
+struct TreeContext<'a> {
+    app: &'a AppName,
+    current: Option<&'a str>,
+    all_open: bool,
+}
+
+impl Folder<'_> {
+    fn any(&self, test: &impl Fn(&TreeFile<'_>) -> bool) -> bool {
+        self.files.iter().any(|(_, file)| test(file)) || self.folders.values().any(|folder| folder.any(test))
+    }
+}
+
+fn write_folder(folder: &Folder<'_>, context: &TreeContext<'_>, out: &mut String) {
+    out.push_str("<ul>");
+    for (name, inner) in &folder.folders {
+        let open = context.all_open || inner.any(&|file| file.changed || context.current == Some(file.path));
+        let _ = write!(
+            out,
+            "<li><details{}><summary>{}<span class=\"name\">",
+            if open { " open" } else { "" },
+            icon("folder")
+        );
+        highlight::escape_into(name, out);
+        let _ = write!(out, "</span>{}</summary>", icon_with("right", "turner"));
+        write_folder(inner, context, out);
+        out.push_str("</details></li>");
+    }
+    for (name, file) in &folder.files {
+        let href = format!("/apps/{}/code/{}", context.app, format::encode_path(file.path, true));
+        let current = if context.current == Some(file.path) { " aria-current=\"page\"" } else { "" };
+        let _ = write!(
+            out,
+            "<li><a href=\"{href}\" hx-get=\"{href}\" hx-target=\"#stage\" hx-swap=\"innerMorph\" hx-push-url=\"true\"{current}>{}<span class=\"name\">",
+            icon(if file.platform { "lock" } else { "file" })
+        );
+        highlight::escape_into(name, out);
+        out.push_str("</span>");
+        if file.changed {
+            out.push_str("<span class=\"changed\" title=\"Changed in the newest version\"><span aria-hidden=\"true\">M</span><span class=\"sr\">changed</span></span>");
+        }
+        out.push_str("</a></li>");
+    }
+    out.push_str("</ul>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn the_tree_nests_and_escapes() {
+        let files = [
+            TreeFile { path: "Dockerfile", platform: true, changed: false },
+            TreeFile { path: "public/<b>.html", platform: false, changed: true },
+            TreeFile { path: "public/a b/c.css", platform: false, changed: false },
+        ];
+        let html = tree(&samples::app().name, &files, Some("public/a b/c.css")).0;
+        let page = samples::select(&html);
+        assert_eq!(page.texts("a .name"), ["c.css", "<b>.html", "Dockerfile"]);
+        assert_eq!(page.attribute("[aria-current]", "href"), "/apps/brisk-otter/code/public/a%20b/c.css");
+        assert_eq!(page.count(".changed"), 1);
+        assert_eq!(page.count("b"), 0);
+    }
+
+    #[test]
+    fn a_long_file_is_cut_at_a_line() {
+        let text = "x\n".repeat(LINES_SHOWN + 3);
+        let FileView::Source { html, cut, .. } = source("a.txt", &text) else { panic!("it is text") };
+        assert!(cut);
+        assert_eq!(html.0.lines().count(), LINES_SHOWN);
+        let FileView::Source { cut, .. } = source("a.txt", "x\n") else { panic!("it is text") };
+        assert!(!cut);
+    }
+}

@@ -1,0 +1,240 @@
+//! The *Versions*, *Releases*, *Logs* and *Settings* tabs as they are shown. Pure.
+
+use askama::Template;
+
+use crate::domain::{
+    App, AppName, ChangeSize, Environment, Release, ReleaseNumber, ReleaseState, Version, VersionId, VersionKind,
+};
+use crate::web::format::{self, When};
+use crate::web::ui;
+
+/// The list of versions.
+#[derive(Template)]
+#[template(path = "app/versions.html")]
+pub struct VersionsTab<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// Newest first.
+    pub versions: Vec<VersionView>,
+    /// Where earlier ones are.
+    pub more: Option<String>,
+}
+
+/// One version with its differences.
+#[derive(Template)]
+#[template(path = "app/version.html")]
+pub struct VersionPage<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// Which.
+    pub version: VersionView,
+    /// What it changed.
+    pub files: Vec<DiffView>,
+}
+
+/// A version in a list.
+pub struct VersionView {
+    id: VersionId,
+    number: u32,
+    title: String,
+    kind: &'static str,
+    when: When,
+    files: String,
+    size: ChangeSize,
+    places: Vec<&'static str>,
+    head: bool,
+}
+
+impl VersionView {
+    /// As seen from its app.
+    pub fn new(version: &Version, app: &App, now: jiff::Timestamp) -> Self {
+        let runs = |environment: &Environment| app.environment(*environment).version.as_ref() == Some(&version.id);
+        Self {
+            id: version.id.clone(),
+            number: version.number,
+            title: version.title.clone(),
+            kind: match version.kind {
+                VersionKind::Scaffold => "starting point",
+                VersionKind::Turn => "written",
+                VersionKind::Edit => "edited by hand",
+                VersionKind::Restore => "restored",
+            },
+            when: When::new(version.created_at, now),
+            files: format::count(u64::from(version.size.files), "file", "files"),
+            size: version.size,
+            places: Environment::ALL.iter().filter(|environment| runs(environment)).map(|e| e.title()).collect(),
+            head: app.head.as_ref() == Some(&version.id),
+        }
+    }
+}
+
+/// A file's differences.
+pub struct DiffView {
+    /// Its path.
+    pub path: String,
+    /// `added`, `changed`, `deleted`, `renamed`.
+    pub status: &'static str,
+    /// The style of that word.
+    pub class: &'static str,
+    /// Lines added.
+    pub additions: u32,
+    /// Lines removed.
+    pub deletions: u32,
+    /// Shown at once.
+    pub open: bool,
+    /// Its lines.
+    pub lines: Vec<DiffRow>,
+    /// Why there are no lines.
+    pub nothing: &'static str,
+    /// There are more lines.
+    pub truncated: bool,
+}
+
+/// A line of a diff.
+pub struct DiffRow {
+    /// `added`, `removed` or `hunk`.
+    pub class: Option<&'static str>,
+    /// Number in the version before.
+    pub old: String,
+    /// Number in this version.
+    pub new: String,
+    /// `+`, `−` or nothing.
+    pub mark: &'static str,
+    /// The line.
+    pub text: String,
+}
+
+/// The releases of both environments.
+#[derive(Template)]
+#[template(path = "app/releases.html")]
+pub struct ReleasesTab<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// Production, then preview.
+    pub places: Vec<Place>,
+}
+
+/// The releases of one environment.
+pub struct Place {
+    /// `preview` or `prod`.
+    pub key: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// Where it answers.
+    pub url: Option<String>,
+    /// Newest first.
+    pub releases: Vec<ReleaseView>,
+    /// Why there are none.
+    pub nothing: &'static str,
+    /// Where earlier ones are.
+    pub more: Option<String>,
+}
+
+/// A release in a list.
+pub struct ReleaseView {
+    number: ReleaseNumber,
+    version: u32,
+    word: &'static str,
+    class: &'static str,
+    icon: &'static str,
+    motion: &'static str,
+    when: When,
+    took: Option<String>,
+    from: Option<ReleaseNumber>,
+    image: String,
+    digest: String,
+    may_return: bool,
+}
+
+impl ReleaseView {
+    /// As seen from its app. `idle`: nothing is being deployed.
+    pub fn new(release: &Release, app: &App, now: jiff::Timestamp) -> Self {
+        let live = app.environment(release.environment).release == Some(release.number);
+        let (word, class, icon, motion) = match release.state {
+            ReleaseState::Deploying => ("on its way", "accent", "spinner", "spin"),
+            ReleaseState::Ready | ReleaseState::Retired if live => ("running", "ok", "check", ""),
+            ReleaseState::Ready | ReleaseState::Retired => ("earlier", "", "clock", ""),
+            ReleaseState::Failed => ("failed", "bad", "cross", ""),
+        };
+        let ran = matches!(release.state, ReleaseState::Ready | ReleaseState::Retired);
+        let digest = release.image.digest();
+        Self {
+            number: release.number,
+            version: release.version_number,
+            word,
+            class,
+            icon,
+            motion,
+            when: When::new(release.created_at, now),
+            took: format::between(Some(release.created_at), release.settled_at),
+            from: release.from_release,
+            image: release.image.to_string(),
+            digest: digest.get(..19).unwrap_or(digest).to_owned(),
+            may_return: ran && !live && !app.deleting,
+        }
+    }
+}
+
+/// One of the logs.
+#[derive(Template)]
+#[template(path = "app/logs.html")]
+pub struct LogsTab<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// All of them.
+    pub sources: [LogSource; 3],
+    /// The one that is shown.
+    pub source: LogSource,
+    /// Its last lines.
+    pub lines: Vec<LogRow>,
+    /// How many lines are not shown.
+    pub earlier: usize,
+    /// The same in words.
+    pub earlier_words: String,
+    /// New lines come by a stream of their own.
+    pub live: bool,
+    /// What is said when there are no lines.
+    pub nothing: &'static str,
+}
+
+/// Which log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSource {
+    /// In the address.
+    pub key: &'static str,
+    /// For people.
+    pub title: &'static str,
+}
+
+/// Build, preview, production.
+pub const LOG_SOURCES: [LogSource; 3] = [
+    LogSource { key: "build", title: "Build" },
+    LogSource { key: "preview", title: "Preview" },
+    LogSource { key: "prod", title: "Production" },
+];
+
+/// A line of a log.
+pub struct LogRow {
+    /// A deployment's own words.
+    pub deploy: bool,
+    /// The line.
+    pub text: String,
+}
+
+/// What can be done with the app as a whole.
+#[derive(Template)]
+#[template(path = "app/settings.html")]
+pub struct SettingsTab<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// What its user said it should be.
+    pub description: &'a str,
+    /// The template's title.
+    pub template: String,
+    /// When it was made.
+    pub created: When,
+    /// Where it answers.
+    pub addresses: Vec<(&'static str, String)>,
+    /// Why it was not deleted.
+    pub problem: Option<&'a str>,
+}

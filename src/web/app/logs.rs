@@ -1,0 +1,143 @@
+//! The *Logs* tab: of the last build, and of what runs.
+
+use std::convert::Infallible;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use serde::Deserialize;
+
+use super::history_views::{LOG_SOURCES, LogRow, LogSource, LogsTab};
+use super::page::{AppQuery, show};
+use crate::domain::{App, AppName, Environment, LogStream};
+use crate::error::{AppResult, ErrorKind};
+use crate::services::Services;
+use crate::web::Web;
+use crate::web::chrome::Chrome;
+use crate::web::extract::{Path, Query};
+use crate::web::format;
+use crate::web::reply::{self, Caller};
+
+/// Lines in the page; the rest is a link away.
+const LINES_SHOWN: usize = 2_000;
+/// Lines of an app's log that are given as text.
+const LINES_TEXT: u32 = 100_000;
+/// Lines that go to the browser in one message.
+const BATCH: usize = 200;
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    #[default]
+    Build,
+    Preview,
+    Prod,
+}
+
+impl Source {
+    fn shown(self) -> LogSource {
+        LOG_SOURCES[self as usize]
+    }
+
+    fn environment(self) -> Option<Environment> {
+        match self {
+            Self::Build => None,
+            Self::Preview => Some(Environment::Preview),
+            Self::Prod => Some(Environment::Prod),
+        }
+    }
+}
+
+/// What the address says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct LogQuery {
+    source: Source,
+}
+
+/// `GET /apps/{app}/logs`
+pub async fn tab(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<LogQuery>,
+) -> AppResult<Response> {
+    let services = &web.services;
+    let app = services.app(&name).await?;
+    let source = query.source;
+    let runs = source.environment().is_some_and(|environment| app.environment(environment).release.is_some());
+    let lines = match lines(services, &app, source, u32::try_from(LINES_SHOWN).unwrap_or(u32::MAX)).await {
+        Ok(lines) => lines,
+        // The page opens; why there is no log stands in it.
+        Err(error) if error.kind == ErrorKind::Unavailable => vec![(LogStream::Deploy, error.detail)],
+        Err(error) => return Err(error),
+    };
+    let earlier = lines.len().saturating_sub(LINES_SHOWN);
+    let rows =
+        lines.into_iter().skip(earlier).map(|(stream, text)| LogRow { deploy: stream == LogStream::Deploy, text });
+    let stage = reply::render(&LogsTab {
+        app: &app.name,
+        sources: LOG_SOURCES,
+        source: source.shown(),
+        lines: rows.collect(),
+        earlier,
+        earlier_words: format::count(earlier as u64, "earlier line is", "earlier lines are"),
+        live: runs,
+        nothing: match source {
+            Source::Build => "Nothing was built yet.",
+            Source::Preview => "Nothing runs in preview.",
+            Source::Prod => "Nothing runs in production.",
+        },
+    })?;
+    show(services, chrome, caller, &app, "logs", stage, &AppQuery::default()).await
+}
+
+/// The lines of a log; of an app's at most `tail`, of a build's all.
+async fn lines(services: &Services, app: &App, source: Source, tail: u32) -> AppResult<Vec<(LogStream, String)>> {
+    match source.environment() {
+        None => Ok(services.build_log(app).await?.map(|(_, lines)| lines).unwrap_or_default()),
+        Some(environment) => {
+            let lines = services.app_log_lines(app, environment, tail).await?;
+            Ok(lines.into_iter().map(|line| (LogStream::App, line)).collect())
+        }
+    }
+}
+
+/// `GET /apps/{app}/logs.txt`
+pub async fn text(
+    State(web): State<Web>,
+    Path(name): Path<AppName>,
+    Query(query): Query<LogQuery>,
+) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let mut text = String::new();
+    for (_, line) in lines(&web.services, &app, query.source, LINES_TEXT).await? {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], text)
+        .into_response())
+}
+
+/// `GET /apps/{app}/logs/stream`: an app's log as it is written. Begins anew each time, with the last
+/// lines, so that a page that was away shows none twice and misses none.
+pub async fn stream(
+    State(web): State<Web>,
+    Path(name): Path<AppName>,
+    Query(query): Query<LogQuery>,
+) -> AppResult<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>> {
+    let app = web.services.app(&name).await?;
+    let environment = query.source.environment().unwrap_or(Environment::Preview);
+    let tail = u32::try_from(LINES_SHOWN).unwrap_or(u32::MAX);
+    let lines = web.services.app_log(&app, environment, tail, true);
+    let begin = futures_util::stream::once(async { Ok(Event::default().event("reset").data("{}")) });
+    let batches = lines.map_ok(Some).or_else(async |_| Ok::<_, Infallible>(None)).ready_chunks(BATCH).map(|batch| {
+        let lines: Vec<String> = batch.into_iter().filter_map(|line| line.ok().flatten()).collect();
+        let json = serde_json::json!({ "lines": lines }).to_string();
+        Ok(Event::default().event("lines").data(json))
+    });
+    Ok(Sse::new(begin.chain(batches)).keep_alive(KeepAlive::default()))
+}

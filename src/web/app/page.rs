@@ -1,0 +1,259 @@
+//! An app's page: the bar, the conversation, the stage with its tabs.
+
+use askama::Template;
+use axum::response::Response;
+
+use super::bar::{Chips, Next, NextView, chips_of};
+use super::conversation;
+use super::deployment::{DeployView, Strip, is_shown};
+use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, Version};
+use crate::error::AppResult;
+use crate::services::Services;
+use crate::services::deployments::NextStep;
+use crate::store::PageRequest;
+use crate::web::chrome::Chrome;
+use crate::web::reply::{self, Caller, Pieces};
+use crate::web::ui;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "app/page.html")]
+pub struct AppPage {
+    /// Around it.
+    pub chrome: Chrome,
+    /// The app.
+    pub name: AppName,
+    /// Rendered chips.
+    pub chips: String,
+    /// The rendered next step.
+    pub next: String,
+    /// The rendered deployment strip.
+    pub strip: String,
+    /// The rendered conversation.
+    pub turns: String,
+    /// The rendered composer.
+    pub composer: String,
+    /// The tabs.
+    pub tabs: Vec<Tab>,
+    /// The rendered tab.
+    pub stage: String,
+    /// On a narrow screen the stage is shown first.
+    pub stage_first: bool,
+    /// The last event that is in this page.
+    pub after: i64,
+}
+
+/// A part of the stage.
+pub struct Tab {
+    /// Its word in the address.
+    pub key: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// Its address.
+    pub href: String,
+    /// It is shown.
+    pub current: bool,
+}
+
+/// All tabs; `current` is the key of the one that is shown.
+pub fn tabs(app: &AppName, current: &str) -> Vec<Tab> {
+    [
+        ("preview", "Preview"),
+        ("code", "Code"),
+        ("versions", "Versions"),
+        ("releases", "Releases"),
+        ("logs", "Logs"),
+        ("settings", "Settings"),
+    ]
+    .map(|(key, title)| Tab {
+        key,
+        title,
+        href: if key == "preview" { format!("/apps/{app}") } else { format!("/apps/{app}/{key}") },
+        current: key == current,
+    })
+    .into()
+}
+
+/// Jobs among which the last deployment and the turn at work are looked for.
+const JOBS_LOOKED_AT: u32 = 20;
+/// How long a deployment that ended well is still shown on a fresh page, in seconds.
+const SHOWN_AFTER_END: i64 = 60;
+
+/// What of the page depends on the state of things, rendered: the stream sends it whenever that changes.
+pub struct Parts {
+    chips: String,
+    next: String,
+    strip: String,
+    send: String,
+}
+
+/// Renders what depends on the state of things. `fresh`: for a page that is being opened, where a
+/// deployment that ended a while ago is no news.
+pub async fn parts(services: &Services, app: &App, fresh: bool) -> AppResult<Parts> {
+    let jobs = services.recent_jobs(app.id, JOBS_LOOKED_AT).await?;
+    let shown = jobs.iter().find(|job| is_shown(&job.kind)).filter(|job| !fresh || is_news(job, services.now()));
+    let strip = match shown {
+        Some(job) => {
+            let version = version_of(services, app, job).await?;
+            let url = job.kind.environment().and_then(|environment| services.environment_url(app, environment));
+            Some(DeployView::new(job, app, version, url))
+        }
+        None => None,
+    };
+    let at_work = turn_at_work(&jobs);
+    Ok(Parts {
+        chips: reply::render(&Chips {
+            chips: chips_of(app, |environment| services.environment_url(app, environment)),
+        })?,
+        next: reply::render(&next(services, app, at_work.is_some()).await?)?,
+        strip: reply::render(&Strip { app: &app.name, job: strip })?,
+        send: reply::render(&super::turn_view::Send { app: &app.name, running: at_work })?,
+    })
+}
+
+impl Parts {
+    /// As pieces for a page that is open.
+    pub fn into_pieces(self) -> Pieces {
+        Pieces::new()
+            .replace("chips", &self.chips)
+            .replace("next", &self.next)
+            .replace("strip", &self.strip)
+            .replace("send", &self.send)
+    }
+}
+
+fn is_news(job: &Job, now: jiff::Timestamp) -> bool {
+    match job.state {
+        JobState::Queued | JobState::Running | JobState::Failed => true,
+        JobState::Succeeded | JobState::Cancelled => {
+            job.finished_at.is_some_and(|at| now.as_second() - at.as_second() < SHOWN_AFTER_END)
+        }
+    }
+}
+
+/// The turn that *Stop* stops: the one at work, else the one that waits longest.
+fn turn_at_work(jobs: &[Job]) -> Option<crate::domain::JobId> {
+    let open = |job: &&Job| !job.state.is_final() && matches!(job.kind, JobKind::Generate { .. });
+    jobs.iter().filter(open).min_by_key(|job| (job.state != JobState::Running, job.id)).map(|job| job.id)
+}
+
+/// The number of the version that a deployment is about; none if it is not there any more.
+pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<Option<u32>> {
+    let found = match &job.kind {
+        JobKind::Preview { version } => services.version(app, version).await.map(|version| version.number),
+        JobKind::Publish { release } => {
+            services.release(app, Environment::Preview, *release).await.map(|release| release.version_number)
+        }
+        JobKind::Rollback { environment, release } => {
+            services.release(app, *environment, *release).await.map(|release| release.version_number)
+        }
+        JobKind::Generate { .. } | JobKind::Delete => return Ok(None),
+    };
+    match found {
+        Ok(number) => Ok(Some(number)),
+        Err(error) if error.kind == crate::error::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn next<'a>(services: &Services, app: &'a App, writing: bool) -> AppResult<Next<'a>> {
+    let step = match services.next_step(app).await? {
+        NextStep::DeployPreview { .. } => NextView::Deploy,
+        NextStep::Publish { version_number } => NextView::Publish(Some(version_number)),
+        NextStep::Nothing => NextView::Nothing,
+        NextStep::Wait { job } => NextView::Wait(
+            match job.kind {
+                JobKind::Publish { .. } => "Publishing",
+                JobKind::Rollback { .. } => "Rolling back",
+                JobKind::Delete => "Deleting",
+                JobKind::Preview { .. } | JobKind::Generate { .. } => "Deploying",
+            }
+            .to_owned(),
+        ),
+    };
+    let waiting = matches!(step, NextView::Wait(_));
+    // What is being written is worth waiting for; what is there can be deployed from the menu.
+    let step = if writing && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
+    let releases = services.releases(app, Some(Environment::Prod), PageRequest::first(50)).await?;
+    let live = app.environment(Environment::Prod).release;
+    let counted =
+        releases.items.iter().find(|release| Some(release.number) == live).map(|r| r.from_release.unwrap_or(r.number));
+    let back = releases.items.iter().find(|release| {
+        use crate::domain::ReleaseState::{Ready, Retired};
+        counted.is_some_and(|counted| release.number < counted) && matches!(release.state, Ready | Retired)
+    });
+    Ok(Next {
+        app: &app.name,
+        may_preview: !waiting && app.head.is_some() && !matches!(step, NextView::Deploy),
+        may_publish: !waiting
+            && app.environment(Environment::Preview).release.is_some()
+            && !matches!(step, NextView::Publish(_) | NextView::Nothing),
+        back: back.filter(|_| !waiting).map(|release| (release.number, release.version_number)),
+        step,
+    })
+}
+
+/// What a page of the app was asked with, besides its tab.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct AppQuery {
+    /// Where in the conversation to begin.
+    pub turns: Option<String>,
+    /// What the composer holds already.
+    pub prompt: String,
+    /// The turn whose steps are shown at once.
+    pub steps: Option<i64>,
+}
+
+/// A tab, in the page around it or alone, as the caller wants it.
+pub async fn show(
+    services: &Services,
+    chrome: Chrome,
+    caller: Caller,
+    app: &App,
+    tab: &'static str,
+    stage: String,
+    query: &AppQuery,
+) -> AppResult<Response> {
+    if caller == Caller::Fragment {
+        return Ok(reply::html(stage));
+    }
+    // Before anything is read: what happens meanwhile comes by the stream, and never twice.
+    let after = services.last_event_id(app.id).await?;
+    let parts = parts(services, app, true).await?;
+    let talk = conversation::load(services, app, after, query).await?;
+    let prefill: String = query.prompt.chars().take(20_000).collect();
+    reply::page(&AppPage {
+        chrome,
+        name: app.name.clone(),
+        chips: parts.chips,
+        next: parts.next,
+        strip: parts.strip,
+        composer: reply::render(&super::turn_view::Composer {
+            app: &app.name,
+            first: talk.is_empty,
+            prefill: &prefill,
+            send: parts.send,
+        })?,
+        turns: talk.html,
+        tabs: tabs(&app.name, tab),
+        stage,
+        stage_first: tab != "preview",
+        after: after.0,
+    })
+}
+
+/// A tab after its app was changed by hand: alone with the pieces that changed with it, at `href`.
+pub async fn show_changed(services: &Services, app: &App, stage: String, href: &str) -> AppResult<Response> {
+    let pieces = parts(services, app, false).await?.into_pieces().into_html();
+    let mut response = reply::html(format!("{stage}{pieces}"));
+    if let Ok(value) = axum::http::HeaderValue::from_str(href) {
+        response.headers_mut().insert("hx-push-url", value);
+    }
+    Ok(response)
+}
+
+/// The sentence after a change by hand.
+pub fn saved(version: &Version) -> String {
+    format!("Saved as version {}", version.number)
+}

@@ -1,0 +1,287 @@
+//! The *Preview* tab: the app in a frame, or what its kind has instead.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::page::{AppQuery, show};
+use super::preview_views::{
+    ApiPanel, EndpointView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink, WebhookPanel,
+};
+use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, RunState, TemplateKind};
+use crate::error::{AppResult, ErrorKind};
+use crate::services::Services;
+use crate::store::{Cursor, PageRequest};
+use crate::web::Web;
+use crate::web::chrome::Chrome;
+use crate::web::extract::{Path, Query};
+use crate::web::format::When;
+use crate::web::reply::{self, Caller};
+
+/// How long a running app may take to describe its endpoints before the page goes without.
+const ENDPOINTS_WAIT: Duration = Duration::from_secs(2);
+/// Runs shown at once.
+const RUNS: u32 = 25;
+
+/// What the address says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct TabQuery {
+    view: Option<View>,
+    page: bool,
+    cursor: Option<String>,
+    turns: Option<String>,
+    prompt: String,
+    steps: Option<i64>,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum View {
+    Draft,
+    Preview,
+    Prod,
+}
+
+impl View {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Preview => "preview",
+            Self::Prod => "prod",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Draft => "Draft",
+            Self::Preview => "Preview",
+            Self::Prod => "Production",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Draft => "The files as they are right now, before anything is built",
+            Self::Preview => "What runs in preview",
+            Self::Prod => "What runs in production",
+        }
+    }
+
+    fn environment(self) -> Environment {
+        match self {
+            Self::Prod => Environment::Prod,
+            Self::Draft | Self::Preview => Environment::Preview,
+        }
+    }
+}
+
+/// `GET /apps/{app}`
+pub async fn tab(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<TabQuery>,
+) -> AppResult<Response> {
+    let services = &web.services;
+    let app = services.app(&name).await?;
+    let kind = services.template_of(&app).map(|template| template.manifest.kind);
+    // An app whose template is gone still opens: its conversation, code and releases are all there.
+    let stage = match kind {
+        Ok(kind) => reply::render(&stage(services, &app, kind, &query).await?)?,
+        Err(error) => {
+            let words = format!("{} {}", error.detail, error.hint.unwrap_or_default());
+            reply::render(&PreviewTab {
+                app: &app.name,
+                views: Vec::new(),
+                modes: Vec::new(),
+                frame: None,
+                note: None,
+                panel: Panel::Empty { words, deploy: false },
+            })?
+        }
+    };
+    let rest = AppQuery { turns: query.turns, prompt: query.prompt, steps: query.steps };
+    show(services, chrome, caller, &app, "preview", stage, &rest).await
+}
+
+async fn stage<'a>(
+    services: &Services,
+    app: &'a App,
+    kind: TemplateKind,
+    query: &TabQuery,
+) -> AppResult<PreviewTab<'a>> {
+    let draft = services.draft_url(app);
+    let view = chosen(app, draft.is_some(), kind, query.view);
+    let all: &[View] =
+        if draft.is_some() { &[View::Draft, View::Preview, View::Prod] } else { &[View::Preview, View::Prod] };
+    let status = app.environment(view.environment());
+    let href = format!("/apps/{}", app.name);
+    let views = all
+        .iter()
+        .map(|one| ViewLink {
+            title: one.title(),
+            about: one.about(),
+            href: format!("{href}?view={}", one.as_str()),
+            current: *one == view,
+        })
+        .collect();
+    let mut tab = PreviewTab { app: &app.name, views, modes: Vec::new(), frame: None, note: None, panel: Panel::Frame };
+    if kind == TemplateKind::Job {
+        tab.panel = Panel::Job(runs(services, app, view, query.cursor.clone()).await?);
+        return Ok(tab);
+    }
+    let url = match (view, draft) {
+        (View::Draft, Some(draft)) => Some(draft),
+        _ => services.environment_url(app, view.environment()),
+    };
+    let runs = view == View::Draft || status.release.is_some();
+    let url = match url {
+        Some(url) if runs || kind == TemplateKind::Webhook => url,
+        _ => {
+            tab.panel = nothing_runs(app, status);
+            return Ok(tab);
+        }
+    };
+    tab.note = note(app, view, status);
+    let as_page = kind == TemplateKind::Static || query.page;
+    if kind != TemplateKind::Static && runs {
+        let word = if kind == TemplateKind::Webhook { "Calls" } else { "Endpoints" };
+        let mode = |title, about, page: bool| ViewLink {
+            title,
+            about,
+            href: format!("{href}?view={}{}", view.as_str(), if page { "&page=true" } else { "" }),
+            current: page == query.page,
+        };
+        tab.modes = vec![mode(word, "What it can be asked", false), mode("Page", "What a browser shows at /", true)];
+    }
+    if as_page && runs {
+        tab.frame = Some(Frame {
+            kind: view.as_str(),
+            shown: url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_owned(),
+            title: format!("{} of {}", view.title(), app.name),
+            url,
+        });
+        return Ok(tab);
+    }
+    let environment = view.environment();
+    tab.panel = match kind {
+        TemplateKind::Webhook => {
+            let settings = services.settings(app).await.unwrap_or_default();
+            Panel::Webhook(reply::render(&WebhookPanel {
+                app: &app.name,
+                environment: environment.as_str(),
+                url: format!("{url}/webhook"),
+                signature: WebhookPanel::signature(settings.signature.as_deref()),
+                running: runs,
+            })?)
+        }
+        _ => Panel::Api(reply::render(&ApiPanel {
+            app: &app.name,
+            environment: environment.as_str(),
+            url,
+            endpoints: endpoints(services, app, environment).await,
+        })?),
+    };
+    Ok(tab)
+}
+
+/// What was asked for; else the newest that can be looked at.
+fn chosen(app: &App, has_draft: bool, kind: TemplateKind, asked: Option<View>) -> View {
+    let preview = app.environment(Environment::Preview);
+    match asked {
+        Some(View::Draft) if !has_draft => View::Preview,
+        Some(view) => view,
+        None if has_draft && (preview.release.is_none() || preview.version != app.head) => View::Draft,
+        None if kind == TemplateKind::Job && app.environment(Environment::Prod).release.is_some() => View::Prod,
+        None => View::Preview,
+    }
+}
+
+fn nothing_runs(app: &App, status: &EnvironmentStatus) -> Panel {
+    let (words, deploy) = match (status.environment, status.state) {
+        (_, EnvironmentState::Deploying) => {
+            ("The first version is on its way. It is shown here when it has answered.".to_owned(), false)
+        }
+        (Environment::Preview, EnvironmentState::Failed) => {
+            ("Nothing runs in preview: the last deployment failed.".to_owned(), true)
+        }
+        (Environment::Preview, _) => (
+            "Nothing is in preview yet. Deploying builds the newest version and shows it here when it has answered."
+                .to_owned(),
+            true,
+        ),
+        (Environment::Prod, EnvironmentState::Failed) => {
+            ("Nothing runs in production: publishing failed.".to_owned(), false)
+        }
+        (Environment::Prod, _) => (
+            "Nothing is published yet. Publishing puts what runs in preview, unchanged, into production.".to_owned(),
+            false,
+        ),
+    };
+    Panel::Empty { words, deploy: deploy && app.head.is_some() && !app.deleting }
+}
+
+/// What is worth knowing about what is shown.
+fn note(app: &App, view: View, status: &EnvironmentStatus) -> Option<String> {
+    if view == View::Draft {
+        return None;
+    }
+    let place = status.environment.title();
+    let number = status.version_number?;
+    match status.state {
+        EnvironmentState::Stopped => Some(format!("{place} has stopped. Deploy it again to start it.")),
+        EnvironmentState::Deploying => Some(format!("Version {number} answers until the new one is ready.")),
+        _ if view == View::Preview && status.version != app.head => {
+            Some(format!("This is version {number}; there is a newer one to deploy."))
+        }
+        _ => None,
+    }
+}
+
+async fn endpoints(services: &Services, app: &App, environment: Environment) -> Vec<EndpointView> {
+    let asked = tokio::time::timeout(ENDPOINTS_WAIT, services.endpoints(app, environment)).await;
+    let Ok(Ok(endpoints)) = asked else { return Vec::new() };
+    let view = |endpoint: crate::services::probing::Endpoint| EndpointView {
+        class: endpoint.method.to_lowercase(),
+        has_body: matches!(endpoint.method.as_str(), "POST" | "PUT" | "PATCH"),
+        method: endpoint.method,
+        path: endpoint.path,
+        summary: endpoint.summary,
+    };
+    endpoints.into_iter().map(view).collect()
+}
+
+async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>) -> AppResult<String> {
+    let now = services.now();
+    let environment = view.environment();
+    let request = PageRequest { cursor: cursor.map(Cursor::try_from).transpose()?, ..PageRequest::first(RUNS) };
+    let page = services.runs(app, request).await?;
+    // What app.toml says may be unreadable for now; the page says the rest.
+    let schedule = services.settings(app).await.ok().and_then(|settings| settings.schedule);
+    let next = match services.next_run(app).await {
+        Ok(next) => next,
+        Err(error) if error.kind == ErrorKind::Internal => return Err(error),
+        Err(_) => None,
+    };
+    let published = app.environment(Environment::Prod).release.is_some();
+    reply::render(&RunsPanel {
+        app: &app.name,
+        environment: environment.as_str(),
+        may_run: app.environment(environment).release.is_some() && !app.deleting,
+        no_next: match (&schedule, published) {
+            (_, false) => "None: only what is published runs by its schedule.",
+            (None, true) => "None: it has no schedule.",
+            (Some(_), true) => "None: what is published has no schedule that comes due.",
+        },
+        schedule: schedule.map(|expression| ScheduleView::new(&expression)),
+        next_run: next.map(|(_, at)| When::new(at, now)),
+        any_running: page.items.iter().any(|run| run.state == RunState::Running),
+        runs: page.items.iter().map(|run| RunView::new(run, now)).collect(),
+        more: page.next.map(|cursor| format!("/apps/{}?view={}&cursor={cursor}", app.name, view.as_str())),
+    })
+}

@@ -1,0 +1,346 @@
+//! The conversation as it is shown: turns, their blocks and steps, the composer.
+//!
+//! Pure: made from what the services tell; asks nothing itself.
+
+use askama::Template;
+
+use crate::domain::{AppName, FileState, JobId, TextKind, Turn, TurnMode, TurnState, VersionId};
+use crate::web::format::{self, Html, When};
+use crate::web::markdown;
+use crate::web::ui::{self, Icon, icon, icon_with};
+
+/// A file's content is shown up to this many bytes while it is written; the rest is in *Code*.
+const CONTENT_LIMIT: usize = 64 * 1024;
+/// A longer message of the user scrolls in its bubble.
+const LONG_PROMPT: usize = 1_200;
+
+/// The conversation, or earlier turns to be put before it.
+#[derive(Template)]
+#[template(path = "app/turns.html")]
+pub struct Turns<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// Rendered turns, oldest first.
+    pub turns: Vec<String>,
+    /// Where the turns before these begin.
+    pub earlier: Option<String>,
+    /// The whole list, not an addition to it.
+    pub whole: bool,
+}
+
+/// One message and all that came of it.
+#[derive(Template)]
+#[template(path = "app/turn.html")]
+pub struct TurnArticle<'a> {
+    app: &'a AppName,
+    id: String,
+    prompt: &'a str,
+    mode: &'static str,
+    long_prompt: bool,
+    live: bool,
+    blocks: Vec<BlockView>,
+    doing: &'static str,
+    elapsed: u64,
+    elapsed_words: String,
+    summary: Option<Summary>,
+    when: When,
+    note: Option<&'a str>,
+    failure: Option<&'a str>,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone)]
+pub enum BlockView {
+    /// The model's words: what is rendered for good, and the tail that may still change.
+    Answer {
+        /// Rendered Markdown.
+        html: Html,
+        /// As it came.
+        tail: String,
+    },
+    /// What it thinks on the way.
+    Thought(String),
+    /// A step, rendered.
+    Step(String),
+}
+
+struct Summary {
+    icon: &'static str,
+    class: &'static str,
+    facts: Vec<String>,
+    steps: Option<String>,
+    version: Option<VersionId>,
+    open: bool,
+}
+
+/// A line of what the model did.
+#[derive(Template)]
+#[template(path = "app/step.html")]
+pub enum StepLine {
+    /// A file was written or deleted.
+    File {
+        /// Which.
+        path: String,
+        /// `Writing`, `Wrote`, `Deleted`.
+        verb: &'static str,
+        /// `busy` or `ok`.
+        class: &'static str,
+        /// Its mark.
+        mark: Icon,
+        /// `42 lines`.
+        lines: Option<String>,
+        /// Its text.
+        content: Option<String>,
+        /// It is being written.
+        busy: bool,
+    },
+    /// Another tool was used.
+    Tool {
+        /// What it did.
+        summary: String,
+        /// `ok` or `not`.
+        class: &'static str,
+        /// Its mark.
+        mark: Icon,
+    },
+    /// What it thought.
+    Thought(String),
+}
+
+impl StepLine {
+    /// A file's step.
+    pub fn file(path: &str, state: FileState, lines: Option<usize>, content: Option<&str>) -> Self {
+        let (verb, class, mark) = match state {
+            FileState::Writing => ("Writing", "busy", icon_with("spinner", "spin")),
+            FileState::Written => ("Wrote", "ok", icon("check")),
+            FileState::Deleted => ("Deleted", "ok", icon("trash")),
+        };
+        Self::File {
+            path: path.to_owned(),
+            verb,
+            class,
+            mark,
+            lines: lines.map(|n| format::count(n as u64, "line", "lines")),
+            content: content.map(|text| text[..floor(text, CONTENT_LIMIT)].to_owned()).filter(|text| !text.is_empty()),
+            busy: state == FileState::Writing,
+        }
+    }
+
+    /// Another tool's step.
+    pub fn tool(summary: &str, ok: bool) -> Self {
+        let (class, mark) = if ok { ("ok", icon("check")) } else { ("not", icon("cross")) };
+        Self::Tool { summary: summary.to_owned(), class, mark }
+    }
+}
+
+fn floor(text: &str, limit: usize) -> usize {
+    if text.len() <= limit { text.len() } else { text.floor_char_boundary(limit) }
+}
+
+/// A block as the services tell it, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub enum Block<'a> {
+    /// Words.
+    Text(TextKind, &'a str),
+    /// A file.
+    File {
+        /// Which.
+        path: &'a str,
+        /// What happened to it.
+        state: FileState,
+        /// How many lines it has.
+        lines: Option<usize>,
+        /// Its text, where it is kept.
+        content: Option<&'a str>,
+    },
+    /// Another tool.
+    Tool {
+        /// What it did.
+        summary: &'a str,
+        /// It did it.
+        ok: bool,
+    },
+}
+
+/// Blocks in the order in which they came, for a turn that is at work.
+pub fn live_blocks(blocks: &[Block<'_>]) -> Vec<BlockView> {
+    blocks
+        .iter()
+        .enumerate()
+        .filter_map(|(at, block)| {
+            Some(match *block {
+                Block::Text(TextKind::Answer, text) => {
+                    let growing = at + 1 == blocks.len();
+                    let (done, tail) = if growing { markdown::split_tail(text) } else { (text, "") };
+                    BlockView::Answer { html: markdown::render(done), tail: tail.to_owned() }
+                }
+                Block::Text(TextKind::Thought, text) => BlockView::Thought(text.to_owned()),
+                Block::File { path, state, lines, content } => {
+                    BlockView::Step(StepLine::file(path, state, lines, content).render().ok()?)
+                }
+                Block::Tool { summary, ok } => BlockView::Step(StepLine::tool(summary, ok).render().ok()?),
+            })
+        })
+        .collect()
+}
+
+/// The words alone, for a turn that has ended: its steps are behind the summary.
+pub fn answers(blocks: &[Block<'_>]) -> Vec<BlockView> {
+    blocks
+        .iter()
+        .filter_map(|block| match *block {
+            Block::Text(TextKind::Answer, text) => {
+                Some(BlockView::Answer { html: markdown::render(text), tail: String::new() })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Everything but the words, for behind the summary. With the files' content.
+pub fn steps(blocks: &[Block<'_>]) -> String {
+    blocks
+        .iter()
+        .filter_map(|block| match *block {
+            Block::Text(TextKind::Answer, _) => None,
+            Block::Text(TextKind::Thought, text) => StepLine::Thought(text.to_owned()).render().ok(),
+            Block::File { path, state, lines, content } => StepLine::file(path, state, lines, content).render().ok(),
+            Block::Tool { summary, ok } => StepLine::tool(summary, ok).render().ok(),
+        })
+        .collect()
+}
+
+impl<'a> TurnArticle<'a> {
+    /// `blocks` as they are shown: in order while it runs, the words alone afterwards.
+    pub fn new(app: &'a AppName, turn: &'a Turn, blocks: Vec<BlockView>, now: jiff::Timestamp) -> Self {
+        let live = matches!(turn.state, TurnState::Queued | TurnState::Running);
+        let began = turn.started_at.unwrap_or(turn.created_at);
+        let elapsed = u64::try_from(now.as_millisecond() - began.as_millisecond()).unwrap_or(0);
+        let failed = turn.state == TurnState::Failed;
+        let doing = match turn.state {
+            TurnState::Queued => "Waiting for its turn",
+            _ if blocks.is_empty() => "Thinking",
+            _ => "Working",
+        };
+        Self {
+            app,
+            id: turn.id.to_string(),
+            prompt: &turn.prompt,
+            mode: turn.mode.as_str(),
+            long_prompt: turn.prompt.len() > LONG_PROMPT,
+            live,
+            blocks,
+            doing,
+            elapsed,
+            elapsed_words: format::duration(elapsed),
+            summary: (!live).then(|| Summary::new(turn)),
+            when: When::new(turn.created_at, now),
+            note: turn.note.as_deref().filter(|_| !failed && !live),
+            failure: failed.then(|| turn.note.as_deref().unwrap_or("The turn failed.")),
+        }
+    }
+
+    /// With its steps shown at once.
+    #[must_use]
+    pub fn with_steps(mut self, steps: String) -> Self {
+        if let Some(summary) = &mut self.summary {
+            summary.steps = Some(steps);
+            summary.open = true;
+        }
+        self
+    }
+}
+
+impl Summary {
+    fn new(turn: &Turn) -> Self {
+        let mut facts = Vec::new();
+        let size = turn.size;
+        if size.files > 0 {
+            facts.push(format!(
+                "{}, +{} −{}",
+                format::count(u64::from(size.files), "file", "files"),
+                size.additions,
+                size.deletions
+            ));
+        } else if turn.mode == TurnMode::Discuss {
+            facts.push("Answered".to_owned());
+        } else {
+            facts.push("Nothing changed".to_owned());
+        }
+        facts.extend(turn.version_number.map(|number| format!("version {number}")));
+        facts.extend(format::between(turn.started_at, turn.finished_at));
+        facts.extend(turn.usage.cost_usd.filter(|dollars| *dollars > 0.0).map(format::money));
+        let (icon, class) = match turn.state {
+            TurnState::Failed => ("warning", "mark bad"),
+            TurnState::Stopped => ("stop", "mark warn"),
+            TurnState::Interrupted => ("warning", "mark warn"),
+            TurnState::Queued | TurnState::Running | TurnState::Done => ("check", "mark"),
+        };
+        Self { icon, class, facts, steps: None, version: turn.version.clone(), open: false }
+    }
+}
+
+/// Where the next message is written.
+#[derive(Template)]
+#[template(path = "app/composer.html")]
+pub struct Composer<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// Nothing was said yet.
+    pub first: bool,
+    /// What is written in it already.
+    pub prefill: &'a str,
+    /// The rendered [`Send`].
+    pub send: String,
+}
+
+/// *Send*, or *Stop* in its place.
+#[derive(Template)]
+#[template(path = "app/send.html")]
+pub struct Send<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// The turn's job, while one runs.
+    pub running: Option<JobId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn a_finished_turn_says_what_it_came_to() {
+        let (app, turn) = (samples::app(), samples::turn(TurnState::Done));
+        let blocks = samples::blocks();
+        let html = TurnArticle::new(&app.name, &turn, answers(&blocks), samples::now()).render().expect("renders");
+        let page = samples::select(&html);
+        assert!(page.text(".summary summary").starts_with("3 files, +120 −14version 1238 s$0.04"));
+        assert_eq!(page.count("[data-block=file]"), 0);
+        assert!(page.text(".prose").contains("opening hours"));
+        assert_eq!(page.count("[data-live]"), 0);
+    }
+
+    #[test]
+    fn a_running_turn_shows_its_steps_as_they_come() {
+        let (app, turn) = (samples::app(), samples::turn(TurnState::Running));
+        let blocks = samples::blocks();
+        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks), samples::now()).render().expect("renders");
+        let page = samples::select(&html);
+        assert_eq!(page.attribute("[data-block=file]", "data-path"), "public/index.html");
+        assert!(page.count("[data-live] [data-working]") == 1 && page.count(".summary") == 0);
+        assert!(page.text(".step.busy").contains("Writing public/style.css"));
+    }
+
+    #[test]
+    fn what_people_and_models_write_is_escaped() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Failed));
+        turn.prompt = "<script>alert(1)</script>".into();
+        turn.note = Some("<img src=x>".into());
+        let blocks = [Block::Tool { summary: "</pre><script>", ok: false }];
+        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks), samples::now()).render().expect("renders");
+        let page = samples::select(&html);
+        assert_eq!(page.count("script") + page.count("img"), 0);
+        assert_eq!(page.text(".said"), "<script>alert(1)</script>");
+    }
+}

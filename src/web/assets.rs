@@ -1,0 +1,88 @@
+//! Styles, scripts and drawings: embedded in the binary, served under an address that changes with
+//! their content, so that browsers may keep them for ever.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rust_embed::Embed;
+
+use crate::error::AppError;
+
+#[derive(Embed)]
+#[folder = "static/"]
+struct Static;
+
+/// Stands for the content of all of them. Scripts import each other by relative addresses, so one hash
+/// is in the path of every file.
+static HASH: LazyLock<String> = LazyLock::new(|| {
+    use sha2::{Digest, Sha256};
+    let mut names: Vec<_> = Static::iter().collect();
+    names.sort();
+    let mut sum = Sha256::new();
+    for name in names {
+        sum.update(name.as_bytes());
+        if let Some(file) = Static::get(&name) {
+            sum.update(file.metadata.sha256_hash());
+        }
+    }
+    hex::encode(&sum.finalize()[..6])
+});
+
+/// The address of an embedded file, e.g. of `css/base.css`.
+pub fn asset(name: &str) -> String {
+    format!("/static/{}/{name}", *HASH)
+}
+
+/// `GET /static/{hash}/{*name}`
+pub async fn serve(Path((hash, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
+    let Some(file) = Static::get(&name) else { return AppError::not_found("such file").into_response() };
+    // An address of an older binary still gets the file, but nobody keeps it.
+    let keep =
+        if hash == *HASH && !cfg!(debug_assertions) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..8]));
+    let common = [(header::CACHE_CONTROL, keep.to_owned()), (header::ETAG, tag.clone())];
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)) {
+        return (StatusCode::NOT_MODIFIED, common).into_response();
+    }
+    let kind = mime_guess::from_path(&name).first_or_octet_stream();
+    let kind = if kind.type_() == "text" { format!("{kind}; charset=utf-8") } else { kind.to_string() };
+    (common, [(header::CONTENT_TYPE, kind)], file.data).into_response()
+}
+
+/// `GET /favicon.ico`, which browsers ask for unasked.
+pub async fn favicon() -> Response {
+    axum::response::Redirect::permanent(&asset("icon.svg")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_pages_name_is_there() {
+        for name in
+            ["css/base.css", "css/workbench.css", "js/app.js", "icon.svg", "vendor/htmx.min.js", "vendor/hx-sse.min.js"]
+        {
+            assert!(Static::get(name).is_some(), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_file_is_not_sent_again() {
+        let path = |name: &str| Path((HASH.clone(), name.to_owned()));
+        let first = serve(path("css/base.css"), HeaderMap::new()).await;
+        assert_eq!(first.headers()[header::CONTENT_TYPE], "text/css; charset=utf-8");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
+        assert_eq!(serve(path("css/base.css"), headers).await.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(serve(path("../Cargo.toml"), HeaderMap::new()).await.status(), StatusCode::NOT_FOUND);
+    }
+}
+
+#[cfg(test)]
+pub(super) fn sizes() -> Vec<Vec<u8>> {
+    Static::iter().filter_map(|name| Static::get(&name)).map(|file| file.data.into_owned()).collect()
+}

@@ -1,0 +1,185 @@
+//! `/`: what do you want to build, and the apps there are.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Web;
+use super::app::bar::chips_of;
+use super::chrome::Chrome;
+use super::extract::{Form, Query};
+use super::format::encode_path;
+use super::home_view::{AppCard, Example, HomePage, NameField, Suggestion, TemplateChoice};
+use super::reply::{self, Caller};
+use crate::domain::{AppName, TemplateName, TurnMode};
+use crate::error::{AppError, AppResult};
+use crate::services::Services;
+use crate::services::apps::CreateApp;
+use crate::store::apps::AppFilter;
+use crate::store::{Cursor, PageRequest};
+
+/// Apps on one page.
+const PAGE: u32 = 60;
+/// Example prompts that are offered.
+const EXAMPLES: usize = 3;
+
+/// What the address says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct ListQuery {
+    search: String,
+    kind: String,
+    cursor: Option<String>,
+    description: String,
+}
+
+/// `GET /`
+pub async fn list(State(web): State<Web>, chrome: Chrome, Query(query): Query<ListQuery>) -> AppResult<Response> {
+    reply::page(&home(&web.services, chrome, query, NewApp::default(), None).await?)
+}
+
+/// What the form says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct NewApp {
+    description: String,
+    template: String,
+    name: String,
+}
+
+/// `POST /apps`: makes the app and starts its first turn.
+pub async fn create(
+    State(web): State<Web>,
+    chrome: Chrome,
+    caller: Caller,
+    Form(form): Form<NewApp>,
+) -> AppResult<Response> {
+    match make(&web.services, &form).await {
+        Ok(name) => Ok(reply::go(caller, &format!("/apps/{name}"))),
+        Err(error) if caller.is_htmx() => Err(error),
+        // A browser without scripts gets the page back with all that was typed.
+        Err(error) => {
+            let mut problem = error.detail.clone();
+            if let Some(hint) = &error.hint {
+                problem = format!("{problem} {hint}");
+            }
+            let page = home(&web.services, chrome, ListQuery::default(), form, Some(problem)).await?;
+            Ok((error.kind.status(), reply::page(&page)?).into_response())
+        }
+    }
+}
+
+async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
+    let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let new = CreateApp {
+        description: form.description.replace("\r\n", "\n"),
+        template: given(&form.template).map(TemplateName::try_from).transpose()?,
+        name: given(&form.name).map(AppName::try_from).transpose()?,
+    };
+    let description = new.description.clone();
+    let app = services.create_app(new).await?;
+    services.start_turn(&app.name, &description, TurnMode::Build).await?;
+    Ok(app.name)
+}
+
+/// What the address says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct SuggestQuery {
+    description: String,
+}
+
+/// `GET /suggest`: the template that fits what was typed so far.
+pub async fn suggest(State(web): State<Web>, Query(query): Query<SuggestQuery>) -> AppResult<Response> {
+    let template = suggested(&web.services, &query.description);
+    reply::page(&Suggestion { title: template.as_deref() })
+}
+
+/// `GET /suggest/name`
+pub async fn suggest_name(State(web): State<Web>) -> AppResult<Response> {
+    reply::page(&NameField { name: web.services.suggest_name().await? })
+}
+
+fn suggested(services: &Services, description: &str) -> Option<String> {
+    if description.trim().is_empty() {
+        return None;
+    }
+    services.suggest_template(description).ok().map(|template| template.manifest.title.clone())
+}
+
+async fn home(
+    services: &Services,
+    chrome: Chrome,
+    query: ListQuery,
+    form: NewApp,
+    problem: Option<String>,
+) -> AppResult<HomePage> {
+    let now = services.now();
+    let search = Some(query.search.trim().to_owned()).filter(|text| !text.is_empty());
+    let filter = match query.kind.trim() {
+        "" => None,
+        kind => Some(kind.parse::<TemplateName>()?),
+    };
+    let page = PageRequest { cursor: query.cursor.map(Cursor::try_from).transpose()?, ..PageRequest::first(PAGE) };
+    let wanted = AppFilter { search: search.clone(), template: filter.clone() };
+    let (apps, total) = tokio::join!(services.list_apps(wanted, page), services.count_apps());
+    let (apps, total) = (apps?, total?);
+    let title = |name: &TemplateName| {
+        services.template(name).map_or_else(|_| name.to_string(), |template| template.manifest.title.clone())
+    };
+    let cards = apps.items.iter().map(|app| {
+        let chips = chips_of(app, |environment| services.environment_url(app, environment));
+        AppCard::new(app, title(&app.template), chips, now)
+    });
+    let description = if form.description.is_empty() { query.description } else { form.description };
+    let name = match form.name.trim() {
+        "" => services.suggest_name().await?.to_string(),
+        typed => typed.to_owned(),
+    };
+    let next = apps.next.map(|cursor| {
+        let kind = filter.as_ref().map_or("", TemplateName::as_str);
+        format!("/?cursor={cursor}&search={}&kind={kind}", encode_path(search.as_deref().unwrap_or_default(), false))
+    });
+    Ok(HomePage {
+        suggestion: reply::render(&Suggestion { title: suggested(services, &description).as_deref() })?,
+        description,
+        name,
+        chosen: form.template.trim().parse().ok(),
+        templates: services
+            .templates()
+            .map(|template| TemplateChoice {
+                name: template.name.clone(),
+                title: template.manifest.title.clone(),
+                summary: template.manifest.summary.clone(),
+            })
+            .collect(),
+        examples: examples(services),
+        problem,
+        total,
+        searching: search.is_some() || filter.is_some(),
+        search: search.unwrap_or_default(),
+        apps: cards.collect(),
+        filter,
+        next,
+        chrome,
+    })
+}
+
+/// One example of each template, the static site's first: it is what most people begin with.
+fn examples(services: &Services) -> Vec<Example> {
+    let mut kinds: Vec<_> = services.templates().collect();
+    kinds.sort_by_key(|template| template.manifest.kind != crate::domain::TemplateKind::Static);
+    kinds
+        .iter()
+        .filter_map(|template| Some(Example::new(template.manifest.examples.first()?, template.manifest.kind)))
+        .take(EXAMPLES)
+        .collect()
+}
+
+/// A form's field that must be one of our words.
+pub(super) fn field<T>(text: &str) -> AppResult<T>
+where
+    T: std::str::FromStr<Err = crate::domain::Invalid>,
+{
+    text.trim().parse().map_err(AppError::from)
+}

@@ -1,0 +1,140 @@
+//! The first page as it is shown: what do you want to build, and the apps. Pure.
+
+use askama::Template;
+
+use super::app::bar::EnvChip;
+use super::app::deployment::encode_query;
+use super::chrome::Chrome;
+use super::format::When;
+use super::ui;
+use crate::domain::{App, AppName, TemplateKind, TemplateName};
+
+/// The page.
+#[derive(Template)]
+#[template(path = "home.html")]
+pub struct HomePage {
+    /// Around it.
+    pub chrome: Chrome,
+    /// What is written in the field.
+    pub description: String,
+    /// The name beside it.
+    pub name: String,
+    /// The template that was chosen by hand.
+    pub chosen: Option<TemplateName>,
+    /// The rendered [`Suggestion`].
+    pub suggestion: String,
+    /// All templates.
+    pub templates: Vec<TemplateChoice>,
+    /// Prompts that fill the field.
+    pub examples: Vec<Example>,
+    /// What is wrong with what was sent.
+    pub problem: Option<String>,
+    /// How many apps there are.
+    pub total: u64,
+    /// A search or a filter is on.
+    pub searching: bool,
+    /// What is searched for.
+    pub search: String,
+    /// Apps of this template alone.
+    pub filter: Option<TemplateName>,
+    /// The apps, the one changed last first.
+    pub apps: Vec<AppCard>,
+    /// Where more of them are.
+    pub next: Option<String>,
+}
+
+/// A template to choose.
+pub struct TemplateChoice {
+    /// Its name.
+    pub name: TemplateName,
+    /// What people call it.
+    pub title: String,
+    /// One line about it.
+    pub summary: String,
+}
+
+/// A prompt to start from.
+pub struct Example {
+    /// The prompt.
+    pub text: String,
+    /// The prompt in an address.
+    pub link: String,
+    /// The picture of its kind of app.
+    pub icon: &'static str,
+}
+
+impl Example {
+    /// An example of a kind of app.
+    pub fn new(text: &str, kind: TemplateKind) -> Self {
+        let icon = match kind {
+            TemplateKind::Static => "screen",
+            TemplateKind::Service => "box",
+            TemplateKind::Webhook => "bolt",
+            TemplateKind::Job => "clock",
+        };
+        Self { text: text.to_owned(), link: encode_query(text), icon }
+    }
+}
+
+/// An app in the list.
+pub struct AppCard {
+    name: AppName,
+    template: String,
+    description: String,
+    chips: Vec<EnvChip>,
+    updated: When,
+    deleting: bool,
+}
+
+impl AppCard {
+    /// `template` is the template's title.
+    pub fn new(app: &App, template: String, chips: Vec<EnvChip>, now: jiff::Timestamp) -> Self {
+        Self {
+            name: app.name.clone(),
+            template,
+            description: super::format::first_line(&app.description, 240),
+            chips,
+            updated: When::new(app.updated_at, now),
+            deleting: app.deleting,
+        }
+    }
+}
+
+/// Which template is suggested, beside *Automatic*.
+#[derive(Template)]
+#[template(path = "suggestion.html")]
+pub struct Suggestion<'a> {
+    /// Its title; none before anything was written.
+    pub title: Option<&'a str>,
+}
+
+/// The field of the name, with another suggestion in it.
+#[derive(Template)]
+#[template(path = "name_field.html")]
+pub struct NameField {
+    /// The suggestion.
+    pub name: AppName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn filters_appear_beyond_eight_apps() {
+        let page = |total| samples::select(&samples::home(total).render().expect("renders"));
+        assert_eq!(page(8).count("[role=search]"), 0);
+        assert_eq!(page(9).count("[role=search]"), 1);
+        assert_eq!(page(0).count("#apps"), 0);
+        assert_eq!(page(0).count(".lede"), 1);
+    }
+
+    #[test]
+    fn cards_link_to_the_app_and_to_what_runs() {
+        let page = samples::select(&samples::home(3).render().expect("renders"));
+        assert_eq!(page.attribute(".app-card h3 a", "href"), "/apps/brisk-otter");
+        assert_eq!(page.attribute(".app-card a.chip", "href"), "http://brisk-otter-preview.localhost:8080");
+        assert!(page.text(".app-card .chip.ready").contains("Preview ready"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Pages and fragments: templates, and the handlers that fill them from the services.
+//!
+//! Every page works without scripts: forms are forms, tabs are addresses. htmx and a few modules of
+//! our own make it quicker and live. Knows the services and the domain; knows nothing of engines,
+//! git or SQL.
+
+pub mod app;
+pub mod assets;
+pub mod chrome;
+pub mod error_page;
+pub mod extract;
+pub mod format;
+pub mod highlight;
+pub mod home;
+pub mod home_view;
+pub mod login;
+pub mod markdown;
+pub mod plain;
+pub mod plain_pages;
+pub mod reply;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+pub mod ui;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+
+use chrome::Chrome;
+
+use crate::services::Services;
+
+/// Largest form, in bytes: a file that is saved by hand.
+const FORM_MAX: usize = 4 * 1024 * 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Web {
+    services: Services,
+}
+
+impl Web {
+    fn chrome(&self, headers: &HeaderMap, password: bool) -> Chrome {
+        let (demo, model) = self.services.model();
+        Chrome::new(headers, password, demo, model.to_owned())
+    }
+}
+
+/// All pages. That whoever asks may ask is the guard's business, which stands before this.
+pub fn router(services: Services) -> Router {
+    let web = Web { services };
+    Router::new()
+        .route("/", get(home::list))
+        .route("/apps", post(home::create))
+        .route("/suggest", get(home::suggest))
+        .route("/suggest/name", get(home::suggest_name))
+        .route("/login", get(login::page).post(login::login))
+        .route("/logout", post(login::logout))
+        .route("/health", get(plain::health))
+        .route("/shortcuts", get(plain::shortcuts))
+        .route("/settings", get(plain::settings))
+        .route("/settings/tokens", post(plain::make_token))
+        .route("/settings/tokens/{id}/revoke", post(plain::revoke_token))
+        .route("/settings/keys", post(plain::keys))
+        .route("/theme", post(plain::theme))
+        .route("/markdown", post(plain::markdown))
+        .route("/jobs/{id}/cancel", post(app::actions::cancel))
+        .merge(app::routes())
+        .fallback(error_page::nothing_here)
+        .method_not_allowed_fallback(error_page::not_this_way)
+        .layer(axum::extract::DefaultBodyLimit::max(FORM_MAX))
+        .layer(axum::middleware::from_fn_with_state(web.clone(), error_page::layer))
+        .route("/static/{hash}/{*name}", get(assets::serve))
+        .route("/favicon.ico", get(assets::favicon))
+        .with_state(web)
+}

@@ -1,0 +1,131 @@
+//! `/health`, `/settings`, `/shortcuts`, the theme, and Markdown for the live conversation.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use super::Web;
+use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
+use super::extract::{Form, Path};
+use super::format::When;
+use super::login::ours;
+use super::plain_pages::{CheckView, HealthPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView};
+use super::reply;
+use crate::error::AppResult;
+use crate::services::Services;
+
+/// `GET /health`
+pub async fn health(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
+    let checks = web.services.health().await;
+    let now = web.services.now();
+    let well = checks.iter().all(|check| check.ok);
+    let checks = checks
+        .into_iter()
+        .map(|check| CheckView { name: title(&check.name), ok: check.ok, detail: check.detail, hint: check.hint })
+        .collect();
+    reply::page(&HealthPage { chrome, well, checked: When::new(now, now), checks })
+}
+
+fn title(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// `GET /shortcuts`
+pub async fn shortcuts(chrome: Chrome) -> AppResult<Response> {
+    reply::page(&ShortcutsPage { chrome, keys: SHORTCUTS })
+}
+
+/// `GET /settings`
+pub async fn settings(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
+    reply::page(&settings_page(&web.services, chrome, None).await?)
+}
+
+async fn settings_page(services: &Services, chrome: Chrome, made: Option<MadeToken>) -> AppResult<SettingsPage> {
+    let now = services.now();
+    let tokens = services.tokens().await?.into_iter().map(|token| TokenView {
+        id: token.id,
+        name: token.name,
+        created: When::new(token.created_at, now),
+        used: token.last_used_at.map(|at| When::new(at, now)),
+    });
+    Ok(SettingsPage { chrome, themes: Theme::ALL, tokens: tokens.collect(), made })
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct TokenForm {
+    name: String,
+}
+
+/// `POST /settings/tokens`: the one page that shows a token's text.
+pub async fn make_token(State(web): State<Web>, chrome: Chrome, Form(form): Form<TokenForm>) -> AppResult<Response> {
+    let (token, plain) = web.services.create_token(&form.name).await?;
+    let made = MadeToken { name: token.name, plain: plain.expose_secret().to_owned() };
+    let mut response = reply::page(&settings_page(&web.services, chrome, Some(made)).await?)?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `POST /settings/tokens/{id}/revoke`
+pub async fn revoke_token(State(web): State<Web>, Path(id): Path<i64>) -> AppResult<Response> {
+    web.services.revoke_token(id).await?;
+    Ok(Redirect::to("/settings#tokens").into_response())
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct ThemeForm {
+    theme: Theme,
+    #[serde(default)]
+    to: String,
+}
+
+/// `POST /theme`
+pub async fn theme(headers: axum::http::HeaderMap, Form(form): Form<ThemeForm>) -> Response {
+    // The menu has the form on every page: back to where it was pressed.
+    let came_from = headers
+        .get(header::REFERER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<axum::http::Uri>().ok())
+        .and_then(|uri| uri.path_and_query().map(ToString::to_string))
+        .unwrap_or_default();
+    let to = if form.to.is_empty() { ours(&came_from) } else { ours(&form.to) };
+    with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str())
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct KeysForm {
+    keys: Switch,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    On,
+    Off,
+}
+
+/// `POST /settings/keys`: single-key shortcuts on or off.
+pub async fn keys(Form(form): Form<KeysForm>) -> Response {
+    let value = match form.keys {
+        Switch::On => "on",
+        Switch::Off => "off",
+    };
+    with_cookie(Redirect::to("/settings").into_response(), KEYS_COOKIE, value)
+}
+
+fn with_cookie(mut response: Response, name: &str, value: &str) -> Response {
+    let text = format!("{name}={value}; Path=/; SameSite=Lax; Max-Age=31536000");
+    let cookie = HeaderValue::from_str(&text).expect("our own words");
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    response
+}
+
+/// `POST /markdown`: a part of the model's text that has just been closed, rendered and cleaned.
+pub async fn markdown(text: String) -> Response {
+    reply::html(super::markdown::render(&text).0)
+}

@@ -1,0 +1,157 @@
+//! The same answer as a page or as a fragment, by what asked: a browser's own navigation, or htmx.
+
+use std::convert::Infallible;
+
+use askama::Template;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::ui;
+use crate::error::{AppError, AppResult};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// A navigation: wants a whole page.
+    Browser,
+    /// htmx, into one element of a page that is open.
+    Fragment,
+    /// htmx, but it wants the whole page and chooses from it.
+    Select,
+}
+
+impl Caller {
+    /// Reads the headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let is = |name: &str, value: &str| headers.get(name).is_some_and(|v| v.as_bytes() == value.as_bytes());
+        match (is("hx-request", "true"), is("hx-request-type", "full")) {
+            (false, _) => Self::Browser,
+            (true, false) => Self::Fragment,
+            (true, true) => Self::Select,
+        }
+    }
+
+    /// It runs our scripts, so that answers can be pieces.
+    pub fn is_htmx(self) -> bool {
+        self != Self::Browser
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+/// Renders; that a template fails is our own fault.
+pub fn render(template: &impl Template) -> AppResult<String> {
+    template.render().map_err(|error| AppError::internal(&error))
+}
+
+/// An answer of HTML, which depends on who asks and is asked for anew every time.
+pub fn html(body: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "private, no-cache"),
+        (header::VARY, "hx-request, hx-request-type, cookie"),
+    ];
+    (headers, body).into_response()
+}
+
+/// A page.
+pub fn page(template: &impl Template) -> AppResult<Response> {
+    render(template).map(html)
+}
+
+/// After a form: htmx is told nothing, for the stream of events tells every open page; a browser goes to `to`.
+pub fn done(caller: Caller, to: &str) -> Response {
+    if caller.is_htmx() { StatusCode::NO_CONTENT.into_response() } else { Redirect::to(to).into_response() }
+}
+
+/// After a form that leads to another page.
+pub fn go(caller: Caller, to: &str) -> Response {
+    if !caller.is_htmx() {
+        return Redirect::to(to).into_response();
+    }
+    let mut response = StatusCode::OK.into_response();
+    // Our own addresses are ASCII.
+    response.headers_mut().insert("hx-redirect", HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/")));
+    response
+}
+
+/// Pieces of a page, each with its place.
+#[derive(Debug, Default)]
+pub struct Pieces(String);
+
+impl Pieces {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces the element with this id by `html`, which brings the same id.
+    #[must_use]
+    pub fn replace(self, id: &str, html: &str) -> Self {
+        self.piece(id, "outerHTML", html)
+    }
+
+    /// Replaces what is in the element.
+    #[must_use]
+    pub fn fill(self, id: &str, html: &str) -> Self {
+        self.piece(id, "innerHTML", html)
+    }
+
+    /// Adds to the end of the element.
+    #[must_use]
+    pub fn append(self, id: &str, html: &str) -> Self {
+        self.piece(id, "beforeend", html)
+    }
+
+    /// Says a sentence to screen readers.
+    #[must_use]
+    pub fn announce(self, sentence: &str) -> Self {
+        let mut escaped = String::new();
+        super::highlight::escape_into(sentence, &mut escaped);
+        self.fill("live", &escaped)
+    }
+
+    fn piece(mut self, id: &str, swap: &str, html: &str) -> Self {
+        use std::fmt::Write as _;
+        let _ = write!(self.0, r##"<hx-partial hx-target="#{id}" hx-swap="{swap}">{html}</hx-partial>"##);
+        self
+    }
+
+    /// All of them.
+    pub fn into_html(self) -> String {
+        self.0
+    }
+}
+
+/// A sentence in the corner of the page.
+#[derive(Template)]
+#[template(path = "notice.html")]
+pub struct Notice<'a> {
+    /// Something failed.
+    pub bad: bool,
+    /// In a few words.
+    pub title: &'a str,
+    /// In a sentence.
+    pub detail: &'a str,
+    /// What to do.
+    pub hint: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_name_their_places() {
+        let html = Pieces::new().replace("chips", "<div id=\"chips\"></div>").announce("a < b").into_html();
+        assert!(html.contains(r##"<hx-partial hx-target="#chips" hx-swap="outerHTML">"##));
+        assert!(html.contains("a &lt; b"));
+    }
+}

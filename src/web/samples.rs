@@ -1,0 +1,744 @@
+//! Sample data for the templates, and a page that tests can ask things of.
+
+use jiff::Timestamp;
+use scraper::{Html, Selector};
+
+use super::app::bar::{Chips, Next, NextView, chips_of};
+use super::app::deployment::{DeployView, Strip};
+use super::app::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
+use super::app::history_views::{
+    DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab, SettingsTab, VersionPage,
+    VersionView, VersionsTab,
+};
+use super::app::page::{AppPage, tabs};
+use super::app::preview_views::{
+    AnswerView, ApiPanel, EndpointView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
+    WebhookPanel,
+};
+use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, live_blocks};
+use super::chrome;
+use super::format::When;
+use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
+use super::plain_pages::{
+    CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
+};
+use crate::domain::{
+    App, AppId, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job, JobId,
+    JobState, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId, RunState, RunTrigger,
+    TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage, Version, VersionId, VersionKind,
+};
+use askama::Template;
+
+pub fn now() -> Timestamp {
+    "2026-11-20T14:42:00Z".parse().expect("a time")
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::from_second(now().as_second() - seconds).expect("a time")
+}
+
+pub fn version_id(n: u32) -> VersionId {
+    format!("{n:040x}").parse().expect("an id")
+}
+
+pub fn app_named(name: &str) -> App {
+    App {
+        id: AppId(7),
+        name: name.parse().expect("a name"),
+        template: "static-site".parse().expect("a name"),
+        description:
+            "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours"
+                .into(),
+        created_at: ago(86_400 * 3),
+        updated_at: ago(180),
+        head: Some(version_id(12)),
+        deleting: false,
+        environments: [
+            EnvironmentStatus {
+                environment: Environment::Preview,
+                state: EnvironmentState::Ready,
+                release: Some(ReleaseNumber(5)),
+                version: Some(version_id(11)),
+                version_number: Some(11),
+            },
+            EnvironmentStatus {
+                environment: Environment::Prod,
+                state: EnvironmentState::Ready,
+                release: Some(ReleaseNumber(2)),
+                version: Some(version_id(9)),
+                version_number: Some(9),
+            },
+        ],
+    }
+}
+
+pub fn app() -> App {
+    app_named("brisk-otter")
+}
+
+pub fn url(app: &App, environment: Environment) -> String {
+    match environment {
+        Environment::Preview => format!("http://{}-preview.localhost:8080", app.name),
+        Environment::Prod => format!("http://{}.localhost:8080", app.name),
+    }
+}
+
+pub fn turn(state: TurnState) -> Turn {
+    Turn {
+        id: TurnId(31),
+        number: 4,
+        prompt: "Make the opening hours a table, and say in big letters whether we are open right now.".into(),
+        mode: TurnMode::Build,
+        state,
+        job: Some(JobId(40)),
+        version: (state == TurnState::Done).then(|| version_id(12)),
+        version_number: (state == TurnState::Done).then_some(12),
+        size: if state == TurnState::Done {
+            ChangeSize { files: 3, additions: 120, deletions: 14 }
+        } else {
+            ChangeSize::default()
+        },
+        usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
+        note: None,
+        created_at: ago(240),
+        started_at: Some(ago(238)),
+        finished_at: (!matches!(state, TurnState::Running | TurnState::Queued)).then(|| ago(200)),
+    }
+}
+
+const HTML: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n  <meta charset=\"utf-8\">\n  <title>Crumb &amp; Crust</title>\n  <link rel=\"stylesheet\" href=\"style.css\">\n</head>\n<body>\n  <header class=\"hero\">\n    <h1>Crumb &amp; Crust</h1>\n    <p id=\"open\">We are <strong>open</strong> until 18:00</p>\n  </header>\n";
+
+pub fn blocks() -> Vec<Block<'static>> {
+    vec![
+        Block::Text(
+            TextKind::Thought,
+            "The hours stand in a list now. A table reads better, and a small script can compare the clock with it.",
+        ),
+        Block::Text(
+            TextKind::Answer,
+            "I’ll turn the **opening hours** into a table and add a line that compares them with the clock:\n\n- `public/index.html` gets the table\n- `public/script.js` says whether you are open\n\n",
+        ),
+        Block::Tool { summary: "Read public/index.html", ok: true },
+        Block::File { path: "public/index.html", state: FileState::Written, lines: Some(58), content: Some(HTML) },
+        Block::Tool { summary: "The text to replace was not found in public/script.js", ok: false },
+        Block::File {
+            path: "public/style.css",
+            state: FileState::Writing,
+            lines: Some(9),
+            content: Some(
+                ".hero {\n  padding: 4rem 1.5rem;\n  background: #f6e7d2;\n}\n\n#open {\n  font-size: 2rem;\n}\n",
+            ),
+        },
+    ]
+}
+
+pub fn deployment(state: JobState) -> Job {
+    super::app::deployment::samples::preview(state)
+}
+
+fn chosen_templates() -> Vec<TemplateChoice> {
+    [
+        ("static-site", "Static site", "Pages, styles and scripts, served as they are."),
+        ("simple-api", "Simple API", "A JSON API in Python with FastAPI."),
+        ("webhook", "Webhook", "Receives signed calls."),
+        ("scheduled-job", "Scheduled job", "A script that runs at set times."),
+    ]
+    .map(|(name, title, summary)| TemplateChoice {
+        name: name.parse().expect("a name"),
+        title: title.into(),
+        summary: summary.into(),
+    })
+    .into()
+}
+
+pub fn home(total: u64) -> HomePage {
+    let names = [
+        "brisk-otter",
+        "calm-harbor",
+        "invoice-hook",
+        "keen-fox",
+        "morning-report",
+        "swift-fern",
+        "velvet-moon",
+        "wise-oak",
+        "tidy-cove",
+    ];
+    let apps = names.iter().take(usize::try_from(total).expect("small")).enumerate().map(|(at, name)| {
+        let mut app = app_named(name);
+        app.updated_at = ago(60 * i64::pow(5, u32::try_from(at).expect("small").min(6)));
+        let state = [
+            EnvironmentState::Ready,
+            EnvironmentState::Deploying,
+            EnvironmentState::Failed,
+            EnvironmentState::None,
+            EnvironmentState::Stopped,
+        ][at % 5];
+        app.environments[1] =
+            if at % 2 == 0 { EnvironmentStatus::none(Environment::Prod) } else { app.environments[1].clone() };
+        app.environments[0].state = state;
+        if state == EnvironmentState::None {
+            app.environments[0] = EnvironmentStatus::none(Environment::Preview);
+        }
+        let chips = chips_of(&app, |environment| Some(url(&app, environment)));
+        AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, now())
+    });
+    HomePage {
+        chrome: chrome::sample(),
+        description: String::new(),
+        name: "brisk-heron".into(),
+        chosen: None,
+        suggestion: Suggestion { title: None }.render().expect("renders"),
+        templates: chosen_templates(),
+        examples: vec![
+            Example::new(
+                "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours",
+                TemplateKind::Static,
+            ),
+            Example::new(
+                "An API that shortens links: POST a URL and get a code, GET the code and be redirected",
+                TemplateKind::Service,
+            ),
+            Example::new(
+                "Every morning at 7, say how many days are left until the end of the quarter",
+                TemplateKind::Job,
+            ),
+        ],
+        problem: None,
+        total,
+        searching: false,
+        search: String::new(),
+        filter: None,
+        apps: apps.collect(),
+        next: None,
+    }
+}
+
+fn app_page(
+    app: &App,
+    tab: &'static str,
+    stage: String,
+    turns: Vec<String>,
+    running: bool,
+    job: Option<Job>,
+) -> AppPage {
+    let name = app.name.clone();
+    let none = turns.is_empty();
+    AppPage {
+        chrome: chrome::sample(),
+        chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment))) }.render().expect("renders"),
+        next: Next {
+            app: &name,
+            step: if running { NextView::Wait("Deploying".into()) } else { NextView::Publish(Some(11)) },
+            may_preview: true,
+            may_publish: true,
+            back: Some((ReleaseNumber(1), 4)),
+        }
+        .render()
+        .expect("renders"),
+        strip: Strip {
+            app: &name,
+            job: job.map(|job| DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)))),
+        }
+        .render()
+        .expect("renders"),
+        turns: Turns { app: &name, turns, earlier: (!none).then(|| "30".into()), whole: true }
+            .render()
+            .expect("renders"),
+        composer: Composer {
+            app: &name,
+            first: none,
+            prefill: "",
+            send: Send { app: &name, running: running.then_some(JobId(40)) }.render().expect("renders"),
+        }
+        .render()
+        .expect("renders"),
+        tabs: tabs(&name, tab),
+        stage,
+        stage_first: tab != "preview",
+        after: 812,
+        name: app.name.clone(),
+    }
+}
+
+fn frame_tab(app: &App) -> String {
+    PreviewTab {
+        app: &app.name,
+        views: vec![
+            ViewLink { title: "Draft", about: "The files as they are", href: "?view=draft".into(), current: true },
+            ViewLink { title: "Preview", about: "What runs in preview", href: "?view=preview".into(), current: false },
+            ViewLink {
+                title: "Production",
+                about: "What runs in production",
+                href: "?view=prod".into(),
+                current: false,
+            },
+        ],
+        modes: Vec::new(),
+        frame: Some(Frame {
+            kind: "draft",
+            url: "about:blank".into(),
+            shown: "brisk-otter-draft.localhost:8080".into(),
+            title: "Draft of brisk-otter".into(),
+        }),
+        note: None,
+        panel: Panel::Frame,
+    }
+    .render()
+    .expect("renders")
+}
+
+fn panel_tab(app: &App, panel: Panel) -> String {
+    PreviewTab {
+        app: &app.name,
+        views: vec![
+            ViewLink { title: "Preview", about: "What runs in preview", href: "?view=preview".into(), current: true },
+            ViewLink {
+                title: "Production",
+                about: "What runs in production",
+                href: "?view=prod".into(),
+                current: false,
+            },
+        ],
+        modes: Vec::new(),
+        frame: None,
+        note: None,
+        panel,
+    }
+    .render()
+    .expect("renders")
+}
+
+fn api_panel(app: &App) -> String {
+    let endpoint = |method: &str, path: &str, summary: &str| EndpointView {
+        method: method.into(),
+        class: method.to_lowercase(),
+        path: path.into(),
+        summary: summary.into(),
+        has_body: method == "POST",
+    };
+    ApiPanel {
+        app: &app.name,
+        environment: "preview",
+        url: url(app, Environment::Preview),
+        endpoints: vec![
+            endpoint("POST", "/links", "Shorten a link"),
+            endpoint("GET", "/{code}", "Follow a link"),
+            endpoint("DELETE", "/links/{code}", "Forget a link"),
+        ],
+    }
+    .render()
+    .expect("renders")
+}
+
+fn runs_panel(app: &App) -> String {
+    let run = |id, state, exit_code, trigger, started: i64| {
+        RunView::new(
+            &Run {
+                id: RunId(id),
+                environment: Environment::Prod,
+                release: ReleaseNumber(2),
+                trigger,
+                state,
+                exit_code,
+                error: None,
+                started_at: ago(started),
+                finished_at: (state != RunState::Running).then(|| ago(started - 3)),
+            },
+            now(),
+        )
+    };
+    RunsPanel {
+        app: &app.name,
+        environment: "prod",
+        may_run: true,
+        schedule: Some(ScheduleView::new("*/15 * * * *")),
+        next_run: Some(When::new(ago(-180), now())),
+        no_next: "",
+        runs: vec![
+            run(9, RunState::Running, None, RunTrigger::Manual, 5),
+            run(8, RunState::Succeeded, Some(0), RunTrigger::Schedule, 720),
+            run(7, RunState::Failed, Some(1), RunTrigger::Schedule, 1_620),
+        ],
+        any_running: true,
+        more: None,
+    }
+    .render()
+    .expect("renders")
+}
+
+fn versions() -> Vec<Version> {
+    let version = |n: u32, title: &str, kind, size: (u32, u32, u32)| Version {
+        id: version_id(n),
+        number: n,
+        title: title.into(),
+        kind,
+        turn: None,
+        size: ChangeSize { files: size.0, additions: size.1, deletions: size.2 },
+        created_at: ago(i64::from(13 - n) * 3_000),
+    };
+    vec![
+        version(
+            12,
+            "Make the opening hours a table, and say in big letters whether we are open right now.",
+            VersionKind::Turn,
+            (3, 120, 14),
+        ),
+        version(11, "Edit public/style.css", VersionKind::Edit, (1, 2, 2)),
+        version(10, "Restore version 8", VersionKind::Restore, (4, 40, 61)),
+        version(9, "Add a page about our bread with photos of every loaf", VersionKind::Turn, (5, 310, 8)),
+        version(1, "Start from the static-site template", VersionKind::Scaffold, (5, 96, 0)),
+    ]
+}
+
+fn version_tab(app: &App) -> String {
+    let version = VersionView::new(&versions()[0], app, now());
+    let row = |class, old: &str, new: &str, mark, text: &str| DiffRow {
+        class,
+        old: old.into(),
+        new: new.into(),
+        mark,
+        text: text.into(),
+    };
+    VersionPage {
+        app: &app.name,
+        version,
+        files: vec![
+            DiffView {
+                path: "public/index.html".into(),
+                status: "changed",
+                class: "accent",
+                additions: 2,
+                deletions: 1,
+                open: true,
+                nothing: "",
+                truncated: true,
+                lines: vec![
+                    row(Some("hunk"), "", "", "", "@@ -8,6 +8,7 @@"),
+                    row(None, "8", "8", " ", "  <header class=\"hero\">"),
+                    row(Some("removed"), "9", "", "−", "    <h1>Bakery</h1>"),
+                    row(Some("added"), "", "9", "+", "    <h1>Crumb &amp; Crust</h1>"),
+                    row(Some("added"), "", "10", "+", "    <p id=\"open\">We are <strong>open</strong></p>"),
+                    row(None, "10", "11", " ", "  </header>"),
+                ],
+            },
+            DiffView {
+                path: "public/photo.png".into(),
+                status: "added",
+                class: "ok",
+                additions: 0,
+                deletions: 0,
+                open: false,
+                lines: vec![],
+                nothing: "This file is not text.",
+                truncated: false,
+            },
+        ],
+    }
+    .render()
+    .expect("renders")
+}
+
+fn releases_tab(app: &App) -> String {
+    let release = |number, environment, state, version, from: Option<u32>| {
+        ReleaseView::new(
+            &Release {
+                number: ReleaseNumber(number),
+                environment,
+                version: version_id(version),
+                version_number: version,
+                image: format!("slipway/brisk-otter@sha256:{}", "3f".repeat(32)).parse().expect("an image"),
+                spec: DeploymentSpec {
+                    process: ProcessKind::Job,
+                    limits: ResourceLimits::default(),
+                    variables: std::collections::BTreeMap::default(),
+                    schedule: None,
+                },
+                state,
+                job: JobId(1),
+                created_at: ago(i64::from(6 - number) * 4_000),
+                settled_at: Some(ago(i64::from(6 - number) * 4_000 - 4)),
+                from_release: from.map(ReleaseNumber),
+                rolled_back: from.is_some(),
+            },
+            app,
+            now(),
+        )
+    };
+    use Environment::{Preview, Prod};
+    ReleasesTab {
+        app: &app.name,
+        places: vec![
+            Place {
+                key: "prod",
+                title: "Production",
+                url: Some(url(app, Prod)),
+                releases: vec![
+                    release(2, Prod, ReleaseState::Ready, 9, None),
+                    release(1, Prod, ReleaseState::Retired, 4, None),
+                ],
+                nothing: "",
+                more: None,
+            },
+            Place {
+                key: "preview",
+                title: "Preview",
+                url: Some(url(app, Preview)),
+                releases: vec![
+                    release(5, Preview, ReleaseState::Ready, 11, Some(3)),
+                    release(4, Preview, ReleaseState::Failed, 10, None),
+                    release(3, Preview, ReleaseState::Retired, 9, None),
+                ],
+                nothing: "",
+                more: None,
+            },
+        ],
+    }
+    .render()
+    .expect("renders")
+}
+
+fn code_tab(app: &App, many: bool, edit: bool) -> String {
+    let mut paths: Vec<String> =
+        ["Dockerfile", "app.toml", "nginx.conf", "public/index.html", "public/script.js", "public/style.css"]
+            .map(str::to_owned)
+            .into();
+    if many {
+        paths.extend((0..300).map(|n| format!("public/pages/chapter-{}/page-{n}.html", n / 20)));
+    }
+    let files: Vec<TreeFile<'_>> = paths
+        .iter()
+        .map(|path| TreeFile {
+            path,
+            platform: path == "Dockerfile" || path == "nginx.conf",
+            changed: path.ends_with("index.html"),
+        })
+        .collect();
+    let path = "public/index.html";
+    let view = if edit {
+        FileView::Edit { text: HTML.into(), head: version_id(12).to_string(), new: false }
+    } else {
+        source(path, HTML)
+    };
+    CodeTab {
+        app: &app.name,
+        count: files.len(),
+        current: Some(path),
+        tree: tree(&app.name, &files, Some(path)),
+        file: FilePanel::new(&app.name, path, false, "12 lines · 412 B".into(), view).render().expect("renders"),
+    }
+    .render()
+    .expect("renders")
+}
+
+fn logs_tab(app: &App) -> String {
+    let mut lines: Vec<LogRow> = (0..40)
+        .map(|n| LogRow {
+            deploy: n % 9 == 0,
+            text: format!("Step {n}/40 : RUN pip install --no-cache-dir -r requirements.txt <b>{n}</b>"),
+        })
+        .collect();
+    lines.push(LogRow { deploy: true, text: "Deployed release 5".into() });
+    LogsTab {
+        app: &app.name,
+        sources: LOG_SOURCES,
+        source: LOG_SOURCES[0],
+        lines,
+        earlier: 48_000,
+        earlier_words: "48,000 earlier lines".into(),
+        live: false,
+        nothing: "",
+    }
+    .render()
+    .expect("renders")
+}
+
+fn finished_turns(app: &App) -> Vec<String> {
+    let render = |turn: &Turn, blocks: &[Block<'_>]| {
+        TurnArticle::new(&app.name, turn, answers(blocks), now()).render().expect("renders")
+    };
+    let mut first = turn(TurnState::Done);
+    first.id = TurnId(28);
+    first.prompt = app.description.clone();
+    let mut stopped = turn(TurnState::Stopped);
+    stopped.id = TurnId(29);
+    stopped.note = Some("Stopped. What was written until then is version 10.".into());
+    stopped.size = ChangeSize { files: 1, additions: 8, deletions: 0 };
+    let mut failed = turn(TurnState::Failed);
+    failed.id = TurnId(30);
+    failed.note = Some("The model is overloaded and did not answer after five attempts.".into());
+    vec![
+        render(
+            &first,
+            &[Block::Text(
+                TextKind::Answer,
+                "Here is **Crumb & Crust**: one page, in warm colours.\n\n1. The hours stand right below the name.\n2. *Today’s breads* is a list you can edit in `public/index.html`.\n\n```html\n<ul class=\"breads\">\n  <li>Sourdough</li>\n</ul>\n```\n\nSay if you would like photos.",
+            )],
+        ),
+        render(&stopped, &[Block::Text(TextKind::Answer, "I’ll add the photos one by one.")]),
+        render(&failed, &[]),
+    ]
+}
+
+/// All pages with what is in them, by the name of a file.
+pub fn pages() -> Vec<(&'static str, String)> {
+    let app = app();
+    let mut live = finished_turns(&app);
+    live.push(
+        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks()), now())
+            .render()
+            .expect("renders"),
+    );
+    let mut done = finished_turns(&app);
+    done.truncate(1);
+    done.push(
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks()), now())
+            .with_steps(super::app::turn_view::steps(&blocks()))
+            .render()
+            .expect("renders"),
+    );
+    let long = format!(
+        "## A long answer\n\n{}",
+        "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor.\n\n".repeat(330)
+    );
+    let long_turn =
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&[Block::Text(TextKind::Answer, &long)]), now())
+            .render()
+            .expect("renders");
+    let page = |tab, stage| app_page(&app, tab, stage, done.clone(), false, None);
+    let show = |page: AppPage| page.render().expect("renders");
+    let mut demo = home(0);
+    demo.chrome.demo = true;
+    let answer = AnswerView::new(
+        201,
+        vec![("content-type".into(), "application/json".into())],
+        r#"{"code":"k3x","visits":0}"#,
+        false,
+        12,
+    )
+    .render()
+    .expect("renders");
+    let api = api_panel(&app).replacen(
+        r#"<div class="try-answer"></div>"#,
+        &format!(r#"<div class="try-answer">{answer}</div>"#),
+        1,
+    );
+    let problem = crate::error::AppError::internal(&"sample");
+    let error = super::error_page::sample(&problem);
+    vec![
+        ("home", home(9).render().expect("renders")),
+        ("home-empty", demo.render().expect("renders")),
+        ("app-live", show(app_page(&app, "preview", frame_tab(&app), live, true, Some(deployment(JobState::Running))))),
+        ("app-done", show(app_page(&app, "preview", frame_tab(&app), done.clone(), false, Some(deployment(JobState::Succeeded))))),
+        ("app-failed", show(app_page(&app, "preview", frame_tab(&app), done.clone(), false, Some(deployment(JobState::Failed))))),
+        ("app-new", show(app_page(&app, "preview", panel_tab(&app, Panel::Empty { words: "Nothing is in preview yet. Deploying builds version 12 and says ready when it has answered.".into(), deploy: true }), vec![], false, None))),
+        ("app-long", show(app_page(&app, "code", code_tab(&app, true, false), vec![long_turn], false, None))),
+        ("app-api", show(page("preview", panel_tab(&app, Panel::Api(api))))),
+        ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(WebhookPanel { app: &app.name, environment: "preview", url: format!("{}/webhook", url(&app, Environment::Preview)), signature: WebhookPanel::signature(None), running: true }.render().expect("renders")))))),
+        ("app-job", show(page("preview", panel_tab(&app, Panel::Job(runs_panel(&app)))))),
+        ("app-code", show(page("code", code_tab(&app, false, false)))),
+        ("app-edit", show(page("code", code_tab(&app, false, true)))),
+        ("app-versions", show(page("versions", VersionsTab { app: &app.name, versions: versions().iter().map(|version| VersionView::new(version, &app, now())).collect(), more: Some("/apps/brisk-otter/versions?cursor=1".into()) }.render().expect("renders")))),
+        ("app-version", show(page("versions", version_tab(&app)))),
+        ("app-releases", show(page("releases", releases_tab(&app)))),
+        ("app-logs", show(page("logs", logs_tab(&app)))),
+        ("app-settings", show(page("settings", SettingsTab { app: &app.name, description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], problem: None }.render().expect("renders")))),
+        ("login", LoginPage { chrome: chrome::sample(), to: "/".into(), problem: Some("This is not the password.".into()) }.render().expect("renders")),
+        ("health", HealthPage { chrome: chrome::sample(), well: false, checked: When::new(now(), now()), checks: vec![
+            CheckView { name: "Database".into(), ok: true, detail: "The database answers.".into(), hint: None },
+            CheckView { name: "Docker".into(), ok: false, detail: "The Docker engine does not answer.".into(), hint: Some("Start Docker (for example with sudo systemctl start docker).".into()) },
+        ] }.render().expect("renders")),
+        ("settings", SettingsPage { chrome: chrome::sample(), themes: chrome::Theme::ALL, tokens: vec![TokenView { id: 1, name: "CI".into(), created: When::new(ago(90_000), now()), used: None }], made: Some(MadeToken { name: "CI".into(), plain: "slipway_0123456789abcdef".into() }) }.render().expect("renders")),
+        ("shortcuts", ShortcutsPage { chrome: chrome::sample(), keys: SHORTCUTS }.render().expect("renders")),
+        ("error", error),
+    ]
+}
+
+/// A page that can be asked things.
+pub struct Selected(Html);
+
+pub fn select(html: &str) -> Selected {
+    Selected(Html::parse_document(html))
+}
+
+impl Selected {
+    fn all(&self, selector: &str) -> Vec<scraper::ElementRef<'_>> {
+        self.0.select(&Selector::parse(selector).expect("a selector")).collect()
+    }
+
+    pub fn count(&self, selector: &str) -> usize {
+        self.all(selector).len()
+    }
+
+    pub fn texts(&self, selector: &str) -> Vec<String> {
+        let words = |element: &scraper::ElementRef<'_>| {
+            element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        self.all(selector).iter().map(words).collect()
+    }
+
+    pub fn text(&self, selector: &str) -> String {
+        self.texts(selector).first().unwrap_or_else(|| panic!("nothing matches {selector}")).clone()
+    }
+
+    pub fn attribute(&self, selector: &str, name: &str) -> String {
+        let all = self.all(selector);
+        let first = all.first().unwrap_or_else(|| panic!("nothing matches {selector}"));
+        first.value().attr(name).unwrap_or_else(|| panic!("{selector} has no {name}")).to_owned()
+    }
+}
+
+#[test]
+fn every_page_is_sound() {
+    let folder = std::env::var_os("SLIPWAY_SAMPLE_PAGES").map(std::path::PathBuf::from);
+    for (name, html) in pages() {
+        if let Some(folder) = &folder {
+            std::fs::write(folder.join(format!("{name}.html")), &html).expect("written");
+        }
+        let page = select(&html);
+        assert_eq!(page.count("h1"), 1, "{name} has one main heading");
+        assert_eq!(page.count("main"), 1, "{name} has one main part");
+        assert!(page.attribute("html", "lang") == "en" && !page.text("title").is_empty(), "{name}");
+        // The content security policy lets nothing of this act.
+        assert_eq!(page.count("script:not([src]), style, [style], [onclick]"), 0, "{name} has nothing inline");
+        let mut ids: Vec<String> =
+            page.all("[id]").iter().filter_map(|e| e.value().attr("id").map(str::to_owned)).collect();
+        let before = ids.len();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), before, "{name} has an id twice");
+        for label in page.all("label[for]") {
+            let id = label.value().attr("for").expect("selected by it");
+            assert!(ids.iter().any(|known| known == id), "{name} has a label for {id}, which is not there");
+        }
+        for form in page.all("form") {
+            assert!(
+                form.value().attr("action").is_some_and(|action| action.starts_with('/')),
+                "{name}: a form works without scripts"
+            );
+        }
+        for target in page.all("[src], [href]") {
+            let address = target.value().attr("src").or(target.value().attr("href")).unwrap_or_default();
+            let ours = address.starts_with('/')
+                || address.starts_with('#')
+                || address.starts_with('?')
+                || address.contains(".localhost:8080")
+                || address == "about:blank";
+            assert!(ours, "{name} leads to {address}");
+        }
+    }
+}
+
+#[test]
+fn a_page_weighs_little() {
+    use std::io::Write;
+    let weight = |bytes: &[u8]| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
+        packer.write_all(bytes).expect("packed");
+        packer.finish().expect("packed").len()
+    };
+    let assets: usize = super::assets::sizes().iter().map(|bytes| weight(bytes)).sum();
+    for (name, html) in pages() {
+        let total = assets + weight(html.as_bytes());
+        assert!(total <= 100_000, "{name} weighs {total} bytes");
+    }
+}

@@ -1,0 +1,10 @@
+// Starts the modules. Everything that a page does works without them; they make it quicker and live.
+
+import "./controls.js";
+import "./keys.js";
+import "./times.js";
+import "./stream.js";
+import "./frame.js";
+import "./logs.js";
+
+document.documentElement.classList.add("scripts");

@@ -1,0 +1,156 @@
+// Fields, menus, copying, tabs: what people press.
+
+import { all, announce, find, notice, on, refreshStage, settled, showPane } from "./page.js";
+
+// Fields that grow with their text, where style sheets cannot do it alone.
+const grows = CSS.supports("field-sizing", "content");
+function grow(field) {
+  if (grows) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
+}
+on("input", "[data-grow]", grow);
+all("[data-grow]").forEach(grow);
+
+// Ctrl or Command and Enter sends.
+on("keydown", "[data-submit], [data-editor]", (field, event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    const button = find("button[type=submit]:not([data-stop])", field.form);
+    if (button) field.form.requestSubmit(button);
+  }
+});
+on("keydown", "[data-editor]", (field, event) => {
+  if (event.key === "s" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    field.form.requestSubmit();
+  }
+});
+
+// Example prompts fill the field.
+on("click", "[data-fill]", (link, event) => {
+  const field = find(link.dataset.fill);
+  if (!field) return;
+  event.preventDefault();
+  write(field, link.textContent.trim());
+});
+
+function write(field, text) {
+  field.value = text;
+  grow(field);
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.focus();
+}
+
+// “Ask for a fix” writes the message; sending it stays with the user.
+on("click", "[data-ask]", (link, event) => {
+  const field = find("#prompt");
+  if (!field) return;
+  event.preventDefault();
+  showPane("talk");
+  write(field, link.dataset.ask);
+});
+
+// Copying.
+on("click", "[data-copy]", async (button) => copy(button.dataset.copy));
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notice("Copied");
+  } catch {
+    notice("Could not copy", "The browser does not allow it here. Select the text and copy it by hand.", true);
+  }
+}
+
+on("click", "[data-dismiss]", (button) => button.closest(".notice")?.remove());
+on("click", "[data-dismiss-strip]", (button) => (button.closest("#strip") ?? button.closest(".failure")).replaceChildren());
+
+// Menus close when something else is pressed.
+document.addEventListener("click", (event) => {
+  for (const menu of all("details.menu[open]")) {
+    if (!menu.contains(event.target) || event.target.closest(".sheet a, .sheet button")) menu.open = false;
+  }
+});
+
+// A page left with changes asks first.
+let edited = false;
+on("input", "[data-editor]", () => (edited = true));
+on("submit", "[data-editing]", () => (edited = false), true);
+window.addEventListener("beforeunload", (event) => {
+  if (edited && find("[data-editing]")) event.preventDefault();
+});
+document.addEventListener("htmx:confirm", (event) => {
+  const leaves = event.detail.ctx?.target?.id === "stage" && event.target.closest(".tabs, .tree, .file");
+  if (edited && find("[data-editing]") && leaves && !event.target.matches("[data-editing]")) {
+    event.preventDefault();
+    if (window.confirm("Leave without saving what you changed?")) {
+      edited = false;
+      event.detail.issueRequest();
+    } else {
+      event.detail.dropRequest();
+    }
+  }
+});
+
+// The tree's filter.
+const filterTree = settled((field) => {
+  const wanted = field.value.trim().toLowerCase();
+  const tree = field.closest(".tree");
+  for (const link of all("a", tree)) {
+    const path = decodeURIComponent(link.pathname).toLowerCase();
+    link.parentElement.hidden = wanted !== "" && !path.includes(wanted);
+  }
+  for (const folder of all("li:has(> details)", tree)) {
+    const any = all("li:not(:has(> details))", folder).some((item) => !item.hidden);
+    folder.hidden = !any;
+    if (wanted && any) folder.firstElementChild.open = true;
+  }
+}, 80);
+on("input", "[data-filter-tree]", filterTree);
+
+// The tab that is shown follows the address, wherever the request came from.
+document.addEventListener("htmx:after:swap", (event) => {
+  const ctx = event.detail.ctx;
+  if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
+  edited = false;
+  const address = ctx.request?.action ?? location.pathname;
+  const part = address.split("?")[0].split("/")[3] ?? "preview";
+  for (const tab of all(".tabs a")) {
+    const shown = tab.dataset.tab === part || (part === "delete-file" && tab.dataset.tab === "code");
+    if (shown) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+  }
+  if (event.target.closest?.("#strip, #turns")) showPane("stage");
+});
+
+// What could not be asked at all.
+document.addEventListener("htmx:error", (event) => {
+  if (event.target.closest?.("[hx-sse\\:connect]")) return;
+  const ctx = event.detail.ctx;
+  if (ctx && !ctx.response) {
+    notice("That did not reach Slipway", "The connection is gone or too slow. Nothing you wrote is lost: try again.", true);
+  }
+});
+
+// The server asks for the tab to be shown anew.
+document.addEventListener("slipway:refresh", refreshStage);
+
+// A message that was taken leaves the field empty for the next one.
+document.addEventListener("htmx:after:request", (event) => {
+  const ctx = event.detail.ctx;
+  const form = event.target.closest?.("[data-composer]");
+  if (!form || !ctx?.response || ctx.response.status >= 300 || !ctx.request.action.endsWith("/turns")) return;
+  const field = find("textarea", form);
+  field.value = "";
+  grow(field);
+  announce("Sent");
+});
+
+function reveal(within = document) {
+  for (const button of all("[data-copy][hidden]", within)) button.hidden = false;
+}
+reveal();
+document.addEventListener("htmx:after:swap", () => {
+  reveal();
+  all("[data-grow]").forEach(grow);
+});

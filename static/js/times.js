@@ -1,0 +1,47 @@
+// Times stay true while a page is open: “3 min ago” grows older, and what is at work ticks.
+
+import { all } from "./page.js";
+
+const since = new WeakMap();
+
+function relative(seconds) {
+  const ahead = seconds < 0;
+  const n = Math.abs(seconds);
+  if (!ahead && n < 10) return "just now";
+  let words;
+  if (n < 60) words = `${n} s`;
+  else if (n < 3600) words = `${Math.floor(n / 60)} min`;
+  else if (n < 86400) words = `${Math.floor(n / 3600)} h`;
+  else if (n < 2592000) words = n < 172800 ? "1 day" : `${Math.floor(n / 86400)} days`;
+  else return null;
+  return ahead ? `in ${words}` : `${words} ago`;
+}
+
+function duration(millis) {
+  if (millis < 9950) return `${(millis / 1000).toFixed(1)} s`;
+  const seconds = Math.round(millis / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+function age() {
+  for (const time of all("time[datetime]")) {
+    const words = relative(Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
+    if (words && time.textContent !== words) time.textContent = words;
+  }
+}
+
+function tick() {
+  for (const element of all("[data-ticking]")) {
+    // What the server said is where counting begins; a new number is a new beginning.
+    let began = since.get(element);
+    if (!began || began.said !== element.dataset.ticking) {
+      began = { said: element.dataset.ticking, at: performance.now() - Number(element.dataset.ticking) };
+      since.set(element, began);
+    }
+    element.textContent = duration(performance.now() - began.at);
+  }
+}
+
+setInterval(age, 15000);
+setInterval(() => document.hidden || tick(), 100);
