@@ -57,7 +57,7 @@ pub struct EnvironmentsJson {
 pub struct EnvironmentJson {
     /// What it does at this moment.
     state: EnvironmentState,
-    /// Where it answers, as soon as something runs; a scheduled job answers nowhere.
+    /// Where it answers once something runs; null for a scheduled job, which answers nowhere.
     url: Option<String>,
     /// The release that takes its traffic.
     #[schema(value_type = Option<u32>)]

@@ -58,12 +58,12 @@ struct LogLine<'a> {
     params(("app" = String, Path, description = "The app's name."), LogsQuery),
     responses((status = 200, description = "The lines.", content((String = "text/plain"), (String = "text/event-stream")))),
 )]
-pub async fn read(
+pub async fn tail(
     State(services): State<Services>,
     Path(name): Path<AppName>,
     Query(query): Query<LogsQuery>,
 ) -> AppResult<Response> {
-    let tail = match &query.tail {
+    let lines_before = match &query.tail {
         None => TAIL_DEFAULT,
         Some(text) => text.parse().ok().filter(|tail| *tail <= TAIL_MAX).ok_or_else(|| {
             AppError::bad_request("The query cannot be read: tail is a whole number of lines up to 10000.")
@@ -71,7 +71,7 @@ pub async fn read(
     };
     let app = services.app(&name).await?;
     let environment = query.environment.unwrap_or(Environment::Prod);
-    let mut lines = services.app_log(&app, environment, tail, query.follow);
+    let mut lines = services.app_log(&app, environment, lines_before, query.follow);
     if query.follow {
         let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
         return match first {

@@ -47,7 +47,7 @@ fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
         (Method::POST, "/api/v1/apps/{app}/publish", post(deployments::publish)),
         (Method::POST, "/api/v1/apps/{app}/rollback", post(deployments::rollback)),
         (Method::GET, "/api/v1/apps/{app}/releases", get(deployments::releases)),
-        (Method::GET, "/api/v1/apps/{app}/logs", get(logs::read)),
+        (Method::GET, "/api/v1/apps/{app}/logs", get(logs::tail)),
         (Method::GET, "/api/v1/apps/{app}/versions", get(versions::list)),
         (Method::GET, "/api/v1/apps/{app}/versions/{id}/diff", get(versions::diff)),
         (Method::POST, "/api/v1/apps/{app}/versions/{id}/restore", post(versions::restore)),

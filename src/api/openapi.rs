@@ -4,10 +4,8 @@ use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::security::{
-    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
-};
-use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{apps, deployments, events, files, jobs, logs, runs, system, templates, tokens, turns, versions};
@@ -39,7 +37,7 @@ use crate::guard::SESSION_COOKIE;
     paths(
         apps::create, apps::list, apps::read, apps::delete, apps::export, events::follow,
         turns::create, turns::list,
-        deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::read,
+        deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
         versions::list, versions::diff, versions::restore,
         files::list, files::read, files::write, files::delete,
         runs::create, runs::list, runs::log,
@@ -52,6 +50,12 @@ use crate::guard::SESSION_COOKIE;
     modifiers(&Common),
 )]
 struct Document;
+
+/// Answers that always have all of their fields; what is not there is null.
+const WHOLE: &[&str] = &[
+    "App", "AppList", "EnvironmentStatus", "File", "FileList", "Job", "Release", "ReleaseList", "Run", "RunList",
+    "Template", "TemplateList", "Token", "TokenList", "Turn", "TurnList", "Version", "VersionList",
+];
 
 /// What all calls have in common: who may call, and how an error looks.
 struct Common;
@@ -67,6 +71,12 @@ impl Modify for Common {
         document.security =
             Some(vec![SecurityRequirement::new("session", none), SecurityRequirement::new("token", none)]);
 
+        for name in WHOLE {
+            if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(*name) {
+                object.required = object.properties.keys().cloned().collect();
+            }
+        }
+
         let problem = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
         let problem = ResponseBuilder::new()
             .description("Anything that went wrong.")
@@ -77,9 +87,28 @@ impl Modify for Common {
             for operation in operations.into_iter().filter_map(Option::as_mut) {
                 operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
                 // The handlers' own names are the same in several groups.
-                operation.operation_id = None;
+                let group = operation.tags.iter().flatten().next().map(|tag| tag.to_lowercase().replace(' ', "_"));
+                if let (Some(group), Some(id)) = (group, &mut operation.operation_id) {
+                    *id = format!("{group}_{id}");
+                }
+                // Bytes are no array of numbers: they have no schema at all.
+                if let Some(RefOr::T(body)) = &mut operation.request_body {
+                    body.content.iter_mut().for_each(without_schema);
+                }
+                for response in operation.responses.responses.values_mut() {
+                    if let RefOr::T(response) = response {
+                        response.content.iter_mut().for_each(without_schema);
+                    }
+                }
             }
         }
+    }
+}
+
+/// Bytes are no array of numbers: they have no schema at all.
+fn without_schema((kind, content): (&String, &mut RefOr<Content>)) {
+    if let (RefOr::T(content), "application/octet-stream" | "application/gzip") = (content, kind.as_str()) {
+        content.schema = None;
     }
 }
 
@@ -111,11 +140,19 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
         let mut documented = BTreeSet::new();
         for (path, item) in document["paths"].as_object().expect("paths") {
-            documented.extend(
-                item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())),
-            );
+            documented.extend(item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())));
         }
         assert_eq!(routed, documented);
+    }
+
+    #[test]
+    fn every_call_has_a_name_of_its_own() {
+        let names: Vec<_> = json().split("\"operationId\": \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(names.len(), super::super::calls().len());
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+        for name in WHOLE {
+            assert!(Document::openapi().components.expect("some").schemas.contains_key(*name), "{name}");
+        }
     }
 
     #[test]

@@ -99,7 +99,9 @@ impl Services {
         let live = app.environment(environment).release.ok_or_else(nothing)?;
         let store = &self.platform.store;
         let mut counted = store.release(app.id, environment, live).await?;
-        while let Some(put_back) = counted.from_release {
+        while counted.rolled_back
+            && let Some(put_back) = counted.from_release
+        {
             counted = store.release(app.id, environment, put_back).await?;
         }
         store.release_before(app.id, environment, counted.number).await?.ok_or_else(nothing)
