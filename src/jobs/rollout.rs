@@ -34,7 +34,10 @@ pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<R
 pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let environment = release.environment;
-    if release.state != ReleaseState::Ready {
+    if release.state == ReleaseState::Ready {
+        // The process died between the take-over and the end of the job.
+        settle(context, app, environment, None).await?;
+    } else {
         // On the heap: it holds all of the engine's calls.
         let deployed = Box::pin(deploy(context, app, &release)).await;
         if let Err(failure) = deployed {
