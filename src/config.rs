@@ -42,6 +42,7 @@ const KEYS: &[Key] = &[
         "",
         "How links are written, with {host} in it; default http://{host}:<port of listen>.",
     ),
+    key("trust_proxy", "SLIPWAY_TRUST_PROXY", "false", "true behind a proxy of yours that sets X-Forwarded-For."),
     key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
     key("registry", "SLIPWAY_REGISTRY", "", "Where images are pushed. None: they stay in the engine."),
     key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
@@ -61,7 +62,12 @@ const KEYS: &[Key] = &[
     key("docker_host", "DOCKER_HOST", "", "Address of the Docker engine; default: its socket."),
     key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster."),
     key("turn_max_steps", "SLIPWAY_TURN_MAX_STEPS", "60", "Answers of the model in one turn."),
-    key("turn_max_tokens", "SLIPWAY_TURN_MAX_TOKENS", "400000", "Tokens written by the model in one turn."),
+    key(
+        "turn_max_tokens",
+        "SLIPWAY_TURN_MAX_TOKENS",
+        "1500000",
+        "Tokens read and written in one turn; those read from the cache do not count.",
+    ),
     key("turn_max_usd", "SLIPWAY_TURN_MAX_USD", "5", "US dollars in one turn."),
     key("turn_max_minutes", "SLIPWAY_TURN_MAX_MINUTES", "30", "Minutes in one turn."),
     key("build_workers", "SLIPWAY_BUILD_WORKERS", "2", "Builds and deployments at once."),
@@ -113,7 +119,7 @@ pub enum Provider {
 pub struct TurnCaps {
     /// Answers of the model.
     pub steps: u32,
-    /// Tokens written by the model.
+    /// Tokens read and written, those read from the cache left out.
     pub tokens: u64,
     /// US dollars, where the model's price is known.
     pub usd: f64,
@@ -132,6 +138,8 @@ pub struct Config {
     pub domain: String,
     /// How links are written, with `{host}` in it.
     pub public_url: String,
+    /// A proxy of the operator's stands in front and says who the client is.
+    pub trust_proxy: bool,
     /// Where images are pushed.
     pub registry: Option<String>,
     /// The registry's name as nodes pull from it.
@@ -270,6 +278,7 @@ impl Config {
             listen,
             domain,
             public_url,
+            trust_proxy: sources.parse("trust_proxy", "true or false")?,
             registry_pull: owned("registry_pull").or_else(|| registry.clone()),
             registry,
             provider,

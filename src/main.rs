@@ -27,7 +27,8 @@ fn main() -> anyhow::Result<()> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let address = config.listen;
     // Taken first: an address that is in use is said before anything is changed.
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let builder = startup::start(config).await?;
     let services = builder.services.clone();
     let url = services.url(&slipway::domain::HostName::Builder);

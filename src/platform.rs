@@ -25,7 +25,6 @@ use crate::store::versions::NewVersion;
 use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
 
 /// Who answers turns.
-#[derive(Clone)]
 pub struct Model {
     /// Speaks to it.
     pub client: ModelClient,
@@ -59,18 +58,24 @@ pub struct Platform {
     pub model: Model,
     /// Starting and stopping.
     pub lifecycle: Lifecycle,
-    /// One lock for each workspace that is being changed.
-    pub locks: WorkspaceLocks,
+    /// One lock for each workspace that is being changed; held for single operations only.
+    pub workspace_locks: AppLocks,
+    /// One lock for each app whose images change: held from a build to the release that needs the
+    /// image, and while images that no release needs are removed.
+    pub image_locks: AppLocks,
+    /// One lock for each app whose routes change: what is live is read, and led to, as one.
+    pub route_locks: AppLocks,
     /// Changes whenever what runs by a schedule may have.
     pub schedule: watch::Sender<u64>,
 }
 
-/// One lock for each app whose workspace is being changed; held for single operations only.
+/// A lock for each app, made when it is first needed.
 #[derive(Default)]
-pub struct WorkspaceLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
+pub struct AppLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
 
-impl WorkspaceLocks {
-    async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
+impl AppLocks {
+    /// Waits for the app's lock.
+    pub async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| lock.strong_count() > 0);
@@ -113,7 +118,7 @@ impl Platform {
         R: Send + 'static,
         F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
     {
-        let _alone = self.locks.lock(id).await;
+        let _alone = self.workspace_locks.lock(id).await;
         self.read_workspace(app, change).await
     }
 

@@ -18,12 +18,12 @@ use crate::deploy::{DockerRuntime, DockerSettings, Runtime, SubnetPool};
 use crate::domain::Clock;
 use crate::engine::{self, Installation};
 use crate::events::EventLog;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{ModelClient, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, schedule};
 use crate::lifecycle::Lifecycle;
-use crate::platform::{Model, Platform, WorkspaceLocks};
+use crate::platform::{AppLocks, Model, Platform};
 use crate::services::Services;
 use crate::store::Store;
 use crate::workspace::{Limits, Workspaces};
@@ -50,7 +50,8 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;
-    let docker = engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
+    let docker =
+        engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
     let build = BuildSettings {
         base_images: config.base_images.clone(),
         registry: config.registry.clone(),
@@ -66,10 +67,15 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         catalog,
         images: ImageBuilder::new(docker.clone(), build),
         runtime: Runtime::Docker(DockerRuntime::new(docker, deploy)),
-        gateway: Gateway::new(),
+        gateway: Gateway::new(
+            Routes::new(),
+            GatewaySettings { trust_forwarded: config.trust_proxy, ..GatewaySettings::default() },
+        ),
         model: model(&config, &lifecycle).await?,
         lifecycle: lifecycle.clone(),
-        locks: WorkspaceLocks::default(),
+        workspace_locks: AppLocks::default(),
+        image_locks: AppLocks::default(),
+        route_locks: AppLocks::default(),
         schedule: watch::Sender::new(0),
         config,
     });
@@ -90,7 +96,8 @@ fn data_dir(folder: &Path) -> anyhow::Result<File> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("cannot make the data directory {shown}"))?;
-    let lock = File::create(folder.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
+    let lock =
+        File::create(folder.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -129,8 +136,7 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
         }
     };
     let provider = Provider { format: WireFormat::Anthropic, base_url, key };
-    let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())
-        .map_err(|error| anyhow::anyhow!("{}", error.message()))?;
+    let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())?;
     Ok(Model { client, id, is_demo })
 }
 

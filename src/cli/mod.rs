@@ -72,7 +72,8 @@ impl Cli {
         .filter_map(|(name, value)| Some((name, value.clone()?)))
         .collect();
         // A variable that is no Unicode is none of ours.
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Config::load(settings.config.as_deref(), environment, &flags)
     }
 }

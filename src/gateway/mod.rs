@@ -1,32 +1,197 @@
-//! shim
-use crate::domain::{AppName, Environment, ReleaseNumber};
-use std::net::SocketAddr;
+//! The gateway: which app a request is for is decided before; here it is handed to the app's
+//! instance, and the answer back, both as streams.
+//!
+//! Owns routes, connections to instances, what is added to and taken from headers, and the pages
+//! shown when an app cannot answer. Knows nothing of containers, sessions or the database.
+
+mod body;
+mod headers;
+mod pages;
+mod pool;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::net::IpAddr;
 use std::time::Duration;
-#[derive(Clone)]
-pub struct Gateway; impl Gateway { pub fn new() -> Self { Self } }
-pub struct Routes;
-pub struct Replaced;
-#[derive(Clone, Copy)]
-pub struct Upstream {
-    pub address: SocketAddr,
-    pub release: ReleaseNumber,
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use crate::domain::{AppName, Environment};
+use pool::{Connection, SendError};
+use routes::{Door, InFlight};
+
+pub use pages::{Trouble, page, unknown_host};
+pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+
+/// How often a request is tried: on a kept connection, on a new one, and on what replaced the instance.
+const TRIES: usize = 6;
+
+/// How the gateway behaves.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Believe `X-Forwarded-*` of requests: only where a proxy of the operator stands in front.
+    pub trust_forwarded: bool,
+    /// Longest wait for a connection to an instance.
+    pub connect: Duration,
+    /// Longest wait for the head of an answer, counted from the last byte that was sent.
+    pub head: Duration,
+    /// Longest silence within an answer's body. Tunnels may be silent for as long as they like.
+    pub idle: Duration,
 }
-impl Replaced {
-    pub async fn drained(self, _t: Duration) {}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            trust_forwarded: false,
+            connect: Duration::from_secs(2),
+            head: Duration::from_mins(1),
+            idle: Duration::from_mins(15),
+        }
+    }
 }
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct ClientInfo {
+    /// Address of the peer.
+    pub ip: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The host as the client wrote it, port included.
+    pub host: HeaderValue,
+}
+
+/// Hands requests to instances.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    routes: Routes,
+    settings: std::sync::Arc<GatewaySettings>,
+}
+
 impl Gateway {
+    /// A gateway over a table of routes.
+    pub fn new(routes: Routes, settings: GatewaySettings) -> Self {
+        Self { routes, settings: std::sync::Arc::new(settings) }
+    }
+
+    /// The routes, which are the caller's to change.
     pub fn routes(&self) -> &Routes {
-        &Routes
+        &self.routes
+    }
+
+    /// Answers a request for an app: by its instance, or by a page that says why not.
+    pub async fn handle(
+        &self,
+        app: &AppName,
+        environment: Environment,
+        client: &ClientInfo,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
+        let accept = request.headers().get(axum::http::header::ACCEPT).cloned();
+        let answer = match self.enter(app, environment) {
+            Ok(_) if request.method() == Method::CONNECT => Err(Trouble::NoProxy),
+            Ok(door) => {
+                let upgrade = headers::upgrade_of(&request);
+                headers::prepare_request(&mut request, client, self.settings.trust_forwarded, upgrade.as_ref());
+                match upgrade {
+                    Some(protocol) => self.tunnel(app, environment, door, protocol, request).await,
+                    None => self.forward(app, environment, door, request).await,
+                }
+            }
+            Err(trouble) => Err(trouble),
+        };
+        match answer {
+            Ok(mut response) => {
+                headers::prepare_response(&mut response, &client.host);
+                response
+            }
+            Err(trouble) => page(trouble, Some((app, environment)), accept.as_ref()),
+        }
+    }
+
+    fn enter(&self, app: &AppName, environment: Environment) -> Result<InFlight, Trouble> {
+        match self.routes.enter(app, environment) {
+            Door::Open(in_flight) => Ok(in_flight),
+            Door::Starting => Err(Trouble::Starting),
+            Door::Stopped => Err(Trouble::Stopped),
+            Door::Unknown => Err(Trouble::Unknown),
+        }
+    }
+
+    /// Looks whether another instance has taken over since `before` was entered.
+    fn replacement(&self, app: &AppName, environment: Environment, before: &InFlight) -> Option<InFlight> {
+        self.enter(app, environment).ok().filter(|now| !now.is_same(before))
+    }
+
+    async fn forward(
+        &self,
+        app: &AppName,
+        environment: Environment,
+        mut door: InFlight,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Trouble> {
+        let (mut request, upload) = body::watched(request);
+        // Kept so that the request can be sent once more, where sending it twice does no harm.
+        let replay = (upload.is_none() && is_repeatable(request.method())).then(|| copy_of(&request));
+        let mut fresh_only = false;
+        for _ in 0..TRIES {
+            let kept = if fresh_only { None } else { door.live().checkout(replay.is_some()).await };
+            let is_kept = kept.is_some();
+            let connection = match kept {
+                Some(connection) => connection,
+                None => match Connection::open(door.live().address(), self.settings.connect).await {
+                    Ok(connection) => connection,
+                    Err(trouble) => match self.replacement(app, environment, &door) {
+                        Some(next) => {
+                            door = next;
+                            continue;
+                        }
+                        None => return Err(trouble),
+                    },
+                },
+            };
+            match connection.send(request, self.settings.head, upload.as_deref()).await {
+                Ok((response, connection)) => {
+                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                        // Nobody asked for that.
+                        return Err(Trouble::Failed);
+                    }
+                    return Ok(body::answer(response, connection, door, self.settings.idle).await);
+                }
+                Err(SendError::TimedOut) => return Err(Trouble::TimedOut),
+                Err(SendError::Unsent(unsent)) => request = *unsent,
+                Err(SendError::Broken) => {
+                    let next = self.replacement(app, environment, &door);
+                    match &replay {
+                        // Kept connections are closed by apps whenever they like, also at this very moment.
+                        Some(copy) if is_kept || next.is_some() => request = copy_of(copy),
+                        _ => return Err(Trouble::Failed),
+                    }
+                    if let Some(next) = next {
+                        door = next;
+                    }
+                }
+            }
+            // One stale connection is enough: the others that were kept are likely no better.
+            fresh_only = is_kept;
+        }
+        Err(Trouble::Failed)
     }
 }
-impl Routes {
-    pub fn set(&self, _a: &AppName, _e: Environment, _u: Upstream) -> Option<Replaced> {
-        None
-    }
-    pub fn set_starting(&self, _a: &AppName, _e: Environment) {}
-    pub fn set_stopped(&self, _a: &AppName, _e: Environment) {}
-    pub fn remove(&self, _a: &AppName, _e: Environment) {}
-    pub fn upstream(&self, _a: &AppName, _e: Environment) -> Option<SocketAddr> {
-        None
-    }
+
+/// Whether the method may be repeated without asking.
+fn is_repeatable(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
+}
+
+/// The same request again; it has no body.
+fn copy_of(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::empty());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy
 }

@@ -95,7 +95,7 @@ impl ModelClient {
         let base = Url::parse(&provider.base_url)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| ModelError::Invalid("the base URL is not an http or https address.".into()))?;
+            .ok_or_else(|| ModelError::Setup("the base URL is no http or https address".into()))?;
         let mut http = reqwest::Client::builder()
             .connect_timeout(timeouts.connect)
             // A redirect would carry the key to another host.
@@ -104,9 +104,14 @@ impl ModelClient {
         if is_loopback(&base) {
             http = http.no_proxy();
         }
-        let http = http
-            .build()
-            .map_err(|error| ModelError::Invalid(format!("the HTTP client cannot be set up ({error}).")))?;
+        if base.scheme() == "http" {
+            // No certificate will be looked at, so none are loaded, and none need be on the machine.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            ModelError::Setup(cause)
+        })?;
         let endpoint = provider.format.endpoint(&base);
         Ok(Self { http, provider, endpoint, idle: timeouts.idle, retry })
     }

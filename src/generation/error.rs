@@ -71,6 +71,9 @@ pub enum ModelError {
         /// How long was waited.
         after: Duration,
     },
+    /// The client cannot be made: a base URL that is none, no certificate authorities.
+    #[error("The connection to the model cannot be set up: {0}.")]
+    Setup(String),
     /// No connection.
     #[error("The model's server at {base_url} cannot be reached.")]
     Unreachable {
@@ -104,6 +107,7 @@ impl ModelError {
             Self::Refused { .. } => "model_refused",
             Self::ContextWindow => "model_context_window",
             Self::Timeout { .. } => "model_timeout",
+            Self::Setup(_) => "model_setup",
             Self::Unreachable { .. } => "model_unreachable",
             Self::Unusable { .. } => "model_unusable",
         }
@@ -139,6 +143,9 @@ impl ModelError {
             Self::Malformed(_) => "Check that ANTHROPIC_BASE_URL names a server that speaks the Messages API.".into(),
             Self::Invalid(_) => "Check SLIPWAY_MODEL and ANTHROPIC_BASE_URL. The app itself is unharmed.".into(),
             Self::Refused { .. } => "Say it differently. What was written before is kept.".into(),
+            Self::Setup(_) => {
+                "Check ANTHROPIC_BASE_URL. For https, the package ca-certificates must be installed.".into()
+            }
             Self::Unreachable { .. } => "Check this machine's network, and ANTHROPIC_BASE_URL if it is set.".into(),
             Self::Unusable { .. } => "Ask for smaller files or smaller steps.".into(),
         }
@@ -147,8 +154,8 @@ impl ModelError {
     /// How often a request that ends like this is made in all; 1 where trying again cannot help.
     pub fn max_attempts(&self) -> u32 {
         match self {
-            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Server { .. } => 6,
-            Self::Disconnected | Self::Timeout { .. } => 4,
+            Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Server { .. } | Self::Disconnected => 6,
+            Self::Timeout { .. } => 4,
             // A person waits, and usually the network is simply not there.
             Self::Unreachable { .. } | Self::Malformed(_) => 3,
             _ => 1,

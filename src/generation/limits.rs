@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::wire::WireUsage;
 
-/// The caps of a turn. Reaching one ends it cleanly, with what was written.
+/// The caps of a turn. Reaching one ends it cleanly, with what was written. Tokens and money are
+/// counted between answers, so that the last answer may go beyond them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnLimits {
     /// Answers of the model.
@@ -29,7 +30,7 @@ impl Default for TurnLimits {
             file_bytes: 512 * 1024,
             tokens: 1_500_000,
             cost_usd: 5.0,
-            wall_time: Duration::from_secs(20 * 60),
+            wall_time: Duration::from_mins(20),
         }
     }
 }

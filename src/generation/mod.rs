@@ -13,6 +13,7 @@ pub mod history;
 pub mod limits;
 pub mod models;
 pub mod ports;
+pub mod prompts;
 pub mod retry;
 pub mod toolbox;
 pub mod tools;
@@ -30,16 +31,5 @@ pub use wire::{Effort, Message};
 #[cfg(test)]
 #[path = "../../tests/support/fake_claude.rs"]
 mod fake_claude;
-/// shim
-pub mod prompts {
-    use crate::domain::*;
-    pub struct PromptFacts<'a> {
-        pub app_name: &'a AppName,
-        pub template: &'a TemplateName,
-        pub manifest: &'a TemplateManifest,
-        pub secrets: &'a [String],
-    }
-    pub fn system(_f: &PromptFacts<'_>, _own: Option<&str>) -> Result<String, String> {
-        Ok(String::new())
-    }
-}
+#[cfg(test)]
+mod stage;

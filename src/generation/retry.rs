@@ -22,7 +22,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), longest_asked: Duration::from_secs(60) }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), longest_asked: Duration::from_mins(1) }
     }
 }
 

@@ -6,19 +6,28 @@ use crate::store::StoreError;
 
 /// Removes everything that is the app's own.
 pub async fn run(context: &JobContext) -> Result<JobResult, Failure> {
-    let platform = &context.platform;
-    let (id, name) = (context.job.app_id, context.job.app.clone());
-    match platform.store.app_by_id(id).await {
+    match context.platform.store.app_by_id(context.job.app_id).await {
         Ok(_) => {}
         // An earlier attempt had come this far.
         Err(StoreError::NotFound) => return Ok(JobResult::default()),
         Err(error) => return Err(error.into()),
     }
+    let removed = remove(context).await;
+    if removed.is_err() {
+        // What is left of the app can be used again, and deleted again.
+        context.platform.store.mark_deleting(context.job.app_id, false).await?;
+    }
+    removed
+}
+
+async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
+    let platform = &context.platform;
+    let (id, name) = (context.job.app_id, context.job.app.clone());
+    context.log(LogStream::Deploy, "Removing containers and network.");
+    platform.runtime.remove_app(&name, id).await?;
     for environment in Environment::ALL {
         platform.gateway.routes().remove(&name, environment);
     }
-    context.log(LogStream::Deploy, "Removing containers and network.");
-    platform.runtime.remove_app(&name, id).await?;
     context.log(LogStream::Deploy, "Removing images.");
     platform.images.remove_app(&name, id).await?;
     context.log(LogStream::Deploy, "Removing the repository.");

@@ -13,30 +13,27 @@ use crate::workspace::{NewFile, WorkspaceError};
 
 /// Builds a version if it was not built before, and puts it in preview.
 pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobResult, Failure> {
+    let platform = &context.platform;
     let app = context.app().await?;
     let environment = Environment::Preview;
     rollout::announce(context, &app, environment).await?;
-    let built = async {
+    // Until a release names the image, nothing but this lock keeps it from being cleared away.
+    let images = platform.image_locks.lock(app.id).await;
+    let release = async {
         let spec = spec(context, &app, version).await?;
         let image = context.step(StepName::Build, build(context, &app, version)).await?;
-        let image = match context.platform.config.registry {
+        let image = match platform.config.registry {
             None => image,
             Some(_) => context.step(StepName::Push, push(context, &app, version, image)).await?,
         };
-        Ok((spec, image))
+        let (version, job) = (version.clone(), context.job.id);
+        let new = NewRelease { environment, version, image, spec, job, from_release: None };
+        rollout::begin(context, &app, new).await
     };
-    match built.await {
-        Ok((spec, image)) => {
-            let new = NewRelease {
-                environment,
-                version: version.clone(),
-                image,
-                spec,
-                job: context.job.id,
-                from_release: None,
-            };
-            rollout::roll_out(context, &app, new).await
-        }
+    let release = release.await;
+    drop(images);
+    match release {
+        Ok(release) => rollout::roll_out(context, &app, release).await,
         Err(failure) => {
             rollout::settle(context, &app, environment, None).await?;
             Err(failure)
@@ -57,7 +54,8 @@ pub async fn publish(context: &JobContext, release: ReleaseNumber) -> Result<Job
         job: context.job.id,
         from_release: None,
     };
-    rollout::roll_out(context, &app, new).await
+    let release = rollout::begin(context, &app, new).await?;
+    rollout::roll_out(context, &app, release).await
 }
 
 /// Puts the image and settings of an earlier release back.
@@ -75,9 +73,10 @@ pub async fn rollback(
         image: earlier.image,
         spec: earlier.spec,
         job: context.job.id,
-        from_release: Some(earlier.from_release.unwrap_or(earlier.number)),
+        from_release: Some(earlier.number),
     };
-    rollout::roll_out(context, &app, new).await
+    let release = rollout::begin(context, &app, new).await?;
+    rollout::roll_out(context, &app, release).await
 }
 
 /// How this version is to run: the template's settings with what its `app.toml` says.

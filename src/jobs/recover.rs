@@ -8,15 +8,22 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use super::{Jobs, MAX_ATTEMPTS, generate, runs};
+use tokio_util::sync::CancellationToken;
+
+use super::context::Failure;
+use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
 use crate::deploy::{FoundInstance, InstanceEventKind, InstanceState};
 use crate::domain::{
-    App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ReleaseState, RunTrigger,
+    App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ProcessKind, ReleaseState, RunTrigger,
 };
 use crate::error::AppResult;
-use crate::gateway::Upstream;
+use crate::gateway::{RouteState, Upstream};
 use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
+use crate::workspace::Workspace;
+
+/// Live releases that are started again at once.
+const STARTS_AT_ONCE: usize = 4;
 
 impl Jobs {
     /// Makes the database true again. Run before the workers start; looks only at what is unfinished,
@@ -33,7 +40,7 @@ impl Jobs {
             self.settle_environments(&app).await?;
         }
         for (app, environment) in platform.store.deployed_environments().await? {
-            platform.gateway.routes().set_starting(&app, environment);
+            platform.gateway.routes().set_state(&app, environment, RouteState::Starting);
         }
         Ok(())
     }
@@ -45,7 +52,7 @@ impl Jobs {
         let Ok(names) = platform.store.app_names().await else { return };
         for (id, name) in names {
             let read = async {
-                platform.change_workspace(id, &name, |workspace| workspace.recover()).await?;
+                platform.change_workspace(id, &name, Workspace::recover).await?;
                 platform.record_versions(id, &name).await
             };
             if let Err(error) = read.await {
@@ -59,7 +66,7 @@ impl Jobs {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
             let ended = async {
-                platform.change_workspace(app.id, &app.name, |workspace| workspace.recover()).await?;
+                platform.change_workspace(app.id, &app.name, Workspace::recover).await?;
                 generate::end_interrupted(platform, &app, *turn).await
             };
             if let Err(error) = ended.await {
@@ -135,16 +142,13 @@ fn interrupted(job: &Job) -> JobError {
 
 /// Makes the engine true: routes to what is live, and nothing of ours that is not needed.
 pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
-    let found = platform.runtime.instances().await.map_err(unavailable)?;
+    let found = platform.runtime.instances().await.map_err(|error| unavailable(&error))?;
+    let mut missing = Vec::new();
     for (id, _) in platform.store.app_names().await? {
-        let Ok(app) = platform.store.app_by_id(id).await else { continue };
-        for status in app.environments.clone() {
-            let Some(release) = status.release else { continue };
-            let instance = found.iter().find(|found| {
-                let instance = &found.instance;
-                instance.app_id == id && instance.environment == status.environment && instance.release == release
-            });
-            take_up_instance(platform, &app, status.environment, instance).await?;
+        for environment in Environment::ALL {
+            if !lead_to(platform, id, environment, &found).await? {
+                missing.push((id, environment));
+            }
         }
     }
     for FoundInstance { instance, .. } in found {
@@ -156,52 +160,63 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
         };
         if !wanted {
             tracing::info!(app = %instance.app, release = instance.release.0, "removing a container that nobody needs");
-            platform.runtime.stop(&instance).await.map_err(unavailable)?;
+            platform.runtime.stop(&instance).await.map_err(|error| unavailable(&error))?;
         }
     }
+    futures_util::stream::iter(missing)
+        .for_each_concurrent(STARTS_AT_ONCE, async |(id, environment)| {
+            if let Err(failure) = start_again(platform, id, environment).await {
+                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be started again");
+                if let Err(error) = set_state(platform, id, environment, EnvironmentState::Stopped).await {
+                    tracing::warn!(app = id.0, %error, "an environment's state could not be kept");
+                }
+            }
+        })
+        .await;
     take_up_runs(platform).await
 }
 
-/// A live release whose container is there gets its traffic; one without is started again.
-async fn take_up_instance(
-    platform: &Arc<Platform>,
-    app: &App,
-    environment: Environment,
-    found: Option<&FoundInstance>,
-) -> AppResult<()> {
-    let Some(number) = app.environment(environment).release else { return Ok(()) };
-    let release = platform.store.release(app.id, environment, number).await?;
-    let crate::domain::ProcessKind::Service(_) = &release.spec.process else { return Ok(()) };
-    let instance = match found {
-        Some(FoundInstance { instance, state: InstanceState::Running | InstanceState::Restarting }) => instance.clone(),
-        _ => {
-            tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
-            let deployment = match super::rollout::deployment(platform, app, &release).await {
-                Ok(deployment) => deployment,
-                Err(failure) => {
-                    tracing::warn!(app = %app.name, ?failure, "a live release could not be started again");
-                    return set_state(platform, app.id, environment, EnvironmentState::Stopped).await;
-                }
-            };
-            let never = tokio_util::sync::CancellationToken::new();
-            match platform.runtime.start(&deployment, &never).await {
-                Ok(instance) => instance,
-                Err(error) => {
-                    tracing::warn!(app = %app.name, %error, "a live release could not be started again");
-                    return set_state(platform, app.id, environment, EnvironmentState::Stopped).await;
-                }
-            }
-        }
-    };
+/// Leads traffic to the container of the live release. `false`: there should be one, and is not.
+async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found: &[FoundInstance]) -> AppResult<bool> {
+    let _alone = platform.route_locks.lock(id).await;
+    let Ok(app) = platform.store.app_by_id(id).await else { return Ok(true) };
+    let Some(number) = app.environment(environment).release else { return Ok(true) };
+    let release = platform.store.release(id, environment, number).await?;
+    if release.spec.process == ProcessKind::Job {
+        return Ok(true);
+    }
+    let live = found.iter().find(|found| {
+        let instance = &found.instance;
+        (instance.app_id, instance.environment, instance.release) == (id, environment, number)
+            && matches!(found.state, InstanceState::Running | InstanceState::Restarting)
+    });
+    let Some(FoundInstance { instance, .. }) = live else { return Ok(false) };
     if let Some(address) = instance.address {
         platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number });
     }
-    set_state(platform, app.id, environment, EnvironmentState::Ready).await
+    set_state(platform, id, environment, EnvironmentState::Ready).await?;
+    Ok(true)
+}
+
+/// Starts a live release whose container is gone or has stopped.
+async fn start_again(platform: &Platform, id: AppId, environment: Environment) -> Result<(), Failure> {
+    let app = platform.store.app_by_id(id).await?;
+    let Some(number) = app.environment(environment).release else { return Ok(()) };
+    let release = platform.store.release(id, environment, number).await?;
+    let ProcessKind::Service(probe) = &release.spec.process else { return Ok(()) };
+    tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
+    let deployment = rollout::deployment(platform, &app, &release).await?;
+    let never = CancellationToken::new();
+    let instance = Box::pin(platform.runtime.start(&deployment, &never)).await?;
+    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &never)).await?;
+    let instance = FoundInstance { instance, state: InstanceState::Running };
+    lead_to(platform, id, environment, std::slice::from_ref(&instance)).await?;
+    Ok(())
 }
 
 /// Runs that went on without us are waited for; those of which nothing is left have failed.
 async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
-    let left = platform.runtime.runs().await.map_err(unavailable)?;
+    let left = platform.runtime.runs().await.map_err(|error| unavailable(&error))?;
     for (app, run) in platform.store.open_runs().await? {
         // The job that checks a new version runs it anew.
         if run.trigger == RunTrigger::Check {
@@ -240,6 +255,7 @@ pub async fn watch(platform: Arc<Platform>) {
         };
         let Some(event) = event else { return };
         let instance = event.instance;
+        let _alone = platform.route_locks.lock(instance.app_id).await;
         let Ok(app) = platform.store.app_by_id(instance.app_id).await else { continue };
         let status = app.environment(instance.environment);
         if status.release != Some(instance.release) || status.state == EnvironmentState::Deploying {
@@ -278,6 +294,6 @@ async fn set_state(platform: &Platform, id: AppId, environment: Environment, sta
     Ok(())
 }
 
-fn unavailable(error: crate::deploy::DeployError) -> crate::error::AppError {
+fn unavailable(error: &crate::deploy::DeployError) -> crate::error::AppError {
     super::engine_unavailable(error.to_string())
 }

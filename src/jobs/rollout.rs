@@ -13,24 +13,30 @@ use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
     App, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger, StepName,
 };
-use crate::gateway::Upstream;
+use crate::gateway::{RouteState, Upstream};
 use crate::platform::Platform;
 use crate::store::releases::NewRelease;
 
 /// How long a new version may take to answer.
-const START_LIMIT: Duration = Duration::from_secs(60);
+pub const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long requests in flight may keep an old version alive.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Releases of each environment whose images are kept, besides the live ones.
 const KEPT_RELEASES: u32 = 10;
 
-/// Deploys `new`, or goes on with it where an earlier attempt of the same job left off.
-pub async fn roll_out(context: &JobContext, app: &App, new: NewRelease) -> Result<JobResult, Failure> {
+/// The release that a job deploys: made at its first attempt, found again at a later one.
+pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<Release, Failure> {
     let platform = &context.platform;
-    let environment = new.environment;
-    let release = platform.store.release_for_job(app.id, new, platform.clock.now()).await?;
+    Ok(platform.store.release_for_job(app.id, new, platform.clock.now()).await?)
+}
+
+/// Deploys a release, or goes on where an earlier attempt of the same job left off.
+pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Result<JobResult, Failure> {
+    let platform = &context.platform;
+    let environment = release.environment;
     if release.state != ReleaseState::Ready {
-        let deployed = deploy(context, app, &release).await;
+        // On the heap: it holds all of the engine's calls.
+        let deployed = Box::pin(deploy(context, app, &release)).await;
         if let Err(failure) = deployed {
             return Err(give_up(context, app, &release, failure).await?);
         }
@@ -50,7 +56,7 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             let deployment = deployment(&context.platform, app, release).await?;
             let instance = context
                 .step(StepName::Start, async {
-                    Ok(context.platform.runtime.start(&deployment, &context.cancel).await?)
+                    Ok(Box::pin(context.platform.runtime.start(&deployment, &context.cancel)).await?)
                 })
                 .await?;
             context
@@ -94,6 +100,7 @@ async fn switch(
     context.check_cancelled()?;
     let platform = &context.platform;
     let (id, environment, number) = (app.id, release.environment, release.number);
+    let alone = platform.route_locks.lock(id).await;
     let replaced = instance.and_then(|instance| instance.address).and_then(|address| {
         platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })
     });
@@ -112,6 +119,7 @@ async fn switch(
             Ok(((), vec![event]))
         })
         .await?;
+    drop(alone);
     platform.schedule_changed();
     let (platform, app) = (platform.clone(), app.clone());
     platform.clone().lifecycle.tasks.spawn(async move {
@@ -188,7 +196,7 @@ pub async fn announce(context: &JobContext, app: &App, environment: Environment)
     let platform = &context.platform;
     let now = app.environment(environment);
     if now.release.is_none() {
-        platform.gateway.routes().set_starting(&app.name, environment);
+        platform.gateway.routes().set_state(&app.name, environment, RouteState::Starting);
     }
     let event = platform.environment_event(
         app,
@@ -223,6 +231,7 @@ pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Re
 
 /// Frees the disk of images that no kept release needs.
 async fn clean_up(platform: Arc<Platform>, app: App) {
+    let _alone = platform.image_locks.lock(app.id).await;
     let keep = match platform.store.images_to_keep(app.id, KEPT_RELEASES).await {
         Ok(keep) => keep,
         Err(error) => return tracing::warn!(app = %app.name, %error, "old images were not looked for"),

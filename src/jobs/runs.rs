@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::store::runs::RunEnding;
 
 /// How long one run may take.
-pub const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
+pub const TIME_LIMIT: Duration = Duration::from_mins(15);
 /// How much of what a run prints is kept, in bytes.
 const LOG_MAX: usize = 256 * 1024;
 /// Runs of an app that are kept.

@@ -17,7 +17,7 @@ use crate::error::{AppError, AppResult};
 use crate::platform::Platform;
 
 /// Longest sleep: a clock that was set is noticed by then.
-const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 /// When a five-field cron expression (UTC) is due next, strictly after `now`. `None`: never.
 pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestamp>> {

@@ -40,8 +40,11 @@ fn host_error(error: AppError) -> HostError {
 
 impl ToolHost for WorkspaceHost {
     async fn list(&mut self) -> Result<Vec<FileEntry>, HostError> {
-        let entries =
-            self.platform.read_workspace(&self.app.name, |workspace| workspace.list()).await.map_err(host_error)?;
+        let entries = self
+            .platform
+            .read_workspace(&self.app.name, crate::workspace::Workspace::list)
+            .await
+            .map_err(host_error)?;
         Ok(entries.into_iter().map(|entry| FileEntry { path: entry.path, bytes: entry.bytes }).collect())
     }
 

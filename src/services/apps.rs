@@ -116,7 +116,7 @@ impl Services {
         if let Some(job) = open.iter().find(|job| job.kind == JobKind::Delete) {
             return Ok(job.clone());
         }
-        store.mark_deleting(app.id).await?;
+        store.mark_deleting(app.id, true).await?;
         let job = self.jobs.enqueue(&app, JobKind::Delete).await?;
         for other in open {
             self.jobs.cancel(other.id).await?;

@@ -26,7 +26,7 @@ pub enum NextStep {
     /// Something is being done.
     Wait {
         /// By this job.
-        job: Job,
+        job: Box<Job>,
     },
 }
 
@@ -98,9 +98,11 @@ impl Services {
         let nothing = || AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.");
         let live = app.environment(environment).release.ok_or_else(nothing)?;
         let store = &self.platform.store;
-        let live = store.release(app.id, environment, live).await?;
-        let counted = live.from_release.unwrap_or(live.number);
-        store.release_before(app.id, environment, counted).await?.ok_or_else(nothing)
+        let mut counted = store.release(app.id, environment, live).await?;
+        while let Some(put_back) = counted.from_release {
+            counted = store.release(app.id, environment, put_back).await?;
+        }
+        store.release_before(app.id, environment, counted.number).await?.ok_or_else(nothing)
     }
 
     /// One release.
@@ -125,7 +127,7 @@ impl Services {
     pub async fn next_step(&self, app: &App) -> AppResult<NextStep> {
         let open = self.platform.store.open_jobs(Some(app.id)).await?;
         if let Some(job) = open.into_iter().find(|job| job.kind.environment().is_some()) {
-            return Ok(NextStep::Wait { job });
+            return Ok(NextStep::Wait { job: Box::new(job) });
         }
         let Some(head) = self.platform.store.newest_version(app.id).await? else { return Ok(NextStep::Nothing) };
         let preview = app.environment(Environment::Preview);

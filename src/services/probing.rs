@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Services;
 use crate::domain::{App, Environment};
 use crate::error::{AppError, AppResult, ErrorKind};
+use crate::gateway::RouteState;
 
 /// How long an app may take.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -65,16 +66,16 @@ impl Services {
         headers: &[(String, String)],
         body: Vec<u8>,
     ) -> AppResult<TestAnswer> {
-        let address = self.platform.gateway.routes().upstream(&app.name, environment).ok_or_else(|| {
-            AppError::conflict("not_running", format!("“{}” is not running in {environment}.", app.name))
-                .hint("Deploy it first.")
-        })?;
+        let Some(RouteState::Up(upstream)) = self.platform.gateway.routes().state(&app.name, environment) else {
+            let detail = format!("“{}” is not running in {environment}.", app.name);
+            return Err(AppError::conflict("not_running", detail).hint("Deploy it first."));
+        };
         if !path.starts_with('/') {
             return Err(AppError::invalid("A path starts with “/”."));
         }
         let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
             .map_err(|_| AppError::invalid("This is no HTTP method."))?;
-        let url = reqwest::Url::parse(&format!("http://{address}{path}"))
+        let url = reqwest::Url::parse(&format!("http://{}{path}", upstream.address))
             .map_err(|_| AppError::invalid("This path cannot be sent."))?;
         let mut request = self.http.request(method, url).body(body);
         for (name, value) in headers {

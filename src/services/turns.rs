@@ -45,7 +45,7 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBloc
         match (event, blocks.last_mut()) {
             (EventBody::Text { delta, kind: TextKind::Answer }, Some(TurnBlock::Answer(text)))
             | (EventBody::Text { delta, kind: TextKind::Thought }, Some(TurnBlock::Thought(text))) => {
-                text.push_str(delta)
+                text.push_str(delta);
             }
             (EventBody::Text { delta, kind }, _) => blocks.push(match kind {
                 TextKind::Answer => TurnBlock::Answer(delta.clone()),

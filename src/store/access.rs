@@ -115,3 +115,26 @@ impl Store {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn sessions_run_out_and_tokens_can_be_taken_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let at = |millis| Timestamp::from_millisecond(millis).expect("in range");
+        store.insert_session("s".into(), at(0), at(100)).await.expect("begun");
+        assert!(store.session_is_valid("s".into(), at(99)).await.expect("read"));
+        assert!(!store.session_is_valid("s".into(), at(100)).await.expect("read"));
+        assert!(!store.session_is_valid("t".into(), at(1)).await.expect("read"));
+
+        let token = store.insert_token("CI".into(), "h".into(), at(0)).await.expect("made");
+        assert!(store.use_token("h".into(), at(70_000)).await.expect("read"));
+        assert!(!store.use_token("x".into(), at(70_000)).await.expect("read"));
+        assert_eq!(store.tokens().await.expect("read")[0].last_used_at, Some(at(70_000)));
+        store.remove_token(token.id).await.expect("removed");
+        assert!(!store.use_token("h".into(), at(70_000)).await.expect("read"));
+    }
+}

@@ -166,10 +166,10 @@ impl Store {
         .await
     }
 
-    /// From here on nothing new may start on the app.
-    pub async fn mark_deleting(&self, id: AppId) -> Result<(), StoreError> {
+    /// While this is set nothing new may start on the app.
+    pub async fn mark_deleting(&self, id: AppId, deleting: bool) -> Result<(), StoreError> {
         self.write(move |t| {
-            t.execute("UPDATE apps SET deleting = 1 WHERE id = ?1", [id.0])?;
+            t.execute("UPDATE apps SET deleting = ?2 WHERE id = ?1", params![id.0, deleting])?;
             Ok(())
         })
         .await
@@ -235,4 +235,73 @@ fn escape_like(text: &str) -> String {
         escaped.push(c);
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        (folder, store)
+    }
+
+    async fn add(store: &Store, name: &str, description: &str, millis: i64) -> App {
+        let at = Timestamp::from_millisecond(millis).expect("in range");
+        store
+            .insert_app(name.parse().expect("a name"), "static-site".parse().expect("one"), description.into(), at)
+            .await
+            .expect("inserted")
+    }
+
+    #[tokio::test]
+    async fn pages_follow_activity_and_lose_nothing() {
+        let (_folder, store) = store().await;
+        for n in 0..25 {
+            add(&store, &format!("app-{n}"), "x", n / 3).await;
+        }
+        let mut seen = Vec::new();
+        let mut request = PageRequest::first(10);
+        loop {
+            let page = store.apps(AppFilter::default(), request.clone()).await.expect("read");
+            seen.extend(page.items.into_iter().map(|app| app.name.to_string()));
+            // An app that becomes active meanwhile shifts nothing.
+            add(&store, &format!("late-{}", seen.len()), "x", 1_000).await;
+            match page.next {
+                Some(cursor) => request.cursor = Some(cursor),
+                None => break,
+            }
+        }
+        let expected: Vec<_> = (0..25).rev().map(|n| format!("app-{n}")).collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_search_takes_wildcards_for_what_they_are() {
+        let (_folder, store) = store().await;
+        add(&store, "plain", "one hundred", 1).await;
+        add(&store, "odd", "100% wool_socks", 2).await;
+        for (search, expected) in [("100%", vec!["odd"]), ("_", vec!["odd"]), ("PLAIN", vec!["plain"]), ("\\", vec![])]
+        {
+            let filter = AppFilter { search: Some(search.into()), template: None };
+            let page = store.apps(filter, PageRequest::first(10)).await.expect("read");
+            let names: Vec<_> = page.items.iter().map(|app| app.name.as_str()).collect();
+            assert_eq!(names, expected, "{search}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_taken_once_and_secrets_are_made_once() {
+        let (_folder, store) = store().await;
+        let app = add(&store, "mine", "x", 1).await;
+        let again = store.insert_app(app.name.clone(), app.template.clone(), "y".into(), app.created_at).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))));
+        for fresh in ["first", "second"] {
+            let secret = store.secret_or_insert(app.id, Environment::Prod, "S", fresh.into()).await.expect("kept");
+            assert_eq!(secret.expose_secret(), "first");
+        }
+        store.remove_app(app.id, None).await.expect("removed");
+        assert!(matches!(store.app(&app.name).await, Err(StoreError::NotFound)));
+    }
 }

@@ -166,3 +166,98 @@ impl Store {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Environment, TurnId};
+
+    async fn store_with(names: &[&str]) -> (tempfile::TempDir, Store, Vec<(AppId, AppName)>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let mut apps = Vec::new();
+        for name in names {
+            let name: AppName = name.parse().expect("a name");
+            let template = "static-site".parse().expect("a template");
+            let app = store.insert_app(name.clone(), template, "x".into(), at(0)).await.expect("inserted");
+            apps.push((app.id, name));
+        }
+        (folder, store, apps)
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(millis).expect("in range")
+    }
+
+    async fn queue(store: &Store, app: &(AppId, AppName), kind: JobKind) -> JobId {
+        let app = app.clone();
+        store.write(move |t| Ok(insert(t, app.0, &app.1, &kind, at(1))?.id)).await.expect("queued")
+    }
+
+    async fn take(store: &Store, class: JobClass, millis: i64) -> Option<JobId> {
+        store.write(move |t| Ok(take_next(t, class, at(millis))?.map(|job| job.id))).await.expect("looked")
+    }
+
+    async fn end(store: &Store, id: JobId) {
+        store.write(move |t| change_state(t, id, JobState::Succeeded, None, None, at(9))).await.expect("ended");
+    }
+
+    fn rollback() -> JobKind {
+        JobKind::Rollback { environment: Environment::Prod, release: crate::domain::ReleaseNumber(1) }
+    }
+
+    #[tokio::test]
+    async fn one_job_of_an_app_at_a_time_and_apps_in_turns() {
+        let (_folder, store, apps) = store_with(&["busy", "calm"]).await;
+        let busy: Vec<JobId> = [
+            queue(&store, &apps[0], rollback()).await,
+            queue(&store, &apps[0], rollback()).await,
+            queue(&store, &apps[0], rollback()).await,
+        ]
+        .into();
+        let calm = queue(&store, &apps[1], rollback()).await;
+        assert_eq!(take(&store, JobClass::Machine, 10).await, Some(busy[0]));
+        // Not the busy app's second job: its first one runs.
+        assert_eq!(take(&store, JobClass::Machine, 11).await, Some(calm));
+        assert_eq!(take(&store, JobClass::Machine, 12).await, None);
+        end(&store, busy[0]).await;
+        end(&store, calm).await;
+        // The calm app was served last, so the busy one is next; then the calm one would be again.
+        assert_eq!(take(&store, JobClass::Machine, 13).await, Some(busy[1]));
+        end(&store, busy[1]).await;
+        let calm = queue(&store, &apps[1], rollback()).await;
+        assert_eq!(take(&store, JobClass::Machine, 14).await, Some(calm));
+    }
+
+    #[tokio::test]
+    async fn jobs_of_an_app_keep_their_order_whatever_their_class() {
+        let (_folder, store, apps) = store_with(&["one"]).await;
+        let turn = queue(&store, &apps[0], JobKind::Generate { turn: TurnId(1) }).await;
+        let deploy = queue(&store, &apps[0], rollback()).await;
+        assert_eq!(take(&store, JobClass::Machine, 10).await, None);
+        assert_eq!(take(&store, JobClass::Model, 10).await, Some(turn));
+        assert_eq!(take(&store, JobClass::Machine, 10).await, None);
+        end(&store, turn).await;
+        assert_eq!(take(&store, JobClass::Machine, 10).await, Some(deploy));
+    }
+
+    #[tokio::test]
+    async fn nothing_new_begins_on_an_app_that_is_being_deleted() {
+        let (_folder, store, apps) = store_with(&["gone"]).await;
+        store.mark_deleting(apps[0].0, true).await.expect("marked");
+        let app = apps[0].clone();
+        let refused = store.write(move |t| insert(t, app.0, &app.1, &rollback(), at(1))).await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
+        queue(&store, &apps[0], JobKind::Delete).await;
+    }
+
+    #[tokio::test]
+    async fn an_ended_job_cannot_be_changed() {
+        let (_folder, store, apps) = store_with(&["one"]).await;
+        let id = queue(&store, &apps[0], rollback()).await;
+        take(&store, JobClass::Machine, 10).await.expect("taken");
+        end(&store, id).await;
+        let again = store.write(move |t| change_state(t, id, JobState::Queued, None, None, at(9))).await;
+        assert!(matches!(again, Err(StoreError::Conflict(_))));
+    }
+}

@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, AppName, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber, ReleaseState,
-    VersionId,
+    AppId, AppName, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber,
+    ReleaseState, VersionId,
 };
 
 /// A release that is about to be deployed.

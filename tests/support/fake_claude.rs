@@ -326,8 +326,8 @@ impl FakeClaude {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared { script: Mutex::new(script.into_iter().collect()), ..Shared::default() });
-        let (hang_up, hung_up) = watch::channel(0);
-        let task = tokio::spawn(accept(listener, shared.clone(), hang_up));
+        let (counter, hung_up) = watch::channel(0);
+        let task = tokio::spawn(accept(listener, shared.clone(), counter));
         Self { address, shared, hung_up, task }
     }
 
@@ -377,7 +377,8 @@ async fn serve(mut stream: TcpStream, shared: &Shared, hang_up: &watch::Sender<u
     match reply.unwrap_or_else(|| Reply::error(400, "invalid_request_error", "the script has no reply left")) {
         Reply::HangUp => Ok(()),
         Reply::Status { status, headers, body } => {
-            let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+            let headers = headers.collect::<Vec<_>>().concat();
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n"

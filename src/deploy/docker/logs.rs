@@ -141,18 +141,18 @@ impl Follower {
         let mut read: Option<(Found, Reader)> = None;
         loop {
             if let Some(newest) = self.newest().await? {
-                let mut reader = match read.take() {
+                let (mut reader, is_over) = match read.take() {
                     Some((before, reader)) if before.id == newest.id => {
                         // Started again since, or still running: then there is more.
-                        let is_over = before.started_at == newest.started_at && newest.state != InstanceState::Running;
-                        if is_over { None } else { Some(reader) }
+                        let unchanged = before.started_at == newest.started_at;
+                        (reader, unchanged && newest.state != InstanceState::Running)
                     }
-                    _ => Some(Reader::default()),
+                    _ => (Reader::default(), false),
                 };
-                if let Some(reader) = &mut reader {
-                    self.read(&newest.id, &tail, reader).await?;
+                if !is_over {
+                    self.read(&newest.id, &tail, &mut reader).await?;
                 }
-                read = Some((newest, reader.unwrap_or_default()));
+                read = Some((newest, reader));
             }
             // From here on all is new.
             "all".clone_into(&mut tail);

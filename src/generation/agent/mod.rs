@@ -135,7 +135,7 @@ pub async fn run_turn<H: ToolHost, S: TurnSink>(
 ) -> TurnOutcome {
     // The far future stands for a limit that no clock reaches.
     let now = tokio::time::Instant::now();
-    let deadline = now.checked_add(input.limits.wall_time).unwrap_or(now + Duration::from_secs(86_400 * 365));
+    let deadline = now.checked_add(input.limits.wall_time).unwrap_or(now + Duration::from_hours(24 * 365));
     turn::Run::new(client, input, host, sink, cancel, deadline).run().await
 }
 

@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_path_comes_first_then_the_content() {
         assert_eq!(
-            shown(&[r#"{"path":"a"#, r#".txt","con"#, r#"tent":"x\"#, r#"ny"#, r#""}"#]),
+            shown(&[r#"{"path":"a"#, r#".txt","con"#, r#"tent":"x\"#, "ny", r#""}"#]),
             [None, Some("x".into()), Some("\ny".into())]
         );
         assert_eq!(shown(&[r#"{"content":"xy","#, r#""path":"a.txt"}"#]), [None, Some("xy".into())]);

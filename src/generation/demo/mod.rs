@@ -1,7 +1,123 @@
-//! The demo model.
+//! The demo model: a server on this machine's loopback that speaks the Messages API, streaming as
+//! the real one does, so that the same client, parser and tools are at work without an API key.
+//!
+//! It keeps nothing between requests: what to say next follows from the request alone. Its random
+//! key keeps other users of the machine out. It knows the tools only by what they answer.
+
+mod apps;
+mod conversation;
+mod script;
+mod stream;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use rand::RngExt as _;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// The demo model's id.
 pub const DEMO_MODEL: &str = "slipway-demo";
-pub struct DemoPace; impl DemoPace { pub fn new(_p: f64) -> Self { Self } }
-pub struct DemoModel { pub base_url: String, pub key: secrecy::SecretString }
-impl DemoModel { pub async fn start(_p: DemoPace, _c: tokio_util::sync::CancellationToken) -> std::io::Result<Self> { Err(std::io::Error::other("shim")) } }
+/// Largest request that it reads, in bytes.
+const REQUEST_MAX: usize = 64 * 1024 * 1024;
+
+/// How fast it types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DemoPace {
+    /// Characters in each piece.
+    pub piece: usize,
+    /// Waited before each piece.
+    pub delay: Duration,
+}
+
+impl DemoPace {
+    /// 1 can be watched: a turn takes some seconds. 2 takes twice as long, 0 does not wait at all.
+    pub fn new(slowness: f64) -> Self {
+        let slowness = if slowness.is_finite() { slowness.clamp(0.0, 1000.0) } else { 1.0 };
+        Self { piece: 28, delay: Duration::from_millis(11).mul_f64(slowness) }
+    }
+}
+
+/// The demo model's server, which runs until its token is cancelled.
+#[derive(Debug)]
+pub struct DemoModel {
+    /// Where it answers.
+    pub base_url: String,
+    /// The key that it wants; new with each start.
+    pub key: SecretString,
+}
+
+#[derive(Clone)]
+struct Server {
+    key: SecretString,
+    pace: DemoPace,
+}
+
+impl DemoModel {
+    /// Starts on a free port of the loopback address.
+    pub async fn start(pace: DemoPace, stop: CancellationToken) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let base_url = format!("http://{}", listener.local_addr()?);
+        let key = SecretString::from(hex::encode(rand::rng().random::<[u8; 32]>()));
+        let routes = Router::new()
+            .route("/v1/messages", post(messages))
+            .layer(DefaultBodyLimit::max(REQUEST_MAX))
+            .with_state(Server { key: key.clone(), pace });
+        tokio::spawn(async move {
+            let served = stop.run_until_cancelled(async { axum::serve(listener, routes).await }).await;
+            if let Some(Err(error)) = served {
+                tracing::error!(%error, "the demo model's server ended");
+            }
+        });
+        Ok(Self { base_url, key })
+    }
+}
+
+async fn messages(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> Response {
+    let key = headers.get("x-api-key").map_or(&[][..], |key| key.as_bytes());
+    if !bool::from(key.ct_eq(server.key.expose_secret().as_bytes())) {
+        return refused(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
+    }
+    let invalid = |message: &str| refused(StatusCode::BAD_REQUEST, "invalid_request_error", message);
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        return invalid("the body is not JSON");
+    };
+    if request["model"] != DEMO_MODEL {
+        return refused(StatusCode::NOT_FOUND, "not_found_error", "there is only the demo model here");
+    }
+    if request["stream"] != true {
+        return invalid("the demo model only streams");
+    }
+    let conversation = match conversation::Conversation::read(&request) {
+        Ok(conversation) => conversation,
+        Err(message) => return invalid(&message),
+    };
+    let answer = script::next_answer(&conversation);
+    let events = stream::events(&answer, body.len(), server.pace.piece);
+    let delay = server.pace.delay;
+    let events = futures_util::stream::iter(events).then(move |event| async move {
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        Ok::<_, std::convert::Infallible>(Bytes::from(event))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+fn refused(status: StatusCode, kind: &str, message: &str) -> Response {
+    (status, Json(json!({ "type": "error", "error": { "type": kind, "message": message } }))).into_response()
+}
+
+#[cfg(test)]
+mod tests;

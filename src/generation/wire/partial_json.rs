@@ -166,7 +166,6 @@ impl FieldExtractor {
                 self.key_is_long = false;
                 self.place = Place::Key;
             }
-            Place::FirstKey if c == '}' => self.place = Place::End,
             Place::Colon if c == ':' => self.place = Place::Value,
             Place::Value => match c {
                 '"' => self.place = Place::Text(self.begin_field()?),
@@ -178,7 +177,7 @@ impl FieldExtractor {
                 _ => return Err(Unexpected),
             },
             Place::Scalar | Place::AfterValue if c == ',' => self.place = Place::NextKey,
-            Place::Scalar | Place::AfterValue if c == '}' => self.place = Place::End,
+            Place::FirstKey | Place::Scalar | Place::AfterValue if c == '}' => self.place = Place::End,
             Place::Scalar if c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.') => {}
             Place::Nested(false) => match c {
                 '"' => self.place = Place::Nested(true),

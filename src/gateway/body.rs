@@ -1,0 +1,211 @@
+//! Bodies on their way through: requests' are watched for progress, answers' drive their connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::pool::Connection;
+use super::routes::InFlight;
+
+/// When a request's body was last read from.
+#[derive(Debug)]
+pub(super) struct Upload {
+    begun: Instant,
+    /// Milliseconds after `begun`.
+    last: AtomicU64,
+}
+
+impl Upload {
+    pub(super) fn last_progress(&self) -> Instant {
+        self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    fn progress(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+}
+
+/// The request with its body watched; none when it has no body.
+pub(super) fn watched(request: Request<Body>) -> (Request<Body>, Option<Arc<Upload>>) {
+    if request.body().is_end_stream() {
+        return (request, None);
+    }
+    let upload = Arc::new(Upload { begun: Instant::now(), last: AtomicU64::new(0) });
+    let watch = Arc::clone(&upload);
+    (request.map(|inner| Body::new(Watched { inner, watch })), Some(upload))
+}
+
+/// A request's body.
+struct Watched {
+    inner: Body,
+    watch: Arc<Upload>,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if frame.is_ready() {
+            self.watch.progress();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The answer with its body attached to the connection it comes over.
+pub(super) async fn answer(
+    response: Response<Incoming>,
+    connection: Box<Connection>,
+    in_flight: InFlight,
+    idle: Duration,
+) -> Response<Body> {
+    let (parts, incoming) = response.into_parts();
+    let mut body =
+        Answer { incoming, rest: Some(Rest { connection: Some(connection), in_flight }), idle, patience: None };
+    if body.incoming.is_end_stream() {
+        std::future::poll_fn(|cx| {
+            body.finish(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+    Response::from_parts(parts, Body::new(body))
+}
+
+/// The answer to a request that asked for another protocol and did not get it; its connection is driven elsewhere.
+pub(super) fn answer_driven_elsewhere(
+    response: Response<Incoming>,
+    in_flight: InFlight,
+    idle: Duration,
+) -> Response<Body> {
+    response.map(|incoming| {
+        Body::new(Answer { incoming, rest: Some(Rest { connection: None, in_flight }), idle, patience: None })
+    })
+}
+
+/// An answer's body.
+struct Answer {
+    incoming: Incoming,
+    /// Given back when the body has come to its end.
+    rest: Option<Rest>,
+    idle: Duration,
+    /// Made when the app is first waited for, which short answers never are.
+    patience: Option<Pin<Box<Patience>>>,
+}
+
+struct Rest {
+    connection: Option<Box<Connection>>,
+    in_flight: InFlight,
+}
+
+impl Answer {
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.patience = None;
+        if let Some(Rest { connection: Some(connection), in_flight }) = self.rest.take() {
+            in_flight.live().checkin(connection, cx);
+        }
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.patience = None;
+                if self.incoming.is_end_stream() {
+                    self.finish(cx);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.rest = None;
+                Poll::Ready(Some(Err(io::Error::other(error))))
+            }
+            Poll::Ready(None) => {
+                self.finish(cx);
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = this.poll_incoming(cx) {
+            return Poll::Ready(frame);
+        }
+        if let Some(connection) = this.rest.as_mut().and_then(|rest| rest.connection.as_mut()) {
+            // What arrives becomes a frame; that it is over becomes an error or the end.
+            let _ = connection.drive(cx);
+            if let Poll::Ready(frame) = this.poll_incoming(cx) {
+                return Poll::Ready(frame);
+            }
+        }
+        let Some(rest) = &this.rest else { return Poll::Pending };
+        let patience = this.patience.get_or_insert_with(|| Box::pin(Patience::new(this.idle, &rest.in_flight)));
+        match patience.as_mut().poll(cx) {
+            Poll::Ready(error) => {
+                this.rest = None;
+                this.patience = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// Ends when an answer has been silent for too long, or its instance is to be stopped.
+struct Patience {
+    idle: Pin<Box<Sleep>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Patience {
+    fn new(idle: Duration, in_flight: &InFlight) -> Self {
+        let closing = in_flight.live().closing.clone().cancelled_owned();
+        Self { idle: Box::pin(tokio::time::sleep(idle)), closing: Box::pin(closing) }
+    }
+}
+
+impl Future for Patience {
+    type Output = io::Error;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.closing.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the instance is being replaced"));
+        }
+        self.idle.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, "the app has fallen silent"))
+    }
+}

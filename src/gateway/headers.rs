@@ -1,0 +1,332 @@
+//! What is taken from and added to headers on their way through. Pure.
+
+use axum::body::Body;
+use axum::http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
+    TE, TRANSFER_ENCODING, UPGRADE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
+
+use super::ClientInfo;
+use crate::domain::name::strip_port;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// Cookies whose names begin so are the builder's.
+const OUR_COOKIES: &str = "slipway_";
+
+/// The protocol that a request asks to switch to.
+pub(super) fn upgrade_of(request: &Request<Body>) -> Option<HeaderValue> {
+    let protocol = request.headers().get(UPGRADE)?;
+    let asked = request.version() == Version::HTTP_11 && lists(request.headers(), "upgrade");
+    asked.then(|| protocol.clone())
+}
+
+/// Whether a `Connection` header names `token`.
+fn lists(headers: &HeaderMap, token: &str) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// Makes a client's request one of ours to the app.
+pub(super) fn prepare_request(
+    request: &mut Request<Body>,
+    client: &ClientInfo,
+    trust_forwarded: bool,
+    upgrade: Option<&HeaderValue>,
+) {
+    *request.version_mut() = Version::HTTP_11;
+    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = Uri::try_from(path).unwrap_or_else(|_| Uri::from_static("/"));
+    }
+    let headers = request.headers_mut();
+    let wants_trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let is_chunked = headers.contains_key(TRANSFER_ENCODING);
+    remove_hop_by_hop(headers);
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if is_chunked {
+        // The body is cut into chunks anew. Both lengths at once is how requests are smuggled.
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol.clone());
+    }
+    // Answered by us: the body is asked for as soon as the app reads it.
+    headers.remove(EXPECT);
+    headers.insert(HOST, client.host.clone());
+    forwarded(headers, client, trust_forwarded);
+    strip_cookies(headers);
+}
+
+fn forwarded(headers: &mut HeaderMap, client: &ClientInfo, trusted: bool) {
+    // Canonical: an IPv4 client on a socket that takes both is shown as what it is.
+    let ip = client.ip.to_canonical().to_string();
+    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
+    if trusted {
+        let chain = match headers.get(X_FORWARDED_FOR).and_then(|before| before.to_str().ok()) {
+            Some(before) => format!("{before}, {ip}"),
+            None => ip,
+        };
+        headers.insert(X_FORWARDED_FOR, value(chain));
+        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(client.scheme));
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| client.host.clone());
+    } else {
+        for claim in [FORWARDED, X_REAL_IP, X_FORWARDED_PORT] {
+            headers.remove(claim);
+        }
+        headers.insert(X_FORWARDED_FOR, value(ip));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
+        headers.insert(X_FORWARDED_HOST, client.host.clone());
+    }
+}
+
+/// Makes an app's answer one of ours to the client, who asked for `host`.
+pub(super) fn prepare_response(response: &mut Response<Body>, host: &HeaderValue) {
+    let upgrade = (response.status() == axum::http::StatusCode::SWITCHING_PROTOCOLS)
+        .then(|| response.headers().get(UPGRADE).cloned())
+        .flatten();
+    *response.version_mut() = Version::HTTP_11;
+    let headers = response.headers_mut();
+    remove_hop_by_hop(headers);
+    if let Some(protocol) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+    if headers.contains_key(SET_COOKIE) {
+        let host = strip_port(host.to_str().unwrap_or_default()).trim_end_matches('.').to_ascii_lowercase();
+        refuse_cookies(headers, &host);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // Nobody may have the headers removed by which an app knows whom it talks to.
+            .filter(|name| *name != HOST && *name != COOKIE && *name != CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
+    {
+        headers.remove(name);
+    }
+}
+
+/// Takes our cookies out of a request.
+fn strip_cookies(headers: &mut HeaderMap) {
+    if !headers.get_all(COOKIE).iter().any(|value| mentions_ours(value.as_bytes())) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| {
+            let pairs = value.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii);
+            let kept: Vec<_> = pairs.filter(|pair| !pair.is_empty() && !is_ours(cookie_name(pair))).collect();
+            if kept.is_empty() { None } else { HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok() }
+        })
+        .collect();
+    headers.remove(COOKIE);
+    for value in kept {
+        headers.append(COOKIE, value);
+    }
+}
+
+fn mentions_ours(value: &[u8]) -> bool {
+    value.windows(OUR_COOKIES.len()).any(|part| part.eq_ignore_ascii_case(OUR_COOKIES.as_bytes()))
+}
+
+fn cookie_name(pair: &[u8]) -> &[u8] {
+    pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether a cookie is the builder's, with or without the prefixes that browsers give a meaning.
+fn is_ours(name: &[u8]) -> bool {
+    let mut name = name.to_ascii_lowercase();
+    for prefix in ["__host-", "__secure-"] {
+        if name.starts_with(prefix.as_bytes()) {
+            name.drain(..prefix.len());
+        }
+    }
+    name.starts_with(OUR_COOKIES.as_bytes())
+}
+
+/// Drops the cookies that an app may not set: ours, and those that other hosts would get.
+fn refuse_cookies(headers: &mut HeaderMap, host: &str) {
+    if headers.get_all(SET_COOKIE).iter().all(|cookie| may_be_set(cookie.as_bytes(), host)) {
+        return;
+    }
+    let kept: Vec<_> =
+        headers.get_all(SET_COOKIE).iter().filter(|cookie| may_be_set(cookie.as_bytes(), host)).cloned().collect();
+    headers.remove(SET_COOKIE);
+    for cookie in kept {
+        headers.append(SET_COOKIE, cookie);
+    }
+}
+
+fn may_be_set(cookie: &[u8], host: &str) -> bool {
+    let mut parts = cookie.split(|b| *b == b';');
+    let pair = parts.next().unwrap_or_default();
+    let name = cookie_name(pair);
+    // `=name=value` is a value without a name, which some servers read as `name=value`.
+    let behind = if name.is_empty() { cookie_name(pair.trim_ascii().get(1..).unwrap_or_default()) } else { name };
+    if is_ours(behind) {
+        return false;
+    }
+    parts.all(|attribute| {
+        let mut halves = attribute.splitn(2, |b| *b == b'=');
+        if !halves.next().unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"domain") {
+            return true;
+        }
+        let domain = halves.next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        let domain = String::from_utf8_lossy(&domain);
+        let domain = domain.trim_start_matches('.');
+        domain.is_empty() || domain == host || domain.strip_suffix(host).is_some_and(|rest| rest.ends_with('.'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> ClientInfo {
+        ClientInfo {
+            ip: "::ffff:192.0.2.7".parse().expect("an address"),
+            scheme: "http",
+            host: HeaderValue::from_static("shop.localhost:8080"),
+        }
+    }
+
+    fn request(headers: &[(&str, &str)]) -> Request<Body> {
+        let mut builder = Request::get("http://shop.localhost:8080/a?b=c");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(Body::empty()).expect("a request")
+    }
+
+    fn prepared(headers: &[(&str, &str)], trusted: bool) -> Request<Body> {
+        let mut request = request(headers);
+        prepare_request(&mut request, &client(), trusted, None);
+        request
+    }
+
+    fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
+        headers.get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect()
+    }
+
+    #[test]
+    fn the_app_learns_who_asks_from_us_alone() {
+        let claims = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.test"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
+        ];
+        let sent = prepared(&claims, false);
+        assert_eq!(sent.uri(), "/a?b=c");
+        assert_eq!(all(sent.headers(), "host"), ["shop.localhost:8080"]);
+        assert_eq!(all(sent.headers(), "x-forwarded-for"), ["192.0.2.7"]);
+        assert_eq!(all(sent.headers(), "x-forwarded-proto"), ["http"]);
+        assert_eq!(all(sent.headers(), "x-forwarded-host"), ["shop.localhost:8080"]);
+        assert!(!sent.headers().contains_key("forwarded") && !sent.headers().contains_key("x-real-ip"));
+
+        let sent = prepared(&claims, true);
+        assert_eq!(all(sent.headers(), "x-forwarded-for"), ["6.6.6.6, 192.0.2.7"]);
+        assert_eq!(all(sent.headers(), "x-forwarded-proto"), ["https"]);
+    }
+
+    #[test]
+    fn what_is_between_two_hops_stays_there() {
+        let sent = prepared(
+            &[
+                ("connection", "close, x-secret, cookie"),
+                ("x-secret", "1"),
+                ("cookie", "a=1"),
+                ("keep-alive", "timeout=5"),
+                ("te", "trailers"),
+                ("upgrade", "h2c"),
+                ("transfer-encoding", "chunked"),
+                ("content-length", "5"),
+                ("expect", "100-continue"),
+                ("accept", "*/*"),
+            ],
+            false,
+        );
+        for gone in ["connection", "x-secret", "keep-alive", "upgrade", "content-length", "expect"] {
+            assert!(!sent.headers().contains_key(gone), "{gone}");
+        }
+        assert_eq!(all(sent.headers(), "transfer-encoding"), ["chunked"]);
+        assert_eq!(all(sent.headers(), "te"), ["trailers"]);
+        assert_eq!(all(sent.headers(), "cookie"), ["a=1"]);
+        assert_eq!(all(sent.headers(), "accept"), ["*/*"]);
+        assert!(upgrade_of(&request(&[("upgrade", "websocket")])).is_none(), "not without Connection");
+        let asked = request(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")]);
+        assert_eq!(upgrade_of(&asked), Some(HeaderValue::from_static("websocket")));
+    }
+
+    #[test]
+    fn the_builders_cookies_do_not_reach_apps() {
+        let sent = prepared(
+            &[("cookie", "a=1; slipway_session=x; b=slipway_2"), ("cookie", "__Host-slipway_s=y"), ("cookie", "c=3")],
+            false,
+        );
+        assert_eq!(all(sent.headers(), "cookie"), ["a=1; b=slipway_2", "c=3"]);
+        assert!(!prepared(&[("cookie", "SLIPWAY_session=x")], false).headers().contains_key("cookie"));
+    }
+
+    #[test]
+    fn apps_set_cookies_for_themselves_alone() {
+        for (cookie, allowed) in [
+            ("a=1; Path=/; HttpOnly", true),
+            ("a=1; Domain=shop.localhost", true),
+            ("a=1; domain=.SHOP.localhost", true),
+            ("a=1; Domain=x.shop.localhost", true),
+            ("a=1; Domain=", true),
+            ("a=1; Domain=localhost", false),
+            ("a=1; Domain = .localhost ; Path=/", false),
+            ("a=1; Domain=shop.localhost; Domain=localhost", false),
+            ("a=1; Domain=othershop.localhost", false),
+            ("slipway_session=1", false),
+            (" Slipway_session =1; Path=/", false),
+            ("__Host-slipway_session=1; Secure; Path=/", false),
+            ("=slipway_session=1", false),
+            ("notslipway_=1", true),
+        ] {
+            let mut response = Response::builder()
+                .header("set-cookie", "kept=1")
+                .header("set-cookie", cookie)
+                .header("connection", "close")
+                .header("x-other", "kept")
+                .body(Body::empty())
+                .expect("a response");
+            prepare_response(&mut response, &client().host);
+            let cookies = all(response.headers(), "set-cookie");
+            assert_eq!(cookies.len(), 1 + usize::from(allowed), "{cookie}: {cookies:?}");
+            assert!(!response.headers().contains_key("connection") && response.headers().contains_key("x-other"));
+        }
+    }
+}

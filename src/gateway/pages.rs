@@ -1,0 +1,145 @@
+//! What is shown when an app cannot answer: a small page without scripts, or a line of text.
+
+use axum::body::Body;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, Response, StatusCode};
+
+use crate::domain::{AppName, Environment};
+
+/// Seconds until a page about an app that starts looks again.
+const LOOK_AGAIN_SECS: u32 = 2;
+/// Longest text from outside that a page shows, in characters.
+const SHOWN_MAX: usize = 100;
+
+/// Why an app does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its first instance is on its way.
+    Starting,
+    /// Nothing of it runs.
+    Stopped,
+    /// There is no such app, or nothing of it was ever deployed.
+    Unknown,
+    /// It runs, but breaks off.
+    Failed,
+    /// It runs, but does not answer in time.
+    TimedOut,
+    /// It was asked to be a proxy.
+    NoProxy,
+}
+
+impl Trouble {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::Starting | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unknown => StatusCode::NOT_FOUND,
+            Self::Failed => StatusCode::BAD_GATEWAY,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoProxy => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    /// Heading and explanation; `name` is what the visitor asked for.
+    fn words(self, name: &str) -> (String, &'static str) {
+        match self {
+            Self::Starting => (format!("{name} is starting"), "This page looks again by itself in a moment."),
+            Self::Stopped => (
+                format!("{name} is not running"),
+                "It did before, and can be started again by whoever looks after it: a new deployment or a roll back in the builder does it.",
+            ),
+            Self::Unknown => (
+                "There is nothing here".to_owned(),
+                "No app is published at this address. Check how it is written, or ask whoever gave it to you.",
+            ),
+            Self::Failed => (
+                format!("{name} did not answer"),
+                "It broke off the connection or does not listen. Try again in a moment; if it stays that way, the app's log in the builder says more.",
+            ),
+            Self::TimedOut => (
+                format!("{name} takes too long"),
+                "It did not answer in time. Try again in a moment; if it stays that way, the app's log in the builder says more.",
+            ),
+            Self::NoProxy => ("This is no proxy".to_owned(), "CONNECT is not answered here."),
+        }
+    }
+}
+
+/// The answer about an app that does not answer: a page for who accepts HTML, else a line of text.
+pub fn page(trouble: Trouble, app: Option<(&AppName, Environment)>, accept: Option<&HeaderValue>) -> Response<Body> {
+    let name = match app {
+        Some((app, Environment::Prod)) => app.to_string(),
+        Some((app, Environment::Preview)) => format!("The preview of {app}"),
+        None => "The app".to_owned(),
+    };
+    let (title, text) = trouble.words(&name);
+    answer(trouble, &title, text, accept)
+}
+
+/// The answer to a host that is none of ours.
+pub fn unknown_host(host: &str, accept: Option<&HeaderValue>) -> Response<Body> {
+    let host: String = host.chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
+    let (_, text) = Trouble::Unknown.words("");
+    answer(Trouble::Unknown, &format!("There is nothing at {host}"), text, accept)
+}
+
+fn answer(trouble: Trouble, title: &str, text: &str, accept: Option<&HeaderValue>) -> Response<Body> {
+    let wants_html = accept.and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/html"));
+    let looks_again = trouble == Trouble::Starting;
+    let (kind, body) = if wants_html {
+        ("text/html; charset=utf-8", html(title, text, looks_again))
+    } else {
+        ("text/plain; charset=utf-8", format!("{title}. {text}\n"))
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = trouble.status();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors *"),
+    );
+    if looks_again {
+        headers.insert(RETRY_AFTER, HeaderValue::from(LOOK_AGAIN_SECS));
+    }
+    response
+}
+
+fn html(title: &str, text: &str, looks_again: bool) -> String {
+    let (title, text) = (escape(title), escape(text));
+    let refresh = if looks_again {
+        format!("<meta http-equiv=\"refresh\" content=\"{LOOK_AGAIN_SECS}\">")
+    } else {
+        String::new()
+    };
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{refresh}\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title><style>\
+         :root{{color-scheme:light dark}}\
+         body{{margin:0;min-height:100vh;display:grid;place-items:center;\
+         font:1rem/1.6 system-ui,sans-serif;background:Canvas;color:CanvasText}}\
+         main{{max-width:34rem;padding:2rem;box-sizing:border-box;overflow-wrap:anywhere}}\
+         h1{{font-size:1.5rem;line-height:1.25;font-weight:600;margin:0 0 .75rem}}\
+         p{{margin:0;opacity:.8}}\
+         </style></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>\n"
+    )
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

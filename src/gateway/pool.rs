@@ -1,0 +1,204 @@
+//! Connections to one instance, kept open between requests.
+//!
+//! A connection is driven by the very task whose request it carries, first while the head is
+//! awaited and then while the body is read, so that no byte has to wake another task on its way.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::body::Upload;
+use super::pages::Trouble;
+use super::routes::Live;
+
+/// Connections that are kept for one instance.
+const KEPT_MAX: usize = 256;
+/// How long one is kept without a request.
+const KEPT_FOR: Duration = Duration::from_secs(30);
+/// How old a kept one may be for a request that must not be sent twice: apps close idle connections
+/// after seconds, and one that is closed while such a request is on its way would fail it.
+const SURE_FOR: Duration = Duration::from_secs(1);
+/// How often connections that nobody uses are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// A connection, and the means to drive it.
+pub(super) struct Connection {
+    sender: http1::SendRequest<Body>,
+    driver: http1::Connection<TokioIo<TcpStream>, Body>,
+    is_over: bool,
+}
+
+/// Why there is no answer.
+pub(super) enum SendError {
+    /// Nothing of the request has left.
+    Unsent(Box<Request<Body>>),
+    /// The connection broke before the answer's head was there.
+    Broken,
+    /// The head did not come in time.
+    TimedOut,
+}
+
+impl Connection {
+    /// Opens a connection.
+    pub(super) async fn open(address: SocketAddr, limit: Duration) -> Result<Box<Self>, Trouble> {
+        let stream = match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(_)) => return Err(Trouble::Failed),
+            Err(_) => return Err(Trouble::TimedOut),
+        };
+        // An answer that waits for a full packet is no faster for it.
+        let _ = stream.set_nodelay(true);
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Trouble::Failed)?;
+        Ok(Box::new(Self { sender, driver, is_over: false }))
+    }
+
+    /// Lets bytes flow. Ready once the connection is over.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_over {
+            self.is_over = Pin::new(&mut self.driver).poll(cx).is_ready();
+        }
+        if self.is_over { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether a request can be sent over it, as far as one can know.
+    fn is_fit(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drive(cx).is_pending() && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn send(
+        mut self: Box<Self>,
+        request: Request<Body>,
+        limit: Duration,
+        upload: Option<&Upload>,
+    ) -> Result<(Response<Incoming>, Box<Self>), SendError> {
+        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let head = std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            if !self.is_over {
+                self.is_over = Pin::new(&mut self.driver).poll(cx).is_ready();
+            }
+            answer.as_mut().poll(cx)
+        });
+        let mut head = std::pin::pin!(head);
+        let mut deadline = Instant::now() + limit;
+        let answer = loop {
+            match tokio::time::timeout_at(deadline, head.as_mut()).await {
+                Ok(answer) => break answer,
+                // As long as the upload goes on, the app has nothing to answer yet.
+                Err(_) => match upload.map(Upload::last_progress) {
+                    Some(progress) if progress + limit > deadline => deadline = progress + limit,
+                    _ => return Err(SendError::TimedOut),
+                },
+            }
+        };
+        match answer {
+            Ok(response) => Ok((response, self)),
+            Err(mut error) => Err(match error.take_message() {
+                Some(request) => SendError::Unsent(Box::new(request)),
+                None => SendError::Broken,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}
+
+/// Connections that wait for their next request; the last used is on top.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    kept: Vec<(Box<Connection>, Instant)>,
+    is_swept: bool,
+    is_closed: bool,
+}
+
+impl Pool {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops all connections, and keeps none from now on.
+    pub(super) fn close(&self) {
+        let kept = {
+            let mut state = self.state();
+            state.is_closed = true;
+            std::mem::take(&mut state.kept)
+        };
+        drop(kept);
+    }
+}
+
+impl Live {
+    /// A connection that was kept, if one is fit. For a request that can be sent again any will do.
+    pub(super) async fn checkout(&self, is_repeatable: bool) -> Option<Box<Connection>> {
+        let limit = if is_repeatable { KEPT_FOR } else { SURE_FOR };
+        loop {
+            let (mut connection, since) = self.pool.state().kept.pop()?;
+            if since.elapsed() > limit {
+                if !is_repeatable {
+                    // Still good for others.
+                    self.pool.state().kept.push((connection, since));
+                    return None;
+                }
+                continue;
+            }
+            if std::future::poll_fn(|cx| Poll::Ready(connection.is_fit(cx))).await {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection whose answer is through, if it is fit for another request.
+    pub(super) fn checkin(self: &Arc<Self>, mut connection: Box<Connection>, cx: &mut Context<'_>) {
+        if !connection.is_fit(cx) {
+            return;
+        }
+        let mut state = self.pool.state();
+        if state.is_closed || state.kept.len() >= KEPT_MAX {
+            return;
+        }
+        state.kept.push((connection, Instant::now()));
+        if !state.is_swept {
+            state.is_swept = true;
+            drop(state);
+            // Ends by itself: when nothing is kept any more, or the instance is gone.
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Closes connections that nobody has used for a while, or that the app has closed.
+async fn sweep(live: Weak<Live>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let Some(live) = live.upgrade() else { return };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut state = live.pool.state();
+        state.kept.retain_mut(|(connection, since)| since.elapsed() < KEPT_FOR && connection.is_fit(&mut cx));
+        if state.kept.is_empty() {
+            state.is_swept = false;
+            return;
+        }
+    }
+}

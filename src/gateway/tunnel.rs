@@ -1,0 +1,65 @@
+//! Requests that switch to another protocol: from then on bytes go both ways, and we look no more.
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::pages::Trouble;
+use super::routes::InFlight;
+use super::{Gateway, body};
+use crate::domain::{AppName, Environment};
+
+impl Gateway {
+    /// Asks the instance to switch. Where it does, a task carries the bytes until one side ends or
+    /// the instance is to be stopped; the tunnel counts as a request on its way for all that time.
+    pub(super) async fn tunnel(
+        &self,
+        app: &AppName,
+        environment: Environment,
+        mut door: InFlight,
+        protocol: axum::http::HeaderValue,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, Trouble> {
+        let client = request.extensions_mut().remove::<OnUpgrade>();
+        let stream = loop {
+            match tokio::time::timeout(self.settings.connect, TcpStream::connect(door.live().address())).await {
+                Ok(Ok(stream)) => break stream,
+                failed => match self.replacement(app, environment, &door) {
+                    Some(next) => door = next,
+                    None if failed.is_err() => return Err(Trouble::TimedOut),
+                    None => return Err(Trouble::Failed),
+                },
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Trouble::Failed)?;
+        // Ends with the connection, which ends with the tunnel or the answer's body.
+        tokio::spawn(connection.with_upgrades());
+        let answer = tokio::time::timeout(self.settings.head, sender.send_request(request)).await;
+        let mut response = answer.map_err(|_| Trouble::TimedOut)?.map_err(|_| Trouble::Failed)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(body::answer_driven_elsewhere(response, door, self.settings.idle));
+        }
+        let Some(client) = client else { return Err(Trouble::Failed) };
+        tracing::trace!(%app, %environment, ?protocol, "a tunnel opens");
+        let instance = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            let carry = async {
+                let (client, instance) = tokio::try_join!(client, instance)?;
+                let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
+                // That a side breaks off is the ordinary end of a tunnel.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut instance).await;
+                Ok::<_, hyper::Error>(())
+            };
+            tokio::select! {
+                biased;
+                () = door.live().closing.cancelled() => {}
+                _ = carry => {}
+            }
+        });
+        Ok(response.map(|_| Body::empty()))
+    }
+}

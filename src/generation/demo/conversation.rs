@@ -1,0 +1,150 @@
+//! What a request says to the demo model: the words of this turn, and what its tools have answered.
+
+use serde_json::Value;
+
+use crate::generation::agent::{CONTINUE_NOTE, DISCUSS_NOTE};
+
+/// A tool call of this turn, with its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// The tool.
+    pub name: String,
+    /// The file it was about, where there is one.
+    pub path: Option<String>,
+    /// What it answered.
+    pub result: String,
+    /// Whether it refused or failed.
+    pub is_error: bool,
+}
+
+/// A request as the demo model needs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conversation {
+    /// What the user asks in this turn.
+    pub prompt: String,
+    /// What has been done in this turn.
+    pub done: Vec<Done>,
+    /// Whether there are tools that write.
+    pub may_write: bool,
+}
+
+impl Conversation {
+    /// Reads a request's body. An error is a sentence as the real API would give it.
+    pub fn read(body: &Value) -> Result<Self, String> {
+        let messages = body["messages"].as_array().filter(|messages| !messages.is_empty());
+        let messages = messages.ok_or("messages: at least one message is required")?;
+        check(messages)?;
+        let mut conversation = Self::default();
+        for message in messages {
+            let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+            if message["role"] == "user" {
+                conversation.results(blocks);
+                if let Some(text) =
+                    blocks.iter().filter_map(|block| block["text"].as_str()).rfind(|text| is_prompt(text))
+                {
+                    // A new turn begins here.
+                    text.clone_into(&mut conversation.prompt);
+                    conversation.done.clear();
+                }
+            } else {
+                conversation.calls(blocks);
+            }
+        }
+        let tools = body["tools"].as_array().map_or(&[][..], Vec::as_slice);
+        conversation.may_write = tools.iter().any(|tool| tool["name"] == "write_file");
+        Ok(conversation)
+    }
+
+    fn calls(&mut self, blocks: &[Value]) {
+        for block in blocks.iter().filter(|block| block["type"] == "tool_use") {
+            // The id waits in the result's place until the result comes.
+            self.done.push(Done {
+                name: block["name"].as_str().unwrap_or_default().to_owned(),
+                path: block["input"]["path"].as_str().map(str::to_owned),
+                result: block["id"].as_str().unwrap_or_default().to_owned(),
+                is_error: false,
+            });
+        }
+    }
+
+    fn results(&mut self, blocks: &[Value]) {
+        let results: Vec<&Value> = blocks.iter().filter(|block| block["type"] == "tool_result").collect();
+        let first = self.done.len().saturating_sub(results.len());
+        for (done, result) in self.done[first..].iter_mut().zip(results) {
+            result["content"].as_str().unwrap_or_default().clone_into(&mut done.result);
+            done.is_error = result["is_error"] == true;
+        }
+    }
+
+    /// The last result of a tool, for a file where one is named.
+    pub fn result_of(&self, name: &str, path: Option<&str>) -> Option<&Done> {
+        self.done.iter().rev().find(|done| done.name == name && (path.is_none() || done.path.as_deref() == path))
+    }
+
+    /// What this turn has changed, or tried to.
+    pub fn changes(&self) -> impl Iterator<Item = &Done> {
+        self.done.iter().filter(|done| matches!(done.name.as_str(), "write_file" | "edit_file" | "delete_file"))
+    }
+}
+
+fn is_prompt(text: &str) -> bool {
+    text != DISCUSS_NOTE && text != CONTINUE_NOTE
+}
+
+/// What the real API checks as well: sides take turns, and each call is answered in the next message.
+fn check(messages: &[Value]) -> Result<(), String> {
+    let ids = |message: &Value, kind: &str, key: &str| -> Vec<String> {
+        let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
+        let blocks = blocks.iter().filter(|block| block["type"] == kind);
+        blocks.map(|block| block[key].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let mut open: Vec<String> = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        let expected = if at % 2 == 0 { "user" } else { "assistant" };
+        if message["role"] != expected {
+            return Err(format!("messages.{at}: the role must be {expected}"));
+        }
+        if ids(message, "tool_result", "tool_use_id") != open {
+            return Err(format!("messages.{at}: each tool_use needs its tool_result in the next message"));
+        }
+        open = ids(message, "tool_use", "id");
+    }
+    if open.is_empty() { Ok(()) } else { Err("messages: the last tool_use has no tool_result".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_turn_begins_at_the_last_prompt() {
+        let body = json!({"tools": [{"name": "read_file"}, {"name": "write_file"}], "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "First"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "list_files", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "old"}, {"type": "text", "text": "Second"}, {"type": "text", "text": DISCUSS_NOTE}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "b", "name": "read_file", "input": {"path": "x"}}, {"type": "tool_use", "id": "c", "name": "write_file", "input": {"path": "y"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "text"}, {"type": "tool_result", "tool_use_id": "c", "content": "no", "is_error": true}]},
+        ]});
+        let conversation = Conversation::read(&body).unwrap();
+        assert_eq!(conversation.prompt, "Second");
+        assert!(conversation.may_write);
+        assert_eq!(conversation.result_of("list_files", None), None);
+        assert_eq!(conversation.result_of("read_file", Some("x")).unwrap().result, "text");
+        let changes: Vec<bool> = conversation.changes().map(|done| done.is_error).collect();
+        assert_eq!(changes, [true]);
+    }
+
+    #[test]
+    fn what_the_real_api_refuses_is_refused() {
+        for messages in [
+            json!([]),
+            json!([{"role": "assistant", "content": []}]),
+            json!([{"role": "user", "content": []}, {"role": "user", "content": []}]),
+            json!([{"role": "user", "content": []}, {"role": "assistant", "content": [{"type": "tool_use", "id": "a"}]}]),
+            json!([{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "z"}]}]),
+        ] {
+            assert!(Conversation::read(&json!({ "messages": messages })).is_err(), "{messages}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What the model is told about its work: `prompts/system.md`, the same for every app, and after
+//! it the template's own words.
+//!
+//! Nothing that changes from turn to turn may stand in either: the provider caches up to their end.
+
+use std::sync::LazyLock;
+
+use minijinja::{Environment, UndefinedBehavior, context};
+use rust_embed::RustEmbed;
+
+use crate::domain::{AppName, TemplateManifest, TemplateName};
+
+#[derive(RustEmbed)]
+#[folder = "prompts/"]
+struct Prompts;
+
+/// What prompts may name.
+#[derive(Debug, Clone, Copy)]
+pub struct PromptFacts<'a> {
+    /// The app.
+    pub app_name: &'a AppName,
+    /// Its template.
+    pub template: &'a TemplateName,
+    /// What the template says of itself.
+    pub manifest: &'a TemplateManifest,
+    /// Names of the environment variables that hold the app's secrets. Never their values.
+    pub secrets: &'a [String],
+}
+
+/// A prompt that cannot be used, e.g. that of a user's own template.
+#[derive(Debug, thiserror::Error)]
+#[error("the prompt of the template “{template}” cannot be used: {reason}")]
+pub struct PromptError {
+    template: String,
+    reason: String,
+}
+
+static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut engine = Environment::new();
+    // A misspelt variable is an error, not an empty place in a prompt.
+    engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    engine
+});
+
+/// The system text for an app: what holds for all, then what holds for its template. `own` is the
+/// prompt that the template brings itself; without one, the one under its name in `prompts/` is
+/// taken, if there is one.
+pub fn system(facts: &PromptFacts<'_>, own: Option<&str>) -> Result<String, PromptError> {
+    let common = embedded("system").unwrap_or_default();
+    let template = own.map(str::to_owned).or_else(|| embedded(facts.template.as_str())).unwrap_or_default();
+    let values = context! {
+        app_name => facts.app_name.as_str(),
+        template => facts.template.as_str(),
+        title => &facts.manifest.title,
+        port => facts.manifest.port.map(u64::from),
+        health_path => facts.manifest.health.clone(),
+        platform_files => facts.manifest.platform_files.clone(),
+        secrets => facts.secrets.to_vec(),
+    };
+    let render = |text: &str| {
+        let rendered = ENGINE.render_named_str("prompt.md", text, &values);
+        rendered.map(|text| text.trim().to_owned()).map_err(|error| PromptError {
+            template: facts.template.to_string(),
+            // The engine's own words name the line; its chain would repeat the whole text.
+            reason: error.to_string(),
+        })
+    };
+    let parts = [render(&common)?, render(&template)?];
+    Ok(parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("\n\n"))
+}
+
+fn embedded(name: &str) -> Option<String> {
+    let file = Prompts::get(&format!("{name}.md"))?;
+    Some(String::from_utf8_lossy(&file.data).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(port: Option<u16>, platform_files: &[&str]) -> TemplateManifest {
+        let quoted: Vec<String> = platform_files.iter().map(|file| format!("{file:?}")).collect();
+        let port = port.map_or(String::new(), |port| format!("port = {port}\nhealth = \"/health\"\n"));
+        let text = format!(
+            "title = \"T\"\nsummary = \"S\"\nkind = \"service\"\nbase = \"python\"\n{port}platform_files = [{}]\n",
+            quoted.join(", ")
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    fn render(template: &str, manifest: &TemplateManifest, own: Option<&str>) -> Result<String, PromptError> {
+        let (app_name, template) = ("brisk-otter".parse().unwrap(), template.parse().unwrap());
+        let secrets = ["WEBHOOK_SECRET".to_owned()];
+        system(&PromptFacts { app_name: &app_name, template: &template, manifest, secrets: &secrets }, own)
+    }
+
+    #[test]
+    fn the_prompts_as_they_are_sent() {
+        let service = manifest(Some(8080), &["Dockerfile", "verify.py"]);
+        insta::assert_snapshot!("webhook", render("webhook", &service, None).unwrap());
+        let job = manifest(None, &["Dockerfile"]);
+        insta::assert_snapshot!("scheduled-job", render("scheduled-job", &job, None).unwrap());
+    }
+
+    #[test]
+    fn each_of_our_templates_has_one_that_renders() {
+        let manifest = manifest(Some(8080), &["Dockerfile"]);
+        let alone = render("none-of-ours", &manifest, None).unwrap();
+        for template in ["static-site", "simple-api", "webhook", "scheduled-job"] {
+            let text = render(template, &manifest, None).unwrap();
+            let own = text.strip_prefix(&alone).expect("the part for all stands first, the same for each");
+            assert!(own.contains("brisk-otter") && !text.contains("{{") && !text.contains("{%"), "{text}");
+        }
+        // Enough to be cached by the provider: 512 tokens at least.
+        assert!(alone.len() > 2_500);
+    }
+
+    #[test]
+    fn a_template_may_bring_its_own() {
+        let manifest = manifest(Some(9000), &[]);
+        let text = render("mine", &manifest, Some("Port {{ port }} of {{ app_name }}: <b>")).unwrap();
+        assert!(text.ends_with("\n\nPort 9000 of brisk-otter: <b>"), "{text}");
+        for wrong in ["{{ typo }}", "{% if %}"] {
+            let error = render("mine", &manifest, Some(wrong)).unwrap_err().to_string();
+            assert!(error.starts_with("the prompt of the template “mine” cannot be used"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! For tests: a workspace in memory, a sink that remembers, and a client for a fake or demo model.
+
+use std::collections::BTreeMap;
+use std::sync::Once;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::client::{ModelClient, Provider, Timeouts, WireFormat};
+use super::ports::{FileEntry, HostError, ToolHost, TurnSink};
+use super::retry::RetryPolicy;
+use super::wire::Message;
+use super::{TurnInput, TurnLimits, TurnOutcome, run_turn};
+use crate::domain::{EventBody, FileState, TextKind, TurnMode, WorkspacePath};
+
+/// Files in memory; `Dockerfile` is the platform's, and writing `full.txt` finds the disk full.
+#[derive(Debug, Default)]
+pub struct MemoryHost {
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl MemoryHost {
+    pub fn with(files: &[(&str, &str)]) -> Self {
+        Self { files: files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect() }
+    }
+
+    pub fn text(&self, path: &str) -> &str {
+        self.files.get(path).map_or("", |bytes| std::str::from_utf8(bytes).unwrap())
+    }
+
+    fn check(path: &WorkspacePath) -> Result<(), HostError> {
+        match path.as_str() {
+            "Dockerfile" => Err(HostError::Refused("Dockerfile belongs to the platform. Leave it as it is.".into())),
+            "full.txt" => Err(HostError::Failed("The disk is full.".into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ToolHost for MemoryHost {
+    async fn list(&mut self) -> Result<Vec<FileEntry>, HostError> {
+        let entry =
+            |(path, bytes): (&String, &Vec<u8>)| FileEntry { path: path.parse().unwrap(), bytes: bytes.len() as u64 };
+        Ok(self.files.iter().map(entry).collect())
+    }
+    async fn read(&mut self, path: &WorkspacePath) -> Result<Vec<u8>, HostError> {
+        let missing = || HostError::Refused(format!("There is no file {path}."));
+        self.files.get(path.as_str()).cloned().ok_or_else(missing)
+    }
+    async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<(), HostError> {
+        Self::check(path)?;
+        self.files.insert(path.to_string(), content.as_bytes().to_vec());
+        Ok(())
+    }
+    async fn delete(&mut self, path: &WorkspacePath) -> Result<(), HostError> {
+        Self::check(path)?;
+        let missing = || HostError::Refused(format!("There is no file {path}."));
+        self.files.remove(path.as_str()).map(|_| ()).ok_or_else(missing)
+    }
+}
+
+/// Whether an event is the one that is waited for.
+pub type Predicate = fn(&EventBody) -> bool;
+
+/// Remembers everything; can cancel at an event, and fail to keep.
+#[derive(Default)]
+pub struct MemorySink {
+    pub events: Vec<EventBody>,
+    pub kept: Vec<Vec<Message>>,
+    pub cancel_at: Option<(CancellationToken, Predicate)>,
+    pub keeps_left: Option<usize>,
+}
+
+impl MemorySink {
+    pub fn text(&self, wanted: TextKind) -> String {
+        let deltas = self.events.iter().map(|event| match event {
+            EventBody::Text { delta, kind } if *kind == wanted => delta.as_str(),
+            _ => "",
+        });
+        deltas.collect()
+    }
+
+    pub fn tools(&self) -> Vec<(String, bool)> {
+        let tools = self.events.iter().filter_map(|event| match event {
+            EventBody::Tool { summary, ok, .. } => Some((summary.clone(), *ok)),
+            _ => None,
+        });
+        tools.collect()
+    }
+
+    /// A file's `file` events: what was typed, and the states in order without repeats.
+    pub fn typed(&self, wanted: &str) -> (String, Vec<FileState>) {
+        let (mut text, mut states) = (String::new(), Vec::new());
+        for event in &self.events {
+            if let EventBody::File { path, state, delta } = event
+                && path.as_str() == wanted
+            {
+                text.push_str(delta.as_deref().unwrap_or_default());
+                states.push(*state);
+            }
+        }
+        states.dedup();
+        (text, states)
+    }
+}
+
+impl TurnSink for MemorySink {
+    fn event(&mut self, body: EventBody) {
+        if let Some((cancel, predicate)) = &self.cancel_at
+            && predicate(&body)
+        {
+            cancel.cancel();
+        }
+        self.events.push(body);
+    }
+    async fn keep(&mut self, messages: &[Message]) -> Result<(), String> {
+        if let Some(left) = &mut self.keeps_left {
+            *left = left.checked_sub(1).ok_or("The disk is full.")?;
+        }
+        self.kept.push(messages.to_vec());
+        Ok(())
+    }
+}
+
+/// A client that waits for nothing longer than tests do.
+pub fn client(base_url: &str, key: &str) -> ModelClient {
+    static TLS: Once = Once::new();
+    TLS.call_once(|| {
+        // Another test's installation serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    let provider = Provider { format: WireFormat::Anthropic, base_url: base_url.to_owned(), key: key.into() };
+    let timeouts = Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(5) };
+    let retry = RetryPolicy {
+        first: Duration::from_millis(2),
+        longest: Duration::from_millis(8),
+        longest_asked: Duration::from_secs(2),
+    };
+    ModelClient::new(provider, timeouts, retry).unwrap()
+}
+
+pub fn input(prompt: &str, model: &str) -> TurnInput {
+    TurnInput {
+        system: "You build apps.".into(),
+        history: Vec::new(),
+        prompt: prompt.into(),
+        mode: TurnMode::Build,
+        model: model.into(),
+        max_tokens: 32_000,
+        effort: None,
+        limits: TurnLimits::default(),
+    }
+}
+
+/// Runs a turn within a deadline that only a hanging test reaches.
+pub async fn play(
+    client: &ModelClient,
+    input: &TurnInput,
+    host: &mut MemoryHost,
+    sink: &mut MemorySink,
+    cancel: &CancellationToken,
+) -> TurnOutcome {
+    let turn = run_turn(client, input, host, sink, cancel);
+    tokio::time::timeout(Duration::from_secs(30), turn).await.expect("the turn ends")
+}
