@@ -47,7 +47,7 @@ async fn killed_at(builder: &mut Builder, app: &str, path: &str, body: &Value, p
     let mut of_job = builder.job_events(&job["id"], 0).await;
     of_job.wait(point.name, PATIENCE, point.seen).await;
     builder.kill();
-    let events = events.to_end(PATIENCE).await;
+    let events = events.read_out(PATIENCE).await;
     builder.restart().await;
     (Seen { events, versions, releases }, job)
 }
@@ -66,7 +66,8 @@ async fn check(builder: &Builder, app: &str, point: &Point, seen: &Seen, job: &V
 
     // Events: what was seen is kept, under the same ids; ids only grow.
     let mut again = builder.events(app, 0).await;
-    let is_end = |event: &Event| event.name == "job" && event.data["id"] == job["id"] && event.data["state"] == job["state"];
+    let is_end =
+        |event: &Event| event.name == "job" && event.data["id"] == job["id"] && event.data["state"] == job["state"];
     again.wait("the job's end", PATIENCE, is_end).await;
     let again = again.so_far();
     for pair in again.windows(2) {

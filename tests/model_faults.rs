@@ -9,7 +9,7 @@ mod support;
 use fake_claude::{Answer, FakeClaude, KEY, Reply, Split};
 use serde_json::{Value, json};
 use support::PATIENCE;
-use support::builder::Builder;
+use support::builder::{Builder, send};
 use support::stream::Event;
 
 struct Scene {
@@ -55,7 +55,7 @@ impl Scene {
         assert_eq!(described["name"], self.app.as_str());
         assert_eq!(self.builder.open(&format!("{}-draft", self.app), "/").await.status, 200);
         let page = self.builder.http.get(self.builder.at("builder.localhost", &format!("/apps/{}", self.app)));
-        let page = self.builder.send(page.header("Accept", "text/html")).await;
+        let page = send(page.header("Accept", "text/html")).await;
         assert_eq!(page.status, 200, "{}", page.text());
         assert_eq!(self.fake.left(), 0, "the whole script was played");
         self.fake.push(Answer::new().text("Here I am again.").stop("end_turn").reply());
@@ -67,7 +67,7 @@ impl Scene {
     }
 
     async fn events(&self, job: &Value) -> Vec<Event> {
-        self.builder.job_events(&job["id"], 0).await.to_end(PATIENCE).await
+        self.builder.job_events(&job["id"], 0).await.read_out(PATIENCE).await
     }
 
     async fn file(&self, path: &str) -> Option<String> {
@@ -98,7 +98,9 @@ async fn a_key_that_is_not_accepted() {
 
 #[tokio::test]
 async fn a_rate_limit_is_waited_for() {
-    let scene = Scene::with(vec![Reply::rate_limited("2"), page("<h1>After a while</h1>").stop("tool_use").reply(), done()]).await;
+    let scene =
+        Scene::with(vec![Reply::rate_limited("2"), page("<h1>After a while</h1>").stop("tool_use").reply(), done()])
+            .await;
     let begun = tokio::time::Instant::now();
     let (job, turn) = scene.turn().await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
@@ -117,7 +119,8 @@ async fn a_spending_limit_is_not_knocked_at() {
 #[tokio::test]
 async fn an_overloaded_model() {
     let overloaded = || Reply::error(529, "overloaded_error", "Overloaded");
-    let scene = Scene::with(vec![overloaded(), overloaded(), page("<h1>At last</h1>").stop("tool_use").reply(), done()]).await;
+    let scene =
+        Scene::with(vec![overloaded(), overloaded(), page("<h1>At last</h1>").stop("tool_use").reply(), done()]).await;
     let (job, _) = scene.turn().await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>At last</h1>"));
@@ -244,14 +247,16 @@ async fn several_tools_in_one_answer() {
 
 #[tokio::test]
 async fn a_model_that_declines() {
-    let declined = Answer::new().text("I would rather").stop_with("refusal", &json!({"explanation": "Not this."})).reply();
+    let declined =
+        Answer::new().text("I would rather").stop_with("refusal", &json!({"explanation": "Not this."})).reply();
     let scene = Scene::with(vec![declined]).await;
     scene.fails_with("model_refused").await;
 }
 
 #[tokio::test]
 async fn a_model_that_is_nowhere() {
-    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")]).await;
+    let builder =
+        Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")]).await;
     let app = builder.create("static-site", "Calls into the void").await;
     let job = builder.failed(&format!("/apps/{app}/turns"), &json!({"prompt": "Hello?"})).await;
     assert_eq!(job["error"]["code"], "model_unreachable", "{job:#}");
@@ -279,7 +284,7 @@ async fn a_cap_ends_a_turn_cleanly() {
 #[tokio::test]
 async fn docker_that_does_not_run() {
     let mut builder = Builder::start_with(&[("DOCKER_HOST", "unix:///nowhere/docker.sock")]).await;
-    let ready = builder.send(builder.http.get(builder.at("builder.localhost", "/readyz"))).await;
+    let ready = send(builder.http.get(builder.at("builder.localhost", "/readyz"))).await;
     let checks = ready.expect(503).to_string();
     assert!(checks.contains("docker"), "{checks}");
 
@@ -296,7 +301,10 @@ async fn docker_that_does_not_run() {
     assert_eq!(export.status, 200);
     let job = builder.delete(&format!("/apps/{app}")).await.expect(202);
     let job = builder.ended(&job).await;
-    assert_eq!(job["error"]["code"], "docker_unavailable", "containers may be left, so it is not called deleted: {job:#}");
+    assert_eq!(
+        job["error"]["code"], "docker_unavailable",
+        "containers may be left, so it is not called deleted: {job:#}"
+    );
 
     // The engine is back: everything goes on.
     builder.kill();

@@ -46,7 +46,7 @@ async fn what_runs_survives_what_fails() {
 
     // Each step of the failed deployment says how far it came.
     let mut events = builder.job_events(&job["id"], 0).await;
-    let events = events.to_end(crate::support::PATIENCE).await;
+    let events = events.read_out(crate::support::PATIENCE).await;
     let last = events.last().expect("events");
     assert!(last.is_job("failed"), "{last:?}");
     let steps = last.data["steps"].as_array().expect("steps");

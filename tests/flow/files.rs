@@ -69,7 +69,9 @@ async fn paths_that_are_not_ours_are_refused() {
     let builder = Builder::start().await;
     let app = builder.create("static-site", "Guards its files").await;
     let head = builder.head(&app).await;
-    for path in ["..%2F..%2Fescape.txt", "public%2F..%2F..%2Fescape", ".git/config", "a/.git/hooks/x", "%2Fetc%2Fpasswd"] {
+    for path in
+        ["..%2F..%2Fescape.txt", "public%2F..%2F..%2Fescape", ".git/config", "a/.git/hooks/x", "%2Fetc%2Fpasswd"]
+    {
         let answer = builder.put(&format!("/apps/{app}/files/{path}"), "x").await;
         assert!(matches!(answer.status.as_u16(), 400 | 403 | 404 | 422), "{path}: {} {}", answer.status, answer.text());
         assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
@@ -90,20 +92,22 @@ async fn paths_that_are_not_ours_are_refused() {
 async fn logs_are_shown_and_followed() {
     let builder = Builder::start().await;
     let app = builder.create("simple-api", "Prints").await;
-    builder.write(
-        &app,
-        "main.py",
-        "from fastapi import FastAPI\napp = FastAPI()\nprint('began <b>now</b>')\n\
+    builder
+        .write(
+            &app,
+            "main.py",
+            "from fastapi import FastAPI\napp = FastAPI()\nprint('began <b>now</b>')\n\
          @app.get('/health')\ndef health():\n    return 'ok'\n\
          @app.get('/say/{word}')\ndef say(word: str):\n    print('said', word)\n    return word\n",
-    )
-    .await;
+        )
+        .await;
     builder.preview(&app).await;
     let logs = builder.get(&format!("/apps/{app}/logs?environment=preview")).await;
     assert_eq!(logs.status, 200);
     assert!(logs.header("content-type").starts_with("text/plain"), "{}", logs.header("content-type"));
     assert!(logs.text().contains("began <b>now</b>"), "{}", logs.text());
-    let follow = builder.request(reqwest::Method::GET, &format!("/apps/{app}/logs?environment=preview&follow=true&tail=5"));
+    let follow =
+        builder.request(reqwest::Method::GET, &format!("/apps/{app}/logs?environment=preview&follow=true&tail=5"));
     let mut follow = crate::support::stream::Stream::open(follow, 0).await;
     builder.open(&format!("{app}-preview"), "/say/boat").await.expect(200);
     follow.wait("the line arrives", PATIENCE, |event| event.data.to_string().contains("said boat")).await;
@@ -140,8 +144,8 @@ async fn an_export_runs_without_slipway() {
     assert_eq!(git(&["status", "--porcelain", "--untracked-files=no"]), "", "the work tree is as it was committed");
     assert!(git(&["fsck"]).is_empty());
     assert!(root.join("Dockerfile").is_file());
-    let manifests: Vec<_> = walk(&root).into_iter().filter(|path| path.ends_with(".yaml")).collect();
-    assert!(!manifests.is_empty(), "Kubernetes manifests are there: {:?}", walk(&root));
+    let is_manifest = |path: &String| std::path::Path::new(path).extension().is_some_and(|kind| kind == "yaml");
+    assert!(walk(&root).iter().any(is_manifest), "Kubernetes manifests are there: {:?}", walk(&root));
 
     let tag = format!("slipway-test-export:{}", builder.installation().0);
     let base = "BASE_IMAGE=slipway.local/nginx";

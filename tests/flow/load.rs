@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::builder::Builder;
+use crate::support::builder::{Builder, send};
 use crate::support::load::Load;
 use crate::support::{PATIENCE, eventually};
 
@@ -27,7 +27,8 @@ async fn no_request_fails_during_publish_and_roll_back() {
     load.warm(200).await;
     // Under load still when the last old container has drained and gone.
     let live = vec![format!("{app}/preview/2"), format!("{app}/prod/3")];
-    eventually("old containers go", PATIENCE, || async { (builder.installation().places() == live).then_some(()) }).await;
+    eventually("old containers go", PATIENCE, || async { (builder.installation().places() == live).then_some(()) })
+        .await;
     load.warm(50).await;
     let outcome = load.end().await;
     assert_eq!(outcome.failures, Vec::<String>::new(), "of {} requests", outcome.answered);
@@ -53,7 +54,7 @@ async fn a_slow_answer_is_finished_by_the_release_that_began_it() {
     builder.publish(&app).await;
     builder.write(&app, "main.py", &source("new")).await;
     builder.preview(&app).await;
-    let slow = tokio::spawn(builder.send(builder.http.get(builder.at(&format!("{app}.localhost"), "/slow"))));
+    let slow = tokio::spawn(send(builder.http.get(builder.at(&format!("{app}.localhost"), "/slow"))));
     builder.publish(&app).await;
     assert_eq!(builder.open(&app, "/").await.text(), "\"new\"");
     let slow = slow.await.expect("no panic");

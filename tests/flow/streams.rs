@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::PATIENCE;
-use crate::support::builder::Builder;
+use crate::support::builder::{Builder, send};
 use crate::support::stream::{Event, joined};
 
 fn assert_growing(events: &[Event]) {
@@ -32,7 +32,7 @@ async fn a_stream_is_taken_up_where_it_was_left() {
             }
         });
         first.await.expect("an event, or the end");
-        let next = if visit.has_ended() { visit.to_end(PATIENCE).await } else { visit.so_far() };
+        let next = if visit.has_ended() { visit.read_out(PATIENCE).await } else { visit.so_far() };
         pieces.extend(next);
         assert_growing(&pieces);
         if pieces.last().is_some_and(|event| event.is_job("succeeded")) {
@@ -40,7 +40,7 @@ async fn a_stream_is_taken_up_where_it_was_left() {
         }
         assert!(pieces.len() > seen, "a visit brings something as long as the job runs");
     }
-    let whole = whole.to_end(PATIENCE).await;
+    let whole = whole.read_out(PATIENCE).await;
     assert_growing(&whole);
     assert!(whole.iter().any(|event| event.name == "text"), "{whole:#?}");
     let writing = whole.iter().filter(|event| event.name == "file" && event.data["delta"].is_string()).count();
@@ -49,14 +49,14 @@ async fn a_stream_is_taken_up_where_it_was_left() {
 
     // Somebody who comes afterwards reads the same.
     let mut late = builder.job_events(&job["id"], 0).await;
-    let late = late.to_end(PATIENCE).await;
+    let late = late.read_out(PATIENCE).await;
     assert_eq!(joined(&late), joined(&whole));
     assert_eq!(late.last(), whole.last());
     // Also from the middle of a text whose pieces were joined since.
     let middle = whole.iter().filter(|event| event.name == "file" && event.data["delta"].is_string()).nth(3);
     let middle = middle.expect("pieces of a file").id;
     let mut rest = builder.job_events(&job["id"], middle).await;
-    let rest = rest.to_end(PATIENCE).await;
+    let rest = rest.read_out(PATIENCE).await;
     let expected: Vec<Event> = whole.iter().filter(|event| event.id > middle).cloned().collect();
     assert_eq!(joined(&rest), joined(&expected));
 }
@@ -101,7 +101,7 @@ async fn ids_that_are_not_ours_are_said() {
     let path = format!("/apps/{app}/events");
     for odd in ["abc", "-4", "1e9", "99999999999999999999999"] {
         let request = builder.request(reqwest::Method::GET, &path).header("Last-Event-ID", odd);
-        let answer = builder.send(request).await;
+        let answer = send(request).await;
         assert_eq!(answer.status, 400, "{odd}: {}", answer.text());
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
@@ -115,5 +115,5 @@ async fn a_stop_ends_streams() {
     let begun = tokio::time::Instant::now();
     assert_eq!(builder.stop().await, Some(0));
     assert!(begun.elapsed().as_secs() < 10, "open streams do not hold up a stop");
-    events.to_end(PATIENCE).await;
+    events.read_out(PATIENCE).await;
 }

@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::builder::{Answer, Builder};
+use crate::support::builder::{Answer, Builder, send};
 use crate::support::engine::inspected;
 use crate::support::{PATIENCE, eventually};
 
@@ -103,7 +103,7 @@ async fn call(builder: &Builder, host: &str, headers: &[(&str, String)], body: &
     for (name, value) in headers {
         request = request.header(*name, value);
     }
-    builder.send(request.header("Content-Type", "application/json")).await
+    send(request.header("Content-Type", "application/json")).await
 }
 
 fn now() -> i64 {
@@ -122,9 +122,15 @@ async fn a_webhook_takes_signed_calls_alone() {
 
     let body = r#"{"type": "order.paid", "amount": 3}"#;
     let signed = |at: i64, secret: &str| {
-        [("X-Timestamp", at.to_string()), ("X-Signature-256", format!("sha256={}", mac(secret, &format!("{at}.{body}"))))]
+        [
+            ("X-Timestamp", at.to_string()),
+            ("X-Signature-256", format!("sha256={}", mac(secret, &format!("{at}.{body}")))),
+        ]
     };
-    assert_eq!(call(&builder, &host, &signed(now(), &secret), body).await.expect(200), json!({"received": "order.paid"}));
+    assert_eq!(
+        call(&builder, &host, &signed(now(), &secret), body).await.expect(200),
+        json!({"received": "order.paid"})
+    );
     assert_eq!(call(&builder, &host, &[], body).await.status, 401, "unsigned");
     assert_eq!(call(&builder, &host, &signed(now(), "guessed"), body).await.status, 401, "another secret");
     assert_eq!(call(&builder, &host, &signed(now() - 900, &secret), body).await.status, 401, "long ago");
@@ -145,8 +151,13 @@ async fn a_webhook_takes_signed_calls_alone() {
     assert_ne!(prod, secret);
     assert_eq!(call(&builder, &app, &github, body).await.status, 401, "preview's secret in production");
     let mut events = builder.events(&app, 0).await;
-    events.wait("the end of the publish", PATIENCE, |event| event.name == "job" && event.data["kind"] == "publish" && event.data["state"] == "succeeded").await;
-    let told = format!("{:?}{}{}", events.so_far(), builder.log(), builder.get(&format!("/apps/{app}/logs")).await.text());
+    events
+        .wait("the end of the publish", PATIENCE, |event| {
+            event.name == "job" && event.data["kind"] == "publish" && event.data["state"] == "succeeded"
+        })
+        .await;
+    let told =
+        format!("{:?}{}{}", events.so_far(), builder.log(), builder.get(&format!("/apps/{app}/logs")).await.text());
     for secret in [&secret, &prod] {
         assert!(!told.contains(secret.as_str()), "a secret was told");
     }

@@ -8,7 +8,7 @@ use crate::support::builder::Builder;
 
 async fn builder_with(script: Vec<Reply>) -> (Builder, FakeClaude) {
     let fake = FakeClaude::start(script).await;
-    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url)]).await;
+    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
     (builder, fake)
 }
 
@@ -24,7 +24,9 @@ async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
             .tool("t1", "write_file", &write("public/index.html", "<h1>Half of it</h1>\n"), 4)
             .stop("tool_use")
             .reply(),
-        Answer::new().tool_begun("t2", "write_file", r#"{"path": "public/more.html", "content": "<p>never"#, 4).then_silence(),
+        Answer::new()
+            .tool_begun("t2", "write_file", r#"{"path": "public/more.html", "content": "<p>never"#, 4)
+            .then_silence(),
     ];
     let (builder, _fake) = builder_with(script).await;
     let app = builder.create("static-site", "Drafted").await;

@@ -71,6 +71,14 @@ impl Answer {
     }
 }
 
+/// Sends a request and reads the answer whole.
+pub async fn send(request: RequestBuilder) -> Answer {
+    let answer = request.timeout(PATIENCE).send().await.expect("the builder answers");
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let bytes = answer.bytes().await.expect("the whole answer").to_vec();
+    Answer { status, headers, bytes }
+}
+
 /// Sends every name to this machine, as browsers do with `*.localhost`.
 struct Here;
 
@@ -229,36 +237,25 @@ impl Builder {
         self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")))
     }
 
-    /// Sends and reads whole.
-    #[track_caller]
-    pub fn send(&self, request: RequestBuilder) -> impl Future<Output = Answer> + use<> {
-        async move {
-            let answer = request.timeout(PATIENCE).send().await.expect("the builder answers");
-            let (status, headers) = (answer.status(), answer.headers().clone());
-            let bytes = answer.bytes().await.expect("the whole answer").to_vec();
-            Answer { status, headers, bytes }
-        }
-    }
-
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(self.request(Method::GET, path)).await
+        send(self.request(Method::GET, path)).await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {
-        self.send(self.request(Method::DELETE, path)).await
+        send(self.request(Method::DELETE, path)).await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(self.request(Method::POST, path).json(body)).await
+        send(self.request(Method::POST, path).json(body)).await
     }
 
     pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> Answer {
-        self.send(self.request(Method::PUT, path).body(bytes.into())).await
+        send(self.request(Method::PUT, path).body(bytes.into())).await
     }
 
     /// An address of an app: `host` is `oak-river`, `oak-river-preview` or `oak-river-draft`.
     pub async fn open(&self, host: &str, path: &str) -> Answer {
-        self.send(self.http.get(self.at(&format!("{host}.localhost"), path))).await
+        send(self.http.get(self.at(&format!("{host}.localhost"), path))).await
     }
 
     // What tests do again and again

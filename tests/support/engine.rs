@@ -99,7 +99,10 @@ fn inspect(id: &str) -> Option<Container> {
     Some(Container {
         id: id.to_owned(),
         state: container["State"]["Status"].as_str().unwrap_or_default().to_owned(),
-        labels: labels.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        labels: labels
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
     })
 }
 

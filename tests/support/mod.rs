@@ -11,7 +11,7 @@ pub mod stream;
 use std::time::Duration;
 
 /// How long anything that builds or starts containers may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Waits until `holds` gives something; panics with `what` after `limit`.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(

@@ -85,7 +85,7 @@ impl Stream {
     }
 
     /// Waits until the server ends the stream; everything that it held.
-    pub async fn to_end(&mut self, limit: Duration) -> Vec<Event> {
+    pub async fn read_out(&mut self, limit: Duration) -> Vec<Event> {
         let read = tokio::time::timeout(limit, self.read.wait_for(|read| read.ended)).await;
         let read = read.unwrap_or_else(|_| panic!("the stream did not end within {limit:?}"));
         read.expect("the reader lives as long as the stream").events.clone()
