@@ -133,13 +133,32 @@ async fn an_overloaded_model() {
 
 #[tokio::test]
 async fn an_error_in_mid_stream_is_tried_again_whole() {
-    let broken = page("<h1>Half").error("overloaded_error", "Overloaded").reply();
-    let scene = Scene::with(vec![broken, page("<h1>Whole</h1>").stop("tool_use").reply(), done()]).await;
+    let half = r#"{"path": "public/index.html", "content": "<h1>Half"#;
+    let broken = Answer::new().text("I write.").tool_begun("t1", "write_file", half, 3);
+    let script = vec![
+        broken.error("overloaded_error", "Overloaded").reply(),
+        page("<h1>Whole</h1>").stop("tool_use").reply(),
+        done(),
+    ];
+    let scene = Scene::with(script).await;
     let (job, _) = scene.turn().await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>Whole</h1>"));
     let requests = scene.fake.requests();
     assert_eq!(requests[0].body["messages"], requests[1].body["messages"], "the same transcript");
+    scene.still_opens().await;
+}
+
+#[tokio::test]
+async fn an_error_after_a_tool_had_its_effect_goes_on_from_there() {
+    let broken = page("<h1>Done already</h1>").error("overloaded_error", "Overloaded").reply();
+    let scene = Scene::with(vec![broken, done()]).await;
+    let (job, _) = scene.turn().await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>Done already</h1>"));
+    let requests = scene.fake.requests();
+    let told = requests[1].body["messages"].to_string();
+    assert!(told.contains("Done already") && told.contains("tool_result"), "the model knows what was done: {told}");
     scene.still_opens().await;
 }
 

@@ -25,9 +25,9 @@ afterEach(async ({ name }) => {
 /** Describes an app on the front page and creates it. */
 async function create(words, template, name) {
   await page.goto(builder.origin);
-  await page.getByLabel("What do you want to build?").fill(words);
+  await page.getByRole("textbox", { name: "What do you want to build?" }).fill(words);
   await page.getByRole("radio", { name: template }).check({ force: true });
-  await page.getByLabel("Name", { exact: true }).fill(name);
+  await page.getByRole("textbox", { name: "Name", exact: true }).fill(name);
   await page.getByRole("button", { name: "Create" }).click();
   await page.waitForURL(`${builder.origin}/apps/${name}`);
 }
@@ -42,7 +42,7 @@ async function turnEnds() {
 }
 
 async function say(words) {
-  await page.getByLabel("Message", { exact: true }).fill(words);
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill(words);
   await send().click();
   await page.locator(".said", { hasText: words }).waitFor();
   await turnEnds();
@@ -192,7 +192,7 @@ describe("an API", () => {
     await chip(page, "Preview", "ready").waitFor();
     await shoot(page, "api 3 failure");
     await failure.getByText("Ask for a fix").click();
-    await eventually("the question is prepared", async () => (await page.getByLabel("Message", { exact: true }).inputValue()).length > 20);
+    await eventually("the question is prepared", async () => (await page.getByRole("textbox", { name: "Message", exact: true }).inputValue()).length > 20);
     assertQuiet(page);
   });
 });

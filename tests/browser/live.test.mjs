@@ -34,7 +34,7 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   await builder.api("POST", "/apps", { name: "two-windows", template: "static-site", description: "Watched" });
   const first = await newPage();
   await first.goto(`${builder.origin}/apps/two-windows`);
-  await first.getByLabel("Message", { exact: true }).fill("Windows on the harbour");
+  await first.getByRole("textbox", { name: "Message", exact: true }).fill("Windows on the harbour");
   await first.getByRole("button", { name: "Send" }).click();
   await first.locator('[data-path="public/index.html"] pre').first().waitFor({ state: "attached" });
 
@@ -77,7 +77,7 @@ test("Stop keeps what was written", { timeout: 120_000 }, async () => {
   await builder.api("POST", "/apps", { name: "cut-short", template: "static-site", description: "Stopped" });
   const page = await newPage();
   await page.goto(`${builder.origin}/apps/cut-short`);
-  await page.getByLabel("Message", { exact: true }).fill("Half a harbour");
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill("Half a harbour");
   await page.getByRole("button", { name: "Send" }).click();
   await page.locator('[data-path="public/style.css"]').first().waitFor({ state: "attached" });
   await page.getByRole("button", { name: "Stop" }).click();
@@ -92,9 +92,9 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
   const page = await newPage({ javaScriptEnabled: false });
   const name = "plain-paper";
   await page.goto(builder.origin);
-  await page.getByLabel("What do you want to build?").fill("A page on plain paper");
+  await page.getByRole("textbox", { name: "What do you want to build?" }).fill("A page on plain paper");
   await page.getByRole("radio", { name: "Static site" }).check({ force: true });
-  await page.getByLabel("Name", { exact: true }).fill(name);
+  await page.getByRole("textbox", { name: "Name", exact: true }).fill(name);
   await page.getByRole("button", { name: "Create" }).click();
   await page.waitForURL(`${builder.origin}/apps/${name}`);
   const settled = (what) => eventually(what, async () => {
@@ -117,7 +117,7 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
     assert.match(await visit(name), words);
   };
   await publish(/A page on plain paper/);
-  await page.getByLabel("Message", { exact: true }).fill("And a second sheet");
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill("And a second sheet");
   await page.getByRole("button", { name: "Send" }).click();
   await settled("the second turn ends");
   await publish(/And a second sheet/);

@@ -115,7 +115,7 @@ test("narrow: no page scrolls sideways, and the composer is at hand", { timeout:
   assert.deepEqual(failures, []);
   await page.goto(`${builder.origin}/apps/${site}`);
   const panes = page.getByRole("radiogroup", { name: "What is shown" });
-  const composer = page.getByLabel("Message", { exact: true });
+  const composer = page.getByRole("textbox", { name: "Message", exact: true });
   await panes.getByText("App").click();
   await page.locator("#stage").waitFor();
   assert.ok(await page.locator("#stage iframe").isVisible());
@@ -168,10 +168,10 @@ describe("by keyboard", () => {
     await page.keyboard.press("Tab");
     await page.getByRole("link", { name: "Skip to the content" }).waitFor();
     await page.keyboard.press("/");
-    const words = page.getByLabel("What do you want to build?");
+    const words = page.getByRole("textbox", { name: "What do you want to build?" });
     await words.focus();
     await page.keyboard.type("A page about bollards");
-    const name = page.getByLabel("Name", { exact: true });
+    const name = page.getByRole("textbox", { name: "Name", exact: true });
     await tabTo("the name", name);
     await page.keyboard.press("Control+a");
     await page.keyboard.type("iron-bollard");
@@ -194,7 +194,7 @@ describe("by keyboard", () => {
     await page.keyboard.press("2");
     await page.locator("#code").waitFor();
     await page.keyboard.press("/");
-    const composer = page.getByLabel("Message", { exact: true });
+    const composer = page.getByRole("textbox", { name: "Message", exact: true });
     await eventually("the message field has the focus", () => composer.evaluate((field) => field === document.activeElement));
     await page.keyboard.type("More bollards");
     await page.keyboard.press("Control+Enter");

@@ -7,7 +7,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } fro
 import { createServer } from "node:net";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -52,7 +52,7 @@ export async function startBuilder(settings = {}) {
   const port = await freePort();
   const origin = `http://builder.localhost:${port}`;
   const { ANTHROPIC_API_KEY, SLIPWAY_ADMIN_PASSWORD, ...environment } = process.env;
-  const child = spawn(join(root, process.env.SLIPWAY_BIN ?? "target/debug/slipway"), ["serve"], {
+  const child = spawn(resolve(root, process.env.SLIPWAY_BIN ?? "target/debug/slipway"), ["serve"], {
     cwd: folder,
     env: {
       ...environment,

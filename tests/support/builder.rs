@@ -3,12 +3,13 @@
 //! Everything it made in the engine is removed when it is dropped, after a panic as well.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -100,6 +101,11 @@ pub fn client() -> Client {
         .expect("a client without special wishes")
 }
 
+/// The binary: the one that Cargo built beside these tests, or another one that is to be tried.
+fn binary() -> PathBuf {
+    std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
+}
+
 /// A port that is free now, below those that the system gives to outgoing connections.
 fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -146,22 +152,7 @@ impl Builder {
 
     /// Starts the process and waits until it answers; `false` if its port was taken.
     async fn launch(&mut self) -> bool {
-        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
-        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SLIPWAY_ADMIN_PASSWORD", "SLIPWAY_PROVIDER"] {
-            command.env_remove(name);
-        }
-        command
-            .arg("serve")
-            .current_dir(self.folder.path())
-            .env("SLIPWAY_DATA_DIR", self.data())
-            .env("SLIPWAY_LISTEN", format!("127.0.0.1:{}", self.port))
-            .env("SLIPWAY_DEMO_PACE", "0")
-            .envs(self.settings.iter().map(|(key, value)| (key, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log"))
-            .stderr(log);
-        self.child = Some(command.spawn().expect("the binary starts"));
+        self.spawn();
         let (http, url) = (self.http.clone(), self.at("builder.localhost", "/healthz"));
         let deadline = tokio::time::Instant::now() + START;
         loop {
@@ -178,6 +169,46 @@ impl Builder {
             assert!(tokio::time::Instant::now() < deadline, "no answer within {START:?}:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = Command::new(binary());
+        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SLIPWAY_ADMIN_PASSWORD", "SLIPWAY_PROVIDER"] {
+            command.env_remove(name);
+        }
+        command
+            .arg("serve")
+            .current_dir(self.folder.path())
+            .env("SLIPWAY_DATA_DIR", self.data())
+            .env("SLIPWAY_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("SLIPWAY_DEMO_PACE", "0")
+            .envs(self.settings.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// Starts the stopped process and asks for a page again and again; the time until it has answered.
+    pub fn start_to_first_answer(&mut self, path: &str) -> Duration {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: builder.localhost:{}\r\nConnection: close\r\n\r\n", self.port);
+        let begun = Instant::now();
+        self.spawn();
+        let mut answer = Vec::new();
+        while begun.elapsed() < START {
+            let asked = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).and_then(|mut stream| {
+                stream.write_all(request.as_bytes())?;
+                stream.read_to_end(&mut answer)
+            });
+            if asked.is_ok() && answer.starts_with(b"HTTP/1.1 200") {
+                return begun.elapsed();
+            }
+            assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+            std::thread::park_timeout(Duration::from_micros(300));
+        }
+        panic!("no answer within {START:?}:\n{}", self.log());
     }
 
     /// SIGKILL: no chance to tidy up.
