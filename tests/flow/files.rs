@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::builder::Builder;
-use crate::support::engine::docker;
+use crate::support::engine::{docker, nginx_base};
 use crate::support::{PATIENCE, eventually};
 
 fn paths(list: &Value) -> Vec<&str> {
@@ -148,8 +148,8 @@ async fn an_export_runs_without_slipway() {
     assert!(walk(&root).iter().any(is_manifest), "Kubernetes manifests are there: {:?}", walk(&root));
 
     let tag = format!("slipway-test-export:{}", builder.installation().0);
-    let base = "BASE_IMAGE=slipway.local/nginx";
-    let built = docker(&["build", "--quiet", "--build-arg", base, "--tag", &tag, &root.to_string_lossy()]);
+    let base = format!("BASE_IMAGE={}", nginx_base());
+    let built = docker(&["build", "--quiet", "--build-arg", &base, "--tag", &tag, &root.to_string_lossy()]);
     let _ = docker(&["rmi", "--force", &tag]);
     built.expect("the exported Dockerfile builds");
 }
