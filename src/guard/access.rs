@@ -53,7 +53,7 @@ pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next
 
 /// Addresses that are open without a login.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/login" | "/healthz" | "/readyz") || path.starts_with("/static/")
+    matches!(path, "/login" | "/healthz" | "/readyz" | "/favicon.ico") || path.starts_with("/static/")
 }
 
 async fn caller(services: &Services, headers: &HeaderMap) -> AppResult<Option<Caller>> {
@@ -145,7 +145,17 @@ mod tests {
             assert_eq!(local_path(good), Some(good));
         }
         let long = format!("/{}", "a".repeat(NEXT_MAX));
-        for bad in ["", "apps", "//evil.test", "/\\evil.test", "\\\\evil.test", "https://evil.test", "/a\nb", "/\t/evil.test", &long] {
+        for bad in [
+            "",
+            "apps",
+            "//evil.test",
+            "/\\evil.test",
+            "\\\\evil.test",
+            "https://evil.test",
+            "/a\nb",
+            "/\t/evil.test",
+            &long,
+        ] {
             assert_eq!(local_path(bad), None, "{bad:?}");
         }
         assert_eq!(login_address(Some("/apps/a?b=c&d")), "/login?to=/apps/a%3Fb%3Dc%26d");

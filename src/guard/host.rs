@@ -132,12 +132,24 @@ mod tests {
     fn the_bare_address_is_ours_on_loopback_alone() {
         let own = |listen: &str| OwnHosts { domain: "localhost".into(), listen: listen.parse().expect("an address") };
         let loopback = own("127.0.0.1:8080");
-        for host in
-            ["localhost:8080", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "builder.localhost", "builder.localhost.:1"]
-        {
+        for host in [
+            "localhost:8080",
+            "LOCALHOST:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "builder.localhost",
+            "builder.localhost.:1",
+        ] {
             assert_eq!(loopback.find(host), Some(HostName::Builder), "{host}");
         }
-        for host in ["localhost", "localhost:81", "127.0.0.2:8080", "evil.test:8080", "builder.localhost.evil.test", "a.b.localhost"] {
+        for host in [
+            "localhost",
+            "localhost:81",
+            "127.0.0.2:8080",
+            "evil.test:8080",
+            "builder.localhost.evil.test",
+            "a.b.localhost",
+        ] {
             assert_eq!(loopback.find(host), None, "{host}");
         }
         assert_eq!(own("127.0.0.2:80").find("127.0.0.2"), Some(HostName::Builder));

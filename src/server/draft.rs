@@ -19,7 +19,8 @@ pub(super) async fn answer(services: &Services, app: &AppName, method: &Method, 
         find(services, app, uri).await
     } else {
         let sentences = ["A draft is only looked at: it answers GET and HEAD."];
-        let mut response = plain_page(StatusCode::METHOD_NOT_ALLOWED, "A draft takes no requests like this", &sentences);
+        let mut response =
+            plain_page(StatusCode::METHOD_NOT_ALLOWED, "A draft takes no requests like this", &sentences);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         response
     };
@@ -58,7 +59,10 @@ fn serve(file: DraftFile) -> Response {
     let mime = mime_guess::from_path(file.path.as_path()).first_or_octet_stream();
     let essence = mime.essence_str();
     let is_text = mime.type_() == mime_guess::mime::TEXT
-        || matches!(essence, "application/json" | "application/javascript" | "application/xml" | "application/manifest+json");
+        || matches!(
+            essence,
+            "application/json" | "application/javascript" | "application/xml" | "application/manifest+json"
+        );
     let kind = if is_text { format!("{essence}; charset=utf-8") } else { essence.to_owned() };
     let kind = HeaderValue::try_from(kind).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let status = if file.missing { StatusCode::NOT_FOUND } else { StatusCode::OK };
@@ -70,9 +74,11 @@ async fn trouble(services: &Services, app: &AppName, error: &AppError) -> Respon
         return plain_page(error.kind.status(), "The draft cannot be shown", &[&error.detail]);
     }
     match services.app(app).await {
-        Ok(found) if services.draft_url(&found).is_some() => {
-            plain_page(StatusCode::NOT_FOUND, "There is no such page in this draft", &["Nothing has been written at this address yet."])
-        }
+        Ok(found) if services.draft_url(&found).is_some() => plain_page(
+            StatusCode::NOT_FOUND,
+            "There is no such page in this draft",
+            &["Nothing has been written at this address yet."],
+        ),
         _ => plain_page(StatusCode::NOT_FOUND, "There is no such draft", &[&error.detail]),
     }
 }
