@@ -1,13 +1,13 @@
 //! The HTTP API, the guard and the listener's split by host, on a real builder without an engine.
 
-#[path = "support/builder.rs"]
-mod builder;
+#[path = "support/asking.rs"]
+mod asking;
 
 use std::collections::BTreeSet;
 use std::io::Read;
 
 use axum::http::{Method, StatusCode};
-use builder::{Asked, Bench, HOST, PATIENCE, Stream, asked, get, post};
+use asking::{Asked, Bench, HOST, PATIENCE, Stream, asked, get, post};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -209,7 +209,7 @@ async fn a_turn_is_followed_left_and_taken_up_again() {
 
     // Taken up in the middle: what was said is said once, however the pieces are joined by now.
     let path = format!("/api/v1/jobs/{}/events", job["id"]);
-    let said = |events: &[builder::Sse]| -> String {
+    let said = |events: &[asking::Sse]| -> String {
         events
             .iter()
             .filter(|event| event.name == "text")

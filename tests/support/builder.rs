@@ -1,267 +1,400 @@
-//! A real builder in a folder of its own, with the demo model and no engine behind it, asked
-//! without a socket.
+//! The real binary, started on a data directory of its own, spoken to over HTTP alone.
+//!
+//! Everything it made in the engine is removed when it is dropped, after a panic as well.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use std::time::Duration;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request, StatusCode};
-use axum::response::Response;
-use futures_util::StreamExt;
-use http_body_util::BodyExt;
-use serde_json::Value;
-use slipway::config::Config;
-use slipway::server::{self, App};
-use slipway::services::Services;
-use slipway::startup::{self, Builder};
+use super::engine::Installation;
+use super::stream::Stream;
+use super::{PATIENCE, eventually};
 
-/// Longest that anything in a test is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The builder's host in tests.
-pub const HOST: &str = "builder.localhost:8080";
+/// How long a builder may take until it answers.
+const START: Duration = Duration::from_secs(30);
 
-/// A builder, and the folder that it lives in.
-pub struct Bench {
-    /// Answers requests.
-    pub app: App,
-    /// What a user can do.
-    pub services: Services,
-    builder: Builder,
-    _folder: tempfile::TempDir,
+/// A running builder.
+pub struct Builder {
+    child: Option<Child>,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    /// Where it listens.
+    pub port: u16,
+    /// Leads every name to this machine; follows no redirect.
+    pub http: Client,
 }
 
-impl Bench {
-    /// One that is open to all.
-    pub async fn new() -> Self {
-        Self::with(&[]).await
-    }
-
-    /// One with these environment variables.
-    pub async fn with(variables: &[(&str, &str)]) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let environment = [
-            ("SLIPWAY_DATA_DIR", path("data")),
-            ("DOCKER_HOST", format!("unix://{}", path("no-engine.sock"))),
-            ("SLIPWAY_PROVIDER", "demo".to_owned()),
-            ("SLIPWAY_DEMO_PACE", "0".to_owned()),
-        ];
-        let own = environment.into_iter().map(|(name, value)| (name.to_owned(), value));
-        let given = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let file = folder.path().join("slipway.toml");
-        std::fs::write(&file, "").expect("written");
-        let config = Config::load(Some(&file), own.chain(given), &[]).expect("good");
-        let builder = startup::start(config).await.expect("starts");
-        let services = builder.services.clone();
-        let app = server::app(services.clone(), slipway::web::router(services.clone()));
-        Self { app, services, builder, _folder: folder }
-    }
-
-    /// Starting and stopping.
-    pub fn lifecycle(&self) -> slipway::lifecycle::Lifecycle {
-        self.builder.lifecycle.clone()
-    }
-
-    /// Asks, and reads the answer to its end.
-    pub async fn ask(&self, request: Asked) -> Answer {
-        Answer::read(self.open(request).await).await
-    }
-
-    /// Asks; the answer's body is still to be read.
-    pub async fn open(&self, request: Asked) -> Response {
-        self.app.answer(request.0).await
-    }
-
-    /// `GET`.
-    pub async fn get(&self, path: &str) -> Answer {
-        self.ask(get(path)).await
-    }
-
-    /// `POST` with JSON.
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.ask(post(path).json(&body)).await
-    }
-
-    /// A new app of a template.
-    pub async fn create(&self, name: &str, template: &str) -> Value {
-        let body = serde_json::json!({ "description": "A page about ducks", "name": name, "template": template });
-        let answer = self.post("/api/v1/apps", body).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
-        answer.json()
-    }
-
-    /// Follows a job to its end; its events.
-    pub async fn follow(&self, job: &Value) -> Vec<Sse> {
-        let mut stream = Stream::of(self.open(get(&format!("/api/v1/jobs/{}/events", job["id"]))).await);
-        stream.rest().await
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        self.builder.lifecycle.draining.cancel();
-        self.builder.lifecycle.aborting.cancel();
-    }
-}
-
-/// A request that is being put together.
-pub struct Asked(pub Request<Body>);
-
-/// `GET` of a path of the builder.
-pub fn get(path: &str) -> Asked {
-    asked(Method::GET, path)
-}
-
-/// `POST` to a path of the builder.
-pub fn post(path: &str) -> Asked {
-    asked(Method::POST, path)
-}
-
-/// Any request to the builder.
-pub fn asked(method: Method, path: &str) -> Asked {
-    let request = Request::builder().method(method).uri(path).header("host", HOST).body(Body::empty());
-    Asked(request.expect("a request"))
-}
-
-impl Asked {
-    /// With one more header.
-    pub fn with(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
-        let value = axum::http::HeaderValue::from_bytes(value.as_ref()).expect("a header");
-        self.0.headers_mut().append(name, value);
-        self
-    }
-
-    /// To another host; none at all when it is empty.
-    pub fn at(mut self, host: &str) -> Self {
-        self.0.headers_mut().remove("host");
-        if host.is_empty() { self } else { self.with("host", host) }
-    }
-
-    /// With this body.
-    pub fn body(mut self, bytes: impl Into<Body>) -> Self {
-        *self.0.body_mut() = bytes.into();
-        self
-    }
-
-    /// With a JSON body.
-    pub fn json(self, body: &Value) -> Self {
-        self.with("content-type", "application/json").body(body.to_string())
-    }
-}
-
-/// A whole answer.
-#[derive(Debug)]
+/// An answer, read whole.
+#[derive(Debug, Clone)]
 pub struct Answer {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub bytes: bytes::Bytes,
+    pub headers: reqwest::header::HeaderMap,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
-    /// Reads a response to its end.
-    pub async fn read(response: Response) -> Self {
-        let (parts, body) = response.into_parts();
-        let body = tokio::time::timeout(PATIENCE, body.collect()).await.expect("the answer comes to its end");
-        Self { status: parts.status, headers: parts.headers, bytes: body.expect("a whole body").to_bytes() }
-    }
-
-    /// Its body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// Its body as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 
-    /// A header as text; empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// That it is a problem with this status and code; answers with its JSON.
-    pub fn problem(&self, status: u16, code: &str) -> Value {
+    /// The JSON of an answer that has this status.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text());
-        assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text());
-        let json = self.json();
-        assert_eq!(json["code"], code, "{json}");
-        assert_eq!(json["status"], status);
-        assert!(json["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{json}");
-        json
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Checks that this is a problem with a code, in the contract's form.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str) {
+        let problem = self.expect(status);
+        assert_eq!(self.header("content-type"), "application/problem+json", "{problem}");
+        assert_eq!(problem["code"], code, "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
     }
 }
 
-/// A server-sent event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sse {
-    /// Its id.
-    pub id: Option<i64>,
-    /// Its name.
-    pub name: String,
-    /// Its data.
-    pub data: String,
+/// Sends a request and reads the answer whole.
+pub async fn send(request: RequestBuilder) -> Answer {
+    let answer = request.timeout(PATIENCE).send().await.expect("the builder answers");
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let bytes = answer.bytes().await.expect("the whole answer").to_vec();
+    Answer { status, headers, bytes }
 }
 
-impl Sse {
-    /// Its data as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.data).expect("JSON")
+/// Sends every name to this machine, as browsers do with `*.localhost`.
+struct Here;
+
+impl Resolve for Here {
+    fn resolve(&self, _: Name) -> Resolving {
+        let here: Addrs = Box::new(std::iter::once(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
+        Box::pin(std::future::ready(Ok(here)))
     }
 }
 
-/// A stream of server-sent events.
-pub struct Stream {
-    body: axum::body::BodyDataStream,
-    text: String,
+/// A client for any host of ours.
+pub fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .dns_resolver(Arc::new(Here))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client without special wishes")
 }
 
-impl Stream {
-    /// Of a response, which must be one.
-    pub fn of(response: Response) -> Self {
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["cache-control"], "no-store");
-        assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Self { body: response.into_body().into_data_stream(), text: String::new() }
+/// The binary: the one that Cargo built beside these tests, or another one that is to be tried.
+fn binary() -> PathBuf {
+    std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
+}
+
+/// A port that is free now, below those that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + ((std::process::id().wrapping_mul(131).wrapping_add(step * 17)) % 12_000);
+        let port = u16::try_from(port).expect("below 32,000");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Builder {
+    /// With the demo model typing as fast as it can.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
     }
 
-    /// The next event; none at the end.
-    pub async fn next(&mut self) -> Option<Sse> {
+    /// With these environment variables.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut builder = Self { child: None, folder, settings, port: free_port(), http: client() };
+        while !builder.launch().await {
+            builder.port = free_port();
+        }
+        builder
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What the process has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Starts the process and waits until it answers; `false` if its port was taken.
+    async fn launch(&mut self) -> bool {
+        self.spawn();
+        let (http, url) = (self.http.clone(), self.at("builder.localhost", "/healthz"));
+        let deadline = tokio::time::Instant::now() + START;
         loop {
-            while let Some((block, rest)) = self.text.split_once("\n\n") {
-                let field = |name: &str| {
-                    block
-                        .lines()
-                        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                        .map(|v| v.trim_start().to_owned())
-                };
-                let event = field("data").map(|data| Sse {
-                    id: field("id").map(|id| id.parse().expect("a number")),
-                    name: field("event").expect("every event has a name"),
-                    data,
-                });
-                self.text = rest.to_owned();
-                if event.is_some() {
-                    return event;
-                }
+            let answer = http.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                return true;
             }
-            let piece = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("events keep coming")?;
-            self.text.push_str(std::str::from_utf8(&piece.expect("readable")).expect("text"));
+            let child = self.child.as_mut().expect("it was just started");
+            if let Some(status) = child.try_wait().expect("a child can be looked at") {
+                let log = self.log();
+                assert!(log.contains("cannot listen on"), "the builder ended with {status}:\n{log}");
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no answer within {START:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// All events to the end.
-    pub async fn rest(&mut self) -> Vec<Sse> {
-        let mut events = Vec::new();
-        while let Some(event) = self.next().await {
-            events.push(event);
+    fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = Command::new(binary());
+        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SLIPWAY_ADMIN_PASSWORD", "SLIPWAY_PROVIDER"] {
+            command.env_remove(name);
         }
-        events
+        command
+            .arg("serve")
+            .current_dir(self.folder.path())
+            .env("SLIPWAY_DATA_DIR", self.data())
+            .env("SLIPWAY_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("SLIPWAY_DEMO_PACE", "0")
+            .envs(self.settings.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// Starts the stopped process and asks for a page again and again; the time until it has answered.
+    pub fn start_to_first_answer(&mut self, path: &str) -> Duration {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: builder.localhost:{}\r\nConnection: close\r\n\r\n", self.port);
+        let begun = Instant::now();
+        self.spawn();
+        let mut answer = Vec::new();
+        while begun.elapsed() < START {
+            let asked = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).and_then(|mut stream| {
+                stream.write_all(request.as_bytes())?;
+                stream.read_to_end(&mut answer)
+            });
+            if asked.is_ok() && answer.starts_with(b"HTTP/1.1 200") {
+                return begun.elapsed();
+            }
+            assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+            std::thread::park_timeout(Duration::from_micros(300));
+        }
+        panic!("no answer within {START:?}:\n{}", self.log());
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the process to stop and waits for its end; its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("it runs");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());
+        let mut ended = None;
+        eventually("the builder stops", Duration::from_secs(30), || {
+            ended = child.try_wait().expect("a child can be looked at");
+            std::future::ready(ended.map(|_| ()))
+        })
+        .await;
+        ended.and_then(|status| status.code())
+    }
+
+    /// Starts again on the same data directory and port, with further settings.
+    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.kill();
+        self.settings.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        assert!(self.launch().await, "the port {} was taken meanwhile", self.port);
+    }
+
+    /// SIGKILL, and again on the same data directory and port.
+    pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// What it has in the engine.
+    pub fn installation(&self) -> Installation {
+        let name = std::fs::read_to_string(self.data().join("installation")).expect("an installation has a name");
+        Installation(name.trim().to_owned())
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    // Addresses
+
+    /// An address on one of its hosts.
+    pub fn at(&self, host: &str, path: &str) -> String {
+        format!("http://{host}:{}{path}", self.port)
+    }
+
+    /// A request to the API.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        send(self.request(Method::DELETE, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        send(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> Answer {
+        send(self.request(Method::PUT, path).body(bytes.into())).await
+    }
+
+    /// An address of an app: `host` is `oak-river`, `oak-river-preview` or `oak-river-draft`.
+    pub async fn open(&self, host: &str, path: &str) -> Answer {
+        send(self.http.get(self.at(&format!("{host}.localhost"), path))).await
+    }
+
+    // What tests do again and again
+
+    /// A new app of a template; its name.
+    pub async fn create(&self, template: &str, description: &str) -> String {
+        let app = self.post("/apps", &json!({"description": description, "template": template})).await.expect(201);
+        app["name"].as_str().expect("an app has a name").to_owned()
+    }
+
+    pub async fn app(&self, name: &str) -> Value {
+        self.get(&format!("/apps/{name}")).await.expect(200)
+    }
+
+    pub async fn head(&self, name: &str) -> String {
+        self.app(name).await["head"].as_str().expect("an app has a head").to_owned()
+    }
+
+    /// Asks for a job; it as it was answered.
+    pub async fn ask(&self, path: &str, body: &Value) -> Value {
+        self.post(path, body).await.expect(202)
+    }
+
+    pub async fn job(&self, id: &Value) -> Value {
+        self.get(&format!("/jobs/{}", word(id))).await.expect(200)
+    }
+
+    /// Waits for a job's end; the job.
+    pub async fn ended(&self, job: &Value) -> Value {
+        eventually(&format!("job {} ends", job["id"]), PATIENCE, || async {
+            let job = self.job(&job["id"]).await;
+            matches!(job["state"].as_str(), Some("succeeded" | "failed" | "cancelled")).then_some(job)
+        })
+        .await
+    }
+
+    /// Asks for a job and waits until it has succeeded.
+    pub async fn done(&self, path: &str, body: &Value) -> Value {
+        let job = self.ask(path, body).await;
+        let job = self.ended(&job).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", self.log());
+        job
+    }
+
+    /// Asks for a job and waits until it has failed.
+    pub async fn failed(&self, path: &str, body: &Value) -> Value {
+        let job = self.ask(path, body).await;
+        let job = self.ended(&job).await;
+        assert_eq!(job["state"], "failed", "{job:#}");
+        job
+    }
+
+    pub async fn preview(&self, app: &str) -> Value {
+        self.done(&format!("/apps/{app}/previews"), &json!({})).await
+    }
+
+    pub async fn publish(&self, app: &str) -> Value {
+        self.done(&format!("/apps/{app}/publish"), &json!({})).await
+    }
+
+    pub async fn turn(&self, app: &str, prompt: &str) -> Value {
+        self.done(&format!("/apps/{app}/turns"), &json!({"prompt": prompt})).await
+    }
+
+    /// Saves a file of an app.
+    pub async fn write(&self, app: &str, path: &str, text: &str) {
+        let answer = self.put(&format!("/apps/{app}/files/{path}"), text).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
+
+    /// Releases of an environment, newest first.
+    pub async fn releases(&self, app: &str, environment: &str) -> Vec<Value> {
+        let list = self.get(&format!("/apps/{app}/releases?environment={environment}")).await.expect(200);
+        list["releases"].as_array().expect("a list").clone()
+    }
+
+    /// The app's event stream after an id.
+    pub async fn events(&self, app: &str, after: u64) -> Stream {
+        Stream::open(self.request(Method::GET, &format!("/apps/{app}/events")), after).await
+    }
+
+    /// A job's event stream from its beginning.
+    pub async fn job_events(&self, id: &Value, after: u64) -> Stream {
+        Stream::open(self.request(Method::GET, &format!("/jobs/{}/events", word(id))), after).await
+    }
+}
+
+/// An id, whether it is written as a number or as text.
+pub fn word(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// Whether a folder is there.
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let last: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- the builder's last words");
+            last.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        if let Ok(name) = std::fs::read_to_string(self.data().join("installation")) {
+            Installation(name.trim().to_owned()).remove_everything();
+        }
     }
 }

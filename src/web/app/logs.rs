@@ -68,7 +68,9 @@ pub async fn tab(
     let services = &web.services;
     let app = services.app(&name).await?;
     let source = query.source;
-    let runs = source.environment().is_some_and(|environment| app.environment(environment).release.is_some());
+    let is_job = services.answers_http(&app).is_ok_and(|answers| !answers);
+    let deployed = source.environment().is_some_and(|environment| app.environment(environment).release.is_some());
+    let runs = deployed && !is_job;
     let lines = match lines(services, &app, source, u32::try_from(LINES_SHOWN).unwrap_or(u32::MAX)).await {
         Ok(lines) => lines,
         // The page opens; why there is no log stands in it.
@@ -87,6 +89,7 @@ pub async fn tab(
         earlier_words: format::count(earlier as u64, "earlier line is", "earlier lines are"),
         live: runs,
         nothing: match source {
+            Source::Preview | Source::Prod if is_job => "Each run has a log of its own: they are in Preview, under Runs.",
             Source::Build => "Nothing was built yet.",
             Source::Preview => "Nothing runs in preview.",
             Source::Prod => "Nothing runs in production.",
@@ -98,6 +101,7 @@ pub async fn tab(
 /// The lines of a log; of an app's at most `tail`, of a build's all.
 async fn lines(services: &Services, app: &App, source: Source, tail: u32) -> AppResult<Vec<(LogStream, String)>> {
     match source.environment() {
+        Some(_) if services.answers_http(app).is_ok_and(|answers| !answers) => Ok(Vec::new()),
         None => Ok(services.build_log(app).await?.map(|(_, lines)| lines).unwrap_or_default()),
         Some(environment) => {
             let lines = services.app_log_lines(app, environment, tail).await?;
