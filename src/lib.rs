@@ -3,6 +3,7 @@
 //! Data flows one way: a request reaches a service, the service queues a job, the job uses
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
+pub mod api;
 pub mod build;
 pub mod catalog;
 pub mod cli;
@@ -14,9 +15,11 @@ pub mod error;
 pub mod events;
 pub mod gateway;
 pub mod generation;
+pub mod guard;
 pub mod jobs;
 pub mod lifecycle;
 pub mod platform;
+pub mod server;
 pub mod services;
 pub mod startup;
 pub mod store;

@@ -5,7 +5,7 @@ use clap::Parser;
 use slipway::cli::{Cli, Command};
 use slipway::config::Config;
 use slipway::lifecycle::Lifecycle;
-use slipway::{server, startup, telemetry};
+use slipway::{server, startup, telemetry, web};
 
 fn main() -> anyhow::Result<()> {
     // Before anything speaks TLS: there is one provider, and it is chosen here.
@@ -35,7 +35,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (is_demo, model) = services.model();
     tracing::info!(%address, %url, model, is_demo, "Slipway is ready");
     let lifecycle = builder.lifecycle.clone();
-    let server = lifecycle.tasks.spawn(server::serve(listener, services, lifecycle.clone()));
+    let app = server::app(services.clone(), web::router(services));
+    let server = lifecycle.tasks.spawn(server::serve(listener, app, lifecycle.clone()));
     tokio::select! {
         signal = Lifecycle::stop_requested() => signal?,
         ended = server => ended??,

@@ -1,7 +1,7 @@
 //! Everything that services and jobs work with, put together once at start-up: state, events,
 //! the adapters, the clock. Owns the locks on workspaces, and how history becomes versions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use secrecy::SecretString;
@@ -63,6 +63,8 @@ pub struct Platform {
     /// One lock for each app whose images change: held from a build to the release that needs the
     /// image, and while images that no release needs are removed.
     pub image_locks: AppLocks,
+    /// Releases that end the requests they have.
+    pub draining: Draining,
     /// One lock for each app whose routes change: what is live is read, and led to, as one.
     pub route_locks: AppLocks,
     /// Changes whenever what runs by a schedule may have.
@@ -72,6 +74,35 @@ pub struct Platform {
 /// A lock for each app, made when it is first needed.
 #[derive(Default)]
 pub struct AppLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
+
+/// Releases that take no new requests and are still at work on some.
+#[derive(Clone, Default)]
+pub struct Draining(Arc<Mutex<HashSet<DrainKey>>>);
+
+type DrainKey = (AppId, Environment, ReleaseNumber);
+
+/// A release drains for as long as this lives.
+pub struct DrainGuard(Draining, DrainKey);
+
+impl Draining {
+    /// Notes a release that begins to drain.
+    pub fn begin(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> DrainGuard {
+        let key = (app, environment, release);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        DrainGuard(self.clone(), key)
+    }
+
+    /// Whether a release drains.
+    pub fn contains(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(app, environment, release))
+    }
+}
+
+impl Drop for DrainGuard {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
 
 impl AppLocks {
     /// Waits for the app's lock.

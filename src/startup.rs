@@ -23,7 +23,7 @@ use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{ModelClient, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, schedule};
 use crate::lifecycle::Lifecycle;
-use crate::platform::{AppLocks, Model, Platform};
+use crate::platform::{AppLocks, Draining, Model, Platform};
 use crate::services::Services;
 use crate::store::Store;
 use crate::workspace::{Limits, Workspaces};
@@ -76,6 +76,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
         route_locks: AppLocks::default(),
+        draining: Draining::default(),
         schedule: watch::Sender::new(0),
         config,
     });

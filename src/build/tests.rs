@@ -6,7 +6,7 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::*;
 use crate::engine::label;
-use crate::engine::testing::{Sandbox, eventually, tar_of};
+use crate::engine::testing::{Line, Sandbox, eventually, tar_of};
 
 const NGINX: &str = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nWORKDIR /srv\nCOPY . .\n";
 
@@ -171,4 +171,123 @@ async fn an_engine_that_is_away_is_told_apart() {
     let app = ("some-app".parse().expect("a name"), AppId(1));
     let away = build(&builder, request(&app, 'a', &[]), &Log::default()).await;
     assert!(matches!(&away, Err(BuildError::Unavailable(why)) if why.contains("Start it")), "{away:?}");
+
+    // Away in the middle of a build.
+    let sandbox = Sandbox::new().await;
+    let app = sandbox.app();
+    let line = tokio::sync::Mutex::new(Line::new().await);
+    let docker = engine::connect(Some(&line.lock().await.host)).expect("a client");
+    let builder = ImageBuilder::new(docker, BuildSettings::new(sandbox.installation.clone()));
+    let dockerfile = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN echo begun; sleep 300\n";
+    let begun = tokio::sync::Notify::new();
+    let log = |line: String| {
+        if line == "begun" {
+            begun.notify_one();
+        }
+    };
+    let cancel = CancellationToken::new();
+    let building = builder.build(request(&app, 'a', &[("Dockerfile", dockerfile)]), &log, &cancel);
+    let (lost, ()) = tokio::join!(building, async {
+        begun.notified().await;
+        line.lock().await.cut().await;
+    });
+    assert!(matches!(lost, Err(BuildError::Unavailable(_))), "{lost:?}");
+}
+
+/// A registry that keeps what it is sent, in memory.
+#[derive(Default)]
+struct Registry {
+    kept: Mutex<HashMap<String, (String, Bytes)>>,
+    refuses: std::sync::atomic::AtomicBool,
+}
+
+impl Registry {
+    fn keep(&self, key: String, kind: &str, bytes: Bytes) {
+        self.kept.lock().expect("no panic").insert(key, (kind.to_owned(), bytes));
+    }
+
+    async fn answer(&self, request: axum::extract::Request) -> axum::response::Response {
+        use axum::http::{Method, StatusCode, header};
+        use axum::response::IntoResponse;
+        if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
+            let why = r#"{"errors":[{"code":"DENIED","message":"this registry is read-only"}]}"#;
+            return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], why).into_response();
+        }
+        let (parts, body) = request.into_parts();
+        let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
+        let bytes = axum::body::to_bytes(body, 10_000_000).await.expect("a body");
+        let digest = |bytes: &Bytes| format!("sha256:{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(bytes)));
+        let repository = path.split("/blobs/").next().unwrap_or_default().to_owned();
+        match parts.method {
+            Method::POST => (StatusCode::ACCEPTED, [(header::LOCATION, format!("{path}1"))]).into_response(),
+            Method::PATCH => {
+                let range = format!("0-{}", bytes.len().saturating_sub(1));
+                self.keep(path.clone(), "", bytes);
+                (StatusCode::ACCEPTED, [(header::LOCATION, path), (header::RANGE, range)]).into_response()
+            }
+            Method::PUT if path.contains("/blobs/") => {
+                let (_, bytes) = self.kept.lock().expect("no panic").remove(&path).expect("it was sent before");
+                assert_eq!(query.replace("%3A", ":"), format!("digest={}", digest(&bytes)));
+                self.keep(format!("{repository}/blobs/{}", digest(&bytes)), "application/octet-stream", bytes);
+                StatusCode::CREATED.into_response()
+            }
+            Method::PUT => {
+                let kind = parts.headers[header::CONTENT_TYPE].to_str().expect("a type").to_owned();
+                let name = digest(&bytes);
+                let by_digest = format!("{}/{name}", path.rsplit_once('/').expect("a path").0);
+                self.keep(by_digest, &kind, bytes.clone());
+                self.keep(path, &kind, bytes);
+                (StatusCode::CREATED, [("docker-content-digest", name)]).into_response()
+            }
+            _ if path == "/v2/" => "{}".into_response(),
+            _ => match self.kept.lock().expect("no panic").get(&path) {
+                Some((kind, bytes)) => {
+                    let name = ("docker-content-digest".to_owned(), digest(bytes));
+                    ([("content-type".to_owned(), kind.clone()), name], bytes.clone()).into_response()
+                }
+                None => StatusCode::NOT_FOUND.into_response(),
+            },
+        }
+    }
+}
+
+#[tokio::test]
+async fn images_are_pushed_and_known_by_the_registrys_digest() {
+    let sandbox = Sandbox::new().await;
+    let app = sandbox.app();
+    let image = sandbox.image(&app, &[("Dockerfile", "FROM scratch\nCOPY a /a\n"), ("a", "1")]).await;
+    let registry = std::sync::Arc::new(Registry::default());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let handler = std::sync::Arc::clone(&registry);
+    let router = axum::Router::new().fallback(move |request| {
+        let registry = std::sync::Arc::clone(&handler);
+        async move { registry.answer(request).await }
+    });
+    let server = async { axum::serve(listener, router).await.expect("it serves") };
+    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    settings.registry = Some(address.clone());
+    settings.registry_pull = Some("registry.test:5000".to_owned());
+    let builder = ImageBuilder::new(sandbox.docker.clone(), settings);
+    let cancel = CancellationToken::new();
+    let pushes = async {
+        let pushed = builder.push(&app.0, &version('a'), &image, &|_| {}, &cancel).await.expect("it is pushed");
+        assert_eq!(pushed.name(), format!("registry.test:5000/slipway/{}", app.0));
+        let manifest = format!("/v2/slipway/{}/manifests/{}", app.0, pushed.digest());
+        assert!(registry.kept.lock().expect("no panic").contains_key(&manifest), "{pushed}");
+        let again = builder.push(&app.0, &version('a'), &image, &|_| {}, &cancel).await;
+        assert_eq!(again, Ok(pushed));
+
+        registry.refuses.store(true, std::sync::atomic::Ordering::Relaxed);
+        let refused = builder.push(&app.0, &version('b'), &image, &|_| {}, &cancel).await.expect_err("it is read-only");
+        assert!(matches!(&refused, BuildError::Push { registry, .. } if *registry == address), "{refused:?}");
+        assert!(refused.to_string().contains(&address), "{refused}");
+    };
+    tokio::select! {
+        () = server => {}
+        () = pushes => {}
+    }
+    // Without a registry there is nothing to do.
+    let builder = self::builder(&sandbox);
+    assert_eq!(builder.push(&app.0, &version('a'), &image, &|_| {}, &cancel).await, Ok(image));
 }

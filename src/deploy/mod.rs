@@ -382,7 +382,8 @@ impl Runtime {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         match self {
-            Self::Docker(docker) => docker.run(spec, log, cancel).await,
+            // Boxed: it holds several of the engine's streams at once.
+            Self::Docker(docker) => Box::pin(docker.run(spec, log, cancel)).await,
         }
     }
 
@@ -403,7 +404,7 @@ impl Runtime {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         match self {
-            Self::Docker(docker) => docker.attach_run(left, time_limit, log, cancel).await,
+            Self::Docker(docker) => Box::pin(docker.attach_run(left, time_limit, log, cancel)).await,
         }
     }
 

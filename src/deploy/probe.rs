@@ -52,12 +52,81 @@ async fn ask(address: SocketAddr, path: &str) -> Result<StatusCode, Box<dyn std:
         .header(CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
     // Both in this task: when it is dropped, so is the connection.
+    let mut answer = std::pin::pin!(sender.send_request(request));
     tokio::select! {
         biased;
-        answer = sender.send_request(request) => Ok(answer?.status()),
-        ended = connection => match ended {
-            Err(error) => Err(error.into()),
-            Ok(()) => Err("the connection was closed".into()),
-        },
+        answer = answer.as_mut() => return Ok(answer?.status()),
+        ended = connection => ended?,
+    }
+    // A short answer and the end of the connection may come as one: then the answer is there by now.
+    Ok(answer.await?.status())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each connection with the next of `answers`, and closes it in the same moment.
+    async fn answering(answers: &'static [&'static str]) -> (SocketAddr, impl Future<Output = ()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let serve = async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await.expect("a request");
+                stream.write_all(answer.as_bytes()).await.expect("it is sent");
+            }
+            std::future::pending::<()>().await;
+        };
+        (address, serve)
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_however_they_come() {
+        let last = Mutex::new(String::new());
+        let probe = Probe { port: 1, path: "/health".to_owned() };
+        for (answers, said) in [
+            (&["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"][..], ""),
+            (&["HTTP/1.1 302 Found\r\nLocation: /x\r\nConnection: close\r\n\r\n"], ""),
+            (
+                &["HTTP/1.1 404 Not Found\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"],
+                "GET /health answered 404 Not Found.",
+            ),
+        ] {
+            let (address, serve) = answering(answers).await;
+            tokio::select! {
+                () = until_ready(address, &probe, &last) => {}
+                () = serve => {}
+            }
+            assert_eq!(*last.lock().expect("no panic"), said);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_is_said() {
+        let last = Mutex::new(String::new());
+        let probe = Probe { port: 7, path: "/".to_owned() };
+        let says = async |address, words: &str| {
+            let said = async {
+                while !last.lock().expect("no panic").contains(words) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                () = until_ready(address, &probe, &last) => panic!("it is not ready"),
+                said = tokio::time::timeout(Duration::from_secs(10), said) => said.expect(words),
+            }
+        };
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        says(free, "nothing listens on port 7").await;
+        let (address, serve) = answering(&["", "", "", "", "", ""]).await;
+        tokio::select! {
+            () = says(address, "GET / was not answered") => {}
+            () = serve => {}
+        }
     }
 }

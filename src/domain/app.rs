@@ -51,7 +51,10 @@ pub struct AppSettings {
 impl AppSettings {
     /// Reads `app.toml`. Keys that are not ours are left to the app.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        toml::from_str(text).map_err(|error| Invalid::new(format!("app.toml cannot be read: {}", error.message())))
+        toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            Invalid::new(format!("app.toml cannot be read: line {line}: {}.", error.message().trim_end_matches('.')))
+        })
     }
 }
 

@@ -64,7 +64,8 @@ pub struct Release {
     pub created_at: Timestamp,
     /// When it took traffic, or failed.
     pub settled_at: Option<Timestamp>,
-    /// The earlier release of the same environment whose image this one puts back, after a roll back.
+    /// Where image and settings come from: the preview release that was published, or, after a roll
+    /// back, the earlier release of the same environment.
     pub from_release: Option<ReleaseNumber>,
     /// Made by a roll back.
     pub rolled_back: bool,

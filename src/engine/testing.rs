@@ -58,6 +58,58 @@ impl Sandbox {
     }
 }
 
+/// A line to the engine that can be cut, as by an engine that goes away.
+pub struct Line {
+    /// In the form of `DOCKER_HOST`.
+    pub host: String,
+    address: std::net::SocketAddr,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Line {
+    /// A line that works.
+    pub async fn new() -> Self {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let mut line = Self { host: String::new(), address: any, task: None };
+        line.mend().await;
+        line.host = format!("tcp://{}", line.address);
+        line
+    }
+
+    /// Closes all connections and refuses new ones, until it is mended.
+    pub async fn cut(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Makes it work again.
+    pub async fn mend(&mut self) {
+        let listener = tokio::net::TcpListener::bind(self.address).await.expect("the port is free");
+        self.address = listener.local_addr().expect("an address");
+        self.task = Some(tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                open.spawn(async move {
+                    let socket = std::env::var("DOCKER_HOST").unwrap_or_default();
+                    let path = socket.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned();
+                    let mut far = tokio::net::UnixStream::connect(path).await.expect("the engine's socket");
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        }));
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
 /// A tar of these files.
 pub fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());

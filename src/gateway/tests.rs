@@ -89,11 +89,11 @@ impl Front {
     async fn with(settings: GatewaySettings) -> Self {
         let routes = Routes::new();
         let gateway = Gateway::new(routes.clone(), settings);
-        let router = Router::new().fallback(front).with_state(gateway);
+        let pages = Router::new().fallback(front).with_state(gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(async move {
-            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            let service = pages.into_make_service_with_connect_info::<SocketAddr>();
             let _ = axum::serve(listener, service).await;
         });
         let client = Client::builder(TokioExecutor::new()).build_http();

@@ -27,7 +27,7 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
             Some(_) => context.step(StepName::Push, push(context, &app, version, image)).await?,
         };
         let (version, job) = (version.clone(), context.job.id);
-        let new = NewRelease { environment, version, image, spec, job, from_release: None };
+        let new = NewRelease { environment, version, image, spec, job, from_release: None, rolled_back: false };
         rollout::begin(context, &app, new).await
     };
     let release = release.await;
@@ -52,7 +52,8 @@ pub async fn publish(context: &JobContext, release: ReleaseNumber) -> Result<Job
         image: preview.image,
         spec: preview.spec,
         job: context.job.id,
-        from_release: None,
+        from_release: Some(preview.number),
+        rolled_back: false,
     };
     let release = rollout::begin(context, &app, new).await?;
     rollout::roll_out(context, &app, release).await
@@ -74,6 +75,7 @@ pub async fn rollback(
         spec: earlier.spec,
         job: context.job.id,
         from_release: Some(earlier.number),
+        rolled_back: true,
     };
     let release = rollout::begin(context, &app, new).await?;
     rollout::roll_out(context, &app, release).await

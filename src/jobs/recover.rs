@@ -180,6 +180,9 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
 async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found: &[FoundInstance]) -> AppResult<bool> {
     let _alone = platform.route_locks.lock(id).await;
     let Ok(app) = platform.store.app_by_id(id).await else { return Ok(true) };
+    if app.deleting {
+        return Ok(true);
+    }
     let Some(number) = app.environment(environment).release else { return Ok(true) };
     let release = platform.store.release(id, environment, number).await?;
     if release.spec.process == ProcessKind::Job {
@@ -190,7 +193,11 @@ async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found
         (instance.app_id, instance.environment, instance.release) == (id, environment, number)
             && matches!(found.state, InstanceState::Running | InstanceState::Restarting)
     });
-    let Some(FoundInstance { instance, .. }) = live else { return Ok(false) };
+    let Some(FoundInstance { instance, .. }) = live else {
+        // A deployment that is on its way brings its own.
+        let open = platform.store.open_jobs(Some(id)).await?;
+        return Ok(open.iter().any(|job| job.kind.environment() == Some(environment)));
+    };
     if let Some(address) = instance.address {
         platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number });
     }
@@ -209,6 +216,15 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     let never = CancellationToken::new();
     let instance = Box::pin(platform.runtime.start(&deployment, &never)).await?;
     Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &never)).await?;
+    // A job may have begun meanwhile: then the app may be gone by now, or another release live.
+    let still_live = platform
+        .store
+        .app_by_id(id)
+        .await
+        .is_ok_and(|app| !app.deleting && app.environment(environment).release == Some(number));
+    if !still_live {
+        return Ok(platform.runtime.stop(&instance).await?);
+    }
     let instance = FoundInstance { instance, state: InstanceState::Running };
     lead_to(platform, id, environment, std::slice::from_ref(&instance)).await?;
     Ok(())
@@ -269,7 +285,10 @@ pub async fn watch(platform: Arc<Platform>) {
                 }
                 EnvironmentState::Ready
             }
-            InstanceEventKind::Died { .. } => EnvironmentState::Stopped,
+            InstanceEventKind::Died { .. } => {
+                platform.gateway.routes().set_state(&app.name, instance.environment, RouteState::Stopped);
+                EnvironmentState::Stopped
+            }
         };
         if let Err(error) = set_state(&platform, app.id, instance.environment, state).await {
             tracing::warn!(app = %app.name, %error, "an environment's state could not be kept");

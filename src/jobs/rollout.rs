@@ -34,7 +34,10 @@ pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<R
 pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let environment = release.environment;
-    if release.state != ReleaseState::Ready {
+    if release.state == ReleaseState::Ready {
+        // The process died between the take-over and the end of the job.
+        settle(context, app, environment, None).await?;
+    } else {
         // On the heap: it holds all of the engine's calls.
         let deployed = Box::pin(deploy(context, app, &release)).await;
         if let Err(failure) = deployed {
@@ -73,7 +76,7 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             // A job proves itself by one run to its end, before anybody relies on it. What goes to
             // prod has done so in preview.
             if release.environment == Environment::Preview {
-                context.step(StepName::Check, check_run(context, app, release)).await?;
+                context.step(StepName::Check, Box::pin(check_run(context, app, release))).await?;
             } else {
                 context.skip(StepName::Check).await?;
             }
@@ -102,7 +105,8 @@ async fn switch(
     let (id, environment, number) = (app.id, release.environment, release.number);
     let alone = platform.route_locks.lock(id).await;
     let replaced = instance.and_then(|instance| instance.address).and_then(|address| {
-        platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })
+        let replaced = platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })?;
+        Some((platform.draining.begin(id, environment, replaced.upstream().release), replaced))
     });
     let event = platform.environment_event(
         app,
@@ -123,20 +127,23 @@ async fn switch(
     platform.schedule_changed();
     let (platform, app) = (platform.clone(), app.clone());
     platform.clone().lifecycle.tasks.spawn(async move {
-        if let Some(replaced) = replaced {
+        if let Some((draining, replaced)) = replaced {
             replaced.drained(DRAIN_LIMIT).await;
+            drop(draining);
         }
         remove_others(&platform, &app, environment).await;
     });
     Ok(())
 }
 
-/// Removes the containers of an environment that are neither live nor on their way.
+/// Removes the containers of an environment that are neither live, nor on their way, nor at
+/// the end of requests that they were given before another release took over.
 pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
     let removed = async {
         let instances = platform.runtime.instances().await?;
         for FoundInstance { instance, .. } in instances {
-            if instance.app_id != app.id || instance.environment != environment {
+            let is_draining = platform.draining.contains(app.id, environment, instance.release);
+            if instance.app_id != app.id || instance.environment != environment || is_draining {
                 continue;
             }
             // Looked up anew for each: a deployment may have begun meanwhile.

@@ -75,7 +75,9 @@ impl Services {
         let app = self.app(name).await?;
         let release = match release {
             Some(number) => self.release(&app, environment, number).await?,
-            None => self.release_before_live(&app, environment).await?,
+            None => self.rollback_target(&app, environment).await?.ok_or_else(|| {
+                AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.")
+            })?,
         };
         if app.environment(environment).release == Some(release.number) {
             return Err(AppError::conflict(
@@ -94,15 +96,16 @@ impl Services {
 
     /// The release that a roll back without a number puts back. After a roll back, "before" counts
     /// from the release that was put back: going back twice goes two steps back.
-    async fn release_before_live(&self, app: &App, environment: Environment) -> AppResult<Release> {
-        let nothing = || AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.");
-        let live = app.environment(environment).release.ok_or_else(nothing)?;
+    pub async fn rollback_target(&self, app: &App, environment: Environment) -> AppResult<Option<Release>> {
+        let Some(live) = app.environment(environment).release else { return Ok(None) };
         let store = &self.platform.store;
         let mut counted = store.release(app.id, environment, live).await?;
-        while let Some(put_back) = counted.from_release {
+        while counted.rolled_back
+            && let Some(put_back) = counted.from_release
+        {
             counted = store.release(app.id, environment, put_back).await?;
         }
-        store.release_before(app.id, environment, counted.number).await?.ok_or_else(nothing)
+        Ok(store.release_before(app.id, environment, counted.number).await?)
     }
 
     /// One release.

@@ -1,1 +1,310 @@
-//! shim
+//! An app to take away: its repository with all its history, the platform's files, and manifests
+//! that `kubectl apply` takes. Secrets' values are never in it.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::{Stream, StreamExt, stream};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment as Templates, UndefinedBehavior, context};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Services;
+use crate::catalog::Template;
+use crate::domain::{App, Environment, HostName, ProcessKind, TemplateKind, WorkspacePath};
+use crate::error::{AppError, AppResult};
+use crate::jobs::runs;
+use crate::workspace::{NewFile, WorkspaceError};
+
+/// Bytes of one piece of an archive.
+const PIECE: usize = 64 * 1024;
+/// Pieces that wait for a slow reader; then the archive's thread waits too.
+const PIECES: usize = 4;
+/// Where an image would live; its user sets it.
+const REGISTRY: &str = "registry.example.com";
+/// When a job without a schedule would run, if it were not suspended.
+const NEVER: &str = "0 0 1 1 *";
+
+/// The manifests' templates. What is put into them is text, a number or a name: strings are written
+/// as JSON where they could be read as anything else.
+static TEMPLATES: LazyLock<Templates<'static>> = LazyLock::new(|| {
+    let mut templates = Templates::new();
+    templates.set_auto_escape_callback(|_| AutoEscape::None);
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    templates.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().expect("the default syntax"));
+    for (name, text) in [
+        ("namespace", include_str!("../../k8s/app/00-namespace.yaml")),
+        ("network", include_str!("../../k8s/app/10-network.yaml")),
+        ("service", include_str!("../../k8s/app/20-service.yaml")),
+        ("job", include_str!("../../k8s/app/20-job.yaml")),
+        ("container", include_str!("../../k8s/app/container.yaml")),
+        ("secrets", include_str!("../../k8s/app/secrets.yaml")),
+        ("readme", include_str!("../../k8s/app/README-EXPORT.md")),
+    ] {
+        templates.add_template(name, text).expect("the embedded templates are tested");
+    }
+    templates
+});
+
+/// What the manifests are made of.
+struct Facts<'a> {
+    app: &'a App,
+    template: &'a Template,
+    /// The host of production.
+    host: String,
+    /// When a job runs.
+    schedule: Option<String>,
+    /// Names of the environment variables that are secret.
+    secrets: Vec<String>,
+}
+
+impl Services {
+    /// The app as a `.tar.gz`, piece by piece as it is made.
+    pub async fn export(&self, app: &App) -> AppResult<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
+        let template = self.template_of(app)?;
+        let facts = Facts {
+            app,
+            host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.domain()),
+            schedule: self.settings(app).await?.schedule,
+            secrets: self.platform.secrets(app, Environment::Prod).await?.into_keys().collect(),
+            template: &template,
+        };
+        let mut extra = manifests(&facts)?;
+        extra.extend(platform_files(&template, &self.platform.config.base_images));
+
+        let (pieces, received) = mpsc::channel(PIECES);
+        let (workspaces, name) = (self.platform.workspaces.clone(), app.name.clone());
+        tokio::task::spawn_blocking(move || {
+            let outlet = Outlet { pieces: pieces.clone() };
+            let writer = GzEncoder::new(BufWriter::with_capacity(PIECE, outlet), Compression::default());
+            let made = workspaces.open(&name).and_then(|workspace| write(&workspace, writer, name.as_str(), &extra));
+            if let Err(error) = made {
+                tracing::warn!(app = %name, %error, "an export ended early");
+                // The reader may be gone, which would be the reason.
+                let _ = pieces.blocking_send(Err(error));
+            }
+        });
+        // What fails before the first piece is an answer of its own, not an archive that breaks off.
+        let mut received = ReceiverStream::new(received);
+        let first = match received.next().await {
+            Some(Err(error)) => return Err(error.into()),
+            first => first,
+        };
+        Ok(stream::iter(first).chain(received).map(|piece| piece.map_err(io::Error::other)))
+    }
+}
+
+fn write(
+    workspace: &crate::workspace::Workspace,
+    mut writer: GzEncoder<BufWriter<Outlet>>,
+    prefix: &str,
+    extra: &[NewFile],
+) -> Result<(), WorkspaceError> {
+    workspace.export(&mut writer, prefix, extra)?;
+    Ok(writer.finish()?.flush()?)
+}
+
+/// Takes an archive's bytes to the stream that is read elsewhere.
+struct Outlet {
+    pieces: mpsc::Sender<Result<Bytes, WorkspaceError>>,
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.pieces.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
+        sent.map(|()| bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The platform's files as a build gets them, but that the Dockerfile names the base image itself:
+/// outside of Slipway nobody passes it in.
+fn platform_files(
+    template: &Template,
+    base_images: &std::collections::BTreeMap<String, String>,
+) -> impl Iterator<Item = NewFile> {
+    let base = base_images.get(&template.manifest.base);
+    template.platform_files().map(move |(path, bytes)| {
+        let named = base.filter(|_| path.as_str() == "Dockerfile").map(|base| {
+            let text = String::from_utf8_lossy(bytes);
+            text.replacen("ARG BASE_IMAGE\n", &format!("ARG BASE_IMAGE={base}\n"), 1).into_bytes()
+        });
+        NewFile { path: path.clone(), bytes: named.unwrap_or_else(|| bytes.clone()) }
+    })
+}
+
+/// `k8s/*.yaml` and the file that says what to do with them. Pure.
+fn manifests(facts: &Facts<'_>) -> AppResult<Vec<NewFile>> {
+    let name = &facts.app.name;
+    let spec = facts.template.manifest.deployment()?;
+    let probe = match &spec.process {
+        ProcessKind::Service(probe) => Some(probe),
+        ProcessKind::Job => None,
+    };
+    let tag = facts.app.head.as_ref().map_or("latest", |head| head.short());
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let mebibytes = |bytes: i64| format!("{}Mi", bytes / 1024 / 1024);
+    let values = context! {
+        name => name.as_str(),
+        image => format!("{REGISTRY}/{name}:{tag}"),
+        host => text(&facts.host),
+        port => probe.map(|probe| probe.port),
+        health => probe.map(|probe| text(&probe.path)),
+        schedule => text(facts.schedule.as_deref().unwrap_or(NEVER)),
+        suspended => facts.schedule.is_none(),
+        run_seconds => runs::TIME_LIMIT.as_secs(),
+        secrets => &facts.secrets,
+        cpu => format!("{}m", spec.limits.cpu_millis),
+        memory => mebibytes(spec.limits.memory_bytes),
+        // Half of what may be used is kept for the app, so that a new version fits beside the old one.
+        cpu_request => format!("{}m", spec.limits.cpu_millis / 10),
+        memory_request => mebibytes(spec.limits.memory_bytes / 2),
+        processes => spec.limits.processes,
+    };
+    let is_job = facts.template.manifest.kind == TemplateKind::Job;
+    [
+        ("k8s/00-namespace.yaml", "namespace"),
+        ("k8s/10-network.yaml", "network"),
+        ("k8s/20-app.yaml", if is_job { "job" } else { "service" }),
+        ("README-EXPORT.md", "readme"),
+    ]
+    .into_iter()
+    .map(|(path, template)| {
+        let path: WorkspacePath = path.parse()?;
+        let rendered = TEMPLATES.get_template(template).and_then(|template| template.render(&values));
+        let bytes = rendered.map_err(|error| AppError::internal(&format!("{path}: {error:#}")))?.into_bytes();
+        Ok(NewFile { path, bytes })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::domain::EnvironmentStatus;
+
+    fn files(template: &str, schedule: Option<&str>, secrets: &[&str]) -> Vec<(String, String)> {
+        let catalog = Catalog::load(Path::new("/nonexistent")).expect("readable");
+        let template = catalog.get(&template.parse().expect("a name")).expect("a template");
+        let app = App {
+            id: crate::domain::AppId(1),
+            name: "brisk-otter".parse().expect("a name"),
+            template: template.name.clone(),
+            description: String::new(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            updated_at: jiff::Timestamp::UNIX_EPOCH,
+            head: Some("0123456789012345678901234567890123456789".parse().expect("a version")),
+            deleting: false,
+            environments: Environment::ALL.map(EnvironmentStatus::none),
+        };
+        let facts = Facts {
+            app: &app,
+            template,
+            host: "brisk-otter.localhost".to_owned(),
+            schedule: schedule.map(str::to_owned),
+            secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
+        };
+        let files = manifests(&facts).expect("made");
+        files.into_iter().map(|file| (file.path.to_string(), String::from_utf8(file.bytes).expect("text"))).collect()
+    }
+
+    fn joined(files: &[(String, String)]) -> String {
+        files.iter().map(|(path, text)| format!("=== {path}\n{text}")).collect()
+    }
+
+    /// Reads every document as YAML, with a reader that is not ours.
+    fn parsed(files: &[(String, String)]) -> Vec<serde_json::Value> {
+        let script = "import sys, json, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
+        let yaml: Vec<_> =
+            files.iter().filter(|(path, _)| path.ends_with(".yaml")).map(|(_, text)| text.as_str()).collect();
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 with its yaml module, which scripts/setup installs");
+        child.stdin.take().expect("piped").write_all(yaml.join("---\n").as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success());
+        serde_json::from_slice(&output.stdout).expect("a list")
+    }
+
+    #[test]
+    fn manifests_of_a_site_are_those_that_were_looked_at() {
+        insta::assert_snapshot!(joined(&files("static-site", None, &[])));
+    }
+
+    #[test]
+    fn manifests_of_a_job_are_those_that_were_looked_at() {
+        insta::assert_snapshot!(joined(&files("scheduled-job", Some("*/15 * * * *"), &[])));
+    }
+
+    #[test]
+    fn manifests_hold_the_deployment_rules() {
+        for (template, schedule, secrets) in [
+            ("static-site", None, vec![]),
+            ("webhook", None, vec!["WEBHOOK_SECRET"]),
+            ("scheduled-job", Some("0 7 * * *\" # x"), vec![]),
+            ("scheduled-job", None, vec![]),
+        ] {
+            let documents = parsed(&files(template, schedule, &secrets));
+            let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().expect("a kind")).collect();
+            let is_job = template == "scheduled-job";
+            let network = if is_job { 3 } else { 4 };
+            assert_eq!(kinds[..3], ["Namespace", "ResourceQuota", "LimitRange"]);
+            assert_eq!(kinds.iter().filter(|kind| **kind == "NetworkPolicy").count(), network);
+            for document in &documents {
+                let labels = &document["metadata"]["labels"];
+                assert_eq!(labels["app.kubernetes.io/managed-by"], "slipway", "{document}");
+                assert_eq!(labels["slipway.dev/app"], "brisk-otter");
+            }
+            let workload = &documents[3 + network];
+            let pod = if is_job {
+                assert_eq!(workload["spec"]["schedule"], schedule.unwrap_or(NEVER));
+                assert_eq!(workload["spec"]["suspend"].as_bool(), schedule.is_none().then_some(true));
+                &workload["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+            } else {
+                assert_eq!(kinds[3 + network..], ["Deployment", "Service", "Ingress"]);
+                &workload["spec"]["template"]["spec"]
+            };
+            assert_eq!(pod["automountServiceAccountToken"], false);
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+            let container = &pod["containers"][0];
+            assert_eq!(container["image"], "registry.example.com/brisk-otter:0123456");
+            assert_eq!(container["resources"]["limits"], serde_json::json!({ "cpu": "500m", "memory": "128Mi" }));
+            let security = &container["securityContext"];
+            assert_eq!(security["readOnlyRootFilesystem"], true);
+            assert_eq!(security["allowPrivilegeEscalation"], false);
+            assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]));
+            assert_eq!(container["volumeMounts"][0]["mountPath"], "/tmp");
+            let env = container["env"].as_array().map_or(0, Vec::len);
+            assert_eq!(env, secrets.len());
+            assert!(container["env"][0]["value"].is_null());
+        }
+    }
+
+    #[test]
+    fn the_dockerfile_builds_without_slipway() {
+        let catalog = Catalog::load(Path::new("/nonexistent")).expect("readable");
+        let bases = [("python", "python:x"), ("nginx", "nginx:x")];
+        let bases = bases.into_iter().map(|(name, image)| (name.to_owned(), image.to_owned())).collect();
+        for template in catalog.iter() {
+            let dockerfile = platform_files(template, &bases)
+                .find(|file| file.path.as_str() == "Dockerfile")
+                .expect("every template has one");
+            let text = String::from_utf8(dockerfile.bytes).expect("text");
+            assert!(text.contains(&format!("\nARG BASE_IMAGE={}:x\n", template.manifest.base)), "{text}");
+        }
+    }
+}

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 
+use crate::config::Config;
 use crate::domain::{AppId, EventId, HostName, Job, JobId};
 use crate::error::{AppError, AppResult};
 use crate::events::{EventScope, Kept};
@@ -60,6 +61,11 @@ impl Services {
     /// A link to one of our hosts.
     pub fn url(&self, host: &HostName) -> String {
         self.platform.config.url(host)
+    }
+
+    /// As Slipway was started.
+    pub fn config(&self) -> &Config {
+        &self.platform.config
     }
 
     /// The domain under which builder and apps live.

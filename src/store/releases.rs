@@ -22,8 +22,11 @@ pub struct NewRelease {
     pub spec: DeploymentSpec,
     /// The job that makes it.
     pub job: JobId,
-    /// What it puts back, after a roll back.
+    /// Where its image and settings come from: the preview release that is published, or the
+    /// earlier release that is put back.
     pub from_release: Option<ReleaseNumber>,
+    /// It is made by a roll back.
+    pub rolled_back: bool,
 }
 
 const SELECT: &str = "SELECT r.*, v.number AS version_number FROM releases r
@@ -109,7 +112,7 @@ impl Store {
                 "INSERT INTO releases
                  (app_id, environment, number, version, image, spec, state, job_id, created_at, from_release, rolled_back)
                  SELECT ?1, ?2, coalesce((SELECT max(number) FROM releases WHERE app_id = ?1 AND environment = ?2), 0) + 1,
-                        ?3, ?4, ?5, 'deploying', ?6, ?7, ?8, ?8 IS NOT NULL
+                        ?3, ?4, ?5, 'deploying', ?6, ?7, ?8, ?9
                  WHERE NOT EXISTS (SELECT 1 FROM releases WHERE app_id = ?1 AND environment = ?2 AND job_id = ?6)",
                 params![
                     app.0,
@@ -120,6 +123,7 @@ impl Store {
                     new.job.0,
                     at.as_millisecond(),
                     new.from_release.map(|number| number.0),
+                    new.rolled_back,
                 ],
             )?;
             Ok(t.query_row(

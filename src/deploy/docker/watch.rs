@@ -13,7 +13,7 @@ use super::super::{DeployError, InstanceEvent, InstanceEventKind, InstanceState}
 use super::DockerRuntime;
 use super::inspect::instance;
 use super::logs::driven_by;
-use crate::engine::Fault;
+use crate::engine::{self, Fault};
 
 /// First pause before the engine is asked again after it was away.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -48,8 +48,12 @@ impl DockerRuntime {
         let mut filter = self.installation().filter();
         filter.insert("type".to_owned(), vec!["container".to_owned()]);
         filter.insert("event".to_owned(), ["start", "die", "oom"].map(str::to_owned).into());
-        // Events are asked for from before the list was read, so that none falls in between.
-        let since = crate::domain::Clock::System.now().as_second();
+        // Events are asked for from the moment before the list is read, so that none falls in between, and none
+        // comes that is older. By the engine's own clock: ours may differ.
+        let info = engine::call(engine::QUICK, self.docker().info()).await?;
+        let now = info.system_time.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let now = now.unwrap_or_else(|| crate::domain::Clock::System.now());
+        let since = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
         for found in self.instances().await? {
             let kind = match found.state {
                 InstanceState::Running => InstanceEventKind::Started,
@@ -62,7 +66,7 @@ impl DockerRuntime {
                 return Ok(());
             }
         }
-        let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filter).build();
+        let options = EventsOptionsBuilder::new().since(&since).filters(&filter).build();
         let mut events = std::pin::pin!(self.docker().events(Some(options)));
         let mut out_of_memory = HashSet::new();
         while let Some(event) = events.next().await {

@@ -19,9 +19,10 @@ const PIECES: u64 = 1024;
 fn much() -> (Body, Arc<AtomicU64>) {
     let taken = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&taken);
+    let piece = Bytes::from(vec![7; PIECE]);
     let pieces = futures_util::stream::iter(0..PIECES).map(move |_| {
         count.fetch_add(PIECE as u64, Ordering::SeqCst);
-        std::io::Result::Ok(Bytes::from_static(&[7; PIECE]))
+        std::io::Result::Ok(piece.clone())
     });
     (Body::from_stream(pieces), taken)
 }
@@ -179,7 +180,7 @@ async fn tunnels_carry_bytes_and_do_not_hold_up_a_drain_for_ever() {
     assert!(head.contains("sec-websocket-accept: x"), "{head}");
     echo(&mut first, b"hello").await;
     let (mut second, _) = tunnel(&front).await;
-    echo(&mut second, &[9; 100_000]).await;
+    echo(&mut second, &vec![9; 100_000]).await;
     assert_eq!(front.in_flight(), 2);
     drop(second);
     eventually("a tunnel ends with its client", LONG, async || front.in_flight() == 1).await;

@@ -85,6 +85,12 @@ impl Kind {
         }
     }
 
+    /// What it is, with its article.
+    pub fn described(self) -> String {
+        let article = if self == Self::Api { "an" } else { "a" };
+        format!("{article} {}", self.noun())
+    }
+
     /// What it is, in a sentence about it.
     pub fn noun(self) -> &'static str {
         match self {

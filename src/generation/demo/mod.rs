@@ -34,7 +34,7 @@ const REQUEST_MAX: usize = 64 * 1024 * 1024;
 /// How fast it types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DemoPace {
-    /// Characters in each piece.
+    /// Characters of code in each piece.
     pub piece: usize,
     /// Waited before each piece.
     pub delay: Duration,

@@ -49,7 +49,7 @@ pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
         .filter(|path| conversation.result_of("read_file", Some(path)).is_none())
         .collect();
     if !wanted.is_empty() {
-        let mut parts = vec![Part::Thinking(format!("This is a {}. I read what it says now.", kind.noun()))];
+        let mut parts = vec![Part::Thinking(format!("This is {}. I read what it says now.", kind.described()))];
         parts.extend(wanted.into_iter().map(|path| call("read_file", &[("path", path)])));
         return parts;
     }
@@ -118,10 +118,10 @@ fn discussion(kind: Kind, paths: &[&str], words: &Words) -> String {
     let more =
         if paths.len() > shown.len() { format!(" and {} more", paths.len() - shown.len()) } else { String::new() };
     format!(
-        "You ask: “{}”. This is a {} made of {}{more}. I am the demo model, so that is all I can say about it: \
+        "You ask: “{}”. This is {} made of {}{more}. I am the demo model, so that is all I can say about it: \
          with an API key, Claude discusses it with you. Nothing was changed.",
         words.heading,
-        kind.noun(),
+        kind.described(),
         shown.join(", ")
     )
 }

@@ -10,8 +10,12 @@ const PING_EVERY: usize = 60;
 /// Bytes that count as one token.
 const TOKEN_BYTES: usize = 4;
 
-/// The events, each as it goes over the wire.
+/// Prose comes in pieces of so many characters at most: it is read while it comes, code is watched.
+const PROSE_PIECE: usize = 7;
+
+/// The events, each as it goes over the wire. `piece` is how many characters of code come at once.
 pub fn events(parts: &[Part], request_bytes: usize, piece: usize) -> Vec<String> {
+    let prose = piece.min(PROSE_PIECE);
     let mut events = Events { out: Vec::new(), pieces: 0, written: 0 };
     let id = format!("msg_demo_{:016x}", rand::random::<u64>());
     let usage = json!({
@@ -28,13 +32,13 @@ pub fn events(parts: &[Part], request_bytes: usize, piece: usize) -> Vec<String>
         match part {
             Part::Thinking(text) => {
                 events.start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
-                events.pieces(index, text, piece, |piece| json!({"type": "thinking_delta", "thinking": piece}));
+                events.pieces(index, text, prose, |piece| json!({"type": "thinking_delta", "thinking": piece}));
                 let signature = format!("demo-{:016x}", rand::random::<u64>());
                 events.delta(index, &json!({"type": "signature_delta", "signature": signature}));
             }
             Part::Text(text) => {
                 events.start(index, &json!({"type": "text", "text": ""}));
-                events.pieces(index, text, piece, |piece| json!({"type": "text_delta", "text": piece}));
+                events.pieces(index, text, prose, |piece| json!({"type": "text_delta", "text": piece}));
             }
             Part::Call { name, input } => {
                 has_calls = true;

@@ -167,7 +167,7 @@ impl ReleaseView {
             motion,
             when: When::new(release.created_at, now),
             took: format::between(Some(release.created_at), release.settled_at),
-            from: release.from_release,
+            from: release.from_release.filter(|_| release.rolled_back),
             image: release.image.to_string(),
             digest: digest.get(..19).unwrap_or(digest).to_owned(),
             may_return: ran && !live && !app.deleting,

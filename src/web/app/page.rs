@@ -10,7 +10,6 @@ use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, Version};
 use crate::error::AppResult;
 use crate::services::Services;
 use crate::services::deployments::NextStep;
-use crate::store::PageRequest;
 use crate::web::chrome::Chrome;
 use crate::web::reply::{self, Caller, Pieces};
 use crate::web::ui;
@@ -174,14 +173,7 @@ async fn next<'a>(services: &Services, app: &'a App, writing: bool) -> AppResult
     let waiting = matches!(step, NextView::Wait(_));
     // What is being written is worth waiting for; what is there can be deployed from the menu.
     let step = if writing && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
-    let releases = services.releases(app, Some(Environment::Prod), PageRequest::first(50)).await?;
-    let live = app.environment(Environment::Prod).release;
-    let counted =
-        releases.items.iter().find(|release| Some(release.number) == live).map(|r| r.from_release.unwrap_or(r.number));
-    let back = releases.items.iter().find(|release| {
-        use crate::domain::ReleaseState::{Ready, Retired};
-        counted.is_some_and(|counted| release.number < counted) && matches!(release.state, Ready | Retired)
-    });
+    let back = services.rollback_target(app, Environment::Prod).await?;
     Ok(Next {
         app: &app.name,
         may_preview: !waiting && app.head.is_some() && !matches!(step, NextView::Deploy),

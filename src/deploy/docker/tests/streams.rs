@@ -6,6 +6,7 @@ use futures_util::stream::BoxStream;
 use super::*;
 use crate::deploy::{InstanceEvent, InstanceEventKind};
 use crate::domain::Environment::Preview;
+use crate::engine::testing::Line;
 
 async fn next<T>(stream: &mut BoxStream<'static, T>) -> T {
     tokio::time::timeout(LONG, stream.next()).await.expect("in time").expect("no end")
@@ -74,4 +75,31 @@ async fn what_happens_to_instances_is_told() {
         }
     });
     assert_eq!(dead.release, ReleaseNumber(2));
+}
+
+#[tokio::test]
+async fn an_engine_that_was_away_is_found_again() {
+    let scene = Scene::new().await;
+    let instance = scene.serve(&scene.deployment(Preview, 1, "serve")).await;
+    let mut line = Line::new().await;
+    let docker = crate::engine::connect(Some(&line.host)).expect("a client");
+    let settings = DockerSettings { installation: scene.sandbox.installation.clone(), subnets: SubnetPool::default() };
+    let runtime = Runtime::Docker(DockerRuntime::new(docker, settings));
+    let mut events = runtime.watch();
+    assert_eq!(next(&mut events).await.kind, InstanceEventKind::Started);
+
+    line.cut().await;
+    assert!(matches!(runtime.ping().await, Err(DeployError::Unavailable(why)) if why.contains("refused")));
+    // What happens meanwhile is known afterwards.
+    scene.sandbox.docker.stop_container(&instance.id, None).await.expect("it stops");
+    line.mend().await;
+    loop {
+        let event = next(&mut events).await;
+        assert_eq!(event.instance.id, instance.id);
+        // The start from before the cut may be told once more.
+        if matches!(event.kind, InstanceEventKind::Died { .. }) {
+            break;
+        }
+    }
+    assert!(runtime.ping().await.is_ok());
 }

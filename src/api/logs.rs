@@ -1,0 +1,101 @@
+//! What an app writes while it runs.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::sse::Event;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, future, stream};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+
+use super::extract::{Path, Query};
+use super::sse;
+use crate::domain::{AppName, Environment, LogStream};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::services::Services;
+
+/// Lines from before now, when nobody says how many.
+const TAIL_DEFAULT: u32 = 200;
+/// Most lines from before now.
+const TAIL_MAX: u32 = 10_000;
+/// How long the first line of a log that is followed is waited for before the answer begins: by
+/// then it is known whether there is a log at all.
+const FIRST_LINE: Duration = Duration::from_millis(300);
+
+/// Which lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LogsQuery {
+    /// Where the app runs; `prod` when left out.
+    environment: Option<Environment>,
+    /// Go on with each line as it is written, as server-sent events.
+    #[serde(default)]
+    follow: bool,
+    /// Lines from before now, up to 10000; 200 when left out.
+    #[param(value_type = Option<u32>, minimum = 0, maximum = 10000)]
+    tail: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LogLine<'a> {
+    stream: LogStream,
+    line: &'a str,
+}
+
+/// Read an app's log.
+///
+/// Lines of text, the oldest first. With `follow=true`, server-sent events named `log` with
+/// `{"stream": "app", "line": …}`, until the container ends; they have no ids, since a log is not
+/// kept: who comes back asks for the lines before with `tail`.
+#[utoipa::path(
+    get, path = "/api/v1/apps/{app}/logs", tag = "Deployments",
+    params(("app" = String, Path, description = "The app's name."), LogsQuery),
+    responses((status = 200, description = "The lines.", content((String = "text/plain"), (String = "text/event-stream")))),
+)]
+pub async fn tail(
+    State(services): State<Services>,
+    Path(name): Path<AppName>,
+    Query(query): Query<LogsQuery>,
+) -> AppResult<Response> {
+    let lines_before = match &query.tail {
+        None => TAIL_DEFAULT,
+        Some(text) => text.parse().ok().filter(|tail| *tail <= TAIL_MAX).ok_or_else(|| {
+            AppError::bad_request("The query cannot be read: tail is a whole number of lines up to 10000.")
+        })?,
+    };
+    let app = services.app(&name).await?;
+    let environment = query.environment.unwrap_or(Environment::Prod);
+    let mut lines = services.app_log(&app, environment, lines_before, query.follow);
+    if query.follow {
+        let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
+        return match first {
+            Ok(Some(Err(error))) => Err(error),
+            Ok(first) => Ok(followed(stream::iter(first).chain(lines).boxed())),
+            Err(_) => Ok(followed(lines)),
+        };
+    }
+    let first = match lines.next().await {
+        // Nothing was deployed: nothing was logged.
+        None | Some(Err(AppError { kind: ErrorKind::NotFound, .. })) => None,
+        Some(Err(error)) => return Err(error),
+        Some(Ok(line)) => Some(Ok(line)),
+    };
+    let text = stream::iter(first).chain(lines).map(|line| line.map(|line| Bytes::from(line + "\n")));
+    let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(text)).into_response())
+}
+
+/// Lines as events. An error in the middle is the end: who follows comes back and is told then.
+fn followed(lines: BoxStream<'static, AppResult<String>>) -> Response {
+    sse::stream(lines.take_while(|line| future::ready(line.is_ok())).filter_map(async |line| {
+        let line = line.ok()?;
+        let data = serde_json::to_string(&LogLine { stream: LogStream::App, line: &line }).ok()?;
+        Some(Event::default().event("log").data(data))
+    }))
+}

@@ -1,0 +1,172 @@
+//! The OpenAPI document, made from the code.
+
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::{Modify, OpenApi};
+
+use super::{apps, deployments, events, files, jobs, logs, runs, system, templates, tokens, turns, versions};
+use crate::error::Problem;
+use crate::guard::SESSION_COOKIE;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Slipway",
+        description = "Describe an app, watch it being written, preview it, publish it, roll it back.\n\n\
+            Errors are `application/problem+json` with a `code` for programs, a `detail` for people and, where there \
+            is one, a `hint`. Lists are objects with `next`, which is the `cursor` of the next page, or null. Times \
+            are RFC 3339 in UTC. Without an admin password everything is open; with one, send an API token as \
+            `Authorization: Bearer …`.",
+    ),
+    tags(
+        (name = "Apps", description = "What a user builds."),
+        (name = "Turns", description = "The conversation with the model."),
+        (name = "Deployments", description = "Preview, production, and the way back."),
+        (name = "Versions", description = "The app's history."),
+        (name = "Files", description = "What is in the app."),
+        (name = "Scheduled jobs", description = "Runs of apps that run by a schedule."),
+        (name = "Jobs", description = "Work that takes its time."),
+        (name = "Templates", description = "What an app can be made from."),
+        (name = "Tokens", description = "How programs come in."),
+        (name = "System", description = "How the builder is."),
+    ),
+    paths(
+        apps::create, apps::list, apps::read, apps::delete, apps::export, events::follow,
+        turns::create, turns::list,
+        deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
+        versions::list, versions::diff, versions::restore,
+        files::list, files::read, files::write, files::delete,
+        runs::create, runs::list, runs::log,
+        jobs::read, jobs::cancel, jobs::events,
+        templates::list,
+        tokens::create, tokens::list, tokens::revoke,
+        system::healthz, system::readyz, system::metrics,
+    ),
+    components(schemas(Problem)),
+    modifiers(&Common),
+)]
+struct Document;
+
+/// Answers that always have all of their fields; what is not there is null.
+const WHOLE: &[&str] = &[
+    "App", "AppList", "EnvironmentStatus", "File", "FileList", "Job", "Release", "ReleaseList", "Run", "RunList",
+    "Template", "TemplateList", "Token", "TokenList", "Turn", "TurnList", "Version", "VersionList",
+];
+
+/// What all calls have in common: who may call, and how an error looks.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let session = ApiKey::Cookie(ApiKeyValue::with_description(SESSION_COOKIE, "A browser that has logged in."));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(session));
+        let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token.")).build();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        let none: [&str; 0] = [];
+        document.security =
+            Some(vec![SecurityRequirement::new("session", none), SecurityRequirement::new("token", none)]);
+
+        for name in WHOLE {
+            if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(*name) {
+                object.required = object.properties.keys().cloned().collect();
+            }
+        }
+
+        let problem = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
+        let problem = ResponseBuilder::new()
+            .description("Anything that went wrong.")
+            .content("application/problem+json", problem)
+            .build();
+        for item in document.paths.paths.values_mut() {
+            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().filter_map(Option::as_mut) {
+                operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
+                // The handlers' own names are the same in several groups.
+                let group = operation.tags.iter().flatten().next().map(|tag| tag.to_lowercase().replace(' ', "_"));
+                if let (Some(group), Some(id)) = (group, &mut operation.operation_id) {
+                    *id = format!("{group}_{id}");
+                }
+                // Bytes are no array of numbers: they have no schema at all.
+                if let Some(RefOr::T(body)) = &mut operation.request_body {
+                    body.content.iter_mut().for_each(without_schema);
+                }
+                for response in operation.responses.responses.values_mut() {
+                    if let RefOr::T(response) = response {
+                        response.content.iter_mut().for_each(without_schema);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Bytes are no array of numbers: they have no schema at all.
+fn without_schema((kind, content): (&String, &mut RefOr<Content>)) {
+    if let (RefOr::T(content), "application/octet-stream" | "application/gzip") = (content, kind.as_str()) {
+        content.schema = None;
+    }
+}
+
+static JSON: LazyLock<String> =
+    LazyLock::new(|| Document::openapi().to_pretty_json().expect("the document is made of strings"));
+
+/// The document as JSON.
+pub fn json() -> &'static str {
+    &JSON
+}
+
+/// Answers with the document.
+pub(super) async fn document() -> Response {
+    ([(CONTENT_TYPE, "application/json")], json()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_call_is_documented_and_every_documented_call_is_there() {
+        let routed: BTreeSet<_> = super::super::calls()
+            .into_iter()
+            .map(|(method, path, _)| format!("{method} {}", path.replace("{*", "{")))
+            .collect();
+        let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
+        let mut documented = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            documented.extend(item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())));
+        }
+        assert_eq!(routed, documented);
+    }
+
+    #[test]
+    fn every_call_has_a_name_of_its_own() {
+        let names: Vec<_> = json().split("\"operationId\": \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(names.len(), super::super::calls().len());
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+        for name in WHOLE {
+            assert!(Document::openapi().components.expect("some").schemas.contains_key(*name), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_there() {
+        let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
+        let schemas = document["components"]["schemas"].as_object().expect("schemas");
+        for name in json().split("#/components/schemas/").skip(1) {
+            let name = name.split('"').next().expect("a name");
+            assert!(schemas.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_document_is_the_one_that_was_looked_at() {
+        insta::assert_snapshot!(json());
+    }
+}

@@ -1,0 +1,83 @@
+//! How the builder is: alive, ready, in numbers. Without the API's prefix.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::AppResult;
+use crate::guard::Caller;
+use crate::services::Services;
+use crate::services::health::Check;
+
+/// Whether all that is needed is there.
+#[derive(Serialize, ToSchema)]
+pub struct Readiness {
+    /// All of it is.
+    ok: bool,
+    /// One by one.
+    checks: Vec<ReadinessCheck>,
+}
+
+/// One thing that is needed. A stranger is told its name and whether it is well, and no more.
+#[derive(Serialize, ToSchema)]
+pub struct ReadinessCheck {
+    /// What it is: `database`, `docker`, `disk`, `model`.
+    name: String,
+    /// Whether it is well.
+    ok: bool,
+    /// How it is, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl ReadinessCheck {
+    fn new(check: Check, caller: Caller) -> Self {
+        let Check { name, ok, detail, hint } = check;
+        let known = caller.is_known();
+        Self { name, ok, detail: known.then_some(detail), hint: hint.filter(|_| known) }
+    }
+}
+
+/// Is it alive?
+#[utoipa::path(
+    get, path = "/healthz", tag = "System", security(()),
+    responses((status = 200, description = "`ok`.", body = String, content_type = "text/plain")),
+)]
+pub async fn healthz() -> impl IntoResponse {
+    ([(CACHE_CONTROL, "no-store")], "ok")
+}
+
+/// Is it ready?
+///
+/// Open without a login; then the sentences are left out.
+#[utoipa::path(
+    get, path = "/readyz", tag = "System", security((), ("session" = []), ("token" = [])),
+    responses(
+        (status = 200, description = "Everything that is needed is there.", body = Readiness),
+        (status = 503, description = "Something that is needed is not.", body = Readiness),
+    ),
+)]
+pub async fn readyz(State(services): State<Services>, Extension(caller): Extension<Caller>) -> Response {
+    let checks = services.health().await;
+    let ok = checks.iter().all(|check| check.ok);
+    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let checks = checks.into_iter().map(|check| ReadinessCheck::new(check, caller)).collect();
+    (status, [(CACHE_CONTROL, "no-store")], axum::Json(Readiness { ok, checks })).into_response()
+}
+
+/// Numbers for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "System",
+    responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "text/plain")),
+)]
+pub async fn metrics(State(services): State<Services>) -> AppResult<Response> {
+    let text = services.metrics().await?;
+    Ok(([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
+}

@@ -1,0 +1,101 @@
+//! API tokens: make, list, take back.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::extract::{Json, Path, Query};
+use super::list::PageQuery;
+use crate::error::{AppError, AppResult};
+use crate::services::Services;
+use crate::store::access::ApiToken;
+
+/// What a token is for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// 1 to 80 characters.
+    #[schema(example = "CI")]
+    name: String,
+}
+
+/// An API token. Its text is not kept.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+pub struct TokenJson {
+    /// For ever.
+    id: i64,
+    /// What its maker called it.
+    name: String,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it was last used, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<ApiToken> for TokenJson {
+    fn from(token: ApiToken) -> Self {
+        Self { id: token.id, name: token.name, created_at: token.created_at, last_used_at: token.last_used_at }
+    }
+}
+
+/// An API token that was just made.
+#[derive(Serialize, ToSchema)]
+pub struct MadeToken {
+    #[serde(flatten)]
+    #[schema(inline)]
+    about: TokenJson,
+    /// Its text, which is shown this one time.
+    token: String,
+}
+
+/// A page of tokens.
+#[derive(Serialize, ToSchema)]
+pub struct TokenList {
+    /// The newest first.
+    tokens: Vec<TokenJson>,
+    /// Where the next page begins; null at the end.
+    next: Option<String>,
+}
+
+/// Make a token.
+#[utoipa::path(
+    post, path = "/api/v1/tokens", tag = "Tokens", request_body = NewToken,
+    responses((status = 201, description = "The token, with its text this one time.", body = MadeToken)),
+)]
+pub async fn create(State(services): State<Services>, Json(new): Json<NewToken>) -> AppResult<Response> {
+    let (about, secret) = services.create_token(&new.name).await?;
+    let made = MadeToken { about: about.into(), token: secret.expose_secret().to_owned() };
+    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], axum::Json(made)).into_response())
+}
+
+/// List tokens.
+#[utoipa::path(
+    get, path = "/api/v1/tokens", tag = "Tokens", params(PageQuery),
+    responses((status = 200, description = "Tokens, newest first.", body = TokenList)),
+)]
+pub async fn list(State(services): State<Services>, Query(page): Query<PageQuery>) -> AppResult<axum::Json<TokenList>> {
+    // Newest first means falling ids, and pages are cut by rising keys.
+    let (tokens, next) = page.cut(services.tokens().await?, |token| format!("{:020}", i64::MAX - token.id))?;
+    Ok(axum::Json(TokenList { tokens: tokens.into_iter().map(TokenJson::from).collect(), next }))
+}
+
+/// Take a token back.
+///
+/// It is good for nothing from then on. One that is gone already is fine.
+#[utoipa::path(
+    delete, path = "/api/v1/tokens/{id}", tag = "Tokens", params(("id" = i64, Path, description = "The token's id.")),
+    responses((status = 204, description = "It is gone.")),
+)]
+pub async fn revoke(State(services): State<Services>, Path(id): Path<String>) -> AppResult<StatusCode> {
+    let id = id.parse().map_err(|_| AppError::not_found("token of this name: a token's id is a whole number"))?;
+    services.revoke_token(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,183 @@
+//! Who asks: with a password set, a session or a token is needed for everything but a few addresses.
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, LOCATION};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::{Guard, cookie, is_call};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::services::Services;
+
+/// Longest address that a login leads back to, in bytes.
+const NEXT_MAX: usize = 2000;
+
+/// Who asks; in every request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// No password is set: whoever reaches the builder is its user.
+    Anyone,
+    /// A browser with a session.
+    Session,
+    /// A program with an API token.
+    Token,
+    /// Nobody that we know, at an address that is open to all.
+    Stranger,
+}
+
+impl Caller {
+    /// Whether everything may be told.
+    pub fn is_known(self) -> bool {
+        self != Self::Stranger
+    }
+}
+
+/// Whether a password is set; in every request's extensions, for the pages' menu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordSet(pub bool);
+
+/// Lets in who may come in.
+pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let services = &guard.0.services;
+    let caller = match caller(services, request.headers()).await {
+        Ok(Some(caller)) => caller,
+        Ok(None) if is_open(request.uri().path()) => Caller::Stranger,
+        Ok(None) => return refuse(&request),
+        Err(error) => return error.into_response(),
+    };
+    request.extensions_mut().insert(PasswordSet(services.password_is_set()));
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+/// Addresses that are open without a login.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/login" | "/healthz" | "/readyz") || path.starts_with("/static/")
+}
+
+async fn caller(services: &Services, headers: &HeaderMap) -> AppResult<Option<Caller>> {
+    if !services.password_is_set() {
+        return Ok(Some(Caller::Anyone));
+    }
+    // Who shows a token is asked for that alone: a bad one is not made good by a cookie.
+    if headers.contains_key(AUTHORIZATION) {
+        return Ok(match bearer(headers) {
+            Some(token) if services.token_is_valid(token).await? => Some(Caller::Token),
+            _ => None,
+        });
+    }
+    for secret in cookie::session_secrets(headers) {
+        if services.session_is_valid(secret).await? {
+            return Ok(Some(Caller::Session));
+        }
+    }
+    Ok(None)
+}
+
+/// The token of `Authorization: Bearer …`, if that is what stands there, once.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && (1..=256).contains(&token.len())).then_some(token)
+}
+
+fn refuse(request: &Request) -> Response {
+    let error = AppError::new(ErrorKind::Unauthorized, "unauthorized", "This needs a login or an API token.")
+        .hint("Send an API token as “Authorization: Bearer …”; tokens are made on the settings page.");
+    if is_call(request.uri()) || request.headers().contains_key(AUTHORIZATION) {
+        return error.into_response();
+    }
+    let headers = request.headers();
+    // htmx would put the login into a part of the page that is open: it is told to go there instead.
+    if headers.contains_key("hx-request") {
+        let open = headers.get("hx-current-url").and_then(|url| url.to_str().ok()?.parse::<Uri>().ok());
+        let mut response = StatusCode::UNAUTHORIZED.into_response();
+        response.headers_mut().insert("hx-redirect", login_address(open.as_ref().and_then(path_of)));
+        return response;
+    }
+    // What a form was about to do cannot be done again after the login by an address.
+    let next = matches!(*request.method(), Method::GET | Method::HEAD).then(|| path_of(request.uri())).flatten();
+    (StatusCode::SEE_OTHER, [(LOCATION, login_address(next))]).into_response()
+}
+
+fn path_of(uri: &Uri) -> Option<&str> {
+    uri.path_and_query().and_then(|path| local_path(path.as_str()))
+}
+
+/// The login page's address, with where to go afterwards.
+pub fn login_address(next: Option<&str>) -> HeaderValue {
+    let next = next.filter(|next| *next != "/");
+    let text = next.map_or_else(|| "/login".to_owned(), |next| format!("/login?to={}", encoded(next)));
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("/login"))
+}
+
+/// `text` if it is an address on this very host: a path, which no browser reads as another host.
+pub fn local_path(text: &str) -> Option<&str> {
+    let is_path = text.starts_with('/') && !text.starts_with("//");
+    let is_plain = !text.contains('\\') && !text.chars().any(char::is_control);
+    (is_path && is_plain && text.len() <= NEXT_MAX).then_some(text)
+}
+
+/// Percent-encoded, for a query.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push_str(&hex::encode_upper([byte]));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_leads_back_here_and_nowhere_else() {
+        for good in ["/", "/apps/brisk-otter?tab=files", "/a//b"] {
+            assert_eq!(local_path(good), Some(good));
+        }
+        let long = format!("/{}", "a".repeat(NEXT_MAX));
+        for bad in [
+            "",
+            "apps",
+            "//evil.test",
+            "/\\evil.test",
+            "\\\\evil.test",
+            "https://evil.test",
+            "/a\nb",
+            "/\t/evil.test",
+            &long,
+        ] {
+            assert_eq!(local_path(bad), None, "{bad:?}");
+        }
+        assert_eq!(login_address(Some("/apps/a?b=c&d")), "/login?to=/apps/a%3Fb%3Dc%26d");
+        assert_eq!(login_address(Some("/")), "/login");
+        assert_eq!(login_address(None), "/login");
+    }
+
+    #[test]
+    fn a_token_is_read_strictly() {
+        let token = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).expect("a header"));
+            }
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(token(&[b"Bearer abc"]).as_deref(), Some("abc"));
+        assert_eq!(token(&[b"bearer  abc "]).as_deref(), Some("abc"));
+        for bad in [&b""[..], b"Bearer", b"Bearer ", b"Basic YTpi", b"abc", b"Bearer \xff"] {
+            assert_eq!(token(&[bad]), None, "{}", String::from_utf8_lossy(bad));
+        }
+        assert_eq!(token(&[b"Bearer a", b"Bearer a"]), None);
+        assert_eq!(token(&[format!("Bearer {}", "a".repeat(300)).as_bytes()]), None);
+    }
+}

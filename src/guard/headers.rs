@@ -1,0 +1,62 @@
+//! What every answer of the builder says to browsers.
+
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Guard;
+use crate::config::Config;
+
+const ALWAYS: [(HeaderName, &str); 5] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+];
+
+/// Adds them. An answer that has a policy of its own, a stricter one, keeps it.
+pub(super) async fn add(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in ALWAYS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert_with(|| guard.0.content_security_policy.clone());
+    response
+}
+
+/// Nothing but our own files, and apps in frames.
+pub(super) fn content_security_policy(config: &Config) -> HeaderValue {
+    let apps = config.public_url.replace("{host}", &format!("*.{}", config.domain));
+    // A link may go on with a path; a source of frames is an origin.
+    let end = apps.find("://").and_then(|at| Some(at + 3 + apps[at + 3..].find('/')?)).unwrap_or(apps.len());
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         font-src 'self'; frame-src {}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        &apps[..end]
+    );
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_hold_apps_and_nothing_else() {
+        let policy = |public_url: &str| {
+            let environment = [("SLIPWAY_DOMAIN", "x.test"), ("SLIPWAY_PUBLIC_URL", public_url)];
+            let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let config = Config::load(None, environment, &[]).expect("good");
+            content_security_policy(&config).to_str().expect("text").to_owned()
+        };
+        assert!(policy("http://{host}:8080").contains("frame-src http://*.x.test:8080; "));
+        assert!(policy("https://{host}/sub").contains("frame-src https://*.x.test; "));
+    }
+}

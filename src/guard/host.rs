@@ -1,0 +1,160 @@
+//! The host that a request is for, read strictly: what routing and the check of `Origin` rest on.
+
+use std::net::SocketAddr;
+
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+
+use crate::config::Config;
+use crate::domain::HostName;
+use crate::domain::name::strip_port;
+
+/// Longest host that is looked at, in bytes: a DNS name and a port.
+const HOST_MAX: usize = 262;
+
+/// A request whose host cannot be told, with the sentence that says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadHost(pub &'static str);
+
+/// The host of a request as its client wrote it, port included. `Host` must be there once, be a
+/// host, and agree with the address if that names one too: of two hosts, one would be checked and
+/// the other used.
+pub fn requested_host(parts: &Parts) -> Result<&str, BadHost> {
+    let mut headers = parts.headers.get_all(HOST).iter();
+    let authority = parts.uri.authority().map(axum::http::uri::Authority::as_str);
+    let host = match (headers.next(), headers.next()) {
+        (_, Some(_)) => return Err(BadHost("The request names more than one host.")),
+        (Some(host), None) => host.to_str().map_err(|_| BadHost("The request's host is not written in ASCII."))?,
+        (None, None) => authority.ok_or(BadHost("The request names no host."))?,
+    };
+    if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
+        return Err(BadHost("The request's address and its Host header name different hosts."));
+    }
+    if is_host(host) { Ok(host) } else { Err(BadHost("The request's host is not a host.")) }
+}
+
+fn is_host(text: &str) -> bool {
+    let name = strip_port(text);
+    let port = &text[name.len()..];
+    let bracketed = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let good_name = match bracketed {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+    };
+    let good_port = port.is_empty() || port == ":" || port[1..].parse::<u16>().is_ok();
+    text.len() <= HOST_MAX && good_name && good_port
+}
+
+/// Which hosts are ours, and what each stands for.
+#[derive(Debug, Clone)]
+pub struct OwnHosts {
+    domain: String,
+    listen: SocketAddr,
+}
+
+impl OwnHosts {
+    /// As configured.
+    pub fn new(config: &Config) -> Self {
+        Self { domain: config.domain.clone(), listen: config.listen }
+    }
+
+    /// What a host stands for. Where the builder listens on loopback its bare address is the
+    /// builder's too. Any other name that leads here is none of ours, or a page anywhere could have
+    /// its own name lead here and read what it likes.
+    pub fn find(&self, host: &str) -> Option<HostName> {
+        HostName::parse(host, &self.domain).or_else(|| self.is_bare(host).then_some(HostName::Builder))
+    }
+
+    fn is_bare(&self, host: &str) -> bool {
+        if !self.listen.ip().is_loopback() {
+            return false;
+        }
+        let name = strip_port(host);
+        let port = host[name.len()..].trim_start_matches(':');
+        let port = if port.is_empty() { Some(80) } else { port.parse().ok() };
+        // Port 0 in the configuration is one that the system chose.
+        let port_is_ours = self.listen.port() == 0 || port == Some(self.listen.port());
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let own = match self.listen.ip() {
+            std::net::IpAddr::V4(ip) => ip.to_string(),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        port_is_ours && (matches!(name.as_str(), "localhost" | "127.0.0.1" | "[::1]") || name == own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, Request};
+
+    use super::*;
+    use crate::domain::Environment;
+
+    fn host(uri: &str, hosts: &[&[u8]]) -> Result<String, BadHost> {
+        let mut request = Request::builder().uri(uri).body(()).expect("a request");
+        for host in hosts {
+            request.headers_mut().append(HOST, HeaderValue::from_bytes(host).expect("a header"));
+        }
+        requested_host(&request.into_parts().0).map(str::to_owned)
+    }
+
+    #[test]
+    fn one_host_is_told_or_none() {
+        assert_eq!(host("/", &[b"builder.localhost:8080"]), Ok("builder.localhost:8080".into()));
+        assert_eq!(host("http://A.localhost/x", &[b"a.localhost"]), Ok("a.localhost".into()));
+        assert_eq!(host("http://a.localhost/x", &[]), Ok("a.localhost".into()));
+        assert_eq!(host("/", &[b"[::1]:8080"]), Ok("[::1]:8080".into()));
+        let garbage: &[(&str, &[&[u8]])] = &[
+            ("/", &[]),
+            ("/", &[b""]),
+            ("/", &[b":80"]),
+            ("/", &[b"a", b"a"]),
+            ("/", &[b"a b"]),
+            ("/", &[b"a/b"]),
+            ("/", &[b"user@builder.localhost"]),
+            ("/", &[b"a:99999"]),
+            ("/", &[b"a:b"]),
+            ("/", &[b"[::1"]),
+            ("/", &[b"[x]"]),
+            ("/", &[b"\xff\xfe"]),
+            ("/", &["ü.localhost".as_bytes()]),
+            ("http://evil.test/", &[b"builder.localhost"]),
+            ("http://user@builder.localhost/", &[]),
+        ];
+        for (uri, hosts) in garbage {
+            assert!(host(uri, hosts).is_err(), "{uri} {hosts:?}");
+        }
+        assert!(host("/", &["a".repeat(400).as_bytes()]).is_err());
+    }
+
+    #[test]
+    fn the_bare_address_is_ours_on_loopback_alone() {
+        let own = |listen: &str| OwnHosts { domain: "localhost".into(), listen: listen.parse().expect("an address") };
+        let loopback = own("127.0.0.1:8080");
+        for host in [
+            "localhost:8080",
+            "LOCALHOST:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "builder.localhost",
+            "builder.localhost.:1",
+        ] {
+            assert_eq!(loopback.find(host), Some(HostName::Builder), "{host}");
+        }
+        for host in [
+            "localhost",
+            "localhost:81",
+            "127.0.0.2:8080",
+            "evil.test:8080",
+            "builder.localhost.evil.test",
+            "a.b.localhost",
+        ] {
+            assert_eq!(loopback.find(host), None, "{host}");
+        }
+        assert_eq!(own("127.0.0.2:80").find("127.0.0.2"), Some(HostName::Builder));
+        assert_eq!(own("0.0.0.0:8080").find("127.0.0.1:8080"), None);
+        let app = "brisk-otter".parse().expect("a name");
+        assert_eq!(loopback.find("Brisk-Otter-Preview.localhost:9"), Some(HostName::App(app, Environment::Preview)));
+    }
+}

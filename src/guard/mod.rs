@@ -1,0 +1,87 @@
+//! What stands around every page and call of the builder: who may ask, from where, and what is
+//! said with every answer.
+//!
+//! Owns the checks of `Origin` and of sessions and tokens, the session's cookie, the security
+//! headers, request ids and their log lines, and what a panic becomes. Which host a request is for
+//! is read here and decided in [`crate::server`]. Knows nothing of what pages and calls do.
+
+mod access;
+mod cookie;
+mod headers;
+mod host;
+mod origin;
+mod plain;
+mod trace;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderValue, Uri};
+use axum::{Router, middleware};
+
+pub use access::{Caller, PasswordSet, local_path, login_address};
+pub use cookie::{SESSION_COOKIE, clear_session_cookie, session_cookie, session_secrets};
+pub use host::{BadHost, OwnHosts, requested_host};
+pub use plain::plain_page;
+pub use trace::RequestId;
+
+use crate::services::Services;
+
+/// Most bytes of a request's body, where a call does not say otherwise.
+pub const BODY_MAX: usize = 2 * 1024 * 1024;
+
+/// What the checks need to know.
+#[derive(Clone)]
+struct Guard(Arc<Inner>);
+
+struct Inner {
+    services: Services,
+    content_security_policy: HeaderValue,
+}
+
+/// Puts the checks around the builder's pages and calls.
+pub fn protect(routes: Router, services: Services) -> Router {
+    let content_security_policy = headers::content_security_policy(services.config());
+    let guard = Guard(Arc::new(Inner { services, content_security_policy }));
+    // The last one is the outermost: an id first, headers on whatever comes back, even after a panic.
+    routes
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(guard.clone(), access::check))
+        .layer(middleware::from_fn(origin::check))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(trace::Panicked))
+        .layer(middleware::from_fn(trace::forms))
+        .layer(middleware::from_fn_with_state(guard, headers::add))
+        .layer(middleware::from_fn(trace::follow))
+}
+
+/// Whether links to the builder are written with https, so that its cookie is sent over nothing else.
+pub fn is_https(services: &Services) -> bool {
+    services.config().public_url.starts_with("https://")
+}
+
+/// The address that a request came from: the socket's other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientIp(pub IpAddr);
+
+impl ClientIp {
+    /// Of a request with these extensions. Without a socket, as in tests, it is this machine.
+    pub fn of(extensions: &Extensions) -> Self {
+        let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        Self(address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| ip.to_canonical()))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
+    type Rejection = std::convert::Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// Whether a program asks at this address, which wants problem JSON, and no person.
+fn is_call(uri: &Uri) -> bool {
+    let path = uri.path();
+    path == "/api" || path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
+}

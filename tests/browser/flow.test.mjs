@@ -1,0 +1,198 @@
+// The whole flow as a person does it: describe, watch, preview, publish, change, publish again,
+// roll back, delete. With the demo model, on a real engine, in a real browser.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, describe, test } from "node:test";
+import { assertQuiet, chip, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder } from "./support.mjs";
+
+let builder;
+let browser;
+before(async () => {
+  // Slow enough to be watched.
+  [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "0.5" }), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await builder?.stop();
+});
+
+let page;
+afterEach(async ({ name }) => {
+  await shoot(page, `last ${name}`).catch(() => {});
+  await page.context().close();
+});
+
+/** Describes an app on the front page and creates it. */
+async function create(words, template, name) {
+  await page.goto(builder.origin);
+  await page.getByRole("textbox", { name: "What do you want to build?" }).fill(words);
+  await page.getByRole("radio", { name: template }).check({ force: true });
+  await page.getByRole("textbox", { name: "Name", exact: true }).fill(name);
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.waitForURL(`${builder.origin}/apps/${name}`);
+}
+
+const stop = () => page.getByRole("button", { name: "Stop" });
+const send = () => page.getByRole("button", { name: "Send" });
+const bar = () => page.getByRole("banner");
+
+async function turnEnds() {
+  await send().waitFor({ timeout: PATIENCE });
+  await stop().waitFor({ state: "hidden" });
+}
+
+async function say(words) {
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill(words);
+  await send().click();
+  await page.locator(".said", { hasText: words }).waitFor();
+  await turnEnds();
+}
+
+/** Presses the one primary button and waits for the chip. */
+async function press(words, title) {
+  const shown = await bar().locator(".chip", { hasText: title }).innerText();
+  await bar().getByRole("button", { name: words }).first().click();
+  await page.getByRole("group", { name: "Deployment" }).waitFor();
+  await eventually(`${title} is ready anew`, async () => {
+    const failure = page.locator("#strip .failure");
+    if (await failure.count()) assert.fail(await failure.innerText());
+    const now = await bar().locator(".chip", { hasText: title }).innerText();
+    return /ready/.test(now) && now !== shown;
+  });
+}
+
+/** What an address shows to somebody else. */
+async function elsewhere(url, words) {
+  const visitor = await openPage(browser);
+  await visitor.goto(url);
+  await visitor.getByText(words).first().waitFor();
+  const text = await visitor.locator("body").innerText();
+  await visitor.context().close();
+  return text;
+}
+
+describe("a static site", () => {
+  test("from the first words to a roll back", { timeout: 240_000 }, async () => {
+    page = await openPage(browser);
+    const name = "tide-table";
+    await create("Tide table for small boats", "Static site", name);
+
+    // While it is written: the message, the file's name, its code as it is typed, and a way to stop.
+    await page.locator(".said", { hasText: "Tide table for small boats" }).waitFor();
+    await stop().waitFor();
+    const turn = page.getByRole("region", { name: "Conversation" });
+    await turn.getByText("public/index.html").first().waitFor();
+    await page.locator(".blocks pre", { hasText: "<!doctype html>" }).first().waitFor();
+    const code = page.locator('[data-path="public/style.css"] pre').first();
+    await code.waitFor({ state: "attached" });
+    const early = (await code.textContent()).length;
+    await eventually("the code grows while it is typed", async () => (await code.textContent()).length > early + 40);
+    // The draft follows each finished file, before the turn has ended.
+    const draft = page.frameLocator("#stage iframe");
+    await draft.getByRole("heading", { name: "Tide table for small boats" }).waitFor();
+    assert.ok(await stop().isVisible(), "the draft shows it while the turn still runs");
+    await shoot(page, "site 1 writing");
+    await turnEnds();
+    await turn.getByText(/3 files/).first().waitFor();
+    await shoot(page, "site 2 written");
+
+    // Preview: the steps with their times, and the app in the frame.
+    await press("Deploy preview", "Preview");
+    await shoot(page, "site 3 preview ready");
+    await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
+    await page.frameLocator(`#stage iframe[src^="${builder.host(`${name}-preview`)}"]`).getByRole("heading", { name: "Tide table" }).waitFor();
+
+    // Publish.
+    await press(/^Publish/, "Production");
+    await elsewhere(builder.host(name), "Tide table for small boats");
+    await bar().getByText("Up to date").waitFor();
+
+    // Change, and publish again.
+    await say("Moon phases beside the tides");
+    await press("Deploy preview", "Preview");
+    assert.ok(!(await elsewhere(builder.host(name), "Tide table")).includes("Moon phases"), "not yet published");
+    await press(/^Publish/, "Production");
+    await elsewhere(builder.host(name), "Moon phases beside the tides");
+    await shoot(page, "site 4 published again");
+
+    // Roll back to the first.
+    await page.getByRole("navigation", { name: "Parts of the app" }).getByRole("link", { name: "Releases" }).click();
+    await shoot(page, "site 5 releases");
+    await page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }).click();
+    await eventually("production shows the first again", async () =>
+      !(await elsewhere(builder.host(name), "Tide table")).includes("Moon phases"));
+    await page.locator("#releases").getByText("put release 1 back").waitFor();
+    await shoot(page, "site 6 rolled back");
+
+    // Every tab opens.
+    for (const tab of ["Code", "Versions", "Logs", "Settings", "Preview"]) {
+      await page.getByRole("navigation", { name: "Parts of the app" }).getByRole("link", { name: tab }).click();
+      await page.locator(`.tabs a[aria-current="page"]`, { hasText: tab }).waitFor();
+      await shoot(page, `site 7 tab ${tab}`);
+    }
+
+    // Delete, which asks for the name.
+    await page.getByRole("navigation", { name: "Parts of the app" }).getByRole("link", { name: "Settings" }).click();
+    const confirmation = page.getByLabel(`Type ${name} to confirm`);
+    await confirmation.fill("tide");
+    await page.getByRole("button", { name: `Delete ${name}` }).click();
+    await page.locator("#delete-problem, #notices .bad").first().waitFor();
+    await page.getByLabel(`Type ${name} to confirm`).fill(name);
+    await page.getByRole("button", { name: `Delete ${name}` }).click();
+    await page.waitForURL(`${builder.origin}/`);
+    await eventually("it is gone", async () => {
+      await page.reload();
+      return (await page.getByRole("link", { name, exact: true }).count()) === 0;
+    });
+    // A refused confirmation is answered 4xx, which Chromium notes on its console.
+    page.problems = page.problems.filter((problem) => !problem.includes("422") && !problem.includes("400"));
+    assertQuiet(page);
+  });
+});
+
+describe("an API", () => {
+  test("written, tried, published", { timeout: 240_000 }, async () => {
+    page = await openPage(browser);
+    const name = "buoy-count";
+    await create("An API that counts buoys", "Simple API", name);
+    await page.locator(".blocks pre", { hasText: "FastAPI" }).first().waitFor();
+    await turnEnds();
+    await press("Deploy preview", "Preview");
+    await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
+    // Its endpoints, with a form to try each.
+    const endpoints = page.getByRole("region", { name: "Endpoints" });
+    const items = endpoints.locator("details", { has: page.locator("summary", { hasText: /POST.*\/items/ }) });
+    await items.locator("summary").click();
+    await items.getByLabel("Body (JSON)").fill('{"name": "green buoy"}');
+    await items.getByRole("button", { name: "Try" }).click();
+    await items.locator(".answer").getByText("201").first().waitFor();
+    await items.locator(".answer pre").first().getByText("green buoy").waitFor();
+    await shoot(page, "api 1 tried");
+    await press(/^Publish/, "Production");
+    await elsewhere(`${builder.host(name)}/health`, /"status":\s*"ok"/);
+    await shoot(page, "api 2 published");
+    assertQuiet(page);
+  });
+
+  test("a build that fails says why, and the running version is named", { timeout: 240_000 }, async () => {
+    page = await openPage(browser);
+    const name = "leaky-boat";
+    await builder.api("POST", "/apps", { description: "Leaks", template: "simple-api", name });
+    await page.goto(`${builder.origin}/apps/${name}`);
+    await press("Deploy preview", "Preview");
+    await builder.api("PUT", `/apps/${name}/files/requirements.txt`, "no-such-package-of-ours==99.99\n");
+    await page.reload();
+    await bar().getByRole("button", { name: "Deploy preview" }).first().click();
+    const failure = page.getByRole("region", { name: "What failed" });
+    await failure.waitFor({ timeout: PATIENCE });
+    await failure.getByText("no-such-package-of-ours").first().waitFor();
+    for (const way of ["Ask for a fix", "Try again", "Open the log"]) {
+      await failure.getByText(way, { exact: true }).waitFor();
+    }
+    await chip(page, "Preview", "ready").waitFor();
+    await shoot(page, "api 3 failure");
+    await failure.getByText("Ask for a fix").click();
+    await eventually("the question is prepared", async () => (await page.getByRole("textbox", { name: "Message", exact: true }).inputValue()).length > 20);
+    assertQuiet(page);
+  });
+});

@@ -1,0 +1,148 @@
+// What happens is seen live, by everybody, after a reload as well; and without any script the same
+// buttons do the same.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { assertQuiet, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder } from "./support.mjs";
+
+let builder;
+let browser;
+before(async () => {
+  [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "0.6" }), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await builder?.stop();
+});
+
+const open = [];
+afterEach(() => Promise.all(open.splice(0).map((page) => page.context().close())));
+
+async function newPage(options) {
+  const page = await openPage(browser, options);
+  open.push(page);
+  return page;
+}
+
+/** What the conversation says, without times that go on ticking. */
+async function conversation(page) {
+  const blocks = page.locator("#turns > li").last().locator(".blocks");
+  return (await blocks.textContent()).replace(/\s+/g, " ").trim();
+}
+
+test("a reload in mid-turn goes on where it was, and a second page sees the same", { timeout: 180_000 }, async () => {
+  await builder.api("POST", "/apps", { name: "two-windows", template: "static-site", description: "Watched" });
+  const first = await newPage();
+  await first.goto(`${builder.origin}/apps/two-windows`);
+  await first.getByRole("textbox", { name: "Message", exact: true }).fill("Windows on the harbour");
+  await first.getByRole("button", { name: "Send" }).click();
+  await first.locator('[data-path="public/index.html"] pre').first().waitFor({ state: "attached" });
+
+  const second = await newPage();
+  await second.goto(`${builder.origin}/apps/two-windows`);
+  await first.reload();
+  // In the middle of it still: what was typed is there at once, and goes on growing.
+  const code = first.locator('[data-path="public/style.css"] pre').first();
+  await code.waitFor({ state: "attached" });
+  await first.getByRole("button", { name: "Stop" }).waitFor();
+  await first.reload();
+  assert.equal(await first.locator(".said", { hasText: "Windows on the harbour" }).count(), 1, "nothing is doubled");
+  await shoot(first, "live reloaded");
+  for (const page of [first, second]) {
+    await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
+    await page.locator("#turns > li").last().locator("details.summary").waitFor();
+  }
+  const [one, two] = [await conversation(first), await conversation(second)];
+  assert.equal(one, two, "both saw the same");
+  const late = await newPage();
+  await late.goto(`${builder.origin}/apps/two-windows`);
+  assert.equal(await late.locator("#turns > li").count(), 1);
+  const words = "carries your words as its heading";
+  for (const page of [first, second, late]) {
+    const said = await page.locator("#turns").textContent();
+    assert.equal(said.split(words).length, 2, "said once, shown once");
+  }
+
+  // What one does, the other sees: a deployment with its steps and its end.
+  await first.getByRole("banner").getByRole("button", { name: "Deploy preview" }).first().click();
+  for (const page of [second, late]) {
+    await page.getByRole("group", { name: "Deployment" }).waitFor({ timeout: PATIENCE });
+    await page.getByRole("banner").locator(".chip", { hasText: /Preview\s+ready/ }).waitFor({ timeout: PATIENCE });
+    await page.getByRole("banner").getByRole("button", { name: /^Publish/ }).first().waitFor();
+  }
+  [first, second, late].forEach(assertQuiet);
+});
+
+test("Stop keeps what was written", { timeout: 120_000 }, async () => {
+  await builder.api("POST", "/apps", { name: "cut-short", template: "static-site", description: "Stopped" });
+  const page = await newPage();
+  await page.goto(`${builder.origin}/apps/cut-short`);
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill("Half a harbour");
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.locator('[data-path="public/style.css"]').first().waitFor({ state: "attached" });
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: "Send" }).waitFor();
+  await shoot(page, "live stopped");
+  const index = await builder.api("GET", "/apps/cut-short/files/public/index.html");
+  assert.match(index, /Half a harbour/);
+  assertQuiet(page);
+});
+
+test("without scripts: create, ask, deploy, publish, roll back, delete", { timeout: 180_000 }, async () => {
+  const page = await newPage({ javaScriptEnabled: false });
+  const name = "plain-paper";
+  await page.goto(builder.origin);
+  await page.getByRole("textbox", { name: "What do you want to build?" }).fill("A page on plain paper");
+  await page.getByRole("radio", { name: "Static site" }).check({ force: true });
+  await page.getByRole("textbox", { name: "Name", exact: true }).fill(name);
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.waitForURL(`${builder.origin}/apps/${name}`);
+  const settled = (what) => eventually(what, async () => {
+    await page.reload();
+    return (await page.getByRole("button", { name: "Send" }).count()) > 0
+      && (await page.locator("#next [role=status]").count()) === 0;
+  });
+  await settled("the turn ends");
+  await page.locator(".said", { hasText: "A page on plain paper" }).waitFor();
+  await shoot(page, "plain 1 written");
+
+  const bar = page.getByRole("banner");
+  const publish = async (words) => {
+    await bar.getByRole("button", { name: "Deploy preview" }).first().click();
+    await settled("the preview is there");
+    await bar.locator(".chip", { hasText: /Preview\s+ready/ }).waitFor();
+    await bar.getByRole("button", { name: /^Publish version/ }).click();
+    await settled("it is published");
+    await bar.locator(".chip", { hasText: /Production\s+ready/ }).waitFor();
+    assert.match(await visit(name), words);
+  };
+  await publish(/A page on plain paper/);
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill("And a second sheet");
+  await page.getByRole("button", { name: "Send" }).click();
+  await settled("the second turn ends");
+  await publish(/And a second sheet/);
+
+  await page.goto(`${builder.origin}/apps/${name}/releases`);
+  await page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }).click();
+  await settled("it is rolled back");
+  assert.doesNotMatch(await visit(name), /And a second sheet/);
+  await page.goto(`${builder.origin}/apps/${name}/releases`);
+  await shoot(page, "plain 2 rolled back");
+
+  await page.goto(`${builder.origin}/apps/${name}/settings`);
+  await page.getByLabel(`Type ${name} to confirm`).fill(name);
+  await page.getByRole("button", { name: `Delete ${name}` }).click();
+  await page.waitForURL(`${builder.origin}/`);
+  await eventually("it is gone", async () => {
+    const list = await builder.api("GET", "/apps");
+    return list.apps.every((app) => app.name !== name);
+  });
+  assertQuiet(page);
+});
+
+/** What a visitor of the app sees. */
+async function visit(name) {
+  const visitor = await newPage();
+  await visitor.goto(builder.host(name));
+  return visitor.locator("body").innerText();
+}

@@ -1,0 +1,15 @@
+//! The product on real parts, through its HTTP API: the real binary, git, a real Docker engine.
+
+#[path = "../support/fake_claude.rs"]
+mod fake_claude;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod failures;
+mod files;
+mod jobs;
+mod lifecycle;
+mod load;
+mod streams;
+mod templates;
+mod turns;

@@ -1,0 +1,144 @@
+//! Turns: the draft while they write, stopping in the middle, the conversation that goes on.
+
+use serde_json::{Value, json};
+
+use crate::fake_claude::{Answer, FakeClaude, KEY, Reply};
+use crate::support::PATIENCE;
+use crate::support::builder::Builder;
+
+async fn builder_with(script: Vec<Reply>) -> (Builder, FakeClaude) {
+    let fake = FakeClaude::start(script).await;
+    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
+    (builder, fake)
+}
+
+fn write(path: &str, content: &str) -> Value {
+    json!({"path": path, "content": content})
+}
+
+#[tokio::test]
+async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
+    let script = vec![
+        Answer::new()
+            .text("First the page.")
+            .tool("t1", "write_file", &write("public/index.html", "<h1>Half of it</h1>\n"), 4)
+            .stop("tool_use")
+            .reply(),
+        Answer::new()
+            .tool_begun("t2", "write_file", r#"{"path": "public/more.html", "content": "<p>never"#, 4)
+            .then_silence(),
+    ];
+    let (builder, _fake) = builder_with(script).await;
+    let app = builder.create("static-site", "Drafted").await;
+    let before = builder.head(&app).await;
+    let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "Write it"})).await;
+    let mut events = builder.job_events(&job["id"], 0).await;
+    events
+        .wait("the first file", PATIENCE, |event| {
+            event.name == "file" && event.data["state"] == "written" && event.data["path"] == "public/index.html"
+        })
+        .await;
+    assert_eq!(builder.head(&app).await, before, "the turn goes on: no version yet");
+    let draft = builder.open(&format!("{app}-draft"), "/").await;
+    assert!(draft.text().contains("Half of it"), "{}", draft.text());
+    events
+        .wait("the second file is being typed", PATIENCE, |event| {
+            event.name == "file" && event.data["state"] == "writing" && event.data["path"] == "public/more.html"
+        })
+        .await;
+
+    // Stopped in the middle of a file: what was finished is kept, half a file is not.
+    builder.post(&format!("/jobs/{}/cancel", job["id"]), &json!({})).await;
+    assert_eq!(builder.ended(&job).await["state"], "cancelled");
+    assert_ne!(builder.head(&app).await, before, "what was written is a version");
+    let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
+    assert_eq!(index, "<h1>Half of it</h1>\n");
+    assert_eq!(builder.get(&format!("/apps/{app}/files/public/more.html")).await.status, 404);
+    let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
+    assert_eq!(turns["turns"][0]["state"], "stopped", "{turns:#}");
+    assert_eq!(turns["turns"][0]["prompt"], "Write it");
+}
+
+#[tokio::test]
+async fn a_stopped_demo_turn_keeps_what_was_written() {
+    let builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "1")]).await;
+    let app = builder.create("static-site", "Stopped early").await;
+    let before = builder.head(&app).await;
+    let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page about whales"})).await;
+    let mut events = builder.job_events(&job["id"], 0).await;
+    events.wait("a finished file", PATIENCE, |event| event.data["state"] == "written").await;
+    builder.post(&format!("/jobs/{}/cancel", job["id"]), &json!({})).await;
+    assert_eq!(builder.ended(&job).await["state"], "cancelled");
+    let after = builder.head(&app).await;
+    assert_ne!(after, before);
+    assert!(builder.get(&format!("/apps/{app}/files/public/index.html")).await.text().contains("A page about whales"));
+    let versions = builder.get(&format!("/apps/{app}/versions")).await.expect(200);
+    assert_eq!(versions["versions"].as_array().map(Vec::len), Some(2));
+    // The app goes on as if nothing had happened.
+    builder.restart_quickly(&app).await;
+}
+
+impl Builder {
+    /// A further turn after a restart with a quick demo model.
+    async fn restart_quickly(mut self, app: &str) {
+        self.restart_with(&[("SLIPWAY_DEMO_PACE", "0")]).await;
+        self.turn(app, "And one about dolphins").await;
+        let page = self.get(&format!("/apps/{app}/files/public/index.html")).await.text();
+        assert!(page.contains("dolphins"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn the_conversation_goes_on_with_thinking_as_received() {
+    let script = vec![
+        Answer::new()
+            .thinking("A sail, then.", Some("sig-one"))
+            .text("I write it.")
+            .tool("t1", "write_file", &write("public/index.html", "<h1>Sail</h1>"), 9)
+            .stop("tool_use")
+            .reply(),
+        Answer::new().text("It is there.").stop("end_turn").reply(),
+        Answer::new().text("You are welcome.").stop("end_turn").reply(),
+    ];
+    let (mut builder, fake) = builder_with(script).await;
+    let app = builder.create("static-site", "Talks").await;
+    builder.turn(&app, "A sail, please").await;
+    builder.restart().await;
+    let head = builder.head(&app).await;
+    builder.turn(&app, "Thank you").await;
+    assert_eq!(builder.head(&app).await, head, "a turn that changes nothing is no version");
+
+    let requests = fake.requests();
+    assert_eq!(requests.len(), 3);
+    let said = requests[2].body["messages"].as_array().expect("messages");
+    let roles: Vec<&str> = said.iter().filter_map(|message| message["role"].as_str()).collect();
+    assert_eq!(roles, ["user", "assistant", "user", "assistant", "user"]);
+    assert_eq!(said[1]["content"][0]["type"], "thinking");
+    assert_eq!(said[1]["content"][0]["signature"], "sig-one", "returned as received");
+    assert_eq!(said[2]["content"][0]["type"], "tool_result");
+    assert!(said[4].to_string().contains("Thank you"));
+    for request in &requests {
+        assert!(!request.body.to_string().contains(KEY), "the key stands in a header alone");
+    }
+
+    let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
+    let prompts: Vec<&Value> = turns["turns"].as_array().expect("a list").iter().map(|turn| &turn["prompt"]).collect();
+    assert_eq!(prompts, ["Thank you", "A sail, please"], "newest first");
+    let told = format!("{}{:?}", builder.log(), builder.events(&app, 0).await.so_far());
+    assert!(!told.contains(KEY), "the key is told to nobody");
+}
+
+#[tokio::test]
+async fn a_discussion_changes_nothing() {
+    let builder = Builder::start().await;
+    let app = builder.create("static-site", "Talked about").await;
+    let head = builder.head(&app).await;
+    let words = json!({"prompt": "What is in here?", "mode": "discuss"});
+    builder.done(&format!("/apps/{app}/turns"), &words).await;
+    assert_eq!(builder.head(&app).await, head);
+    for bad in [json!({}), json!({"prompt": "  "}), json!({"prompt": "x", "mode": "shout"}), json!([1])] {
+        let answer = builder.post(&format!("/apps/{app}/turns"), &bad).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 422), "{bad}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+}

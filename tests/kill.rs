@@ -1,0 +1,351 @@
+//! The process is killed (SIGKILL) at many points of what it does, and started again on the same
+//! data: nothing that was seen may be lost, nothing may be left over, and every job finds an end.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use support::builder::{Builder, is_there};
+use support::stream::{Event, joined};
+use support::{PATIENCE, eventually};
+
+/// When the process is killed: as soon as such an event has been seen.
+struct Point {
+    name: &'static str,
+    seen: fn(&Event) -> bool,
+}
+
+const fn point(name: &'static str, seen: fn(&Event) -> bool) -> Point {
+    Point { name, seen }
+}
+
+/// What must never be lost again once it was seen.
+struct Seen {
+    events: Vec<Event>,
+    versions: Vec<Value>,
+    releases: Vec<Value>,
+}
+
+async fn all_releases(builder: &Builder, app: &str) -> Vec<Value> {
+    let list = builder.get(&format!("/apps/{app}/releases?limit=1000")).await.expect(200);
+    list["releases"].as_array().expect("a list").clone()
+}
+
+async fn all_versions(builder: &Builder, app: &str) -> Vec<Value> {
+    let list = builder.get(&format!("/apps/{app}/versions?limit=1000")).await.expect(200);
+    list["versions"].as_array().expect("a list").clone()
+}
+
+/// Asks for a job, kills the process at the point, and starts it again. What had been seen by
+/// then, and the job as it was answered.
+async fn killed_at(builder: &mut Builder, app: &str, path: &str, body: &Value, point: &Point) -> (Seen, Value) {
+    let (versions, releases) = (all_versions(builder, app).await, all_releases(builder, app).await);
+    let mut events = builder.events(app, 0).await;
+    let job = builder.ask(&format!("/apps/{app}{path}"), body).await;
+    let mut of_job = builder.job_events(&job["id"], 0).await;
+    of_job.wait(point.name, PATIENCE, point.seen).await;
+    builder.kill();
+    let events = events.read_out(PATIENCE).await;
+    builder.restart().await;
+    (Seen { events, versions, releases }, job)
+}
+
+/// Checks everything that holds after any death at any time.
+async fn check(builder: &Builder, app: &str, point: &Point, seen: &Seen, job: &Value) -> Value {
+    let at = point.name;
+    let job = builder.ended(job).await;
+    match job["state"].as_str() {
+        Some("succeeded") => {}
+        Some("failed") => {
+            assert!(job["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{at}: no reason: {job:#}");
+        }
+        _ => panic!("{at}: {job:#}"),
+    }
+
+    // Events: what was seen is kept, under the same ids; ids only grow.
+    let mut again = builder.events(app, 0).await;
+    let is_end =
+        |event: &Event| event.name == "job" && event.data["id"] == job["id"] && event.data["state"] == job["state"];
+    again.wait("the job's end", PATIENCE, is_end).await;
+    let again = again.so_far();
+    for pair in again.windows(2) {
+        assert!(pair[0].id < pair[1].id, "{at}: ids only grow");
+    }
+    let by_id: BTreeMap<u64, &Event> = again.iter().map(|event| (event.id, event)).collect();
+    for event in seen.events.iter().filter(|event| !matches!(event.name.as_str(), "text" | "file")) {
+        assert_eq!(by_id.get(&event.id), Some(&event), "{at}: an event that was seen is lost or changed");
+    }
+    let (before, after) = (joined(&seen.events), joined(&again));
+    for (position, (name, data)) in before.iter().enumerate() {
+        let (kept_name, kept) = after.get(position).unwrap_or_else(|| panic!("{at}: lost {name} {data}"));
+        assert_eq!(name, kept_name, "{at}: the order of events has changed");
+        let is_last = position + 1 == before.len();
+        match (data["delta"].as_str(), kept["delta"].as_str()) {
+            // Its last pieces may have been kept without having been seen.
+            (Some(seen), Some(kept)) if is_last => assert!(kept.starts_with(seen), "{at}: {seen} became {kept}"),
+            _ => assert_eq!(data, kept, "{at}"),
+        }
+    }
+
+    // Versions and releases: none lost, none changed in what it is.
+    let (versions, releases) = (all_versions(builder, app).await, all_releases(builder, app).await);
+    for version in &seen.versions {
+        assert!(versions.contains(version), "{at}: a version is lost: {version:#}");
+    }
+    let key = |release: &Value| format!("{} {} {}", release["environment"], release["number"], release["image"]);
+    for release in &seen.releases {
+        assert!(releases.iter().any(|kept| key(kept) == key(release)), "{at}: a release is lost: {release:#}");
+    }
+    consistent(builder, app, at, &releases).await;
+    job
+}
+
+/// The database, the app's page and the engine agree on what runs.
+async fn consistent(builder: &Builder, app: &str, at: &str, releases: &[Value]) {
+    assert!(releases.iter().all(|release| release["state"] != "deploying"), "{at}: {releases:#?}");
+    let mut live = Vec::new();
+    for environment in ["preview", "prod"] {
+        let of_it: Vec<&Value> = releases.iter().filter(|release| release["environment"] == environment).collect();
+        let numbers: Vec<u64> = of_it.iter().filter_map(|release| release["number"].as_u64()).collect();
+        assert!(numbers.windows(2).all(|pair| pair[0] > pair[1]), "{at}: {numbers:?}");
+        let ready: Vec<&&Value> = of_it.iter().filter(|release| release["state"] == "ready").collect();
+        assert!(ready.len() <= 1, "{at}: {} live releases in {environment}", ready.len());
+        let described = builder.app(app).await;
+        let status = &described["environments"][environment];
+        match ready.first() {
+            Some(ready) => {
+                assert_eq!(status["release"], ready["number"], "{at}: {status:#}");
+                assert_eq!(status["version"], ready["version"], "{at}: {status:#}");
+                live.push(format!("{app}/{environment}/{}", ready["number"]));
+            }
+            None => assert!(status["release"].is_null(), "{at}: {status:#}"),
+        }
+    }
+    eventually(&format!("{at}: exactly the live releases have containers: {live:?}"), PATIENCE, || async {
+        (builder.installation().places() == live).then_some(())
+    })
+    .await;
+    for place in live {
+        let host = if place.contains("/prod/") { app.to_owned() } else { format!("{app}-preview") };
+        eventually(&format!("{at}: {host} answers"), PATIENCE, || async {
+            (builder.open(&host, "/").await.status == 200).then_some(())
+        })
+        .await;
+        let status = builder.app(app).await["environments"].clone();
+        let name = if place.contains("/prod/") { "prod" } else { "preview" };
+        assert_eq!(status[name]["state"], "ready", "{at}: {status:#}");
+    }
+}
+
+/// A site that is live in both environments.
+async fn live_site(builder: &Builder) -> String {
+    let app = builder.create("static-site", "Survives").await;
+    builder.preview(&app).await;
+    builder.publish(&app).await;
+    app
+}
+
+#[tokio::test]
+async fn killed_during_a_preview() {
+    let mut builder = Builder::start().await;
+    let app = live_site(&builder).await;
+    let points = [
+        point("queued", |event| event.is_job("queued")),
+        point("running", |event| event.is_job("running")),
+        point("environment deploying", |event| event.name == "environment"),
+        point("build running", |event| event.is_step("build", "running")),
+        point("first line of the build's log", |event| event.name == "log"),
+        point("build done", |event| event.is_step("build", "done")),
+        point("start running", |event| event.is_step("start", "running")),
+        point("start done", |event| event.is_step("start", "done")),
+        point("check running", |event| event.is_step("check", "running")),
+        point("check done", |event| event.is_step("check", "done")),
+        point("switch running", |event| event.is_step("switch", "running")),
+        point("environment ready", |event| event.name == "environment" && event.data["state"] == "ready"),
+        point("switch done", |event| event.is_step("switch", "done")),
+        point("succeeded", |event| event.is_job("succeeded")),
+    ];
+    for (number, point) in points.iter().enumerate() {
+        let words = format!("<h1>preview {number}</h1>\n");
+        builder.write(&app, "public/index.html", &words).await;
+        let (seen, job) = killed_at(&mut builder, &app, "/previews", &json!({}), point).await;
+        let job = check(&builder, &app, point, &seen, &job).await;
+        assert_eq!(job["state"], "succeeded", "{}: a deployment is taken up: {job:#}", point.name);
+        assert_eq!(builder.open(&format!("{app}-preview"), "/").await.text(), words, "{}", point.name);
+    }
+}
+
+#[tokio::test]
+async fn killed_during_a_publish() {
+    let mut builder = Builder::start().await;
+    let app = live_site(&builder).await;
+    let points = [
+        point("queued", |event| event.is_job("queued")),
+        point("running", |event| event.is_job("running")),
+        point("start running", |event| event.is_step("start", "running")),
+        point("start done", |event| event.is_step("start", "done")),
+        point("check running", |event| event.is_step("check", "running")),
+        point("switch running", |event| event.is_step("switch", "running")),
+        point("environment ready", |event| event.name == "environment" && event.data["state"] == "ready"),
+        point("switch done", |event| event.is_step("switch", "done")),
+        point("succeeded", |event| event.is_job("succeeded")),
+    ];
+    for (number, point) in points.iter().enumerate() {
+        let words = format!("<h1>published {number}</h1>\n");
+        builder.write(&app, "public/index.html", &words).await;
+        builder.preview(&app).await;
+        let (seen, job) = killed_at(&mut builder, &app, "/publish", &json!({}), point).await;
+        let job = check(&builder, &app, point, &seen, &job).await;
+        assert_eq!(job["state"], "succeeded", "{}: a publish is taken up: {job:#}", point.name);
+        assert_eq!(builder.open(&app, "/").await.text(), words, "{}", point.name);
+    }
+    let back = point("start done, rolling back", |event| event.is_step("start", "done"));
+    let (seen, job) = killed_at(&mut builder, &app, "/rollback", &json!({}), &back).await;
+    let job = check(&builder, &app, &back, &seen, &job).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let last_but_one = format!("<h1>published {}</h1>\n", points.len() - 2);
+    assert_eq!(builder.open(&app, "/").await.text(), last_but_one);
+}
+
+#[tokio::test]
+async fn killed_during_a_turn() {
+    let mut builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "0.3")]).await;
+    let app = builder.create("static-site", "Written in pieces").await;
+    let points = [
+        point("queued", |event| event.is_job("queued")),
+        point("running", |event| event.is_job("running")),
+        point("first words", |event| event.name == "text"),
+        point("first file begun", |event| event.name == "file"),
+        point("a file half typed", |event| event.name == "file" && event.data["delta"].is_string()),
+        point("a file written", |event| event.name == "file" && event.data["state"] == "written"),
+        point("usage", |event| event.name == "usage"),
+        point("succeeded", |event| event.is_job("succeeded")),
+    ];
+    for (number, point) in points.iter().enumerate() {
+        let body = json!({"prompt": format!("Words of turn {number}")});
+        let (seen, job) = killed_at(&mut builder, &app, "/turns", &body, point).await;
+        let job = check(&builder, &app, point, &seen, &job).await;
+        let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
+        let turn = &turns["turns"][0];
+        if job["state"] == "failed" {
+            assert_eq!(job["error"]["code"], "interrupted", "{}: {job:#}", point.name);
+            assert_eq!(turn["state"], "interrupted", "{}: {turn:#}", point.name);
+            assert!(turn["note"].as_str().is_some_and(|note| note.contains("kept")), "{}: {turn:#}", point.name);
+        } else {
+            assert_eq!(turn["state"], "done", "{}: {turn:#}", point.name);
+        }
+        assert_eq!(turn["prompt"], format!("Words of turn {number}"));
+        // Files that were said to be written are in the newest version, and nothing is half typed.
+        let head = builder.head(&app).await;
+        for event in seen.events.iter().filter(|event| event.name == "file" && event.data["state"] == "written") {
+            let path = event.data["path"].as_str().expect("a path");
+            let file = builder.get(&format!("/apps/{app}/files/{path}")).await;
+            assert_eq!(file.status, 200, "{}: {path} at {head}", point.name);
+        }
+        let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
+        assert!(index.trim_end().ends_with("</html>"), "{}: half a file: {index}", point.name);
+    }
+    builder.turn(&app, "The last words").await;
+    let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
+    assert!(index.contains("The last words"));
+}
+
+#[tokio::test]
+async fn a_job_that_dies_again_and_again_is_given_up() {
+    let mut builder = Builder::start().await;
+    let app = live_site(&builder).await;
+    builder.write(&app, "public/index.html", "<h1>deadly</h1>\n").await;
+    let running = point("start running", |event| event.is_step("start", "running"));
+    let (_, job) = killed_at(&mut builder, &app, "/previews", &json!({}), &running).await;
+    for _ in 0..2 {
+        let begun = eventually("the job begins again", PATIENCE, || async {
+            let job = builder.job(&job["id"]).await;
+            matches!(job["state"].as_str(), Some("running" | "failed" | "succeeded")).then_some(job)
+        })
+        .await;
+        if begun["state"] != "running" {
+            break;
+        }
+        builder.restart().await;
+    }
+    let job = builder.ended(&job).await;
+    if job["state"] == "failed" {
+        assert_eq!(job["error"]["code"], "interrupted", "{job:#}");
+        assert!(job["error"]["hint"].is_string(), "{job:#}");
+    }
+    let releases = all_releases(&builder, &app).await;
+    consistent(&builder, &app, "after three deaths", &releases).await;
+    builder.preview(&app).await;
+    assert_eq!(builder.open(&format!("{app}-preview"), "/").await.text(), "<h1>deadly</h1>\n");
+}
+
+#[tokio::test]
+async fn killed_during_a_deletion() {
+    let mut builder = Builder::start().await;
+    let bystander = live_site(&builder).await;
+    let points: [fn(&Event) -> bool; 3] = [
+        |event| event.is_job("queued"),
+        |event| event.is_job("running"),
+        |event| event.name == "log" && event.data["line"] == "Removing images.",
+    ];
+    for seen in points {
+        let app = live_site(&builder).await;
+        let job = builder.delete(&format!("/apps/{app}")).await.expect(202);
+        let mut events = builder.job_events(&job["id"], 0).await;
+        events.wait("the deletion", PATIENCE, seen).await;
+        builder.kill();
+        builder.restart().await;
+        assert_eq!(builder.ended(&job).await["state"], "succeeded");
+        builder.get(&format!("/apps/{app}")).await.expect_problem(404, "not_found");
+        assert_eq!(builder.installation().of_app(&app), Vec::<String>::new());
+        assert!(!is_there(&builder.data().join("workspaces").join(&app)));
+    }
+    let releases = all_releases(&builder, &bystander).await;
+    consistent(&builder, &bystander, "beside deletions", &releases).await;
+}
+
+#[tokio::test]
+async fn a_run_goes_on_without_the_builder() {
+    let mut builder = Builder::start().await;
+    let app = builder.create("scheduled-job", "Counts slowly").await;
+    builder.preview(&app).await;
+    let source = "import os, time\nfor n in range(6):\n    print('count', n, flush=True)\n    time.sleep(float(os.environ.get('PAUSE', '0.5')))\n";
+    builder.write(&app, "job.py", source).await;
+    builder.preview(&app).await;
+    builder.publish(&app).await;
+    let answer = builder.post(&format!("/apps/{app}/runs"), &json!({"environment": "prod"})).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    eventually("its container runs", PATIENCE, || async {
+        builder.installation().containers().iter().any(|container| container.state == "running").then_some(())
+    })
+    .await;
+    builder.restart().await;
+    let run = eventually("the run has its end", PATIENCE, || async {
+        let list = builder.get(&format!("/apps/{app}/runs")).await.expect(200);
+        (list["runs"][0]["state"] != "running").then(|| list["runs"][0].clone())
+    })
+    .await;
+    assert_eq!((&run["state"], &run["exit_code"]), (&json!("succeeded"), &json!(0)), "{run:#}");
+    let log = builder.get(&format!("/apps/{app}/runs/{}/log", run["id"])).await.text();
+    let counted: Vec<&str> = log.lines().collect();
+    assert_eq!(counted, ["count 0", "count 1", "count 2", "count 3", "count 4", "count 5"], "whole, and nothing twice");
+    eventually("its container goes", PATIENCE, || async {
+        builder.installation().containers().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_went_away_is_started_again() {
+    let mut builder = Builder::start().await;
+    let app = live_site(&builder).await;
+    builder.kill();
+    for container in builder.installation().containers() {
+        support::engine::docker(&["rm", "--force", &container.id]).expect("it is removed");
+    }
+    builder.restart().await;
+    let releases = all_releases(&builder, &app).await;
+    consistent(&builder, &app, "after the engine lost them", &releases).await;
+}

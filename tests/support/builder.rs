@@ -1,0 +1,400 @@
+//! The real binary, started on a data directory of its own, spoken to over HTTP alone.
+//!
+//! Everything it made in the engine is removed when it is dropped, after a panic as well.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::engine::Installation;
+use super::stream::Stream;
+use super::{PATIENCE, eventually};
+
+/// How long a builder may take until it answers.
+const START: Duration = Duration::from_secs(30);
+
+/// A running builder.
+pub struct Builder {
+    child: Option<Child>,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    /// Where it listens.
+    pub port: u16,
+    /// Leads every name to this machine; follows no redirect.
+    pub http: Client,
+}
+
+/// An answer, read whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The JSON of an answer that has this status.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// Checks that this is a problem with a code, in the contract's form.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str) {
+        let problem = self.expect(status);
+        assert_eq!(self.header("content-type"), "application/problem+json", "{problem}");
+        assert_eq!(problem["code"], code, "{problem}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
+    }
+}
+
+/// Sends a request and reads the answer whole.
+pub async fn send(request: RequestBuilder) -> Answer {
+    let answer = request.timeout(PATIENCE).send().await.expect("the builder answers");
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let bytes = answer.bytes().await.expect("the whole answer").to_vec();
+    Answer { status, headers, bytes }
+}
+
+/// Sends every name to this machine, as browsers do with `*.localhost`.
+struct Here;
+
+impl Resolve for Here {
+    fn resolve(&self, _: Name) -> Resolving {
+        let here: Addrs = Box::new(std::iter::once(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))));
+        Box::pin(std::future::ready(Ok(here)))
+    }
+}
+
+/// A client for any host of ours.
+pub fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .dns_resolver(Arc::new(Here))
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("a client without special wishes")
+}
+
+/// The binary: the one that Cargo built beside these tests, or another one that is to be tried.
+fn binary() -> PathBuf {
+    std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
+}
+
+/// A port that is free now, below those that the system gives to outgoing connections.
+fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + ((std::process::id().wrapping_mul(131).wrapping_add(step * 17)) % 12_000);
+        let port = u16::try_from(port).expect("below 32,000");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+impl Builder {
+    /// With the demo model typing as fast as it can.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these environment variables.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut builder = Self { child: None, folder, settings, port: free_port(), http: client() };
+        while !builder.launch().await {
+            builder.port = free_port();
+        }
+        builder
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// What the process has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Starts the process and waits until it answers; `false` if its port was taken.
+    async fn launch(&mut self) -> bool {
+        self.spawn();
+        let (http, url) = (self.http.clone(), self.at("builder.localhost", "/healthz"));
+        let deadline = tokio::time::Instant::now() + START;
+        loop {
+            let answer = http.get(&url).send().await;
+            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                return true;
+            }
+            let child = self.child.as_mut().expect("it was just started");
+            if let Some(status) = child.try_wait().expect("a child can be looked at") {
+                let log = self.log();
+                assert!(log.contains("cannot listen on"), "the builder ended with {status}:\n{log}");
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no answer within {START:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = Command::new(binary());
+        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SLIPWAY_ADMIN_PASSWORD", "SLIPWAY_PROVIDER"] {
+            command.env_remove(name);
+        }
+        command
+            .arg("serve")
+            .current_dir(self.folder.path())
+            .env("SLIPWAY_DATA_DIR", self.data())
+            .env("SLIPWAY_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("SLIPWAY_DEMO_PACE", "0")
+            .envs(self.settings.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// Starts the stopped process and asks for a page again and again; the time until it has answered.
+    pub fn start_to_first_answer(&mut self, path: &str) -> Duration {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: builder.localhost:{}\r\nConnection: close\r\n\r\n", self.port);
+        let begun = Instant::now();
+        self.spawn();
+        let mut answer = Vec::new();
+        while begun.elapsed() < START {
+            let asked = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).and_then(|mut stream| {
+                stream.write_all(request.as_bytes())?;
+                stream.read_to_end(&mut answer)
+            });
+            if asked.is_ok() && answer.starts_with(b"HTTP/1.1 200") {
+                return begun.elapsed();
+            }
+            assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+            std::thread::park_timeout(Duration::from_micros(300));
+        }
+        panic!("no answer within {START:?}:\n{}", self.log());
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the process to stop and waits for its end; its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("it runs");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());
+        let mut ended = None;
+        eventually("the builder stops", Duration::from_secs(30), || {
+            ended = child.try_wait().expect("a child can be looked at");
+            std::future::ready(ended.map(|_| ()))
+        })
+        .await;
+        ended.and_then(|status| status.code())
+    }
+
+    /// Starts again on the same data directory and port, with further settings.
+    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.kill();
+        self.settings.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        assert!(self.launch().await, "the port {} was taken meanwhile", self.port);
+    }
+
+    /// SIGKILL, and again on the same data directory and port.
+    pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// What it has in the engine.
+    pub fn installation(&self) -> Installation {
+        let name = std::fs::read_to_string(self.data().join("installation")).expect("an installation has a name");
+        Installation(name.trim().to_owned())
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    // Addresses
+
+    /// An address on one of its hosts.
+    pub fn at(&self, host: &str, path: &str) -> String {
+        format!("http://{host}:{}{path}", self.port)
+    }
+
+    /// A request to the API.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        send(self.request(Method::DELETE, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        send(self.request(Method::POST, path).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) -> Answer {
+        send(self.request(Method::PUT, path).body(bytes.into())).await
+    }
+
+    /// An address of an app: `host` is `oak-river`, `oak-river-preview` or `oak-river-draft`.
+    pub async fn open(&self, host: &str, path: &str) -> Answer {
+        send(self.http.get(self.at(&format!("{host}.localhost"), path))).await
+    }
+
+    // What tests do again and again
+
+    /// A new app of a template; its name.
+    pub async fn create(&self, template: &str, description: &str) -> String {
+        let app = self.post("/apps", &json!({"description": description, "template": template})).await.expect(201);
+        app["name"].as_str().expect("an app has a name").to_owned()
+    }
+
+    pub async fn app(&self, name: &str) -> Value {
+        self.get(&format!("/apps/{name}")).await.expect(200)
+    }
+
+    pub async fn head(&self, name: &str) -> String {
+        self.app(name).await["head"].as_str().expect("an app has a head").to_owned()
+    }
+
+    /// Asks for a job; it as it was answered.
+    pub async fn ask(&self, path: &str, body: &Value) -> Value {
+        self.post(path, body).await.expect(202)
+    }
+
+    pub async fn job(&self, id: &Value) -> Value {
+        self.get(&format!("/jobs/{}", word(id))).await.expect(200)
+    }
+
+    /// Waits for a job's end; the job.
+    pub async fn ended(&self, job: &Value) -> Value {
+        eventually(&format!("job {} ends", job["id"]), PATIENCE, || async {
+            let job = self.job(&job["id"]).await;
+            matches!(job["state"].as_str(), Some("succeeded" | "failed" | "cancelled")).then_some(job)
+        })
+        .await
+    }
+
+    /// Asks for a job and waits until it has succeeded.
+    pub async fn done(&self, path: &str, body: &Value) -> Value {
+        let job = self.ask(path, body).await;
+        let job = self.ended(&job).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}\n{}", self.log());
+        job
+    }
+
+    /// Asks for a job and waits until it has failed.
+    pub async fn failed(&self, path: &str, body: &Value) -> Value {
+        let job = self.ask(path, body).await;
+        let job = self.ended(&job).await;
+        assert_eq!(job["state"], "failed", "{job:#}");
+        job
+    }
+
+    pub async fn preview(&self, app: &str) -> Value {
+        self.done(&format!("/apps/{app}/previews"), &json!({})).await
+    }
+
+    pub async fn publish(&self, app: &str) -> Value {
+        self.done(&format!("/apps/{app}/publish"), &json!({})).await
+    }
+
+    pub async fn turn(&self, app: &str, prompt: &str) -> Value {
+        self.done(&format!("/apps/{app}/turns"), &json!({"prompt": prompt})).await
+    }
+
+    /// Saves a file of an app.
+    pub async fn write(&self, app: &str, path: &str, text: &str) {
+        let answer = self.put(&format!("/apps/{app}/files/{path}"), text).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
+
+    /// Releases of an environment, newest first.
+    pub async fn releases(&self, app: &str, environment: &str) -> Vec<Value> {
+        let list = self.get(&format!("/apps/{app}/releases?environment={environment}")).await.expect(200);
+        list["releases"].as_array().expect("a list").clone()
+    }
+
+    /// The app's event stream after an id.
+    pub async fn events(&self, app: &str, after: u64) -> Stream {
+        Stream::open(self.request(Method::GET, &format!("/apps/{app}/events")), after).await
+    }
+
+    /// A job's event stream from its beginning.
+    pub async fn job_events(&self, id: &Value, after: u64) -> Stream {
+        Stream::open(self.request(Method::GET, &format!("/jobs/{}/events", word(id))), after).await
+    }
+}
+
+/// An id, whether it is written as a number or as text.
+pub fn word(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// Whether a folder is there.
+pub fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+impl Drop for Builder {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let last: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- the builder's last words");
+            last.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        if let Ok(name) = std::fs::read_to_string(self.data().join("installation")) {
+            Installation(name.trim().to_owned()).remove_everything();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The engine as its own command line shows it: what an installation has there, and its removal.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A container of an installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    pub id: String,
+    pub state: String,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Container {
+    /// App, environment and release, as in `oak-river/preview/3`.
+    pub fn place(&self) -> String {
+        let label = |name: &str| self.labels.get(&format!("slipway.dev/{name}")).map_or("-", String::as_str);
+        format!("{}/{}/{}", label("app"), label("environment"), label("release"))
+    }
+}
+
+/// Runs `docker`; its output, or what it complained about.
+pub fn docker(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("docker").args(arguments).output().expect("the docker command is installed");
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+fn words(arguments: &[&str]) -> Vec<String> {
+    let text = docker(arguments).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What one builder has in the engine.
+#[derive(Debug, Clone)]
+pub struct Installation(pub String);
+
+impl Installation {
+    fn filter(&self) -> String {
+        format!("label=slipway.dev/installation={}", self.0)
+    }
+
+    /// All containers, running or not, with all their labels.
+    pub fn containers(&self) -> Vec<Container> {
+        let ids = words(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &self.filter()]);
+        ids.iter().filter_map(|id| inspect(id)).collect()
+    }
+
+    /// The containers that serve releases, as `app/environment/release`, sorted. Runs of jobs are left out.
+    pub fn places(&self) -> Vec<String> {
+        let mut places: Vec<String> = self
+            .containers()
+            .iter()
+            .filter(|container| !container.labels.contains_key("slipway.dev/run"))
+            .map(Container::place)
+            .collect();
+        places.sort();
+        places
+    }
+
+    /// Ids of containers, networks and images that carry an app's label.
+    pub fn of_app(&self, app: &str) -> Vec<String> {
+        let (ours, app) = (self.filter(), format!("label=slipway.dev/app={app}"));
+        let mut all = words(&["ps", "--all", "--quiet", "--filter", &ours, "--filter", &app]);
+        all.extend(words(&["network", "ls", "--quiet", "--filter", &ours, "--filter", &app]));
+        all.extend(words(&["images", "--quiet", "--filter", &ours, "--filter", &app]));
+        all
+    }
+
+    /// Removes everything. Never fails: it runs after a panic too.
+    pub fn remove_everything(&self) {
+        let filter = self.filter();
+        let remove = |list: &[&str], remove: &[&str]| {
+            let found = words(list);
+            if !found.is_empty() {
+                let arguments: Vec<&str> = remove.iter().copied().chain(found.iter().map(String::as_str)).collect();
+                if let Err(complaint) = docker(&arguments) {
+                    eprintln!("left in the engine: {complaint}");
+                }
+            }
+        };
+        remove(&["ps", "--all", "--quiet", "--filter", &filter], &["rm", "--force", "--volumes"]);
+        remove(&["network", "ls", "--quiet", "--filter", &filter], &["network", "rm"]);
+        remove(&["images", "--quiet", "--no-trunc", "--filter", &filter], &["rmi", "--force"]);
+    }
+}
+
+fn inspect(id: &str) -> Option<Container> {
+    // One that went away between the two calls is no container any more.
+    let text = docker(&["inspect", id]).ok()?;
+    let value: Value = serde_json::from_str(&text).expect("docker inspect writes JSON");
+    let container = &value[0];
+    let labels = container["Config"]["Labels"].as_object()?;
+    Some(Container {
+        id: id.to_owned(),
+        state: container["State"]["Status"].as_str().unwrap_or_default().to_owned(),
+        labels: labels
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
+    })
+}
+
+/// `docker inspect` of one thing.
+pub fn inspected(id: &str) -> Value {
+    let text = docker(&["inspect", id]).expect("it can be inspected");
+    let value: Value = serde_json::from_str(&text).expect("docker inspect writes JSON");
+    value[0].clone()
+}
