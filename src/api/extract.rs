@@ -30,10 +30,16 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                 PathErrorKind::InvalidUtf8InPathParam { .. } => {
                     AppError::bad_request("The address holds %-signs that stand for no UTF-8 text.")
                 }
-                PathErrorKind::DeserializeError { message, .. } | PathErrorKind::Message(message) => {
-                    AppError::new(ErrorKind::NotFound, "not_found", format!("There is nothing at this address. {message}"))
-                }
-                other => AppError::new(ErrorKind::NotFound, "not_found", format!("There is nothing at this address: {other}.")),
+                PathErrorKind::DeserializeError { message, .. } | PathErrorKind::Message(message) => AppError::new(
+                    ErrorKind::NotFound,
+                    "not_found",
+                    format!("There is nothing at this address. {message}"),
+                ),
+                other => AppError::new(
+                    ErrorKind::NotFound,
+                    "not_found",
+                    format!("There is nothing at this address: {other}."),
+                ),
             }),
             Err(error) => Err(AppError::internal(&error)),
         }
@@ -126,7 +132,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
         let said = said.split(" at line ").next().unwrap_or_default();
         let place = format!("line {}, column {}", error.line(), error.column());
         match error.classify() {
-            serde_json::error::Category::Data => AppError::invalid(format!("The JSON does not fit this call: {said} ({place}).")),
+            serde_json::error::Category::Data => {
+                AppError::invalid(format!("The JSON does not fit this call: {said} ({place})."))
+            }
             _ => AppError::bad_request(format!("The body is not JSON: {said} ({place}).")),
         }
     })

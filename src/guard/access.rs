@@ -53,7 +53,7 @@ pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next
 
 /// Addresses that are open without a login.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/login" | "/healthz" | "/readyz") || path.starts_with("/static/")
+    matches!(path, "/login" | "/healthz" | "/readyz" | "/favicon.ico") || path.starts_with("/static/")
 }
 
 async fn caller(services: &Services, headers: &HeaderMap) -> AppResult<Option<Caller>> {
