@@ -6,8 +6,8 @@ mod asking;
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use axum::http::{Method, StatusCode};
 use asking::{Asked, Bench, HOST, PATIENCE, Stream, asked, get, post};
+use axum::http::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

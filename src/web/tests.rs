@@ -93,7 +93,7 @@ impl Site {
         let app = self.services.app(name).await.expect("an app");
         let job = self.services.recent_jobs(app.id, 1).await.expect("jobs").remove(0);
         let ended = async { self.services.job_events(&job, EventId(0)).for_each(async |_| ()).await };
-        tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.expect("the turn ends");
+        tokio::time::timeout(std::time::Duration::from_mins(1), ended).await.expect("the turn ends");
     }
 }
 
