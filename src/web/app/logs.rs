@@ -89,7 +89,9 @@ pub async fn tab(
         earlier_words: format::count(earlier as u64, "earlier line is", "earlier lines are"),
         live: runs,
         nothing: match source {
-            Source::Preview | Source::Prod if is_job => "Each run has a log of its own: they are in Preview, under Runs.",
+            Source::Preview | Source::Prod if is_job => {
+                "Each run has a log of its own: they are in Preview, under Runs."
+            }
             Source::Build => "Nothing was built yet.",
             Source::Preview => "Nothing runs in preview.",
             Source::Prod => "Nothing runs in production.",
