@@ -58,6 +58,11 @@ pub async fn favicon() -> Response {
 }
 
 #[cfg(test)]
+pub(super) fn sizes() -> Vec<Vec<u8>> {
+    Static::iter().filter_map(|name| Static::get(&name)).map(|file| file.data.into_owned()).collect()
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -80,9 +85,4 @@ mod tests {
         assert_eq!(serve(path("css/base.css"), headers).await.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(serve(path("../Cargo.toml"), HeaderMap::new()).await.status(), StatusCode::NOT_FOUND);
     }
-}
-
-#[cfg(test)]
-pub(super) fn sizes() -> Vec<Vec<u8>> {
-    Static::iter().filter_map(|name| Static::get(&name)).map(|file| file.data.into_owned()).collect()
 }

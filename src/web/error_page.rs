@@ -141,6 +141,12 @@ pub async fn not_this_way() -> AppError {
 }
 
 #[cfg(test)]
+pub(super) fn sample(error: &AppError) -> String {
+    let page = ErrorPage { chrome: super::chrome::sample(), problem: Shown::of(error, "/apps/brisk-otter") };
+    page.render().expect("renders")
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::web::chrome;
@@ -161,10 +167,4 @@ mod tests {
         );
         assert_eq!(login.headers()[header::LOCATION], "/login?to=/apps/a%20b");
     }
-}
-
-#[cfg(test)]
-pub(super) fn sample(error: &AppError) -> String {
-    let page = ErrorPage { chrome: super::chrome::sample(), problem: Shown::of(error, "/apps/brisk-otter") };
-    page.render().expect("renders")
 }

@@ -464,17 +464,16 @@ fn releases_tab(app: &App) -> String {
             now(),
         )
     };
-    use Environment::{Preview, Prod};
     ReleasesTab {
         app: &app.name,
         places: vec![
             Place {
                 key: "prod",
                 title: "Production",
-                url: Some(url(app, Prod)),
+                url: Some(url(app, Environment::Prod)),
                 releases: vec![
-                    release(2, Prod, ReleaseState::Ready, 9, None),
-                    release(1, Prod, ReleaseState::Retired, 4, None),
+                    release(2, Environment::Prod, ReleaseState::Ready, 9, None),
+                    release(1, Environment::Prod, ReleaseState::Retired, 4, None),
                 ],
                 nothing: "",
                 more: None,
@@ -482,11 +481,11 @@ fn releases_tab(app: &App) -> String {
             Place {
                 key: "preview",
                 title: "Preview",
-                url: Some(url(app, Preview)),
+                url: Some(url(app, Environment::Preview)),
                 releases: vec![
-                    release(5, Preview, ReleaseState::Ready, 11, Some(3)),
-                    release(4, Preview, ReleaseState::Failed, 10, None),
-                    release(3, Preview, ReleaseState::Retired, 9, None),
+                    release(5, Environment::Preview, ReleaseState::Ready, 11, Some(3)),
+                    release(4, Environment::Preview, ReleaseState::Failed, 10, None),
+                    release(3, Environment::Preview, ReleaseState::Retired, 9, None),
                 ],
                 nothing: "",
                 more: None,

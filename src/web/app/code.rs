@@ -45,22 +45,19 @@ pub async fn tab(
     let services = &web.services;
     let app = services.app(&name).await?;
     let files = services.files(&app).await?;
-    let stage = match query.new {
-        Some(path) => {
-            let path: WorkspacePath = field(&path)?;
-            let there = files.iter().any(|file| file.path == path);
-            if there {
-                editor(services, &app, &files, &path, None).await?
-            } else {
-                let view = FileView::Edit { text: String::new(), head: head(&app), new: true };
-                with_tree(&app, &files, Some(&path), panel(&app, &path, false, String::new(), view, None)?)?
-            }
+    let stage = if let Some(path) = query.new {
+        let path: WorkspacePath = field(&path)?;
+        let there = files.iter().any(|file| file.path == path);
+        if there {
+            editor(services, &app, &files, &path, None).await?
+        } else {
+            let view = FileView::Edit { text: String::new(), head: head(&app), new: true };
+            with_tree(&app, &files, Some(&path), panel(&app, &path, false, String::new(), view, None)?)?
         }
-        None => {
-            let first = FIRST.iter().find_map(|wanted| files.iter().find(|file| file.path.as_str() == *wanted));
-            let first = first.or_else(|| files.iter().find(|file| !file.platform)).map(|file| file.path.clone());
-            shown(services, &app, &files, first.as_ref()).await?
-        }
+    } else {
+        let first = FIRST.iter().find_map(|wanted| files.iter().find(|file| file.path.as_str() == *wanted));
+        let first = first.or_else(|| files.iter().find(|file| !file.platform)).map(|file| file.path.clone());
+        shown(services, &app, &files, first.as_ref()).await?
     };
     show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
 }

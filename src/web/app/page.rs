@@ -155,7 +155,7 @@ pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<
     }
 }
 
-async fn next<'a>(services: &Services, app: &'a App, writing: bool) -> AppResult<Next<'a>> {
+async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResult<Next<'a>> {
     let step = match services.next_step(app).await? {
         NextStep::DeployPreview { .. } => NextView::Deploy,
         NextStep::Publish { version_number } => NextView::Publish(Some(version_number)),
@@ -172,7 +172,7 @@ async fn next<'a>(services: &Services, app: &'a App, writing: bool) -> AppResult
     };
     let waiting = matches!(step, NextView::Wait(_));
     // What is being written is worth waiting for; what is there can be deployed from the menu.
-    let step = if writing && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
+    let step = if turn_runs && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
     let back = services.rollback_target(app, Environment::Prod).await?;
     Ok(Next {
         app: &app.name,

@@ -297,7 +297,7 @@ impl RunView {
         };
         let mut about = format!("{}, {trigger}", run.environment.title());
         if let Some(code) = run.exit_code {
-            about.push_str(&format!(", exit code {code}"));
+            about = format!("{about}, exit code {code}");
         }
         Self {
             id: run.id.to_string(),

@@ -1,5 +1,7 @@
 //! Asking a running app from its page: a request, a signed call, a run; and what came of it.
 
+use std::fmt::Write as _;
+
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -81,7 +83,7 @@ fn answered(caller: Caller, answer: TestAnswer) -> AppResult<Response> {
     if !caller.is_htmx() {
         let mut text = format!("{} in {} ms\n", answer.status, answer.millis);
         for (name, value) in &answer.headers {
-            text.push_str(&format!("{name}: {value}\n"));
+            let _ = writeln!(text, "{name}: {value}");
         }
         text.push('\n');
         text.push_str(&answer.body);
@@ -156,7 +158,7 @@ pub async fn run_log(
     if all > LINES_SHOWN {
         let mut href = String::new();
         escape_into(&format!("/apps/{name}/runs/{id}"), &mut href);
-        html.push_str(&format!(r#"<p class="step"><a href="{href}">The whole log as text</a></p>"#));
+        let _ = write!(html, r#"<p class="step"><a href="{href}">The whole log as text</a></p>"#);
     }
     Ok(reply::html(html))
 }
