@@ -78,9 +78,7 @@ impl Theme {
     }
 }
 
-/// Tells whether this installation has a password; the guard puts it into every request.
-#[derive(Debug, Clone, Copy)]
-pub struct PasswordSet(pub bool);
+pub use crate::guard::PasswordSet;
 
 /// What every page shows around its own content.
 #[derive(Debug, Clone)]
