@@ -10,11 +10,13 @@ use serde_json::json;
 
 use super::report::{Bound, Report, Samples};
 use super::support::builder::Builder;
-use super::support::engine::{docker, inspected};
+use super::support::engine::{docker, inspected, nginx_base};
 use super::support::load::Load;
 
 const PREVIEWS: usize = 7;
 const ROLLOUTS: usize = 9;
+/// On the images that the bare tools made, so that they can be found again.
+const LABEL: &str = "slipway-bench";
 
 pub async fn measure(report: &mut Report) {
     let builder = Builder::start().await;
@@ -109,10 +111,10 @@ impl Bare {
     }
 
     fn build(&self) {
-        let base = std::env::var("SLIPWAY_BENCH_BASE").unwrap_or_else(|_| "slipway.local/nginx".to_owned());
         let folder = self.folder.path().to_string_lossy().into_owned();
-        let base = format!("BASE_IMAGE={base}");
-        docker(&["build", "--quiet", "--tag", &self.name, "--build-arg", &base, &folder]).expect("it builds");
+        let (base, label) = (format!("BASE_IMAGE={}", nginx_base()), format!("{LABEL}={}", self.name));
+        docker(&["build", "--quiet", "--tag", &self.name, "--label", &label, "--build-arg", &base, &folder])
+            .expect("it builds");
     }
 
     /// Starts the image with the limits that apps have, waits for its first answer, and removes
@@ -160,8 +162,11 @@ impl Bare {
 impl Drop for Bare {
     fn drop(&mut self) {
         let _ = docker(&["rm", "--force", &format!("{}-{}", self.name, self.runs)]);
-        let _ = docker(&["rmi", "--force", &self.name]);
-        let _ = docker(&["image", "prune", "--force", "--filter", "label=slipway-bench"]);
+        let filter = format!("label={LABEL}={}", self.name);
+        let images = docker(&["images", "--quiet", "--no-trunc", "--filter", &filter]).unwrap_or_default();
+        for image in images.split_whitespace() {
+            let _ = docker(&["rmi", "--force", image]);
+        }
     }
 }
 

@@ -160,7 +160,9 @@ impl DocsPage {
             password,
             about: text(&document["info"], "description").split("\n\n").map(words).collect(),
             groups: groups.collect(),
-            shapes: objects(&document["components"], "schemas").map(|(name, schema)| Shape::new(name, schema)).collect(),
+            shapes: objects(&document["components"], "schemas")
+                .map(|(name, schema)| Shape::new(name, schema))
+                .collect(),
         }
     }
 }
@@ -253,7 +255,8 @@ impl Kind {
             return or_null(Self::of(choice));
         }
         let is_nullable = list(schema, "type").any(|kind| kind == "null");
-        let name = schema["type"].as_str().or_else(|| list(schema, "type").filter_map(Value::as_str).find(|t| *t != "null"));
+        let name =
+            schema["type"].as_str().or_else(|| list(schema, "type").filter_map(Value::as_str).find(|t| *t != "null"));
         let kind = match (name.unwrap_or("bytes"), schema["format"].as_str()) {
             ("array", _) => Self { before: "list of ", ..Self::of(&schema["items"]) },
             ("string", Some("date-time")) => Self { name: "time".to_owned(), ..Self::default() },
@@ -330,7 +333,8 @@ mod tests {
         assert_eq!(all(&html, ".call").len(), calls);
         let lines = all(&html, ".call pre.curl");
         assert_eq!(lines.len(), calls);
-        let create = lines.iter().find(|line| line.contains("-X POST") && line.ends_with("/api/v1/apps")).expect("there");
+        let create =
+            lines.iter().find(|line| line.contains("-X POST") && line.ends_with("/api/v1/apps")).expect("there");
         assert!(create.contains("Authorization: Bearer $SLIPWAY_TOKEN"), "{create}");
         assert!(create.contains(r#""name":"brisk-otter""#), "{create}");
         assert!(lines.contains(&"curl http://builder.localhost:8080/healthz".to_owned()));
@@ -368,9 +372,15 @@ mod tests {
             format!("{}{}{}", kind.before, kind.name, kind.after)
         };
         assert_eq!(kind(r#"{"type":["string","null"],"format":"date-time"}"#), "time or null");
-        assert_eq!(kind(r##"{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/JobError"}]}"##), "JobError or null");
+        assert_eq!(
+            kind(r##"{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/JobError"}]}"##),
+            "JobError or null"
+        );
         assert_eq!(kind(r##"{"type":"array","items":{"$ref":"#/x/App"}}"##), "list of App");
         assert_eq!(kind("null"), "bytes");
-        assert_eq!(words("a `b` c"), [("a ", false), ("b", true), (" c", false)].map(|(text, code)| Words { text: text.into(), code }));
+        assert_eq!(
+            words("a `b` c"),
+            [("a ", false), ("b", true), (" c", false)].map(|(text, code)| Words { text: text.into(), code })
+        );
     }
 }

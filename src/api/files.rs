@@ -37,13 +37,7 @@ pub struct FileJson {
 
 impl From<ListedFile> for FileJson {
     fn from(file: ListedFile) -> Self {
-        Self {
-            path: file.path,
-            bytes: file.bytes,
-            binary: file.binary,
-            platform: file.platform,
-            changed: file.changed,
-        }
+        Self { path: file.path, bytes: file.bytes, binary: file.binary, platform: file.platform, changed: file.changed }
     }
 }
 

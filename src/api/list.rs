@@ -106,7 +106,9 @@ mod tests {
     fn cursors_of_other_lists_are_refused() {
         assert!(page_request(None, Some("17".into()), 1).is_ok());
         assert!(page_request(None, Some("17.3".into()), 2).is_ok());
-        for (bad, numbers) in [("17", 2), ("17.3", 1), ("", 1), (".", 2), ("1.", 2), ("-1", 1), ("x", 1), ("99999999999999999999", 1)] {
+        for (bad, numbers) in
+            [("17", 2), ("17.3", 1), ("", 1), (".", 2), ("1.", 2), ("-1", 1), ("x", 1), ("99999999999999999999", 1)]
+        {
             assert!(page_request(None, Some(bad.into()), numbers).is_err(), "{bad}");
         }
     }

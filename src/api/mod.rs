@@ -25,7 +25,7 @@ mod versions;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, any, delete, get, post, put};
 
 use crate::error::{AppError, ErrorKind};
 use crate::services::Services;
@@ -83,6 +83,8 @@ pub fn router(services: Services) -> Router {
         }
     }
     let under_api = under_api.fallback(no_such_call).method_not_allowed_fallback(no_such_method);
+    // The router takes this one address for none of those below `/api`.
+    beside = beside.route("/api/", any(no_such_call));
     beside.method_not_allowed_fallback(no_such_method).nest("/api", under_api).with_state(services)
 }
 

@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
@@ -53,8 +55,24 @@ struct Document;
 
 /// Answers that always have all of their fields; what is not there is null.
 const WHOLE: &[&str] = &[
-    "App", "AppList", "EnvironmentStatus", "File", "FileList", "Job", "Release", "ReleaseList", "Run", "RunList",
-    "Template", "TemplateList", "Token", "TokenList", "Turn", "TurnList", "Version", "VersionList",
+    "App",
+    "AppList",
+    "EnvironmentStatus",
+    "File",
+    "FileList",
+    "Job",
+    "Release",
+    "ReleaseList",
+    "Run",
+    "RunList",
+    "Template",
+    "TemplateList",
+    "Token",
+    "TokenList",
+    "Turn",
+    "TurnList",
+    "Version",
+    "VersionList",
 ];
 
 /// What all calls have in common: who may call, and how an error looks.
@@ -140,14 +158,17 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
         let mut documented = BTreeSet::new();
         for (path, item) in document["paths"].as_object().expect("paths") {
-            documented.extend(item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())));
+            documented.extend(
+                item.as_object().expect("operations").keys().map(|method| format!("{} {path}", method.to_uppercase())),
+            );
         }
         assert_eq!(routed, documented);
     }
 
     #[test]
     fn every_call_has_a_name_of_its_own() {
-        let names: Vec<_> = json().split("\"operationId\": \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let names: Vec<_> =
+            json().split("\"operationId\": \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(names.len(), super::super::calls().len());
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
         for name in WHOLE {

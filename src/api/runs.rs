@@ -118,10 +118,7 @@ pub async fn list(
     ),
     responses((status = 200, description = "Lines of text.", body = String, content_type = "text/plain")),
 )]
-pub async fn log(
-    State(services): State<Services>,
-    Path((name, id)): Path<(AppName, String)>,
-) -> AppResult<Response> {
+pub async fn log(State(services): State<Services>, Path((name, id)): Path<(AppName, String)>) -> AppResult<Response> {
     let id: RunId = id.parse().map_err(|_| AppError::not_found("run of this name: a run's id is a whole number"))?;
     let app = services.app(&name).await?;
     let text = services.run_log(&app, id).await?;

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::{Embed, EmbeddedFile};
 
+use super::extract::Path;
 use crate::error::AppError;
 
 #[derive(Embed)]
