@@ -31,7 +31,7 @@ use crate::lifecycle::Lifecycle;
 use crate::services::Services;
 
 /// How long a client may take to send a request's headers, or may be silent between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 /// After accepting failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

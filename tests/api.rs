@@ -342,7 +342,7 @@ async fn every_wrong_request_is_a_problem() {
         (apps().with(json_kind.0, json_kind.1).body("{"), 400, "bad_request", "line 1, column 1"),
         (apps().with(json_kind.0, json_kind.1).body("{\"description\": \"\u{7}\"}"), 400, "bad_request", "line 1"),
         (apps().with(json_kind.0, json_kind.1).body(&b"{\"description\": \"\xff\"}"[..]), 400, "bad_request", ""),
-        (apps().with(json_kind.0, json_kind.1).body("[]"), 422, "invalid", ""),
+        (apps().with(json_kind.0, json_kind.1).body("[\"x\", null, null]"), 422, "invalid", "object"),
         (apps().with(json_kind.0, json_kind.1).body("null"), 422, "invalid", ""),
         (apps().json(&json!({})), 422, "invalid", "`description`"),
         (apps().json(&json!({ "description": 7 })), 422, "invalid", "string"),
@@ -524,6 +524,50 @@ async fn with_a_password_nothing_is_open_but_what_must_be() {
 
     bench.services.logout(session.expose_secret()).await.expect("ended");
     bench.ask(get("/api/v1/apps").with("cookie", &cookie)).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn the_login_page_begins_and_ends_a_session() {
+    let bench = Bench::with(&[
+        ("SLIPWAY_ADMIN_PASSWORD", PASSWORD),
+        ("SLIPWAY_PUBLIC_URL", "https://{host}"),
+        ("SLIPWAY_LISTEN", "0.0.0.0:8080"),
+    ])
+    .await;
+    let form = |password: &str, to: &str| {
+        let body = format!("password={}&to={to}", password.replace(' ', "+"));
+        post("/login").with("content-type", "application/x-www-form-urlencoded").body(body)
+    };
+    let wrong = bench.ask(form("wrong", "/")).await;
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (StatusCode::FORBIDDEN, ""));
+    let away = bench.ask(form(PASSWORD, "//evil.test")).await;
+    assert_eq!((away.status, away.header("location")), (StatusCode::SEE_OTHER, "/"));
+    let right = bench.ask(form(PASSWORD, "/settings")).await;
+    assert_eq!((right.status, right.header("location")), (StatusCode::SEE_OTHER, "/settings"));
+    let cookie = right.header("set-cookie").to_owned();
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000; Secure"), "{cookie}");
+    let cookie = cookie.split(';').next().expect("one").to_owned();
+    let page = bench.ask(get("/").with("cookie", &cookie)).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text().contains("action=\"/logout\""), "a way out is offered");
+    // Not even with a session does another origin's page do anything.
+    bench
+        .ask(post("/logout").with("cookie", &cookie).with("origin", "https://ducks.localhost"))
+        .await
+        .problem(403, "cross_origin");
+    let out = bench.ask(post("/logout").with("cookie", &cookie)).await;
+    assert!(
+        out.header("set-cookie").starts_with("slipway_session=; ") && out.header("set-cookie").contains("Max-Age=0")
+    );
+    assert_eq!(bench.ask(get("/").with("cookie", &cookie)).await.status, StatusCode::SEE_OTHER);
+    for _ in 0..3 {
+        bench.ask(form("wrong", "/")).await;
+    }
+    let limited = bench.ask(form(PASSWORD, "/")).await;
+    assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(!limited.header("retry-after").is_empty());
+    // Off loopback the bare address is nobody's.
+    assert_eq!(bench.ask(get("/healthz").at("127.0.0.1:8080")).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{AppError, AppResult, ErrorKind};
 
@@ -73,7 +73,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if bytes.is_empty() {
             return Err(AppError::bad_request("The body is empty; this call takes a JSON object."));
         }
-        if !is_json { Err(not_json()) } else { parse(&bytes).map(Self) }
+        if is_json { parse(&bytes).map(Self) } else { Err(not_json()) }
     }
 }
 
@@ -89,7 +89,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        if !is_json { Err(not_json()) } else { parse(&bytes).map(Self) }
+        if is_json { parse(&bytes).map(Self) } else { Err(not_json()) }
     }
 }
 
@@ -127,17 +127,24 @@ fn not_json() -> AppError {
 
 /// What is no JSON is a bad request; what is JSON of another form is not valid. Either says where.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let said = error.to_string();
-        let said = said.split(" at line ").next().unwrap_or_default();
-        let place = format!("line {}, column {}", error.line(), error.column());
-        match error.classify() {
-            serde_json::error::Category::Data => {
-                AppError::invalid(format!("The JSON does not fit this call: {said} ({place})."))
-            }
-            _ => AppError::bad_request(format!("The body is not JSON: {said} ({place}).")),
+    // A list would be taken for the fields in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| refusal(&error))?;
+        return Err(AppError::invalid("The body is JSON, but not an object, which this call takes."));
+    }
+    serde_json::from_slice(bytes).map_err(|error| refusal(&error))
+}
+
+fn refusal(error: &serde_json::Error) -> AppError {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or_default();
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            AppError::invalid(format!("The JSON does not fit this call: {said} ({place})."))
         }
-    })
+        _ => AppError::bad_request(format!("The body is not JSON: {said} ({place}).")),
+    }
 }
 
 /// The error that names the field, which the framework wraps in words of its own.

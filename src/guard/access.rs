@@ -117,7 +117,7 @@ pub fn login_address(next: Option<&str>) -> HeaderValue {
 /// `text` if it is an address on this very host: a path, which no browser reads as another host.
 pub fn local_path(text: &str) -> Option<&str> {
     let is_path = text.starts_with('/') && !text.starts_with("//");
-    let is_plain = !text.contains('\\') && !text.chars().any(char::is_control);
+    let is_plain = !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
     (is_path && is_plain && text.len() <= NEXT_MAX).then_some(text)
 }
 
@@ -153,6 +153,8 @@ mod tests {
             "\\\\evil.test",
             "https://evil.test",
             "/a\nb",
+            "/a b",
+            "/ü",
             "/\t/evil.test",
             &long,
         ] {

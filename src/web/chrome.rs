@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use super::Web;
+use crate::guard::PasswordSet;
 
 /// Cookie that holds the theme.
 pub const THEME_COOKIE: &str = "slipway_theme";
@@ -77,10 +78,6 @@ impl Theme {
         (self != Self::System).then(|| self.as_str())
     }
 }
-
-/// Tells whether this installation has a password; the guard puts it into every request.
-#[derive(Debug, Clone, Copy)]
-pub struct PasswordSet(pub bool);
 
 /// What every page shows around its own content.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = AppError;
+    #[expect(clippy::disallowed_types, reason = "the one place that turns its refusals into ours")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
@@ -25,6 +26,7 @@ pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = AppError;
+    #[expect(clippy::disallowed_types, reason = "the one place that turns its refusals into ours")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
@@ -38,6 +40,7 @@ pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = AppError;
+    #[expect(clippy::disallowed_types, reason = "the one place that turns its refusals into ours")]
     async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
         match axum::extract::Form::from_request(request, state).await {
             Ok(axum::extract::Form(value)) => Ok(Self(value)),

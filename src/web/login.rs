@@ -1,24 +1,17 @@
 //! `/login` and `/logout`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use axum::extract::{ConnectInfo, Extension, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::Web;
-use super::chrome::{Chrome, cookie};
+use super::chrome::Chrome;
 use super::extract::{Form, Query};
 use super::plain_pages::LoginPage;
 use super::reply;
-use crate::domain::HostName;
 use crate::error::{AppResult, ErrorKind};
-use crate::services::access::SESSION_DAYS;
-
-/// Cookie that holds a session's secret.
-pub const SESSION_COOKIE: &str = "slipway_session";
+use crate::guard::{ClientIp, clear_session_cookie, is_https, local_path, session_cookie, session_secrets};
 
 /// What the address says.
 #[derive(Default, Deserialize)]
@@ -47,16 +40,15 @@ pub async fn page(State(web): State<Web>, chrome: Chrome, Query(query): Query<Lo
 pub async fn login(
     State(web): State<Web>,
     chrome: Chrome,
-    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    from: ClientIp,
     Form(form): Form<LoginForm>,
 ) -> AppResult<Response> {
-    let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.0.ip());
     let to = ours(&form.to);
-    match web.services.login(&form.password, from).await {
+    match web.services.login(&form.password, from.0).await {
         Ok(secret) => {
             let mut response = Redirect::to(to).into_response();
-            let age = SESSION_DAYS * 24 * 60 * 60;
-            response.headers_mut().append(header::SET_COOKIE, session_cookie(&web, secret.expose_secret(), age));
+            let cookie = session_cookie(&secret, is_https(&web.services));
+            response.headers_mut().append(header::SET_COOKIE, cookie);
             Ok(response)
         }
         Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooManyRequests) => {
@@ -77,24 +69,17 @@ pub async fn login(
 
 /// `POST /logout`
 pub async fn logout(State(web): State<Web>, headers: HeaderMap) -> AppResult<Response> {
-    if let Some(secret) = cookie(&headers, SESSION_COOKIE) {
+    for secret in session_secrets(&headers) {
         web.services.logout(secret).await?;
     }
     let mut response = Redirect::to("/login").into_response();
-    response.headers_mut().append(header::SET_COOKIE, session_cookie(&web, "", 0));
+    response.headers_mut().append(header::SET_COOKIE, clear_session_cookie(is_https(&web.services)));
     Ok(response)
-}
-
-fn session_cookie(web: &Web, value: &str, age: i64) -> HeaderValue {
-    let secure = if web.services.url(&HostName::Builder).starts_with("https://") { "; Secure" } else { "" };
-    let text = format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");
-    HeaderValue::from_str(&text).expect("a secret is hexadecimal")
 }
 
 /// A path of ours to go to; anything else is the first page.
 pub(super) fn ours(to: &str) -> &str {
-    let path = to.starts_with('/') && !to.starts_with("//") && !to.contains('\\');
-    if path && to.bytes().all(|b| b.is_ascii_graphic()) { to } else { "/" }
+    local_path(to).filter(|path| path.is_ascii()).unwrap_or("/")
 }
 
 #[cfg(test)]

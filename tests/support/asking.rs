@@ -17,7 +17,7 @@ use slipway::services::Services;
 use slipway::startup::{self, Builder};
 
 /// Longest that anything in a test is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The builder's host in tests.
 pub const HOST: &str = "builder.localhost:8080";
 
@@ -246,7 +246,7 @@ impl Stream {
                     name: field("event").expect("every event has a name"),
                     data,
                 });
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 if event.is_some() {
                     return event;
                 }
