@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::builder::{Builder, send};
+use crate::support::builder::{Answer, Builder, send};
 use crate::support::engine::docker;
 use crate::support::{PATIENCE, eventually};
 
@@ -115,6 +115,12 @@ async fn read_frame(socket: &mut TcpStream) -> String {
     String::from_utf8(text).expect("text")
 }
 
+/// What somebody with a browser is shown.
+async fn as_browser(builder: &Builder, host: &str) -> Answer {
+    let request = builder.http.get(builder.at(&format!("{host}.localhost"), "/"));
+    send(request.header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")).await
+}
+
 #[tokio::test]
 async fn an_app_that_stops_is_shown_as_stopped_and_comes_back() {
     let (builder, host) = deployed().await;
@@ -123,9 +129,10 @@ async fn an_app_that_stops_is_shown_as_stopped_and_comes_back() {
     let state = async || builder.app(&name).await["environments"]["preview"]["state"].clone();
     docker(&["stop", "--time", "5", &container]).expect("it stops");
     eventually("it is shown as stopped", PATIENCE, || async { (state().await == "stopped").then_some(()) }).await;
-    let page = builder.open(&host, "/").await;
+    let page = as_browser(&builder, &host).await;
     assert!(matches!(page.status.as_u16(), 502..=504), "{}", page.status);
     assert!(page.header("content-type").starts_with("text/html"), "a plain page says so: {}", page.text());
+    assert!(page.text().contains(&name), "{}", page.text());
     docker(&["start", &container]).expect("it starts");
     eventually("it is back", PATIENCE, || async {
         (state().await == "ready" && builder.open(&host, "/").await.status == 200).then_some(())
@@ -137,7 +144,7 @@ async fn an_app_that_stops_is_shown_as_stopped_and_comes_back() {
 async fn hosts_that_are_not_ours() {
     let builder = Builder::start().await;
     for host in ["nobody-here", "nobody-here-preview", "nobody-here-draft", "deep.er"] {
-        let page = builder.open(host, "/").await;
+        let page = as_browser(&builder, host).await;
         assert_eq!(page.status, 404, "{host}");
         assert!(page.header("content-type").starts_with("text/html"), "{host}");
     }

@@ -38,6 +38,12 @@ async fn what_cannot_work_is_refused_by_name() {
     }
 }
 
+/// The login form, sent as a browser sends it.
+fn form(builder: &Builder, fields: &str) -> reqwest::RequestBuilder {
+    let login = builder.http.post(builder.at("builder.localhost", "/login"));
+    login.header("Content-Type", "application/x-www-form-urlencoded").body(fields.to_owned())
+}
+
 #[tokio::test]
 async fn with_a_password_nothing_is_open() {
     let builder = Builder::start_with(&[("SLIPWAY_ADMIN_PASSWORD", "seven-white-sails")]).await;
@@ -46,11 +52,10 @@ async fn with_a_password_nothing_is_open() {
     assert_eq!(page.status, 303, "{}", page.text());
     assert!(page.header("location").starts_with("/login"), "{}", page.header("location"));
 
-    let login = builder.at("builder.localhost", "/login");
-    let wrong = send(builder.http.post(&login).form(&[("password", "guess"), ("to", "/")])).await;
+    let wrong = send(form(&builder, "password=guess&to=%2F")).await;
     assert!(wrong.status.is_client_error(), "{}", wrong.status);
     assert_eq!(wrong.header("set-cookie"), "", "no session for a guess");
-    let right = send(builder.http.post(&login).form(&[("password", "seven-white-sails"), ("to", "/")])).await;
+    let right = send(form(&builder, "password=seven-white-sails&to=%2F")).await;
     assert_eq!(right.status, 303, "{}", right.text());
     let cookie = right.header("set-cookie").to_owned();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite"), "{cookie}");
@@ -72,7 +77,7 @@ async fn with_a_password_nothing_is_open() {
     // Guessing is slowed down, and says so.
     let mut slowed = false;
     for number in 0..12 {
-        let guess = send(builder.http.post(&login).form(&[("password", format!("guess {number}").as_str())])).await;
+        let guess = send(form(&builder, &format!("password=guess-{number}"))).await;
         slowed |= guess.status == 429;
     }
     assert!(slowed, "guessing goes on without end");
