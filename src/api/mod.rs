@@ -23,8 +23,8 @@ mod turns;
 mod versions;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, Uri};
+use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::http::Method;
 use axum::routing::{MethodRouter, any, delete, get, post, put};
 
 use crate::error::{AppError, ErrorKind};
@@ -88,7 +88,7 @@ pub fn router(services: Services) -> Router {
     beside.method_not_allowed_fallback(no_such_method).nest("/api", under_api).with_state(services)
 }
 
-async fn no_such_call(uri: Uri) -> AppError {
+async fn no_such_call(OriginalUri(uri): OriginalUri) -> AppError {
     AppError::new(ErrorKind::NotFound, "not_found", format!("There is no call at {}.", uri.path()))
         .hint("The calls are listed at /docs.")
 }
