@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::Value;
@@ -28,11 +29,19 @@ pub(super) fn router() -> Router<Services> {
     Router::new().route("/docs", get(page)).route("/docs/style.css", get(style))
 }
 
-async fn page(State(services): State<Services>) -> AppResult<Response> {
+async fn page(State(services): State<Services>, headers: HeaderMap) -> AppResult<Response> {
     let base = services.url(&HostName::Builder);
-    let page = DocsPage::new(&DOCUMENT, &base, services.password_is_set());
+    let page = DocsPage::new(&DOCUMENT, &base, services.password_is_set(), theme(&headers));
     let html = page.render().map_err(|error| AppError::internal(&error))?;
     Ok(([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "private, no-cache")], html).into_response())
+}
+
+/// The theme that was chosen on the builder's pages, if it is not the system's.
+fn theme(headers: &HeaderMap) -> Option<&'static str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let chosen =
+        cookies.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix("slipway_theme="))?;
+    ["light", "dark"].into_iter().find(|theme| *theme == chosen)
 }
 
 async fn style() -> impl IntoResponse {
@@ -44,6 +53,7 @@ async fn style() -> impl IntoResponse {
 #[derive(Template)]
 #[template(path = "docs/index.html")]
 struct DocsPage {
+    theme: Option<&'static str>,
     base: String,
     password: bool,
     about: Vec<Vec<Words>>,
@@ -139,7 +149,7 @@ fn anchor(text: &str) -> String {
 }
 
 impl DocsPage {
-    fn new(document: &Value, base: &str, password: bool) -> Self {
+    fn new(document: &Value, base: &str, password: bool, theme: Option<&'static str>) -> Self {
         let groups = list(document, "tags").map(|tag| {
             let name = text(tag, "name");
             let calls = objects(document, "paths").flat_map(|(path, item)| {
@@ -156,6 +166,7 @@ impl DocsPage {
             }
         });
         Self {
+            theme,
             base: base.to_owned(),
             password,
             about: text(&document["info"], "description").split("\n\n").map(words).collect(),
@@ -294,7 +305,7 @@ fn curl(document: &Value, base: &str, password: bool, path: &str, method: &str, 
     match objects(&operation["requestBody"], "content").next() {
         Some((media, content)) if media == "application/json" => {
             let body = resolved(document, &content["schema"]).map(sample).unwrap_or_default();
-            line.push_str(" \\\n  -H 'Content-Type: application/json' -d '");
+            line.push_str(" \\\n  -H 'Content-Type: application/json' \\\n  -d '");
             line.push_str(&Value::Object(body).to_string());
             line.push_str("' \\\n ");
         }
@@ -317,7 +328,7 @@ mod tests {
     use super::*;
 
     fn page() -> Html {
-        let page = DocsPage::new(&DOCUMENT, "http://builder.localhost:8080", true);
+        let page = DocsPage::new(&DOCUMENT, "http://builder.localhost:8080", true, None);
         Html::parse_document(&page.render().expect("renders"))
     }
 

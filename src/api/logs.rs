@@ -51,8 +51,8 @@ struct LogLine<'a> {
 /// Read an app's log.
 ///
 /// Lines of text, the oldest first. With `follow=true`, server-sent events named `log` with
-/// `{"stream": "app", "line": …}`, until the container ends; they have no ids, since a log is not
-/// kept: who comes back asks for the lines before with `tail`.
+/// `{"stream": "app", "line": …}`, until the container ends. Their ids number the lines of one
+/// connection: a log is not kept, and who comes back asks for the lines before with `tail`.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/logs", tag = "Deployments",
     params(("app" = String, Path, description = "The app's name."), LogsQuery),
@@ -93,9 +93,10 @@ pub async fn tail(
 
 /// Lines as events. An error in the middle is the end: who follows comes back and is told then.
 fn followed(lines: BoxStream<'static, AppResult<String>>) -> Response {
-    sse::stream(lines.take_while(|line| future::ready(line.is_ok())).filter_map(async |line| {
+    let lines = lines.take_while(|line| future::ready(line.is_ok())).enumerate();
+    sse::stream(lines.filter_map(async |(at, line)| {
         let line = line.ok()?;
         let data = serde_json::to_string(&LogLine { stream: LogStream::App, line: &line }).ok()?;
-        Some(Event::default().event("log").data(data))
+        Some(Event::default().id((at + 1).to_string()).event("log").data(data))
     }))
 }
