@@ -60,7 +60,7 @@ pub async fn serve(Path((hash, name)): Path<(String, String)>, headers: HeaderMa
 }
 
 fn kind_of(name: &str) -> [(HeaderName, String); 1] {
-    let kind = mime_guess::from_path(&name).first_or_octet_stream();
+    let kind = mime_guess::from_path(name).first_or_octet_stream();
     let kind = if kind.type_() == "text" { format!("{kind}; charset=utf-8") } else { kind.to_string() };
     [(header::CONTENT_TYPE, kind)]
 }
@@ -80,9 +80,9 @@ fn packed(name: &str, file: &EmbeddedFile) -> Bytes {
     if let Some(known) = PACKED.lock().unwrap_or_else(PoisonError::into_inner).get(&hash) {
         return known.clone();
     }
-    let mut packer = GzEncoder::new(Vec::with_capacity(file.data.len() / 3), Compression::best());
-    let packed = match packer.write_all(&file.data).and_then(|()| packer.finish()) {
-        Ok(packed) => Bytes::from(packed),
+    let mut writer = GzEncoder::new(Vec::with_capacity(file.data.len() / 3), Compression::best());
+    let packed = match writer.write_all(&file.data).and_then(|()| writer.finish()) {
+        Ok(bytes) => Bytes::from(bytes),
         Err(error) => unreachable!("{name} is packed in memory: {error}"),
     };
     PACKED.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, packed.clone());
