@@ -10,11 +10,14 @@ use serde_json::json;
 
 use super::report::{Bound, Report, Samples};
 use super::support::builder::Builder;
-use super::support::engine::{docker, inspected};
+use super::support::engine::{docker, inspected, nginx_base};
 use super::support::load::Load;
+use super::support::{PATIENCE, eventually};
 
 const PREVIEWS: usize = 7;
 const ROLLOUTS: usize = 9;
+/// On the images that the bare tools made, so that they can be found again.
+const LABEL: &str = "slipway-bench";
 
 pub async fn measure(report: &mut Report) {
     let builder = Builder::start().await;
@@ -30,6 +33,7 @@ pub async fn measure(report: &mut Report) {
         let page = format!("<!doctype html><title>{number}</title><h1>Change {number}</h1>\n");
         builder.write(&app, "public/index.html", &page).await;
         ours.push_ms(until_answered(&builder, &app, "previews", &format!("{app}-preview"), &page).await);
+        quiet(&builder).await;
         bare.write("public/index.html", &page);
         let begun = Instant::now();
         bare.build();
@@ -45,8 +49,10 @@ pub async fn measure(report: &mut Report) {
     let shown = builder.open(&format!("{app}-preview"), "/").await.text();
     for _ in 0..ROLLOUTS {
         publishes.push_ms(until_answered(&builder, &app, "publish", &app, &shown).await);
+        quiet(&builder).await;
         theirs.push_ms(bare.run().await);
         rollbacks.push_ms(until_done(&builder, &app, "rollback").await);
+        quiet(&builder).await;
     }
     let bare_run = theirs.median();
     report.ratio("publish, over the bare rollout", Bound::AtMost(1.25), "ms", publishes.median(), bare_run, peer);
@@ -67,12 +73,20 @@ pub async fn measure(report: &mut Report) {
     report.row("failed requests during publish and roll back", Bound::AtMost(0.0), "", failed, &details);
 }
 
+/// Waits until the old container has drained and gone, so that its end is not part of what comes next.
+async fn quiet(builder: &Builder) {
+    eventually("two containers are left", PATIENCE, || async {
+        (builder.installation().places().len() == 2).then_some(())
+    })
+    .await;
+}
+
 /// From asking for a job until it has succeeded, as its stream tells.
 async fn until_done(builder: &Builder, app: &str, call: &str) -> Duration {
     let begun = Instant::now();
     let job = builder.ask(&format!("/apps/{app}/{call}"), &json!({})).await;
     let mut events = builder.job_events(&job["id"], 0).await;
-    let end = events.wait("the job's end", super::support::PATIENCE, |event| {
+    let end = events.wait("the job's end", PATIENCE, |event| {
         event.name == "job" && matches!(event.data["state"].as_str(), Some("succeeded" | "failed"))
     });
     let end = end.await;
@@ -109,10 +123,10 @@ impl Bare {
     }
 
     fn build(&self) {
-        let base = std::env::var("SLIPWAY_BENCH_BASE").unwrap_or_else(|_| "slipway.local/nginx".to_owned());
         let folder = self.folder.path().to_string_lossy().into_owned();
-        let base = format!("BASE_IMAGE={base}");
-        docker(&["build", "--quiet", "--tag", &self.name, "--build-arg", &base, &folder]).expect("it builds");
+        let (base, label) = (format!("BASE_IMAGE={}", nginx_base()), format!("{LABEL}={}", self.name));
+        docker(&["build", "--quiet", "--tag", &self.name, "--label", &label, "--build-arg", &base, &folder])
+            .expect("it builds");
     }
 
     /// Starts the image with the limits that apps have, waits for its first answer, and removes
@@ -160,8 +174,11 @@ impl Bare {
 impl Drop for Bare {
     fn drop(&mut self) {
         let _ = docker(&["rm", "--force", &format!("{}-{}", self.name, self.runs)]);
-        let _ = docker(&["rmi", "--force", &self.name]);
-        let _ = docker(&["image", "prune", "--force", "--filter", "label=slipway-bench"]);
+        let filter = format!("label={LABEL}={}", self.name);
+        let images = docker(&["images", "--quiet", "--no-trunc", "--filter", &filter]).unwrap_or_default();
+        for image in images.split_whitespace() {
+            let _ = docker(&["rmi", "--force", image]);
+        }
     }
 }
 

@@ -20,6 +20,9 @@ use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderValue, Uri};
 use axum::{Router, middleware};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 
 pub use access::{Caller, PasswordSet, local_path, login_address};
 pub use cookie::{SESSION_COOKIE, clear_session_cookie, session_cookie, session_secrets};
@@ -45,6 +48,7 @@ struct Inner {
 pub fn protect(routes: Router, services: Services) -> Router {
     let content_security_policy = headers::content_security_policy(services.config());
     let guard = Guard(Arc::new(Inner { services, content_security_policy }));
+    let worth_compressing = DefaultPredicate::new().and(NotForContentType::const_new("application/gzip"));
     // The last one is the outermost: an id first, headers on whatever comes back, even after a panic.
     routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -53,6 +57,9 @@ pub fn protect(routes: Router, services: Services) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(trace::Panicked))
         .layer(middleware::from_fn(trace::forms))
         .layer(middleware::from_fn_with_state(guard, headers::add))
+        // Streams of events, images and small answers are left as they are. A middling level: a page
+        // is made for each request, and is not to wait for the last percent.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(worth_compressing))
         .layer(middleware::from_fn(trace::follow))
 }
 

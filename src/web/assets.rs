@@ -1,11 +1,16 @@
 //! Styles, scripts and drawings: embedded in the binary, served under an address that changes with
 //! their content, so that browsers may keep them for ever.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::Embed;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_embed::{Embed, EmbeddedFile};
 
 use super::extract::Path;
 use crate::error::AppError;
@@ -47,9 +52,41 @@ pub async fn serve(Path((hash, name)): Path<(String, String)>, headers: HeaderMa
     if known.is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
-    let kind = mime_guess::from_path(&name).first_or_octet_stream();
+    if accepts_gzip(&headers) {
+        let encoding = [(header::CONTENT_ENCODING, "gzip"), (header::VARY, "accept-encoding")];
+        return (common, kind_of(&name), encoding, packed(&name, &file)).into_response();
+    }
+    (common, kind_of(&name), [(header::VARY, "accept-encoding")], file.data).into_response()
+}
+
+fn kind_of(name: &str) -> [(HeaderName, String); 1] {
+    let kind = mime_guess::from_path(name).first_or_octet_stream();
     let kind = if kind.type_() == "text" { format!("{kind}; charset=utf-8") } else { kind.to_string() };
-    (common, [(header::CONTENT_TYPE, kind)], file.data).into_response()
+    [(header::CONTENT_TYPE, kind)]
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepted.split(',').any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        parts.next() == Some("gzip") && !parts.any(|q| matches!(q, "q=0" | "q=0.0"))
+    })
+}
+
+/// The file packed as small as it gets: once, then kept.
+fn packed(name: &str, file: &EmbeddedFile) -> Bytes {
+    static PACKED: LazyLock<Mutex<HashMap<[u8; 32], Bytes>>> = LazyLock::new(Mutex::default);
+    let hash = file.metadata.sha256_hash();
+    if let Some(known) = PACKED.lock().unwrap_or_else(PoisonError::into_inner).get(&hash) {
+        return known.clone();
+    }
+    let mut writer = GzEncoder::new(Vec::with_capacity(file.data.len() / 3), Compression::best());
+    let packed = match writer.write_all(&file.data).and_then(|()| writer.finish()) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(error) => unreachable!("{name} is packed in memory: {error}"),
+    };
+    PACKED.lock().unwrap_or_else(PoisonError::into_inner).insert(hash, packed.clone());
+    packed
 }
 
 /// `GET /favicon.ico`, which browsers ask for unasked.

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use super::Web;
+use crate::guard::PasswordSet;
 
 /// Cookie that holds the theme.
 pub const THEME_COOKIE: &str = "slipway_theme";
@@ -77,8 +78,6 @@ impl Theme {
         (self != Self::System).then(|| self.as_str())
     }
 }
-
-pub use crate::guard::PasswordSet;
 
 /// What every page shows around its own content.
 #[derive(Debug, Clone)]

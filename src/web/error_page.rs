@@ -10,10 +10,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
-use super::chrome::{Chrome, PasswordSet};
+use super::chrome::Chrome;
 use super::reply::{Caller, Notice, html, render};
 use super::ui;
 use crate::error::{AppError, ErrorKind};
+use crate::guard::PasswordSet;
 
 #[derive(Template)]
 #[template(path = "error.html")]

@@ -1,5 +1,7 @@
 //! `/`: what do you want to build, and the apps there are.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -11,7 +13,8 @@ use super::extract::{Form, Query};
 use super::format::encode_path;
 use super::home_view::{AppCard, Example, HomePage, NameField, Suggestion, TemplateChoice};
 use super::reply::{self, Caller};
-use crate::domain::{AppName, TemplateName, TurnMode};
+use crate::catalog::Template;
+use crate::domain::{AppName, TemplateKind, TemplateName, TurnMode};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
@@ -145,8 +148,8 @@ async fn home(
         description,
         name,
         chosen: form.template.trim().parse().ok(),
-        templates: services
-            .templates()
+        templates: in_order(services)
+            .into_iter()
             .map(|template| TemplateChoice {
                 name: template.name.clone(),
                 title: template.manifest.title.clone(),
@@ -165,12 +168,23 @@ async fn home(
     })
 }
 
-/// One example of each template, the static site's first: it is what most people begin with.
+/// All templates, those first that most people begin with.
+fn in_order(services: &Services) -> Vec<&Arc<Template>> {
+    let mut templates: Vec<_> = services.templates().collect();
+    templates.sort_by_key(|template| match template.manifest.kind {
+        TemplateKind::Static => 0,
+        TemplateKind::Service => 1,
+        TemplateKind::Webhook => 2,
+        TemplateKind::Job => 3,
+    });
+    templates
+}
+
+/// One example each of a site, an API and a job.
 fn examples(services: &Services) -> Vec<Example> {
-    let mut kinds: Vec<_> = services.templates().collect();
-    kinds.sort_by_key(|template| template.manifest.kind != crate::domain::TemplateKind::Static);
-    kinds
+    in_order(services)
         .iter()
+        .filter(|template| template.manifest.kind != TemplateKind::Webhook)
         .filter_map(|template| Some(Example::new(template.manifest.examples.first()?, template.manifest.kind)))
         .take(EXAMPLES)
         .collect()

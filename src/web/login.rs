@@ -11,7 +11,7 @@ use super::extract::{Form, Query};
 use super::plain_pages::LoginPage;
 use super::reply;
 use crate::error::{AppResult, ErrorKind};
-use crate::guard::{self, ClientIp};
+use crate::guard::{ClientIp, clear_session_cookie, is_https, local_path, session_cookie, session_secrets};
 
 /// What the address says.
 #[derive(Default, Deserialize)]
@@ -47,7 +47,7 @@ pub async fn login(
     match web.services.login(&form.password, from.0).await {
         Ok(secret) => {
             let mut response = Redirect::to(to).into_response();
-            let cookie = guard::session_cookie(&secret, guard::is_https(&web.services));
+            let cookie = session_cookie(&secret, is_https(&web.services));
             response.headers_mut().append(header::SET_COOKIE, cookie);
             Ok(response)
         }
@@ -69,17 +69,17 @@ pub async fn login(
 
 /// `POST /logout`
 pub async fn logout(State(web): State<Web>, headers: HeaderMap) -> AppResult<Response> {
-    for secret in guard::session_secrets(&headers) {
+    for secret in session_secrets(&headers) {
         web.services.logout(secret).await?;
     }
     let mut response = Redirect::to("/login").into_response();
-    response.headers_mut().append(header::SET_COOKIE, guard::clear_session_cookie(guard::is_https(&web.services)));
+    response.headers_mut().append(header::SET_COOKIE, clear_session_cookie(is_https(&web.services)));
     Ok(response)
 }
 
 /// A path of ours to go to; anything else is the first page.
 pub(super) fn ours(to: &str) -> &str {
-    guard::local_path(to).unwrap_or("/")
+    local_path(to).filter(|path| path.is_ascii()).unwrap_or("/")
 }
 
 #[cfg(test)]

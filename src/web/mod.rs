@@ -29,6 +29,7 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 
 use chrome::Chrome;
+use tower_http::compression::CompressionLayer;
 
 use crate::services::Services;
 
@@ -72,6 +73,8 @@ pub fn router(services: Services) -> Router {
         .method_not_allowed_fallback(error_page::not_this_way)
         .layer(axum::extract::DefaultBodyLimit::max(FORM_MAX))
         .layer(axum::middleware::from_fn_with_state(web.clone(), error_page::layer))
+        // Never a stream of events: the layer leaves these alone, so that nothing is held back.
+        .layer(CompressionLayer::new().gzip(true).br(false))
         .route("/static/{hash}/{*name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .with_state(web)

@@ -63,7 +63,17 @@ export async function copy(text) {
 }
 
 on("click", "[data-dismiss]", (button) => button.closest(".notice")?.remove());
-on("click", "[data-dismiss-strip]", (button) => (button.closest("#strip") ?? button.closest(".failure")).replaceChildren());
+
+// A deployment that was dismissed stays so, however often its state is told again.
+const dismissed = new Set();
+on("click", "[data-dismiss-strip]", (button) => {
+  dismissed.add(button.closest("[data-job]")?.dataset.job);
+  find("#strip").replaceChildren();
+});
+document.addEventListener("htmx:after:swap", () => {
+  const shown = find("#strip [data-job]");
+  if (shown && dismissed.has(shown.dataset.job)) find("#strip").replaceChildren();
+});
 
 // Menus close when something else is pressed.
 document.addEventListener("click", (event) => {

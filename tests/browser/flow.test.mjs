@@ -52,7 +52,7 @@ async function say(words) {
 async function press(words, title) {
   const shown = await bar().locator(".chip", { hasText: title }).innerText();
   await bar().getByRole("button", { name: words }).first().click();
-  await page.getByRole("group", { name: "Deployment" }).waitFor();
+  await page.locator("#strip .strip").waitFor();
   await eventually(`${title} is ready anew`, async () => {
     const failure = page.locator("#strip .failure");
     if (await failure.count()) assert.fail(await failure.innerText());
@@ -191,7 +191,7 @@ describe("an API", () => {
     }
     await chip(page, "Preview", "ready").waitFor();
     await shoot(page, "api 3 failure");
-    await failure.getByText("Ask for a fix").click();
+    await failure.getByRole("link", { name: "Ask for a fix" }).click();
     await eventually("the question is prepared", async () => (await page.getByRole("textbox", { name: "Message", exact: true }).inputValue()).length > 20);
     assertQuiet(page);
   });

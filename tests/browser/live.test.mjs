@@ -66,7 +66,7 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   // What one does, the other sees: a deployment with its steps and its end.
   await first.getByRole("banner").getByRole("button", { name: "Deploy preview" }).first().click();
   for (const page of [second, late]) {
-    await page.getByRole("group", { name: "Deployment" }).waitFor({ timeout: PATIENCE });
+    await page.locator("#strip .strip").waitFor({ timeout: PATIENCE });
     await page.getByRole("banner").locator(".chip", { hasText: /Preview\s+ready/ }).waitFor({ timeout: PATIENCE });
     await page.getByRole("banner").getByRole("button", { name: /^Publish/ }).first().waitFor();
   }

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -72,8 +72,11 @@ export async function startBuilder(settings = {}) {
     host: (name) => `http://${name}.localhost:${port}`,
     api: (method, path, body) => api(port, method, path, body),
     async stop() {
+      const died = child.exitCode ?? child.signalCode;
       child.kill("SIGKILL");
       await ended;
+      copyFileSync(log, join(shots, `builder-${port}.log`));
+      if (died !== null) console.error(`the builder had ended by itself (${died}): see ${shots}/builder-${port}.log`);
       removeEverything(readFileSync(join(data, "installation"), "utf8").trim());
       rmSync(folder, { recursive: true, force: true });
     },

@@ -7,9 +7,11 @@ mod support;
 
 mod failures;
 mod files;
+mod gateway;
 mod jobs;
 mod lifecycle;
 mod load;
+mod startup;
 mod streams;
 mod templates;
 mod turns;

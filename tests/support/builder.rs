@@ -102,7 +102,7 @@ pub fn client() -> Client {
 }
 
 /// The binary: the one that Cargo built beside these tests, or another one that is to be tried.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
 }
 

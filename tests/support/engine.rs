@@ -31,6 +31,12 @@ pub fn docker(arguments: &[&str]) -> Result<String, String> {
     }
 }
 
+/// What static sites are built on here: the image that `scripts/setup` made, else the public one.
+pub fn nginx_base() -> &'static str {
+    let own = "slipway.local/nginx";
+    if docker(&["image", "inspect", own]).is_ok() { own } else { "nginxinc/nginx-unprivileged:alpine-slim" }
+}
+
 fn words(arguments: &[&str]) -> Vec<String> {
     let text = docker(arguments).unwrap_or_default();
     text.split_whitespace().map(str::to_owned).collect()

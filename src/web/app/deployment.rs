@@ -3,7 +3,8 @@
 use askama::Template;
 
 use crate::domain::{App, AppName, Environment, Job, JobId, JobKind, JobState, Step, StepName, StepState};
-use crate::web::format;
+use crate::web::format::{self, Html};
+use crate::web::highlight::escape_into;
 use crate::web::ui;
 
 /// The strip; empty without a deployment to show.
@@ -36,7 +37,8 @@ struct StepView {
 
 /// What failed, and what can be done.
 pub struct FailureView {
-    sentence: String,
+    id: JobId,
+    sentence: Html,
     hint: Option<String>,
     lines: String,
     still: Option<String>,
@@ -222,7 +224,8 @@ impl FailureView {
             hint: error.and_then(|error| error.hint.clone()),
             still: job.kind.environment().and_then(|environment| still_running(app, environment)),
             log: Some(format!("/apps/{}/logs?source={}", app.name, if lines.is_empty() { "build" } else { source })),
-            sentence,
+            sentence: with_code(&sentence),
+            id: job.id,
             lines,
             ask,
             again,
@@ -235,6 +238,25 @@ fn still_running(app: &App, environment: Environment) -> Option<String> {
     let status = app.environment(environment);
     let number = status.version_number.filter(|_| status.release.is_some())?;
     Some(format!("Version {number} goes on running in {}.", environment.title().to_lowercase()))
+}
+
+/// A sentence with what stands between backticks set as code.
+fn with_code(sentence: &str) -> Html {
+    let mut out = String::with_capacity(sentence.len() + 16);
+    let mut parts = sentence.split('`');
+    escape_into(parts.next().unwrap_or_default(), &mut out);
+    let rest: Vec<&str> = parts.collect();
+    for (at, part) in rest.iter().enumerate() {
+        // The last backtick of an odd number opens nothing.
+        let open = at % 2 == 0;
+        if open && at + 1 == rest.len() {
+            out.push('`');
+        } else {
+            out.push_str(if open { "<code>" } else { "</code>" });
+        }
+        escape_into(part, &mut out);
+    }
+    Html(out)
 }
 
 /// What *Ask for a fix* writes into the composer.
@@ -328,6 +350,14 @@ mod tests {
         assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
         assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
         assert!(page.attribute("[data-ask]", "data-ask").contains("No matching distribution"));
+    }
+
+    #[test]
+    fn backticks_become_code() {
+        assert_eq!(with_code("`a<b` failed").0, "<code>a&lt;b</code> failed");
+        assert_eq!(with_code("no code").0, "no code");
+        assert_eq!(with_code("one ` alone").0, "one ` alone");
+        assert_eq!(with_code("`a` and `b`").0, "<code>a</code> and <code>b</code>");
     }
 
     #[test]

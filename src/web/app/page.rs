@@ -75,7 +75,7 @@ pub fn tabs(app: &AppName, current: &str) -> Vec<Tab> {
 
 /// Jobs among which the last deployment and the turn at work are looked for.
 const JOBS_LOOKED_AT: u32 = 20;
-/// How long a deployment that ended well is still shown on a fresh page, in seconds.
+/// How long a deployment that ended well is still shown, in seconds.
 const SHOWN_AFTER_END: i64 = 60;
 
 /// What of the page depends on the state of things, rendered: the stream sends it whenever that changes.
@@ -86,11 +86,10 @@ pub struct Parts {
     send: String,
 }
 
-/// Renders what depends on the state of things. `fresh`: for a page that is being opened, where a
-/// deployment that ended a while ago is no news.
-pub async fn parts(services: &Services, app: &App, fresh: bool) -> AppResult<Parts> {
+/// Renders what depends on the state of things. A deployment that ended well a while ago is no news.
+pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
     let jobs = services.recent_jobs(app.id, JOBS_LOOKED_AT).await?;
-    let shown = jobs.iter().find(|job| is_shown(&job.kind)).filter(|job| !fresh || is_news(job, services.now()));
+    let shown = jobs.iter().find(|job| is_shown(&job.kind)).filter(|job| is_news(job, services.now()));
     let strip = match shown {
         Some(job) => {
             let version = version_of(services, app, job).await?;
@@ -195,6 +194,9 @@ pub struct AppQuery {
     pub prompt: String,
     /// The turn whose steps are shown at once.
     pub steps: Option<i64>,
+    /// A part of the app was asked for, so on a narrow screen it is shown first.
+    #[serde(skip)]
+    pub looks: bool,
 }
 
 /// A tab, in the page around it or alone, as the caller wants it.
@@ -212,7 +214,7 @@ pub async fn show(
     }
     // Before anything is read: what happens meanwhile comes by the stream, and never twice.
     let after = services.last_event_id(app.id).await?;
-    let parts = parts(services, app, true).await?;
+    let parts = parts(services, app).await?;
     let talk = conversation::load(services, app, after, query).await?;
     let prefill: String = query.prompt.chars().take(20_000).collect();
     reply::page(&AppPage {
@@ -230,14 +232,14 @@ pub async fn show(
         turns: talk.html,
         tabs: tabs(&app.name, tab),
         stage,
-        stage_first: tab != "preview",
+        stage_first: tab != "preview" || query.looks,
         after: after.0,
     })
 }
 
 /// A tab after its app was changed by hand: alone with the pieces that changed with it, at `href`.
 pub async fn show_changed(services: &Services, app: &App, stage: String, href: &str) -> AppResult<Response> {
-    let pieces = parts(services, app, false).await?.into_pieces().into_html();
+    let pieces = parts(services, app).await?.into_pieces().into_html();
     let mut response = reply::html(format!("{stage}{pieces}"));
     if let Ok(value) = axum::http::HeaderValue::from_str(href) {
         response.headers_mut().insert("hx-push-url", value);

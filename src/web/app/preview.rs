@@ -105,7 +105,7 @@ pub async fn tab(
             })?
         }
     };
-    let rest = AppQuery { turns: query.turns, prompt: query.prompt, steps: query.steps };
+    let rest = AppQuery { turns: query.turns, prompt: query.prompt, steps: query.steps, looks: query.view.is_some() };
     show(services, chrome, caller, &app, "preview", stage, &rest).await
 }
 

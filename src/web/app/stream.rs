@@ -89,7 +89,7 @@ async fn state_pieces(services: &Services, app: &App, last: &Kept) -> AppResult<
     if now.id != app.id {
         return Err(AppError::not_found("app of this name any more"));
     }
-    let pieces = parts(services, &now, false).await?.into_pieces();
+    let pieces = parts(services, &now).await?.into_pieces();
     let pieces = match &last.body {
         EventBody::Job { id, .. } => announced(services, &now, *id, pieces).await?,
         _ => pieces,
