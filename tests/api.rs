@@ -587,6 +587,23 @@ async fn passwords_cannot_be_guessed_quickly() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_believed_only_when_it_is_the_operators() {
+    for (trust, last) in [("false", StatusCode::TOO_MANY_REQUESTS), ("true", StatusCode::FORBIDDEN)] {
+        let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD), ("SLIPWAY_TRUST_PROXY", trust)]).await;
+        let form = |from: &str| {
+            let form = post("/login").with("content-type", "application/x-www-form-urlencoded").body("password=wrong");
+            form.with("x-forwarded-for", from)
+        };
+        for _ in 0..5 {
+            assert_eq!(bench.ask(form("192.0.2.1")).await.status, StatusCode::FORBIDDEN);
+        }
+        assert_eq!(bench.ask(form("192.0.2.1")).await.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(bench.ask(form("192.0.2.1, 192.0.2.2")).await.status, last, "{trust}");
+        assert_eq!(bench.ask(form("192.0.2.9, 192.0.2.1")).await.status, StatusCode::TOO_MANY_REQUESTS, "{trust}");
+    }
+}
+
+#[tokio::test]
 async fn only_our_own_origin_and_hosts_are_served() {
     let bench = Bench::new().await;
     let own = format!("http://{HOST}");
