@@ -80,7 +80,7 @@ impl App {
             }
             Some(HostName::App(app, environment)) => {
                 let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static(""));
-                let client = ClientInfo { ip: ClientIp::of(&parts.extensions).0, scheme: self.0.scheme, host };
+                let client = ClientInfo { ip: ClientIp::of_socket(&parts.extensions).0, scheme: self.0.scheme, host };
                 let request = Request::from_parts(parts, body);
                 self.0.services.gateway().handle(&app, environment, &client, request).await
             }

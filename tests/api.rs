@@ -205,7 +205,7 @@ async fn a_turn_is_followed_left_and_taken_up_again() {
     let done = bench.get(&format!("/api/v1/jobs/{}", job["id"])).await.json();
     assert_eq!(done["state"], "succeeded");
     let cancelled = bench.ask(post(&format!("/api/v1/jobs/{}/cancel", job["id"]))).await;
-    assert!(cancelled.status == StatusCode::OK || cancelled.status == StatusCode::CONFLICT, "{}", cancelled.text());
+    assert_eq!((cancelled.status, cancelled.json()), (StatusCode::OK, done), "an ended job stays as it is");
 
     // Taken up in the middle: what was said is said once, however the pieces are joined by now.
     let path = format!("/api/v1/jobs/{}/events", job["id"]);
@@ -584,6 +584,23 @@ async fn passwords_cannot_be_guessed_quickly() {
     let error = bench.services.login(PASSWORD, one).await.expect_err("refused");
     assert!(error.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)));
     assert!(bench.services.login(PASSWORD, other).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_proxy_is_believed_only_when_it_is_the_operators() {
+    for (trust, last) in [("false", StatusCode::TOO_MANY_REQUESTS), ("true", StatusCode::FORBIDDEN)] {
+        let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD), ("SLIPWAY_TRUST_PROXY", trust)]).await;
+        let form = |from: &str| {
+            let form = post("/login").with("content-type", "application/x-www-form-urlencoded").body("password=wrong");
+            form.with("x-forwarded-for", from)
+        };
+        for _ in 0..5 {
+            assert_eq!(bench.ask(form("192.0.2.1")).await.status, StatusCode::FORBIDDEN);
+        }
+        assert_eq!(bench.ask(form("192.0.2.1")).await.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(bench.ask(form("192.0.2.1, 192.0.2.2")).await.status, last, "{trust}");
+        assert_eq!(bench.ask(form("192.0.2.9, 192.0.2.1")).await.status, StatusCode::TOO_MANY_REQUESTS, "{trust}");
+    }
 }
 
 #[tokio::test]

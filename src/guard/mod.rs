@@ -16,9 +16,11 @@ mod trace;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderValue, Uri};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::{Router, middleware};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
@@ -53,6 +55,7 @@ pub fn protect(routes: Router, services: Services) -> Router {
     routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(guard.clone(), access::check))
+        .layer(middleware::from_fn_with_state(guard.clone(), tell_client))
         .layer(middleware::from_fn(origin::check))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(trace::Panicked))
         .layer(middleware::from_fn(trace::forms))
@@ -68,22 +71,39 @@ pub fn is_https(services: &Services) -> bool {
     services.config().public_url.starts_with("https://")
 }
 
-/// The address that a request came from: the socket's other end.
+/// The address that a request came from; in the extensions of every request to the builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// Of a request with these extensions. Without a socket, as in tests, it is this machine.
-    pub fn of(extensions: &Extensions) -> Self {
+    /// The socket's other end. Without a socket, as in tests, it is this machine.
+    pub fn of_socket(extensions: &Extensions) -> Self {
         let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
         Self(address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| ip.to_canonical()))
     }
+
+    /// Whom the operator's proxy, which is the socket's other end, says that it speaks for: the last
+    /// entry, since whatever stands before it was written by somebody else.
+    fn through_proxy(headers: &HeaderMap) -> Option<Self> {
+        let line = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+        let ip: IpAddr = line.rsplit(',').next()?.trim().parse().ok()?;
+        Some(Self(ip.to_canonical()))
+    }
+}
+
+/// Says in the request's extensions who asks.
+async fn tell_client(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let trusted = guard.0.services.config().trust_proxy;
+    let told = trusted.then(|| ClientIp::through_proxy(request.headers())).flatten();
+    let client = told.unwrap_or_else(|| ClientIp::of_socket(request.extensions()));
+    request.extensions_mut().insert(client);
+    next.run(request).await
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
     type Rejection = std::convert::Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self::of(&parts.extensions))
+        Ok(parts.extensions.get().copied().unwrap_or_else(|| Self::of_socket(&parts.extensions)))
     }
 }
 
@@ -91,4 +111,26 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
 fn is_call(uri: &Uri) -> bool {
     let path = uri.path();
     path == "/api" || path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_speaks_for_the_last_it_names() {
+        let told = |lines: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", HeaderValue::from_bytes(line).expect("a header"));
+            }
+            ClientIp::through_proxy(&headers).map(|ClientIp(ip)| ip.to_string())
+        };
+        assert_eq!(told(&[b"192.0.2.1"]).as_deref(), Some("192.0.2.1"));
+        assert_eq!(told(&[b"10.0.0.1, 192.0.2.7"]).as_deref(), Some("192.0.2.7"));
+        assert_eq!(told(&[b"10.0.0.1", b"::ffff:192.0.2.7"]).as_deref(), Some("192.0.2.7"));
+        for garbage in [&[][..], &[&b""[..]], &[b"unknown"], &[b"192.0.2.1,"], &[b"\xff"]] {
+            assert_eq!(told(garbage), None);
+        }
+    }
 }

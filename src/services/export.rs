@@ -188,7 +188,8 @@ fn manifests(facts: &Facts<'_>) -> AppResult<Vec<NewFile>> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::process::{Command, Stdio};
+
+    use serde::Deserialize;
 
     use super::*;
     use crate::catalog::Catalog;
@@ -223,21 +224,12 @@ mod tests {
         files.iter().map(|(path, text)| ["=== ", path, "\n", text].concat()).collect()
     }
 
-    /// Reads every document as YAML, with a reader that is not ours.
+    /// Reads every document as YAML.
     fn parsed(files: &[(String, String)]) -> Vec<serde_json::Value> {
-        let script = "import sys, json, yaml; json.dump(list(yaml.safe_load_all(sys.stdin)), sys.stdout)";
-        let yaml: Vec<_> =
-            files.iter().filter(|(path, _)| path.starts_with("k8s/")).map(|(_, text)| text.as_str()).collect();
-        let mut child = Command::new("python3")
-            .args(["-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 with its yaml module, which scripts/setup installs");
-        child.stdin.take().expect("piped").write_all(yaml.join("---\n").as_bytes()).expect("written");
-        let output = child.wait_with_output().expect("ended");
-        assert!(output.status.success());
-        serde_json::from_slice(&output.stdout).expect("a list")
+        let yaml = files.iter().filter(|(path, _)| path.starts_with("k8s/")).map(|(_, text)| text);
+        yaml.flat_map(|text| yaml_serde::Deserializer::from_str(text))
+            .map(|document| serde_json::Value::deserialize(document).expect("YAML"))
+            .collect()
     }
 
     #[test]
