@@ -107,7 +107,7 @@ fn explain(message: &str) -> String {
         return if code.trim() == "137" {
             format!("`{command}` was killed while the image was built: a build may use 1 GiB of memory.")
         } else {
-            format!("`{command}` failed with exit code {} while the image was built.", code.trim())
+            format!("“{command}” failed with exit code {} while the image was built.", code.trim())
         };
     }
     if message.contains("Cannot locate specified Dockerfile") {
@@ -138,7 +138,7 @@ mod tests {
         let error = "The command '/bin/sh -c false' returned a non-zero code: 1".to_owned();
         let failed = output.failure(Error::DockerStreamError { error });
         let BuildError::Failed { message, lines } = failed else { panic!("{failed:?}") };
-        assert_eq!(message, "`false` failed with exit code 1 while the image was built.");
+        assert_eq!(message, "“false” failed with exit code 1 while the image was built.");
         assert_eq!(lines, ["Step 2/2 : RUN false", "half a line", "ERROR: no"]);
         assert_eq!(seen.lock().expect("no panic").len(), 5);
 
