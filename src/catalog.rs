@@ -92,6 +92,8 @@ impl Catalog {
             .map(|c| if c.is_alphanumeric() { c } else { ' ' })
             .collect::<String>()
             .split_whitespace()
+            // “every 15 minutes” is “every # minutes”, whatever the number.
+            .map(|word| if word.bytes().all(|b| b.is_ascii_digit()) { "#" } else { word })
             .fold(" ".to_owned(), |text, word| text + word + " ");
         let score = |template: &Template| -> usize {
             template
@@ -171,6 +173,8 @@ mod tests {
             ("A REST API that keeps a list of books", "simple-api"),
             ("Receive GitHub webhooks and count pushes", "webhook"),
             ("Every morning, send me a report", "scheduled-job"),
+            ("Every 15 minutes, print how long a page takes", "scheduled-job"),
+            ("A page about minutes of meetings every 2 years", "static-site"),
         ] {
             let suggested = catalog.suggest(description).expect("one");
             assert_eq!(suggested.name.as_str(), expected, "{description}");

@@ -105,7 +105,7 @@ fn explain(message: &str) -> String {
     {
         let command = command.strip_prefix("/bin/sh -c ").unwrap_or(command);
         return if code.trim() == "137" {
-            format!("`{command}` was killed while the image was built: a build may use 1 GiB of memory.")
+            format!("“{command}” was killed while the image was built: a build may use 1 GiB of memory.")
         } else {
             format!("“{command}” failed with exit code {} while the image was built.", code.trim())
         };
