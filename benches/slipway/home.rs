@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::report::{Bound, Report, Samples};
-use super::support::builder::Builder;
+use super::support::builder::{Builder, binary};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Starts that are timed.
@@ -17,7 +17,7 @@ const LISTS: usize = 1500;
 
 pub async fn measure(report: &mut Report) {
     #[expect(clippy::cast_precision_loss, reason = "a binary is smaller than 2^52 bytes")]
-    let size = std::fs::metadata(env!("CARGO_BIN_EXE_slipway")).expect("the binary is there").len() as f64 / MIB;
+    let size = std::fs::metadata(binary()).expect("the binary is there").len() as f64 / MIB;
     report.row("release binary", Bound::AtMost(40.0), "MiB", size, "");
 
     let mut builder = Builder::start().await;

@@ -44,6 +44,13 @@ impl Samples {
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
+
+    /// The median of what was measured in pairs, one over the other: what slowed the machine down for
+    /// a while slowed both of a pair.
+    pub fn median_over(&self, other: &Self) -> f64 {
+        assert_eq!(self.len(), other.len(), "measured in pairs");
+        Self(self.0.iter().zip(&other.0).map(|(one, other)| one / other).collect()).median()
+    }
 }
 
 /// What a row must be to hold.
@@ -72,10 +79,10 @@ impl Report {
     }
 
     /// A row of our time over that of the bare tools.
-    pub fn ratio(&mut self, what: &str, bound: Bound, unit: &str, ours: f64, theirs: f64, peer: &str) {
-        let ratio = ours / theirs;
-        let measured = format!("{ratio:.2}× ({})", shown(ours, unit, ""));
-        self.add(what, bound, "×", ratio, &measured, &format!("{} ({peer})", shown(theirs, unit, "")));
+    pub fn ratio(&mut self, what: &str, bound: Bound, unit: &str, ours: &Samples, theirs: &Samples, peer: &str) {
+        let ratio = ours.median_over(theirs);
+        let measured = format!("{ratio:.2}× ({})", shown(ours.median(), unit, ""));
+        self.add(what, bound, "×", ratio, &measured, &format!("{} ({peer})", shown(theirs.median(), unit, "")));
     }
 
     fn add(&mut self, what: &str, bound: Bound, unit: &str, value: f64, measured: &str, beside: &str) {
