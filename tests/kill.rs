@@ -213,6 +213,7 @@ async fn killed_during_a_publish() {
 async fn killed_during_a_turn() {
     let mut builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "0.3")]).await;
     let app = builder.create("static-site", "Written in pieces").await;
+    let scaffold = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
     let points = [
         point("queued", |event| event.is_job("queued")),
         point("running", |event| event.is_job("running")),
@@ -224,6 +225,8 @@ async fn killed_during_a_turn() {
         point("succeeded", |event| event.is_job("succeeded")),
     ];
     for (number, point) in points.iter().enumerate() {
+        // As it was: the demo model changes a page of its own in one small edit, and types no file.
+        builder.write(&app, "public/index.html", &scaffold).await;
         let body = json!({"prompt": format!("Words of turn {number}")});
         let (seen, job) = killed_at(&mut builder, &app, "/turns", &body, point).await;
         let job = check(&builder, &app, point, &seen, &job).await;
