@@ -90,12 +90,14 @@ test("Stop keeps what was written", { timeout: 120_000 }, async () => {
 
 test("without scripts: create, ask, deploy, publish, roll back, delete", { timeout: 180_000 }, async () => {
   const page = await newPage({ javaScriptEnabled: false });
+  /** Presses a button and waits for the page that answers. */
+  const press = (button) => Promise.all([page.waitForEvent("load"), button.click()]);
   const name = "plain-paper";
   await page.goto(builder.origin);
   await page.getByRole("textbox", { name: "What do you want to build?" }).fill("A page on plain paper");
   await page.getByRole("radio", { name: "Static site" }).check({ force: true });
   await page.getByRole("textbox", { name: "Name", exact: true }).fill(name);
-  await page.getByRole("button", { name: "Create" }).click();
+  await press(page.getByRole("button", { name: "Create" }));
   await page.waitForURL(`${builder.origin}/apps/${name}`);
   const settled = (what) => eventually(what, async () => {
     await page.reload();
@@ -108,22 +110,22 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
 
   const bar = page.getByRole("banner");
   const publish = async (words) => {
-    await bar.getByRole("button", { name: "Deploy preview" }).first().click();
+    await press(bar.getByRole("button", { name: "Deploy preview" }).first());
     await settled("the preview is there");
     await bar.locator(".chip", { hasText: /Preview\s+ready/ }).waitFor();
-    await bar.getByRole("button", { name: /^Publish version/ }).click();
+    await press(bar.getByRole("button", { name: /^Publish version/ }));
     await settled("it is published");
     await bar.locator(".chip", { hasText: /Production\s+ready/ }).waitFor();
     assert.match(await visit(name), words);
   };
   await publish(/A page on plain paper/);
   await page.getByRole("textbox", { name: "Message", exact: true }).fill("And a second sheet");
-  await page.getByRole("button", { name: "Send" }).click();
+  await press(page.getByRole("button", { name: "Send" }));
   await settled("the second turn ends");
   await publish(/And a second sheet/);
 
   await page.goto(`${builder.origin}/apps/${name}/releases`);
-  await page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }).click();
+  await press(page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }));
   await settled("it is rolled back");
   assert.doesNotMatch(await visit(name), /And a second sheet/);
   await page.goto(`${builder.origin}/apps/${name}/releases`);
@@ -131,7 +133,7 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
 
   await page.goto(`${builder.origin}/apps/${name}/settings`);
   await page.getByLabel(`Type ${name} to confirm`).fill(name);
-  await page.getByRole("button", { name: `Delete ${name}` }).click();
+  await press(page.getByRole("button", { name: `Delete ${name}` }));
   await page.waitForURL(`${builder.origin}/`);
   await eventually("it is gone", async () => {
     const list = await builder.api("GET", "/apps");
