@@ -19,9 +19,19 @@ fn main() -> anyhow::Result<()> {
         Command::Serve => {
             telemetry::start();
             let config = cli.configuration()?;
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
+            tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(workers())
+                .enable_all()
+                .build()?
+                .block_on(serve(config))
         }
     }
+}
+
+/// Half of the processors: what waits needs few threads, and on a small machine a second one costs the
+/// gateway a third of its requests, since the two wake each other all the time. Builds, git and apps get the rest.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

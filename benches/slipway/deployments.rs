@@ -114,6 +114,8 @@ impl Bare {
         let folder = tempfile::tempdir().expect("a folder");
         copy(&builder.data().join("workspaces").join(app), folder.path());
         let name = format!("slipway-bench-{}", builder.installation().0);
+        // Apps have a network of their own, and joining one takes the engine a while.
+        docker(&["network", "create", &name]).expect("a network");
         Self { folder, name, http: builder.http.clone(), runs: 0 }
     }
 
@@ -140,6 +142,8 @@ impl Bare {
             "--detach",
             "--name",
             &name,
+            "--network",
+            &self.name,
             "--read-only",
             "--tmpfs",
             "/tmp",
@@ -173,6 +177,7 @@ impl Bare {
 impl Drop for Bare {
     fn drop(&mut self) {
         let _ = docker(&["rm", "--force", &format!("{}-{}", self.name, self.runs)]);
+        let _ = docker(&["network", "rm", &self.name]);
         let filter = format!("label={LABEL}={}", self.name);
         let images = docker(&["images", "--quiet", "--no-trunc", "--filter", &filter]).unwrap_or_default();
         for image in images.split_whitespace() {
