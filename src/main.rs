@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Half of the processors: what waits needs few threads, and on a small machine a second one costs the
-/// gateway a third of its requests, since the two wake each other all the time. Builds, git and apps get the rest.
+/// gateway about a quarter of its requests, since the two wake each other all the time. Builds, git and apps get the rest.
 fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
