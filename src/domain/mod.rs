@@ -89,3 +89,22 @@ macro_rules! validated_string {
     };
 }
 pub(crate) use validated_string;
+
+/// Gives an enum without data the words that the API and the database use for it.
+macro_rules! words {
+    ($type:ident { $($variant:ident = $word:literal),+ }) => {
+        impl $type {
+            /// The word used in the API and in the database.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = $crate::domain::Invalid;
+            fn from_str(text: &str) -> Result<Self, $crate::domain::Invalid> {
+                match text { $($word => Ok(Self::$variant),)+ _ => Err($crate::domain::Invalid::new(format!("“{text}” is unknown."))) }
+            }
+        }
+    };
+}
+pub(crate) use words;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Environment, Invalid, ReleaseNumber, RunId};
+use super::{Environment, ReleaseNumber, RunId, words};
 
 /// Why a run was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -29,22 +29,6 @@ pub enum RunState {
     Failed,
 }
 
-macro_rules! words {
-    ($type:ident { $($variant:ident = $word:literal),+ }) => {
-        impl $type {
-            /// The word used in the API and in the database.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-        impl std::str::FromStr for $type {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                match text { $($word => Ok(Self::$variant),)+ _ => Err(Invalid::new(format!("“{text}” is unknown."))) }
-            }
-        }
-    };
-}
 words!(RunTrigger { Schedule = "schedule", Manual = "manual", Check = "check" });
 words!(RunState { Running = "running", Succeeded = "succeeded", Failed = "failed" });
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeSize, Invalid, JobId, TurnId, VersionId};
+use super::{ChangeSize, JobId, TurnId, VersionId, words};
 
 /// Whether the model may write.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -34,22 +34,6 @@ pub enum TurnState {
     Interrupted,
 }
 
-macro_rules! words {
-    ($type:ident { $($variant:ident = $word:literal),+ }) => {
-        impl $type {
-            /// The word used in the API and in the database.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-        impl std::str::FromStr for $type {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
-                match text { $($word => Ok(Self::$variant),)+ _ => Err(Invalid::new(format!("“{text}” is unknown."))) }
-            }
-        }
-    };
-}
 words!(TurnMode { Build = "build", Discuss = "discuss" });
 words!(TurnState {
     Queued = "queued", Running = "running", Done = "done", Stopped = "stopped", Failed = "failed", Interrupted = "interrupted"
