@@ -20,7 +20,6 @@ mod ignore;
 mod message;
 mod recover;
 mod repo;
-mod search;
 #[cfg(test)]
 mod testing;
 mod worktree;
@@ -38,7 +37,6 @@ pub use error::WorkspaceError;
 pub use files::{FileEntry, WriteOutcome};
 pub use history::Commit;
 pub use message::{BODY_MAX, CommitNote, TITLE_MAX};
-pub use search::Hit;
 
 use crate::domain::{AppName, VersionId, WorkspacePath};
 
