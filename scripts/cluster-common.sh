@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# What the scripts about a cluster share: which cluster, spoken to how, and our names in it. Sourced after common.sh.
+
+K3S_DIR=/etc/rancher/k3s
+# shellcheck disable=SC2034 # the scripts that source this file use them
+PLATFORM_NAMESPACE=builder-system ENGINE_NAMESPACE=builder-engine
+# Where nodes pull (k8s/builder/registry), and the registry's name inside the cluster.
+# shellcheck disable=SC2034
+REGISTRY_PULL=127.0.0.1:30500 REGISTRY_NAME=registry.builder-system.svc.cluster.local:5000
+
+# help_asked ARGUMENT…: prints the head of the script, up to the first line that is no comment, and ends, if asked to.
+help_asked() {
+  local argument
+  for argument in "$@"; do
+    case $argument in -h | --help)
+      sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//;p}}' "$0"
+      exit 0
+      ;;
+    esac
+  done
+}
+
+# wrong_usage WORDS…: for arguments that make no sense.
+wrong_usage() {
+  printf 'error: %s\n%s --help says what can be asked for\n' "$*" "$0" >&2
+  exit 2
+}
+
+# find_cluster: the one that KUBECONFIG names, else kubectl's own choice, else k3s on this machine. Sets KUBECTL.
+find_cluster() {
+  if have kubectl; then
+    KUBECTL=(kubectl)
+  elif have k3s; then
+    KUBECTL=(k3s kubectl)
+  else
+    die 'kubectl is missing: install it, or k3s, which brings one (scripts/install-k3s.sh)'
+  fi
+  if [ -z "${KUBECONFIG:-}" ] && [ ! -f "$HOME/.kube/config" ] && [ -e "$K3S_DIR/k3s.yaml" ]; then
+    [ -r "$K3S_DIR/k3s.yaml" ] || die "$K3S_DIR/k3s.yaml can be read by root only: run this with sudo"
+    export KUBECONFIG=$K3S_DIR/k3s.yaml
+  fi
+  local words
+  if ! words=$(kube --request-timeout=10s get --raw /readyz 2>&1); then
+    die "no cluster answers (${KUBECONFIG:-$HOME/.kube/config}): $(printf '%s' "$words" | tail -n1 | cut -c1-200)
+       Start it, or name another with KUBECONFIG; scripts/install-k3s.sh makes one."
+  fi
+}
+
+kube() { "${KUBECTL[@]}" "$@"; }
+
+# namespace_is_ours NAMESPACE: whether it is there and carries our label. What is not ours is never touched.
+namespace_is_ours() {
+  [ "$(kube get namespace "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}')" = slipway ]
+}
+
+# has_admission_policies: whether the cluster has ValidatingAdmissionPolicy in its final form.
+has_admission_policies() {
+  kube get --raw /apis/admissionregistration.k8s.io/v1 2>/dev/null |
+    jq -e '[.resources[].name] | index("validatingadmissionpolicies") != null' >/dev/null
+}
+
+# wait_for_rollout NAMESPACE DEPLOYMENT SECONDS: until it is there, or says what stands in its way.
+wait_for_rollout() {
+  local namespace=$1 deployment=$2 until=$((SECONDS + $3)) stuck_since='' stuck=''
+  say "waiting for $deployment in $namespace"
+  while ! kube -n "$namespace" rollout status "deployment/$deployment" --timeout=5s >/dev/null 2>&1; do
+    stuck=$(what_is_stuck "$namespace" "$deployment")
+    if [ -z "$stuck" ]; then stuck_since=; else stuck_since=${stuck_since:-$SECONDS}; fi
+    # A first pull may fail and the second succeed; what has failed for a minute is told.
+    if [ "$SECONDS" -ge "$until" ] || { [ -n "$stuck_since" ] && [ $((SECONDS - stuck_since)) -ge 60 ]; }; then
+      {
+        printf '\n'
+        kube -n "$namespace" get pods,persistentvolumeclaims || true
+        printf '\n'
+        kube -n "$namespace" get events --field-selector type=Warning --sort-by=.lastTimestamp 2>/dev/null | tail -n 8 || true
+        printf '\n'
+        kube -n "$namespace" logs "deployment/$deployment" --all-containers --tail=15 2>/dev/null || true
+      } >&2
+      die "$deployment in $namespace does not get ready${stuck:+ ($stuck)}: see its pods, warnings and last words above"
+    fi
+    # The rollout may have been refused at once rather than waited for.
+    sleep 0.5
+  done
+}
+
+# what_is_stuck NAMESPACE DEPLOYMENT: why its newest pods do not start, in Kubernetes's words; nothing if they may yet.
+what_is_stuck() {
+  kube -n "$1" get pods -l "app.kubernetes.io/part-of=slipway,app.kubernetes.io/component=$2" -o json 2>/dev/null | jq -r '
+    [.items[] | select(.metadata.deletionTimestamp == null) | (.status.containerStatuses // [])[]
+      | .state.waiting.reason // empty
+      | select(IN("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError", "CrashLoopBackOff"))
+    ] | unique | join(", ")' 2>/dev/null || true
+}
+
+# write_if_changed FILE MODE CONTENT: false when FILE held that already.
+write_if_changed() {
+  local file=$1 mode=$2 fresh
+  fresh=$(mktemp)
+  printf '%s\n' "$3" >"$fresh"
+  if as_root cmp -s "$fresh" "$file"; then
+    rm -f "$fresh"
+    return 1
+  fi
+  as_root install -D -m "$mode" "$fresh" "$file" || die "$file cannot be written"
+  rm -f "$fresh"
+}
+
+# service_active NAME: whether systemd runs it.
+service_active() { [ -d /run/systemd/system ] && systemctl is-active --quiet "$1"; }
+
+# is_name WORD: a lowercase DNS name. is_ipv4 WORD.
+is_name() { [[ $1 =~ ^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$ && ${#1} -le 200 ]]; }
+is_ipv4() { [[ $1 =~ ^([0-9]{1,3}\.){3}[0-9]{1,3}$ ]]; }
+
+# use_test_cluster: a cluster for tests in KUBECONFIG: the one it names already, else k3s on this machine, else our own.
+use_test_cluster() {
+  if [ -z "${KUBECONFIG:-}" ] && as_root test -e "$K3S_DIR/k3s.yaml"; then
+    [ -r "$K3S_DIR/k3s.yaml" ] || die "$K3S_DIR/k3s.yaml can be read by root only: copy it and name the copy in KUBECONFIG"
+    KUBECONFIG=$K3S_DIR/k3s.yaml
+  elif [ -z "${KUBECONFIG:-}" ]; then
+    KUBECONFIG=$(as_root env "TEST_CLUSTER_HOME=${TEST_CLUSTER_HOME:-$HOME/.cache/test-cluster}" "$ROOT/scripts/test-cluster" up |
+      sed -n 's/^export KUBECONFIG=//p')
+    [ -n "$KUBECONFIG" ] || die 'the test cluster did not start: see its words above'
+  fi
+  export KUBECONFIG
+  have kubectl || apt_install kubernetes-client
+}

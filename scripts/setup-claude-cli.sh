@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Optional: the Claude command-line tool on this server, in a terminal that a browser opens. Slipway does not need it;
+# it is for an operator who would rather look after the server with Claude than alone. Run it again to update.
+#
+#   scripts/setup-claude-cli.sh [OPTION…]
+#     --no-terminal      the tool alone, no terminal in the browser
+#     --listen ADDRESS   where the terminal answers; default 127.0.0.1, which only this machine reaches
+#     --port PORT        default 7681
+#     --remove           takes it all away again, with the user's home directory
+#
+# The tool comes from npm and belongs to a user of its own, `slipway-claude`, who may not become root. The terminal
+# (ttyd, from the distribution's packages) asks for that user's password, which is made and printed once. It speaks
+# plain HTTP: leave it on 127.0.0.1 and come by `ssh -L 7681:127.0.0.1:7681 SERVER`, or put TLS in front.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=scripts/cluster-common.sh
+. "$ROOT/scripts/cluster-common.sh"
+help_asked "$@"
+
+PACKAGE=@anthropic-ai/claude-code
+ACCOUNT=slipway-claude SERVER_ACCOUNT=slipway-ttyd PREFIX=/opt/slipway-claude NODE_MAJOR=18
+UNIT=slipway-claude-terminal UNIT_FILE=/etc/systemd/system/slipway-claude-terminal.service
+LISTEN=127.0.0.1 PORT=7681 TERMINAL=yes REMOVE=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    --no-terminal)
+      TERMINAL=
+      shift
+      ;;
+    --remove)
+      REMOVE=yes
+      shift
+      ;;
+    --listen | --port)
+      [ $# -ge 2 ] || wrong_usage "$1 wants a value"
+      case $1 in
+        --listen) LISTEN=$2 ;;
+        --port) PORT=$2 ;;
+      esac
+      shift 2
+      ;;
+    *) wrong_usage "there is no option $1" ;;
+  esac
+done
+is_ipv4 "$LISTEN" || wrong_usage "--listen: '$LISTEN' is no IPv4 address"
+if ! [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] || [ "$PORT" -gt 65535 ]; then wrong_usage "--port: '$PORT' is no port"; fi
+
+account_exists() { getent passwd "$1" >/dev/null; }
+
+remove() {
+  if [ -e "$UNIT_FILE" ]; then
+    as_root systemctl disable --now "$UNIT" >/dev/null 2>&1 || true
+    as_root rm -f "$UNIT_FILE"
+    as_root systemctl daemon-reload
+  fi
+  as_root rm -rf "$PREFIX" /usr/local/bin/claude
+  local account
+  for account in "$ACCOUNT" "$SERVER_ACCOUNT"; do
+    if account_exists "$account"; then as_root userdel --remove "$account" >/dev/null 2>&1 || as_root userdel "$account"; fi
+  done
+  say 'the Claude tool, its terminal and their users are gone (packages stay)'
+}
+
+check() {
+  have apt-get || die 'this script knows Debian and Ubuntu'
+  if [ -n "$TERMINAL" ]; then
+    [ -d /run/systemd/system ] || die 'systemd does not run here, and it starts the terminal: use --no-terminal'
+    apt-cache show ttyd >/dev/null 2>&1 || as_root apt-get update -qq >/dev/null 2>&1 || true
+    apt-cache show ttyd >/dev/null 2>&1 ||
+      die 'this release has no package ttyd (Ubuntu 22.04 and 24.04 have it in universe; Debian 12 does not): use --no-terminal'
+    case $LISTEN in
+      127.*) ;;
+      *) warn "the terminal will answer at $LISTEN in plain HTTP: the password can be read on its way" ;;
+    esac
+  fi
+}
+
+install_tool() {
+  local log
+  if ! { have node && have npm; }; then apt_install nodejs npm; fi
+  [ "$(node_major)" -ge "$NODE_MAJOR" ] || die "the Claude tool needs Node $NODE_MAJOR or newer, and this is $(node --version)"
+  say "fetching $PACKAGE from npm"
+  log=$(mktemp)
+  if ! as_root npm install --global --prefix "$PREFIX" --no-audit --no-fund "$PACKAGE@latest" >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    die "npm could not fetch $PACKAGE: see its words above"
+  fi
+  rm -f "$log"
+  as_root ln -sfn "$PREFIX/bin/claude" /usr/local/bin/claude
+  say "claude is there: $(/usr/local/bin/claude --version 2>/dev/null | head -n1 || echo 'it does not start')"
+}
+
+make_accounts() {
+  if ! account_exists "$ACCOUNT"; then
+    as_root useradd --create-home --home-dir "/home/$ACCOUNT" --shell /bin/bash --comment 'Claude on the server' "$ACCOUNT"
+    as_root chmod 0700 "/home/$ACCOUNT"
+    PASSWORD=$(head -c 512 /dev/urandom | base64 -w0 | tr -d '+/=' | cut -c1-24)
+    printf '%s:%s\n' "$ACCOUNT" "$PASSWORD" | as_root chpasswd
+    say "made the user $ACCOUNT"
+  fi
+  [ -z "$TERMINAL" ] || account_exists "$SERVER_ACCOUNT" ||
+    as_root useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SERVER_ACCOUNT"
+}
+
+# Before 1.7 every terminal could be written to, and there was no option to say so.
+writable() { if /usr/bin/ttyd --help 2>&1 | grep -q -- --writable; then printf ' --writable'; fi; }
+
+# ttyd runs as a user who may do nothing. What it starts is `su`, which asks for the password and waits after a wrong
+# one; so no password stands in a file or among the arguments of a process.
+unit() {
+  cat <<UNIT
+# Written by Slipway's scripts/setup-claude-cli.sh, which writes it again.
+[Unit]
+Description=A terminal with Claude, in the browser
+After=network.target
+
+[Service]
+User=$SERVER_ACCOUNT
+ExecStart=/usr/bin/ttyd --interface $LISTEN --port $PORT$(writable) --check-origin --max-clients 4 /bin/su --login $ACCOUNT
+Restart=on-failure
+ProtectSystem=full
+PrivateTmp=true
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+}
+
+install_terminal() {
+  apt_install ttyd
+  # The package may start one of its own, with its own idea of who may come in.
+  as_root systemctl disable --now ttyd >/dev/null 2>&1 || true
+  if write_if_changed "$UNIT_FILE" 644 "$(unit)"; then
+    say "wrote $UNIT_FILE"
+    as_root systemctl daemon-reload
+    as_root systemctl enable "$UNIT" >/dev/null 2>&1
+    as_root systemctl restart "$UNIT"
+  else
+    as_root systemctl enable --now "$UNIT" >/dev/null 2>&1
+  fi
+  local _
+  for _ in $(seq 20); do
+    if curl -fsS --max-time 2 -o /dev/null "http://$LISTEN:$PORT/" 2>/dev/null; then return 0; fi
+    sleep 0.5
+  done
+  die "the terminal does not answer at http://$LISTEN:$PORT/: see 'journalctl -u $UNIT'"
+}
+
+if [ -n "$REMOVE" ]; then
+  remove
+  exit 0
+fi
+PASSWORD=
+check
+install_tool
+make_accounts
+if [ -n "$TERMINAL" ]; then
+  apt_install curl
+  install_terminal
+  say "the terminal answers at http://$LISTEN:$PORT/; there, run 'claude' and log in"
+else
+  say "run 'claude' as $ACCOUNT: sudo -iu $ACCOUNT"
+fi
+if [ -n "$PASSWORD" ]; then printf '\n  user      %s\n  password  %s   (shown this once; passwd changes it)\n\n' "$ACCOUNT" "$PASSWORD"; fi
