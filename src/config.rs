@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::domain::{Invalid, ModelId};
+
 /// One setting.
 struct Key {
     /// In the file and as a flag (with hyphens).
@@ -48,8 +50,19 @@ const KEYS: &[Key] = &[
     key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
     secret("anthropic_api_key", "ANTHROPIC_API_KEY", "Key for Claude. Without one the demo model answers."),
     key("anthropic_base_url", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "Where the Messages API is."),
-    key("model", "SLIPWAY_MODEL", "claude-opus-5-5", "Any model that the provider knows."),
-    key("provider", "SLIPWAY_PROVIDER", "anthropic", "anthropic or demo."),
+    secret(
+        "openai_api_key",
+        "OPENAI_API_KEY",
+        "Key for an OpenAI-compatible server; many on one's own machine want none.",
+    ),
+    key(
+        "openai_base_url",
+        "OPENAI_BASE_URL",
+        "https://api.openai.com/v1",
+        "Where that server is, e.g. http://127.0.0.1:11434/v1.",
+    ),
+    key("model", "SLIPWAY_MODEL", "claude-opus-5-5", "Any model that the provider knows; with openai it must be set."),
+    key("provider", "SLIPWAY_PROVIDER", "anthropic", "anthropic, openai (any OpenAI-compatible server) or demo."),
     secret("admin_password", "SLIPWAY_ADMIN_PASSWORD", "Required to listen on anything but loopback."),
     key("admin_password_file", "SLIPWAY_ADMIN_PASSWORD_FILE", "", "A file that holds the password instead."),
     key("base_image_python", "SLIPWAY_BASE_IMAGE_PYTHON", "python:3.13-slim", "What Python apps are built on."),
@@ -60,7 +73,16 @@ const KEYS: &[Key] = &[
         "What static sites are built on.",
     ),
     key("docker_host", "DOCKER_HOST", "", "Address of the Docker engine; default: its socket."),
-    key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster."),
+    key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster; none inside one."),
+    key("ingress_class", "SLIPWAY_INGRESS_CLASS", "traefik", "Class of the apps' Ingresses, and name of its pods."),
+    key("ingress_namespace", "SLIPWAY_INGRESS_NAMESPACE", "kube-system", "Where the ingress controller runs."),
+    key(
+        "blocked_networks",
+        "SLIPWAY_BLOCKED_NETWORKS",
+        "",
+        "Networks that apps may not reach, such as 203.0.113.0/24, with commas; private ones never can be.",
+    ),
+    key("reconcile_seconds", "SLIPWAY_RECONCILE_SECONDS", "300", "How often what was changed by hand is put back."),
     key("turn_max_steps", "SLIPWAY_TURN_MAX_STEPS", "60", "Answers of the model in one turn."),
     key(
         "turn_max_tokens",
@@ -69,6 +91,12 @@ const KEYS: &[Key] = &[
         "Tokens read and written in one turn; those read from the cache do not count.",
     ),
     key("turn_max_usd", "SLIPWAY_TURN_MAX_USD", "5", "US dollars in one turn."),
+    key(
+        "app_max_usd_per_day",
+        "SLIPWAY_APP_MAX_USD_PER_DAY",
+        "20",
+        "US dollars that one app's turns may cost in a day (UTC), where the model's price is known.",
+    ),
     key("turn_max_minutes", "SLIPWAY_TURN_MAX_MINUTES", "30", "Minutes in one turn."),
     key("build_workers", "SLIPWAY_BUILD_WORKERS", "2", "Builds and deployments at once."),
     key("demo_pace", "SLIPWAY_DEMO_PACE", "1", "How fast the demo model types: 1 is watchable, 0 at once."),
@@ -110,8 +138,34 @@ pub enum ConfigError {
 pub enum Provider {
     /// The Messages API.
     Anthropic,
+    /// An OpenAI-compatible server.
+    OpenAi,
     /// The demo model inside Slipway.
     Demo,
+}
+
+/// Where apps run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// In a Docker engine.
+    Docker,
+    /// In a Kubernetes cluster.
+    Kubernetes,
+}
+
+/// What a cluster needs to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// How to reach it; none: the one that we run in.
+    pub kubeconfig: Option<String>,
+    /// Class of the apps' Ingresses.
+    pub ingress_class: String,
+    /// Where the ingress controller runs.
+    pub ingress_namespace: String,
+    /// Networks that apps may not reach, besides private ones.
+    pub blocked_networks: Vec<String>,
+    /// How often what was changed by hand is put back.
+    pub reconcile_every: Duration,
 }
 
 /// What one turn may use.
@@ -125,6 +179,8 @@ pub struct TurnCaps {
     pub usd: f64,
     /// Wall time.
     pub time: Duration,
+    /// US dollars of one app in a day.
+    pub app_usd_per_day: f64,
 }
 
 /// Everything that can be set, typed and checked.
@@ -140,6 +196,10 @@ pub struct Config {
     pub public_url: String,
     /// A proxy of the operator's stands in front and says who the client is.
     pub trust_proxy: bool,
+    /// Where apps run.
+    pub runtime: RuntimeKind,
+    /// What a cluster needs to be told.
+    pub cluster: ClusterConfig,
     /// Where images are pushed.
     pub registry: Option<String>,
     /// The registry's name as nodes pull from it.
@@ -150,8 +210,12 @@ pub struct Config {
     pub anthropic_api_key: Option<SecretString>,
     /// Where the Messages API is, without a slash at the end.
     pub anthropic_base_url: String,
+    /// Key for an OpenAI-compatible server.
+    pub openai_api_key: Option<SecretString>,
+    /// Where an OpenAI-compatible server is, without a slash at the end.
+    pub openai_base_url: String,
     /// The model.
-    pub model: String,
+    pub model: ModelId,
     /// The admin's password.
     pub admin_password: Option<SecretString>,
     /// Base images by the word that templates use for them.
@@ -166,9 +230,9 @@ pub struct Config {
     pub demo_pace: f64,
 }
 
-/// Values as text, with where each came from.
+/// Values as text, with where each came from, and whether we run inside a cluster.
 #[derive(Default)]
-struct Sources(BTreeMap<&'static str, (String, String)>);
+struct Sources(BTreeMap<&'static str, (String, String)>, bool);
 
 impl Sources {
     fn text(&self, name: &'static str) -> Option<&str> {
@@ -207,6 +271,8 @@ impl Config {
             None => {}
         }
         for (name, value) in environment {
+            // What Kubernetes tells every container that it starts.
+            sources.1 |= name == "KUBERNETES_SERVICE_HOST";
             if let Some(key) = KEYS.iter().find(|key| key.env == name) {
                 sources.0.insert(key.name, (value, format!("environment variable {name}")));
             }
@@ -233,27 +299,14 @@ impl Config {
         {
             return Err(sources.bad("public_url", "expected http:// or https:// and {host}, such as https://{host}"));
         }
-        match sources.text("runtime").unwrap_or_default() {
-            "auto" | "docker" => {}
-            "kubernetes" => {
-                return Err(sources.bad("runtime", "the Kubernetes runtime is not part of this build yet; use docker"));
-            }
+        let runtime = match sources.text("runtime").unwrap_or_default() {
+            "auto" if sources.1 => RuntimeKind::Kubernetes,
+            "auto" | "docker" => RuntimeKind::Docker,
+            "kubernetes" => RuntimeKind::Kubernetes,
             _ => return Err(sources.bad("runtime", "expected auto, docker or kubernetes")),
-        }
-        let anthropic_api_key = owned("anthropic_api_key").map(SecretString::from);
-        let provider = match sources.text("provider").unwrap_or_default() {
-            "anthropic" if anthropic_api_key.is_none() => Provider::Demo,
-            "anthropic" => Provider::Anthropic,
-            "demo" => Provider::Demo,
-            "openai" => {
-                return Err(sources.bad("provider", "OpenAI-compatible servers are not part of this build yet"));
-            }
-            _ => return Err(sources.bad("provider", "expected anthropic or demo")),
         };
-        let anthropic_base_url = owned("anthropic_base_url").unwrap_or_default().trim_end_matches('/').to_owned();
-        if !(anthropic_base_url.starts_with("http://") || anthropic_base_url.starts_with("https://")) {
-            return Err(sources.bad("anthropic_base_url", "expected an address that starts with http:// or https://"));
-        }
+        let anthropic_api_key = owned("anthropic_api_key").map(SecretString::from);
+        let (provider, model) = provider(sources, anthropic_api_key.is_some())?;
         let admin_password = admin_password(sources)?;
         if admin_password.is_none() && !listen.ip().is_loopback() {
             return Err(sources.bad(
@@ -264,16 +317,27 @@ impl Config {
                 ),
             ));
         }
-        let usd: f64 = sources.parse("turn_max_usd", "a number")?;
         let demo_pace: f64 = sources.parse("demo_pace", "a number")?;
-        if !usd.is_finite() || usd <= 0.0 {
-            return Err(sources.bad("turn_max_usd", "expected a number above 0"));
-        }
         if !(0.0..=100.0).contains(&demo_pace) {
             return Err(sources.bad("demo_pace", "expected a number from 0 to 100"));
         }
         let registry = owned("registry");
+        if runtime == RuntimeKind::Kubernetes && registry.is_none() {
+            return Err(sources.bad(
+                "registry",
+                "the nodes of a cluster pull images from a registry: set SLIPWAY_REGISTRY, and SLIPWAY_REGISTRY_PULL if \
+                 they know it by another name",
+            ));
+        }
         Ok(Self {
+            runtime,
+            cluster: ClusterConfig {
+                kubeconfig: owned("kubeconfig"),
+                ingress_class: owned("ingress_class").unwrap_or_default(),
+                ingress_namespace: owned("ingress_namespace").unwrap_or_default(),
+                blocked_networks: networks(sources)?,
+                reconcile_every: Duration::from_secs(sources.positive("reconcile_seconds")?),
+            },
             data_dir: owned("data_dir").unwrap_or_default().into(),
             listen,
             domain,
@@ -283,8 +347,10 @@ impl Config {
             registry,
             provider,
             anthropic_api_key,
-            anthropic_base_url,
-            model: owned("model").unwrap_or_default(),
+            anthropic_base_url: address(sources, "anthropic_base_url")?,
+            openai_api_key: owned("openai_api_key").map(SecretString::from),
+            openai_base_url: address(sources, "openai_base_url")?,
+            model,
             admin_password,
             base_images: ["python", "nginx"]
                 .into_iter()
@@ -292,12 +358,7 @@ impl Config {
                 .filter_map(|(word, image)| Some((word.to_owned(), image?)))
                 .collect(),
             docker_host: owned("docker_host"),
-            turn_caps: TurnCaps {
-                steps: sources.positive("turn_max_steps")?,
-                tokens: sources.positive("turn_max_tokens")?,
-                usd,
-                time: Duration::from_secs(60 * sources.positive::<u64>("turn_max_minutes")?),
-            },
+            turn_caps: turn_caps(sources)?,
             build_workers: sources.positive::<u16>("build_workers")?.into(),
             demo_pace,
         })
@@ -320,6 +381,68 @@ impl Config {
         }
         text
     }
+}
+
+/// Who answers, and the model that is asked for.
+fn provider(sources: &Sources, has_key: bool) -> Result<(Provider, ModelId), ConfigError> {
+    let provider = match sources.text("provider").unwrap_or_default() {
+        "anthropic" if !has_key => Provider::Demo,
+        "anthropic" => Provider::Anthropic,
+        "demo" => Provider::Demo,
+        "openai" => Provider::OpenAi,
+        _ => return Err(sources.bad("provider", "expected anthropic, openai or demo")),
+    };
+    if provider == Provider::OpenAi && !sources.0.contains_key("model") {
+        let reason = "the server of SLIPWAY_PROVIDER=openai has models of its own: set SLIPWAY_MODEL to one of them";
+        return Err(sources.bad("model", reason));
+    }
+    let model = sources.text("model").unwrap_or_default().trim().parse();
+    Ok((provider, model.map_err(|error: Invalid| sources.bad("model", error.0))?))
+}
+
+/// An address of a server, without a slash at the end.
+fn address(sources: &Sources, name: &'static str) -> Result<String, ConfigError> {
+    let address = sources.text(name).unwrap_or_default().trim().trim_end_matches('/');
+    if address.starts_with("http://") || address.starts_with("https://") {
+        Ok(address.to_owned())
+    } else {
+        Err(sources.bad(name, "expected an address that starts with http:// or https://"))
+    }
+}
+
+/// What turns may use.
+fn turn_caps(sources: &Sources) -> Result<TurnCaps, ConfigError> {
+    let money = |name: &'static str| -> Result<f64, ConfigError> {
+        let usd: f64 = sources.parse(name, "a number")?;
+        if usd.is_finite() && usd > 0.0 { Ok(usd) } else { Err(sources.bad(name, "expected a number above 0")) }
+    };
+    Ok(TurnCaps {
+        steps: sources.positive("turn_max_steps")?,
+        tokens: sources.positive("turn_max_tokens")?,
+        usd: money("turn_max_usd")?,
+        time: Duration::from_secs(60 * sources.positive::<u64>("turn_max_minutes")?),
+        app_usd_per_day: money("app_max_usd_per_day")?,
+    })
+}
+
+/// Networks as an address, a slash and a number.
+fn networks(sources: &Sources) -> Result<Vec<String>, ConfigError> {
+    let text = sources.text("blocked_networks").unwrap_or_default();
+    let all = text.split(',').map(str::trim).filter(|network| !network.is_empty());
+    let checked = all.map(|network| {
+        let good = network.split_once('/').is_some_and(|(address, bits)| {
+            let longest = match address.parse::<std::net::IpAddr>() {
+                Ok(std::net::IpAddr::V4(_)) => 32,
+                Ok(std::net::IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
+        });
+        let refuse =
+            || sources.bad("blocked_networks", format!("expected networks such as 203.0.113.0/24, not “{network}”"));
+        good.then(|| network.to_owned()).ok_or_else(refuse)
+    });
+    checked.collect()
 }
 
 fn admin_password(sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
@@ -386,6 +509,19 @@ mod tests {
     }
 
     #[test]
+    fn an_openai_compatible_server_needs_no_key() {
+        let environment = [
+            ("SLIPWAY_PROVIDER", "openai"),
+            ("SLIPWAY_MODEL", "library/qwen3:32b"),
+            ("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1/"),
+        ];
+        let config = load(&environment, &[]).expect("good");
+        assert_eq!((config.provider, config.model.as_str()), (Provider::OpenAi, "library/qwen3:32b"));
+        assert_eq!(config.openai_base_url, "http://127.0.0.1:11434/v1");
+        assert!(config.openai_api_key.is_none());
+    }
+
+    #[test]
     fn flags_win_over_the_environment_and_that_over_the_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("s.toml");
@@ -405,7 +541,13 @@ mod tests {
             (("SLIPWAY_DOMAIN", "a..b"), "domain"),
             (("SLIPWAY_PUBLIC_URL", "http://fixed"), "public_url"),
             (("SLIPWAY_RUNTIME", "podman"), "runtime"),
+            (("SLIPWAY_RUNTIME", "kubernetes"), "SLIPWAY_REGISTRY"),
+            (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), "SLIPWAY_REGISTRY"),
+            (("SLIPWAY_BLOCKED_NETWORKS", "203.0.113.0/24, nonsense"), "nonsense"),
             (("SLIPWAY_PROVIDER", "other"), "provider"),
+            (("SLIPWAY_PROVIDER", "openai"), "SLIPWAY_MODEL"),
+            (("SLIPWAY_MODEL", "two words"), "model"),
+            (("OPENAI_BASE_URL", "localhost:11434"), "openai_base_url"),
             (("SLIPWAY_ADMIN_PASSWORD", "short"), "admin_password"),
             (("SLIPWAY_TURN_MAX_STEPS", "0"), "turn_max_steps"),
             (("SLIPWAY_DEMO_PACE", "-1"), "demo_pace"),

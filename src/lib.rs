@@ -4,6 +4,7 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod api;
+pub mod browser_errors;
 pub mod build;
 pub mod catalog;
 pub mod cli;
@@ -19,10 +20,12 @@ pub mod guard;
 pub mod jobs;
 pub mod lifecycle;
 pub mod platform;
+pub mod proof;
 pub mod server;
 pub mod services;
 pub mod startup;
 pub mod store;
 pub mod telemetry;
+pub mod uploads;
 pub mod web;
 pub mod workspace;

@@ -43,7 +43,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let services = builder.services.clone();
     let url = services.url(&slipway::domain::HostName::Builder);
     let (is_demo, model) = services.model();
-    tracing::info!(%address, %url, model, is_demo, "Slipway is ready");
+    tracing::info!(%address, %url, %model, is_demo, "Slipway is ready");
     let lifecycle = builder.lifecycle.clone();
     let app = server::app(services.clone(), web::router(services));
     let server = lifecycle.tasks.spawn(server::serve(listener, app, lifecycle.clone()));

@@ -7,31 +7,46 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+use crate::browser_errors::BrowserErrors;
 use crate::build::ImageBuilder;
 use crate::catalog::{Catalog, Template};
 use crate::config::Config;
 use crate::deploy::Runtime;
 use crate::domain::{
-    App, AppId, AppName, Clock, Environment, EnvironmentState, EventBody, HostName, Job, ReleaseNumber, TemplateKind,
-    Version, VersionId,
+    App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId,
+    ReleaseNumber, TemplateKind, Version, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::gateway::Gateway;
-use crate::generation::ModelClient;
+use crate::generation::{ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
+use crate::proof::Asker;
 use crate::store::Store;
 use crate::store::versions::NewVersion;
+use crate::uploads::Uploads;
 use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
 
 /// Who answers turns.
 pub struct Model {
     /// Speaks to it.
     pub client: ModelClient,
-    /// Its id.
-    pub id: String,
+    /// The id of the one that answers where an app names none.
+    pub id: ModelId,
     /// It is the demo model, and every page says so.
     pub is_demo: bool,
+    /// What models cost and how much they take.
+    pub table: ModelTable,
+}
+
+impl Model {
+    /// Who answers in an app, and how deep it thinks. There is but one demo model.
+    pub fn of(&self, app: &App) -> (ModelId, Option<Effort>) {
+        if self.is_demo {
+            return (self.id.clone(), None);
+        }
+        (app.model.model.clone().unwrap_or_else(|| self.id.clone()), app.model.effort)
+    }
 }
 
 /// The parts of a running builder.
@@ -46,6 +61,8 @@ pub struct Platform {
     pub events: EventLog,
     /// The apps' repositories.
     pub workspaces: Workspaces,
+    /// Files that came with messages.
+    pub uploads: Uploads,
     /// The templates.
     pub catalog: Catalog,
     /// Makes images.
@@ -54,6 +71,12 @@ pub struct Platform {
     pub runtime: Runtime,
     /// Leads requests to them.
     pub gateway: Gateway,
+    /// What browsers report of drafts and previews.
+    pub browser_errors: BrowserErrors,
+    /// Asks running apps.
+    pub asker: Asker,
+    /// How many workspaces may be checked at once.
+    pub check_slots: tokio::sync::Semaphore,
     /// Who answers turns.
     pub model: Model,
     /// Starting and stopping.
@@ -67,6 +90,9 @@ pub struct Platform {
     pub draining: Draining,
     /// One lock for each app whose routes change: what is live is read, and led to, as one.
     pub route_locks: AppLocks,
+    /// One lock for each app whose releases are being rolled out or removed: what is put back to what
+    /// it should be meanwhile would be put back to the old.
+    pub rollout_locks: AppLocks,
     /// Changes whenever what runs by a schedule may have.
     pub schedule: watch::Sender<u64>,
 }
@@ -105,18 +131,24 @@ impl Drop for DrainGuard {
 }
 
 impl AppLocks {
+    /// The app's lock, if nobody has it.
+    pub fn try_lock(&self, app: AppId) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.of(app).try_lock_owned().ok()
+    }
+
     /// Waits for the app's lock.
     pub async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            locks.retain(|_, lock| lock.strong_count() > 0);
-            locks.get(&app).and_then(Weak::upgrade).unwrap_or_else(|| {
-                let lock = Arc::new(tokio::sync::Mutex::new(()));
-                locks.insert(app, Arc::downgrade(&lock));
-                lock
-            })
-        };
-        lock.lock_owned().await
+        self.of(app).lock_owned().await
+    }
+
+    fn of(&self, app: AppId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        locks.get(&app).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let lock = Arc::new(tokio::sync::Mutex::new(()));
+            locks.insert(app, Arc::downgrade(&lock));
+            lock
+        })
     }
 }
 

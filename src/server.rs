@@ -5,6 +5,7 @@
 //! of what pages, calls and apps do with a request.
 
 mod draft;
+mod reports;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,7 +25,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Service, ServiceExt};
 
-use crate::domain::HostName;
+use crate::browser_errors::Place;
+use crate::domain::{Environment, HostName};
 use crate::gateway::ClientInfo;
 use crate::guard::{self, ClientIp, OwnHosts, plain_page, requested_host};
 use crate::lifecycle::Lifecycle;
@@ -78,13 +80,21 @@ impl App {
                 let request = Request::from_parts(parts, body);
                 self.0.builder.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
             }
+            Some(HostName::App(app, Environment::Preview))
+                if reports::is_ours(parts.uri.path()) && self.0.services.collects_browser_errors(Place::Preview) =>
+            {
+                reports::answer(&self.0.services, &app, Place::Preview, Request::from_parts(parts, body)).await
+            }
+            Some(HostName::Draft(app)) if reports::is_ours(parts.uri.path()) => {
+                reports::answer(&self.0.services, &app, Place::Draft, Request::from_parts(parts, body)).await
+            }
             Some(HostName::App(app, environment)) => {
                 let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static(""));
                 let client = ClientInfo { ip: ClientIp::of_socket(&parts.extensions).0, scheme: self.0.scheme, host };
                 let request = Request::from_parts(parts, body);
                 self.0.services.gateway().handle(&app, environment, &client, request).await
             }
-            Some(HostName::Draft(app)) => draft::answer(&self.0.services, &app, &parts.method, &parts.uri).await,
+            Some(HostName::Draft(app)) => draft::answer(&self.0.services, &app, &parts).await,
             None => self.unknown(&host),
         }
     }

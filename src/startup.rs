@@ -13,19 +13,20 @@ use tokio::sync::watch;
 
 use crate::build::{BuildSettings, ImageBuilder};
 use crate::catalog::Catalog;
-use crate::config::{Config, Provider as Answering};
-use crate::deploy::{DockerRuntime, DockerSettings, Runtime, SubnetPool};
+use crate::config::{Config, Provider as Answering, RuntimeKind};
+use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime, SubnetPool};
 use crate::domain::Clock;
 use crate::engine::{self, Installation};
 use crate::events::EventLog;
 use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
-use crate::generation::{ModelClient, Provider, RetryPolicy, Timeouts, WireFormat};
-use crate::jobs::{Jobs, recover, schedule};
+use crate::generation::{ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
+use crate::jobs::{Jobs, recover, runs, schedule};
 use crate::lifecycle::Lifecycle;
 use crate::platform::{AppLocks, Draining, Model, Platform};
 use crate::services::Services;
 use crate::store::Store;
+use crate::uploads::Uploads;
 use crate::workspace::{Limits, Workspaces};
 
 /// Waits between attempts to look at an engine that is not there.
@@ -58,24 +59,35 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         registry_pull: config.registry_pull.clone(),
         ..BuildSettings::new(installation.clone())
     };
-    let deploy = DockerSettings { installation, subnets: SubnetPool::default() };
+    let runtime = runtime(&config, &docker, installation).await?;
+    let replaces_in_place = runtime.replaces_in_place();
     let platform = Arc::new(Platform {
+        browser_errors: crate::browser_errors::BrowserErrors::default(),
+        asker: crate::proof::Asker::default(),
+        check_slots: tokio::sync::Semaphore::new(config.build_workers),
         clock: Clock::System,
         events: EventLog::start(store.clone(), lifecycle.draining.clone()),
         store,
         workspaces,
+        uploads: Uploads::new(config.data_dir.join("uploads")),
         catalog,
-        images: ImageBuilder::new(docker.clone(), build),
-        runtime: Runtime::Docker(DockerRuntime::new(docker, deploy)),
+        images: ImageBuilder::new(docker, build),
+        runtime,
         gateway: Gateway::new(
             Routes::new(),
-            GatewaySettings { trust_forwarded: config.trust_proxy, ..GatewaySettings::default() },
+            GatewaySettings {
+                trust_forwarded: config.trust_proxy,
+                // On a cluster previews do not come through here.
+                report_errors: !replaces_in_place,
+                ..GatewaySettings::default()
+            },
         ),
         model: model(&config, &lifecycle).await?,
         lifecycle: lifecycle.clone(),
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
         route_locks: AppLocks::default(),
+        rollout_locks: AppLocks::default(),
         draining: Draining::default(),
         schedule: watch::Sender::new(0),
         config,
@@ -85,8 +97,39 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     jobs.start();
     lifecycle.tasks.spawn(keep_true(platform.clone(), jobs.clone()));
     lifecycle.tasks.spawn(recover::watch(platform.clone()));
-    lifecycle.tasks.spawn(schedule::run(platform.clone()));
+    if platform.runtime.keeps_schedules() {
+        lifecycle.tasks.spawn(recover::record_scheduled(platform.clone()));
+    } else {
+        lifecycle.tasks.spawn(schedule::run(platform.clone()));
+    }
     Ok(Builder { services: Services::new(platform, jobs), lifecycle, _lock: lock })
+}
+
+/// Where apps run. A cluster's client is made only where there is a cluster.
+async fn runtime(config: &Config, docker: &bollard::Docker, installation: Installation) -> anyhow::Result<Runtime> {
+    match config.runtime {
+        RuntimeKind::Docker => {
+            let settings = DockerSettings { installation, subnets: SubnetPool::default() };
+            Ok(Runtime::Docker(DockerRuntime::new(docker.clone(), settings)))
+        }
+        RuntimeKind::Kubernetes => {
+            let settings = KubernetesSettings {
+                installation,
+                domain: config.domain.clone(),
+                ingress_class: config.cluster.ingress_class.clone(),
+                ingress_namespace: config.cluster.ingress_namespace.clone(),
+                builder_namespace: "builder-system".to_owned(),
+                builder_account: "builder-controller".to_owned(),
+                app_role: "slipway-app-manager".to_owned(),
+                blocked: config.cluster.blocked_networks.clone(),
+                run_limit: runs::TIME_LIMIT,
+            };
+            let cluster = KubernetesRuntime::connect(config.cluster.kubeconfig.as_deref(), settings)
+                .await
+                .map_err(|error| anyhow::anyhow!("KUBECONFIG: {error}"))?;
+            Ok(Runtime::Kubernetes(cluster))
+        }
+    }
 }
 
 /// Makes the data directory, for its owner alone, and takes it.
@@ -124,21 +167,24 @@ fn installation(folder: &Path) -> anyhow::Result<Installation> {
 }
 
 async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
-    let (base_url, key, id, is_demo) = match config.provider {
+    let table = ModelTable::load(&config.data_dir)?;
+    let (format, base_url, key) = match config.provider {
         Answering::Demo => {
             let demo = DemoModel::start(DemoPace::new(config.demo_pace), lifecycle.aborting.clone())
                 .await
                 .context("the demo model cannot be started")?;
-            (demo.base_url, demo.key, DEMO_MODEL.to_owned(), true)
+            (WireFormat::Anthropic, demo.base_url, Some(demo.key))
         }
         Answering::Anthropic => {
-            let key = config.anthropic_api_key.clone().unwrap_or_else(|| SecretString::from(String::new()));
-            (config.anthropic_base_url.clone(), key, config.model.clone(), false)
+            (WireFormat::Anthropic, config.anthropic_base_url.clone(), config.anthropic_api_key.clone())
         }
+        Answering::OpenAi => (WireFormat::OpenAi, config.openai_base_url.clone(), config.openai_api_key.clone()),
     };
-    let provider = Provider { format: WireFormat::Anthropic, base_url, key };
+    let is_demo = config.provider == Answering::Demo;
+    let id = if is_demo { DEMO_MODEL.parse()? } else { config.model.clone() };
+    let provider = Provider { format, base_url, key: key.unwrap_or_else(|| SecretString::from(String::new())) };
     let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())?;
-    Ok(Model { client, id, is_demo })
+    Ok(Model { client, id, is_demo, table })
 }
 
 /// Looks at history and at the engine once both can be looked at; nobody waits for it.
@@ -151,6 +197,13 @@ async fn keep_true(platform: Arc<Platform>, jobs: Jobs) {
             tracing::warn!(%error, "the engine could not be looked at; trying again");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(ENGINE_WAIT_MAX);
+        }
+        // What was changed by hand before or meanwhile is put back, again and again.
+        while platform.runtime.replaces_in_place() {
+            if let Err(error) = recover::keep(&platform).await {
+                tracing::warn!(%error, "what runs could not be looked after");
+            }
+            tokio::time::sleep(platform.config.cluster.reconcile_every).await;
         }
     };
     tokio::select! {

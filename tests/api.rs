@@ -30,7 +30,10 @@ async fn an_app_is_made_listed_and_shown_as_the_contract_says() {
     assert_eq!(made.status, StatusCode::CREATED);
     assert_eq!(made.header("location"), "/api/v1/apps/ducks");
     let app = made.json();
-    assert_eq!(keys(&app), set(["name", "template", "description", "created_at", "head", "draft_url", "environments"]));
+    assert_eq!(
+        keys(&app),
+        set(["name", "template", "description", "created_at", "head", "draft_url", "environments", "auto_preview"])
+    );
     assert_eq!(app["draft_url"], "http://ducks-draft.localhost:8080");
     assert!(app["created_at"].as_str().expect("a time").ends_with('Z'));
     assert_eq!(keys(&app["environments"]), set(["preview", "prod"]));
@@ -55,7 +58,19 @@ async fn an_app_is_made_listed_and_shown_as_the_contract_says() {
     let job = deleted.json();
     assert_eq!(
         keys(&job),
-        set(["id", "app", "kind", "state", "created_at", "started_at", "finished_at", "error", "result", "steps"])
+        set([
+            "id",
+            "app",
+            "kind",
+            "state",
+            "created_at",
+            "started_at",
+            "finished_at",
+            "error",
+            "result",
+            "steps",
+            "checks"
+        ])
     );
     assert_eq!((&job["app"], &job["kind"]), (&json!("ducks"), &json!("delete")));
     assert_eq!(deleted.header("location"), format!("/api/v1/jobs/{}", job["id"]));
@@ -187,6 +202,33 @@ async fn files_are_read_and_written_as_versions() {
 }
 
 #[tokio::test]
+async fn whether_the_preview_follows_is_the_users_to_say() {
+    let bench = Bench::new().await;
+    let made = bench.post("/api/v1/apps", json!({ "description": "Ducks", "name": "ducks" })).await.json();
+    assert_eq!(made["auto_preview"], true, "it does unless somebody says otherwise");
+    let turn = bench.post("/api/v1/apps/ducks/turns", json!({ "prompt": "A page about ducks" })).await.json();
+    bench.follow(&turn).await;
+    let next = turn["id"].as_i64().expect("a number") + 1;
+    let preview = bench.get(&format!("/api/v1/jobs/{next}")).await.json();
+    assert_eq!(preview["kind"], "preview", "{preview}");
+    bench.follow(&preview).await;
+    let preview = bench.get(&format!("/api/v1/jobs/{next}")).await.json();
+    assert_eq!(preview["error"]["code"], "docker_unavailable", "nothing that a model could mend");
+    bench.get(&format!("/api/v1/jobs/{}", next + 1)).await.problem(404, "not_found");
+
+    let change = |body: &str| {
+        asked(Method::PATCH, "/api/v1/apps/ducks").with("content-type", "application/json").body(body.to_owned())
+    };
+    let changed = bench.ask(change(r#"{"auto_preview": false}"#)).await.json();
+    assert_eq!(changed["auto_preview"], false);
+    assert_eq!(bench.ask(change("{}")).await.json(), changed, "what is left out stays");
+    bench.ask(change(r#"{"name": "geese"}"#)).await.problem(422, "invalid");
+    let turn = bench.post("/api/v1/apps/ducks/turns", json!({ "prompt": "And geese" })).await.json();
+    bench.follow(&turn).await;
+    bench.get(&format!("/api/v1/jobs/{}", next + 2)).await.problem(404, "not_found");
+}
+
+#[tokio::test]
 async fn a_turn_is_followed_left_and_taken_up_again() {
     let bench = Bench::new().await;
     bench.create("ducks", "static-site").await;
@@ -293,6 +335,15 @@ async fn deployments_without_an_engine_say_so() {
     for bad in ["tail=x", "tail=-1", "tail=10001", "environment=moon", "follow=maybe", "wat=1"] {
         bench.get(&format!("/api/v1/apps/ducks/logs?{bad}")).await.problem(400, "bad_request");
     }
+    // Nothing is to run: the engine need not be asked.
+    let usage = bench.get("/api/v1/apps/ducks/resources").await.json();
+    let nothing = json!({
+        "environment": "prod", "release": null, "ready": 0, "wanted": 0, "restarts": 0,
+        "memory_bytes": null, "memory_limit_bytes": null, "cpu_millis": null,
+    });
+    assert_eq!(usage, nothing);
+    bench.get("/api/v1/apps/ducks/resources?environment=moon").await.problem(400, "bad_request");
+    bench.get("/api/v1/apps/nobody/resources").await.problem(404, "not_found");
     bench.ask(post("/api/v1/apps/ducks/runs")).await.problem(409, "not_a_job");
     bench.create("daily-job", "scheduled-job").await;
     bench.post("/api/v1/apps/daily-job/runs", json!({ "environment": "preview" })).await.problem(409, "nothing_to_run");
@@ -324,7 +375,7 @@ async fn every_wrong_request_is_a_problem() {
     }
     for (method, path, allowed) in [
         (Method::PUT, "/api/v1/apps", ["GET", "POST"]),
-        (Method::PATCH, "/api/v1/apps/ducks", ["GET", "DELETE"]),
+        (Method::PUT, "/api/v1/apps/ducks", ["GET", "DELETE"]),
         (Method::DELETE, "/healthz", ["GET", "HEAD"]),
         (Method::POST, "/api/openapi.json", ["GET", "HEAD"]),
     ] {

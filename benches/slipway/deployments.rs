@@ -195,7 +195,7 @@ pub fn address(container: &str) -> String {
 }
 
 /// A folder's files, without its history.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a folder").flatten() {
         let (source, target): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
         if entry.file_name() == ".git" {

@@ -3,6 +3,7 @@
 //!
 //! `scripts/bench` prepares what this needs and runs it.
 
+mod cluster;
 mod deployments;
 mod gateway;
 mod home;
@@ -14,7 +15,7 @@ mod tokens;
 use report::Report;
 
 /// Parts that can be measured alone: `scripts/bench gateway tokens`.
-const PARTS: [&str; 4] = ["home", "tokens", "deployments", "gateway"];
+const PARTS: [&str; 5] = ["home", "tokens", "deployments", "gateway", "cluster"];
 
 fn main() {
     // Cargo adds flags of its own.
@@ -33,7 +34,8 @@ fn main() {
                 "home" => home::measure(&mut report).await,
                 "tokens" => tokens::measure(&mut report).await,
                 "deployments" => deployments::measure(&mut report).await,
-                _ => gateway::measure(&mut report).await,
+                "gateway" => gateway::measure(&mut report).await,
+                _ => cluster::measure(&mut report).await,
             }
         }
         report

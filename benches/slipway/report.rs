@@ -65,7 +65,8 @@ struct Row {
     bound: String,
     measured: String,
     beside: String,
-    holds: bool,
+    /// None where there is nothing to hold to.
+    holds: Option<bool>,
 }
 
 /// The rows so far.
@@ -76,6 +77,14 @@ impl Report {
     /// A row of a value that must be within a bound; `unit` stands behind every number.
     pub fn row(&mut self, what: &str, bound: Bound, unit: &str, value: f64, details: &str) {
         self.add(what, bound, unit, value, &shown(value, unit, details), "");
+    }
+
+    /// A row of a value that is told, and held to nothing.
+    pub fn told(&mut self, what: &str, unit: &str, value: f64, details: &str) {
+        let measured = shown(value, unit, details);
+        say(&format!("{what}: {measured}"));
+        let (what, bound) = (what.to_owned(), "—".to_owned());
+        self.0.push(Row { what, bound, measured, beside: String::new(), holds: None });
     }
 
     /// A row of our time over that of the bare tools.
@@ -92,19 +101,23 @@ impl Report {
         };
         say(&format!("{what}: {measured} {beside}"));
         let (what, measured, beside) = (what.to_owned(), measured.to_owned(), beside.to_owned());
-        self.0.push(Row { what, bound, measured, beside, holds });
+        self.0.push(Row { what, bound, measured, beside, holds: Some(holds) });
     }
 
     /// Whether every row does.
     pub fn holds(&self) -> bool {
-        self.0.iter().all(|row| row.holds)
+        self.0.iter().all(|row| row.holds != Some(false))
     }
 
     /// As Markdown.
     pub fn table(&self) -> String {
         let mut table = String::from("| what | bound | measured | beside it | holds |\n|---|---|---|---|---|\n");
         for row in &self.0 {
-            let holds = if row.holds { "yes" } else { "**no**" };
+            let holds = match row.holds {
+                Some(true) => "yes",
+                Some(false) => "**no**",
+                None => "—",
+            };
             let _ = writeln!(
                 table,
                 "| {} | {} | {} | {} | {holds} |",

@@ -39,6 +39,8 @@ pub struct AppJson {
     draft_url: Option<String>,
     /// What runs.
     environments: EnvironmentsJson,
+    /// After each turn the preview is built and deployed by itself, and what fails goes back to the model.
+    auto_preview: bool,
 }
 
 /// The two environments of an app.
@@ -85,6 +87,7 @@ impl AppJson {
                 prod: environment(Environment::Prod),
             },
             draft_url: services.draft_url(&app),
+            auto_preview: app.auto_preview,
             name: app.name,
             template: app.template,
             description: app.description,
@@ -116,6 +119,17 @@ pub struct NewApp {
     /// A DNS label of 2–40 characters that starts with a letter; chosen when left out.
     #[schema(value_type = Option<String>, example = "brisk-otter")]
     name: Option<AppName>,
+    /// Build and deploy the preview after each turn; `true` when left out.
+    #[schema(default = true)]
+    auto_preview: Option<bool>,
+}
+
+/// What is to be changed of an app; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppChange {
+    /// Build and deploy the preview after each turn; what fails goes back to the model.
+    auto_preview: Option<bool>,
 }
 
 /// Which apps.
@@ -143,7 +157,12 @@ pub struct AppsQuery {
     responses((status = 201, description = "The app.", body = AppJson, headers(("Location" = String, description = "The app's address in this API.")))),
 )]
 pub async fn create(State(services): State<Services>, Json(new): Json<NewApp>) -> AppResult<Response> {
-    let new = CreateApp { description: new.description, template: new.template, name: new.name };
+    let new = CreateApp {
+        description: new.description,
+        template: new.template,
+        name: new.name,
+        auto_preview: new.auto_preview.unwrap_or(true),
+    };
     let app = services.create_app(new).await?;
     let location = HeaderValue::try_from(format!("/api/v1/apps/{}", app.name)).unwrap_or(HeaderValue::from_static("/"));
     Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(AppJson::new(&services, app))).into_response())
@@ -171,6 +190,24 @@ pub async fn list(State(services): State<Services>, Query(query): Query<AppsQuer
 )]
 pub async fn read(State(services): State<Services>, Path(name): Path<AppName>) -> AppResult<axum::Json<AppJson>> {
     let app = services.app(&name).await?;
+    Ok(axum::Json(AppJson::new(&services, app)))
+}
+
+/// Change an app's settings.
+#[utoipa::path(
+    patch, path = "/api/v1/apps/{app}", tag = "Apps", params(("app" = String, Path, description = "The app's name.")),
+    request_body = AppChange,
+    responses((status = 200, description = "The app.", body = AppJson)),
+)]
+pub async fn change(
+    State(services): State<Services>,
+    Path(name): Path<AppName>,
+    Json(change): Json<AppChange>,
+) -> AppResult<axum::Json<AppJson>> {
+    let app = match change.auto_preview {
+        Some(on) => services.set_auto_preview(&name, on).await?,
+        None => services.app(&name).await?,
+    };
     Ok(axum::Json(AppJson::new(&services, app)))
 }
 

@@ -9,7 +9,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{OptionalJson, Path, Query};
 use super::jobs::{JobJson, accepted};
 use super::list::{Limit, page_request};
-use crate::domain::{AppName, Environment, ImageRef, Release, ReleaseNumber, ReleaseState, VersionId};
+use crate::domain::{
+    AppName, Environment, ImageRef, JobId, Release, ReleaseNumber, ReleaseState, SmokeCount, VersionId,
+};
 use crate::error::AppResult;
 use crate::services::Services;
 
@@ -59,6 +61,12 @@ pub struct ReleaseJson {
     from_release: Option<ReleaseNumber>,
     /// Made by a roll back.
     rolled_back: bool,
+    /// The job that made it; it has the evidence of the checks.
+    #[schema(value_type = i64)]
+    job: JobId,
+    /// How many checks it passed before it took traffic. Publishing and rolling back put an image in place
+    /// that has passed its own, and ask for its health alone.
+    checks: SmokeCount,
 }
 
 impl From<Release> for ReleaseJson {
@@ -72,6 +80,8 @@ impl From<Release> for ReleaseJson {
             created_at: release.created_at,
             from_release: release.from_release,
             rolled_back: release.rolled_back,
+            job: release.job,
+            checks: release.checks,
         }
     }
 }

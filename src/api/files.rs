@@ -21,6 +21,7 @@ pub const FILE_BODY_MAX: usize = 1024 * 1024 + 64 * 1024;
 /// A file as it is listed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = File)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a file")]
 pub struct FileJson {
     /// Where, relative to the workspace.
     #[schema(value_type = String, example = "public/index.html")]
@@ -33,11 +34,14 @@ pub struct FileJson {
     platform: bool,
     /// Differs from the version before head.
     changed: bool,
+    /// Locked: neither the model nor an edit by hand changes it.
+    locked: bool,
 }
 
 impl From<ListedFile> for FileJson {
     fn from(file: ListedFile) -> Self {
-        Self { path: file.path, bytes: file.bytes, binary: file.binary, platform: file.platform, changed: file.changed }
+        let ListedFile { path, bytes, binary, platform, changed, locked } = file;
+        Self { path, bytes, binary, platform, changed, locked }
     }
 }
 
@@ -154,6 +158,42 @@ pub async fn delete(
         return Err(AppError::conflict("version_changed", "The app has changed since this version."));
     }
     Ok(axum::Json(services.delete_file(&name, &path).await?.into()))
+}
+
+/// Lock a file.
+///
+/// From now on neither the model nor an edit by hand changes it: 409 `file_locked`.
+#[utoipa::path(
+    put, path = "/api/v1/apps/{app}/locks/{path}", tag = "Files",
+    params(
+        ("app" = String, Path, description = "The app's name."),
+        ("path" = String, Path, description = "The file's path, slashes included."),
+    ),
+    responses((status = 204, description = "The file is locked.")),
+)]
+pub async fn lock(
+    State(services): State<Services>,
+    Path((name, path)): Path<(AppName, String)>,
+) -> AppResult<StatusCode> {
+    services.lock_file(&name, &path.parse()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Unlock a file.
+#[utoipa::path(
+    delete, path = "/api/v1/apps/{app}/locks/{path}", tag = "Files",
+    params(
+        ("app" = String, Path, description = "The app's name."),
+        ("path" = String, Path, description = "The file's path, slashes included."),
+    ),
+    responses((status = 204, description = "The file is not locked.")),
+)]
+pub async fn unlock(
+    State(services): State<Services>,
+    Path((name, path)): Path<(AppName, String)>,
+) -> AppResult<StatusCode> {
+    services.unlock_file(&name, &path.parse()?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The version in `If-Match`, as `ETag` gave it out. `*` is any.

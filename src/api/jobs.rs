@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Path, Query};
 use super::sse::{self, AfterQuery};
-use crate::domain::{AppName, EventId, Job, JobError, JobId, JobResult, JobState, Step};
+use crate::domain::{AppName, EventId, Job, JobError, JobId, JobResult, JobState, SmokeCheck, Step};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 
@@ -45,6 +45,8 @@ pub struct JobJson {
     result: Option<JobResult>,
     /// The parts of a deployment so far.
     steps: Vec<Step>,
+    /// What a new version was asked before it took traffic, and what it answered.
+    checks: Vec<SmokeCheck>,
 }
 
 impl From<Job> for JobJson {
@@ -60,6 +62,7 @@ impl From<Job> for JobJson {
             error: job.error,
             result: job.result,
             steps: job.steps,
+            checks: job.checks,
         }
     }
 }

@@ -13,19 +13,22 @@ mod files;
 mod jobs;
 mod list;
 mod logs;
+mod models;
 pub mod openapi;
+mod resources;
 mod runs;
 mod sse;
 mod system;
 mod templates;
 mod tokens;
 mod turns;
+mod usage;
 mod versions;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::Method;
-use axum::routing::{MethodRouter, any, delete, get, post, put};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 
 use crate::error::{AppError, ErrorKind};
 use crate::services::Services;
@@ -34,20 +37,28 @@ use crate::services::Services;
 /// against the OpenAPI document.
 fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
     let file_limit = DefaultBodyLimit::max(files::FILE_BODY_MAX);
+    let turn_limit = DefaultBodyLimit::max(turns::BODY_MAX);
     vec![
         (Method::POST, "/api/v1/apps", post(apps::create)),
         (Method::GET, "/api/v1/apps", get(apps::list)),
         (Method::GET, "/api/v1/apps/{app}", get(apps::read)),
+        (Method::PATCH, "/api/v1/apps/{app}", patch(apps::change)),
         (Method::DELETE, "/api/v1/apps/{app}", delete(apps::delete)),
         (Method::GET, "/api/v1/apps/{app}/export", get(apps::export)),
         (Method::GET, "/api/v1/apps/{app}/events", get(events::follow)),
-        (Method::POST, "/api/v1/apps/{app}/turns", post(turns::create)),
+        (Method::GET, "/api/v1/apps/{app}/model", get(models::read)),
+        (Method::PUT, "/api/v1/apps/{app}/model", put(models::choose)),
+        (Method::GET, "/api/v1/apps/{app}/usage", get(usage::of_app)),
+        (Method::POST, "/api/v1/apps/{app}/turns", post(turns::create).layer(turn_limit)),
         (Method::GET, "/api/v1/apps/{app}/turns", get(turns::list)),
+        (Method::GET, "/api/v1/apps/{app}/attachments/{id}", get(turns::attachment)),
+        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", post(turns::go_on)),
         (Method::POST, "/api/v1/apps/{app}/previews", post(deployments::preview)),
         (Method::POST, "/api/v1/apps/{app}/publish", post(deployments::publish)),
         (Method::POST, "/api/v1/apps/{app}/rollback", post(deployments::rollback)),
         (Method::GET, "/api/v1/apps/{app}/releases", get(deployments::releases)),
         (Method::GET, "/api/v1/apps/{app}/logs", get(logs::tail)),
+        (Method::GET, "/api/v1/apps/{app}/resources", get(resources::read)),
         (Method::GET, "/api/v1/apps/{app}/versions", get(versions::list)),
         (Method::GET, "/api/v1/apps/{app}/versions/{id}/diff", get(versions::diff)),
         (Method::POST, "/api/v1/apps/{app}/versions/{id}/restore", post(versions::restore)),
@@ -55,6 +66,8 @@ fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
         (Method::GET, "/api/v1/apps/{app}/files/{*path}", get(files::read)),
         (Method::PUT, "/api/v1/apps/{app}/files/{*path}", put(files::write).layer(file_limit)),
         (Method::DELETE, "/api/v1/apps/{app}/files/{*path}", delete(files::delete)),
+        (Method::PUT, "/api/v1/apps/{app}/locks/{*path}", put(files::lock)),
+        (Method::DELETE, "/api/v1/apps/{app}/locks/{*path}", delete(files::unlock)),
         (Method::POST, "/api/v1/apps/{app}/runs", post(runs::create)),
         (Method::GET, "/api/v1/apps/{app}/runs", get(runs::list)),
         (Method::GET, "/api/v1/apps/{app}/runs/{id}/log", get(runs::log)),
@@ -62,6 +75,8 @@ fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
         (Method::POST, "/api/v1/jobs/{id}/cancel", post(jobs::cancel)),
         (Method::GET, "/api/v1/jobs/{id}/events", get(jobs::events)),
         (Method::GET, "/api/v1/templates", get(templates::list)),
+        (Method::GET, "/api/v1/models", get(models::list)),
+        (Method::GET, "/api/v1/usage", get(usage::all)),
         (Method::POST, "/api/v1/tokens", post(tokens::create)),
         (Method::GET, "/api/v1/tokens", get(tokens::list)),
         (Method::DELETE, "/api/v1/tokens/{id}", delete(tokens::revoke)),

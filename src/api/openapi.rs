@@ -10,7 +10,10 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
-use super::{apps, deployments, events, files, jobs, logs, runs, system, templates, tokens, turns, versions};
+use super::{
+    apps, deployments, events, files, jobs, logs, models, resources, runs, system, templates, tokens, turns, usage,
+    versions,
+};
 use crate::error::Problem;
 use crate::guard::SESSION_COOKIE;
 
@@ -32,19 +35,23 @@ use crate::guard::SESSION_COOKIE;
         (name = "Files", description = "What is in the app."),
         (name = "Scheduled jobs", description = "Runs of apps that run by a schedule."),
         (name = "Jobs", description = "Work that takes its time."),
+        (name = "Models", description = "Who answers."),
+        (name = "Cost", description = "What the model has cost."),
         (name = "Templates", description = "What an app can be made from."),
         (name = "Tokens", description = "How programs come in."),
         (name = "System", description = "How the builder is."),
     ),
     paths(
-        apps::create, apps::list, apps::read, apps::delete, apps::export, events::follow,
-        turns::create, turns::list,
+        apps::create, apps::list, apps::read, apps::change, apps::delete, apps::export, events::follow,
+        turns::create, turns::go_on, turns::list, turns::attachment,
         deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
+        resources::read,
         versions::list, versions::diff, versions::restore,
-        files::list, files::read, files::write, files::delete,
+        files::list, files::read, files::write, files::delete, files::lock, files::unlock,
         runs::create, runs::list, runs::log,
         jobs::read, jobs::cancel, jobs::events,
         templates::list,
+        models::list, models::read, models::choose, usage::all, usage::of_app,
         tokens::create, tokens::list, tokens::revoke,
         system::healthz, system::readyz, system::metrics,
     ),
@@ -58,9 +65,15 @@ const WHOLE: &[&str] = &[
     "App",
     "AppList",
     "EnvironmentStatus",
+    "EnvironmentUsage",
     "File",
     "FileList",
+    "AppModel",
+    "Attachment",
     "Job",
+    "Model",
+    "ModelList",
+    "Question",
     "Release",
     "ReleaseList",
     "Run",

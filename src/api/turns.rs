@@ -1,7 +1,10 @@
 //! Turns: ask for something, read the conversation.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,12 +12,18 @@ use utoipa::ToSchema;
 use super::extract::{Json, Path, Query};
 use super::jobs::{JobJson, accepted};
 use super::list::PageQuery;
+use crate::domain::attachment::file_name;
 use crate::domain::{
-    AppName, ChangeSize, EventId, FileState, JobId, Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WorkspacePath,
+    AppName, Attachment, AttachmentId, AttachmentKind, ChangeSize, EventId, FileState, JobId, ModelId, Question,
+    Repair, Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WorkspacePath,
 };
-use crate::error::AppResult;
+use crate::error::{AppError, AppResult};
 use crate::services::Services;
-use crate::services::turns::TurnBlock;
+use crate::services::attachments::{BYTES_MAX, NewAttachment};
+use crate::services::turns::{PROMPT_MAX, TurnBlock};
+
+/// Largest body: files in base64 take a third more, and a message its characters.
+pub const BODY_MAX: usize = BYTES_MAX / 3 * 4 + 4 * PROMPT_MAX + 1024 * 1024;
 
 /// What a user asks for.
 #[derive(Deserialize, ToSchema)]
@@ -27,6 +36,59 @@ pub struct NewTurn {
     #[serde(default)]
     #[schema(value_type = Option<TurnMode>, default = "build")]
     mode: TurnMode,
+    /// Images (PNG, JPEG, WebP, GIF) and text files that the model is to see: at most 8, with 16 MB together;
+    /// an image has at most 3.7 MB and 8,000 pixels on each side, a text 256 KiB.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<NewAttachmentJson>>)]
+    attachments: Vec<NewAttachmentJson>,
+}
+
+/// A file that comes with a message. What it is, is told by its bytes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewAttachment)]
+pub struct NewAttachmentJson {
+    /// What it is called.
+    #[schema(example = "sketch.png")]
+    name: String,
+    /// Its bytes in base64.
+    #[schema(format = Byte)]
+    data: String,
+}
+
+impl NewAttachmentJson {
+    fn decode(self) -> AppResult<NewAttachment> {
+        let bytes = STANDARD.decode(self.data.trim()).map_err(|error| {
+            AppError::invalid(format!("“data” of the attachment “{}” is no base64: {error}.", file_name(&self.name)))
+        })?;
+        Ok(NewAttachment { name: self.name, bytes })
+    }
+}
+
+/// A file that came with a message.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Attachment)]
+pub struct AttachmentJson {
+    /// The SHA-256 of its bytes, under which they are found.
+    #[schema(value_type = String)]
+    id: AttachmentId,
+    /// What its sender calls it.
+    name: String,
+    /// What it is.
+    kind: AttachmentKind,
+    /// Its size.
+    bytes: u64,
+    /// An image's width in pixels.
+    width: Option<u32>,
+    /// An image's height in pixels.
+    height: Option<u32>,
+}
+
+impl From<Attachment> for AttachmentJson {
+    fn from(attachment: Attachment) -> Self {
+        let (width, height) = attachment.size.unzip();
+        Self { id: attachment.id, name: attachment.name, kind: attachment.kind, bytes: attachment.bytes, width, height }
+    }
 }
 
 /// One message of the user, and all that the model did in answer.
@@ -40,6 +102,8 @@ pub struct TurnJson {
     number: u32,
     /// What the user wrote.
     prompt: String,
+    /// The files that came with it.
+    attachments: Vec<AttachmentJson>,
     /// Whether the model may write.
     mode: TurnMode,
     /// Where it stands.
@@ -50,12 +114,24 @@ pub struct TurnJson {
     /// The version that it made, if it changed something.
     #[schema(value_type = Option<String>)]
     version: Option<VersionId>,
+    /// The model that answered; null before it began.
+    #[schema(value_type = Option<String>)]
+    model: Option<ModelId>,
     /// How much it changed.
     size: ChangeSize,
     /// Tokens and money.
     usage: Usage,
     /// Why it ended early, in a sentence.
     note: Option<String>,
+    /// What it repairs, if nobody wrote it: a preview that failed after an earlier turn.
+    repair: Option<Repair>,
+    /// The same as a word: `asked`, `stopped`, `withdrawn`, `interrupted`, `same_error`, `cap_steps`, `cap_files`,
+    /// `cap_file_bytes`, `cap_tokens`, `cap_cost`, `cap_wall_time`, `cap_day`, or the code of an error.
+    reason: Option<String>,
+    /// What the model asks; the answer is the next turn's prompt.
+    question: Option<Question>,
+    /// Whether there is work left to go on with.
+    may_continue: bool,
     /// When it was sent.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -125,17 +201,24 @@ impl TurnJson {
                 _ => None,
             })
             .collect();
+        let may_continue = turn.may_continue();
         Self {
             id: turn.id,
             number: turn.number,
             prompt: turn.prompt,
+            attachments: turn.attachments.into_iter().map(AttachmentJson::from).collect(),
             mode: turn.mode,
             state: turn.state,
             job: turn.job,
             version: turn.version,
+            model: turn.model,
             size: turn.size,
             usage: turn.usage,
             note: turn.note,
+            repair: turn.repair,
+            reason: turn.reason,
+            question: turn.question,
+            may_continue,
             created_at: turn.created_at,
             started_at: turn.started_at,
             finished_at: turn.finished_at,
@@ -167,7 +250,44 @@ pub async fn create(
     Path(name): Path<AppName>,
     Json(new): Json<NewTurn>,
 ) -> AppResult<Response> {
-    let (_, job) = services.start_turn(&name, &new.prompt, new.mode).await?;
+    let files = new.attachments.into_iter().map(NewAttachmentJson::decode).collect::<AppResult<Vec<_>>>()?;
+    let (_, job) = services.start_turn_with(&name, &new.prompt, new.mode, files, None).await?;
+    Ok(accepted(job))
+}
+
+/// Read a file that came with a message.
+#[utoipa::path(
+    get, path = "/api/v1/apps/{app}/attachments/{id}", tag = "Turns",
+    params(
+        ("app" = String, Path, description = "The app's name."),
+        ("id" = String, Path, description = "As the turn gives it."),
+    ),
+    responses((status = 200, description = "The bytes, with their media type.", body = Vec<u8>, content_type = "application/octet-stream")),
+)]
+pub async fn attachment(
+    State(services): State<Services>,
+    Path((name, id)): Path<(AppName, AttachmentId)>,
+) -> AppResult<Response> {
+    let app = services.app(&name).await?;
+    let (kind, bytes) = services.attachment(&app, &id).await?;
+    let policy = "default-src 'none'; sandbox";
+    Ok(([(CONTENT_TYPE, kind.media_type()), (CONTENT_SECURITY_POLICY, policy)], bytes).into_response())
+}
+
+/// Go on with a turn that was cut short.
+///
+/// The newest turn, after an interruption, a stop, a failure or a cap. What was said and written
+/// stands; nothing is done twice. 409 `nothing_to_continue` otherwise.
+#[utoipa::path(
+    post, path = "/api/v1/apps/{app}/turns/{turn}/continue", tag = "Turns",
+    params(
+        ("app" = String, Path, description = "The app's name."),
+        ("turn" = i64, Path, description = "The turn's id."),
+    ),
+    responses((status = 202, description = "The job that runs the turn that goes on.", body = JobJson)),
+)]
+pub async fn go_on(State(services): State<Services>, Path((name, turn)): Path<(AppName, i64)>) -> AppResult<Response> {
+    let (_, job) = services.continue_turn(&name, TurnId(turn)).await?;
     Ok(accepted(job))
 }
 

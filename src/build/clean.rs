@@ -4,17 +4,58 @@ use std::collections::{HashMap, HashSet};
 
 use bollard::models::ImageSummary;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{BuildError, ImageBuilder};
 use crate::domain::{AppId, AppName, ImageRef};
 use crate::engine::{self, Fault};
 
+/// Images that are asked about at once.
+const LOOKS_AT_ONCE: usize = 8;
+
+/// What this builder's images take of the engine's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageDisk {
+    /// How many images there are, of all apps.
+    pub images: usize,
+    /// What they take together with what they are built on; what several share counts once.
+    pub bytes: u64,
+}
+
 impl ImageBuilder {
-    /// Removes all images of an app. Those that are gone already are no error.
+    /// What all apps' images take of the engine's disk. The engine is asked about each of them.
     ///
     /// # Errors
-    /// When the engine is not there, or a container still runs from one of them.
+    /// When the engine is not there.
+    pub async fn disk(&self) -> Result<ImageDisk, BuildError> {
+        let options = ListImagesOptionsBuilder::new().filters(&self.settings.installation.filter()).build();
+        let images = engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?;
+        let count = images.len();
+        let histories = images.into_iter().map(|image| async move {
+            match engine::call(engine::QUICK, self.docker.image_history(&image.id)).await {
+                Err(Fault::NotFound(_)) => Ok(Vec::new()),
+                other => other,
+            }
+        });
+        let histories: Vec<_> = stream::iter(histories).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+        // A layer that was pulled has no id of its own: then it is known by how it was made.
+        let layers = histories.into_iter().flatten().map(|layer| {
+            let how = if layer.id == "<missing>" { layer.created_by } else { layer.id };
+            (how, layer.created, layer.size)
+        });
+        let layers: HashSet<_> = layers.collect();
+        let bytes = layers.iter().filter_map(|(.., size)| u64::try_from(*size).ok()).sum();
+        Ok(ImageDisk { images: count, bytes })
+    }
+
+    /// Removes all images of an app, from the registry as well. Those that are gone already are no error.
+    ///
+    /// # Errors
+    /// When the engine or the registry is not there, or a container still runs from one of them.
     pub async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), BuildError> {
+        if let Some(registry) = &self.registry {
+            registry.prune(app, &HashSet::new()).await?;
+        }
         for image in self.images(app, app_id).await? {
             self.remove(&image.id).await?;
         }
@@ -28,7 +69,10 @@ impl ImageBuilder {
     /// When the engine is not there.
     pub async fn prune(&self, app: &AppName, app_id: AppId, keep: &[ImageRef]) -> Result<u64, BuildError> {
         let kept: HashSet<&str> = keep.iter().map(ImageRef::digest).collect();
-        let mut freed = 0;
+        let mut freed = match &self.registry {
+            Some(registry) => registry.prune(app, &kept).await?,
+            None => 0,
+        };
         for image in self.images(app, app_id).await? {
             // Pushed images are kept by the registry's digest, others by their id.
             let is_kept = kept.contains(image.id.as_str())

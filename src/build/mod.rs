@@ -8,6 +8,7 @@ mod clean;
 mod context;
 mod log;
 mod push;
+mod registry;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,8 @@ use bollard::query_parameters::BuildImageOptionsBuilder;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
+
+pub use clean::ImageDisk;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
 use crate::engine::{self, Fault, Installation};
@@ -128,6 +131,14 @@ pub enum BuildError {
         /// What it last said.
         lines: Vec<String>,
     },
+    /// The registry did not do what it was asked.
+    #[error("The registry {registry} refuses: {message}.")]
+    Registry {
+        /// Which registry.
+        registry: String,
+        /// Its words.
+        message: String,
+    },
     /// The registry did not take the image.
     #[error("The image could not be pushed to {registry}: {message}")]
     Push {
@@ -144,6 +155,20 @@ impl BuildError {
         match self {
             Self::Failed { lines, .. } | Self::TimedOut { lines, .. } => lines,
             _ => &[],
+        }
+    }
+
+    /// The engine or the registry is away, and may come back.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            // In the words of the engine, which asks the registry for us.
+            Self::Push { message, .. } => {
+                ["connection re", "i/o timeout", "no route to host", "no such host", "EOF", "deadline exceeded"]
+                    .iter()
+                    .any(|sign| message.contains(sign))
+            }
+            _ => false,
         }
     }
 }
@@ -166,12 +191,26 @@ pub struct ImageBuilder {
     docker: Docker,
     settings: std::sync::Arc<BuildSettings>,
     bases: base::Bases,
+    registry: Option<registry::Registry>,
 }
 
 impl ImageBuilder {
     /// A builder over an engine. Nothing is asked of the engine yet.
     pub fn new(docker: Docker, settings: BuildSettings) -> Self {
-        Self { docker, settings: std::sync::Arc::new(settings), bases: base::Bases::default() }
+        let registry = settings.registry.as_deref().map(registry::Registry::new);
+        Self { docker, settings: std::sync::Arc::new(settings), bases: base::Bases::default(), registry }
+    }
+
+    /// Asks the engine who it is, and the registry, if there is one, whether it is there.
+    ///
+    /// # Errors
+    /// [`BuildError::Unavailable`] with who does not answer.
+    pub async fn ping(&self) -> Result<engine::EngineInfo, BuildError> {
+        let info = engine::ping(&self.docker).await?;
+        if let Some(registry) = &self.registry {
+            registry.ping().await?;
+        }
+        Ok(info)
     }
 
     /// The image of a version, if it was built before.

@@ -25,14 +25,12 @@ impl ImageBuilder {
         app: &AppName,
         version: &VersionId,
         image: &ImageRef,
-        log: &(dyn Fn(String) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<ImageRef, BuildError> {
         let Some(registry) = &self.settings.registry else { return Ok(image.clone()) };
         let name = format!("{registry}/{}", repository(app));
         let options = TagImageOptionsBuilder::new().repo(&name).tag(version.as_str()).build();
         engine::call(engine::QUICK, self.docker.tag_image(image.digest(), Some(options))).await?;
-        log(format!("Pushing to {registry}."));
         let pushed = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(BuildError::Cancelled),
@@ -43,6 +41,10 @@ impl ImageBuilder {
             Ok(Ok(digest)) => digest,
             Ok(Err(fault @ (Fault::Unavailable(_) | Fault::DiskFull))) => return Err(fault.into()),
             Ok(Err(Fault::Other(message) | Fault::NotFound(message) | Fault::Conflict(message))) => {
+                // The engine's words for a registry that is away are many; whether it is, can be asked.
+                if let Some(registry) = &self.registry {
+                    registry.ping().await?;
+                }
                 return Err(refused(message));
             }
             Err(_) => return Err(refused("it took longer than ten minutes".to_owned())),

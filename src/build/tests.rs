@@ -153,7 +153,11 @@ async fn pruning_and_removing_touch_only_their_app() {
     let files = [("Dockerfile", NGINX), ("index.html", "other")];
     let others = build(&builder, request(&other, 'a', &files), &log).await.expect("it builds").image;
 
+    let before = builder.disk().await.expect("sizes");
     let freed = builder.prune(&app.0, app.1, &images[2..]).await.expect("a prune");
+    let after = builder.disk().await.expect("sizes");
+    assert_eq!((before.images, after.images), (images.len() + 1, 2));
+    assert_eq!(before.bytes - after.bytes, freed, "what several images share counts once");
     assert!((400_000..1_000_000).contains(&freed), "{freed}");
     assert_eq!(builder.find(&app.0, app.1, &version('a')).await, Ok(None));
     assert_eq!(builder.find(&app.0, app.1, &version('c')).await, Ok(Some(images[2].clone())));
@@ -253,6 +257,7 @@ impl Registry {
 
 #[tokio::test]
 async fn images_are_pushed_and_known_by_the_registrys_digest() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let sandbox = Sandbox::new().await;
     let app = sandbox.app();
     let image = sandbox.image(&app, &[("Dockerfile", "FROM scratch\nCOPY a /a\n"), ("a", "1")]).await;
@@ -271,15 +276,15 @@ async fn images_are_pushed_and_known_by_the_registrys_digest() {
     let builder = ImageBuilder::new(sandbox.docker.clone(), settings);
     let cancel = CancellationToken::new();
     let pushes = async {
-        let pushed = builder.push(&app.0, &version('a'), &image, &|_| {}, &cancel).await.expect("it is pushed");
+        let pushed = builder.push(&app.0, &version('a'), &image, &cancel).await.expect("it is pushed");
         assert_eq!(pushed.name(), format!("registry.test:5000/slipway/{}", app.0));
         let manifest = format!("/v2/slipway/{}/manifests/{}", app.0, pushed.digest());
         assert!(registry.kept.lock().expect("no panic").contains_key(&manifest), "{pushed}");
-        let again = builder.push(&app.0, &version('a'), &image, &|_| {}, &cancel).await;
+        let again = builder.push(&app.0, &version('a'), &image, &cancel).await;
         assert_eq!(again, Ok(pushed));
 
         registry.refuses.store(true, std::sync::atomic::Ordering::Relaxed);
-        let refused = builder.push(&app.0, &version('b'), &image, &|_| {}, &cancel).await.expect_err("it is read-only");
+        let refused = builder.push(&app.0, &version('b'), &image, &cancel).await.expect_err("it is read-only");
         assert!(matches!(&refused, BuildError::Push { registry, .. } if *registry == address), "{refused:?}");
         assert!(refused.to_string().contains(&address), "{refused}");
     };
@@ -289,5 +294,5 @@ async fn images_are_pushed_and_known_by_the_registrys_digest() {
     }
     // Without a registry there is nothing to do.
     let builder = self::builder(&sandbox);
-    assert_eq!(builder.push(&app.0, &version('a'), &image, &|_| {}, &cancel).await, Ok(image));
+    assert_eq!(builder.push(&app.0, &version('a'), &image, &cancel).await, Ok(image));
 }

@@ -1,10 +1,12 @@
 //! What runs: instances of releases, runs of jobs, their health, logs and end.
 //!
-//! One contract for all runtimes; today's is a Docker engine. Owns containers and networks.
+//! One contract, two runtimes: a Docker engine, and a Kubernetes cluster. Owns containers and
+//! networks, or the objects of the apps' namespaces.
 //! Knows nothing of builds, routes, events or the database: images come in by name, and callers
 //! read streams or hand in callbacks.
 
 pub mod docker;
+pub mod kubernetes;
 mod probe;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use crate::domain::{AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe
 use crate::engine::{EngineInfo, Fault};
 
 pub use docker::{DockerRuntime, DockerSettings, SubnetPool};
+pub use kubernetes::{KubernetesRuntime, KubernetesSettings};
 
 /// A release that is to run.
 #[derive(Debug, Clone)]
@@ -153,6 +156,23 @@ pub struct LeftRun {
     pub running: bool,
 }
 
+/// A run that the runtime started by itself, because its schedule said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduledRun {
+    /// The runtime's own name for it.
+    pub id: String,
+    /// Whose.
+    pub app: AppName,
+    /// Whose, for ever.
+    pub app_id: AppId,
+    /// Where.
+    pub environment: Environment,
+    /// The release whose image runs.
+    pub release: ReleaseNumber,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOutcome {
@@ -166,15 +186,21 @@ pub struct RunOutcome {
     pub log_tail: Vec<String>,
 }
 
-/// What an instance uses at this moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a release runs at this moment, and what it uses. What nobody measures is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Copies of it that run, and are ready where the runtime knows that.
+    pub ready: u32,
+    /// Copies that should.
+    pub wanted: u32,
+    /// How often those that are there were started again.
+    pub restarts: u32,
     /// Bytes of memory, without what the system would give up at once.
-    pub memory_bytes: u64,
+    pub memory_bytes: Option<u64>,
     /// Bytes that it may use.
-    pub memory_limit_bytes: u64,
-    /// Time on a core since it started.
-    pub cpu_time: Duration,
+    pub memory_limit_bytes: Option<u64>,
+    /// Thousandths of a core that it uses.
+    pub cpu_millis: Option<u64>,
 }
 
 /// Why something does not run.
@@ -223,6 +249,34 @@ pub enum DeployError {
     /// All else, in the engine's words.
     #[error("The Docker engine reports: {0}")]
     Engine(String),
+    /// The cluster is not there.
+    #[error("The Kubernetes API server does not answer: {}", full_stop(.0))]
+    ClusterUnavailable(String),
+    /// All else, in the cluster's words.
+    #[error("The Kubernetes cluster refuses: {}", full_stop(.0))]
+    ClusterRefused(String),
+    /// There is a namespace of the app's name already.
+    #[error("The namespace {namespace} is there already and is left alone: {whose}.")]
+    NotOurs {
+        /// Its name.
+        namespace: String,
+        /// Whose it is, as far as can be seen.
+        whose: String,
+    },
+    /// The node cannot have the image.
+    #[error("{}", full_stop(.0))]
+    CannotPull(String),
+    /// There is no room for it.
+    #[error("{}", full_stop(.0))]
+    NoRoom(String),
+    /// A namespace that was deleted does not go.
+    #[error("The namespace {namespace} was deleted and is still there: {}", full_stop(.held_by))]
+    Stuck {
+        /// Its name.
+        namespace: String,
+        /// What keeps it, in the cluster's words.
+        held_by: String,
+    },
 }
 
 impl DeployError {
@@ -233,6 +287,16 @@ impl DeployError {
             _ => &[],
         }
     }
+
+    /// The runtime is away, and may come back.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::ClusterUnavailable(_))
+    }
+}
+
+/// Somebody else's words as the end of a sentence of ours.
+fn full_stop(text: &str) -> String {
+    format!("{}.", text.trim_end_matches(['.', ' ', '\n']))
 }
 
 fn exit_sentence(code: i64, oom: bool) -> String {
@@ -262,6 +326,8 @@ impl From<Fault> for DeployError {
 pub enum Runtime {
     /// Containers of a Docker engine.
     Docker(DockerRuntime),
+    /// Objects of a Kubernetes cluster.
+    Kubernetes(KubernetesRuntime),
 }
 
 impl Runtime {
@@ -272,6 +338,7 @@ impl Runtime {
     pub async fn ping(&self) -> Result<EngineInfo, DeployError> {
         match self {
             Self::Docker(docker) => docker.ping().await,
+            Self::Kubernetes(cluster) => cluster.ping().await,
         }
     }
 
@@ -280,28 +347,48 @@ impl Runtime {
     pub async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), DeployError> {
         match self {
             Self::Docker(docker) => docker.prepare(app, app_id).await,
+            Self::Kubernetes(cluster) => cluster.prepare(app, app_id).await,
         }
     }
 
     /// Starts a release. Where it runs already, that instance is answered; a dead or half-made one is replaced.
-    /// It is not started again by itself before [`Self::wait_ready`] has seen it answer.
-    pub async fn start(&self, deployment: &Deployment, cancel: &CancellationToken) -> Result<Instance, DeployError> {
+    /// It is not started again by itself before [`Self::wait_ready`] has seen it answer. `tell` is handed what it
+    /// waits for, in sentences.
+    pub async fn start(
+        &self,
+        deployment: &Deployment,
+        tell: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Instance, DeployError> {
         match self {
             Self::Docker(docker) => docker.start(deployment, cancel).await,
+            Self::Kubernetes(cluster) => cluster.start(deployment, tell, cancel).await,
         }
     }
 
     /// Waits until the instance answers its probe with 2xx or 3xx. Its end ends the waiting at once.
-    /// From then on it is started again whenever it crashes, and with the engine.
+    /// From then on it is started again whenever it crashes, and with the engine. `tell` is handed what
+    /// holds it up while it is still waited for, in sentences.
     pub async fn wait_ready(
         &self,
         instance: &Instance,
         probe: &Probe,
         deadline: Duration,
+        tell: &(dyn Fn(String) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<Answered, DeployError> {
         match self {
             Self::Docker(docker) => docker.wait_ready(instance, probe, deadline, cancel).await,
+            Self::Kubernetes(cluster) => cluster.wait_ready(instance, probe, deadline, tell, cancel).await,
+        }
+    }
+
+    /// Where this very instance answers, rather than what stands in front of it; [`Instance::address`] where
+    /// that cannot be told.
+    pub async fn own_address(&self, instance: &Instance, probe: &Probe) -> Option<SocketAddr> {
+        match self {
+            Self::Docker(_) => instance.address,
+            Self::Kubernetes(cluster) => cluster.pod_address(instance, probe.port).await.or(instance.address),
         }
     }
 
@@ -309,6 +396,7 @@ impl Runtime {
     pub async fn stop(&self, instance: &Instance) -> Result<(), DeployError> {
         match self {
             Self::Docker(docker) => docker.stop(instance).await,
+            Self::Kubernetes(cluster) => cluster.stop(instance).await,
         }
     }
 
@@ -319,6 +407,7 @@ impl Runtime {
     pub async fn resume(&self, instance: &Instance) -> Result<Instance, DeployError> {
         match self {
             Self::Docker(docker) => docker.resume(instance).await,
+            Self::Kubernetes(cluster) => cluster.resume(instance).await,
         }
     }
 
@@ -326,6 +415,7 @@ impl Runtime {
     pub async fn instances(&self) -> Result<Vec<FoundInstance>, DeployError> {
         match self {
             Self::Docker(docker) => docker.instances().await,
+            Self::Kubernetes(cluster) => cluster.instances().await,
         }
     }
 
@@ -339,13 +429,21 @@ impl Runtime {
     ) -> Result<Option<FoundInstance>, DeployError> {
         match self {
             Self::Docker(docker) => docker.find(app, app_id, environment, release).await,
+            Self::Kubernetes(cluster) => cluster.find(app, app_id, environment, release).await,
         }
     }
 
-    /// Removes all that an app runs or ran, and its network. Already gone is success.
-    pub async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), DeployError> {
+    /// Removes all that an app runs or ran, with its network or namespace, and waits until it is gone. Already
+    /// gone is success. `tell` is handed what holds it up, in sentences.
+    pub async fn remove_app(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        tell: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<(), DeployError> {
         match self {
             Self::Docker(docker) => docker.remove_app(app, app_id).await,
+            Self::Kubernetes(cluster) => cluster.remove_app(app, app_id, tell).await,
         }
     }
 
@@ -361,6 +459,7 @@ impl Runtime {
     ) -> BoxStream<'static, Result<String, DeployError>> {
         match self {
             Self::Docker(docker) => docker.logs(app, app_id, environment, tail, follow),
+            Self::Kubernetes(cluster) => cluster.logs(app, app_id, environment, tail, follow),
         }
     }
 
@@ -369,6 +468,7 @@ impl Runtime {
     pub fn watch(&self) -> BoxStream<'static, InstanceEvent> {
         match self {
             Self::Docker(docker) => docker.watch(),
+            Self::Kubernetes(cluster) => cluster.watch(),
         }
     }
 
@@ -384,6 +484,7 @@ impl Runtime {
         match self {
             // Boxed: it holds several of the engine's streams at once.
             Self::Docker(docker) => Box::pin(docker.run(spec, log, cancel)).await,
+            Self::Kubernetes(cluster) => Box::pin(cluster.run(spec, log, cancel)).await,
         }
     }
 
@@ -391,6 +492,7 @@ impl Runtime {
     pub async fn runs(&self) -> Result<Vec<LeftRun>, DeployError> {
         match self {
             Self::Docker(docker) => docker.runs().await,
+            Self::Kubernetes(cluster) => cluster.runs().await,
         }
     }
 
@@ -405,13 +507,100 @@ impl Runtime {
     ) -> Result<RunOutcome, DeployError> {
         match self {
             Self::Docker(docker) => Box::pin(docker.attach_run(left, time_limit, log, cancel)).await,
+            Self::Kubernetes(cluster) => Box::pin(cluster.attach_run(left, time_limit, log, cancel)).await,
         }
     }
 
-    /// What an instance uses.
-    pub async fn stats(&self, instance: &Instance) -> Result<Stats, DeployError> {
+    /// How an environment's live release runs and what it uses; none when nothing of it is there. May take
+    /// seconds: the use of a core is measured over a while.
+    pub async fn stats(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+        release: ReleaseNumber,
+    ) -> Result<Option<Stats>, DeployError> {
         match self {
-            Self::Docker(docker) => docker.stats(instance).await,
+            Self::Docker(docker) => docker.stats(app, app_id, environment, release).await,
+            Self::Kubernetes(cluster) => cluster.stats(app, app_id, environment).await,
+        }
+    }
+
+    /// Whether the runtime starts scheduled jobs by itself: see [`Self::schedule`] and [`Self::scheduled_runs`].
+    pub fn keeps_schedules(&self) -> bool {
+        match self {
+            Self::Docker(_) => false,
+            Self::Kubernetes(_) => true,
+        }
+    }
+
+    /// Has the runtime run a job by its schedule from now on, or not any more if it has none. A runtime
+    /// that keeps no schedules has nothing to do.
+    pub async fn schedule(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        match self {
+            Self::Docker(_) => Ok(()),
+            Self::Kubernetes(cluster) => cluster.keep(deployment).await,
+        }
+    }
+
+    /// Runs that the runtime started by a schedule and that have no number yet, without end. Each may come
+    /// more than once, until [`Self::name_run`] has given it one.
+    pub fn scheduled_runs(&self) -> BoxStream<'static, ScheduledRun> {
+        match self {
+            Self::Docker(_) => Box::pin(futures_util::stream::pending()),
+            Self::Kubernetes(cluster) => cluster.scheduled_runs(),
+        }
+    }
+
+    /// Gives a scheduled run its number. Follow it with [`Self::attach_run`].
+    ///
+    /// # Errors
+    /// [`DeployError::Gone`] when nothing is left of it.
+    pub async fn name_run(&self, scheduled: &ScheduledRun, run: RunId) -> Result<LeftRun, DeployError> {
+        match self {
+            Self::Docker(_) => Err(DeployError::Gone),
+            Self::Kubernetes(cluster) => cluster.name_run(scheduled, run).await,
+        }
+    }
+
+    /// Puts back what ran before a release that did not come up, or takes all of it away where nothing did.
+    /// Where old and new run side by side until the switch, only the new one goes. Already done is success.
+    pub async fn abandon(&self, failed: &Deployment, previous: Option<&Deployment>) -> Result<(), DeployError> {
+        match self {
+            Self::Docker(docker) => {
+                let found = docker.find(&failed.app, failed.app_id, failed.environment, failed.release).await?;
+                match found {
+                    Some(found) => docker.stop(&found.instance).await,
+                    None => Ok(()),
+                }
+            }
+            Self::Kubernetes(cluster) => cluster.abandon(failed, previous).await,
+        }
+    }
+
+    /// Puts what a live release consists of back to what it should be, where somebody changed it by hand.
+    /// A runtime whose parts cannot be changed has nothing to do.
+    pub async fn keep(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        match self {
+            Self::Docker(_) => Ok(()),
+            Self::Kubernetes(cluster) => cluster.keep(deployment).await,
+        }
+    }
+
+    /// Whether a release takes the place of the one before it, at the same address, rather than running
+    /// beside it until the switch; [`Self::keep`] has something to do then.
+    pub fn replaces_in_place(&self) -> bool {
+        match self {
+            Self::Docker(_) => false,
+            Self::Kubernetes(_) => true,
+        }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => "Docker engine",
+            Self::Kubernetes(_) => "Kubernetes cluster",
         }
     }
 }

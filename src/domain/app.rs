@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, AppName, Environment, Invalid, ReleaseNumber, TemplateName, VersionId};
+use super::{AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, TemplateName, VersionId};
 
 /// What a user builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct App {
     pub head: Option<VersionId>,
     /// Being deleted: nothing new may start.
     pub deleting: bool,
+    /// Which model answers in it.
+    pub model: ModelChoice,
+    /// After a turn the preview is built and deployed by itself, and what fails goes back to the model.
+    pub auto_preview: bool,
     /// Preview, then prod.
     pub environments: [EnvironmentStatus; 2],
 }

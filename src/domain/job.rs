@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, AppName, Environment, Invalid, JobId, ReleaseNumber, TurnId, VersionId};
+use super::{AppId, AppName, Environment, Invalid, JobId, ReleaseNumber, SmokeCheck, TurnId, VersionId};
 
 /// What a job does, with what it needs to know. Serialised into the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub enum JobKind {
     Preview {
         /// The version; the newest at the time it was asked for.
         version: VersionId,
+        /// The turn that made it, if it is deployed because that turn ended: what fails goes back to the model.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<TurnId>,
     },
     /// Puts a preview release's image into prod.
     Publish {
@@ -242,6 +245,8 @@ pub struct Job {
     pub cancel_requested: bool,
     /// The parts of a deployment so far.
     pub steps: Vec<Step>,
+    /// What a new version was asked before it took traffic, and what it answered.
+    pub checks: Vec<SmokeCheck>,
     /// Why it failed.
     pub error: Option<JobError>,
     /// What it made.

@@ -4,31 +4,43 @@
 //! comes from outside becomes one of these types at the edge, or is refused there.
 
 pub mod app;
+pub mod attachment;
 pub mod clock;
 pub mod deployment;
 pub mod event;
 pub mod ids;
 pub mod job;
+pub mod model;
 pub mod name;
 pub mod path;
 pub mod release;
+pub mod repair;
 pub mod run;
+pub mod size;
+pub mod smoke;
+pub mod spending;
 pub mod template;
 pub mod turn;
 pub mod version;
 
 pub use app::{App, AppSettings, EnvironmentState, EnvironmentStatus};
+pub use attachment::{Attachment, AttachmentId, AttachmentKind};
 pub use clock::Clock;
 pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
 pub use event::{Event, EventBody, FileState, LogStream, TextKind};
 pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, TurnId, VersionId};
 pub use job::{Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
+pub use model::{Effort, ModelChoice, ModelId};
 pub use name::{AppName, Environment, HostName};
 pub use path::WorkspacePath;
 pub use release::{Release, ReleaseState};
+pub use repair::{Fingerprint, RepairBudget, RepairEnd, RepairFailure, RepairStop, RepairVerdict};
 pub use run::{Run, RunState, RunTrigger};
+pub use size::Bytes;
+pub use smoke::{SmokeCheck, SmokeCount, SmokeKind};
+pub use spending::Spending;
 pub use template::{TemplateKind, TemplateManifest, TemplateName};
-pub use turn::{Turn, TurnMode, TurnState, Usage};
+pub use turn::{CONTINUE_PROMPT, Question, QuestionKind, Repair, Turn, TurnMode, TurnState, Usage};
 pub use version::{ChangeSize, Version, VersionKind};
 
 /// A string from outside that is not what it should be, in words for the person who sent it.

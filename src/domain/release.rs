@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DeploymentSpec, Environment, ImageRef, Invalid, JobId, ReleaseNumber, VersionId};
+use super::{DeploymentSpec, Environment, ImageRef, Invalid, JobId, ReleaseNumber, SmokeCount, VersionId};
 
 /// Where a release stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -60,6 +60,8 @@ pub struct Release {
     pub state: ReleaseState,
     /// The job that made it.
     pub job: JobId,
+    /// How many checks it passed before it took traffic; the job has their evidence.
+    pub checks: SmokeCount,
     /// When its deployment began.
     pub created_at: Timestamp,
     /// When it took traffic, or failed.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
-use super::{Invalid, validated_string};
+use super::{Invalid, SmokeKind, validated_string};
 
 validated_string! {
     /// A template's name: its folder's.
@@ -53,6 +53,14 @@ pub struct TemplateManifest {
     /// Folder that is served as the draft; static sites only.
     #[serde(default)]
     pub draft_root: Option<String>,
+    /// What a new version has to prove before it takes traffic, besides answering at `health`. A job proves
+    /// itself by one run to its end.
+    #[serde(default)]
+    pub smoke: Vec<SmokeKind>,
+    /// A command, with its arguments, that is run in the image when the workspace is checked without
+    /// being deployed; it prints what is wrong and ends with another code than 0.
+    #[serde(default)]
+    pub check: Vec<String>,
     /// Words in a description that suggest this template.
     #[serde(default)]
     pub keywords: Vec<String>,

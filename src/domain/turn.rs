@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeSize, JobId, TurnId, VersionId, words};
+use super::{Attachment, ChangeSize, JobId, ModelId, TurnId, VersionId, words};
 
 /// Whether the model may write.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -15,6 +15,9 @@ pub enum TurnMode {
     /// It reads and answers; it has no tools that write.
     Discuss,
 }
+
+/// What is said for a person who has work that was cut short go on.
+pub const CONTINUE_PROMPT: &str = "Go on where you stopped.";
 
 /// Where a turn stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -39,6 +42,47 @@ words!(TurnState {
     Queued = "queued", Running = "running", Done = "done", Stopped = "stopped", Failed = "failed", Interrupted = "interrupted"
 });
 
+/// What the model asks a person; the answer is their next message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Question {
+    /// The question, in a sentence or two.
+    pub text: String,
+    /// Answers to choose from; another may be written all the same. None: only a written one.
+    pub choices: Vec<String>,
+    /// What it is about.
+    #[serde(default)]
+    pub about: QuestionKind,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QuestionKind {
+    /// Something that the model wants to know.
+    #[default]
+    Other,
+    /// Whether most of what is there may be deleted or rewritten. The first choice allows it.
+    Rewrite,
+}
+
+impl Question {
+    /// Asks whether most of what is there may go.
+    pub fn about_rewrite(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            choices: vec!["Yes, go on".to_owned(), "No, keep what is there".to_owned()],
+            about: QuestionKind::Rewrite,
+        }
+    }
+
+    /// Whether this answer allows to delete or rewrite most of what is there.
+    pub fn allows_rewrite(&self, answer: &str) -> bool {
+        let first = answer.trim().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        let is_yes = first.eq_ignore_ascii_case("yes") || self.choices.first().is_some_and(|yes| yes == answer.trim());
+        self.about == QuestionKind::Rewrite && is_yes
+    }
+}
+
 /// Tokens and money of one turn or one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Usage {
@@ -53,6 +97,34 @@ pub struct Usage {
     pub cache_write_tokens: u64,
     /// US dollars; none when the model's price is not known.
     pub cost_usd: Option<f64>,
+    /// Reckoned from the length of the text, since the model's server does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
+
+/// A turn that nobody wrote: it mends what the preview of an earlier turn failed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Repair {
+    /// The turn of the user that it belongs to, whose limits it shares.
+    #[schema(value_type = i64)]
+    pub of: TurnId,
+    /// From 1.
+    pub number: u32,
+}
+
+impl Turn {
+    /// Whether work was left that *Continue* goes on with: it was interrupted, stopped, failed, or
+    /// ended at a cap.
+    pub fn may_continue(&self) -> bool {
+        match self.state {
+            // However early it was cut short.
+            TurnState::Interrupted => true,
+            // One that never began was withdrawn.
+            TurnState::Stopped | TurnState::Failed => self.started_at.is_some(),
+            TurnState::Done => self.reason.as_deref().is_some_and(|reason| reason.starts_with("cap_")),
+            TurnState::Queued | TurnState::Running => false,
+        }
+    }
 }
 
 /// One message of the user, and what came of it.
@@ -64,6 +136,8 @@ pub struct Turn {
     pub number: u32,
     /// What the user wrote.
     pub prompt: String,
+    /// The files that came with it.
+    pub attachments: Vec<Attachment>,
     /// Whether the model may write.
     pub mode: TurnMode,
     /// Where it stands.
@@ -76,10 +150,18 @@ pub struct Turn {
     pub version_number: Option<u32>,
     /// How much it changed.
     pub size: ChangeSize,
+    /// The model that answered; none before it began.
+    pub model: Option<ModelId>,
     /// What it used.
     pub usage: Usage,
     /// Why it ended early, in a sentence: a cap, a stop, a failure.
     pub note: Option<String>,
+    /// What it repairs, if nobody wrote it: a preview that failed after an earlier turn.
+    pub repair: Option<Repair>,
+    /// Why it ended early, as a word for programs: `asked`, `cap_steps`, `same_error`, …
+    pub reason: Option<String>,
+    /// What the model asks.
+    pub question: Option<Question>,
     /// When it was sent.
     pub created_at: Timestamp,
     /// When the model began.

@@ -6,6 +6,7 @@
 
 mod body;
 mod headers;
+pub mod inject;
 mod pages;
 mod pool;
 mod routes;
@@ -34,6 +35,8 @@ const TRIES: usize = 6;
 pub struct GatewaySettings {
     /// Believe `X-Forwarded-*` of requests: only where a proxy of the operator stands in front.
     pub trust_forwarded: bool,
+    /// Have pages of previews report their errors; see [`inject`].
+    pub report_errors: bool,
     /// Longest wait for a connection to an instance.
     pub connect: Duration,
     /// Longest wait for the head of an answer, counted from the last byte that was sent.
@@ -46,6 +49,7 @@ impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             trust_forwarded: false,
+            report_errors: false,
             connect: Duration::from_secs(2),
             head: Duration::from_mins(1),
             idle: Duration::from_mins(15),
@@ -91,11 +95,17 @@ impl Gateway {
         mut request: Request<Body>,
     ) -> Response<Body> {
         let accept = request.headers().get(axum::http::header::ACCEPT).cloned();
+        let reports = self.settings.report_errors
+            && environment == Environment::Preview
+            && inject::opens_page(request.method(), request.headers());
         let answer = match self.enter(app, environment) {
             Ok(_) if request.method() == Method::CONNECT => Err(Trouble::NoProxy),
             Ok(door) => {
                 let upgrade = headers::upgrade_of(&request);
                 headers::prepare_request(&mut request, client, self.settings.trust_forwarded, upgrade.as_ref());
+                if reports {
+                    inject::ask_plain(request.headers_mut());
+                }
                 match upgrade {
                     Some(protocol) => self.tunnel(app, environment, door, protocol, request).await,
                     None => self.forward(app, environment, door, request).await,
@@ -106,7 +116,7 @@ impl Gateway {
         match answer {
             Ok(mut response) => {
                 headers::prepare_response(&mut response, &client.host);
-                response
+                if reports { inject::into_answer(response) } else { response }
             }
             Err(trouble) => page(trouble, Some((app, environment)), accept.as_ref()),
         }

@@ -1,12 +1,15 @@
-//! The HTTP side of the Messages API: one request out, one stream of events in.
+//! The HTTP side of the model: one request out, one stream of events in, in either wire format.
 //!
 //! Makes a single attempt; when to try again is [`retry`](super::retry)'s and the agent's to say.
+//! Only a request whose words an OpenAI-compatible server does not take is said again at once in other words.
 //! Dropping an [`AnswerStream`], or the future that waits for it, closes the connection at once.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use rand::RngExt as _;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -15,7 +18,12 @@ use tokio::time::timeout;
 
 use super::error::ModelError;
 use super::retry::RetryPolicy;
-use super::wire::{AnswerBlock, Assembler, Request, SseEvent, SseParser, StopReason, StreamItem, WireUsage};
+use super::wire::chat_stream::{self, BYTES_PER_TOKEN};
+use super::wire::{
+    AnswerBlock, Assembler, ChatAssembler, ContentBlock, Dialect, Reader, Request, SseEvent, SseParser, StopReason,
+    StreamError, StreamItem, WireUsage,
+};
+use crate::domain::ModelId;
 
 /// Where the public provider answers.
 pub const PUBLIC_BASE_URL: &str = "https://api.anthropic.com";
@@ -23,6 +31,13 @@ pub const PUBLIC_BASE_URL: &str = "https://api.anthropic.com";
 const API_VERSION: &str = "2023-06-01";
 /// Most bytes that are read of an error's body.
 const ERROR_BODY_MAX: usize = 64 * 1024;
+/// Most bytes of a list of models.
+const MODELS_BODY_MAX: usize = 4 * 1024 * 1024;
+
+/// What is waited for after the reason to stop: a word on usage, the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often a request is said in other words.
+const WORDINGS_MAX: usize = 4;
 
 /// How a provider is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,25 +45,77 @@ pub enum WireFormat {
     /// The Messages API.
     #[default]
     Anthropic,
+    /// Chat completions, as OpenAI-compatible servers have them.
+    OpenAi,
 }
 
 impl WireFormat {
-    /// The address that takes requests, under the base URL.
-    fn endpoint(self, base: &Url) -> Url {
-        let mut url = base.clone();
+    /// What people call it.
+    pub fn title(self) -> &'static str {
         match self {
-            Self::Anthropic => {
-                let path = base.path().trim_end_matches('/');
-                let version = if path.ends_with("/v1") { "" } else { "/v1" };
-                url.set_path(&format!("{path}{version}/messages"));
-            }
+            Self::Anthropic => "the Messages API",
+            Self::OpenAi => "OpenAI's chat completions",
         }
+    }
+
+    /// The setting that holds the key.
+    pub fn key_variable(self) -> &'static str {
+        match self {
+            Self::Anthropic => "ANTHROPIC_API_KEY",
+            Self::OpenAi => "OPENAI_API_KEY",
+        }
+    }
+
+    /// The setting that says where it answers.
+    pub fn base_url_variable(self) -> &'static str {
+        match self {
+            Self::Anthropic => "ANTHROPIC_BASE_URL",
+            Self::OpenAi => "OPENAI_BASE_URL",
+        }
+    }
+
+    /// An address under the base URL, which may or may not name the version.
+    fn address(self, base: &Url, rest: &str) -> Url {
+        let mut url = base.clone();
+        let path = base.path().trim_end_matches('/');
+        let version = match self {
+            Self::Anthropic => !path.ends_with("/v1"),
+            // Some have a version or a path of their own: only a bare host lacks one.
+            Self::OpenAi => path.is_empty(),
+        };
+        url.set_path(&format!("{path}{}/{rest}", if version { "/v1" } else { "" }));
         url
     }
 
-    fn body(self, request: &Request<'_>) -> Value {
+    /// The address that takes requests.
+    fn endpoint(self, base: &Url) -> Url {
+        self.address(
+            base,
+            match self {
+                Self::Anthropic => "messages",
+                Self::OpenAi => "chat/completions",
+            },
+        )
+    }
+
+    fn body(self, request: &Request<'_>, dialect: Dialect) -> Value {
         match self {
             Self::Anthropic => request.to_json(),
+            Self::OpenAi => request.to_chat_json(dialect),
+        }
+    }
+
+    /// Reads the answer to a request.
+    fn reader(self, request: &Request<'_>) -> Reader {
+        match self {
+            Self::Anthropic => Reader::Messages(Assembler::default()),
+            Self::OpenAi => {
+                let mut random = rand::rng();
+                let prefix: String = (0..6).map(|_| char::from(random.sample(rand::distr::Alphanumeric))).collect();
+                let bytes = request.messages.iter().flat_map(|message| &message.content).map(ContentBlock::size);
+                let bytes = request.system.len() + bytes.sum::<usize>();
+                Reader::Chat(ChatAssembler::new((bytes as u64).div_ceil(BYTES_PER_TOKEN), prefix))
+            }
         }
     }
 }
@@ -84,9 +151,11 @@ impl Default for Timeouts {
 pub struct ModelClient {
     http: reqwest::Client,
     provider: Provider,
-    endpoint: Url,
+    base: Url,
     idle: Duration,
     retry: RetryPolicy,
+    /// What was learnt of the server's words.
+    dialect: Arc<Mutex<Dialect>>,
 }
 
 impl ModelClient {
@@ -112,8 +181,12 @@ impl ModelClient {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             ModelError::Setup(cause)
         })?;
-        let endpoint = provider.format.endpoint(&base);
-        Ok(Self { http, provider, endpoint, idle: timeouts.idle, retry })
+        Ok(Self { http, provider, base, idle: timeouts.idle, retry, dialect: Arc::default() })
+    }
+
+    /// How the provider is spoken to.
+    pub fn format(&self) -> WireFormat {
+        self.provider.format
     }
 
     /// How long to wait between attempts.
@@ -123,26 +196,22 @@ impl ModelClient {
 
     /// Sends the request; returns when the provider has begun to answer.
     pub async fn open(&self, request: &Request<'_>) -> Result<AnswerStream, ModelError> {
-        let key = HeaderValue::from_str(self.provider.key.expose_secret().trim());
-        // A key that no header can carry is certainly not the right one.
-        let mut key = key.map_err(|_| ModelError::Unauthorized)?;
-        key.set_sensitive(true);
-        let sent = self
-            .http
-            .post(self.endpoint.clone())
-            .header("x-api-key", key)
-            .header("anthropic-version", API_VERSION)
-            .json(&self.provider.format.body(request))
-            .send();
-        let response = match timeout(self.idle, sent).await {
-            Err(_) => return Err(ModelError::Timeout { after: self.idle }),
-            Ok(Err(error)) if error.is_connect() => return Err(self.unreachable()),
-            Ok(Err(_)) => return Err(ModelError::Disconnected),
-            Ok(Ok(response)) => response,
+        let mut wordings = 0;
+        let response = loop {
+            let dialect = *self.dialect.lock().unwrap_or_else(PoisonError::into_inner);
+            let body = self.provider.format.body(request, dialect);
+            let asked = self.http.post(self.provider.format.endpoint(&self.base)).json(&body);
+            let response = self.send(asked).await?;
+            if response.status() == StatusCode::OK {
+                break response;
+            }
+            let (status, refusal) = (response.status(), self.refusal(response, request.model).await);
+            wordings += 1;
+            let is_wording = matches!(status.as_u16(), 400 | 422 | 500) && self.provider.format == WireFormat::OpenAi;
+            let learnt = dialect.learn(&refusal.words).filter(|_| is_wording && wordings < WORDINGS_MAX);
+            let Some(learnt) = learnt else { return Err(refusal.error) };
+            *self.dialect.lock().unwrap_or_else(PoisonError::into_inner) = learnt;
         };
-        if response.status() != StatusCode::OK {
-            return Err(self.refusal(response, request.model).await);
-        }
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
             return Err(ModelError::Malformed("it is no event stream".into()));
@@ -151,22 +220,83 @@ impl ModelClient {
             response,
             sse: SseParser::default(),
             events: VecDeque::new(),
-            assembler: Assembler::default(),
+            items: VecDeque::new(),
+            reader: self.provider.format.reader(request),
             idle: self.idle,
             model: request.model.to_owned(),
             key: self.provider.key.clone(),
         })
     }
 
+    /// Sends a request with our key; waits for the head of the answer.
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, ModelError> {
+        let secret = self.provider.key.expose_secret().trim();
+        // A key that no header can carry is certainly not the right one.
+        let header = |text: &str| {
+            let mut value = HeaderValue::from_str(text).map_err(|_| ModelError::Unauthorized)?;
+            value.set_sensitive(true);
+            Ok::<_, ModelError>(value)
+        };
+        let request = match self.provider.format {
+            WireFormat::Anthropic => {
+                request.header("x-api-key", header(secret)?).header("anthropic-version", API_VERSION)
+            }
+            // Servers on this machine want none.
+            WireFormat::OpenAi if secret.is_empty() => request,
+            WireFormat::OpenAi => request.header(AUTHORIZATION, header(&format!("Bearer {secret}"))?),
+        };
+        match timeout(self.idle, request.send()).await {
+            Err(_) => Err(ModelError::Timeout { after: self.idle }),
+            Ok(Err(error)) if error.is_connect() => Err(self.unreachable()),
+            Ok(Err(_)) => Err(ModelError::Disconnected),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// The models that the provider offers. `patience` is for all of it.
+    pub async fn list_models(&self, patience: Duration) -> Result<Vec<ListedModel>, ModelError> {
+        let asked = async {
+            let mut address = self.provider.format.address(&self.base, "models");
+            if self.provider.format == WireFormat::Anthropic {
+                address.set_query(Some("limit=1000"));
+            }
+            let mut response = self.send(self.http.get(address)).await?;
+            if response.status() != StatusCode::OK {
+                return Err(self.refusal(response, "").await.error);
+            }
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(|_| ModelError::Disconnected)? {
+                body.extend_from_slice(&chunk);
+                if body.len() > MODELS_BODY_MAX {
+                    return Err(ModelError::Malformed("its list of models is too long".into()));
+                }
+            }
+            let page: ModelsPage = serde_json::from_slice(&body)
+                .map_err(|_| ModelError::Malformed("its list of models is none".into()))?;
+            // One that has an unusual name does not hide the others.
+            let models = page.data.into_iter().filter_map(|model| {
+                let context_tokens = model.max_input_tokens.or(model.context_length).or(model.max_model_len);
+                Some(ListedModel {
+                    id: model.id.parse().ok()?,
+                    title: model.display_name.or(model.name),
+                    context_tokens,
+                })
+            });
+            Ok(models.collect())
+        };
+        timeout(patience, asked).await.unwrap_or(Err(ModelError::Timeout { after: patience }))
+    }
+
     fn unreachable(&self) -> ModelError {
-        ModelError::Unreachable { base_url: self.endpoint.origin().ascii_serialization() }
+        ModelError::Unreachable { base_url: self.base.origin().ascii_serialization() }
     }
 
     /// What a response that is no answer says.
-    async fn refusal(&self, mut response: Response, model: &str) -> ModelError {
+    async fn refusal(&self, mut response: Response, model: &str) -> Refusal {
         let status = response.status();
         if status.is_redirection() {
-            return ModelError::Invalid("it answered with a redirect. Check the base URL.".into());
+            let error = ModelError::Invalid("it answered with a redirect. Check the base URL.".into());
+            return Refusal { words: String::new(), error };
         }
         let retry_after = response
             .headers()
@@ -181,13 +311,54 @@ impl ModelClient {
                 _ => break,
             }
         }
-        let body: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
-        if status == StatusCode::TOO_MANY_REQUESTS && body.error.is_spend_limit() {
-            return ModelError::SpendLimit;
-        }
-        let message = scrub(&body.error.message, &self.provider.key);
-        ModelError::reported(Some(status.as_u16()), &body.error.kind, &message, model, retry_after)
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let (kind, words) = chat_stream::reported(&body, true).unwrap_or_default();
+        let error = if status == StatusCode::TOO_MANY_REQUESTS && is_spend_limit(&body) {
+            ModelError::SpendLimit
+        } else {
+            let message = scrub(&words, &self.provider.key);
+            ModelError::reported(Some(status.as_u16()), &kind, &message, model, retry_after)
+        };
+        Refusal { words, error }
     }
+}
+
+/// A model as its provider lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedModel {
+    /// Its id.
+    pub id: ModelId,
+    /// What people call it, if the provider says so.
+    pub title: Option<String>,
+    /// Tokens of a whole conversation, if the provider says so.
+    pub context_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct ModelsPage {
+    data: Vec<ModelEntry>,
+}
+
+/// Servers name things differently; each field is one of their names.
+#[derive(Deserialize)]
+struct ModelEntry {
+    id: String,
+    display_name: Option<String>,
+    name: Option<String>,
+    max_input_tokens: Option<u64>,
+    context_length: Option<u64>,
+    max_model_len: Option<u64>,
+}
+
+/// Why a request was not answered.
+struct Refusal {
+    /// The server's own words, which may teach another wording.
+    words: String,
+    error: ModelError,
+}
+
+fn is_spend_limit(body: &Value) -> bool {
+    body.pointer("/error/details/error_code").and_then(Value::as_str) == Some("enforced_spend_limit_reached")
 }
 
 /// The provider's words without the key, should it ever repeat it.
@@ -203,33 +374,13 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ErrorBody {
-    error: ErrorDetail,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ErrorDetail {
-    #[serde(rename = "type")]
-    kind: String,
-    message: String,
-    details: Value,
-}
-
-impl ErrorDetail {
-    fn is_spend_limit(&self) -> bool {
-        self.details.get("error_code").and_then(Value::as_str) == Some("enforced_spend_limit_reached")
-    }
-}
-
 /// An answer on its way.
 pub struct AnswerStream {
     response: Response,
     sse: SseParser,
     events: VecDeque<SseEvent>,
-    assembler: Assembler,
+    items: VecDeque<StreamItem>,
+    reader: Reader,
     idle: Duration,
     model: String,
     key: SecretString,
@@ -240,26 +391,40 @@ impl AnswerStream {
     /// called again without losing anything.
     pub async fn next(&mut self) -> Result<Option<StreamItem>, ModelError> {
         loop {
-            while let Some(event) = self.events.pop_front() {
-                let item = self.assembler.push(&event).map_err(|error| match error {
-                    super::wire::StreamError::Reported { kind, message } => {
+            if let Some(item) = self.items.pop_front() {
+                return Ok(Some(item));
+            }
+            if let Some(event) = self.events.pop_front() {
+                let mut items = Vec::new();
+                let read = self.reader.push(&event, &mut items);
+                self.items.extend(items);
+                read.map_err(|error| match error {
+                    StreamError::Reported { kind, message } => {
                         let message = scrub(&message, &self.key);
                         ModelError::reported(None, &kind, &message, &self.model, None)
                     }
                     other => ModelError::Malformed(other.to_string()),
                 })?;
-                if item.is_some() {
-                    return Ok(item);
-                }
+                continue;
             }
-            if self.assembler.is_ended() {
+            if self.reader.is_ended() {
                 return Ok(None);
             }
-            let chunk = match timeout(self.idle, self.response.chunk()).await {
-                Err(_) => return Err(ModelError::Timeout { after: self.idle }),
+            // The reason to stop is the last thing that matters.
+            let is_said = self.reader.stop_reason().is_some();
+            let patience = if is_said { self.idle.min(LAST_WORDS) } else { self.idle };
+            let chunk = match timeout(patience, self.response.chunk()).await {
                 Ok(Ok(Some(chunk))) => chunk,
-                // The reason to stop is the last thing that matters.
-                Ok(_) if self.assembler.stop_reason().is_some() => return Ok(None),
+                _ if is_said => {
+                    let mut items = Vec::new();
+                    self.reader.end(&mut items);
+                    if items.is_empty() {
+                        return Ok(None);
+                    }
+                    self.items.extend(items);
+                    continue;
+                }
+                Err(_) => return Err(ModelError::Timeout { after: self.idle }),
                 Ok(_) => return Err(ModelError::Disconnected),
             };
             let mut events = Vec::new();
@@ -274,16 +439,16 @@ impl AnswerStream {
 
     /// Why the model stopped, once it has.
     pub fn stop_reason(&self) -> Option<&StopReason> {
-        self.assembler.stop_reason()
+        self.reader.stop_reason()
     }
 
     /// What it has said so far.
     pub fn blocks(&self) -> Vec<AnswerBlock> {
-        self.assembler.blocks()
+        self.reader.blocks()
     }
 
     /// What it has used so far.
     pub fn usage(&self) -> WireUsage {
-        self.assembler.usage()
+        self.reader.usage()
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::client::WireFormat;
+
 /// Why the model gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
@@ -50,7 +52,7 @@ pub enum ModelError {
     /// The answer broke off.
     #[error("The connection to the model broke off in the middle of its answer.")]
     Disconnected,
-    /// The answer is not what the Messages API sends.
+    /// The answer is not what such a server sends.
     #[error("The model's answer could not be read: {0}.")]
     Malformed(String),
     /// The provider refuses the request as it is. 400 and other 4xx.
@@ -118,16 +120,20 @@ impl ModelError {
         self.to_string()
     }
 
-    /// What to do about it, in a sentence.
-    pub fn hint(&self) -> String {
+    /// What to do about it, in a sentence; `format` says whose settings are meant.
+    pub fn hint(&self, format: WireFormat) -> String {
+        let (key, base_url) = (format.key_variable(), format.base_url_variable());
         match self {
-            Self::Unauthorized => "Check ANTHROPIC_API_KEY, and start Slipway again with the right one.".into(),
+            Self::Unauthorized => format!("Check {key}, and start Slipway again with the right one."),
             Self::Billing => "Check the credit and the payment details of the provider's account.".into(),
             Self::Forbidden => {
-                "Use a key that may use this model, or set SLIPWAY_MODEL to one that this key may use.".into()
+                "Use a key that may use this model, or choose a model that this key may use: in the app's Settings, or \
+                 for all apps with SLIPWAY_MODEL."
+                    .into()
             }
             Self::NotFound { .. } => {
-                format!("Set SLIPWAY_MODEL to a model of this provider, e.g. {}.", super::models::default_model())
+                "Choose a model that this provider has: in the app's Settings, or for all apps with SLIPWAY_MODEL."
+                    .into()
             }
             Self::TooLarge | Self::ContextWindow => {
                 "Ask for a smaller change, or one that needs fewer files to be read. What was written is kept.".into()
@@ -140,13 +146,17 @@ impl ModelError {
             Self::Server { .. } | Self::Disconnected | Self::Timeout { .. } => {
                 "Send the message again. If it goes on, look at the provider's status page.".into()
             }
-            Self::Malformed(_) => "Check that ANTHROPIC_BASE_URL names a server that speaks the Messages API.".into(),
-            Self::Invalid(_) => "Check SLIPWAY_MODEL and ANTHROPIC_BASE_URL. The app itself is unharmed.".into(),
+            Self::Malformed(_) => format!("Check that {base_url} names a server that speaks {}.", format.title()),
+            Self::Invalid(_) => {
+                format!(
+                    "Check the model in the app's Settings, SLIPWAY_MODEL and {base_url}. The app itself is unharmed."
+                )
+            }
             Self::Refused { .. } => "Say it differently. What was written before is kept.".into(),
             Self::Setup(_) => {
-                "Check ANTHROPIC_BASE_URL. For https, the package ca-certificates must be installed.".into()
+                format!("Check {base_url}. For https, the package ca-certificates must be installed.")
             }
-            Self::Unreachable { .. } => "Check this machine's network, and ANTHROPIC_BASE_URL if it is set.".into(),
+            Self::Unreachable { .. } => format!("Check this machine's network, and {base_url} if it is set."),
             Self::Unusable { .. } => "Ask for smaller files or smaller steps.".into(),
         }
     }
@@ -181,17 +191,28 @@ impl ModelError {
     ) -> Self {
         let said = message.to_ascii_lowercase();
         match (kind, status) {
-            ("authentication_error", _) | (_, Some(401)) => Self::Unauthorized,
+            // The words of OpenAI-compatible servers say more than their statuses.
+            ("insufficient_quota", _) => Self::SpendLimit,
+            ("context_length_exceeded" | "exceed_context_size_error", _) => Self::ContextWindow,
+            ("model_not_found", _) => Self::NotFound { model: model.to_owned() },
+            ("authentication_error" | "invalid_api_key", _) | (_, Some(401)) => Self::Unauthorized,
             ("billing_error", _) | (_, Some(402)) => Self::Billing,
             ("permission_error", _) | (_, Some(403)) => Self::Forbidden,
             ("request_too_large", _) | (_, Some(413)) => Self::TooLarge,
-            ("rate_limit_error", _) | (_, Some(429)) => Self::RateLimited { retry_after },
+            ("rate_limit_error" | "rate_limit_exceeded", _) | (_, Some(429)) => Self::RateLimited { retry_after },
             ("overloaded_error", _) | (_, Some(503 | 529)) => Self::Overloaded { retry_after },
             ("not_found_error", _) | (_, Some(404)) => Self::NotFound { model: model.to_owned() },
-            ("api_error" | "timeout_error", _) => Self::Server { status: status.unwrap_or(500) },
+            ("api_error" | "timeout_error" | "server_error" | "internal_server_error", _) => {
+                Self::Server { status: status.unwrap_or(500) }
+            }
             (_, Some(status @ 500..)) => Self::Server { status },
             _ if said.contains("credit balance") => Self::Billing,
-            _ if said.contains("prompt is too long") || said.contains("context window") => Self::ContextWindow,
+            _ if ["prompt is too long", "context window", "context length", "context size"]
+                .iter()
+                .any(|words| said.contains(words)) =>
+            {
+                Self::ContextWindow
+            }
             _ => Self::Invalid(sentence(message)),
         }
     }
@@ -232,6 +253,14 @@ mod tests {
         assert_eq!(reported(Some(400), "invalid_request_error"), ModelError::Invalid("Some words.".into()));
         let long = ModelError::reported(Some(400), "invalid_request_error", "prompt is too long: 1 > 0", "m", None);
         assert_eq!(long, ModelError::ContextWindow);
+        // As OpenAI-compatible servers say it.
+        assert_eq!(reported(Some(429), "insufficient_quota"), ModelError::SpendLimit);
+        assert_eq!(reported(Some(429), "rate_limit_exceeded"), ModelError::RateLimited { retry_after: None });
+        assert_eq!(reported(Some(400), "context_length_exceeded"), ModelError::ContextWindow);
+        assert_eq!(reported(Some(400), "model_not_found"), ModelError::NotFound { model: "m".into() });
+        assert_eq!(reported(None, "server_error"), ModelError::Server { status: 500 });
+        let long = ModelError::reported(Some(400), "", "This model's maximum context length is 8192 tokens", "m", None);
+        assert_eq!(long, ModelError::ContextWindow);
     }
 
     #[test]
@@ -256,9 +285,13 @@ mod tests {
             ModelError::Invalid(sentence(&"x ".repeat(600))),
         ] {
             assert!(error.message().ends_with(['.', '…']), "{error}");
-            assert!(error.hint().ends_with('.'), "{error}");
+            for format in [WireFormat::Anthropic, WireFormat::OpenAi] {
+                assert!(error.hint(format).ends_with('.'), "{error}");
+            }
             assert!(error.message().len() < 600);
         }
-        assert_eq!(ModelError::RateLimited { retry_after: Some(wait) }.hint(), "Send the message again in 4 minutes.");
+        let limited = ModelError::RateLimited { retry_after: Some(wait) };
+        assert_eq!(limited.hint(WireFormat::Anthropic), "Send the message again in 4 minutes.");
+        assert!(ModelError::Unauthorized.hint(WireFormat::OpenAi).starts_with("Check OPENAI_API_KEY"));
     }
 }

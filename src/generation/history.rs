@@ -94,7 +94,7 @@ fn is_sendable(block: &ContentBlock, role: Role, same_model: bool) -> bool {
         ContentBlock::Thinking { signature, .. } => same_model && !signature.is_empty(),
         ContentBlock::RedactedThinking { .. } => same_model,
         ContentBlock::ToolUse { .. } => role == Role::Assistant,
-        ContentBlock::ToolResult { .. } => role == Role::User,
+        ContentBlock::Image { .. } | ContentBlock::ToolResult { .. } => role == Role::User,
     }
 }
 

@@ -20,6 +20,28 @@ pub struct TurnLimits {
     pub cost_usd: f64,
     /// Time from the prompt on, waiting included.
     pub wall_time: Duration,
+    /// What the app may still spend today.
+    pub day: Option<DayLimit>,
+}
+
+/// What an app may spend in a day (UTC), and how much of it is left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DayLimit {
+    /// US dollars a day.
+    pub usd: f64,
+    /// US dollars left when the turn begins.
+    pub left_usd: f64,
+}
+
+impl DayLimit {
+    /// What happened when nothing is left, for the user.
+    pub fn sentence(self) -> String {
+        format!(
+            "This app has used its ${:.2} of today. What was written is kept; go on tomorrow (UTC), or raise \
+             SLIPWAY_APP_MAX_USD_PER_DAY.",
+            self.usd
+        )
+    }
 }
 
 impl Default for TurnLimits {
@@ -31,6 +53,7 @@ impl Default for TurnLimits {
             tokens: 1_500_000,
             cost_usd: 5.0,
             wall_time: Duration::from_mins(20),
+            day: None,
         }
     }
 }
@@ -50,6 +73,8 @@ pub enum Cap {
     Cost,
     /// [`TurnLimits::wall_time`]
     WallTime,
+    /// [`TurnLimits::day`]
+    Day,
 }
 
 impl Cap {
@@ -62,6 +87,7 @@ impl Cap {
             Self::Tokens => "tokens",
             Self::Cost => "cost",
             Self::WallTime => "wall_time",
+            Self::Day => "day",
         }
     }
 
@@ -75,8 +101,9 @@ impl Cap {
             Self::Cost => format!("${:.2}", limits.cost_usd),
             Self::WallTime if limits.wall_time.as_secs() < 120 => format!("{} seconds", limits.wall_time.as_secs()),
             Self::WallTime => format!("{} minutes", limits.wall_time.as_secs() / 60),
+            Self::Day => return limits.day.map_or_else(String::new, DayLimit::sentence),
         };
-        format!("This turn reached its limit of {limit}. What was written is kept; send another message to go on.")
+        format!("This turn reached its limit of {limit}. What was written is kept; Continue goes on from there.")
     }
 }
 
@@ -94,6 +121,11 @@ impl TurnLimits {
             Some(Cap::Tokens)
         } else if cost_usd.is_some_and(|cost| cost > 0.0 && cost >= self.cost_usd) {
             Some(Cap::Cost)
+        } else if let (Some(day), Some(cost)) = (self.day, cost_usd)
+            && cost >= day.left_usd
+            && (cost > 0.0 || day.left_usd <= 0.0)
+        {
+            Some(Cap::Day)
         } else {
             None
         }

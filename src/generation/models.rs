@@ -1,114 +1,429 @@
-//! Which models are known, what they cost and how much they take: `models.toml`, read once.
+//! Which models are known, what they cost and how much they take: `models.toml`, with what the
+//! operator's own file says laid over it.
 //!
 //! Knows no model by name: ids, prices and limits are data.
 
-use std::sync::LazyLock;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use serde::Deserialize;
+use toml::{Table, Value};
 
+use super::compact::Threshold;
 use super::wire::WireUsage;
-use crate::domain::Usage;
+use crate::domain::{ModelId, Usage};
 
+/// The operator's file, in the data directory.
+pub const FILE: &str = "models.toml";
 /// Tokens that a model without an entry is taken to read.
 const UNKNOWN_CONTEXT_TOKENS: u64 = 200_000;
 
-static CATALOG: LazyLock<Catalog> =
-    LazyLock::new(|| toml::from_str(include_str!("models.toml")).expect("a test reads the embedded table"));
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Catalog {
-    default: String,
-    cache_read_factor: f64,
-    cache_write_factor: f64,
-    models: Vec<Model>,
-}
-
 /// A model that is known.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// What the provider calls it.
-    pub id: String,
+    pub id: ModelId,
     /// What people call it.
     pub title: String,
-    /// US dollars per million tokens read.
-    pub input_usd: f64,
-    /// US dollars per million tokens written.
-    pub output_usd: f64,
+    /// `anthropic`, `openai` or `demo`; none where it may be anyone's.
+    pub provider: Option<String>,
+    /// What it costs, if that is known.
+    pub price: Option<Price>,
     /// Tokens of a whole conversation, at most.
     pub context_tokens: u64,
     /// Tokens of one answer, at most.
-    pub output_tokens: u32,
+    pub output_tokens: Option<u32>,
 }
 
-/// The model to use when none is configured.
-pub fn default_model() -> &'static str {
-    &CATALOG.default
+/// US dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// Read.
+    pub input_usd: f64,
+    /// Written.
+    pub output_usd: f64,
+    /// What tokens read from the cache cost, as a part of `input_usd`.
+    pub cache_read_factor: f64,
+    /// What tokens written to the cache cost, as a part of `input_usd`.
+    pub cache_write_factor: f64,
 }
 
-/// All known models, the demo model last.
-pub fn known_models() -> &'static [Model] {
-    &CATALOG.models
+/// A price table that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the price table {} cannot be used: {reason}", .file.display())]
+pub struct TableError {
+    /// Which file.
+    pub file: PathBuf,
+    /// The key, and what is wrong with it.
+    pub reason: String,
 }
 
-/// The model with this id, if it is known.
-pub fn find_model(id: &str) -> Option<&'static Model> {
-    CATALOG.models.iter().find(|model| model.id == id)
+/// All that is known of models. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ModelTable(Arc<Known>);
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    models: Vec<Model>,
+    compact: Compact,
 }
 
-/// How many tokens a conversation with this model may have.
-pub fn context_tokens(id: &str) -> u64 {
-    find_model(id).map_or(UNKNOWN_CONTEXT_TOKENS, |model| model.context_tokens)
+/// When conversations are made shorter, and how short.
+#[derive(Debug, Clone, Copy, Default)]
+struct Compact {
+    at_tokens: u64,
+    to_tokens: u64,
+    /// A part of the model's window.
+    at_window: f64,
 }
 
-/// What these tokens cost with this model, in US dollars; none when its price is not known.
-#[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2^52")]
-pub fn cost_usd(id: &str, used: WireUsage) -> Option<f64> {
-    let model = find_model(id)?;
-    let read = used.input_tokens as f64
-        + used.cache_read_tokens as f64 * CATALOG.cache_read_factor
-        + used.cache_write_tokens as f64 * CATALOG.cache_write_factor;
-    Some((read * model.input_usd + used.output_tokens as f64 * model.output_usd) / 1e6)
-}
-
-/// Tokens with their price, as the rest of the program knows them.
-pub fn priced(id: &str, used: WireUsage) -> Usage {
-    Usage {
-        input_tokens: used.input_tokens,
-        output_tokens: used.output_tokens,
-        cache_read_tokens: used.cache_read_tokens,
-        cache_write_tokens: used.cache_write_tokens,
-        cost_usd: cost_usd(id, used),
+impl ModelTable {
+    /// The table in the binary.
+    pub fn embedded() -> Self {
+        let table = read(include_str!("models.toml"));
+        let known = table.and_then(|table| table.over(Known::default())).expect("tests read the embedded table");
+        Self(Arc::new(known))
     }
+
+    /// The table in the binary, with what [`FILE`] in `folder` says laid over it, if it is there.
+    pub fn load(folder: &Path) -> Result<Self, TableError> {
+        let file = folder.join(FILE);
+        let own = Self::embedded();
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(own),
+            Err(error) => return Err(TableError { file, reason: error.to_string() }),
+        };
+        match read(&text).and_then(|table| table.over(Known::clone(&own.0))) {
+            Ok(known) => Ok(Self(Arc::new(known))),
+            Err(reason) => Err(TableError { file, reason }),
+        }
+    }
+
+    /// All of them, in the table's order.
+    pub fn models(&self) -> &[Model] {
+        &self.0.models
+    }
+
+    /// The model with this id, if it is known.
+    pub fn find(&self, id: &str) -> Option<&Model> {
+        self.0.models.iter().find(|model| model.id.as_str() == id)
+    }
+
+    /// How many tokens a conversation with this model may have.
+    pub fn context_tokens(&self, id: &str) -> u64 {
+        self.find(id).map_or(UNKNOWN_CONTEXT_TOKENS, |model| model.context_tokens)
+    }
+
+    /// When a conversation with this model is made shorter, and how short.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of a window"
+    )]
+    pub fn compaction(&self, id: &str) -> Threshold {
+        let compact = self.0.compact;
+        let at = compact.at_tokens.min((self.context_tokens(id) as f64 * compact.at_window) as u64);
+        Threshold { at, to: compact.to_tokens.min(at / 2) }
+    }
+
+    /// Most tokens of one answer, where that is known.
+    pub fn output_tokens(&self, id: &str) -> Option<u32> {
+        self.find(id)?.output_tokens
+    }
+
+    /// What these tokens cost with this model, in US dollars; none when its price is not known.
+    #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2^52")]
+    pub fn cost_usd(&self, id: &str, used: WireUsage) -> Option<f64> {
+        let price = self.find(id)?.price?;
+        let read = used.input_tokens as f64
+            + used.cache_read_tokens as f64 * price.cache_read_factor
+            + used.cache_write_tokens as f64 * price.cache_write_factor;
+        Some((read * price.input_usd + used.output_tokens as f64 * price.output_usd) / 1e6)
+    }
+
+    /// Tokens with their price, as the rest of the program knows them.
+    pub fn priced(&self, id: &str, used: WireUsage) -> Usage {
+        Usage {
+            input_tokens: used.input_tokens,
+            output_tokens: used.output_tokens,
+            cache_read_tokens: used.cache_read_tokens,
+            cache_write_tokens: used.cache_write_tokens,
+            cost_usd: self.cost_usd(id, used),
+            estimated: used.is_estimated,
+        }
+    }
+}
+
+/// What a file says; what it leaves out stays as it was.
+struct FileTable {
+    rows: Vec<Row>,
+    compact_at_tokens: Option<u64>,
+    compact_to_tokens: Option<u64>,
+    compact_at_window: Option<f64>,
+}
+
+impl FileTable {
+    /// Laid over what is known.
+    fn over(self, known: Known) -> Result<Known, String> {
+        let old = known.compact;
+        let compact = Compact {
+            at_tokens: self.compact_at_tokens.unwrap_or(old.at_tokens),
+            to_tokens: self.compact_to_tokens.unwrap_or(old.to_tokens),
+            at_window: self.compact_at_window.unwrap_or(old.at_window),
+        };
+        Ok(Known { models: merge(known.models, self.rows)?, compact })
+    }
+}
+
+/// What a file says of a model; what it leaves out stays as it was.
+struct Row {
+    /// For errors: where in the file.
+    place: String,
+    id: ModelId,
+    title: Option<String>,
+    provider: Option<String>,
+    input_usd: Option<f64>,
+    output_usd: Option<f64>,
+    cache_read_factor: Option<f64>,
+    cache_write_factor: Option<f64>,
+    context_tokens: Option<u64>,
+    output_tokens: Option<u32>,
+}
+
+/// A table whose keys are taken out one by one, so that what is left is unknown.
+struct Keys {
+    place: String,
+    table: Table,
+}
+
+impl Keys {
+    fn wrong(&self, key: &str, expected: &str) -> String {
+        let dot = if self.place.is_empty() { "" } else { "." };
+        format!("`{}{dot}{key}`: {expected}", self.place)
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, String> {
+        match self.table.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.trim().is_empty() => Ok(Some(text)),
+            Some(_) => Err(self.wrong(key, "expected a text")),
+        }
+    }
+
+    fn amount(&mut self, key: &str) -> Result<Option<f64>, String> {
+        let amount = match self.table.remove(key) {
+            None => return Ok(None),
+            Some(Value::Float(number)) => number,
+            #[expect(clippy::cast_precision_loss, reason = "no price is that large")]
+            Some(Value::Integer(number)) => number as f64,
+            Some(_) => -1.0,
+        };
+        if amount.is_finite() && amount >= 0.0 {
+            Ok(Some(amount))
+        } else {
+            Err(self.wrong(key, "expected a number from 0"))
+        }
+    }
+
+    fn count<T: TryFrom<i64> + PartialOrd + From<u8>>(&mut self, key: &str) -> Result<Option<T>, String> {
+        let count = match self.table.remove(key) {
+            None => return Ok(None),
+            Some(Value::Integer(number)) => T::try_from(number).ok().filter(|count| *count >= T::from(1)),
+            Some(_) => None,
+        };
+        count.map(Some).ok_or_else(|| self.wrong(key, "expected a whole number from 1"))
+    }
+
+    fn end(self) -> Result<(), String> {
+        match self.table.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(self.wrong(key, "there is no such key")),
+        }
+    }
+}
+
+/// A file. Its own factors hold for its rows that have none.
+fn read(text: &str) -> Result<FileTable, String> {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
+    let mut top = Keys { place: String::new(), table };
+    let (read_factor, write_factor) = (top.amount("cache_read_factor")?, top.amount("cache_write_factor")?);
+    let (compact_at_tokens, compact_to_tokens) = (top.count("compact_at_tokens")?, top.count("compact_to_tokens")?);
+    let compact_at_window = top.amount("compact_at_window")?;
+    if compact_at_window.is_some_and(|part| part <= 0.0 || part > 1.0) {
+        return Err(top.wrong("compact_at_window", "expected a part of the window, above 0 and at most 1"));
+    }
+    let models = match top.table.remove("models") {
+        None => Vec::new(),
+        Some(Value::Array(models)) => models,
+        Some(_) => return Err(top.wrong("models", "expected a list: each model begins with [[models]]")),
+    };
+    top.end()?;
+    let mut seen = HashSet::new();
+    let rows = models.into_iter().enumerate().map(|(at, model)| {
+        let place = format!("models[{at}]");
+        let Value::Table(table) = model else { return Err(format!("`{place}`: expected a table")) };
+        let mut keys = Keys { place, table };
+        let id = keys.text("id")?.ok_or_else(|| keys.wrong("id", "is missing"))?;
+        let id = ModelId::try_from(id).map_err(|error| keys.wrong("id", &error.0))?;
+        if !seen.insert(id.clone()) {
+            return Err(keys.wrong("id", &format!("“{id}” is there twice")));
+        }
+        let row = Row {
+            title: keys.text("title")?,
+            provider: keys.text("provider")?,
+            input_usd: keys.amount("input_usd")?,
+            output_usd: keys.amount("output_usd")?,
+            cache_read_factor: keys.amount("cache_read_factor")?.or(read_factor),
+            cache_write_factor: keys.amount("cache_write_factor")?.or(write_factor),
+            context_tokens: keys.count("context_tokens")?,
+            output_tokens: keys.count("output_tokens")?,
+            place: keys.place.clone(),
+            id,
+        };
+        if let Some(provider) = &row.provider
+            && !["anthropic", "openai", "demo"].contains(&provider.as_str())
+        {
+            return Err(keys.wrong("provider", "expected anthropic, openai or demo"));
+        }
+        keys.end()?;
+        Ok(row)
+    });
+    let rows = rows.collect::<Result<_, String>>()?;
+    Ok(FileTable { rows, compact_at_tokens, compact_to_tokens, compact_at_window })
+}
+
+/// Lays rows over models: what is known changes, what is new is added.
+fn merge(mut models: Vec<Model>, rows: Vec<Row>) -> Result<Vec<Model>, String> {
+    for row in rows {
+        let known = models.iter().position(|model| model.id == row.id);
+        let before = known.map(|at| models[at].clone());
+        let old = before.as_ref().and_then(|model| model.price);
+        let price = match (
+            row.input_usd.or(old.map(|price| price.input_usd)),
+            row.output_usd.or(old.map(|price| price.output_usd)),
+        ) {
+            (Some(input_usd), Some(output_usd)) => Some(Price {
+                input_usd,
+                output_usd,
+                // Where nothing is said, what is cached costs what the rest costs: never too little.
+                cache_read_factor: row.cache_read_factor.or(old.map(|price| price.cache_read_factor)).unwrap_or(1.0),
+                cache_write_factor: row.cache_write_factor.or(old.map(|price| price.cache_write_factor)).unwrap_or(1.0),
+            }),
+            (None, None) => None,
+            (given, _) => {
+                let missing = if given.is_some() { "output_usd" } else { "input_usd" };
+                return Err(format!(
+                    "`{}.{missing}`: is missing, so the price of “{}” is not whole",
+                    row.place, row.id
+                ));
+            }
+        };
+        let old = |of: fn(&Model) -> Option<String>| before.as_ref().and_then(of);
+        let model = Model {
+            title: row.title.or_else(|| old(|model| Some(model.title.clone()))).unwrap_or_else(|| row.id.to_string()),
+            provider: row.provider.or_else(|| old(|model| model.provider.clone())),
+            price,
+            context_tokens: row
+                .context_tokens
+                .or(before.as_ref().map(|model| model.context_tokens))
+                .unwrap_or(UNKNOWN_CONTEXT_TOKENS),
+            output_tokens: row.output_tokens.or(before.as_ref().and_then(|model| model.output_tokens)),
+            id: row.id,
+        };
+        match known {
+            Some(at) => models[at] = model,
+            None => models.push(model),
+        }
+    }
+    Ok(models)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const USED: WireUsage = WireUsage {
+        input_tokens: 1_000_000,
+        output_tokens: 100_000,
+        cache_read_tokens: 2_000_000,
+        cache_write_tokens: 400_000,
+        is_estimated: false,
+    };
+
+    fn load(text: &str) -> Result<ModelTable, TableError> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        ModelTable::load(folder.path())
+    }
+
     #[test]
     fn the_table_is_whole() {
-        assert!(find_model(default_model()).is_some());
-        for model in known_models() {
-            assert_eq!(known_models().iter().filter(|other| other.id == model.id).count(), 1, "{}", model.id);
-            assert!(model.context_tokens > u64::from(model.output_tokens) && model.input_usd >= 0.0);
+        let table = ModelTable::embedded();
+        for model in table.models() {
+            assert!(model.price.is_some() && model.provider.is_some(), "{}", model.id);
+            assert!(model.context_tokens > u64::from(model.output_tokens.unwrap()), "{}", model.id);
         }
-        assert!(find_model(crate::generation::demo::DEMO_MODEL).is_some_and(|model| model.output_usd == 0.0));
+        let demo = table.find(crate::generation::demo::DEMO_MODEL).and_then(|model| model.price);
+        assert!(demo.is_some_and(|price| price.output_usd == 0.0));
+        let none = tempfile::tempdir().unwrap();
+        assert_eq!(ModelTable::load(none.path()).unwrap().models(), table.models());
     }
 
     #[test]
     fn cost_counts_cached_tokens_apart() {
-        let used = WireUsage {
-            input_tokens: 1_000_000,
-            output_tokens: 100_000,
-            cache_read_tokens: 2_000_000,
-            cache_write_tokens: 400_000,
-        };
+        let table = ModelTable::embedded();
         // 4.00 + 2.00 + 0.80 + 2.00
-        let cost = cost_usd("claude-opus-5-5", used).expect("a known price");
+        let cost = table.cost_usd("claude-opus-5-5", USED).expect("a known price");
         assert!((cost - 8.8).abs() < 1e-9, "{cost}");
-        assert_eq!(cost_usd("claude-haiku-5-5", used), None);
-        assert_eq!(priced("slipway-demo", used).cost_usd, Some(0.0));
+        assert_eq!(table.cost_usd("claude-haiku-5-5", USED), None);
+        assert_eq!(table.priced("slipway-demo", USED).cost_usd, Some(0.0));
+    }
+
+    #[test]
+    fn an_operator_changes_prices_and_adds_models() {
+        let table = load(
+            "[[models]]\nid = 'claude-opus-5-5'\ninput_usd = 3\n\n[[models]]\nid = 'qwen3:32b'\ncontext_tokens = 32_768\n\n\
+             [[models]]\nid = 'x/y'\ntitle = 'Y'\ninput_usd = 1.5\noutput_usd = 2\ncache_read_factor = 0.5\nprovider = 'openai'\n",
+        )
+        .unwrap();
+        // 3.00 + 2.00 + 0.60 + 1.50: what the file leaves out is as it was.
+        assert!((table.cost_usd("claude-opus-5-5", USED).unwrap() - 7.1).abs() < 1e-9);
+        assert_eq!(table.find("claude-opus-5-5").unwrap().title, "Claude Opus 5.5");
+        assert_eq!((table.cost_usd("qwen3:32b", USED), table.context_tokens("qwen3:32b")), (None, 32_768));
+        // 1.50 + 0.20 + 1.50 + 0.60
+        assert!((table.cost_usd("x/y", USED).unwrap() - 3.8).abs() < 1e-9);
+        assert_eq!(table.models().len(), ModelTable::embedded().models().len() + 2);
+        assert_eq!((table.context_tokens("nobody"), table.output_tokens("nobody")), (UNKNOWN_CONTEXT_TOKENS, None));
+    }
+
+    #[test]
+    fn what_cannot_be_used_names_file_and_key() {
+        for (text, named) in [
+            (
+                "[[models]]\nid = 'a'\ninput_usd = -1\noutput_usd = 1\n",
+                "`models[0].input_usd`: expected a number from 0",
+            ),
+            ("[[models]]\nid = 'a'\noutput_usd = 1\n", "`models[0].input_usd`: is missing"),
+            ("[[models]]\nid = 'a'\n[[models]]\nid = 'b'\nprice = 1\n", "`models[1].price`: there is no such key"),
+            ("[[models]]\nid = 'a'\n[[models]]\nid = 'a'\n", "`models[1].id`: “a” is there twice"),
+            ("[[models]]\nid = 'a b'\n", "`models[0].id`: A model's id"),
+            ("[[models]]\ntitle = 'a'\n", "`models[0].id`: is missing"),
+            (
+                "[[models]]\nid = 'a'\noutput_tokens = 0.5\n",
+                "`models[0].output_tokens`: expected a whole number from 1",
+            ),
+            ("[[models]]\nid = 'a'\nprovider = 'me'\n", "`models[0].provider`: expected anthropic"),
+            ("cache_read_factor = nan\n", "`cache_read_factor`: expected a number from 0"),
+            ("compact_at_window = 1.5\n", "`compact_at_window`: expected a part of the window"),
+            ("models = 3\n", "`models`: expected a list"),
+            ("defualt = 'x'\n", "`defualt`: there is no such key"),
+            ("[[models]\n", "line 1"),
+        ] {
+            let error = load(text).expect_err(text);
+            assert!(error.to_string().contains(named), "{error}");
+            assert!(error.to_string().contains(FILE), "{error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
 use super::wire::Message;
 use crate::domain::{EventBody, WorkspacePath};
 
@@ -38,8 +39,17 @@ pub trait ToolHost: Send {
     fn read(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<Vec<u8>, HostError>> + Send;
     /// Makes or replaces a file, with the folders above it.
     fn write(&mut self, path: &WorkspacePath, content: &str) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// The text files that a turn has to be careful with: those that a person or an earlier turn made
+    /// or changed. Read once, before the first change.
+    fn precious(&mut self) -> impl Future<Output = Result<Vec<(WorkspacePath, String)>, HostError>> + Send;
     /// Removes a file.
     fn delete(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<(), HostError>> + Send;
+    /// Builds the workspace as it is now without deploying it, and says what is wrong.
+    fn check(&mut self) -> impl Future<Output = Result<CheckReport, HostError>> + Send;
+    /// The last lines that the app wrote in preview.
+    fn preview_logs(&mut self) -> impl Future<Output = Result<Vec<String>, HostError>> + Send;
+    /// Sends a request to this app's preview, and to nobody else.
+    fn request(&mut self, request: PreviewRequest) -> impl Future<Output = Result<PreviewAnswer, HostError>> + Send;
 }
 
 /// Where the agent's doings go.

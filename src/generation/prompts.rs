@@ -8,7 +8,10 @@ use std::sync::LazyLock;
 use minijinja::{Environment, UndefinedBehavior, context};
 use rust_embed::RustEmbed;
 
-use crate::domain::{AppName, TemplateManifest, TemplateName};
+use crate::domain::{AppName, ResourceLimits, TemplateManifest, TemplateName};
+
+/// Begins what the model is told when nobody wrote it: the preview of its work failed.
+pub const REPAIR_PROMPT: &str = "The preview of your work failed.";
 
 #[derive(RustEmbed)]
 #[folder = "prompts/"]
@@ -48,6 +51,7 @@ static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub fn system(facts: &PromptFacts<'_>, own: Option<&str>) -> Result<String, PromptError> {
     let common = embedded("system").unwrap_or_default();
     let template = own.map(str::to_owned).or_else(|| embedded(facts.template.as_str())).unwrap_or_default();
+    let limits = ResourceLimits::default();
     let values = context! {
         app_name => facts.app_name.as_str(),
         template => facts.template.as_str(),
@@ -56,6 +60,9 @@ pub fn system(facts: &PromptFacts<'_>, own: Option<&str>) -> Result<String, Prom
         health_path => facts.manifest.health.clone(),
         platform_files => facts.manifest.platform_files.clone(),
         secrets => facts.secrets.to_vec(),
+        memory_mib => limits.memory_bytes / (1024 * 1024),
+        cores => cores(limits.cpu_millis),
+        processes => limits.processes,
     };
     let render = |text: &str| {
         let rendered = ENGINE.render_named_str("prompt.md", text, &values);
@@ -67,6 +74,15 @@ pub fn system(facts: &PromptFacts<'_>, own: Option<&str>) -> Result<String, Prom
     };
     let parts = [render(&common)?, render(&template)?];
     Ok(parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("\n\n"))
+}
+
+/// Thousandths of a core, in words.
+fn cores(millis: i64) -> String {
+    match millis {
+        500 => "half a processor".to_owned(),
+        1000 => "one processor".to_owned(),
+        millis => format!("{millis} thousandths of a processor"),
+    }
 }
 
 fn embedded(name: &str) -> Option<String> {
@@ -96,10 +112,38 @@ mod tests {
 
     #[test]
     fn the_prompts_as_they_are_sent() {
-        let service = manifest(Some(8080), &["Dockerfile", "verify.py"]);
-        insta::assert_snapshot!("webhook", render("webhook", &service, None).unwrap());
-        let job = manifest(None, &["Dockerfile"]);
-        insta::assert_snapshot!("scheduled-job", render("scheduled-job", &job, None).unwrap());
+        let catalog = crate::catalog::Catalog::load(std::path::Path::new("/nonexistent")).unwrap();
+        for template in catalog.iter() {
+            let name = template.name.as_str();
+            insta::assert_snapshot!(name, render(name, &template.manifest, template.prompt.as_deref()).unwrap());
+        }
+    }
+
+    #[test]
+    fn what_the_platform_allows_is_told_to_each() {
+        let catalog = crate::catalog::Catalog::load(std::path::Path::new("/nonexistent")).unwrap();
+        for template in catalog.iter() {
+            let text = render(template.name.as_str(), &template.manifest, None).unwrap();
+            for fact in
+                ["ordinary user", "read-only", "`/tmp`", "128 MiB", "half a processor", "Load nothing from other hosts"]
+            {
+                assert!(text.contains(fact), "{}: {fact}", template.name);
+            }
+            match (template.manifest.port, &template.manifest.health) {
+                (Some(port), Some(health)) => {
+                    assert!(
+                        text.contains(&format!("port {port}")) && text.contains(&format!("`{health}`"))
+                            || text.contains(&format!("GET {health}")),
+                        "{}",
+                        template.name
+                    );
+                }
+                _ => assert!(text.contains("no port"), "{}", template.name),
+            }
+            for file in &template.manifest.platform_files {
+                assert!(text.contains(&format!("`{file}`")), "{}: {file}", template.name);
+            }
+        }
     }
 
     #[test]

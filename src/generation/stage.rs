@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{ModelClient, Provider, Timeouts, WireFormat};
 use super::ports::{FileEntry, HostError, ToolHost, TurnSink};
+use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
 use super::retry::RetryPolicy;
-use super::wire::Message;
+use super::wire::{Images, Message};
 use super::{TurnInput, TurnLimits, TurnOutcome, run_turn};
 use crate::domain::{EventBody, FileState, TextKind, TurnMode, WorkspacePath};
 
@@ -17,11 +18,16 @@ use crate::domain::{EventBody, FileState, TextKind, TurnMode, WorkspacePath};
 #[derive(Debug, Default)]
 pub struct MemoryHost {
     pub files: BTreeMap<String, Vec<u8>>,
+    /// What `check`, `preview_logs` and `request` answer.
+    pub report: CheckReport,
+    pub log: Vec<String>,
+    pub answer: PreviewAnswer,
 }
 
 impl MemoryHost {
     pub fn with(files: &[(&str, &str)]) -> Self {
-        Self { files: files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect() }
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+        Self { files, ..Self::default() }
     }
 
     pub fn text(&self, path: &str) -> &str {
@@ -52,10 +58,24 @@ impl ToolHost for MemoryHost {
         self.files.insert(path.to_string(), content.as_bytes().to_vec());
         Ok(())
     }
+    async fn precious(&mut self) -> Result<Vec<(WorkspacePath, String)>, HostError> {
+        let text =
+            |(path, bytes): (&String, &Vec<u8>)| Some((path.parse().ok()?, String::from_utf8(bytes.clone()).ok()?));
+        Ok(self.files.iter().filter_map(text).collect())
+    }
     async fn delete(&mut self, path: &WorkspacePath) -> Result<(), HostError> {
         Self::check(path)?;
         let missing = || HostError::Refused(format!("There is no file {path}."));
         self.files.remove(path.as_str()).map(|_| ()).ok_or_else(missing)
+    }
+    async fn check(&mut self) -> Result<CheckReport, HostError> {
+        Ok(self.report.clone())
+    }
+    async fn preview_logs(&mut self) -> Result<Vec<String>, HostError> {
+        Ok(self.log.clone())
+    }
+    async fn request(&mut self, _: PreviewRequest) -> Result<PreviewAnswer, HostError> {
+        Ok(self.answer.clone())
     }
 }
 
@@ -68,6 +88,7 @@ pub struct MemorySink {
     pub events: Vec<EventBody>,
     pub kept: Vec<Vec<Message>>,
     pub cancel_at: Option<(CancellationToken, Predicate)>,
+    pub cancelled: Option<std::time::Instant>,
     pub keeps_left: Option<usize>,
 }
 
@@ -110,6 +131,7 @@ impl TurnSink for MemorySink {
             && predicate(&body)
         {
             cancel.cancel();
+            self.cancelled.get_or_insert_with(std::time::Instant::now);
         }
         self.events.push(body);
     }
@@ -124,12 +146,17 @@ impl TurnSink for MemorySink {
 
 /// A client that waits for nothing longer than tests do.
 pub fn client(base_url: &str, key: &str) -> ModelClient {
+    client_over(WireFormat::Anthropic, base_url, key)
+}
+
+/// The same over either wire format.
+pub fn client_over(format: WireFormat, base_url: &str, key: &str) -> ModelClient {
     static TLS: Once = Once::new();
     TLS.call_once(|| {
         // Another test's installation serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    let provider = Provider { format: WireFormat::Anthropic, base_url: base_url.to_owned(), key: key.into() };
+    let provider = Provider { format, base_url: base_url.to_owned(), key: key.into() };
     let timeouts = Timeouts { connect: Duration::from_secs(5), idle: Duration::from_secs(5) };
     let retry = RetryPolicy {
         first: Duration::from_millis(2),
@@ -144,8 +171,15 @@ pub fn input(prompt: &str, model: &str) -> TurnInput {
         system: "You build apps.".into(),
         history: Vec::new(),
         prompt: prompt.into(),
+        attachments: Vec::new(),
+        images: Images::default(),
+        notes: Vec::new(),
+        compaction: super::Compaction::default(),
+        threshold: super::ModelTable::embedded().compaction(model),
+        may_rewrite: false,
         mode: TurnMode::Build,
         model: model.into(),
+        models: super::ModelTable::embedded(),
         max_tokens: 32_000,
         effort: None,
         limits: TurnLimits::default(),

@@ -4,10 +4,14 @@
 use regex::RegexBuilder;
 use similar::{ChangeTag, TextDiff};
 
+use super::agent::Rewrites;
 use super::limits::Cap;
+use super::material;
+use super::near;
 use super::ports::{HostError, ToolHost};
+use super::proving;
 use super::tools::ToolCall;
-use crate::domain::{FileState, WorkspacePath};
+use crate::domain::{FileState, Question, WorkspacePath};
 
 /// Most bytes of a file that one answer shows.
 const READ_MAX: usize = 256 * 1024;
@@ -19,6 +23,9 @@ const SEARCHED_MAX: u64 = 1024 * 1024;
 const MATCHES_MAX: usize = 100;
 /// Longest piece of a matching line that is shown, in characters.
 const MATCH_WIDTH: usize = 240;
+
+/// Answers a question to the user.
+const ASKED: &str = "The person sees the question now, and your turn ends. Their next message is the answer.";
 
 /// What came of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +41,8 @@ pub struct ToolOutcome {
 }
 
 impl ToolOutcome {
-    fn done(summary: String, answer: String) -> Self {
+    /// A call that was done.
+    pub fn done(summary: String, answer: String) -> Self {
         Self { answer, summary, ok: true, change: None }
     }
 
@@ -57,32 +65,77 @@ pub enum ToolStop {
     Cap(Cap),
     /// The machine failed: a sentence for the user.
     Failed(String),
+    /// The person is to be asked first; nothing was done.
+    Ask(Question),
 }
 
-/// Runs a call. `file_bytes_max` bounds each file that is written.
+/// What bounds the calls of a turn.
+pub struct Bounds<'a> {
+    /// Bytes of any file written.
+    pub file_bytes: usize,
+    /// What may not be thrown away without asking; none where that is allowed.
+    pub rewrites: Option<&'a mut Rewrites>,
+}
+
+impl Bounds<'_> {
+    /// Whether `path` may become `text`, or be deleted where there is none.
+    fn check(&self, path: &WorkspacePath, text: Option<&str>) -> Result<(), ToolStop> {
+        if text.is_some_and(|text| text.len() > self.file_bytes) {
+            return Err(ToolStop::Cap(Cap::FileBytes));
+        }
+        let question = self.rewrites.as_ref().and_then(|rewrites| rewrites.question(path, text));
+        question.map_or(Ok(()), |question| Err(ToolStop::Ask(question)))
+    }
+
+    fn changed(&mut self, path: &WorkspacePath, text: Option<&str>) {
+        if let Some(rewrites) = &mut self.rewrites {
+            rewrites.changed(path, text);
+        }
+    }
+}
+
+/// Runs a call within its bounds.
 pub async fn run<H: ToolHost>(
     host: &mut H,
     name: &str,
     call: ToolCall,
-    file_bytes_max: usize,
+    mut bounds: Bounds<'_>,
 ) -> Result<ToolOutcome, ToolStop> {
     let outcome = match call {
         ToolCall::ListFiles => list(host).await,
         ToolCall::ReadFile { path, from_line, to_line } => read(host, path, from_line, to_line).await,
         ToolCall::Search { pattern } => search(host, &pattern).await,
         ToolCall::WriteFile { path, content } => {
-            if content.len() > file_bytes_max {
-                return Err(ToolStop::Cap(Cap::FileBytes));
+            bounds.check(&path, Some(&content))?;
+            let done = write(host, path.clone(), &content).await;
+            if done.is_ok() {
+                bounds.changed(&path, Some(&content));
             }
-            write(host, path, &content).await
+            done
         }
         ToolCall::EditFile { path, old_text, new_text } => match edited(host, &path, &old_text, &new_text).await {
-            Ok((_, after)) if after.len() > file_bytes_max => return Err(ToolStop::Cap(Cap::FileBytes)),
-            Ok((before, after)) => write_edited(host, path, &before, &after).await,
+            Ok((before, after)) => {
+                bounds.check(&path, Some(&after))?;
+                let done = write_edited(host, path.clone(), &before, &after).await;
+                if done.is_ok() {
+                    bounds.changed(&path, Some(&after));
+                }
+                done
+            }
             Err(error) => Err(error),
         },
+        ToolCall::Proving(call) => proving::run(host, call).await,
         ToolCall::DeleteFile { path } => {
-            host.delete(&path).await.map(|()| ToolOutcome::changed(format!("Deleted {path}"), path, FileState::Deleted))
+            bounds.check(&path, None)?;
+            let done = host.delete(&path).await;
+            if done.is_ok() {
+                bounds.changed(&path, None);
+            }
+            done.map(|()| ToolOutcome::changed(format!("Deleted {path}"), path, FileState::Deleted))
+        }
+        ToolCall::AskUser(question) => {
+            let summary = format!("Asked: {}", one_line(&question.text));
+            Ok(ToolOutcome::done(summary, ASKED.into()))
         }
     };
     match outcome {
@@ -124,17 +177,18 @@ async fn read<H: ToolHost>(
     }
     let mut answer =
         if whole { text } else { text.split_inclusive('\n').skip(from - 1).take(to + 1 - from).collect::<String>() };
-    if answer.len() > READ_MAX {
-        let end = answer.floor_char_boundary(READ_MAX);
-        answer.truncate(end);
-        answer.push_str("\n… cut here: the rest can be read with from_line and to_line.");
-    }
+    let cut = answer.len() > READ_MAX;
+    answer.truncate(answer.floor_char_boundary(READ_MAX));
     let summary = if whole {
         format!("Read {path} · {}", counted(total, "line"))
     } else {
         format!("Read {path} · lines {from}–{to} of {total}")
     };
-    Ok(ToolOutcome::done(summary, if answer.is_empty() { "The file is empty.".into() } else { answer }))
+    let source = if whole { format!("file {path}") } else { format!("lines {from}–{to} of file {path}") };
+    let answer = if answer.is_empty() { "The file is empty.".into() } else { material::wrap(&source, &answer) };
+    let more = if cut { "\n… cut here: the rest can be read with from_line and to_line." } else { "" };
+    let answer = answer + more;
+    Ok(ToolOutcome::done(summary, answer))
 }
 
 async fn read_text<H: ToolHost>(host: &mut H, path: &WorkspacePath) -> Result<String, HostError> {
@@ -182,7 +236,9 @@ async fn search<H: ToolHost>(host: &mut H, pattern: &str) -> Result<ToolOutcome,
         0 => format!("Searched “{shown}” · nothing found"),
         _ => format!("Searched “{shown}” · {} in {}", counted(found, "line"), counted(files, "file")),
     };
-    Ok(ToolOutcome::done(summary, if found == 0 { "No line matches.".into() } else { lines.join("\n") }))
+    let answer =
+        if found == 0 { "No line matches.".into() } else { material::wrap("lines of files", &lines.join("\n")) };
+    Ok(ToolOutcome::done(summary, answer))
 }
 
 async fn write<H: ToolHost>(host: &mut H, path: WorkspacePath, content: &str) -> Result<ToolOutcome, HostError> {
@@ -205,19 +261,10 @@ async fn edited<H: ToolHost>(
         return refuse("old_text and new_text are the same: there is nothing to change.");
     }
     let before = read_text(host, path).await?;
-    let Some(at) = before.find(old) else {
-        let squeeze = |text: &str| text.split_whitespace().collect::<String>();
-        let why = if squeeze(&before).contains(&squeeze(old)) {
-            "only its white space differs"
-        } else {
-            "read the file to see what is there"
-        };
-        return refuse(format!("old_text does not occur in {path}: {why}."));
-    };
-    let next = at + old.chars().next().map_or(1, char::len_utf8);
-    if before[next..].contains(old) {
-        return refuse(format!("old_text occurs more than once in {path}. Take in more of the lines around it."));
+    if let Some(why) = near::misfit(path.as_str(), &before, old) {
+        return refuse(why);
     }
+    let at = before.find(old).unwrap_or_default();
     let after = [&before[..at], new, &before[at + old.len()..]].concat();
     Ok((before, after))
 }

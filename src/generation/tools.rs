@@ -3,8 +3,15 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::proving::{self, Proving};
 use super::wire::ToolSpec;
-use crate::domain::{TurnMode, WorkspacePath};
+use crate::domain::{Question, QuestionKind, TurnMode, WorkspacePath};
+
+/// Most answers that a question offers.
+const CHOICES_MAX: usize = 6;
+/// Longest question and longest choice, in characters.
+const QUESTION_MAX: usize = 1_000;
+const CHOICE_MAX: usize = 120;
 
 /// A call that can be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +53,10 @@ pub enum ToolCall {
         /// Which.
         path: WorkspacePath,
     },
+    /// Sees whether the work works.
+    Proving(Proving),
+    /// Asks the person, and ends the turn.
+    AskUser(Question),
 }
 
 /// The tools on offer in a mode.
@@ -73,6 +84,18 @@ pub fn specs(mode: TurnMode) -> Vec<ToolSpec> {
             object(json!({ "pattern": { "type": "string" } }), &["pattern"]),
         ),
     ];
+    tools.push(reading(
+        "ask_user",
+        "Asks the person a question and ends your turn; their answer is the next message. Use it when a wrong guess would \
+         waste the work, not for what you can decide. Offer 2 to 4 short choices where there are some.",
+        object(
+            json!({
+                "question": { "type": "string" },
+                "choices": { "type": "array", "items": { "type": "string" }, "maxItems": CHOICES_MAX },
+            }),
+            &["question"],
+        ),
+    ));
     if mode == TurnMode::Build {
         let writing =
             |name, description, input_schema| ToolSpec { name, description, input_schema, streams_input: true };
@@ -93,6 +116,7 @@ pub fn specs(mode: TurnMode) -> Vec<ToolSpec> {
             reading("delete_file", "Removes a file.", object(json!({ "path": path }), &["path"])),
         ]);
     }
+    tools.extend(proving::specs(mode));
     tools
 }
 
@@ -122,6 +146,33 @@ struct EditInput {
 }
 
 #[derive(Deserialize)]
+struct AskInput {
+    question: String,
+    #[serde(default)]
+    choices: Vec<String>,
+}
+
+impl AskInput {
+    fn question(self) -> Result<Question, String> {
+        let text = self.question.trim().to_owned();
+        let mut choices: Vec<String> = Vec::new();
+        for choice in self.choices {
+            let choice = choice.split_whitespace().collect::<Vec<_>>().join(" ");
+            if !choice.is_empty() && !choices.contains(&choice) {
+                choices.push(choice);
+            }
+        }
+        if text.is_empty() || text.chars().count() > QUESTION_MAX {
+            return Err(format!("A question has 1 to {QUESTION_MAX} characters."));
+        }
+        if choices.len() > CHOICES_MAX || choices.iter().any(|choice| choice.chars().count() > CHOICE_MAX) {
+            return Err(format!("There may be {CHOICES_MAX} choices of at most {CHOICE_MAX} characters each."));
+        }
+        Ok(Question { text, choices, about: QuestionKind::Other })
+    }
+}
+
+#[derive(Deserialize)]
 struct DeleteInput {
     path: String,
 }
@@ -140,6 +191,9 @@ impl ToolCall {
             let names: Vec<&str> = offered.iter().map(|tool| tool.name).collect();
             return Err(format!("There is no tool of this name now. There are: {}.", names.join(", ")));
         }
+        if let Some(call) = Proving::parse(name, &input) {
+            return call.map(Self::Proving);
+        }
         Ok(match name {
             "list_files" => Self::ListFiles,
             "read_file" => {
@@ -155,6 +209,7 @@ impl ToolCall {
                 let EditInput { path: at, old_text, new_text } = read(input)?;
                 Self::EditFile { path: path(at)?, old_text, new_text }
             }
+            "ask_user" => Self::AskUser(read::<AskInput>(input)?.question()?),
             _ => Self::DeleteFile { path: path(read::<DeleteInput>(input)?.path)? },
         })
     }
@@ -163,7 +218,7 @@ impl ToolCall {
     pub fn changes(&self) -> Option<&WorkspacePath> {
         match self {
             Self::WriteFile { path, .. } | Self::EditFile { path, .. } | Self::DeleteFile { path } => Some(path),
-            Self::ListFiles | Self::ReadFile { .. } | Self::Search { .. } => None,
+            Self::ListFiles | Self::ReadFile { .. } | Self::Search { .. } | Self::Proving(_) | Self::AskUser(_) => None,
         }
     }
 }
@@ -187,10 +242,26 @@ mod tests {
             ("write_file", json!({"path": ".git/config", "content": ""}), "platform"),
             ("write_file", json!({"path": "a"}), "content"),
             ("read_file", json!({"path": "a", "from_line": "x"}), "does not fit"),
-            ("bash", json!({}), "list_files, read_file, search, write_file"),
+            ("ask_user", json!({"question": "  "}), "1 to 1000 characters"),
+            ("ask_user", json!({"question": "Which?", "choices": ["a", "b", "c", "d", "e", "f", "g"]}), "6 choices"),
+            ("bash", json!({}), "list_files, read_file, search, ask_user, write_file"),
         ] {
             let refused = parse(name, input, TurnMode::Build).unwrap_err();
             assert!(refused.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_read_in_either_mode() {
+        for mode in [TurnMode::Build, TurnMode::Discuss] {
+            let input = json!({"question": " Which colour? ", "choices": ["Red", " Red ", "Sea\n green", ""]});
+            let call = parse("ask_user", input, mode).unwrap();
+            assert_eq!(call.changes(), None);
+            let ToolCall::AskUser(question) = call else { panic!("{call:?}") };
+            assert_eq!(
+                (question.text.as_str(), question.choices),
+                ("Which colour?", vec!["Red".into(), "Sea green".into()])
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 //! Deleting an app: containers, network, images, repository, rows; each gone already is fine.
 
 use super::context::{Failure, JobContext};
+use super::deploy::Building;
+use super::rollout;
 use crate::domain::{Environment, JobResult, LogStream};
 use crate::store::StoreError;
 
@@ -23,20 +25,30 @@ pub async fn run(context: &JobContext) -> Result<JobResult, Failure> {
 async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let (id, name) = (context.job.app_id, context.job.app.clone());
-    context.log(LogStream::Deploy, "Removing containers and network.");
-    platform.runtime.remove_app(&name, id).await?;
+    context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name()));
+    let tell = |line: String| context.log(LogStream::Deploy, line);
+    rollout::patiently(context, || Box::pin(platform.runtime.remove_app(&name, id, &tell))).await?;
     for environment in Environment::ALL {
         platform.gateway.routes().remove(&name, environment);
     }
     context.log(LogStream::Deploy, "Removing images.");
-    platform.images.remove_app(&name, id).await?;
-    context.log(LogStream::Deploy, "Removing the repository.");
-    let (workspaces, folder) = (platform.workspaces.clone(), name.clone());
-    tokio::task::spawn_blocking(move || workspaces.remove(&folder))
-        .await
-        .map_err(|error| crate::error::AppError::internal(&error))?
-        .map_err(crate::error::AppError::from)?;
+    rollout::patiently(context, || {
+        Box::pin(async {
+            let removed = platform.images.remove_app(&name, id).await;
+            removed.map_err(|error| Building { error, in_cluster: platform.runtime.replaces_in_place() })
+        })
+    })
+    .await?;
+    context.log(LogStream::Deploy, "Removing the repository and what was attached to messages.");
+    let (workspaces, uploads, folder) = (platform.workspaces.clone(), platform.uploads.clone(), name.clone());
+    tokio::task::spawn_blocking(move || {
+        uploads.remove(id).map_err(Into::into).and_then(|()| workspaces.remove(&folder))
+    })
+    .await
+    .map_err(|error| crate::error::AppError::internal(&error))?
+    .map_err(crate::error::AppError::from)?;
     platform.store.remove_app(id, Some(context.job.id)).await?;
+    platform.browser_errors.forget(id);
     platform.schedule_changed();
     Ok(JobResult::default())
 }

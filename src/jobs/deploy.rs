@@ -8,6 +8,7 @@ use crate::domain::{
     WorkspacePath,
 };
 use crate::error::AppError;
+use crate::platform::Platform;
 use crate::store::releases::NewRelease;
 use crate::workspace::{NewFile, WorkspaceError};
 
@@ -21,7 +22,10 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
     let images = platform.image_locks.lock(app.id).await;
     let release = async {
         let spec = spec(context, &app, version).await?;
-        let image = context.step(StepName::Build, build(context, &app, version)).await?;
+        // What the release needs around it is made meanwhile; if that fails, the start says why.
+        let around = platform.runtime.prepare(&app.name, app.id);
+        let (image, _) = tokio::join!(context.step(StepName::Build, build(context, &app, version)), around);
+        let image = image?;
         let image = match platform.config.registry {
             None => image,
             Some(_) => context.step(StepName::Push, push(context, &app, version, image)).await?,
@@ -85,14 +89,7 @@ pub async fn rollback(
 async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<DeploymentSpec, Failure> {
     let platform = &context.platform;
     let mut spec = platform.template(app)?.manifest.deployment().map_err(AppError::from)?;
-    let path: WorkspacePath = "app.toml".parse().map_err(AppError::from)?;
-    let version = version.clone();
-    let read = platform.read_workspace(&app.name, move |workspace| match workspace.read_at(&version, &path) {
-        Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
-        other => other,
-    });
-    let settings = AppSettings::parse(&String::from_utf8_lossy(&read.await?))
-        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))?;
+    let settings = settings(platform, app, version).await?;
     if spec.process == crate::domain::ProcessKind::Job {
         if let Some(expression) = &settings.schedule {
             super::schedule::next_after(expression, platform.clock.now())?;
@@ -100,6 +97,18 @@ async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<De
         spec.schedule = settings.schedule;
     }
     Ok(spec)
+}
+
+/// What the `app.toml` of a version says; the defaults where there is none.
+pub async fn settings(platform: &Platform, app: &App, version: &VersionId) -> Result<AppSettings, Failure> {
+    let path: WorkspacePath = "app.toml".parse().map_err(AppError::from)?;
+    let version = version.clone();
+    let read = platform.read_workspace(&app.name, move |workspace| match workspace.read_at(&version, &path) {
+        Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
+        other => other,
+    });
+    AppSettings::parse(&String::from_utf8_lossy(&read.await?))
+        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))
 }
 
 /// Builds from the commit, never from the work tree, with the platform's own files in their place.
@@ -117,13 +126,54 @@ async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<I
         base: template.manifest.base.clone(),
         context: archive,
     };
-    let built = platform.images.build(request, &|line| context.log(LogStream::Build, line), &context.cancel).await?;
+    let log = |line| context.log(LogStream::Build, line);
+    let built = rollout::patiently(context, || {
+        Box::pin(async {
+            let built = platform.images.build(request.clone(), &log, &context.cancel).await;
+            built.map_err(|error| Building { error, in_cluster: platform.runtime.replaces_in_place() })
+        })
+    })
+    .await?;
     Ok(built.image)
 }
 
 async fn push(context: &JobContext, app: &App, version: &VersionId, image: ImageRef) -> Result<ImageRef, Failure> {
-    let log = |line| context.log(LogStream::Build, line);
-    Ok(context.platform.images.push(&app.name, version, &image, &log, &context.cancel).await?)
+    let platform = &context.platform;
+    if let Some(registry) = &platform.config.registry {
+        context.log(LogStream::Build, format!("Pushing to {registry}."));
+    }
+    rollout::patiently(context, || {
+        Box::pin(async {
+            let pushed = platform.images.push(&app.name, version, &image, &context.cancel).await;
+            pushed.map_err(|error| Building { error, in_cluster: platform.runtime.replaces_in_place() })
+        })
+    })
+    .await
+}
+
+/// A build's error, and whether what it needs runs in the cluster, where an outage passes.
+#[derive(Debug)]
+pub(super) struct Building {
+    pub(super) error: BuildError,
+    pub(super) in_cluster: bool,
+}
+
+impl std::fmt::Display for Building {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl From<Building> for Failure {
+    fn from(building: Building) -> Self {
+        building.error.into()
+    }
+}
+
+impl rollout::Outage for Building {
+    fn is_waited_out(&self) -> bool {
+        self.in_cluster && self.error.is_outage()
+    }
 }
 
 impl From<BuildError> for Failure {
@@ -142,6 +192,9 @@ impl From<BuildError> for Failure {
             }
             BuildError::DiskFull => {
                 Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
+            }
+            BuildError::Registry { .. } => {
+                Self::failed("registry_refused", message).hint("See how the registry is set up, then try again.")
             }
             BuildError::Push { .. } => Self::failed("push_failed", message)
                 .hint("See that the registry runs and can be reached, then try again."),

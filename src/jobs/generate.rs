@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use super::briefing;
 use super::context::{Failure, JobContext};
+use super::follow;
 use super::tool_host::{TurnEvents, WorkspaceHost};
-use crate::domain::{App, ChangeSize, JobError, JobResult, Turn, TurnId, TurnState, Version, VersionKind};
+use crate::domain::{
+    App, ChangeSize, Effort, JobError, JobResult, ModelId, Question, Turn, TurnId, TurnState, Version, VersionKind,
+};
 use crate::error::{AppError, AppResult};
 use crate::generation::prompts::{self, PromptFacts};
-use crate::generation::{Message, TurnEnd, TurnInput, TurnLimits, run_turn};
+use crate::generation::wire::ContentBlock;
+use crate::generation::{Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, run_turn};
 use crate::platform::Platform;
 use crate::store::turns::TurnEnding;
 use crate::workspace::CommitNote;
@@ -17,20 +22,31 @@ const ANSWER_TOKENS: u32 = 32_000;
 /// Bytes of one file that the model may write, and how many different ones in a turn.
 const FILE_BYTES: usize = 512 * 1024;
 const FILES: usize = 80;
+/// Images of a conversation that are sent, and their bytes: the newest ones. What providers take in one request.
+const IMAGES: usize = 20;
+const IMAGES_BYTES: usize = 16_000_000;
+/// Why a turn ended, as words for programs.
+const INTERRUPTED: &str = "interrupted";
+const WITHDRAWN: &str = "withdrawn";
 
 /// Runs a turn. Whatever its end, what was written stays as a version.
 pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let app = context.app().await?;
-    platform.store.begin_turn(id, platform.clock.now()).await?;
+    let (model, effort) = platform.model.of(&app);
+    platform.store.begin_turn(id, app.head.clone(), model.clone(), platform.clock.now()).await?;
     let turn = platform.store.turn(id).await?;
     let stopping = platform.lifecycle.draining.clone();
     // A stop of the builder ends the turn as a stop by the user does, but it says so.
     let cancel = context.cancel.child_token();
     let ended = async {
-        let input = input(platform, &app, &turn).await?;
-        let mut host =
-            WorkspaceHost { platform: platform.clone(), template: platform.template(&app)?.clone(), app: app.clone() };
+        let input = input(platform, &app, &turn, (model, effort)).await?;
+        let mut host = WorkspaceHost {
+            context,
+            platform: platform.clone(),
+            template: platform.template(&app)?.clone(),
+            app: app.clone(),
+        };
         let mut sink = TurnEvents { context, turn: id, usage: turn.usage };
         let mut work = std::pin::pin!(run_turn(&platform.model.client, &input, &mut host, &mut sink, &cancel));
         let outcome = tokio::select! {
@@ -46,45 +62,79 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             .iter()
             .map(|message| serde_json::to_string(message).expect("a message came from JSON and goes back to it"));
         platform.store.keep_messages(id, messages.collect()).await?;
+        briefing::keep_compaction(platform, &turn, outcome.compaction).await?;
         Ok::<_, AppError>(outcome)
     }
     .await;
     // Before anything else can fail: what was written is kept.
     let version = commit(platform, &app, &turn).await;
-    let (state, note, failure) = match ended {
-        Err(error) => (TurnState::Failed, Some(error.detail.clone()), Some(Failure::from(error))),
-        Ok(outcome) => match outcome.end {
-            TurnEnd::Done | TurnEnd::Cap(_) => (TurnState::Done, outcome.note, None),
-            TurnEnd::Stopped if !context.cancel.is_cancelled() => (
-                TurnState::Interrupted,
-                Some("Slipway was stopped in the middle of this turn. What was written is kept.".to_owned()),
-                Some(
-                    Failure::failed("interrupted", "Slipway was stopped in the middle of this turn.")
-                        .hint("Send another message to go on from here."),
-                ),
-            ),
-            TurnEnd::Stopped => (TurnState::Stopped, outcome.note, Some(Failure::Cancelled)),
-            TurnEnd::Failed(error) => (
-                TurnState::Failed,
-                outcome.note.or_else(|| Some(error.message())),
-                Some(Failure::Failed(JobError {
-                    code: error.code().to_owned(),
-                    message: error.message(),
-                    hint: Some(error.hint()),
-                    lines: Vec::new(),
-                })),
-            ),
-        },
+    let (closing, failure) = match ended {
+        Err(error) => (
+            Closing { note: Some(error.detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) },
+            Some(Failure::from(error)),
+        ),
+        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), platform.model.client.format()),
     };
     let version = version?;
-    end(platform, id, state, version.as_ref(), note).await?;
-    match failure {
-        Some(failure) => Err(failure),
-        None => Ok(JobResult { version: version.map(|version| version.id), ..JobResult::default() }),
+    let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
+    end(platform, id, closing, version.as_ref()).await?;
+    failure.map_or(Ok(result), Err)
+}
+
+/// How a turn is closed.
+struct Closing {
+    state: TurnState,
+    note: Option<String>,
+    reason: Option<String>,
+    question: Option<Question>,
+}
+
+impl Closing {
+    fn new(state: TurnState, reason: Option<&str>) -> Self {
+        Self { state, note: None, reason: reason.map(str::to_owned), question: None }
     }
 }
 
-async fn input(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult<TurnInput> {
+/// What the turn's end means for the turn and for its job. A stop that its user did not ask for is the builder's.
+fn close(outcome: TurnOutcome, asked_for: bool, format: WireFormat) -> (Closing, Option<Failure>) {
+    let reason = outcome.end.reason();
+    let closing = |state| Closing { state, note: outcome.note.clone(), reason: reason.clone(), question: None };
+    match outcome.end {
+        TurnEnd::Done | TurnEnd::Cap(_) => (closing(TurnState::Done), None),
+        TurnEnd::Asked(question) => (Closing { question: Some(question), ..closing(TurnState::Done) }, None),
+        TurnEnd::Loop { end, ref sentence } => {
+            let failure = Failure::failed(end.code(), sentence.clone());
+            (closing(TurnState::Failed), Some(failure.hint("Say it in another way, or go back to an earlier version.")))
+        }
+        TurnEnd::Stopped if !asked_for => (
+            Closing {
+                note: Some("Slipway was stopped in the middle of this turn. What was written is kept.".to_owned()),
+                ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED))
+            },
+            Some(
+                Failure::failed(INTERRUPTED, "Slipway was stopped in the middle of this turn.")
+                    .hint("Press Continue, and it goes on from here."),
+            ),
+        ),
+        TurnEnd::Stopped => (closing(TurnState::Stopped), Some(Failure::Cancelled)),
+        TurnEnd::Failed(ref error) => (
+            Closing { note: outcome.note.clone().or_else(|| Some(error.message())), ..closing(TurnState::Failed) },
+            Some(Failure::Failed(JobError {
+                code: error.code().to_owned(),
+                message: error.message(),
+                hint: Some(error.hint(format)),
+                lines: Vec::new(),
+            })),
+        ),
+    }
+}
+
+async fn input(
+    platform: &Arc<Platform>,
+    app: &App,
+    turn: &Turn,
+    (model, effort): (ModelId, Option<Effort>),
+) -> AppResult<TurnInput> {
     let template = platform.template(app)?;
     let secrets: Vec<String> = platform.secrets(app, crate::domain::Environment::Preview).await?.into_keys().collect();
     let facts =
@@ -97,24 +147,62 @@ async fn input(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult<Tu
         .iter()
         .filter_map(|text| serde_json::from_str::<Message>(text).ok())
         .collect();
+    let (attachments, images) = attached(platform, app, turn).await?;
     let caps = platform.config.turn_caps;
+    let briefing = briefing::brief(platform, app, turn).await?;
+    let whole = TurnLimits {
+        steps: caps.steps,
+        files: FILES,
+        file_bytes: FILE_BYTES,
+        tokens: caps.tokens,
+        cost_usd: caps.usd,
+        wall_time: caps.time,
+        day: Some(briefing.day),
+    };
     Ok(TurnInput {
         system,
         history,
         prompt: turn.prompt.clone(),
+        attachments,
+        images,
+        notes: briefing.notes,
+        compaction: briefing.compaction,
+        threshold: platform.model.table.compaction(model.as_str()),
+        may_rewrite: briefing.may_rewrite,
         mode: turn.mode,
-        model: platform.model.id.clone(),
+        model: model.into(),
+        models: platform.model.table.clone(),
         max_tokens: ANSWER_TOKENS,
-        effort: None,
-        limits: TurnLimits {
-            steps: caps.steps,
-            files: FILES,
-            file_bytes: FILE_BYTES,
-            tokens: caps.tokens,
-            cost_usd: caps.usd,
-            wall_time: caps.time,
-        },
+        effort,
+        limits: follow::limits_of(platform, turn, whole).await?,
     })
+}
+
+/// What came with the message, as the model gets it, and the images of the conversation so far: the newest
+/// ones, as many as one request carries. What is not there any more is said so in its place.
+async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult<(Vec<ContentBlock>, Images)> {
+    let all = platform.store.attachments_until(app.id, turn.id).await?;
+    let (uploads, id, own) = (platform.uploads.clone(), app.id, turn.attachments.clone());
+    let read = tokio::task::spawn_blocking(move || {
+        let mut room = IMAGES_BYTES;
+        let mut images = Vec::new();
+        for attachment in all.iter().filter(|attachment| attachment.kind.is_image()).take(IMAGES) {
+            let Some(bytes) = uploads.read(id, &attachment.id)? else { continue };
+            let Some(left) = room.checked_sub(bytes.len()) else { break };
+            room = left;
+            images.push((attachment.id.to_string(), bytes));
+        }
+        let mut blocks = Vec::with_capacity(own.len());
+        for attachment in &own {
+            if attachment.kind.is_image() {
+                blocks.push(attached::image(attachment));
+            } else if let Some(bytes) = uploads.read(id, &attachment.id)? {
+                blocks.push(attached::text(attachment, &String::from_utf8_lossy(&bytes)));
+            }
+        }
+        Ok::<_, std::io::Error>((blocks, images.into_iter().collect()))
+    });
+    read.await.map_err(|error| AppError::internal(&error))?.map_err(|error| AppError::internal(&error))
 }
 
 /// One commit of everything that the turn changed; none if it changed nothing.
@@ -134,31 +222,29 @@ async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option
     }
 }
 
-async fn end(
-    platform: &Platform,
-    id: TurnId,
-    state: TurnState,
-    version: Option<&Version>,
-    note: Option<String>,
-) -> AppResult<()> {
+async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<&Version>) -> AppResult<()> {
     let ending = TurnEnding {
-        state,
+        state: closing.state,
         version: version.map(|version| version.id.clone()),
         size: version.map_or_else(ChangeSize::default, |version| version.size),
-        note,
+        note: closing.note,
+        reason: closing.reason,
+        question: closing.question,
     };
     Ok(platform.store.end_turn(id, ending, platform.clock.now()).await?)
 }
 
 /// A turn that was withdrawn before it began.
 pub async fn end_unstarted(platform: &Platform, id: TurnId) -> AppResult<()> {
-    end(platform, id, TurnState::Stopped, None, Some("Stopped before it began.".to_owned())).await
+    let note = Some("Withdrawn before it began.".to_owned());
+    end(platform, id, Closing { note, ..Closing::new(TurnState::Stopped, Some(WITHDRAWN)) }, None).await
 }
 
 /// A turn whose builder died: what it wrote becomes a version, and the turn says what happened.
 pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppResult<()> {
     let turn = platform.store.turn(id).await?;
     let version = commit(platform, app, &turn).await?;
-    let note = "Slipway went away in the middle of this turn. What was written is kept; send another message to go on.";
-    end(platform, id, TurnState::Interrupted, version.as_ref(), Some(note.to_owned())).await
+    let note = Some("Slipway went away in the middle of this turn. What was written is kept.".to_owned());
+    let closing = Closing { note, ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED)) };
+    end(platform, id, closing, version.as_ref()).await
 }

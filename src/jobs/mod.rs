@@ -4,14 +4,18 @@
 //! machine use within its limit. A job's state, and the event that tells of it, are kept
 //! together. What a process that died held is taken up, or ended with the reason, at start-up.
 
+pub mod briefing;
 pub mod context;
 mod delete;
 mod deploy;
+pub mod follow;
 mod generate;
+mod proving;
 pub mod recover;
 mod rollout;
 pub mod runs;
 pub mod schedule;
+mod smoke;
 mod tool_host;
 
 use std::collections::HashMap;
@@ -22,11 +26,13 @@ use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::deploy::DeployError;
 use crate::domain::{App, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
 use context::{Failure, JobContext};
+use follow::Follow;
 
 /// Turns at once: each mostly waits for the model.
 const TURNS_AT_ONCE: usize = 64;
@@ -193,9 +199,13 @@ impl Jobs {
     }
 
     async fn perform(&self, context: &JobContext) -> Result<JobResult, Failure> {
+        let _alone = match &context.job.kind {
+            JobKind::Generate { .. } => None,
+            _ => Some(context.platform.rollout_locks.lock(context.job.app_id).await),
+        };
         match &context.job.kind {
             JobKind::Generate { turn } => generate::run(context, *turn).await,
-            JobKind::Preview { version } => deploy::preview(context, version).await,
+            JobKind::Preview { version, .. } => deploy::preview(context, version).await,
             JobKind::Publish { release } => deploy::publish(context, *release).await,
             JobKind::Rollback { environment, release } => deploy::rollback(context, *environment, *release).await,
             JobKind::Delete => delete::run(context).await,
@@ -205,18 +215,26 @@ impl Jobs {
     async fn finish(&self, job: &Job, outcome: Result<JobResult, Failure>) -> Result<(), StoreError> {
         let platform = &self.0.platform;
         let (id, at) = (job.id, platform.clock.now());
-        let (state, error, result) = match outcome {
+        let follow = follow::after(platform, job, &outcome).await.unwrap_or_else(|error| {
+            tracing::warn!(job = id.0, app = %job.app, %error, "what follows a job could not be decided: nothing does");
+            Follow::Nothing
+        });
+        let (state, mut error, result) = match outcome {
             Ok(result) => (JobState::Succeeded, None, Some(result)),
             Err(Failure::Cancelled) => (JobState::Cancelled, None, None),
             Err(Failure::Failed(error)) => (JobState::Failed, Some(error), None),
         };
         let code = error.as_ref().map(|error: &JobError| error.code.clone());
+        if let (Follow::Stop(sentence), Some(error)) = (&follow, &mut error) {
+            error.hint = Some(sentence.clone());
+        }
         platform
             .events
             .commit(move |t| {
                 let job = table::change_state(t, id, state, error.as_ref(), result.as_ref(), at)?;
-                let event = job_event(&job);
-                Ok(((), vec![event]))
+                let mut events = vec![job_event(&job)];
+                events.extend(follow.queue(t, job.app_id, &job.app, at)?);
+                Ok(((), events))
             })
             .await?;
         tracing::info!(job = id.0, app = %job.app, state = state.as_str(), code, "job ended");
@@ -225,8 +243,14 @@ impl Jobs {
     }
 }
 
-/// 503 for an engine that does not answer, for those who ask it directly.
-pub fn engine_unavailable(detail: impl Into<String>) -> AppError {
-    AppError::new(ErrorKind::Unavailable, "docker_unavailable", detail)
-        .hint("Start Docker (for example with `sudo systemctl start docker`), then try again.")
+/// 503 for a runtime that does not answer, for those who ask it directly.
+pub fn runtime_unavailable(error: &DeployError) -> AppError {
+    match error {
+        DeployError::ClusterUnavailable(_) | DeployError::ClusterRefused(_) => {
+            AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string())
+                .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again.")
+        }
+        _ => AppError::new(ErrorKind::Unavailable, "docker_unavailable", error.to_string())
+            .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+    }
 }

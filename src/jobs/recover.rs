@@ -4,6 +4,7 @@
 //! whenever the engine comes back, the engine: live releases are found and led to, everything of
 //! ours that is neither live nor on its way is removed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Failure;
 use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
-use crate::deploy::{FoundInstance, InstanceEventKind, InstanceState};
+use crate::deploy::{FoundInstance, Instance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
     App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ProcessKind, ReleaseState, RunTrigger,
 };
@@ -128,7 +129,7 @@ fn interrupted(job: &Job) -> JobError {
     let (message, hint) = match job.kind {
         JobKind::Generate { .. } => (
             "Slipway went away in the middle of this turn. What was written is kept.",
-            "Send another message to go on from here.",
+            "Press Continue, and it goes on from here.",
         ),
         _ => ("Slipway went away in the middle of this, several times.", "Look at the server's log, then try again."),
     };
@@ -138,6 +139,100 @@ fn interrupted(job: &Job) -> JobError {
         hint: Some(hint.to_owned()),
         lines: Vec::new(),
     }
+}
+
+/// Whether what is found in place of the live release is put back to it, rather than removed.
+async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
+    if !platform.runtime.replaces_in_place() {
+        return false;
+    }
+    let app = platform.store.app_by_id(instance.app_id).await;
+    app.is_ok_and(|app| app.environment(instance.environment).release.is_some())
+}
+
+/// Puts all that is live back to what it should be, where somebody changed it by hand.
+pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
+    let apps = platform.store.app_names().await?;
+    let work = apps.into_iter().flat_map(|(id, _)| Environment::ALL.map(|environment| (id, environment)));
+    futures_util::stream::iter(work)
+        .for_each_concurrent(STARTS_AT_ONCE, async |(id, environment)| {
+            if let Err(failure) = keep_one(platform, id, environment).await {
+                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be looked after");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> Result<(), Failure> {
+    // Whoever deploys it makes it true as well; the next look comes.
+    let Some(_alone) = platform.rollout_locks.try_lock(id) else { return Ok(()) };
+    let app = match platform.store.app_by_id(id).await {
+        Ok(app) if !app.deleting => app,
+        _ => return Ok(()),
+    };
+    let status = app.environment(environment);
+    let Some(number) = status.release.filter(|_| status.state != EnvironmentState::Deploying) else { return Ok(()) };
+    let release = platform.store.release(id, environment, number).await?;
+    if release.spec.process == ProcessKind::Job && environment != runs::SCHEDULED {
+        return Ok(());
+    }
+    let deployment = rollout::deployment(platform, &app, &release).await?;
+    Ok(Box::pin(platform.runtime.keep(&deployment)).await?)
+}
+
+/// Takes runs that the runtime started by a schedule into the history, and sees to their end.
+pub async fn record_scheduled(platform: Arc<Platform>) {
+    let draining = platform.lifecycle.draining.clone();
+    let mut scheduled = platform.runtime.scheduled_runs();
+    let mut taken = HashSet::new();
+    loop {
+        let run = tokio::select! {
+            () = draining.cancelled() => return,
+            run = scheduled.next() => run,
+        };
+        let Some(run) = run else { return };
+        // Each comes as often as something of it changes.
+        if !taken.insert((run.app_id, run.id.clone())) {
+            continue;
+        }
+        if let Err(error) = record_one(&platform, &run).await {
+            tracing::warn!(app = %run.app, %error, "a scheduled run could not be taken into the history");
+            taken.remove(&(run.app_id, run.id));
+        }
+    }
+}
+
+async fn record_one(platform: &Arc<Platform>, scheduled: &ScheduledRun) -> AppResult<()> {
+    let (app, environment, release) = (scheduled.app_id, scheduled.environment, scheduled.release);
+    let run = platform.store.insert_run(app, environment, release, RunTrigger::Schedule, scheduled.started_at).await?;
+    match platform.runtime.name_run(scheduled, run.id).await {
+        Ok(left) => {
+            tracing::info!(run = run.id.0, app = %scheduled.app, "scheduled run begins");
+            see_to(platform, left);
+            Ok(())
+        }
+        Err(error) => {
+            runs::lost(platform, app, run.id).await?;
+            Err(unavailable(&error))
+        }
+    }
+}
+
+/// Waits for a run's end, for as long as the builder lives.
+fn see_to(platform: &Arc<Platform>, left: LeftRun) {
+    let platform = platform.clone();
+    platform.clone().lifecycle.tasks.spawn(async move {
+        let draining = platform.lifecycle.draining.clone();
+        tokio::select! {
+            () = draining.cancelled() => {}
+            ended = runs::take_up(&platform, &left) => {
+                if let Err(error) = ended {
+                    tracing::warn!(run = left.run.0, %error, "run could not be taken up");
+                }
+            }
+        }
+    });
 }
 
 /// Makes the engine true: routes to what is live, and nothing of ours that is not needed.
@@ -158,7 +253,12 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
             Err(StoreError::NotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        if !wanted {
+        if !wanted && !keeps_running(platform, &instance).await {
+            // In place, a job may have put its own release there since: what it works on is its own.
+            let alone = platform.rollout_locks.try_lock(instance.app_id);
+            if platform.runtime.replaces_in_place() && alone.is_none() {
+                continue;
+            }
             tracing::info!(app = %instance.app, release = instance.release.0, "removing a container that nobody needs");
             platform.runtime.stop(&instance).await.map_err(|error| unavailable(&error))?;
         }
@@ -190,7 +290,8 @@ async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found
     }
     let live = found.iter().find(|found| {
         let instance = &found.instance;
-        (instance.app_id, instance.environment, instance.release) == (id, environment, number)
+        (instance.app_id, instance.environment) == (id, environment)
+            && (instance.release == number || platform.runtime.replaces_in_place())
             && matches!(found.state, InstanceState::Running | InstanceState::Restarting)
     });
     let Some(FoundInstance { instance, .. }) = live else {
@@ -208,14 +309,19 @@ async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found
 /// Starts a live release whose container is gone or has stopped.
 async fn start_again(platform: &Platform, id: AppId, environment: Environment) -> Result<(), Failure> {
     let app = platform.store.app_by_id(id).await?;
-    let Some(number) = app.environment(environment).release else { return Ok(()) };
+    let status = app.environment(environment);
+    let Some(number) = status.release else { return Ok(()) };
+    if platform.runtime.replaces_in_place() && status.state == EnvironmentState::Deploying {
+        // The job that is at it goes on, and puts this one back if it comes to nothing.
+        return Ok(());
+    }
     let release = platform.store.release(id, environment, number).await?;
     let ProcessKind::Service(probe) = &release.spec.process else { return Ok(()) };
     tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
     let deployment = rollout::deployment(platform, &app, &release).await?;
     let never = CancellationToken::new();
-    let instance = Box::pin(platform.runtime.start(&deployment, &never)).await?;
-    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &never)).await?;
+    let instance = Box::pin(platform.runtime.start(&deployment, &|_| {}, &never)).await?;
+    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &|_| {}, &never)).await?;
     // A job may have begun meanwhile: then the app may be gone by now, or another release live.
     let still_live = platform
         .store
@@ -239,20 +345,7 @@ async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
             continue;
         }
         match left.iter().find(|left| left.run == run.id) {
-            Some(left) => {
-                let (platform, left) = (platform.clone(), left.clone());
-                platform.clone().lifecycle.tasks.spawn(async move {
-                    let draining = platform.lifecycle.draining.clone();
-                    tokio::select! {
-                        () = draining.cancelled() => {}
-                        ended = runs::take_up(&platform, &left) => {
-                            if let Err(error) = ended {
-                                tracing::warn!(run = left.run.0, %error, "run could not be taken up");
-                            }
-                        }
-                    }
-                });
-            }
+            Some(left) => see_to(platform, left.clone()),
             None => runs::lost(platform, app, run.id).await?,
         }
     }
@@ -314,5 +407,5 @@ async fn set_state(platform: &Platform, id: AppId, environment: Environment, sta
 }
 
 fn unavailable(error: &crate::deploy::DeployError) -> crate::error::AppError {
-    super::engine_unavailable(error.to_string())
+    super::runtime_unavailable(error)
 }

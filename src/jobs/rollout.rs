@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::{Failure, JobContext};
-use super::runs;
+use super::{runs, smoke};
 use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
-    App, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger, StepName,
+    App, Bytes, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger,
+    StepName,
 };
 use crate::gateway::{RouteState, Upstream};
 use crate::platform::Platform;
@@ -19,6 +20,12 @@ use crate::store::releases::NewRelease;
 
 /// How long a new version may take to answer.
 pub const START_LIMIT: Duration = Duration::from_mins(1);
+/// How long a runtime that is away is waited for in the middle of a job.
+const OUTAGE_LIMIT: Duration = Duration::from_mins(10);
+/// First pause before it is asked again.
+const OUTAGE_WAIT: Duration = Duration::from_millis(250);
+/// Longest pause.
+const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long requests in flight may keep an old version alive.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Releases of each environment whose images are kept, besides the live ones.
@@ -57,16 +64,20 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
     match &release.spec.process {
         ProcessKind::Service(probe) => {
             let deployment = deployment(&context.platform, app, release).await?;
-            let instance = context
-                .step(StepName::Start, async {
-                    Ok(Box::pin(context.platform.runtime.start(&deployment, &context.cancel)).await?)
-                })
-                .await?;
+            let runtime = &context.platform.runtime;
+            let tell = |line: String| context.log(LogStream::Deploy, line);
+            let start = patiently(context, || Box::pin(runtime.start(&deployment, &tell, &context.cancel)));
+            let instance = context.step(StepName::Start, start).await?;
             context
                 .step(StepName::Check, async {
-                    let answered =
-                        context.platform.runtime.wait_ready(&instance, probe, START_LIMIT, &context.cancel).await?;
+                    let answered = patiently(context, || {
+                        Box::pin(runtime.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
+                    })
+                    .await?;
                     context.log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis));
+                    if smoke::is_due(release) {
+                        Box::pin(smoke::prove(context, app, release, probe, &instance)).await?;
+                    }
                     Ok(())
                 })
                 .await?;
@@ -80,8 +91,61 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             } else {
                 context.skip(StepName::Check).await?;
             }
-            context.step(StepName::Switch, switch(context, app, release, None)).await
+            let work = async {
+                if release.environment == runs::SCHEDULED {
+                    let deployment = deployment(&context.platform, app, release).await?;
+                    patiently(context, || Box::pin(context.platform.runtime.schedule(&deployment))).await?;
+                }
+                switch(context, app, release, None).await
+            };
+            context.step(StepName::Switch, work).await
         }
+    }
+}
+
+/// An error that may be an outage which is worth waiting for.
+pub trait Outage: std::fmt::Display + Into<Failure> {
+    /// What was asked is away, and somebody else than this machine's user brings it back.
+    fn is_waited_out(&self) -> bool;
+}
+
+impl Outage for DeployError {
+    fn is_waited_out(&self) -> bool {
+        // A Docker engine that does not run is this machine's user's to start: that is said at once.
+        matches!(self, Self::ClusterUnavailable(_))
+    }
+}
+
+/// Asks again until what is away is back, and says meanwhile what is missing.
+pub async fn patiently<T, E, F>(context: &JobContext, mut ask: impl FnMut() -> F) -> Result<T, Failure>
+where
+    E: Outage,
+    F: Future<Output = Result<T, E>>,
+{
+    let since = tokio::time::Instant::now();
+    let (mut wait, mut told) = (OUTAGE_WAIT, false);
+    loop {
+        let error = match ask().await {
+            Err(error) if E::is_waited_out(&error) && since.elapsed() < OUTAGE_LIMIT => error,
+            other => {
+                if told && other.is_ok() {
+                    context.log(LogStream::Deploy, "It is back.");
+                }
+                return other.map_err(Into::into);
+            }
+        };
+        if !told {
+            let error = error.to_string();
+            // Somebody else's words may end without a full stop.
+            let stop = if error.ends_with(['.', '…']) { "" } else { "." };
+            context.log(LogStream::Deploy, format!("{error}{stop} This goes on as soon as it is back."));
+            told = true;
+        }
+        tokio::select! {
+            () = context.cancel.cancelled() => return Err(Failure::Cancelled),
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(OUTAGE_WAIT_MAX);
     }
 }
 
@@ -164,10 +228,31 @@ pub async fn remove_others(platform: &Platform, app: &App, environment: Environm
 async fn give_up(context: &JobContext, app: &App, release: &Release, failure: Failure) -> Result<Failure, Failure> {
     let platform = &context.platform;
     let (id, environment, number) = (app.id, release.environment, release.number);
+    if let Err(error) = put_back(context, app, release).await {
+        tracing::warn!(app = %app.name, %environment, ?error, "what ran before was not put back; it is at the next look");
+    }
     settle(context, app, environment, Some(number)).await?;
     tracing::info!(app = %app.name, app_id = id.0, %environment, release = number.0, "release did not take over");
     remove_others(platform, app, environment).await;
     Ok(failure)
+}
+
+/// Has the runtime end the release that did not come up, and go on with what ran before.
+async fn put_back(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
+    if matches!(release.spec.process, ProcessKind::Job) && release.environment != runs::SCHEDULED {
+        return Ok(());
+    }
+    let platform = &context.platform;
+    let failed = deployment(platform, app, release).await?;
+    let live = platform.store.app_by_id(app.id).await?.environment(release.environment).release;
+    let previous = match live.filter(|live| *live != release.number) {
+        Some(number) => {
+            let previous = platform.store.release(app.id, release.environment, number).await?;
+            Some(deployment(platform, app, &previous).await?)
+        }
+        None => None,
+    };
+    Ok(Box::pin(platform.runtime.abandon(&failed, previous.as_ref())).await?)
 }
 
 /// Puts an environment's state back to what runs, after a deployment that came to nothing.
@@ -245,7 +330,15 @@ async fn clean_up(platform: Arc<Platform>, app: App) {
     };
     match platform.images.prune(&app.name, app.id, &keep).await {
         Ok(0) => {}
-        Ok(freed_bytes) => tracing::info!(app = %app.name, freed_bytes, "old images removed"),
+        Ok(freed_bytes) => {
+            tracing::info!(app = %app.name, freed_bytes, "old images removed");
+            let freed = Bytes(freed_bytes);
+            if let Err(error) = platform.store.note_clean_up(app.id, freed, platform.clock.now()).await {
+                tracing::warn!(app = %app.name, %error, "what was freed could not be kept");
+            }
+            let line = format!("Old images were removed: {freed} freed.");
+            platform.events.emit(app.id, None, crate::domain::EventBody::Log { stream: LogStream::Deploy, line });
+        }
         Err(error) => tracing::warn!(app = %app.name, %error, "old images are still there"),
     }
 }
@@ -257,6 +350,19 @@ impl From<DeployError> for Failure {
             DeployError::Cancelled => Self::Cancelled,
             DeployError::Unavailable(_) => Self::failed("docker_unavailable", message)
                 .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+            DeployError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message)
+                .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again."),
+            DeployError::ClusterRefused(_) => Self::failed("cluster_refused", message)
+                .hint("See that the builder's account and roles are in place, then try again."),
+            DeployError::NotOurs { .. } => Self::failed("namespace_taken", message)
+                .hint("Delete that namespace if nobody needs it, or give the app another name."),
+            DeployError::CannotPull(_) => Self::failed("image_pull_failed", message)
+                .hint("See that the nodes reach the registry under SLIPWAY_REGISTRY_PULL, then try again."),
+            DeployError::NoRoom(_) => Self::failed("no_room", message)
+                .hint("Wait until other versions have ended, or give the cluster more room, then try again."),
+            DeployError::Stuck { .. } => {
+                Self::failed("namespace_stuck", message).hint("Mend what holds it, then delete the app again.")
+            }
             DeployError::Exited { lines, .. } => Self::failed("start_failed", message)
                 .hint("The app's last lines say why. Ask for a fix, or mend it and deploy again.")
                 .lines(lines),

@@ -116,7 +116,14 @@ async fn carry_out(
         keep_line(&printed, &line);
         log(line);
     };
-    let outcome = platform.runtime.run(&spec, &keep, cancel).await;
+    let mut patience = Patience::default();
+    let outcome = loop {
+        lock(&printed).clear();
+        let outcome = platform.runtime.run(&spec, &keep, cancel).await;
+        if !patience.waits_after(&outcome).await {
+            break outcome;
+        }
+    };
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let was_cancelled = matches!(outcome, Err(DeployError::Cancelled));
     let ended = end(platform, app.id, id, outcome, text).await?;
@@ -127,7 +134,15 @@ async fn carry_out(
 pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     let printed = Mutex::new(String::new());
     let never = CancellationToken::new();
-    let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &|line| keep_line(&printed, &line), &never).await;
+    let mut patience = Patience::default();
+    let outcome = loop {
+        lock(&printed).clear();
+        let keep = |line: String| keep_line(&printed, &line);
+        let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &keep, &never).await;
+        if !patience.waits_after(&outcome).await {
+            break outcome;
+        }
+    };
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
     end(platform, left.app_id, left.run, outcome, text).await?;
     Ok(())
@@ -139,8 +154,32 @@ pub async fn lost(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> 
     Ok(())
 }
 
+/// Pauses between questions to a cluster that is away: the run itself goes on without it.
+struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Duration::from_millis(250))
+    }
+}
+
+impl Patience {
+    /// Pauses after an outage; `false` at once after all else.
+    async fn waits_after(&mut self, outcome: &Result<RunOutcome, DeployError>) -> bool {
+        let Err(DeployError::ClusterUnavailable(why)) = outcome else { return false };
+        tracing::warn!(why, "the cluster is away; a run is waited for");
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(Duration::from_secs(5));
+        true
+    }
+}
+
+fn lock(printed: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+    printed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn keep_line(printed: &Mutex<String>, line: &str) {
-    let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut printed = lock(printed);
     if printed.len() + line.len() < LOG_MAX {
         printed.push_str(line);
         printed.push('\n');

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use crate::catalog::Template;
 use crate::domain::{App, EventBody, TurnId, Usage, WorkspacePath};
 use crate::error::{AppError, ErrorKind};
-use crate::generation::{FileEntry, HostError, Message, ToolHost, TurnSink};
+use crate::generation::{
+    CheckReport, FileEntry, HostError, Message, PreviewAnswer, PreviewRequest, ToolHost, TurnSink,
+};
 use crate::jobs::context::JobContext;
+use crate::jobs::proving;
 use crate::platform::Platform;
 
 /// The workspace as the model's tools see it.
-pub struct WorkspaceHost {
+pub struct WorkspaceHost<'a> {
+    /// The job that runs the turn.
+    pub context: &'a JobContext,
     /// The parts.
     pub platform: Arc<Platform>,
     /// Whose workspace.
@@ -19,7 +24,22 @@ pub struct WorkspaceHost {
     pub template: Arc<Template>,
 }
 
-impl WorkspaceHost {
+impl WorkspaceHost<'_> {
+    /// Refuses what may not be changed: the platform's files, and those that the person locked. Asked
+    /// each time, so that a lock holds from the moment it is set.
+    async fn may_change(&self, path: &WorkspacePath) -> Result<(), HostError> {
+        self.refuse_platform_file(path)?;
+        let locked = self.platform.store.locked_files(self.app.id).await;
+        let locked = locked.map_err(|error| HostError::Failed(AppError::from(error).detail))?;
+        if locked.contains(path) {
+            return Err(HostError::Refused(format!(
+                "{path} is locked by the person and cannot be changed. Do without, or say at the end what you would have \
+                 changed in it."
+            )));
+        }
+        Ok(())
+    }
+
     fn refuse_platform_file(&self, path: &WorkspacePath) -> Result<(), HostError> {
         if self.template.owns(path) {
             return Err(HostError::Refused(format!(
@@ -31,14 +51,14 @@ impl WorkspaceHost {
 }
 
 /// What the model can act on goes back to it; the rest ends the turn.
-fn host_error(error: AppError) -> HostError {
+pub(super) fn host_error(error: AppError) -> HostError {
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::TooLarge => HostError::Refused(error.detail),
         _ => HostError::Failed(error.detail),
     }
 }
 
-impl ToolHost for WorkspaceHost {
+impl ToolHost for WorkspaceHost<'_> {
     async fn list(&mut self) -> Result<Vec<FileEntry>, HostError> {
         let entries = self
             .platform
@@ -53,8 +73,28 @@ impl ToolHost for WorkspaceHost {
         self.platform.read_workspace(&self.app.name, move |workspace| workspace.read(&path)).await.map_err(host_error)
     }
 
+    async fn precious(&mut self) -> Result<Vec<(WorkspacePath, String)>, HostError> {
+        let template = self.template.clone();
+        let read = self.platform.read_workspace(&self.app.name, move |workspace| {
+            let mut files = Vec::new();
+            for entry in workspace.list()? {
+                // What Slipway put there and nobody touched is for the model to replace.
+                if entry.binary || template.owns(&entry.path) {
+                    continue;
+                }
+                let bytes = workspace.read(&entry.path)?;
+                let untouched = template.files.iter().any(|(path, starter)| *path == entry.path && *starter == bytes);
+                if let (false, Ok(text)) = (untouched, String::from_utf8(bytes)) {
+                    files.push((entry.path, text));
+                }
+            }
+            Ok(files)
+        });
+        read.await.map_err(host_error)
+    }
+
     async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<(), HostError> {
-        self.refuse_platform_file(path)?;
+        self.may_change(path).await?;
         let (path, bytes) = (path.clone(), content.as_bytes().to_vec());
         let written = self
             .platform
@@ -63,11 +103,23 @@ impl ToolHost for WorkspaceHost {
     }
 
     async fn delete(&mut self, path: &WorkspacePath) -> Result<(), HostError> {
-        self.refuse_platform_file(path)?;
+        self.may_change(path).await?;
         let path = path.clone();
         let deleted =
             self.platform.change_workspace(self.app.id, &self.app.name, move |workspace| workspace.delete(&path));
         deleted.await.map_err(host_error)
+    }
+
+    async fn check(&mut self) -> Result<CheckReport, HostError> {
+        proving::check(self.context, &self.app, &self.template).await
+    }
+
+    async fn preview_logs(&mut self) -> Result<Vec<String>, HostError> {
+        proving::preview_logs(&self.platform, &self.app).await
+    }
+
+    async fn request(&mut self, request: PreviewRequest) -> Result<PreviewAnswer, HostError> {
+        proving::request(&self.platform, &self.app, request).await
     }
 }
 

@@ -1,11 +1,13 @@
 //! `<app>-draft.<domain>`: the workspace of a static site as it is right now, for `GET` and `HEAD`.
 
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::domain::AppName;
 use crate::error::{AppError, ErrorKind};
+use crate::gateway::inject;
 use crate::guard::plain_page;
 use crate::services::Services;
 use crate::services::draft::DraftFile;
@@ -14,9 +16,9 @@ use crate::services::draft::DraftFile;
 const ALWAYS: [(HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
 /// The answer to a request for a draft. (That `HEAD` has no body is hyper's to see to.)
-pub(super) async fn answer(services: &Services, app: &AppName, method: &Method, uri: &Uri) -> Response {
-    let mut response = if matches!(*method, Method::GET | Method::HEAD) {
-        find(services, app, uri).await
+pub(super) async fn answer(services: &Services, app: &AppName, request: &Parts) -> Response {
+    let mut response = if matches!(request.method, Method::GET | Method::HEAD) {
+        find(services, app, &request.uri, inject::opens_page(&request.method, &request.headers)).await
     } else {
         let sentences = ["A draft is only looked at: it answers GET and HEAD."];
         let mut response =
@@ -30,13 +32,13 @@ pub(super) async fn answer(services: &Services, app: &AppName, method: &Method, 
     response
 }
 
-async fn find(services: &Services, app: &AppName, uri: &Uri) -> Response {
+async fn find(services: &Services, app: &AppName, uri: &Uri, reports: bool) -> Response {
     let Some(path) = decoded(uri.path()) else {
         let sentences = ["This address holds %-signs that stand for no text."];
         return plain_page(StatusCode::BAD_REQUEST, "This address cannot be read", &sentences);
     };
     match services.draft_file(app, &path).await {
-        Ok(file) => folder(uri, &path, &file).unwrap_or_else(|| serve(file)),
+        Ok(file) => folder(uri, &path, &file).unwrap_or_else(|| serve(file, reports)),
         Err(error) => trouble(services, app, &error).await,
     }
 }
@@ -55,7 +57,8 @@ fn folder(uri: &Uri, path: &str, file: &DraftFile) -> Option<Response> {
     Some((StatusCode::FOUND, [(LOCATION, HeaderValue::try_from(to).ok()?)]).into_response())
 }
 
-fn serve(file: DraftFile) -> Response {
+/// `reports`: a page is to tell of its errors.
+fn serve(file: DraftFile, reports: bool) -> Response {
     let mime = mime_guess::from_path(file.path.as_path()).first_or_octet_stream();
     let essence = mime.essence_str();
     let is_text = mime.type_() == mime_guess::mime::TEXT
@@ -66,7 +69,8 @@ fn serve(file: DraftFile) -> Response {
     let kind = if is_text { format!("{essence}; charset=utf-8") } else { essence.to_owned() };
     let kind = HeaderValue::try_from(kind).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     let status = if file.missing { StatusCode::NOT_FOUND } else { StatusCode::OK };
-    (status, [(CONTENT_TYPE, kind)], file.bytes).into_response()
+    let bytes = if reports && inject::is_html(&kind) { inject::into_page(file.bytes) } else { file.bytes };
+    (status, [(CONTENT_TYPE, kind)], bytes).into_response()
 }
 
 async fn trouble(services: &Services, app: &AppName, error: &AppError) -> Response {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Services, names};
 use crate::catalog::Template;
 use crate::domain::{
-    App, AppName, AppSettings, Environment, HostName, Job, JobKind, TemplateName, VersionKind, WorkspacePath,
+    App, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, TemplateName, VersionKind, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::apps::AppFilter;
@@ -24,6 +24,8 @@ pub struct CreateApp {
     pub template: Option<TemplateName>,
     /// Suggested when not given.
     pub name: Option<AppName>,
+    /// The preview follows each turn by itself.
+    pub auto_preview: bool,
 }
 
 impl Services {
@@ -44,7 +46,8 @@ impl Services {
         let files =
             template.files.iter().map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() }).collect();
         match self.scaffold(&app, files).await {
-            Ok(()) => self.app(&app.name).await,
+            Ok(()) if new.auto_preview => self.app(&app.name).await,
+            Ok(()) => self.set_auto_preview(&app.name, false).await,
             Err(error) => {
                 // Half an app is none: the name is free again.
                 self.platform.store.remove_app(app.id, None).await?;
@@ -137,6 +140,13 @@ impl Services {
         unreachable!("the loop has no end but a return")
     }
 
+    /// Whether the preview is built and deployed by itself after each turn, and what fails goes back to the model.
+    pub async fn set_auto_preview(&self, name: &AppName, on: bool) -> AppResult<App> {
+        let app = self.app(name).await?;
+        self.platform.store.set_auto_preview(app.id, on).await?;
+        self.app(name).await
+    }
+
     /// The template that fits a description best.
     pub fn suggest_template(&self, description: &str) -> AppResult<Arc<Template>> {
         let suggested = self.platform.catalog.suggest(description).cloned();
@@ -184,7 +194,7 @@ impl Services {
     }
 
     /// Whether the demo model answers, and the model's name.
-    pub fn model(&self) -> (bool, &str) {
+    pub fn model(&self) -> (bool, &ModelId) {
         (self.platform.model.is_demo, &self.platform.model.id)
     }
 }

@@ -38,11 +38,15 @@ impl Services {
             Some(id) => self.version(&app, &id).await?.id,
             None => app.head.clone().ok_or_else(|| AppError::not_found("version of this app"))?,
         };
-        // Pressed twice is pressed once.
-        let kind = JobKind::Preview { version };
-        match self.queued_like(&app, &kind).await? {
-            Some(job) => Ok(job),
-            None => self.jobs.enqueue(&app, kind).await,
+        // Pressed twice is pressed once, and what a turn has begun by itself need not be asked for.
+        let open = self.platform.store.open_jobs(Some(app.id)).await?;
+        let same = open.into_iter().find(|job| {
+            let fits = job.state == JobState::Queued || matches!(job.kind, JobKind::Preview { turn: Some(_), .. });
+            fits && matches!(&job.kind, JobKind::Preview { version: one, .. } if *one == version)
+        });
+        match same {
+            Some(job) if !job.cancel_requested => Ok(job),
+            _ => self.jobs.enqueue(&app, JobKind::Preview { version, turn: None }).await,
         }
     }
 
@@ -129,7 +133,8 @@ impl Services {
     /// What is to be done next.
     pub async fn next_step(&self, app: &App) -> AppResult<NextStep> {
         let open = self.platform.store.open_jobs(Some(app.id)).await?;
-        if let Some(job) = open.into_iter().find(|job| job.kind.environment().is_some()) {
+        let holds_up = |job: &Job| job.kind.environment().is_some() || job.kind == JobKind::Delete;
+        if let Some(job) = open.into_iter().find(holds_up) {
             return Ok(NextStep::Wait { job: Box::new(job) });
         }
         let Some(head) = self.platform.store.newest_version(app.id).await? else { return Ok(NextStep::Nothing) };

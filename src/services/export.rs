@@ -37,13 +37,13 @@ static TEMPLATES: LazyLock<Templates<'static>> = LazyLock::new(|| {
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
     templates.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build().expect("the default syntax"));
     for (name, text) in [
-        ("namespace", include_str!("../../k8s/app/00-namespace.yaml")),
-        ("network", include_str!("../../k8s/app/10-network.yaml")),
-        ("service", include_str!("../../k8s/app/20-service.yaml")),
-        ("job", include_str!("../../k8s/app/20-job.yaml")),
-        ("container", include_str!("../../k8s/app/container.yaml")),
-        ("secrets", include_str!("../../k8s/app/secrets.yaml")),
-        ("readme", include_str!("../../k8s/app/README-EXPORT.md")),
+        ("namespace", include_str!("../../k8s/export/namespace.yaml")),
+        ("network", include_str!("../../k8s/export/network.yaml")),
+        ("service", include_str!("../../k8s/export/service.yaml")),
+        ("job", include_str!("../../k8s/export/job.yaml")),
+        ("container", include_str!("../../k8s/export/container.yaml")),
+        ("secrets", include_str!("../../k8s/export/secrets.yaml")),
+        ("readme", include_str!("../../k8s/export/README-EXPORT.md")),
     ] {
         templates.add_template(name, text).expect("the embedded templates are tested");
     }
@@ -207,6 +207,8 @@ mod tests {
             updated_at: jiff::Timestamp::UNIX_EPOCH,
             head: Some("0123456789012345678901234567890123456789".parse().expect("a version")),
             deleting: false,
+            model: crate::domain::ModelChoice::default(),
+            auto_preview: true,
             environments: Environment::ALL.map(EnvironmentStatus::none),
         };
         let facts = Facts {

@@ -7,6 +7,7 @@ use crate::workspace::CommitNote;
 
 /// A file as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a file")]
 pub struct ListedFile {
     /// Where.
     pub path: WorkspacePath,
@@ -18,6 +19,13 @@ pub struct ListedFile {
     pub platform: bool,
     /// Differs from the version before head.
     pub changed: bool,
+    /// Locked: neither the model nor an edit by hand changes it.
+    pub locked: bool,
+}
+
+/// 409 for a file that is locked.
+pub(super) fn file_locked(path: &WorkspacePath) -> AppError {
+    AppError::conflict("file_locked", format!("“{path}” is locked.")).hint("Unlock it first, in the Code tab.")
 }
 
 impl Services {
@@ -25,6 +33,7 @@ impl Services {
     pub async fn files(&self, app: &App) -> AppResult<Vec<ListedFile>> {
         let template = self.template_of(app)?;
         let Some(head) = app.head.clone() else { return Ok(Vec::new()) };
+        let locked = self.platform.store.locked_files(app.id).await?;
         let (entries, changed) = self
             .platform
             .read_workspace(&app.name, move |workspace| {
@@ -38,6 +47,7 @@ impl Services {
             .map(|entry| ListedFile {
                 platform: template.owns(&entry.path),
                 changed: changed.contains(&entry.path),
+                locked: locked.contains(&entry.path),
                 path: entry.path,
                 bytes: entry.bytes,
                 binary: entry.binary,
@@ -71,6 +81,25 @@ impl Services {
         self.change_file(name, path, None, None).await
     }
 
+    /// Locks a file: from now on neither the model nor an edit by hand changes it.
+    pub async fn lock_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<()> {
+        let app = self.app(name).await?;
+        if self.template_of(&app)?.owns(path) {
+            return Err(AppError::conflict(
+                "platform_file",
+                format!("“{path}” belongs to the platform and cannot be changed anyway."),
+            ));
+        }
+        self.read_file(&app, path).await?;
+        Ok(self.platform.store.lock_file(app.id, path.clone(), self.platform.clock.now()).await?)
+    }
+
+    /// Unlocks a file. One that is not locked stays so.
+    pub async fn unlock_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<()> {
+        let app = self.app(name).await?;
+        Ok(self.platform.store.unlock_file(app.id, path.clone()).await?)
+    }
+
     async fn change_file(
         &self,
         name: &AppName,
@@ -88,6 +117,9 @@ impl Services {
                 "platform_file",
                 format!("“{path}” belongs to the platform and cannot be changed."),
             ));
+        }
+        if self.platform.store.locked_files(app.id).await?.contains(path) {
+            return Err(file_locked(path));
         }
         if expected.is_some() && expected != app.head {
             return Err(AppError::conflict("version_changed", "The app has changed since this file was opened.")

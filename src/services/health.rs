@@ -1,6 +1,7 @@
 //! Whether everything that Slipway needs is there.
 
 use super::Services;
+use crate::build::BuildError;
 use crate::error::AppResult;
 
 /// Below this much free disk, in bytes, something will fail soon.
@@ -34,7 +35,7 @@ impl Services {
     /// Looks at the database, the engine, the disk and the model, all at once.
     pub async fn health(&self) -> Vec<Check> {
         let (database, engine, disk) = tokio::join!(self.check_database(), self.check_engine(), self.check_disk());
-        vec![database, engine, disk, self.check_model()]
+        [vec![database], engine, vec![disk, self.check_model()]].concat()
     }
 
     async fn check_database(&self) -> Check {
@@ -46,15 +47,34 @@ impl Services {
         }
     }
 
-    async fn check_engine(&self) -> Check {
-        match self.platform.runtime.ping().await {
-            Ok(engine) => Check::good("docker", format!("The Docker engine answers, version {}.", engine.version)),
-            Err(error) => Check::bad(
-                "docker",
-                error.to_string(),
-                "Start Docker (for example with `sudo systemctl start docker`). Apps can be written meanwhile, but not deployed.",
-            ),
+    async fn check_engine(&self) -> Vec<Check> {
+        let platform = &self.platform;
+        if !platform.runtime.replaces_in_place() {
+            let engine = match platform.runtime.ping().await {
+                Ok(engine) => good_engine(&engine.version),
+                Err(error) => bad_engine(error.to_string()),
+            };
+            return vec![engine];
         }
+        let (cluster, engine) = tokio::join!(platform.runtime.ping(), platform.images.ping());
+        let cluster = match cluster {
+            Ok(cluster) => Check::good("kubernetes", format!("The cluster answers, version {}.", cluster.version)),
+            Err(error) => Check::bad(
+                "kubernetes",
+                error.to_string(),
+                "See that the cluster runs and that KUBECONFIG leads to it. What is live serves on, apps can be written, but not deployed.",
+            ),
+        };
+        let engine = match engine {
+            Ok(engine) => good_engine(&engine.version),
+            Err(error @ BuildError::Unavailable(_)) if error.to_string().starts_with("The registry") => Check::bad(
+                "registry",
+                error.to_string(),
+                "See that the registry runs and can be reached. Apps can be written meanwhile, but not deployed.",
+            ),
+            Err(error) => bad_engine(error.to_string()),
+        };
+        vec![cluster, engine]
     }
 
     async fn check_disk(&self) -> Check {
@@ -81,4 +101,16 @@ impl Services {
             (false, id) => Check::good("model", format!("{id} answers, with the key that is set.")),
         }
     }
+}
+
+fn good_engine(version: &str) -> Check {
+    Check::good("docker", format!("The Docker engine answers, version {version}."))
+}
+
+fn bad_engine(why: String) -> Check {
+    Check::bad(
+        "docker",
+        why,
+        "Start Docker (for example with `sudo systemctl start docker`). Apps can be written meanwhile, but not deployed.",
+    )
 }

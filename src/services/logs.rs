@@ -63,7 +63,7 @@ impl Services {
 fn app_error(error: DeployError) -> AppError {
     match error {
         DeployError::Gone => AppError::not_found("running version in this environment"),
-        DeployError::Unavailable(detail) => crate::jobs::engine_unavailable(detail),
+        error if error.is_outage() => crate::jobs::runtime_unavailable(&error),
         other => AppError::internal(&other),
     }
 }

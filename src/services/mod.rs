@@ -5,6 +5,8 @@
 
 pub mod access;
 pub mod apps;
+pub mod attachments;
+pub mod browser_errors;
 pub mod deployments;
 pub mod draft;
 pub mod export;
@@ -12,10 +14,13 @@ pub mod files;
 pub mod health;
 pub mod logs;
 pub mod metrics;
+pub mod models;
 mod names;
 pub mod probing;
 pub mod runs;
+pub mod spending;
 pub mod turns;
+pub mod usage;
 pub mod versions;
 
 use std::ops::Deref;
@@ -24,7 +29,7 @@ use std::sync::Arc;
 use futures_util::Stream;
 
 use crate::config::Config;
-use crate::domain::{AppId, EventId, HostName, Job, JobId};
+use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
 use crate::error::{AppError, AppResult};
 use crate::events::{EventScope, Kept};
 use crate::jobs::Jobs;
@@ -41,7 +46,7 @@ pub struct Inner {
     jobs: Jobs,
     access: access::Access,
     metrics: metrics::Metrics,
-    http: reqwest::Client,
+    listed: models::Listed,
 }
 
 impl Deref for Services {
@@ -55,7 +60,8 @@ impl Services {
     /// Services on a platform and its queue.
     pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
         let access = access::Access::new(platform.config.admin_password.clone());
-        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), http: probing::client(), platform }))
+        let listed = models::Listed::default();
+        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), listed, platform }))
     }
 
     /// A link to one of our hosts.
@@ -94,6 +100,26 @@ impl Services {
     /// Ends a job: at once if it is queued, as soon as it can if it runs.
     pub async fn cancel(&self, id: JobId) -> AppResult<Job> {
         self.jobs.cancel(id).await
+    }
+
+    /// What a job that runs says of what it does or waits for at this moment.
+    pub async fn last_words(&self, job: &Job) -> AppResult<Option<String>> {
+        match job.state {
+            JobState::Running => Ok(self.platform.store.last_words(job.id).await?),
+            _ => Ok(None),
+        }
+    }
+
+    /// What is being removed of an app at this moment, or waited for, while it is deleted.
+    pub async fn deletion_words(&self, app: &App) -> AppResult<Option<String>> {
+        if !app.deleting {
+            return Ok(None);
+        }
+        let open = self.platform.store.open_jobs(Some(app.id)).await?;
+        match open.iter().find(|job| job.kind == JobKind::Delete) {
+            Some(job) => self.last_words(job).await,
+            None => Ok(None),
+        }
     }
 
     /// The app's newest jobs, newest first.

@@ -4,15 +4,13 @@
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
-use tokio::time::Instant;
 
 use super::Services;
 use crate::domain::{App, Environment};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::gateway::RouteState;
+use crate::proof::{AskError, Question, Signature, sign};
 
 /// How long an app may take.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -45,16 +43,6 @@ pub struct Endpoint {
     pub summary: String,
 }
 
-/// Follows no redirects: what the app answers is what is shown.
-pub(super) fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(TIME_LIMIT)
-        .build()
-        .expect("the TLS provider is installed first thing")
-}
-
 impl Services {
     /// Sends one request to a running app.
     pub async fn try_request(
@@ -70,49 +58,33 @@ impl Services {
             let detail = format!("“{}” is not running in {environment}.", app.name);
             return Err(AppError::conflict("not_running", detail).hint("Deploy it first."));
         };
-        if !path.starts_with('/') {
-            return Err(AppError::invalid("A path starts with “/”."));
-        }
-        let method = reqwest::Method::from_bytes(method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| AppError::invalid("This is no HTTP method."))?;
-        let url = reqwest::Url::parse(&format!("http://{}{path}", upstream.address))
-            .map_err(|_| AppError::invalid("This path cannot be sent."))?;
-        let mut request = self.http.request(method, url).body(body);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let begun = Instant::now();
-        let failed = |error: reqwest::Error| {
-            let detail = if error.is_builder() {
-                return AppError::invalid("One of the headers cannot be sent.");
-            } else if error.is_timeout() {
-                format!("The app did not answer within {} seconds.", TIME_LIMIT.as_secs())
-            } else {
-                "The app did not answer.".to_owned()
-            };
-            AppError::new(ErrorKind::BadGateway, "app_unreachable", detail).hint("Its log may say why.")
+        let question = Question {
+            method,
+            path,
+            host: &upstream.address.to_string(),
+            headers,
+            body,
+            body_max: BODY_MAX,
+            time_limit: TIME_LIMIT,
+            body_wait: TIME_LIMIT,
         };
-        let mut answer = request.send().await.map_err(failed)?;
-        let status = answer.status().as_u16();
+        let answer = self.platform.asker.ask(upstream.address, question).await.map_err(|error| match error {
+            AskError::Invalid(why) => AppError::invalid(why),
+            AskError::TimedOut(_) | AskError::NoAnswer => {
+                AppError::new(ErrorKind::BadGateway, "app_unreachable", error.to_string()).hint("Its log may say why.")
+            }
+        })?;
         let headers = answer
-            .headers()
+            .headers
             .iter()
             .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
-        let mut body = Vec::new();
-        while body.len() <= BODY_MAX
-            && let Some(chunk) = answer.chunk().await.map_err(failed)?
-        {
-            body.extend_from_slice(&chunk);
-        }
-        let truncated = body.len() > BODY_MAX;
-        body.truncate(BODY_MAX);
         Ok(TestAnswer {
-            status,
+            status: answer.status,
             headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-            truncated,
-            millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            body: answer.text(),
+            truncated: answer.truncated,
+            millis: answer.millis,
         })
     }
 
@@ -125,8 +97,8 @@ impl Services {
     /// Sends a webhook a rightly signed call.
     pub async fn test_webhook(&self, app: &App, environment: Environment, body: &str) -> AppResult<TestAnswer> {
         let secret = self.webhook_secret(app, environment).await?;
-        let mode = self.settings(app).await?.signature;
-        let mut headers = sign(mode.as_deref(), secret.expose_secret(), self.now().as_second(), body)?;
+        let signature = Signature::parse(self.settings(app).await?.signature.as_deref())?;
+        let mut headers = sign(signature, secret.expose_secret(), self.now().as_second(), body);
         headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
         self.try_request(app, environment, "POST", "/webhook", &headers, body.as_bytes().to_vec()).await
     }
@@ -148,41 +120,5 @@ impl Services {
             }
         }
         Ok(endpoints)
-    }
-}
-
-/// The headers of a rightly signed call, as the template's `verify.py` checks them.
-fn sign(mode: Option<&str>, secret: &str, now: i64, body: &str) -> AppResult<Vec<(String, String)>> {
-    let mac = |message: &str| {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-        mac.update(message.as_bytes());
-        hex::encode(mac.finalize().into_bytes())
-    };
-    let header = |name: &str, value: String| (name.to_owned(), value);
-    match mode.unwrap_or("timestamped") {
-        "timestamped" => Ok(vec![
-            header("X-Timestamp", now.to_string()),
-            header("X-Signature-256", format!("sha256={}", mac(&format!("{now}.{body}")))),
-        ]),
-        "github" => Ok(vec![header("X-Hub-Signature-256", format!("sha256={}", mac(body)))]),
-        "stripe" => Ok(vec![header("Stripe-Signature", format!("t={now},v1={}", mac(&format!("{now}.{body}"))))]),
-        other => Err(AppError::invalid(format!("app.toml says signature = “{other}”, which is not known."))
-            .hint("It is timestamped, github or stripe.")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_are_signed_as_the_contract_says() {
-        // Computed with `printf 17.{} | openssl dgst -sha256 -hmac secret`.
-        let headers = sign(None, "secret", 17, "{}").expect("signed");
-        assert_eq!(headers[0], ("X-Timestamp".to_owned(), "17".to_owned()));
-        assert!(headers[1].1.starts_with("sha256=") && headers[1].1.len() == 71);
-        assert_eq!(sign(Some("github"), "secret", 17, "{}").expect("signed")[0].0, "X-Hub-Signature-256");
-        assert!(sign(Some("stripe"), "secret", 17, "{}").expect("signed")[0].1.starts_with("t=17,v1="));
-        assert!(sign(Some("none"), "secret", 17, "{}").is_err());
     }
 }

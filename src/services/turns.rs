@@ -1,11 +1,14 @@
 //! Turns: ask, look back, and what a turn did, folded from its events.
 
 use super::Services;
+use super::attachments::{self, NewAttachment};
 use crate::domain::{
-    App, AppName, EventBody, EventId, FileState, Job, JobKind, TextKind, Turn, TurnMode, WorkspacePath,
+    App, AppName, CONTINUE_PROMPT, EventBody, EventId, FileState, Job, JobKind, TextKind, Turn, TurnId, TurnMode,
+    WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::EventScope;
+use crate::jobs::briefing;
 use crate::store::{Page, PageRequest};
 
 /// Longest prompt, in characters.
@@ -79,6 +82,19 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBloc
 impl Services {
     /// Asks the model for something. Turns of an app wait for each other.
     pub async fn start_turn(&self, name: &AppName, prompt: &str, mode: TurnMode) -> AppResult<(Turn, Job)> {
+        self.start_turn_with(name, prompt, mode, Vec::new(), None).await
+    }
+
+    /// The same with files, and with those that came with the turn `again`.
+    pub async fn start_turn_with(
+        &self,
+        name: &AppName,
+        prompt: &str,
+        mode: TurnMode,
+        files: Vec<NewAttachment>,
+        again: Option<i64>,
+    ) -> AppResult<(Turn, Job)> {
+        attachments::check(&files)?;
         let app = self.app(name).await?;
         let prompt = prompt.trim().replace("\r\n", "\n");
         if prompt.is_empty() {
@@ -90,10 +106,51 @@ impl Services {
         if app.deleting {
             return Err(AppError::conflict("app_deleting", format!("“{name}” is being deleted.")));
         }
+        let day = briefing::day_limit(&self.platform, app.id).await?;
+        if day.left_usd <= 0.0 {
+            return Err(AppError::conflict(
+                "day_limit_reached",
+                format!("“{name}” has used its ${:.2} of today.", day.usd),
+            )
+            .hint("Go on tomorrow (UTC), or raise SLIPWAY_APP_MAX_USD_PER_DAY."));
+        }
+        let mut attached = match again {
+            Some(turn) => self.attachments_again(&app, turn).await?,
+            None => Vec::new(),
+        };
+        attached.extend(self.keep_attachments(&app, files).await?);
         let store = &self.platform.store;
         let turn = store.insert_turn(app.id, prompt, mode, self.platform.clock.now()).await?;
+        if !attached.is_empty() {
+            store.attach(turn.id, attached).await?;
+        }
         let job = self.jobs.enqueue(&app, JobKind::Generate { turn: turn.id }).await?;
         Ok((store.turn(turn.id).await?, job))
+    }
+
+    /// Has the model go on with work that was cut short: an interruption, a stop, a failure, a cap.
+    /// It goes on from what was said and written; a turn in which nothing was said is begun again.
+    pub async fn continue_turn(&self, name: &AppName, id: TurnId) -> AppResult<(Turn, Job)> {
+        let app = self.app(name).await?;
+        let newest = self.newest_turn(&app).await?.ok_or_else(|| AppError::not_found("turn of this number"))?;
+        if newest.id != id {
+            return Err(AppError::conflict("nothing_to_continue", "Something else was asked since.")
+                .hint("Say in a message what shall be done."));
+        }
+        if !newest.may_continue() {
+            return Err(AppError::conflict("nothing_to_continue", "This turn has nothing left to go on with."));
+        }
+        let was_heard = self.platform.store.has_messages(id).await?;
+        if was_heard {
+            return self.start_turn(name, CONTINUE_PROMPT, newest.mode).await;
+        }
+        // Begun again, with the files that came with it.
+        self.start_turn_with(name, &newest.prompt, newest.mode, Vec::new(), Some(id.0)).await
+    }
+
+    /// The newest turn of an app.
+    pub async fn newest_turn(&self, app: &App) -> AppResult<Option<Turn>> {
+        Ok(self.platform.store.newest_turn(app.id).await?)
     }
 
     /// The conversation, newest turn first.

@@ -1,6 +1,7 @@
 //! Versions: look back, compare, put back.
 
 use super::Services;
+use super::files::file_locked;
 use crate::domain::{App, AppName, JobKind, JobState, Version, VersionId, VersionKind};
 use crate::error::{AppError, AppResult};
 use crate::store::{Page, PageRequest, StoreError};
@@ -18,6 +19,12 @@ impl Services {
             StoreError::NotFound => AppError::not_found(&format!("version {} of “{}”", id.short(), app.name)),
             other => other.into(),
         })
+    }
+
+    /// The version to go back to when the newest one does not work; none if that is the newest.
+    pub async fn last_good_version(&self, app: &App) -> AppResult<Option<Version>> {
+        let good = self.platform.store.last_good_version(app.id).await?;
+        Ok(good.filter(|version| app.head.as_ref() != Some(&version.id)))
     }
 
     /// What a version changed, as a unified diff.
@@ -41,6 +48,7 @@ impl Services {
             return Err(AppError::conflict("turn_running", "The model is changing files right now.")
                 .hint("Stop it or wait for its end, then restore."));
         }
+        self.check_locks(&app, &version).await?;
         let note = CommitNote {
             title: format!("Restore version {}", version.number),
             body: version.title.clone(),
@@ -56,6 +64,22 @@ impl Services {
             return Err(AppError::conflict("nothing_to_restore", "The files are those of this version already."));
         }
         self.newest(&app).await
+    }
+
+    /// A locked file stays as it is, whatever is put back.
+    async fn check_locks(&self, app: &App, version: &Version) -> AppResult<()> {
+        let locked = self.platform.store.locked_files(app.id).await?;
+        let (Some(head), false) = (app.head.clone(), locked.is_empty()) else { return Ok(()) };
+        let wanted = version.id.clone();
+        let differs = move |workspace: &crate::workspace::Workspace| {
+            Ok(locked
+                .into_iter()
+                .find(|path| workspace.read_at(&head, path).ok() != workspace.read_at(&wanted, path).ok()))
+        };
+        match self.platform.read_workspace(&app.name, differs).await? {
+            None => Ok(()),
+            Some(path) => Err(file_locked(&path)),
+        }
     }
 
     /// Takes new commits in and answers with the newest version.

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, row};
+use super::{Cursor, Page, PageRequest, Store, StoreError, row, spending};
 use crate::domain::{
-    App, AppId, AppName, Environment, EnvironmentState, EnvironmentStatus, ReleaseNumber, TemplateName, VersionId,
+    App, AppId, AppName, Effort, Environment, EnvironmentState, EnvironmentStatus, ModelChoice, ModelId, ReleaseNumber,
+    TemplateName, VersionId,
 };
 
 /// Which apps are wanted.
@@ -50,6 +51,8 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         updated_at: row::time(row, "updated_at")?,
         head: row::text_opt(row, "head")?,
         deleting: row.get("deleting")?,
+        model: ModelChoice { model: row::text_opt(row, "model")?, effort: row::text_opt(row, "effort")? },
+        auto_preview: row.get("auto_preview")?,
         environments: [status(Environment::Preview)?, status(Environment::Prod)?],
     })
 }
@@ -166,6 +169,18 @@ impl Store {
         .await
     }
 
+    /// Which model answers in the app from now on.
+    pub async fn set_model(&self, id: AppId, choice: ModelChoice) -> Result<(), StoreError> {
+        self.write(move |t| {
+            let changed = t.execute(
+                "UPDATE apps SET model = ?2, effort = ?3 WHERE id = ?1",
+                params![id.0, choice.model.as_ref().map(ModelId::as_str), choice.effort.map(Effort::as_str)],
+            )?;
+            if changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        })
+        .await
+    }
+
     /// While this is set nothing new may start on the app.
     pub async fn mark_deleting(&self, id: AppId, deleting: bool) -> Result<(), StoreError> {
         self.write(move |t| {
@@ -175,9 +190,19 @@ impl Store {
         .await
     }
 
+    /// Whether the preview follows each turn by itself.
+    pub async fn set_auto_preview(&self, id: AppId, on: bool) -> Result<(), StoreError> {
+        self.write(move |t| {
+            t.execute("UPDATE apps SET auto_preview = ?2 WHERE id = ?1", params![id.0, on])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Removes the app's rows, and its events but those of `job`, which is telling about it.
     pub async fn remove_app(&self, id: AppId, job: Option<crate::domain::JobId>) -> Result<(), StoreError> {
         self.write(move |t| {
+            spending::keep_of_deleted(t, id)?;
             t.execute("DELETE FROM apps WHERE id = ?1", [id.0])?;
             t.execute(
                 "DELETE FROM events WHERE app_id = ?1 AND job_id IS NOT ?2",
@@ -301,7 +326,11 @@ mod tests {
             let secret = store.secret_or_insert(app.id, Environment::Prod, "S", fresh.into()).await.expect("kept");
             assert_eq!(secret.expose_secret(), "first");
         }
+        let choice = ModelChoice { model: Some("a/b:c".parse().expect("an id")), effort: Some(Effort::Max) };
+        store.set_model(app.id, choice.clone()).await.expect("set");
+        assert_eq!(store.app(&app.name).await.expect("read").model, choice);
         store.remove_app(app.id, None).await.expect("removed");
         assert!(matches!(store.app(&app.name).await, Err(StoreError::NotFound)));
+        assert!(matches!(store.set_model(app.id, choice).await, Err(StoreError::NotFound)));
     }
 }

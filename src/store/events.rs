@@ -1,6 +1,6 @@
 //! Kept events: appended in batches, read on from any id, joined once their job has ended.
 
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, row};
 use crate::domain::{AppId, Event, EventBody, EventId, JobId};
@@ -141,6 +141,25 @@ impl Store {
         .await
     }
 
+    /// The line that says what a job does at this moment: the newest one in its own words, unless a step began or
+    /// ended since. What a build or the app writes meanwhile is no news of that.
+    pub async fn last_words(&self, job: JobId) -> Result<Option<String>, StoreError> {
+        self.read(move |c| {
+            let newest = c
+                .prepare_cached(
+                    "SELECT * FROM events WHERE job_id = ?1
+                     AND (name = 'job' OR (name = 'log' AND data ->> 'stream' = 'deploy')) ORDER BY id DESC LIMIT 1",
+                )?
+                .query_row([job.0], kept)
+                .optional()?;
+            Ok(newest.and_then(|row| match row.event.body {
+                EventBody::Log { line, .. } => Some(line),
+                _ => None,
+            }))
+        })
+        .await
+    }
+
     /// Joins the pieces of text of a job that has ended: a row for each text, not for each token.
     pub async fn join_events(&self, job: JobId) -> Result<(), StoreError> {
         self.write(move |t| {
@@ -199,7 +218,7 @@ fn keep_joined(t: &Transaction<'_>, row: Option<&KeptRow>) -> Result<(), StoreEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::TextKind;
+    use crate::domain::{LogStream, TextKind};
 
     fn text(delta: &str) -> EventBody {
         EventBody::Text { delta: delta.to_owned(), kind: TextKind::Answer }
@@ -244,6 +263,37 @@ mod tests {
             }
             let rows = store.events_after(EventScope::Job(JobId(1)), EventId(0), 100).await.expect("read");
             assert_eq!(rows.iter().map(|event| event.id.0).collect::<Vec<_>>(), [3, 4, 5]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_jobs_last_words_hold_until_something_follows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let log = |stream, line: &str| EventBody::Log { stream, line: line.to_owned() };
+        let step = EventBody::Job {
+            id: JobId(1),
+            kind: "preview".into(),
+            state: crate::domain::JobState::Running,
+            steps: Vec::new(),
+            error: None,
+            result: None,
+        };
+        let says = [
+            (1, step.clone(), None),
+            (1, log(LogStream::Deploy, "The cluster does not answer."), Some("The cluster does not answer.")),
+            // Another job's, and what is no news of where it stands.
+            (2, log(LogStream::Deploy, "Removing images."), Some("The cluster does not answer.")),
+            (1, text("x"), Some("The cluster does not answer.")),
+            (1, log(LogStream::Deploy, "It is back."), Some("It is back.")),
+            (1, log(LogStream::Build, "Step 1/4"), Some("It is back.")),
+            (1, log(LogStream::App, "serving"), Some("It is back.")),
+            (1, step, None),
+        ];
+        for (id, (job, body, expected)) in (1..).zip(says) {
+            let event = Event { id: EventId(id), app: AppId(1), job: Some(JobId(job)), body };
+            store.write(move |t| insert(t, &event, &event.body.to_json())).await.expect("kept");
+            assert_eq!(store.last_words(JobId(1)).await.expect("read").as_deref(), expected, "after {id}");
         }
     }
 }

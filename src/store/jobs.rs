@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, row};
-use crate::domain::{AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Step};
+use crate::domain::{
+    AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step, TurnId,
+};
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {
@@ -17,6 +19,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempts: row.get("attempts")?,
         cancel_requested: row.get("cancel_requested")?,
         steps: row::json(row, "steps")?,
+        checks: row::json(row, "checks")?,
         error: row::json_opt(row, "error")?,
         result: row::json_opt(row, "result")?,
         created_at: row::time(row, "created_at")?,
@@ -74,7 +77,7 @@ pub fn take_next(t: &Transaction<'_>, class: JobClass, at: Timestamp) -> Result<
         .optional()?;
     let Some(id) = next.map(JobId) else { return Ok(None) };
     t.execute(
-        "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?2, steps = '[]' WHERE id = ?1",
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?2, steps = '[]', checks = '[]' WHERE id = ?1",
         params![id.0, at.as_millisecond()],
     )?;
     load(t, id).map(Some)
@@ -116,6 +119,12 @@ pub fn set_steps(t: &Transaction<'_>, id: JobId, steps: &[Step]) -> Result<Job, 
     load(t, id)
 }
 
+/// Keeps what a new version was asked, and what it answered.
+pub fn set_checks(t: &Transaction<'_>, id: JobId, checks: &[SmokeCheck]) -> Result<(), StoreError> {
+    t.execute("UPDATE jobs SET checks = ?2 WHERE id = ?1", params![id.0, row::to_json(&checks)])?;
+    Ok(())
+}
+
 /// Remembers that somebody asked for the job's end.
 pub fn request_cancel(t: &Transaction<'_>, id: JobId) -> Result<Job, StoreError> {
     t.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?1", [id.0])?;
@@ -154,6 +163,22 @@ impl Store {
         .await
     }
 
+    /// The previews of these turns' versions that failed, oldest first.
+    pub async fn failed_previews(&self, app: AppId, turns: Vec<TurnId>) -> Result<Vec<Job>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT * FROM jobs WHERE app_id = ?1 AND kind = 'preview' AND state = 'failed' ORDER BY id",
+                )?
+                .query_map([app.0], job)?
+                .collect::<Result<Vec<_>, _>>()?;
+            let of_these =
+                |job: &Job| matches!(&job.kind, JobKind::Preview { turn: Some(turn), .. } if turns.contains(turn));
+            Ok(rows.into_iter().filter(of_these).collect())
+        })
+        .await
+    }
+
     /// How many jobs there are of each kind and state, for the metrics.
     pub async fn count_jobs(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
         self.read(|c| {
@@ -170,7 +195,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Environment, TurnId};
+    use crate::domain::Environment;
 
     async fn store_with(names: &[&str]) -> (tempfile::TempDir, Store, Vec<(AppId, AppName)>) {
         let folder = tempfile::tempdir().expect("a folder");

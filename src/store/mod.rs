@@ -6,12 +6,15 @@
 
 pub mod access;
 pub mod apps;
+pub mod clean_ups;
 pub mod events;
 pub mod jobs;
+pub mod locks;
 pub mod page;
 pub mod releases;
 mod row;
 pub mod runs;
+pub mod spending;
 pub mod turns;
 pub mod versions;
 
@@ -25,7 +28,15 @@ pub use page::{Cursor, Page, PageRequest};
 
 /// Only ever appended to.
 static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../../migrations/0001_start.sql"))]));
+    LazyLock::new(|| Migrations::new(MIGRATION_FILES.iter().map(|(_, sql)| M::up(sql)).collect()));
+/// In this order; a database's `user_version` says how many of them it has.
+const MIGRATION_FILES: &[(&str, &str)] = &[
+    ("0001_start", include_str!("../../migrations/0001_start.sql")),
+    ("0002_clean_ups", include_str!("../../migrations/0002_clean_ups.sql")),
+    ("0003_agent", include_str!("../../migrations/0003_agent.sql")),
+    ("0004_proof", include_str!("../../migrations/0004_proof.sql")),
+    ("0005_wire", include_str!("../../migrations/0005_wire.sql")),
+];
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

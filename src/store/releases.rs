@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
     AppId, AppName, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber,
-    ReleaseState, VersionId,
+    ReleaseState, SmokeCheck, SmokeCount, VersionId,
 };
 
 /// A release that is about to be deployed.
@@ -29,7 +29,8 @@ pub struct NewRelease {
     pub rolled_back: bool,
 }
 
-const SELECT: &str = "SELECT r.*, v.number AS version_number FROM releases r
+const SELECT: &str = "SELECT r.*, v.number AS version_number,
+        (SELECT j.checks FROM jobs j WHERE j.id = r.job_id) AS checks FROM releases r
     LEFT JOIN versions v ON v.app_id = r.app_id AND v.id = r.version";
 
 fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
@@ -42,6 +43,9 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
         spec: row::json(row, "spec")?,
         state: row::text(row, "state")?,
         job: JobId(row.get("job_id")?),
+        checks: row::json_opt::<Vec<SmokeCheck>>(row, "checks")?
+            .map(|checks| SmokeCount::of(&checks))
+            .unwrap_or_default(),
         created_at: row::time(row, "created_at")?,
         settled_at: row::time_opt(row, "settled_at")?,
         from_release: row.get::<_, Option<u32>>("from_release")?.map(ReleaseNumber),

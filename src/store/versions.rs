@@ -80,6 +80,30 @@ impl Store {
         .await
     }
 
+    /// The version that was last seen to work in preview; else the one that the newest turn found.
+    pub async fn last_good_version(&self, app: AppId) -> Result<Option<Version>, StoreError> {
+        self.read(move |c| {
+            let deployed = c
+                .prepare_cached(
+                    "SELECT v.* FROM releases r JOIN versions v ON v.app_id = r.app_id AND v.id = r.version
+                     WHERE r.app_id = ?1 AND r.environment = 'preview' AND r.state IN ('ready', 'retired')
+                     ORDER BY r.number DESC LIMIT 1",
+                )?
+                .query_row([app.0], version)
+                .optional()?;
+            if deployed.is_some() {
+                return Ok(deployed);
+            }
+            Ok(c.prepare_cached(
+                "SELECT v.* FROM versions v WHERE v.app_id = ?1 AND v.id =
+                     (SELECT base FROM turns WHERE app_id = ?1 AND started_at IS NOT NULL ORDER BY number DESC LIMIT 1)",
+            )?
+            .query_row([app.0], version)
+            .optional()?)
+        })
+        .await
+    }
+
     /// Versions, newest first.
     pub async fn versions(&self, app: AppId, page: PageRequest) -> Result<Page<Version>, StoreError> {
         self.read(move |c| {

@@ -75,6 +75,7 @@ pub async fn create(
 async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let new = CreateApp {
+        auto_preview: true,
         description: form.description.replace("\r\n", "\n"),
         template: given(&form.template).map(TemplateName::try_from).transpose()?,
         name: given(&form.name).map(AppName::try_from).transpose()?,
@@ -130,10 +131,11 @@ async fn home(
     let title = |name: &TemplateName| {
         services.template(name).map_or_else(|_| name.to_string(), |template| template.manifest.title.clone())
     };
-    let cards = apps.items.iter().map(|app| {
+    let mut cards = Vec::with_capacity(apps.items.len());
+    for app in &apps.items {
         let chips = chips_of(app, |environment| services.environment_url(app, environment));
-        AppCard::new(app, title(&app.template), chips, now)
-    });
+        cards.push(AppCard::new(app, title(&app.template), chips, services.deletion_words(app).await?, now));
+    }
     let description = if form.description.is_empty() { query.description } else { form.description };
     let name = match form.name.trim() {
         "" => services.suggest_name().await?.to_string(),
@@ -161,7 +163,7 @@ async fn home(
         total,
         searching: search.is_some() || filter.is_some(),
         search: search.unwrap_or_default(),
-        apps: cards.collect(),
+        apps: cards,
         filter,
         next,
         chrome,

@@ -3,9 +3,9 @@
 use askama::Template;
 
 use super::app::bar::EnvChip;
-use super::app::deployment::encode_query;
+use super::app::deployment::{encode_query, with_code};
 use super::chrome::Chrome;
-use super::format::When;
+use super::format::{Html, When};
 use super::ui;
 use crate::domain::{App, AppName, TemplateKind, TemplateName};
 
@@ -84,11 +84,13 @@ pub struct AppCard {
     chips: Vec<EnvChip>,
     updated: When,
     deleting: bool,
+    /// What is being removed of it, or waited for.
+    doing: Option<Html>,
 }
 
 impl AppCard {
-    /// `template` is the template's title.
-    pub fn new(app: &App, template: String, chips: Vec<EnvChip>, now: jiff::Timestamp) -> Self {
+    /// `template` is the template's title; `doing` what the job says that deletes it.
+    pub fn new(app: &App, template: String, chips: Vec<EnvChip>, doing: Option<String>, now: jiff::Timestamp) -> Self {
         Self {
             name: app.name.clone(),
             template,
@@ -96,6 +98,7 @@ impl AppCard {
             chips,
             updated: When::new(app.updated_at, now),
             deleting: app.deleting,
+            doing: doing.filter(|_| app.deleting).map(|words| with_code(&words)),
         }
     }
 }
@@ -136,5 +139,19 @@ mod tests {
         assert_eq!(page.attribute(".app-card h3 a", "href"), "/apps/brisk-otter");
         assert_eq!(page.attribute(".app-card a.chip", "href"), "http://brisk-otter-preview.localhost:8080");
         assert!(page.text(".app-card .chip.ready").contains("Preview ready"));
+    }
+
+    #[test]
+    fn an_app_that_is_being_deleted_says_what_that_waits_for() {
+        let says = "The namespace app-brisk-otter is on its way out, and waits: 1 pod is left.";
+        let shown = |deleting| {
+            let mut home = samples::home(1);
+            let app = App { deleting, ..samples::app() };
+            home.apps = vec![AppCard::new(&app, "Static site".into(), vec![], Some(says.to_owned()), samples::now())];
+            samples::select(&home.render().expect("renders")).text(".app-card .about")
+        };
+        assert_eq!(shown(true), says);
+        // The delete came to nothing: the app is there as before.
+        assert_eq!(shown(false), samples::app().description);
     }
 }

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod assets;
 pub mod chrome;
+pub mod cost;
 pub mod error_page;
 pub mod extract;
 pub mod format;
@@ -23,6 +24,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 pub mod ui;
+pub mod upload;
 
 use axum::Router;
 use axum::http::HeaderMap;
@@ -45,7 +47,7 @@ pub struct Web {
 impl Web {
     fn chrome(&self, headers: &HeaderMap, password: bool) -> Chrome {
         let (demo, model) = self.services.model();
-        Chrome::new(headers, password, demo, model.to_owned())
+        Chrome::new(headers, password, demo, model.to_string())
     }
 }
 

@@ -8,19 +8,25 @@ use serde::Deserialize;
 
 use super::Web;
 use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
+use super::cost::{self, CostView};
 use super::extract::{Form, Path};
 use super::format::When;
 use super::login::ours;
 use super::plain_pages::{CheckView, HealthPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView};
 use super::reply;
+use crate::domain::Bytes;
 use crate::error::AppResult;
 use crate::services::Services;
 
 /// `GET /health`
 pub async fn health(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
-    let checks = web.services.health().await;
+    let (mut checks, disk) = tokio::join!(web.services.health(), web.services.image_disk());
     let now = web.services.now();
     let well = checks.iter().all(|check| check.ok);
+    let engine = checks.iter_mut().find(|check| check.name == "docker" && check.ok);
+    if let (Some(engine), Some(disk)) = (engine, disk.filter(|disk| disk.images > 0)) {
+        engine.detail = format!("{} The apps’ images take {} of its disk.", engine.detail, Bytes(disk.bytes));
+    }
     let checks = checks
         .into_iter()
         .map(|check| CheckView { name: title(&check.name), ok: check.ok, detail: check.detail, hint: check.hint })
@@ -51,7 +57,8 @@ async fn settings_page(services: &Services, chrome: Chrome, made: Option<MadeTok
         created: When::new(token.created_at, now),
         used: token.last_used_at.map(|at| When::new(at, now)),
     });
-    Ok(SettingsPage { chrome, themes: Theme::ALL, tokens: tokens.collect(), made })
+    let cost = reply::render(&CostView::new(&services.spending(None, cost::DAYS).await?, true))?;
+    Ok(SettingsPage { chrome, themes: Theme::ALL, cost, tokens: tokens.collect(), made })
 }
 
 /// What the form says.

@@ -52,6 +52,8 @@ pub struct SettingsPage {
     pub chrome: Chrome,
     /// Those that can be chosen.
     pub themes: [Theme; 3],
+    /// What the model has cost, rendered.
+    pub cost: String,
     /// Newest first.
     pub tokens: Vec<TokenView>,
     /// The one that was just made.

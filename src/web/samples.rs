@@ -5,28 +5,34 @@ use scraper::{Html, Selector};
 
 use super::app::bar::{Chips, Next, NextView, chips_of};
 use super::app::deployment::{DeployView, Strip};
-use super::app::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
+use super::app::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
 use super::app::history_views::{
-    DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab, SettingsTab, VersionPage,
-    VersionView, VersionsTab,
+    AutoPreview, Cleaned, DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab,
+    SettingsTab, VersionPage, VersionView, VersionsTab,
 };
+use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
-    AnswerView, ApiPanel, EndpointView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
-    WebhookPanel,
+    AnswerView, ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView,
+    ViewLink, WebhookPanel,
 };
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, live_blocks};
 use super::chrome;
+use super::cost::CostView;
 use super::format::When;
 use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
 use super::plain_pages::{
     CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
 };
 use crate::domain::{
-    App, AppId, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job, JobId,
-    JobState, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId, RunState, RunTrigger,
-    TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage, Version, VersionId, VersionKind,
+    App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
+    JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
+    RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage,
+    Version, VersionId, VersionKind,
 };
+use crate::generation::models::Price;
+use crate::services::models::{ModelOffer, ModelOffers};
+use crate::services::spending::SpendingReport;
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -53,6 +59,8 @@ pub fn app_named(name: &str) -> App {
         updated_at: ago(180),
         head: Some(version_id(12)),
         deleting: false,
+        model: ModelChoice::default(),
+        auto_preview: true,
         environments: [
             EnvironmentStatus {
                 environment: Environment::Preview,
@@ -88,6 +96,7 @@ pub fn turn(state: TurnState) -> Turn {
         id: TurnId(31),
         number: 4,
         prompt: "Make the opening hours a table, and say in big letters whether we are open right now.".into(),
+        attachments: Vec::new(),
         mode: TurnMode::Build,
         state,
         job: Some(JobId(40)),
@@ -98,8 +107,12 @@ pub fn turn(state: TurnState) -> Turn {
         } else {
             ChangeSize::default()
         },
+        model: Some("claude-opus-5-5".parse().expect("an id")),
         usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
         note: None,
+        repair: None,
+        reason: None,
+        question: None,
         created_at: ago(240),
         started_at: Some(ago(238)),
         finished_at: (!matches!(state, TurnState::Running | TurnState::Queued)).then(|| ago(200)),
@@ -134,6 +147,45 @@ pub fn blocks() -> Vec<Block<'static>> {
 
 pub fn deployment(state: JobState) -> Job {
     super::app::deployment::samples::preview(state)
+}
+
+fn model_form(app: &App) -> String {
+    let offer = |id: &str, title: &str, price: Option<Price>| ModelOffer {
+        id: id.parse().expect("an id"),
+        title: title.into(),
+        price,
+        context_tokens: None,
+    };
+    let price = Price { input_usd: 4.0, output_usd: 20.0, cache_read_factor: 0.1, cache_write_factor: 1.25 };
+    let models = vec![
+        offer("claude-opus-5-5", "Claude Opus 5.5", Some(price)),
+        offer("claude-haiku-5-5", "claude-haiku-5-5", None),
+    ];
+    let offers = ModelOffers { models, is_from_provider: false };
+    ModelForm::new(app, false, "claude-opus-5-5", &offers).render().expect("renders")
+}
+
+fn cost(by_app: bool) -> String {
+    let spent = |turns: u64, cost_usd: f64| Spending {
+        turns,
+        input_tokens: turns * 21_400,
+        output_tokens: turns * 3_100,
+        cost_usd,
+        ..Spending::default()
+    };
+    let mixed = Spending { unpriced_tokens: 24_500, estimated: true, ..spent(4, 0.61) };
+    let report = SpendingReport {
+        total: Spending { turns: 214, ..mixed },
+        today: spent(3, 0.42),
+        recent: mixed,
+        days: vec![("2026-11-20".into(), spent(3, 0.42)), ("2026-11-19".into(), mixed)],
+        apps: vec![(Some("brisk-otter".parse().expect("a name")), mixed), (None, spent(1, 0.002))],
+        models: vec![
+            ("claude-opus-5-5".into(), spent(6, 1.03)),
+            ("qwen3:32b".into(), Spending { cost_usd: 0.0, ..mixed }),
+        ],
+    };
+    CostView::new(&report, by_app).render().expect("renders")
 }
 
 fn chosen_templates() -> Vec<TemplateChoice> {
@@ -180,7 +232,7 @@ pub fn home(total: u64) -> HomePage {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
         }
         let chips = chips_of(&app, |environment| Some(url(&app, environment)));
-        AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, now())
+        AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now())
     });
     HomePage {
         chrome: chrome::sample(),
@@ -237,7 +289,10 @@ fn app_page(
         .expect("renders"),
         strip: Strip {
             app: &name,
-            job: job.map(|job| DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)))),
+            job: job.map(|job| {
+                let says = "The Kubernetes API server does not answer: connection refused. This goes on as soon as it is back.";
+                DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)), Some(says.into()))
+            }),
         }
         .render()
         .expect("renders"),
@@ -281,6 +336,17 @@ fn frame_tab(app: &App) -> String {
             title: "Draft of brisk-otter".into(),
         }),
         note: None,
+        errors: ErrorsView {
+            app: &app.name,
+            place: "draft",
+            summary: "2 browser errors".into(),
+            errors: vec![
+                "/script.js:14: ReferenceError: hours is not defined (on /, 3 times)".into(),
+                "/logo.png: The img could not be loaded: /logo.png (on /about)".into(),
+            ],
+        }
+        .render()
+        .expect("renders"),
         panel: Panel::Frame,
     }
     .render()
@@ -302,6 +368,7 @@ fn panel_tab(app: &App, panel: Panel) -> String {
         modes: Vec::new(),
         frame: None,
         note: None,
+        errors: String::new(),
         panel,
     }
     .render()
@@ -448,13 +515,14 @@ fn releases_tab(app: &App) -> String {
                 version_number: version,
                 image: format!("slipway/brisk-otter@sha256:{}", "3f".repeat(32)).parse().expect("an image"),
                 spec: DeploymentSpec {
-                    process: ProcessKind::Job,
+                    process: ProcessKind::Service(Probe { port: 8080, path: "/".into() }),
                     limits: ResourceLimits::default(),
                     variables: std::collections::BTreeMap::default(),
                     schedule: None,
                 },
                 state,
                 job: JobId(1),
+                checks: SmokeCount { passed: 14, failed: 0 },
                 created_at: ago(i64::from(6 - number) * 4_000),
                 settled_at: Some(ago(i64::from(6 - number) * 4_000 - 4)),
                 from_release: from.map(ReleaseNumber),
@@ -491,6 +559,7 @@ fn releases_tab(app: &App) -> String {
                 more: None,
             },
         ],
+        cleaned: Some(Cleaned { when: When::new(ago(300), now()), freed: Bytes(180 << 20), total: Bytes(1 << 30) }),
     }
     .render()
     .expect("renders")
@@ -508,7 +577,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
         .iter()
         .map(|path| TreeFile {
             path,
-            platform: path == "Dockerfile" || path == "nginx.conf",
+            hold: if path == "Dockerfile" || path == "nginx.conf" { Hold::Platform } else { Hold::None },
             changed: path.ends_with("index.html"),
         })
         .collect();
@@ -523,7 +592,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
         count: files.len(),
         current: Some(path),
         tree: tree(&app.name, &files, Some(path)),
-        file: FilePanel::new(&app.name, path, false, "12 lines · 412 B".into(), view).render().expect("renders"),
+        file: FilePanel::new(&app.name, path, Hold::None, "12 lines · 412 B".into(), view).render().expect("renders"),
     }
     .render()
     .expect("renders")
@@ -640,13 +709,13 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-version", show(page("versions", version_tab(&app)))),
         ("app-releases", show(page("releases", releases_tab(&app)))),
         ("app-logs", show(page("logs", logs_tab(&app)))),
-        ("app-settings", show(page("settings", SettingsTab { app: &app.name, description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], problem: None }.render().expect("renders")))),
+        ("app-settings", show(page("settings", SettingsTab { app: &app.name, description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], model: model_form(&app), cost: cost(false), auto_preview: AutoPreview { app: &app.name, on: true, drafts_only: true, saved: true }.render().expect("renders"), problem: None }.render().expect("renders")))),
         ("login", LoginPage { chrome: chrome::sample(), to: "/".into(), problem: Some("This is not the password.".into()) }.render().expect("renders")),
         ("health", HealthPage { chrome: chrome::sample(), well: false, checked: When::new(now(), now()), checks: vec![
             CheckView { name: "Database".into(), ok: true, detail: "The database answers.".into(), hint: None },
             CheckView { name: "Docker".into(), ok: false, detail: "The Docker engine does not answer.".into(), hint: Some("Start Docker (for example with sudo systemctl start docker).".into()) },
         ] }.render().expect("renders")),
-        ("settings", SettingsPage { chrome: chrome::sample(), themes: chrome::Theme::ALL, tokens: vec![TokenView { id: 1, name: "CI".into(), created: When::new(ago(90_000), now()), used: None }], made: Some(MadeToken { name: "CI".into(), plain: "slipway_0123456789abcdef".into() }) }.render().expect("renders")),
+        ("settings", SettingsPage { chrome: chrome::sample(), themes: chrome::Theme::ALL, cost: cost(true), tokens: vec![TokenView { id: 1, name: "CI".into(), created: When::new(ago(90_000), now()), used: None }], made: Some(MadeToken { name: "CI".into(), plain: "slipway_0123456789abcdef".into() }) }.render().expect("renders")),
         ("shortcuts", ShortcutsPage { chrome: chrome::sample(), keys: SHORTCUTS }.render().expect("renders")),
         ("error", error),
     ]

@@ -57,6 +57,7 @@ impl Site {
 
     async fn app(&self, template: &str) -> AppName {
         let new = CreateApp {
+            auto_preview: false,
             description: "Tides of the week".into(),
             template: Some(template.parse().expect("a name")),
             name: None,
@@ -89,10 +90,18 @@ impl Site {
     }
 
     /// Waits for the end of the turn that was started last.
+    /// Waits until the turn and what follows it by itself have ended.
     async fn turn_ended(&self, name: &AppName) {
         let app = self.services.app(name).await.expect("an app");
-        let job = self.services.recent_jobs(app.id, 1).await.expect("jobs").remove(0);
-        let ended = async { self.services.job_events(&job, EventId(0)).for_each(async |_| ()).await };
+        let ended = async {
+            loop {
+                let job = self.services.recent_jobs(app.id, 1).await.expect("jobs").remove(0);
+                if job.state.is_final() {
+                    return;
+                }
+                self.services.job_events(&job, EventId(0)).for_each(async |_| ()).await;
+            }
+        };
         tokio::time::timeout(std::time::Duration::from_mins(1), ended).await.expect("the turn ends");
     }
 }
@@ -397,4 +406,50 @@ async fn look_and_tokens_are_kept() {
     let revoke = list.page().attribute("tbody form", "action");
     assert_eq!(site.post(&revoke, &[]).await.status, StatusCode::SEE_OTHER);
     assert!(!site.services.token_is_valid(&token).await.expect("asked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_browsers_report_is_shown_and_handed_to_the_model() {
+    use crate::browser_errors::{BrowserError, ErrorKind, Place};
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let tab = format!("/apps/{name}?view=draft");
+    assert_eq!(site.get(&tab).await.page().count("#browser-errors details"), 0);
+    let nothing = site.post(&format!("/apps/{name}/browser-errors"), &[("place", "draft")]).await;
+    assert_eq!(nothing.status, StatusCode::CONFLICT);
+
+    let error = BrowserError {
+        kind: ErrorKind::Error,
+        message: "<b>hours</b> is not defined".into(),
+        page: "/".into(),
+        source: "/script.js".into(),
+        line: 3,
+        count: 0,
+    };
+    let reported = site.services.report_browser_errors(&name, Place::Draft, vec![error]).await;
+    assert!(reported.expect("taken in"));
+    let page = site.get(&tab).await.page();
+    assert_eq!(page.text("#browser-errors summary"), "1 browser error");
+    assert_eq!(page.text("#browser-errors li"), "/script.js:3: <b>hours</b> is not defined (on /)");
+
+    let fixed = site.post(&format!("/apps/{name}/browser-errors"), &[("place", "draft")]).await;
+    assert_eq!(fixed.status, StatusCode::SEE_OTHER);
+    site.turn_ended(&name).await;
+    let page = site.get(&tab).await.page();
+    assert!(page.text(".said").contains("reported this error") && page.text(".said").contains("<material-"));
+    assert_eq!(page.count("#browser-errors details"), 0, "taken care of");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_preview_follows_turns_as_its_user_wants() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let settings = format!("/apps/{name}/settings");
+    let ticked = async || site.get(&settings).await.page().count("#auto-preview-form input[checked]");
+    assert_eq!(ticked().await, 0);
+    let saved = site.post(&format!("/apps/{name}/auto-preview"), &[("auto_preview", "on")]).await;
+    assert_eq!(saved.location(), settings);
+    assert_eq!(ticked().await, 1);
+    site.post(&format!("/apps/{name}/auto-preview"), &[]).await;
+    assert_eq!(ticked().await, 0);
 }

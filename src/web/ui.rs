@@ -102,6 +102,9 @@ fn shape(name: &str) -> &'static str {
         }
         "heart" => r#"<path d="M1.5 8.3h3l1.6-4 3 7.6 1.7-3.6h3.7"/>"#,
         // A hull on its slope.
+        "clip" => {
+            r#"<path d="m13 7.2-5.400 5.300a3.300 3.300 0 0 1-4.700-4.700L8.600 2.200a2.200 2.200 0 0 1 3.100 3.100L6.200 10.800a1.100 1.100 0 0 1-1.600-1.600l4.900-4.800"/>"#
+        }
         "brand" => {
             r#"<path d="M1 13.6 15 10.4" stroke-width="1.5"/><path d="M2.6 7.2h9.9l1.7-2.4c.4 2.7-.9 4.8-3.6 5.3l-4.4 1C4 11.400 2.700 9.800 2.600 7.200z" fill="currentColor" stroke="none"/><path d="M7.300 6V1.800l4 4.200z" fill="currentColor" stroke="none"/>"#
         }

@@ -28,6 +28,26 @@ impl Workspace {
         tar.finish()
     }
 
+    /// The files of the work tree as they are now, as [`Self::archive`] gives those of a version.
+    pub fn archive_work(&self, extra: &[NewFile]) -> Result<Vec<u8>, WorkspaceError> {
+        let mut content = Content::new();
+        let mut total = 0;
+        for entry in self.list()? {
+            if extra.iter().any(|extra| in_the_way(entry.path.as_str(), extra.path.as_str())) {
+                continue;
+            }
+            total += entry.bytes;
+            self.0.limits.check_all(content.len() + 1, total)?;
+            content.insert(entry.path.as_str().to_owned(), (self.read(&entry.path)?, 0o644));
+        }
+        for file in extra {
+            content.insert(file.path.as_str().to_owned(), (file.bytes.clone(), 0o644));
+        }
+        let mut tar = Stream::new(Vec::new(), 0);
+        tar.files("", &content)?;
+        tar.finish()
+    }
+
     /// The files of a commit with `extra` laid over them.
     pub(super) fn content(
         &self,

@@ -94,36 +94,17 @@ impl Workspace {
     pub fn diff(&self, version: &VersionId) -> Result<String, WorkspaceError> {
         let repo = self.repo()?;
         let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
-        let mut parts: Vec<String> = Vec::new();
-        let mut length = 0;
-        let count = diff.deltas().len();
-        for (at, delta) in diff.deltas().enumerate() {
-            if length > TEXT_MAX {
-                parts.push(format!("The differences of {} more files are not shown.\n", count - at));
-                break;
-            }
-            let name = path_of(&delta).map_or_else(|| "?".to_owned(), String::from);
-            let size = bytes_of(&repo, &delta);
-            let comparable = size <= COMPARE_MAX;
-            let part = match comparable.then(|| Patch::from_diff(&diff, at)).transpose()?.flatten() {
-                Some(mut compared) => {
-                    let whole = compared.to_buf()?;
-                    let whole = String::from_utf8_lossy(&whole);
-                    match cut_lines(&whole, FILE_TEXT_MAX) {
-                        (_, 0) => whole.into_owned(),
-                        (start, more) => {
-                            format!("{start}{more} more lines of the differences in {name} are not shown.\n")
-                        }
-                    }
-                }
-                None => {
-                    format!("diff --git a/{name} b/{name}\nThe file has {size} bytes: its differences are not shown.\n")
-                }
-            };
-            length += part.len();
-            parts.push(part);
-        }
-        Ok(parts.concat())
+        text_of(&repo, &diff, FILE_TEXT_MAX, TEXT_MAX)
+    }
+
+    /// All differences of the newest version from an earlier one, as a unified diff of about `bytes`
+    /// at most; what is too long is cut with a sentence that says so.
+    pub fn diff_since(&self, version: &VersionId, bytes: usize) -> Result<String, WorkspaceError> {
+        let repo = self.repo()?;
+        let (from, to) = (repo::commit_of(&repo, version)?.tree()?, repo::commit_of(&repo, &self.head()?)?.tree()?);
+        let mut diff = repo.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options()))?;
+        diff.find_similar(Some(DiffFindOptions::new().renames(true).rename_limit(200)))?;
+        text_of(&repo, &diff, bytes / 2, bytes)
     }
 
     /// A version's differences from the one before, file by file.
@@ -200,6 +181,40 @@ impl Workspace {
         changes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(WorkChanges { size, files: changes })
     }
+}
+
+/// Differences as text; of one file at most about `file_max` bytes, of all about `text_max`.
+fn text_of(repo: &Repository, diff: &Diff<'_>, file_max: usize, text_max: usize) -> Result<String, WorkspaceError> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut length = 0;
+    let count = diff.deltas().len();
+    for (at, delta) in diff.deltas().enumerate() {
+        if length > text_max {
+            parts.push(format!("The differences of {} more files are not shown.\n", count - at));
+            break;
+        }
+        let name = path_of(&delta).map_or_else(|| "?".to_owned(), String::from);
+        let size = bytes_of(repo, &delta);
+        let comparable = size <= COMPARE_MAX;
+        let part = match comparable.then(|| Patch::from_diff(diff, at)).transpose()?.flatten() {
+            Some(mut compared) => {
+                let whole = compared.to_buf()?;
+                let whole = String::from_utf8_lossy(&whole);
+                match cut_lines(&whole, file_max) {
+                    (_, 0) => whole.into_owned(),
+                    (start, more) => {
+                        format!("{start}{more} more lines of the differences in {name} are not shown.\n")
+                    }
+                }
+            }
+            None => {
+                format!("diff --git a/{name} b/{name}\nThe file has {size} bytes: its differences are not shown.\n")
+            }
+        };
+        length += part.len();
+        parts.push(part);
+    }
+    Ok(parts.concat())
 }
 
 /// A commit's difference from its first parent, or from nothing.
@@ -389,6 +404,26 @@ mod tests {
         assert_eq!(app.file_diffs(&bench.first).unwrap().len(), 3);
         let unknown: VersionId = "f".repeat(40).parse().unwrap();
         assert!(matches!(app.diff(&unknown), Err(WorkspaceError::UnknownVersion(_))));
+    }
+
+    #[test]
+    fn all_that_happened_since_a_version_is_told_within_bounds() {
+        let bench = Bench::new(&[("a.txt", "one\ntwo\n"), ("b.txt", "b\n")]);
+        assert_eq!(bench.app.diff_since(&bench.first, 1_000).unwrap(), "");
+        bench.write("a.txt", "one\n2\n");
+        bench.app.commit_all(&note("First")).unwrap();
+        bench.write("c.txt", "new\n");
+        bench.app.delete(&path("b.txt")).unwrap();
+        let second = bench.app.commit_all(&note("Second")).unwrap().unwrap();
+        let text = bench.app.diff_since(&bench.first, 10_000).unwrap();
+        for part in ["-two\n+2\n", "--- a/b.txt", "+++ b/c.txt", "+new\n"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(bench.app.diff_since(&second.id, 1_000).unwrap(), "");
+        bench.write("a.txt", &"long line\n".repeat(5_000));
+        bench.app.commit_all(&note("Third")).unwrap();
+        let text = bench.app.diff_since(&bench.first, 4_000).unwrap();
+        assert!(text.len() < 6_000 && text.contains("more lines of the differences in a.txt"), "{}", text.len());
     }
 
     #[test]

@@ -6,5 +6,8 @@ import "./times.js";
 import "./stream.js";
 import "./frame.js";
 import "./logs.js";
+import "./usage.js";
+import "./attach.js";
+import "./composer.js";
 
 document.documentElement.classList.add("scripts");

@@ -1,10 +1,10 @@
 // Fields, menus, copying, tabs: what people press.
 
-import { all, announce, find, notice, on, refreshStage, settled, showPane } from "./page.js";
+import { all, find, notice, on, refreshStage, settled, showPane } from "./page.js";
 
 // Fields that grow with their text, where style sheets cannot do it alone.
 const grows = CSS.supports("field-sizing", "content");
-function grow(field) {
+export function grow(field) {
   if (grows) return;
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight}px`;
@@ -135,7 +135,8 @@ document.addEventListener("htmx:after:swap", (event) => {
 
 // What could not be asked at all.
 document.addEventListener("htmx:error", (event) => {
-  if (event.target.closest?.("[hx-sse\\:connect]")) return;
+  // These ask again by themselves.
+  if (event.target.closest?.("[hx-sse\\:connect], [data-usage]")) return;
   const ctx = event.detail.ctx;
   if (ctx && !ctx.response) {
     notice("That did not reach Slipway", "The connection is gone or too slow. Nothing you wrote is lost: try again.", true);
@@ -144,17 +145,6 @@ document.addEventListener("htmx:error", (event) => {
 
 // The server asks for the tab to be shown anew.
 document.addEventListener("slipway:refresh", refreshStage);
-
-// A message that was taken leaves the field empty for the next one.
-document.addEventListener("htmx:after:request", (event) => {
-  const ctx = event.detail.ctx;
-  const form = event.target.closest?.("[data-composer]");
-  if (!form || !ctx?.response || ctx.response.status >= 300 || !ctx.request.action.endsWith("/turns")) return;
-  const field = find("textarea", form);
-  field.value = "";
-  grow(field);
-  announce("Sent");
-});
 
 function reveal(within = document) {
   for (const button of all("[data-copy][hidden]", within)) button.hidden = false;

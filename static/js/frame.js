@@ -14,6 +14,7 @@ function reload() {
     if (!next.isConnected) return;
     next.classList.remove("next");
     shown.remove();
+    lookForErrors();
   };
   next.addEventListener("load", change, { once: true });
   setTimeout(change, 8000);
@@ -22,6 +23,16 @@ function reload() {
 on("click", "[data-reload]", reload);
 
 const reloadSoon = settled(reload, 350);
+
+// A page in the frame says that it met errors; what they are is asked of the builder, never of the page.
+const lookForErrors = settled(() => {
+  const place = find("[data-errors]");
+  if (place) window.htmx?.ajax("GET", place.dataset.errors, { target: "#browser-errors", swap: "outerHTML", source: place });
+}, 300);
+addEventListener("message", ({ source, data }) => {
+  const frames = [...document.querySelectorAll(".frame iframe")];
+  if (data?.slipway === "errors" && frames.some((frame) => frame.contentWindow === source)) lookForErrors();
+});
 
 // What is shown follows what happens, unless the user has chosen what to look at.
 let chosen = false;

@@ -5,6 +5,7 @@
 import { all, announce, find, make, refreshStage, settled, shownTab } from "./page.js";
 import { draftChanged, environmentChanged, turnBegan } from "./frame.js";
 import { logLine } from "./logs.js";
+import { refreshUsage } from "./usage.js";
 
 const stream = find("#stream");
 
@@ -222,6 +223,7 @@ function turn({ id, ended, html }) {
   // While it runs, what stands here already was built from its events.
   if (there && !ended) {
     there.toggleAttribute("data-live", true);
+    find("[data-withdraw]", there)?.remove();
     if (find("[data-doing]", there)?.textContent === "Waiting for its turn") doing(there, "Thinking");
     return;
   }
@@ -231,11 +233,15 @@ function turn({ id, ended, html }) {
   find("#no-turns")?.remove();
   if (there) there.replaceWith(fresh);
   else {
+    // What an earlier turn offered is answered by this one.
+    for (const offer of all("#turns [data-once]")) offer.remove();
     find("#turns").append(fresh);
     following = true;
     turnBegan();
   }
   window.htmx.process(fresh);
+  const asked = ended && find(".question p", fresh);
+  if (asked) announce(asked.textContent.trim());
   follow();
   if (ended && ["code", "versions"].includes(shownTab())) refreshStage();
 }
@@ -247,7 +253,10 @@ if (stream) {
     tool,
     turn,
     log: ({ stream: source, line }) => logLine(source === "app" ? "app" : "build", source === "deploy", line),
-    environment: environmentChanged,
+    environment: (change) => {
+      environmentChanged(change);
+      refreshUsage();
+    },
     releases: settled(() => shownTab() === "releases" && refreshStage(), 200),
     gone: () => (location.href = "/"),
   };

@@ -61,6 +61,13 @@ async function press(words, title) {
   });
 }
 
+/** After a turn the preview follows by itself; then the next step is to publish it. */
+async function previewFollows() {
+  await bar().getByRole("button", { name: /^Publish/ }).first().waitFor({ timeout: PATIENCE });
+  const checks = page.locator("#strip .checks");
+  assert.match(await checks.locator("summary").innerText(), /^\d+ checks? passed/);
+}
+
 /** What an address shows to somebody else. */
 async function elsewhere(url, words) {
   const visitor = await openPage(browser);
@@ -88,7 +95,7 @@ describe("a static site", () => {
     const early = (await code.textContent()).length;
     await eventually("the code grows while it is typed", async () => (await code.textContent()).length > early + 40);
     // The draft follows each finished file, before the turn has ended.
-    const draft = page.frameLocator("#stage iframe");
+    const draft = page.frameLocator("#stage iframe:not(.next)");
     await draft.getByRole("heading", { name: "Tide table for small boats" }).waitFor();
     assert.ok(await stop().isVisible(), "the draft shows it while the turn still runs");
     await shoot(page, "site 1 writing");
@@ -96,11 +103,13 @@ describe("a static site", () => {
     await turn.getByText(/3 files/).first().waitFor();
     await shoot(page, "site 2 written");
 
-    // Preview: the steps with their times, and the app in the frame.
-    await press("Deploy preview", "Preview");
+    // Preview follows: the steps with their times, the checks with their evidence, and the app in the frame.
+    await previewFollows();
+    await page.locator("#strip .checks summary").click();
+    await page.locator("#strip .checks li", { hasText: "GET /style.css" }).waitFor();
     await shoot(page, "site 3 preview ready");
     await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
-    await page.frameLocator(`#stage iframe[src^="${builder.host(`${name}-preview`)}"]`).getByRole("heading", { name: "Tide table" }).waitFor();
+    await page.frameLocator(`#stage iframe:not(.next)[src^="${builder.host(`${name}-preview`)}"]`).getByRole("heading", { name: "Tide table" }).waitFor();
 
     // Publish.
     await press(/^Publish/, "Production");
@@ -109,7 +118,7 @@ describe("a static site", () => {
 
     // Change, and publish again.
     await say("Moon phases beside the tides");
-    await press("Deploy preview", "Preview");
+    await previewFollows();
     assert.ok(!(await elsewhere(builder.host(name), "Tide table")).includes("Moon phases"), "not yet published");
     await press(/^Publish/, "Production");
     await elsewhere(builder.host(name), "Moon phases beside the tides");
@@ -157,7 +166,7 @@ describe("an API", () => {
     await create("An API that counts buoys", "Simple API", name);
     await page.locator(".blocks pre", { hasText: "FastAPI" }).first().waitFor();
     await turnEnds();
-    await press("Deploy preview", "Preview");
+    await previewFollows();
     await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
     // Its endpoints, with a form to try each.
     const endpoints = page.getByRole("region", { name: "Endpoints" });

@@ -63,9 +63,8 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
     assert.equal(said.split(words).length, 2, "said once, shown once");
   }
 
-  // What one does, the other sees: a deployment with its steps and its end.
-  await first.getByRole("banner").getByRole("button", { name: "Deploy preview" }).first().click();
-  for (const page of [second, late]) {
+  // What happens, everybody sees: the preview that follows, with its steps and its end.
+  for (const page of [first, second, late]) {
     await page.locator("#strip .strip").waitFor({ timeout: PATIENCE });
     await page.getByRole("banner").locator(".chip", { hasText: /Preview\s+ready/ }).waitFor({ timeout: PATIENCE });
     await page.getByRole("banner").getByRole("button", { name: /^Publish/ }).first().waitFor();
@@ -110,8 +109,6 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
 
   const bar = page.getByRole("banner");
   const publish = async (words) => {
-    await press(bar.getByRole("button", { name: "Deploy preview" }).first());
-    await settled("the preview is there");
     await bar.locator(".chip", { hasText: /Preview\s+ready/ }).waitFor();
     await press(bar.getByRole("button", { name: /^Publish version/ }));
     await settled("it is published");
@@ -119,9 +116,18 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
     assert.match(await visit(name), words);
   };
   await publish(/A page on plain paper/);
+
+  // The next preview is the user's to ask for.
+  await page.goto(`${builder.origin}/apps/${name}/settings`);
+  await page.getByRole("switch", { name: "Build and deploy the preview after each turn" }).uncheck();
+  await press(page.getByRole("button", { name: "Save" }));
+  assert.equal(await page.getByRole("switch").isChecked(), false);
+  await page.goto(`${builder.origin}/apps/${name}`);
   await page.getByRole("textbox", { name: "Message", exact: true }).fill("And a second sheet");
   await press(page.getByRole("button", { name: "Send" }));
   await settled("the second turn ends");
+  await press(bar.getByRole("button", { name: "Deploy preview" }).first());
+  await settled("the preview is there");
   await publish(/And a second sheet/);
 
   await page.goto(`${builder.origin}/apps/${name}/releases`);
@@ -139,6 +145,27 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
     const list = await builder.api("GET", "/apps");
     return list.apps.every((app) => app.name !== name);
   });
+  assertQuiet(page);
+});
+
+test("a browser's errors are counted and handed to the model", { timeout: 120_000 }, async () => {
+  const name = "torn-sail";
+  await builder.api("POST", "/apps", { name, template: "static-site", description: "Torn", auto_preview: false });
+  await builder.api("PUT", `/apps/${name}/files/public/script.js`, '"use strict";\nhoist(1);\n');
+  const page = await newPage();
+  await page.goto(`${builder.origin}/apps/${name}?view=draft`);
+  const errors = page.locator("#browser-errors");
+  await errors.getByText("1 browser error").waitFor();
+  await errors.locator("summary").click();
+  await errors.getByText("/script.js:2: Uncaught ReferenceError: hoist is not defined (on /)").waitFor();
+  await shoot(page, "live browser error");
+  await page.setViewportSize({ width: 390, height: 800 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  await shoot(page, "live browser error narrow dark");
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await errors.getByRole("button", { name: "Fix" }).click();
+  await page.locator(".said", { hasText: "hoist is not defined" }).waitFor();
+  await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
   assertQuiet(page);
 });
 

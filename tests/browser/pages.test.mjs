@@ -118,10 +118,10 @@ test("narrow: no page scrolls sideways, and the composer is at hand", { timeout:
   const composer = page.getByRole("textbox", { name: "Message", exact: true });
   await panes.getByText("App").click();
   await page.locator("#stage").waitFor();
-  assert.ok(await page.locator("#stage iframe").isVisible());
+  assert.ok(await page.locator("#stage iframe:not(.next)").isVisible());
   await panes.getByText("Conversation").click();
   assert.ok(await page.locator(".said").first().isVisible());
-  assert.ok(!(await page.locator("#stage iframe").isVisible()), "one of them at a time");
+  assert.ok(!(await page.locator("#stage iframe:not(.next)").isVisible()), "one of them at a time");
   assert.ok(await composer.isVisible());
   await page.goto(`${builder.origin}/apps/${site}`);
   forgiveMissing(page);
@@ -181,10 +181,12 @@ describe("by keyboard", () => {
     await page.waitForURL(`${builder.origin}/apps/iron-bollard`);
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
 
-    await tabTo("Deploy preview", page.getByRole("banner").getByRole("button", { name: "Deploy preview" }));
+    const publish = page.getByRole("banner").getByRole("button", { name: /^Publish/ });
+    await publish.waitFor({ timeout: PATIENCE });
+    await tabTo("Publish", publish);
     await focusIsVisible();
     await page.keyboard.press("Enter");
-    await page.getByRole("banner").locator(".chip", { hasText: /Preview\s+ready/ }).waitFor({ timeout: PATIENCE });
+    await page.getByRole("banner").locator(".chip", { hasText: /Production\s+ready/ }).waitFor({ timeout: PATIENCE });
 
     // Single keys: tabs, the message field, Escape.
     await page.locator("#talk").focus();

@@ -50,6 +50,12 @@ async fn whole_way(template: &str) {
     let image = live_image(&builder, &app, "prod").await;
     assert_eq!(digest(&image), digest(&live_image(&builder, &app, "preview").await), "the same image, not a new build");
 
+    let usage = builder.get(&format!("/apps/{app}/resources?environment=prod")).await.expect(200);
+    assert_eq!((&usage["release"], &usage["ready"], &usage["wanted"]), (&json!(1), &json!(1), &json!(1)), "{usage:#}");
+    assert_eq!((&usage["restarts"], &usage["memory_limit_bytes"]), (&json!(0), &json!(128 << 20)), "{usage:#}");
+    assert!(usage["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{usage:#}");
+    assert!(usage["cpu_millis"].is_u64(), "{usage:#}");
+
     // A change reaches preview alone, until it is published.
     builder.turn(&app, "Ferry timetable").await;
     let second = builder.head(&app).await;

@@ -5,12 +5,15 @@ mod fake_claude;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser_errors;
 mod failures;
 mod files;
+mod follow;
 mod gateway;
 mod jobs;
 mod lifecycle;
 mod load;
+mod proof;
 mod startup;
 mod streams;
 mod templates;

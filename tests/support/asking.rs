@@ -84,9 +84,11 @@ impl Bench {
         self.ask(post(path).json(&body)).await
     }
 
-    /// A new app of a template.
+    /// A new app of a template, whose preview is deployed when a test asks for it and not before.
     pub async fn create(&self, name: &str, template: &str) -> Value {
-        let body = serde_json::json!({ "description": "A page about ducks", "name": name, "template": template });
+        let body = serde_json::json!({
+            "description": "A page about ducks", "name": name, "template": template, "auto_preview": false,
+        });
         let answer = self.post("/api/v1/apps", body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
         answer.json()

@@ -174,7 +174,15 @@ impl Builder {
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
         let mut command = Command::new(binary());
-        for name in ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SLIPWAY_ADMIN_PASSWORD", "SLIPWAY_PROVIDER"] {
+        for name in [
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_BASE_URL",
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "SLIPWAY_ADMIN_PASSWORD",
+            "SLIPWAY_MODEL",
+            "SLIPWAY_PROVIDER",
+        ] {
             command.env_remove(name);
         }
         command
@@ -291,9 +299,18 @@ impl Builder {
 
     // What tests do again and again
 
-    /// A new app of a template; its name.
+    /// A new app of a template; its name. Nothing is deployed in it but what a test asks for.
     pub async fn create(&self, template: &str, description: &str) -> String {
-        let app = self.post("/apps", &json!({"description": description, "template": template})).await.expect(201);
+        self.create_with(&json!({"description": description, "template": template, "auto_preview": false})).await
+    }
+
+    /// A new app whose preview follows each turn by itself, as apps do unless their user wants it otherwise.
+    pub async fn create_followed(&self, template: &str, description: &str) -> String {
+        self.create_with(&json!({"description": description, "template": template})).await
+    }
+
+    async fn create_with(&self, new: &Value) -> String {
+        let app = self.post("/apps", new).await.expect(201);
         app["name"].as_str().expect("an app has a name").to_owned()
     }
 

@@ -1,4 +1,5 @@
-//! A scripted server that speaks the Messages API as the real one does, faults included.
+//! A scripted server that speaks the Messages API as the real one does, faults included. Asked in the
+//! manner of an OpenAI-compatible server, it plays the same script in that format.
 //!
 //! It answers each request with the next [`Reply`] of its script, cut into pieces as the script
 //! says, and records what it was asked. It writes HTTP itself, so that it can break it anywhere.
@@ -16,6 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+#[path = "fake_chat.rs"]
+mod chat;
 
 /// The key that tests use.
 pub const KEY: &str = "sk-fake-7f3a";
@@ -289,8 +293,10 @@ pub struct Recorded {
     pub line: String,
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The JSON body.
+    /// The JSON body, in the form of the Messages API whichever was spoken.
     pub body: Value,
+    /// The JSON body as it came.
+    pub raw: Value,
 }
 
 impl Recorded {
@@ -304,6 +310,8 @@ impl Recorded {
 struct Shared {
     script: Mutex<VecDeque<Reply>>,
     requests: Mutex<Vec<Recorded>>,
+    /// What `GET …/models` is answered with; nothing: 404.
+    models: Mutex<Option<Value>>,
 }
 
 /// The server; ends when dropped.
@@ -341,6 +349,11 @@ impl FakeClaude {
         self.shared.script.lock().expect("no panic").push_back(reply);
     }
 
+    /// Lists these models from now on. Asking for them is no part of the play: it takes no reply.
+    pub fn offer(&self, models: Value) {
+        *self.shared.models.lock().expect("no panic") = Some(models);
+    }
+
     /// What was asked so far.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.requests.lock().expect("no panic").clone()
@@ -372,6 +385,22 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, hang_up: watch::Send
 async fn serve(mut stream: TcpStream, shared: &Shared, hang_up: &watch::Sender<usize>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let Some(request) = read_request(&mut stream).await? else { return Ok(()) };
+    if request.line.starts_with("GET ") {
+        let models = shared.models.lock().expect("no panic").clone();
+        let (status, body) = match models {
+            Some(models) => (200, json!({ "data": models })),
+            None => (404, json!({"error": {"type": "not_found_error", "message": "there is no such thing"}})),
+        };
+        let body = body.to_string();
+        let head = format!(
+            "HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body.as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    let is_chat = chat::is_chat(&request.line);
     shared.requests.lock().expect("no panic").push(request);
     let reply = shared.script.lock().expect("no panic").pop_front();
     match reply.unwrap_or_else(|| Reply::error(400, "invalid_request_error", "the script has no reply left")) {
@@ -379,6 +408,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, hang_up: &watch::Sender<u
         Reply::Status { status, headers, body } => {
             let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
             let headers = headers.collect::<Vec<_>>().concat();
+            let body = if is_chat { chat::error_body(&body) } else { body };
             let length = body.len();
             let head = format!(
                 "HTTP/1.1 {status} Fake\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n"
@@ -391,6 +421,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, hang_up: &watch::Sender<u
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
                 .await?;
+            let events = if is_chat { chat::events(&events) } else { events };
             let events = match end {
                 Ending::Disconnect { events: whole, bytes } => {
                     let mut kept: Vec<Vec<u8>> = events.iter().take(whole).cloned().collect();
@@ -456,6 +487,7 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<Recorded
             return Ok(None);
         }
     }
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    Ok(Some(Recorded { line, headers, body }))
+    let raw: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let body = if chat::is_chat(&line) { chat::request(&raw) } else { raw.clone() };
+    Ok(Some(Recorded { line, headers, body, raw }))
 }

@@ -2,15 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EndpointSettings,
 };
-use bollard::query_parameters::{ListContainersOptionsBuilder, StatsOptionsBuilder};
-use futures_util::StreamExt;
+use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::super::{DeployError, FoundInstance, Instance, InstanceState, Stats};
+use super::super::{DeployError, FoundInstance, Instance, InstanceState};
 use super::DockerRuntime;
 use crate::engine::{self, Fault, label};
 
@@ -23,6 +21,9 @@ pub(super) struct Found {
     pub(super) address: Option<IpAddr>,
     pub(super) oom: bool,
     pub(super) started_at: Option<String>,
+    /// How often the engine has started it again.
+    pub(super) restarts: u32,
+    pub(super) memory_limit_bytes: Option<u64>,
 }
 
 impl Found {
@@ -56,6 +57,7 @@ fn address(networks: Option<HashMap<String, EndpointSettings>>) -> Option<IpAddr
 
 fn found(container: ContainerInspectResponse) -> Found {
     let state = container.state.unwrap_or_default();
+    let limit = container.host_config.and_then(|host| u64::try_from(host.memory?).ok());
     Found {
         id: container.id.unwrap_or_default(),
         state: match state.status {
@@ -68,6 +70,8 @@ fn found(container: ContainerInspectResponse) -> Found {
         address: address(container.network_settings.and_then(|settings| settings.networks)),
         oom: state.oom_killed.unwrap_or_default(),
         started_at: state.started_at,
+        restarts: container.restart_count.and_then(|count| u32::try_from(count).ok()).unwrap_or(0),
+        memory_limit_bytes: limit.filter(|limit| *limit > 0),
     }
 }
 
@@ -93,22 +97,6 @@ impl DockerRuntime {
     pub(in super::super) async fn instances(&self) -> Result<Vec<FoundInstance>, DeployError> {
         let containers = self.list(self.installation().filter()).await?;
         Ok(containers.into_iter().filter_map(found_instance).collect())
-    }
-
-    pub(in super::super) async fn stats(&self, of: &Instance) -> Result<Stats, DeployError> {
-        let options = StatsOptionsBuilder::new().stream(false).one_shot(true).build();
-        let mut stream = std::pin::pin!(self.docker().stats(&of.id, Some(options)));
-        let stats = engine::call(engine::QUICK, async { stream.next().await.transpose() }).await?;
-        let stats = stats.ok_or(DeployError::Gone)?;
-        let memory = stats.memory_stats.unwrap_or_default();
-        // Files that were read stay in memory until it is wanted: version 1 and 2 of cgroups call them so.
-        let cached = memory.stats.and_then(|s| s.get("total_inactive_file").or(s.get("inactive_file")).copied());
-        let cpu_nanos = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage?.total_usage).unwrap_or_default();
-        Ok(Stats {
-            memory_bytes: memory.usage.unwrap_or_default().saturating_sub(cached.unwrap_or_default()),
-            memory_limit_bytes: memory.limit.unwrap_or_default(),
-            cpu_time: Duration::from_nanos(cpu_nanos),
-        })
     }
 }
 

@@ -6,6 +6,7 @@ mod logs;
 mod network;
 mod ready;
 mod run;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -61,7 +61,7 @@ impl Scene {
     }
 
     async fn start(&self, deployment: &Deployment) -> Instance {
-        self.runtime.start(deployment, &CancellationToken::new()).await.expect("it starts")
+        self.runtime.start(deployment, &|_| {}, &CancellationToken::new()).await.expect("it starts")
     }
 
     /// Starts a release and waits until it answers.
@@ -72,7 +72,7 @@ impl Scene {
     }
 
     async fn ready(&self, instance: &Instance, path: &str, deadline: Duration) -> Result<(), DeployError> {
-        self.runtime.wait_ready(instance, &probe(path), deadline, &CancellationToken::new()).await.map(drop)
+        self.runtime.wait_ready(instance, &probe(path), deadline, &|_| {}, &CancellationToken::new()).await.map(drop)
     }
 }
 

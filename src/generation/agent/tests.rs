@@ -1,3 +1,9 @@
+//! Scripts, played over the wire format that the module around this one names.
+
+#[path = "tests/care.rs"]
+#[expect(clippy::duplicate_mod, reason = "as this module itself")]
+mod care;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -6,11 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::domain::{EventBody, TextKind};
 use crate::generation::fake_claude::{Answer, FakeClaude, KEY, Recorded, Reply, Split};
-use crate::generation::history;
-use crate::generation::stage::{MemoryHost, MemorySink, client, input, play};
-use crate::generation::wire::{ContentBlock, Role};
+use crate::generation::stage::{MemoryHost, MemorySink, client_over, input, play};
+use crate::generation::wire::Role;
+use crate::generation::{history, material};
 
 const MODEL: &str = "claude-opus-5-5";
+
+fn client(base_url: &str, key: &str) -> ModelClient {
+    client_over(WIRE, base_url, key)
+}
 
 /// A turn that was played.
 struct Played {
@@ -61,7 +71,11 @@ impl Played {
         let body = &self.requests.last().expect("a request").body;
         let last = body["messages"].as_array().and_then(|messages| messages.last()).expect("a message");
         let results = last["content"].as_array().expect("blocks").iter().filter(|block| block["type"] == "tool_result");
-        results.map(|block| (block["content"].as_str().unwrap().to_owned(), block["is_error"] == true)).collect()
+        let text = |block: &Value| {
+            let text = block["content"].as_str().unwrap();
+            material::unwrap(text).unwrap_or(text).to_owned()
+        };
+        results.map(|block| (text(block), block["is_error"] == true)).collect()
     }
 
     fn is_valid_history(&self) {
@@ -135,39 +149,63 @@ async fn a_turn_reads_writes_and_ends() {
     let messages = played.requests[1].body["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 3);
     let said = messages[1]["content"].as_array().unwrap();
-    assert_eq!(said[0], json!({"type": "thinking", "thinking": "Let me look…", "signature": "c2ln+/="}));
-    assert_eq!(said[1], json!({"type": "redacted_thinking", "data": "opaque"}));
-    assert_eq!(said[4]["input"], write("public/index.html", content));
+    let is_thinking = |block: &Value| block["type"].as_str().is_some_and(|kind| kind.ends_with("thinking"));
+    let thought: Vec<&Value> = said.iter().filter(|block| is_thinking(block)).collect();
+    match WIRE {
+        WireFormat::Anthropic => {
+            assert_eq!(thought[0], &json!({"type": "thinking", "thinking": "Let me look…", "signature": "c2ln+/="}));
+            assert_eq!(thought[1], &json!({"type": "redacted_thinking", "data": "opaque"}));
+        }
+        WireFormat::OpenAi => assert_eq!(thought.len(), 0),
+    }
+    let call = said.iter().find(|block| block["id"] == "t2").unwrap();
+    assert_eq!(call["input"], write("public/index.html", content));
     let ids: Vec<&str> =
         messages[2]["content"].as_array().unwrap().iter().map(|b| b["tool_use_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["t1", "t2", "t3", "t4", "t5", "t6", "t7"]);
     let results = played.results();
     assert_eq!(results[0].0, "Dockerfile (7 bytes)\nmain.py (18 bytes)");
     assert_eq!(results[3].0, "b = 3\nd = 4\n");
-    assert_eq!(results[4].0, "main.py:2: b = 3\nmain.py:3: d = 4");
+    assert_eq!(results[4].0, "main.py:2: b = 3\nmain.py:3: d = 4\n");
     assert!(results[6].1 && results[6].0.contains("belongs to the platform"));
 
-    // Cache points at the stable part and the ends of both user messages, nothing forbidden, key in its header.
+    // Nothing forbidden, the key in its header.
     for request in &played.requests {
         let body = &request.body;
-        assert_eq!(request.line, "POST /v1/messages");
-        assert_eq!(request.header("x-api-key"), Some(KEY));
-        assert_eq!(request.header("anthropic-version"), Some("2023-06-01"));
-        assert_eq!(body["system"][0]["cache_control"]["type"], "ephemeral");
         for forbidden in ["temperature", "top_p", "top_k", "tool_choice"] {
-            assert!(body.get(forbidden).is_none());
+            assert!(request.raw.get(forbidden).is_none());
         }
         assert_eq!((&body["stream"], &body["max_tokens"]), (&json!(true), &json!(32_000)));
         assert!(body["messages"].as_array().unwrap().iter().all(|message| message.get("model").is_none()));
+        match WIRE {
+            WireFormat::Anthropic => {
+                assert_eq!(request.line, "POST /v1/messages");
+                assert_eq!(request.header("x-api-key"), Some(KEY));
+                assert_eq!(request.header("anthropic-version"), Some("2023-06-01"));
+                assert_eq!(body["system"][0]["cache_control"]["type"], "ephemeral");
+            }
+            WireFormat::OpenAi => {
+                assert_eq!(request.line, "POST /v1/chat/completions");
+                assert_eq!(request.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+                assert_eq!(request.raw["stream_options"], json!({"include_usage": true}));
+            }
+        }
     }
-    assert_eq!(messages[2]["content"][6]["cache_control"]["type"], "ephemeral");
-    assert_eq!(messages[0]["content"][0]["cache_control"]["type"], "ephemeral");
-    assert_eq!(played.requests[1].body.to_string().matches("cache_control").count(), 3);
+    if WIRE == WireFormat::Anthropic {
+        // Cache points at the stable part and the ends of both user messages.
+        assert_eq!(messages[2]["content"][6]["cache_control"]["type"], "ephemeral");
+        assert_eq!(messages[0]["content"][0]["cache_control"]["type"], "ephemeral");
+        assert_eq!(played.requests[1].body.to_string().matches("cache_control").count(), 3);
+    }
 
-    // Two answers of 100 + 50 tokens each, 40 read from and 20 written to the cache.
+    // Two answers of 100 + 50 tokens each, 40 read from and 20 written to the cache, which only one format tells.
     let usage = played.outcome.usage;
-    assert_eq!((usage.input_tokens, usage.output_tokens, usage.cache_read_tokens), (200, 100, 80));
-    assert!((usage.cost_usd.unwrap() - (200.0 * 4.0 + 8.0 * 4.0 + 50.0 * 4.0 + 100.0 * 20.0) / 1e6).abs() < 1e-9);
+    let (full, written) = if WIRE == WireFormat::Anthropic { (200_u32, 40_u32) } else { (240, 0) };
+    assert_eq!((usage.output_tokens, usage.cache_read_tokens, usage.estimated), (100, 80, false));
+    assert_eq!((usage.input_tokens, usage.cache_write_tokens), (full.into(), written.into()));
+    let (full, written) = (f64::from(full), f64::from(written));
+    let cost = (full * 4.0 + 8.0 * 4.0 + written * 1.25 * 4.0 + 100.0 * 20.0) / 1e6;
+    assert!((usage.cost_usd.unwrap() - cost).abs() < 1e-9);
     assert!(played.sink.events.contains(&EventBody::Usage(usage)));
     played.is_valid_history();
     assert_eq!(played.sink.kept.last(), Some(&played.outcome.messages));
@@ -293,9 +331,9 @@ async fn an_answer_that_breaks_off_after_a_tool_goes_on_from_there() {
     assert_eq!((results[0].0.as_str(), results[0].1), ("Edited main.py +1 −1.", false));
     assert!(results[1].1 && results[1].0.contains("connection broke off"), "{results:?}");
     assert!(!played.host.files.contains_key("b.txt"));
-    let said = &played.requests[1].body["messages"][1]["content"];
-    assert_eq!(said[0]["signature"], "s");
-    assert_eq!(said[2]["input"], json!({}));
+    let said = played.requests[1].body["messages"][1]["content"].as_array().unwrap();
+    assert_eq!(said[0]["signature"] == "s", WIRE == WireFormat::Anthropic);
+    assert_eq!(said.last().unwrap()["input"], json!({}));
     played.is_valid_history();
 }
 
@@ -318,7 +356,7 @@ async fn what_is_no_messages_api_is_said_so() {
     let played = Play::new().against([html(), html(), html()]).await;
     let TurnEnd::Failed(error) = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
     assert_eq!(error.code(), "model_malformed");
-    assert!(error.hint().contains("ANTHROPIC_BASE_URL"));
+    assert!(error.hint(WIRE).contains(WIRE.base_url_variable()));
 
     let line = vec![b'x'; crate::generation::wire::sse::LINE_MAX + 1];
     let huge = || Answer::new().raw(line.clone()).reply();
@@ -398,6 +436,10 @@ async fn max_tokens_in_text_and_pauses_go_on() {
     assert_eq!(messages[1]["content"][0]["text"], "First half");
     assert_eq!(messages[2]["content"][0]["text"], CONTINUE_NOTE);
 
+    if WIRE == WireFormat::OpenAi {
+        // No such server pauses.
+        return;
+    }
     let pause = Answer::new().text("Wait").stop("pause_turn").reply();
     let played = Play::new().against([pause, done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
@@ -557,20 +599,16 @@ async fn wall_time_ends_a_slow_drip_and_a_silence() {
 async fn silence_is_borne_only_so_long() {
     let silent = || Answer::new().then_silence();
     let fake = FakeClaude::start([silent(), silent(), silent(), silent()]).await;
-    let provider = crate::generation::Provider {
-        format: crate::generation::WireFormat::Anthropic,
-        base_url: fake.base_url(),
-        key: KEY.into(),
-    };
+    let provider = crate::generation::Provider { format: WIRE, base_url: fake.base_url(), key: KEY.into() };
     // Makes sure that a TLS provider is there.
     let quick = client(&fake.base_url(), KEY);
-    let timeouts = crate::generation::Timeouts { connect: Duration::from_secs(1), idle: Duration::from_millis(50) };
+    let timeouts = crate::generation::Timeouts { connect: Duration::from_secs(1), idle: Duration::from_millis(400) };
     let client = ModelClient::new(provider, timeouts, quick.retry_policy()).unwrap();
     let mut stage = Play::new();
     let outcome = play(&client, &stage.input, &mut stage.host, &mut stage.sink, &stage.cancel).await;
     assert_eq!(
         outcome.end,
-        TurnEnd::Failed(TurnError::Model(ModelError::Timeout { after: Duration::from_millis(50) }))
+        TurnEnd::Failed(TurnError::Model(ModelError::Timeout { after: Duration::from_millis(400) }))
     );
     assert_eq!(fake.left(), 0);
 }
@@ -614,12 +652,12 @@ async fn a_conversation_goes_on_after_an_interruption_and_in_another_model() {
     let last: Vec<&str> =
         messages[2]["content"].as_array().unwrap().iter().map(|b| b["type"].as_str().unwrap()).collect();
     assert_eq!(last[0], "tool_result");
-    assert_eq!(last[last.len() - 2..], ["text", "text"]);
+    assert_eq!(last.last(), Some(&"text"));
     let text = messages[2]["content"].to_string();
     assert!(text.contains("Go on") && text.contains("no files"));
     let tools: Vec<&str> =
         body["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    assert_eq!(tools, ["list_files", "read_file", "search"]);
+    assert_eq!(tools, ["list_files", "read_file", "search", "ask_user", "preview_logs"]);
 }
 
 #[tokio::test]
@@ -637,11 +675,7 @@ async fn a_model_without_a_price_has_no_cost_and_no_cost_cap() {
 async fn a_base_url_that_is_none_is_said_so() {
     let quick = client("http://127.0.0.1:1", KEY);
     for base_url in ["", "api.example.com", "ftp://example.com", "http://"] {
-        let provider = crate::generation::Provider {
-            format: crate::generation::WireFormat::Anthropic,
-            base_url: base_url.into(),
-            key: KEY.into(),
-        };
+        let provider = crate::generation::Provider { format: WIRE, base_url: base_url.into(), key: KEY.into() };
         let made = ModelClient::new(provider, crate::generation::Timeouts::default(), quick.retry_policy());
         assert_eq!(made.err().map(|error| error.code()), Some("model_setup"), "{base_url}");
     }
@@ -655,4 +689,25 @@ async fn keys_that_no_header_can_carry_are_wrong_ones() {
     let outcome = play(&client, &stage.input, &mut stage.host, &mut stage.sink, &stage.cancel).await;
     assert_eq!(outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::Unauthorized)));
     assert!(!format!("{client:?}").contains("break"), "a client does not print its key");
+}
+
+#[tokio::test]
+async fn attached_images_are_seen_now_and_later() {
+    let image = ContentBlock::Image { id: "i".into(), media_type: "image/png".into(), name: "a.png".into() };
+    let mut play = Play::new();
+    play.input.attachments = vec![image.clone()];
+    play.input.images = [("i".to_owned(), b"abc")].into_iter().collect();
+    let first = play.against([done()]).await;
+    assert_eq!(first.outcome.messages[0].content, [image, ContentBlock::text("Make a page")]);
+    let sent = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "YWJj"}});
+    assert_eq!(first.requests[0].body["messages"][0]["content"][0], sent);
+    assert!(
+        !serde_json::to_string(&first.outcome.messages).unwrap().contains("YWJj"),
+        "bytes are not kept in messages"
+    );
+
+    let mut play = Play::new();
+    play.input.history = first.outcome.messages.clone();
+    let later = play.against([done()]).await;
+    assert!(later.requests[0].body["messages"][0]["content"][0]["text"].as_str().unwrap().contains("a.png"));
 }

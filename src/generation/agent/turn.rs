@@ -6,17 +6,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Results, to_messages, unanswered, what_is_wrong};
+use super::length::Length;
+use super::patience::{Patience, Patient};
+use super::rewrite::Rewrites;
 use super::typing::TypedFile;
 use super::{CONTINUE_NOTE, DISCUSS_NOTE, NOTICE, TurnEnd, TurnError, TurnInput, TurnOutcome};
-use crate::domain::{EventBody, FileState, TextKind, TurnMode, Usage, WorkspacePath};
+use crate::domain::{EventBody, FileState, Question, TextKind, TurnMode, Usage, WorkspacePath};
 use crate::generation::client::{AnswerStream, ModelClient};
+use crate::generation::compact;
 use crate::generation::error::ModelError;
 use crate::generation::history;
 use crate::generation::limits::{Cap, TurnLimits};
-use crate::generation::models;
-use crate::generation::ports::{ToolHost, TurnSink};
+use crate::generation::ports::{HostError, ToolHost, TurnSink};
 use crate::generation::retry::Attempts;
-use crate::generation::toolbox::{self, ToolOutcome, ToolStop};
+use crate::generation::toolbox::{self, Bounds, ToolOutcome, ToolStop};
 use crate::generation::tools::{self, ToolCall};
 use crate::generation::wire::{
     AnswerBlock, ContentBlock, Message, RawCall, Request, Role, StopReason, StreamItem, WireUsage,
@@ -47,6 +50,12 @@ pub struct Run<'a, H, S> {
     attempt: u32,
     /// For answers and thoughts: the block that was said last.
     spoken: [Option<(u32, usize)>; 2],
+    /// What was there before the turn; read before its first change.
+    rewrites: Option<Rewrites>,
+    patience: Patience,
+    /// What the model asked.
+    asked: Option<Question>,
+    length: Length,
 }
 
 /// How listening to an answer ended.
@@ -76,7 +85,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         cancel: &'a CancellationToken,
         deadline: Instant,
     ) -> Self {
-        let mut prompt = vec![ContentBlock::text(&input.prompt)];
+        let mut prompt = input.attachments.clone();
+        prompt.push(ContentBlock::text(&input.prompt));
+        prompt.extend(input.notes.iter().map(ContentBlock::text));
         if input.mode == TurnMode::Discuss {
             prompt.push(ContentBlock::text(DISCUSS_NOTE));
         }
@@ -93,6 +104,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             steps: 0,
             attempt: 0,
             spoken: [None; 2],
+            rewrites: None,
+            patience: Patience::default(),
+            asked: None,
+            length: Length::new(input.compaction),
         }
     }
 
@@ -102,7 +117,8 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             Err(end) => end,
         };
         let note = match &end {
-            TurnEnd::Done => None,
+            TurnEnd::Done | TurnEnd::Asked(_) => None,
+            TurnEnd::Loop { sentence, .. } => Some(sentence.clone()),
             TurnEnd::Stopped => Some("Stopped. What was written is kept.".to_owned()),
             TurnEnd::Cap(cap) => Some(cap.sentence(&self.input.limits)),
             TurnEnd::Failed(error) => Some(error.message()),
@@ -110,9 +126,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         TurnOutcome {
             end,
             note,
-            usage: models::priced(&self.input.model, self.used),
+            usage: self.input.models.priced(&self.input.model, self.used),
             messages: self.messages,
             files_touched: self.files,
+            compaction: self.length.compaction,
         }
     }
 
@@ -124,7 +141,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             if self.cancel.is_cancelled() {
                 return TurnEnd::Stopped;
             }
-            let cost = models::cost_usd(&self.input.model, self.used);
+            let cost = self.input.models.cost_usd(&self.input.model, self.used);
             if let Some(cap) = self.input.limits.reached(self.steps, self.used, cost) {
                 return TurnEnd::Cap(cap);
             }
@@ -137,13 +154,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             let next = match &draft.heard {
                 Heard::Broken(error) => self.after_break(&draft, error, &mut attempts).await,
                 Heard::Ended(end) => {
-                    let (why, shown) = match end {
-                        TurnEnd::Stopped => ("The user stopped you before this was done.", "stopped"),
-                        TurnEnd::Cap(_) => {
-                            ("The turn reached a limit before this was done.", "the turn's limit is reached")
-                        }
-                        _ => ("The workspace failed before this was done.", "the workspace failed"),
-                    };
+                    let (why, shown) = end.undone();
                     self.say_not_done(&draft, shown);
                     self.add(&draft, |_| why.to_owned());
                     // The turn ends anyway; what cannot be kept now is in the outcome.
@@ -177,16 +188,34 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     /// History and turn as one valid conversation that fits the model.
-    fn conversation(&self) -> Vec<Message> {
-        let all = [self.input.history.as_slice(), self.messages.as_slice()].concat();
-        let window = usize::try_from(models::context_tokens(&self.input.model)).unwrap_or(usize::MAX);
+    fn conversation(&mut self) -> Vec<Message> {
+        let (told, shorter) = self.length.told(&self.all(), self.input.threshold);
+        self.notice(shorter);
+        let window = usize::try_from(self.input.models.context_tokens(&self.input.model)).unwrap_or(usize::MAX);
         let budget = window.saturating_mul(BYTES_PER_TOKEN);
-        history::fit(history::repair(&all, &self.input.model), budget)
+        history::fit(history::repair(&told, &self.input.model), budget)
+    }
+
+    fn all(&self) -> Vec<Message> {
+        [self.input.history.as_slice(), self.messages.as_slice()].concat()
+    }
+
+    /// After the provider found the conversation too long: whether it could be made shorter.
+    fn squeeze(&mut self) -> bool {
+        let shorter = self.length.squeeze(&self.all());
+        self.notice(shorter);
+        shorter.is_some()
+    }
+
+    fn notice(&mut self, words: Option<&str>) {
+        if let Some(words) = words {
+            self.tool_event(NOTICE, words, true);
+        }
     }
 
     /// The answer's limit: what is configured, but no more than the model gives or the turn has left.
     fn max_tokens(&self) -> u32 {
-        let model = models::find_model(&self.input.model).map_or(u32::MAX, |model| model.output_tokens);
+        let model = self.input.models.output_tokens(&self.input.model).unwrap_or(u32::MAX);
         let left = self.input.limits.tokens.saturating_sub(TurnLimits::counted_tokens(self.used));
         let left = u32::try_from(left).unwrap_or(u32::MAX).max(ANSWER_TOKENS_MIN);
         self.input.max_tokens.min(model).min(left)
@@ -201,6 +230,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             max_tokens,
             system: &self.input.system,
             messages: conversation,
+            images: &self.input.images,
             tools,
             effort: self.input.effort,
         };
@@ -240,7 +270,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                 }
             }
         };
-        self.used = sum(self.used, stream.usage());
+        let used = stream.usage();
+        self.length.counted(compact::total(conversation) + self.input.system.len(), used);
+        self.used = self.used + used;
         Draft { heard, blocks: stream.blocks(), results, max_tokens }
     }
 
@@ -265,7 +297,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                 }
             }
             StreamItem::Usage(answer) => {
-                let usage: Usage = models::priced(&self.input.model, sum(self.used, answer));
+                let usage: Usage = self.input.models.priced(&self.input.model, self.used + answer);
                 self.sink.event(EventBody::Usage(usage));
             }
             StreamItem::ToolEnded { .. } => {}
@@ -300,26 +332,66 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                 if is_new && self.files.len() >= limits.files {
                     return Err(TurnEnd::Cap(Cap::Files));
                 }
-                match toolbox::run(self.host, &raw.name, call, limits.file_bytes).await {
+                if let ToolCall::AskUser(question) = &call {
+                    self.asked = Some(question.clone());
+                }
+                match self.run_tool(&raw.name, call).await? {
                     Ok(outcome) => outcome,
                     Err(ToolStop::Cap(cap)) => return Err(TurnEnd::Cap(cap)),
                     Err(ToolStop::Failed(why)) => return Err(TurnEnd::Failed(TurnError::Workspace(why))),
+                    Err(ToolStop::Ask(question)) => return Err(TurnEnd::Asked(question)),
                 }
             }
         };
+        let mut enough = None;
+        let mut answer = outcome.answer;
+        if !outcome.ok {
+            match self.patience.failed(self.steps, &raw.name, &answer) {
+                Patient::Yes => {}
+                Patient::Warning(words) => answer.push_str(words),
+                Patient::No { end, sentence } => enough = Some(TurnEnd::Loop { end, sentence }),
+            }
+        }
         if let Some((path, state)) = outcome.change {
+            self.patience.changed(&path);
             self.files.insert(path.clone(), state);
             self.sink.event(EventBody::File { path, state, delta: None });
         }
         self.tool_event(&raw.name, outcome.summary, outcome.ok);
-        results.add(&raw.id, outcome.answer, !outcome.ok);
+        results.add(&raw.id, answer, !outcome.ok);
         // What has been done is kept before more is done, in the form it would have if all broke off here.
         let before = self.messages.len();
         let so_far = to_messages(&stream.blocks(), results, &self.input.model, |_| "This was interrupted.".into());
         self.messages.extend(so_far);
         let kept = self.keep().await;
         self.messages.truncate(before);
-        kept
+        kept?;
+        enough.map_or(Ok(()), Err)
+    }
+
+    /// Runs a call. What changes something is awaited to its end; the rest ends with the turn.
+    async fn run_tool(&mut self, name: &str, call: ToolCall) -> Result<Result<ToolOutcome, ToolStop>, TurnEnd> {
+        let changes = call.changes().is_some();
+        if changes && self.rewrites.is_none() && !self.input.may_rewrite {
+            let found = match self.host.precious().await {
+                Ok(found) => found,
+                Err(HostError::Refused(why) | HostError::Failed(why)) => {
+                    return Err(TurnEnd::Failed(TurnError::Workspace(why)));
+                }
+            };
+            self.rewrites = Some(Rewrites::new(found));
+        }
+        let bounds = Bounds { file_bytes: self.input.limits.file_bytes, rewrites: self.rewrites.as_mut() };
+        let work = toolbox::run(self.host, name, call, bounds);
+        if changes {
+            return Ok(work.await);
+        }
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(TurnEnd::Stopped),
+            () = tokio::time::sleep_until(self.deadline) => Err(TurnEnd::Cap(Cap::WallTime)),
+            done = work => Ok(done),
+        }
     }
 
     async fn keep(&mut self) -> Result<(), TurnEnd> {
@@ -347,6 +419,12 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             self.add(draft, |_| "The connection broke off in the middle of this call, so nothing was done.".into());
             self.keep().await?;
         }
+        if let Some(question) = self.asked.take() {
+            return Err(TurnEnd::Asked(question));
+        }
+        if matches!(error, ModelError::ContextWindow | ModelError::TooLarge) && self.squeeze() {
+            return Ok(());
+        }
         let Some(wait) = attempts.failed(error) else {
             return Err(TurnEnd::Failed(error.clone().into()));
         };
@@ -372,12 +450,22 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             self.keep().await?;
             return Err(TurnEnd::Failed(ModelError::Refused { explanation: explanation.clone() }.into()));
         }
+        if *reason != StopReason::ContextWindow {
+            self.length.fitted();
+        }
         let limit = (*reason == StopReason::MaxTokens).then_some(draft.max_tokens);
         let why =
             if limit.is_some() { "the answer reached its limit in the middle of it" } else { "its input is no JSON" };
         let is_broken = self.say_not_done(draft, why);
         self.add(draft, |call| what_is_wrong(call, limit));
         let next = match reason {
+            _ if self.asked.is_some() => Err(self.asked.take().map_or(TurnEnd::Done, TurnEnd::Asked)),
+            StopReason::ContextWindow if self.squeeze() => {
+                if draft.results.is_empty() && !is_broken {
+                    self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
+                }
+                Ok(Next::Go)
+            }
             StopReason::ContextWindow => Err(TurnEnd::Failed(ModelError::ContextWindow.into())),
             _ if is_broken => Ok(Next::Cut),
             _ if !draft.results.is_empty() => Ok(Next::Go),
@@ -399,13 +487,4 @@ enum Next {
     Go,
     /// It was cut or could not be read; too many of these in a row end the turn.
     Cut,
-}
-
-fn sum(a: WireUsage, b: WireUsage) -> WireUsage {
-    WireUsage {
-        input_tokens: a.input_tokens + b.input_tokens,
-        output_tokens: a.output_tokens + b.output_tokens,
-        cache_read_tokens: a.cache_read_tokens + b.cache_read_tokens,
-        cache_write_tokens: a.cache_write_tokens + b.cache_write_tokens,
-    }
 }

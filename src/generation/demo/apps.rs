@@ -18,7 +18,17 @@ const PYTHON_MARKER: &str = "# demo: the next line goes above this one";
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
+    // JavaScript and Python get literals, never HTML's escapes. A template asks for this when it is added.
+    templates.set_auto_escape_callback(|name| match name.rsplit_once('.') {
+        Some((_, "html")) => minijinja::AutoEscape::Html,
+        _ => minijinja::AutoEscape::None,
+    });
     templates.add_filter("literal", literal);
+    // JavaScript and Python get literals, never HTML's escapes. Templates keep what holds when they are added.
+    templates.set_auto_escape_callback(|name| match name.rsplit_once('.') {
+        Some((_, "html")) => minijinja::AutoEscape::Html,
+        _ => minijinja::AutoEscape::None,
+    });
     for (name, source) in [
         ("index.html", include_str!("files/index.html")),
         ("section.html", include_str!("files/section.html")),
@@ -30,11 +40,6 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     ] {
         templates.add_template(name, source).expect("a test renders each of them");
     }
-    // JavaScript and Python get literals, never HTML's escapes.
-    templates.set_auto_escape_callback(|name| match name.rsplit_once('.') {
-        Some((_, "html")) => minijinja::AutoEscape::Html,
-        _ => minijinja::AutoEscape::None,
-    });
     templates
 });
 

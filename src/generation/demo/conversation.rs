@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use crate::generation::agent::{CONTINUE_NOTE, DISCUSS_NOTE};
+use crate::domain::CONTINUE_PROMPT;
+use crate::generation::agent::is_note;
+use crate::generation::material;
 
 /// A tool call of this turn, with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +42,7 @@ impl Conversation {
             if message["role"] == "user" {
                 conversation.results(blocks);
                 if let Some(text) =
-                    blocks.iter().filter_map(|block| block["text"].as_str()).rfind(|text| is_prompt(text))
+                    blocks.iter().filter_map(|block| block["text"].as_str()).rfind(|text| begins_turn(text))
                 {
                     // A new turn begins here.
                     text.clone_into(&mut conversation.prompt);
@@ -71,7 +73,8 @@ impl Conversation {
         let results: Vec<&Value> = blocks.iter().filter(|block| block["type"] == "tool_result").collect();
         let first = self.done.len().saturating_sub(results.len());
         for (done, result) in self.done[first..].iter_mut().zip(results) {
-            result["content"].as_str().unwrap_or_default().clone_into(&mut done.result);
+            let content = result["content"].as_str().unwrap_or_default();
+            material::unwrap(content).unwrap_or(content).clone_into(&mut done.result);
             done.is_error = result["is_error"] == true;
         }
     }
@@ -87,8 +90,9 @@ impl Conversation {
     }
 }
 
-fn is_prompt(text: &str) -> bool {
-    text != DISCUSS_NOTE && text != CONTINUE_NOTE
+/// Going on begins no other work.
+fn begins_turn(text: &str) -> bool {
+    !is_note(text) && text != CONTINUE_PROMPT
 }
 
 /// What the real API checks as well: sides take turns, and each call is answered in the next message.
@@ -115,6 +119,7 @@ fn check(messages: &[Value]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generation::agent::DISCUSS_NOTE;
     use serde_json::json;
 
     #[test]
@@ -133,6 +138,17 @@ mod tests {
         assert_eq!(conversation.result_of("read_file", Some("x")).unwrap().result, "text");
         let changes: Vec<bool> = conversation.changes().map(|done| done.is_error).collect();
         assert_eq!(changes, [true]);
+    }
+
+    #[test]
+    fn going_on_is_the_same_work() {
+        let body = json!({"messages": [
+            {"role": "user", "content": [{"type": "text", "text": "First"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "list_files", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}, {"type": "text", "text": CONTINUE_PROMPT}]},
+        ]});
+        let conversation = Conversation::read(&body).unwrap();
+        assert_eq!((conversation.prompt.as_str(), conversation.done.len()), ("First", 1));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::apps::{self, Kind, Words};
 use super::conversation::Conversation;
+use crate::generation::REPAIR_PROMPT;
 
 /// One block of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,11 @@ pub enum Part {
 
 /// The next answer; it calls tools, or ends the turn.
 pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
+    if conversation.prompt.starts_with(REPAIR_PROMPT) {
+        let words = "The preview failed. I am the demo model and cannot find the cause, so I leave everything as it is: \
+                     with an API key, Claude reads the error and mends it.";
+        return vec![Part::Text(words.into())];
+    }
     let words = Words::of(&conversation.prompt);
     let Some(listing) = conversation.result_of("list_files", None) else {
         return vec![

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// What an image counts for in budgets of bytes: what it costs to look at does not depend on its file.
+const IMAGE_SIZE: usize = 6_400;
+
 /// Who says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,6 +59,15 @@ pub enum ContentBlock {
     Text {
         /// The words.
         text: String,
+    },
+    /// An image from the user. Its bytes are elsewhere: see [`Images`](super::Images).
+    Image {
+        /// Names the bytes.
+        id: String,
+        /// What they are, e.g. `image/png`.
+        media_type: String,
+        /// What its sender calls it.
+        name: String,
     },
     /// The model's thinking; goes back exactly as it came.
     Thinking {
@@ -112,6 +124,7 @@ impl ContentBlock {
     pub fn size(&self) -> usize {
         match self {
             Self::Text { text } => text.len(),
+            Self::Image { .. } => IMAGE_SIZE,
             Self::Thinking { thinking, signature, .. } => thinking.len() + signature.len(),
             Self::RedactedThinking { data, .. } => data.len(),
             Self::ToolUse { input, .. } => {

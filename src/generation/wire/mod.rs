@@ -1,15 +1,27 @@
-//! The Messages API as bytes and types: requests, messages, the event stream, half-typed JSON.
+//! What goes over the wire as bytes and types: requests, messages, event streams, half-typed JSON;
+//! in the form of the Messages API, which is also ours, and in that of OpenAI-compatible servers.
 //!
 //! Pure: nothing here opens a connection or knows a tool, a workspace or a user.
 
+pub mod chat_request;
+pub mod chat_stream;
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod images;
 pub mod message;
 pub mod partial_json;
+pub mod reader;
 pub mod request;
 pub mod sse;
 pub mod stream;
 
+pub use crate::domain::Effort;
+pub use chat_request::Dialect;
+pub use chat_stream::ChatAssembler;
+pub use images::Images;
 pub use message::{ContentBlock, Message, Role};
 pub use partial_json::{FieldExtractor, PartialJsonError, Piece};
-pub use request::{Effort, Request, ToolSpec};
+pub use reader::Reader;
+pub use request::{Request, ToolSpec};
 pub use sse::{SseError, SseEvent, SseParser};
 pub use stream::{AnswerBlock, Assembler, RawCall, StopReason, StreamError, StreamItem, WireUsage};

@@ -1,25 +1,10 @@
 //! What is asked: one request's JSON, with the points up to which the provider may cache it.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::message::{Message, Role};
-
-/// How deep the model thinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Effort {
-    /// Least.
-    Low,
-    /// Less than usual.
-    Medium,
-    /// As much as most work needs.
-    High,
-    /// More.
-    Xhigh,
-    /// Most.
-    Max,
-}
+use super::images::{self, Images};
+use super::message::{ContentBlock, Message, Role};
+use crate::domain::Effort;
 
 /// A tool as the model sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +40,8 @@ pub struct Request<'a> {
     pub system: &'a str,
     /// The conversation, the user first.
     pub messages: &'a [Message],
+    /// The images that the messages name.
+    pub images: &'a Images,
     /// What it may use.
     pub tools: &'a [ToolSpec],
     /// How deep it thinks; the model's own measure when absent.
@@ -86,9 +73,34 @@ impl Request<'_> {
         body
     }
 
+    fn block_json(&self, block: &ContentBlock) -> Value {
+        let mut json = match block {
+            ContentBlock::Image { id, media_type, name } => match self.images.get(id) {
+                Some(data) => {
+                    json!({ "type": "image", "source": { "type": "base64", "media_type": media_type, "data": data } })
+                }
+                None => json!({ "type": "text", "text": images::left_out(name) }),
+            },
+            other => json!(other),
+        };
+        let id = match block {
+            ContentBlock::ToolUse { .. } => "id",
+            ContentBlock::ToolResult { .. } => "tool_use_id",
+            _ => return json,
+        };
+        // Ids from before, of a provider that takes other signs in them.
+        let is_taken = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if let Some(given) = json[id].as_str().filter(|given| !given.chars().all(is_taken)) {
+            json[id] = given.replace(|c| !is_taken(c), "_").into();
+        }
+        json
+    }
+
     fn messages_json(&self) -> Vec<Value> {
+        let content =
+            |message: &Message| message.content.iter().map(|block| self.block_json(block)).collect::<Vec<Value>>();
         let mut messages: Vec<Value> =
-            self.messages.iter().map(|message| json!({ "role": message.role, "content": message.content })).collect();
+            self.messages.iter().map(|message| json!({ "role": message.role, "content": content(message) })).collect();
         let users = self.messages.iter().enumerate().rev().filter(|(_, message)| message.role == Role::User);
         for (at, _) in users.take(2) {
             if let Some(block) = messages[at]["content"].as_array_mut().and_then(|blocks| blocks.last_mut()) {
@@ -101,7 +113,6 @@ impl Request<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::ContentBlock;
     use super::*;
 
     #[test]
@@ -124,6 +135,7 @@ mod tests {
             max_tokens: 100,
             system: "be good",
             messages: &messages,
+            images: &Images::default(),
             tools: &tools,
             effort: Some(Effort::Xhigh),
         };
@@ -141,5 +153,55 @@ mod tests {
         for forbidden in ["temperature", "top_p", "top_k", "tool_choice"] {
             assert!(body.get(forbidden).is_none(), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn calls_of_another_provider_keep_their_results() {
+        let call = ContentBlock::ToolUse {
+            id: "functions.list_files:0".into(),
+            name: "list_files".into(),
+            input: serde_json::Map::new(),
+        };
+        let result = ContentBlock::ToolResult {
+            tool_use_id: "functions.list_files:0".into(),
+            content: "none".into(),
+            is_error: false,
+        };
+        let messages = [Message::assistant(vec![call], "m"), Message::user(vec![result])];
+        let request = Request {
+            model: "m",
+            max_tokens: 1,
+            system: "s",
+            messages: &messages,
+            images: &Images::default(),
+            tools: &[],
+            effort: None,
+        };
+        let messages = &request.to_json()["messages"];
+        assert_eq!(messages[0]["content"][0]["id"], "functions_list_files_0");
+        assert_eq!(messages[1]["content"][0]["tool_use_id"], "functions_list_files_0");
+    }
+
+    #[test]
+    fn images_are_sent_as_long_as_they_are_there() {
+        let image =
+            |id: &str| ContentBlock::Image { id: id.into(), media_type: "image/png".into(), name: "a.png".into() };
+        let messages = [Message::user(vec![image("1"), image("2"), ContentBlock::text("like this")])];
+        let images: Images = [("1".to_owned(), b"abc")].into_iter().collect();
+        let request = Request {
+            model: "m",
+            max_tokens: 1,
+            system: "s",
+            messages: &messages,
+            images: &images,
+            tools: &[],
+            effort: None,
+        };
+        let content = &request.to_json()["messages"][0]["content"];
+        assert_eq!(content[0]["source"], json!({"type": "base64", "media_type": "image/png", "data": "YWJj"}));
+        assert_eq!(content[1]["text"], images::left_out("a.png"));
+        let content = &request.to_chat_json(crate::generation::wire::Dialect::default())["messages"][1]["content"];
+        assert_eq!(content[0]["image_url"]["url"], "data:image/png;base64,YWJj");
+        assert_eq!(content[1], json!({"type": "text", "text": format!("{}\n\nlike this", images::left_out("a.png"))}));
     }
 }

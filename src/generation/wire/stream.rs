@@ -76,7 +76,7 @@ impl RawCall {
     }
 }
 
-/// Tokens of one answer.
+/// Tokens of one answer, or of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WireUsage {
     /// Read at the full price.
@@ -87,6 +87,21 @@ pub struct WireUsage {
     pub cache_read_tokens: u64,
     /// Written to the cache.
     pub cache_write_tokens: u64,
+    /// Reckoned from the length of the text, since the server did not say.
+    pub is_estimated: bool,
+}
+
+impl std::ops::Add for WireUsage {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
+            is_estimated: self.is_estimated || other.is_estimated,
+        }
+    }
 }
 
 /// Why the model stopped.
@@ -451,7 +466,13 @@ mod tests {
         assert_eq!(assembler.stop_reason(), Some(&StopReason::ToolUse));
         assert_eq!(
             assembler.usage(),
-            WireUsage { input_tokens: 12, output_tokens: 77, cache_read_tokens: 900, cache_write_tokens: 30 }
+            WireUsage {
+                input_tokens: 12,
+                output_tokens: 77,
+                cache_read_tokens: 900,
+                cache_write_tokens: 30,
+                is_estimated: false
+            }
         );
         let call = RawCall { id: "toolu_1".into(), name: "write_file".into(), json: r#"{"path": "a.txt"}"#.into() };
         assert_eq!(

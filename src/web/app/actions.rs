@@ -5,13 +5,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::history_views::SettingsTab;
+use super::history_views::{AutoPreview, SettingsTab};
 use super::page::{AppQuery, show};
+use crate::browser_errors::Place;
 use crate::domain::{App, AppName, Environment, JobId, ReleaseNumber, VersionId};
 use crate::error::AppResult;
 use crate::services::Services;
 use crate::web::Web;
 use crate::web::chrome::Chrome;
+use crate::web::cost::{self, CostView};
 use crate::web::extract::{Form, Path, Query};
 use crate::web::format::When;
 use crate::web::home::field;
@@ -20,6 +22,11 @@ use crate::web::reply::{self, Caller};
 /// A form's address opened as a page, e.g. after a login: the app.
 pub async fn back(Path(name): Path<AppName>) -> Response {
     Redirect::to(&format!("/apps/{name}")).into_response()
+}
+
+/// The same, for what belongs to a turn.
+pub async fn back_from_turn(Path((name, turn)): Path<(AppName, i64)>) -> Response {
+    Redirect::to(&format!("/apps/{name}#turn-{turn}")).into_response()
 }
 
 /// What the form says.
@@ -83,11 +90,11 @@ pub async fn settings(
     Query(query): Query<AppQuery>,
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
-    let stage = settings_tab(&web.services, &app, None)?;
+    let stage = settings_tab(&web.services, &app, None).await?;
     show(&web.services, chrome, caller, &app, "settings", stage, &query).await
 }
 
-fn settings_tab(services: &Services, app: &App, problem: Option<&str>) -> AppResult<String> {
+async fn settings_tab(services: &Services, app: &App, problem: Option<&str>) -> AppResult<String> {
     let mut addresses = Vec::new();
     addresses.extend(services.draft_url(app).map(|url| ("Draft", url)));
     for environment in Environment::ALL {
@@ -99,8 +106,37 @@ fn settings_tab(services: &Services, app: &App, problem: Option<&str>) -> AppRes
         template: services.template_of(app).map_or_else(|_| app.template.to_string(), |t| t.manifest.title.clone()),
         created: When::new(app.created_at, services.now()),
         addresses,
+        model: super::model::form(services, app, false).await?,
+        cost: reply::render(&CostView::new(&services.spending(Some(app), cost::DAYS).await?, false))?,
+        auto_preview: reply::render(&auto_preview_form(services, app, false))?,
         problem,
     })
+}
+
+fn auto_preview_form<'a>(services: &Services, app: &'a App, saved: bool) -> AutoPreview<'a> {
+    let drafts_only = !services.collects_browser_errors(Place::Preview);
+    AutoPreview { app: &app.name, on: app.auto_preview, drafts_only, saved }
+}
+
+/// What the form says: a box that is not ticked says nothing.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct AutoPreviewForm {
+    auto_preview: Option<String>,
+}
+
+/// `POST /apps/{app}/auto-preview`
+pub async fn auto_preview(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<AutoPreviewForm>,
+) -> AppResult<Response> {
+    let app = web.services.set_auto_preview(&name, form.auto_preview.is_some()).await?;
+    if caller.is_htmx() {
+        return Ok(reply::html(reply::render(&auto_preview_form(&web.services, &app, true))?));
+    }
+    Ok(reply::done(caller, &format!("/apps/{name}/settings")))
 }
 
 /// What the form says.
@@ -123,7 +159,7 @@ pub async fn delete(
     }
     let app = web.services.app(&name).await?;
     let problem = format!("Nothing was deleted: that is not “{name}”.");
-    let stage = settings_tab(&web.services, &app, Some(&problem))?;
+    let stage = settings_tab(&web.services, &app, Some(&problem)).await?;
     let query = AppQuery::default();
     let mut response = show(&web.services, chrome, caller, &app, "settings", stage, &query).await?;
     *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::files_view::{CodeTab, FilePanel, FileView, TreeFile, source, tree};
+use super::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
 use super::page::{AppQuery, show, show_changed};
 use crate::domain::{App, AppName, VersionId, WorkspacePath};
 use crate::error::{AppError, AppResult, ErrorKind};
@@ -52,7 +52,7 @@ pub async fn tab(
             editor(services, &app, &files, &path, None).await?
         } else {
             let view = FileView::Edit { text: String::new(), head: head(&app), new: true };
-            with_tree(&app, &files, Some(&path), panel(&app, &path, false, String::new(), view, None)?)?
+            with_tree(&app, &files, Some(&path), panel(&app, &path, Hold::None, String::new(), view, None)?)?
         }
     } else {
         let first = FIRST.iter().find_map(|wanted| files.iter().find(|file| file.path.as_str() == *wanted));
@@ -121,8 +121,12 @@ pub async fn save(
             let files = services.files(&app).await?;
             let problem = format!("{} Saving once more puts your text over the newer one.", error.detail);
             let view = FileView::Edit { text: content, head: head(&app), new: false };
-            let stage =
-                with_tree(&app, &files, Some(&path), panel(&app, &path, false, String::new(), view, Some(&problem))?)?;
+            let stage = with_tree(
+                &app,
+                &files,
+                Some(&path),
+                panel(&app, &path, Hold::None, String::new(), view, Some(&problem))?,
+            )?;
             let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
             *response.status_mut() = error.kind.status();
             Ok(response)
@@ -150,6 +154,40 @@ pub async fn delete(
     show_changed(services, &app, stage, &href).await
 }
 
+/// `POST /apps/{app}/lock-file/{*path}`
+pub async fn lock(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((name, path)): Path<(AppName, String)>,
+) -> AppResult<Response> {
+    let path: WorkspacePath = field(&path)?;
+    web.services.lock_file(&name, &path).await?;
+    looked_at(&web, caller, &name, &path).await
+}
+
+/// `POST /apps/{app}/unlock-file/{*path}`
+pub async fn unlock(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((name, path)): Path<(AppName, String)>,
+) -> AppResult<Response> {
+    let path: WorkspacePath = field(&path)?;
+    web.services.unlock_file(&name, &path).await?;
+    looked_at(&web, caller, &name, &path).await
+}
+
+/// A file, after something about it was changed.
+async fn looked_at(web: &Web, caller: Caller, name: &AppName, path: &WorkspacePath) -> AppResult<Response> {
+    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
+    if !caller.is_htmx() {
+        return Ok(Redirect::to(&href).into_response());
+    }
+    let app = web.services.app(name).await?;
+    let files = web.services.files(&app).await?;
+    let stage = shown(&web.services, &app, &files, Some(path)).await?;
+    show_changed(&web.services, &app, stage, &href).await
+}
+
 fn head(app: &App) -> String {
     app.head.as_ref().map(ToString::to_string).unwrap_or_default()
 }
@@ -162,13 +200,13 @@ async fn shown(
     path: Option<&WorkspacePath>,
 ) -> AppResult<String> {
     let Some(path) = path else {
-        let none = FilePanel::new(&app.name, "", false, String::new(), FileView::None);
+        let none = FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None);
         return with_tree(app, files, None, reply::render(&none)?);
     };
     let bytes = services.read_file(app, path).await?;
     let size = format::bytes(bytes.len() as u64);
     let listed = files.iter().find(|file| file.path == *path);
-    let platform = listed.is_some_and(|file| file.platform);
+    let hold = listed.map_or(Hold::None, Hold::of);
     let binary = listed.is_some_and(|file| file.binary);
     let (facts, view) = match String::from_utf8(bytes) {
         Ok(text) if !binary => {
@@ -179,7 +217,7 @@ async fn shown(
         }
         _ => (size.clone(), FileView::Binary { bytes: size }),
     };
-    with_tree(app, files, Some(path), panel(app, path, platform, facts, view, None)?)
+    with_tree(app, files, Some(path), panel(app, path, hold, facts, view, None)?)
 }
 
 /// A file that is being changed.
@@ -191,30 +229,37 @@ async fn editor(
     problem: Option<&str>,
 ) -> AppResult<String> {
     let bytes = services.read_file(app, path).await?;
-    let platform = files.iter().any(|file| file.path == *path && file.platform);
+    let hold = files.iter().find(|file| file.path == *path).map_or(Hold::None, Hold::of);
     let Ok(text) = String::from_utf8(bytes) else {
         return Err(AppError::invalid(format!("“{path}” is not text, so it cannot be changed here.")));
     };
-    if platform {
-        return Err(AppError::new(
-            ErrorKind::Forbidden,
-            "platform_file",
-            format!("“{path}” belongs to Slipway and cannot be changed."),
-        ));
+    match hold {
+        Hold::None => {}
+        Hold::Platform => {
+            return Err(AppError::new(
+                ErrorKind::Forbidden,
+                "platform_file",
+                format!("“{path}” belongs to Slipway and cannot be changed."),
+            ));
+        }
+        Hold::Locked => {
+            return Err(AppError::conflict("file_locked", format!("“{path}” is locked."))
+                .hint("Unlock it first, beside its name."));
+        }
     }
     let view = FileView::Edit { text, head: head(app), new: false };
-    with_tree(app, files, Some(path), panel(app, path, platform, String::new(), view, problem)?)
+    with_tree(app, files, Some(path), panel(app, path, hold, String::new(), view, problem)?)
 }
 
 fn panel(
     app: &App,
     path: &WorkspacePath,
-    platform: bool,
+    hold: Hold,
     facts: String,
     view: FileView,
     problem: Option<&str>,
 ) -> AppResult<String> {
-    let mut panel = FilePanel::new(&app.name, path.as_str(), platform, facts, view);
+    let mut panel = FilePanel::new(&app.name, path.as_str(), hold, facts, view);
     panel.problem = problem;
     reply::render(&panel)
 }
@@ -222,7 +267,7 @@ fn panel(
 fn with_tree(app: &App, files: &[ListedFile], path: Option<&WorkspacePath>, file: String) -> AppResult<String> {
     let listed: Vec<TreeFile<'_>> = files
         .iter()
-        .map(|file| TreeFile { path: file.path.as_str(), platform: file.platform, changed: file.changed })
+        .map(|file| TreeFile { path: file.path.as_str(), hold: Hold::of(file), changed: file.changed })
         .collect();
     let current = path.map(WorkspacePath::as_str);
     reply::render(&CodeTab {

@@ -1,19 +1,21 @@
 //! The conversation: shown with the page, added to, looked back at.
 
 use axum::extract::State;
+use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::page::AppQuery;
-use super::turn_view::{Block, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
-use crate::domain::{App, AppName, EventId, TextKind, Turn, TurnId, TurnMode, TurnState};
+use super::turn_view::{Block, Offers, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
+use crate::domain::{App, AppName, AttachmentId, EventId, TextKind, Turn, TurnId, TurnMode, TurnState};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::services::turns::TurnBlock;
 use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
-use crate::web::extract::{Form, Path, Query};
+use crate::web::extract::{Path, Query};
 use crate::web::reply::{self, Caller};
+use crate::web::upload::FormWithFiles;
 
 /// Turns shown at once.
 const PAGE: u32 = 12;
@@ -71,8 +73,27 @@ pub async fn article(
     if live {
         return reply::render(&TurnArticle::new(&app.name, turn, live_blocks(&shown), now));
     }
-    let article = TurnArticle::new(&app.name, turn, answers(&shown), now);
+    let article = TurnArticle::new(&app.name, turn, answers(&shown), now).offering(offers(services, app, turn).await?);
     reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
+}
+
+/// What may be done from a turn that has ended. Most need no look into the database.
+async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers> {
+    let broken = turn.state == TurnState::Failed;
+    if !(broken || turn.question.is_some() || turn.may_continue()) {
+        return Ok(Offers::default());
+    }
+    // Of what was asked since, the turn at hand knows nothing; and head may be newer than the app that we have.
+    if services.newest_turn(app).await?.is_none_or(|newest| newest.id != turn.id) {
+        return Ok(Offers::default());
+    }
+    let restore = if broken {
+        let now = services.app(&app.name).await?;
+        services.last_good_version(&now).await?.map(|version| (version.id, version.number))
+    } else {
+        None
+    };
+    Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
 }
 
 /// Whether more of it is to come.
@@ -132,6 +153,9 @@ pub struct TurnForm {
     prompt: String,
     #[serde(default)]
     mode: TurnMode,
+    /// The turn whose files go along once more.
+    #[serde(default)]
+    again: String,
 }
 
 /// `POST /apps/{app}/turns`
@@ -139,9 +163,37 @@ pub async fn start(
     State(web): State<Web>,
     caller: Caller,
     Path(name): Path<AppName>,
-    Form(form): Form<TurnForm>,
+    FormWithFiles { fields: form, files }: FormWithFiles<TurnForm>,
 ) -> AppResult<Response> {
-    let (turn, _) = web.services.start_turn(&name, &form.prompt, form.mode).await?;
+    let again = form.again.parse().ok();
+    let (turn, _) = web.services.start_turn_with(&name, &form.prompt, form.mode, files, again).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+}
+
+/// `GET /apps/{app}/attachments/{id}`: a file that came with a message. It can do nothing on this origin.
+pub async fn attachment(
+    State(web): State<Web>,
+    Path((name, id)): Path<(AppName, AttachmentId)>,
+) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let (kind, bytes) = web.services.attachment(&app, &id).await?;
+    let headers = [
+        (header::CONTENT_TYPE, kind.media_type()),
+        // The same address always has the same bytes.
+        (header::CACHE_CONTROL, "private, max-age=31536000, immutable"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::CONTENT_DISPOSITION, "inline"),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+/// `POST /apps/{app}/turns/{turn}/continue`: goes on with work that was cut short.
+pub async fn go_on(
+    State(web): State<Web>,
+    caller: Caller,
+    Path((name, id)): Path<(AppName, i64)>,
+) -> AppResult<Response> {
+    let (turn, _) = web.services.continue_turn(&name, TurnId(id)).await?;
     Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
 }
 

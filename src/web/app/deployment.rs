@@ -2,7 +2,10 @@
 
 use askama::Template;
 
-use crate::domain::{App, AppName, Environment, Job, JobId, JobKind, JobState, Step, StepName, StepState};
+use crate::domain::{
+    App, AppName, Environment, Job, JobId, JobKind, JobState, SmokeCheck, SmokeCount, Step, StepName, StepState,
+    VersionId,
+};
 use crate::web::format::{self, Html};
 use crate::web::highlight::escape_into;
 use crate::web::ui;
@@ -26,7 +29,32 @@ pub struct DeployView {
     may_stop: bool,
     ended: bool,
     url: Option<String>,
+    checks: Option<ChecksView>,
     failure: Option<FailureView>,
+    /// What it does or waits for at this moment, in its own words.
+    doing: Option<Html>,
+}
+
+/// What a new version was asked before it took traffic.
+pub struct ChecksView {
+    /// `14 checks passed`.
+    summary: String,
+    /// Those that failed first.
+    checks: Vec<SmokeCheck>,
+}
+
+impl ChecksView {
+    fn new(checks: &[SmokeCheck]) -> Option<Self> {
+        let count = SmokeCount::of(checks);
+        let summary = match (count.passed, count.failed) {
+            (0, 0) => return None,
+            (passed, 0) => format!("{} passed", format::count(u64::from(passed), "check", "checks")),
+            (_, failed) => format!("{failed} of {} failed", format::count(u64::from(count.total()), "check", "checks")),
+        };
+        let mut checks = checks.to_vec();
+        checks.sort_by_key(|check| check.ok);
+        Some(Self { summary, checks })
+    }
 }
 
 struct StepView {
@@ -41,10 +69,12 @@ pub struct FailureView {
     sentence: Html,
     hint: Option<String>,
     lines: String,
+    checks: Option<ChecksView>,
     still: Option<String>,
     ask: Option<Ask>,
     again: Option<Again>,
     log: Option<String>,
+    good: Option<(VersionId, u32)>,
 }
 
 struct Ask {
@@ -59,8 +89,8 @@ struct Again {
 
 impl DeployView {
     /// `version` is the number of the version that is deployed, where it is known; `url` where the
-    /// environment answers.
-    pub fn new(job: &Job, app: &App, version: Option<u32>, url: Option<String>) -> Self {
+    /// environment answers; `doing` what the job says of what it does at this moment.
+    pub fn new(job: &Job, app: &App, version: Option<u32>, url: Option<String>, doing: Option<String>) -> Self {
         let ended = job.state.is_final();
         Self {
             id: job.id,
@@ -70,8 +100,19 @@ impl DeployView {
             may_stop: !ended && !job.cancel_requested,
             ended,
             url: url.filter(|_| job.state == JobState::Succeeded),
+            doing: doing.filter(|_| !ended).map(|words| with_code(&words)),
+            checks: ChecksView::new(&job.checks),
             failure: (job.state == JobState::Failed).then(|| FailureView::new(job, app, version)),
         }
+    }
+
+    /// With the version to go back to, should it have failed for what the app is.
+    #[must_use]
+    pub fn back_to(mut self, good: Option<(VersionId, u32)>) -> Self {
+        if let Some(failure) = self.failure.as_mut().filter(|failure| failure.ask.is_some()) {
+            failure.good = good;
+        }
+        self
     }
 
     fn class(&self) -> &'static str {
@@ -199,7 +240,7 @@ impl FailureView {
         let lines = error.map(|error| error.lines.join("\n")).unwrap_or_default();
         let code = error.map_or("", |error| error.code.as_str());
         let again = match &job.kind {
-            JobKind::Preview { version } => Some(Again {
+            JobKind::Preview { version, .. } => Some(Again {
                 action: format!("/apps/{}/previews", app.name),
                 fields: vec![("version", version.to_string())],
             }),
@@ -213,8 +254,7 @@ impl FailureView {
             JobKind::Generate { .. } | JobKind::Delete => None,
         };
         // The model can mend what it wrote, not the machine.
-        let mendable = matches!(code, "build_failed" | "start_failed" | "health_check_failed" | "job_failed");
-        let ask = mendable.then(|| {
+        let ask = crate::jobs::follow::is_mendable(code).then(|| {
             let text = fix_prompt(&sentence, &lines, version);
             Ask { link: encode_query(&text), text }
         });
@@ -226,9 +266,11 @@ impl FailureView {
             log: Some(format!("/apps/{}/logs?source={}", app.name, if lines.is_empty() { "build" } else { source })),
             sentence: with_code(&sentence),
             id: job.id,
+            checks: ChecksView::new(&job.checks),
             lines,
             ask,
             again,
+            good: None,
         }
     }
 }
@@ -241,7 +283,7 @@ fn still_running(app: &App, environment: Environment) -> Option<String> {
 }
 
 /// A sentence with what stands between backticks set as code.
-fn with_code(sentence: &str) -> Html {
+pub(in crate::web) fn with_code(sentence: &str) -> Html {
     let mut out = String::with_capacity(sentence.len() + 16);
     let mut parts = sentence.split('`');
     escape_into(parts.next().unwrap_or_default(), &mut out);
@@ -310,6 +352,7 @@ pub(in crate::web) mod samples {
             attempts: 1,
             cancel_requested: false,
             steps,
+            checks: if state == JobState::Succeeded { checks() } else { Vec::new() },
             error: failed.then(|| JobError {
                 code: "build_failed".into(),
                 message: "The image could not be built: pip found no package that matches “fastapi-limits”.".into(),
@@ -329,8 +372,52 @@ pub(in crate::web) mod samples {
         }
     }
 
+    fn checks() -> Vec<SmokeCheck> {
+        let check = |what: &str, path: &str| SmokeCheck {
+            what: what.into(),
+            method: "GET".into(),
+            path: path.into(),
+            ok: true,
+            status: Some(200),
+            millis: 3,
+            note: None,
+            lines: Vec::new(),
+        };
+        vec![
+            check("page", "/"),
+            check("page", "/about"),
+            check("stylesheet", "/style.css"),
+            check("script", "/script.js"),
+        ]
+    }
+
+    /// A preview whose version answers, but not as it should.
+    pub fn unproven() -> Job {
+        let mut job = preview(JobState::Failed);
+        job.steps = vec![
+            Step { name: StepName::Build, state: StepState::Done, millis: 800 },
+            Step { name: StepName::Start, state: StepState::Done, millis: 300 },
+            Step { name: StepName::Check, state: StepState::Failed, millis: 120 },
+        ];
+        job.checks = checks();
+        job.checks.push(SmokeCheck {
+            ok: false,
+            status: Some(404),
+            note: Some("It is not there. /about refers to it.".into()),
+            lines: vec!["<h1>There is no such page.</h1>".into()],
+            ..job.checks[0].clone()
+        });
+        job.error = Some(JobError {
+            code: "smoke_failed".into(),
+            message: "The new version answers, but a check of it failed: GET /menu (page): 404.".into(),
+            hint: None,
+            lines: vec!["GET /menu (page): 404. It is not there. /about refers to it.".into()],
+        });
+        job
+    }
+
     pub fn preview(state: JobState) -> Job {
-        job(state, JobKind::Preview { version: samples::version_id(12) })
+        job(state, JobKind::Preview { version: samples::version_id(12), turn: None })
     }
 }
 
@@ -343,13 +430,32 @@ mod tests {
     fn a_failure_names_what_goes_on_running_and_what_can_be_done() {
         let app = samples::app();
         let job = samples::deployment(JobState::Failed);
-        let html =
-            Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
+        let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None, None)) }
+            .render()
+            .expect("renders");
         let page = samples::select(&html);
         assert!(page.text(".failure h2").contains("fastapi-limits"));
         assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
         assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
         assert!(page.attribute("[data-ask]", "data-ask").contains("No matching distribution"));
+    }
+
+    #[test]
+    fn the_evidence_is_shown_whether_it_passed_or_not() {
+        let app = samples::app();
+        let html = |job: &Job| {
+            Strip { app: &app.name, job: Some(DeployView::new(job, &app, Some(12), None, None)) }
+                .render()
+                .expect("renders")
+        };
+        let passed = samples::select(&html(&samples::deployment(JobState::Succeeded)));
+        assert_eq!(passed.text(".checks summary"), "4 checks passed");
+        assert_eq!(passed.count(".checks li.ok"), 4);
+        let failed = samples::select(&html(&super::samples::unproven()));
+        assert_eq!(failed.text(".checks summary"), "1 of 5 checks failed");
+        assert!(failed.text(".checks li:first-child").contains("refers to it"), "failed ones first");
+        assert_eq!(failed.count(".checks h1"), 0, "what an app answers is text");
+        assert!(failed.texts(".failure .button").contains(&"Ask for a fix".to_owned()));
     }
 
     #[test]
@@ -364,10 +470,23 @@ mod tests {
     fn steps_to_come_are_named_while_it_runs() {
         let app = samples::app();
         let job = samples::deployment(JobState::Running);
-        let html =
-            Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None)) }.render().expect("renders");
+        let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None, None)) }
+            .render()
+            .expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.texts("li"), ["Build 1.2 s", "Push not needed", "Start 0.8 s", "Check", "Switch"]);
         assert_eq!(page.text(".title"), "Deploying version 12 to preview");
+    }
+
+    #[test]
+    fn what_is_waited_for_stands_in_the_strip_until_the_end() {
+        let app = samples::app();
+        let says = "The Kubernetes API server does not answer: connection refused. This goes on as soon as it is back.";
+        let shown = |state| {
+            let job = Some(DeployView::new(&samples::deployment(state), &app, Some(12), None, Some(says.to_owned())));
+            samples::select(&Strip { app: &app.name, job }.render().expect("renders")).texts(".doing")
+        };
+        assert_eq!(shown(JobState::Running), [says]);
+        assert!(shown(JobState::Succeeded).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use crate::domain::AppName;
+use crate::services::files::ListedFile;
 use crate::web::format::{self, Html};
 use crate::web::highlight;
 use crate::web::ui::{self, icon, icon_with};
@@ -19,10 +20,32 @@ const OPEN_TREE: usize = 60;
 pub struct TreeFile<'a> {
     /// Its path.
     pub path: &'a str,
-    /// Belongs to the platform.
-    pub platform: bool,
+    /// Who may change it.
+    pub hold: Hold,
     /// Differs from the version before.
     pub changed: bool,
+}
+
+/// What keeps a file from being changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing.
+    None,
+    /// A person locked it.
+    Locked,
+    /// It belongs to the platform.
+    Platform,
+}
+
+impl Hold {
+    /// Of a file as the services list it.
+    pub fn of(file: &ListedFile) -> Self {
+        match (file.platform, file.locked) {
+            (true, _) => Self::Platform,
+            (false, true) => Self::Locked,
+            (false, false) => Self::None,
+        }
+    }
 }
 
 /// The tab.
@@ -57,8 +80,12 @@ pub struct FilePanel<'a> {
     pub delete: String,
     /// Size and lines.
     pub facts: String,
-    /// Belongs to the platform.
-    pub platform: bool,
+    /// Where locking and unlocking it is asked for.
+    pub lock: String,
+    /// The same.
+    pub unlock: String,
+    /// What keeps it from being changed.
+    pub hold: Hold,
     /// It is text and ours to change.
     pub editable: bool,
     /// Why it could not be saved.
@@ -98,7 +125,7 @@ pub enum FileView {
 
 impl<'a> FilePanel<'a> {
     /// A panel for a path, or for none.
-    pub fn new(app: &'a AppName, path: &'a str, platform: bool, facts: String, view: FileView) -> Self {
+    pub fn new(app: &'a AppName, path: &'a str, hold: Hold, facts: String, view: FileView) -> Self {
         let encoded = format::encode_path(path, true);
         Self {
             app,
@@ -106,9 +133,11 @@ impl<'a> FilePanel<'a> {
             href: format!("/apps/{app}/code/{encoded}"),
             raw: format!("/api/v1/apps/{app}/files/{encoded}"),
             delete: format!("/apps/{app}/delete-file/{encoded}"),
+            lock: format!("/apps/{app}/lock-file/{encoded}"),
+            unlock: format!("/apps/{app}/unlock-file/{encoded}"),
             facts,
-            platform,
-            editable: !platform && matches!(view, FileView::Source { cut: false, .. }),
+            hold,
+            editable: hold == Hold::None && matches!(view, FileView::Source { cut: false, .. }),
             problem: None,
             view,
         }
@@ -186,7 +215,7 @@ fn write_folder(folder: &Folder<'_>, context: &TreeContext<'_>, out: &mut String
         let _ = write!(
             out,
             "<li><a href=\"{href}\" hx-get=\"{href}\" hx-target=\"#stage\" hx-swap=\"innerMorph\" hx-push-url=\"true\"{current}>{}<span class=\"name\">",
-            icon(if file.platform { "lock" } else { "file" })
+            icon(if file.hold == Hold::None { "file" } else { "lock" })
         );
         highlight::escape_into(name, out);
         out.push_str("</span>");
@@ -206,9 +235,9 @@ mod tests {
     #[test]
     fn the_tree_nests_and_escapes() {
         let files = [
-            TreeFile { path: "Dockerfile", platform: true, changed: false },
-            TreeFile { path: "public/<b>.html", platform: false, changed: true },
-            TreeFile { path: "public/a b/c.css", platform: false, changed: false },
+            TreeFile { path: "Dockerfile", hold: Hold::Platform, changed: false },
+            TreeFile { path: "public/<b>.html", hold: Hold::None, changed: true },
+            TreeFile { path: "public/a b/c.css", hold: Hold::None, changed: false },
         ];
         let html = tree(&samples::app().name, &files, Some("public/a b/c.css")).0;
         let page = samples::select(&html);

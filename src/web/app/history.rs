@@ -4,7 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::history_views::{DiffRow, DiffView, Place, ReleaseView, ReleasesTab, VersionPage, VersionView, VersionsTab};
+use super::history_views::{
+    Cleaned, DiffRow, DiffView, Place, ReleaseView, ReleasesTab, VersionPage, VersionView, VersionsTab,
+};
 use super::page::{AppQuery, show, show_changed};
 use crate::domain::{App, AppName, Environment, VersionId};
 use crate::error::AppResult;
@@ -13,6 +15,7 @@ use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Path, Query};
+use crate::web::format::When;
 use crate::web::reply::{self, Caller};
 use crate::workspace::{FileDiff, FileStatus, LineKind};
 
@@ -145,7 +148,13 @@ pub async fn releases(
             places.push(place(services, &app, environment, cursor.clone()).await?);
         }
     }
-    let stage = reply::render(&ReleasesTab { app: &app.name, places })?;
+    let now = services.now();
+    let cleaned = services.clean_up(&app).await?.map(|cleaned| Cleaned {
+        when: When::new(cleaned.at, now),
+        freed: cleaned.freed,
+        total: cleaned.total,
+    });
+    let stage = reply::render(&ReleasesTab { app: &app.name, places, cleaned })?;
     show(services, chrome, caller, &app, "releases", stage, &AppQuery::default()).await
 }
 

@@ -3,7 +3,8 @@
 use askama::Template;
 
 use crate::domain::{
-    App, AppName, ChangeSize, Environment, Release, ReleaseNumber, ReleaseState, Version, VersionId, VersionKind,
+    App, AppName, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, Version,
+    VersionId, VersionKind,
 };
 use crate::web::format::{self, When};
 use crate::web::ui;
@@ -112,6 +113,18 @@ pub struct ReleasesTab<'a> {
     pub app: &'a AppName,
     /// Production, then preview.
     pub places: Vec<Place>,
+    /// What clearing away old images has freed.
+    pub cleaned: Option<Cleaned>,
+}
+
+/// What clearing away old images has freed of the disk.
+pub struct Cleaned {
+    /// When it last did.
+    pub when: When,
+    /// What it freed then.
+    pub freed: Bytes,
+    /// What it freed over all times.
+    pub total: Bytes,
 }
 
 /// The releases of one environment.
@@ -141,8 +154,11 @@ pub struct ReleaseView {
     when: When,
     took: Option<String>,
     from: Option<ReleaseNumber>,
+    checks: Option<String>,
     image: String,
     digest: String,
+    /// It runs all the time, and so can be asked how.
+    serves: bool,
     may_return: bool,
 }
 
@@ -168,8 +184,14 @@ impl ReleaseView {
             when: When::new(release.created_at, now),
             took: format::between(Some(release.created_at), release.settled_at),
             from: release.from_release.filter(|_| release.rolled_back),
+            checks: match (release.checks.passed, release.checks.failed) {
+                (0, 0) => None,
+                (passed, 0) => Some(format!("{} passed", format::count(u64::from(passed), "check", "checks"))),
+                (_, failed) => Some(format!("{} failed", format::count(u64::from(failed), "check", "checks"))),
+            },
             image: release.image.to_string(),
             digest: digest.get(..19).unwrap_or(digest).to_owned(),
+            serves: live && matches!(release.spec.process, ProcessKind::Service(_)),
             may_return: ran && !live && !app.deleting,
         }
     }
@@ -221,6 +243,20 @@ pub struct LogRow {
     pub text: String,
 }
 
+/// Whether the preview follows each turn by itself.
+#[derive(Template)]
+#[template(path = "app/auto_preview.html")]
+pub struct AutoPreview<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// It does.
+    pub on: bool,
+    /// Browsers report errors of drafts alone.
+    pub drafts_only: bool,
+    /// It was changed just now.
+    pub saved: bool,
+}
+
 /// What can be done with the app as a whole.
 #[derive(Template)]
 #[template(path = "app/settings.html")]
@@ -235,6 +271,12 @@ pub struct SettingsTab<'a> {
     pub created: When,
     /// Where it answers.
     pub addresses: Vec<(&'static str, String)>,
+    /// The rendered form that chooses the model.
+    pub model: String,
+    /// What the model has cost, rendered.
+    pub cost: String,
+    /// The rendered [`AutoPreview`].
+    pub auto_preview: String,
     /// Why it was not deleted.
     pub problem: Option<&'a str>,
 }

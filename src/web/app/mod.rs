@@ -9,25 +9,31 @@ pub mod files_view;
 pub mod history;
 pub mod history_views;
 pub mod logs;
+pub mod model;
 pub mod page;
 pub mod preview;
 pub mod preview_views;
 pub mod stream;
 pub mod trying;
 pub mod turn_view;
+pub mod usage;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use super::Web;
 
 /// Everything below `/apps/{app}`.
 pub fn routes() -> Router<Web> {
+    let with_files = DefaultBodyLimit::max(super::upload::FORM_MAX);
     Router::new()
         .route("/apps/{app}", get(preview::tab))
         .route("/apps/{app}/stream", get(stream::stream))
-        .route("/apps/{app}/turns", get(conversation::earlier).post(conversation::start))
+        .route("/apps/{app}/turns", get(conversation::earlier).post(conversation::start).layer(with_files))
+        .route("/apps/{app}/attachments/{id}", get(conversation::attachment))
         .route("/apps/{app}/turns/{turn}/steps", get(conversation::steps))
+        .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::go_on))
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
         .route("/apps/{app}/rollback", get(actions::back).post(actions::rollback))
@@ -35,6 +41,8 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/code", get(code::tab))
         .route("/apps/{app}/code/{*path}", get(code::file).post(code::save))
         .route("/apps/{app}/delete-file/{*path}", post(code::delete))
+        .route("/apps/{app}/lock-file/{*path}", post(code::lock))
+        .route("/apps/{app}/unlock-file/{*path}", post(code::unlock))
         .route("/apps/{app}/versions", get(history::versions))
         .route("/apps/{app}/versions/{version}", get(history::version))
         .route("/apps/{app}/versions/{version}/restore", post(history::restore))
@@ -42,7 +50,11 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/logs", get(logs::tab))
         .route("/apps/{app}/logs.txt", get(logs::text))
         .route("/apps/{app}/logs/stream", get(logs::stream))
+        .route("/apps/{app}/usage", get(usage::line))
         .route("/apps/{app}/settings", get(actions::settings))
+        .route("/apps/{app}/model", get(actions::back).post(model::choose))
+        .route("/apps/{app}/browser-errors", get(preview::browser_errors).post(preview::fix_browser_errors))
+        .route("/apps/{app}/auto-preview", get(actions::back).post(actions::auto_preview))
         .route("/apps/{app}/runs", get(actions::back).post(trying::run_now))
         .route("/apps/{app}/runs/{run}", get(trying::run_log))
         .route("/apps/{app}/try", post(trying::try_request))

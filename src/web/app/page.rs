@@ -94,7 +94,12 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
         Some(job) => {
             let version = version_of(services, app, job).await?;
             let url = job.kind.environment().and_then(|environment| services.environment_url(app, environment));
-            Some(DeployView::new(job, app, version, url))
+            let good = if job.state == JobState::Failed { services.last_good_version(app).await? } else { None };
+            let words = services.last_words(job).await?;
+            Some(
+                DeployView::new(job, app, version, url, words)
+                    .back_to(good.map(|version| (version.id, version.number))),
+            )
         }
         None => None,
     };
@@ -138,7 +143,7 @@ fn turn_at_work(jobs: &[Job]) -> Option<crate::domain::JobId> {
 /// The number of the version that a deployment is about; none if it is not there any more.
 pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<Option<u32>> {
     let found = match &job.kind {
-        JobKind::Preview { version } => services.version(app, version).await.map(|version| version.number),
+        JobKind::Preview { version, .. } => services.version(app, version).await.map(|version| version.number),
         JobKind::Publish { release } => {
             services.release(app, Environment::Preview, *release).await.map(|release| release.version_number)
         }

@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::page::{AppQuery, show};
 use super::preview_views::{
-    ApiPanel, EndpointView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink, WebhookPanel,
+    ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
+    WebhookPanel,
 };
+use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, RunState, TemplateKind};
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
 use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::chrome::Chrome;
-use crate::web::extract::{Path, Query};
-use crate::web::format::When;
+use crate::web::extract::{Form, Path, Query};
+use crate::web::format::{self, When};
 use crate::web::reply::{self, Caller};
 
 /// How long a running app may take to describe its endpoints before the page goes without.
@@ -71,6 +73,15 @@ impl View {
         }
     }
 
+    /// Where browsers report errors of it; production is left alone.
+    fn place(self) -> Option<Place> {
+        match self {
+            Self::Draft => Some(Place::Draft),
+            Self::Preview => Some(Place::Preview),
+            Self::Prod => None,
+        }
+    }
+
     fn environment(self) -> Environment {
         match self {
             Self::Prod => Environment::Prod,
@@ -101,12 +112,50 @@ pub async fn tab(
                 modes: Vec::new(),
                 frame: None,
                 note: None,
+                errors: String::new(),
                 panel: Panel::Empty { words, deploy: false },
             })?
         }
     };
     let rest = AppQuery { turns: query.turns, prompt: query.prompt, steps: query.steps, looks: query.view.is_some() };
     show(services, chrome, caller, &app, "preview", stage, &rest).await
+}
+
+fn errors_view<'a>(services: &Services, app: &'a App, place: Place) -> ErrorsView<'a> {
+    let errors: Vec<String> = services.browser_errors(app, place).iter().map(BrowserError::text).collect();
+    let summary = format::count(errors.len() as u64, "browser error", "browser errors");
+    ErrorsView { app: &app.name, place: place.as_str(), summary, errors }
+}
+
+/// What the address or the form says.
+#[derive(Deserialize)]
+pub struct PlaceForm {
+    place: Place,
+}
+
+/// `GET /apps/{app}/browser-errors`: what browsers reported, for the page that is open.
+pub async fn browser_errors(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<PlaceForm>,
+) -> AppResult<Response> {
+    if !caller.is_htmx() {
+        return Ok(Redirect::to(&format!("/apps/{name}?view={}", query.place.as_str())).into_response());
+    }
+    let app = web.services.app(&name).await?;
+    Ok(reply::html(reply::render(&errors_view(&web.services, &app, query.place))?))
+}
+
+/// `POST /apps/{app}/browser-errors`: *Fix*.
+pub async fn fix_browser_errors(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<PlaceForm>,
+) -> AppResult<Response> {
+    let (turn, _) = web.services.fix_browser_errors(&name, form.place).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
 }
 
 async fn stage<'a>(
@@ -130,7 +179,15 @@ async fn stage<'a>(
             current: *one == view,
         })
         .collect();
-    let mut tab = PreviewTab { app: &app.name, views, modes: Vec::new(), frame: None, note: None, panel: Panel::Frame };
+    let mut tab = PreviewTab {
+        app: &app.name,
+        views,
+        modes: Vec::new(),
+        frame: None,
+        note: None,
+        errors: String::new(),
+        panel: Panel::Frame,
+    };
     if kind == TemplateKind::Job {
         tab.panel = Panel::Job(runs(services, app, view, query.cursor.clone()).await?);
         return Ok(tab);
@@ -166,6 +223,11 @@ async fn stage<'a>(
             title: format!("{} of {}", view.title(), app.name),
             url,
         });
+        if let Some(place) = view.place()
+            && services.collects_browser_errors(place)
+        {
+            tab.errors = reply::render(&errors_view(services, app, place))?;
+        }
         return Ok(tab);
     }
     let environment = view.environment();

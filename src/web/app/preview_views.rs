@@ -20,6 +20,8 @@ pub struct PreviewTab<'a> {
     pub frame: Option<Frame>,
     /// A sentence above it.
     pub note: Option<String>,
+    /// The rendered [`ErrorsView`]; empty where none are collected.
+    pub errors: String,
     /// What stands below the bar.
     pub panel: Panel,
 }
@@ -46,6 +48,20 @@ pub struct Frame {
     pub shown: String,
     /// For screen readers.
     pub title: String,
+}
+
+/// What browsers reported of a draft or a preview.
+#[derive(Template)]
+#[template(path = "app/browser_errors.html")]
+pub struct ErrorsView<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// `draft` or `preview`.
+    pub place: &'static str,
+    /// `2 browser errors`.
+    pub summary: String,
+    /// As lines.
+    pub errors: Vec<String>,
 }
 
 /// What the tab shows.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::conversation::{article, is_live};
 use super::deployment::title;
 use super::page::{parts, version_of};
-use crate::domain::{App, AppName, EventBody, EventId, JobId, JobState, StepState, TurnState};
+use crate::domain::{App, AppName, EventBody, EventId, JobId, JobState, LogStream, StepState, TurnState};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::events::Kept;
 use crate::services::Services;
@@ -27,6 +27,8 @@ use crate::web::Web;
 use crate::web::extract::{Path, Query};
 use crate::web::reply::Pieces;
 
+/// Of a turn that did not begin.
+const WITHDRAWN: &str = "Withdrawn before it began.";
 /// Events that are answered with one set of pieces, when that many wait.
 const BATCH: usize = 256;
 
@@ -68,7 +70,12 @@ pub async fn stream(
 async fn messages(services: &Services, app: &App, batch: Vec<Result<Arc<Kept>, StoreError>>) -> Vec<Event> {
     let mut out = Vec::with_capacity(batch.len() + 1);
     let events: Vec<Arc<Kept>> = batch.into_iter().filter_map(Result::ok).collect();
-    let of_state = |event: &&Arc<Kept>| matches!(event.body, EventBody::Job { .. } | EventBody::Environment { .. });
+    // What a deployment says of itself stands in its strip.
+    let of_state = |event: &&Arc<Kept>| match event.body {
+        EventBody::Job { .. } | EventBody::Environment { .. } => true,
+        EventBody::Log { stream, .. } => stream == LogStream::Deploy && event.job.is_some(),
+        _ => false,
+    };
     if let Some(last) = events.iter().rfind(of_state) {
         match state_pieces(services, app, last).await {
             Ok(html) => out.push(Event::default().data(html.replace('\r', ""))),
@@ -92,6 +99,7 @@ async fn state_pieces(services: &Services, app: &App, last: &Kept) -> AppResult<
     let pieces = parts(services, &now).await?.into_pieces();
     let pieces = match &last.body {
         EventBody::Job { id, .. } => announced(services, &now, *id, pieces).await?,
+        EventBody::Log { line, .. } => pieces.announce(line),
         _ => pieces,
     };
     Ok(pieces.into_html())
@@ -114,6 +122,8 @@ async fn announced(services: &Services, app: &App, id: JobId, pieces: Pieces) ->
 async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> {
     let with_id = |name: &str, data: &str| Event::default().id(event.id.to_string()).event(name).data(data);
     match &event.body {
+        // No job's log has it: old images were removed, which stands on the Releases tab.
+        EventBody::Log { .. } if event.job.is_none() => Some(with_id("releases", "{}")),
         EventBody::Text { .. }
         | EventBody::File { .. }
         | EventBody::Tool { .. }
@@ -141,6 +151,9 @@ async fn turn(services: &Services, app: &App, job: JobId, state: JobState, at: E
     let Some(mut turn) = services.turn_of_job(&job).await? else { return Ok(None) };
     // A turn that was stopped before it began is told of a moment before it is marked.
     if state.is_final() && is_live(&turn) {
+        if turn.state == TurnState::Queued {
+            turn.note = Some(WITHDRAWN.to_owned());
+        }
         turn.state = if state == JobState::Failed { TurnState::Failed } else { TurnState::Stopped };
     }
     let ended = !is_live(&turn);

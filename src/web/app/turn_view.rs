@@ -4,7 +4,9 @@
 
 use askama::Template;
 
-use crate::domain::{AppName, FileState, JobId, TextKind, Turn, TurnMode, TurnState, VersionId};
+use crate::domain::{
+    AppName, Attachment, AttachmentId, FileState, JobId, Question, TextKind, Turn, TurnMode, TurnState, VersionId,
+};
 use crate::web::format::{self, Html, When};
 use crate::web::markdown;
 use crate::web::ui::{self, Icon, icon, icon_with};
@@ -35,8 +37,13 @@ pub struct TurnArticle<'a> {
     app: &'a AppName,
     id: String,
     prompt: &'a str,
+    attached: Vec<AttachedView<'a>>,
     mode: &'static str,
     long_prompt: bool,
+    /// It is the nth repair after a failed preview, and nobody wrote its prompt.
+    repair: Option<u32>,
+    /// What it repairs, in a sentence.
+    mended: &'a str,
     live: bool,
     blocks: Vec<BlockView>,
     doing: &'static str,
@@ -46,6 +53,40 @@ pub struct TurnArticle<'a> {
     when: When,
     note: Option<&'a str>,
     failure: Option<&'a str>,
+    question: Option<&'a Question>,
+    withdraw: Option<JobId>,
+    next: Offers,
+}
+
+/// What may be done from a turn; only the newest offers anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Its question can be answered with a press.
+    pub answers: bool,
+    /// There is work left to go on with.
+    pub go_on: bool,
+    /// The version to go back to, with its number.
+    pub restore: Option<(VersionId, u32)>,
+}
+
+/// A file that came with the message.
+struct AttachedView<'a> {
+    id: &'a AttachmentId,
+    name: &'a str,
+    size: String,
+    /// An image's width and height.
+    image: Option<(u32, u32)>,
+}
+
+impl<'a> AttachedView<'a> {
+    fn new(attachment: &'a Attachment) -> Self {
+        Self {
+            id: &attachment.id,
+            name: &attachment.name,
+            size: format::bytes(attachment.bytes),
+            image: attachment.size.filter(|_| attachment.kind.is_image()),
+        }
+    }
 }
 
 /// A part of an answer.
@@ -226,7 +267,10 @@ impl<'a> TurnArticle<'a> {
             app,
             id: turn.id.to_string(),
             prompt: &turn.prompt,
+            attached: turn.attachments.iter().map(AttachedView::new).collect(),
             mode: turn.mode.as_str(),
+            repair: turn.repair.map(|repair| repair.number),
+            mended: mended(&turn.prompt),
             long_prompt: turn.prompt.len() > LONG_PROMPT,
             live,
             blocks,
@@ -237,7 +281,17 @@ impl<'a> TurnArticle<'a> {
             when: When::new(turn.created_at, now),
             note: turn.note.as_deref().filter(|_| !failed && !live),
             failure: failed.then(|| turn.note.as_deref().unwrap_or("The turn failed.")),
+            question: turn.question.as_ref().filter(|_| !live),
+            withdraw: turn.job.filter(|_| turn.state == TurnState::Queued),
+            next: Offers::default(),
         }
+    }
+
+    /// With what may be done from it.
+    #[must_use]
+    pub fn offering(mut self, offers: Offers) -> Self {
+        self.next = offers;
+        self
     }
 
     /// With its steps shown at once.
@@ -249,6 +303,11 @@ impl<'a> TurnArticle<'a> {
         }
         self
     }
+}
+
+/// What a repair is about: its first paragraph. The evidence is on the deployment's card.
+fn mended(prompt: &str) -> &str {
+    prompt.split_once("\n\n").map_or(prompt, |(first, _)| first)
 }
 
 impl Summary {
@@ -269,7 +328,7 @@ impl Summary {
         }
         facts.extend(turn.version_number.map(|number| format!("version {number}")));
         facts.extend(format::between(turn.started_at, turn.finished_at));
-        facts.extend(turn.usage.cost_usd.filter(|dollars| *dollars > 0.0).map(format::money));
+        facts.extend(cost(turn));
         let (icon, class) = match turn.state {
             TurnState::Failed => ("warning", "mark bad"),
             TurnState::Stopped => ("stop", "mark warn"),
@@ -278,6 +337,17 @@ impl Summary {
         };
         Self { icon, class, facts, steps: None, version: turn.version.clone(), open: false }
     }
+}
+
+/// What a turn has cost; its tokens where the model has no known price.
+fn cost(turn: &Turn) -> Option<String> {
+    let usage = turn.usage;
+    let about = if usage.estimated { "about " } else { "" };
+    if let Some(dollars) = usage.cost_usd {
+        return (dollars > 0.0).then(|| format!("{about}{}", format::money(dollars)));
+    }
+    let tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
+    (tokens > 0).then(|| format!("{about}{}", format::count(tokens, "token", "tokens")))
 }
 
 /// Where the next message is written.
@@ -307,6 +377,7 @@ pub struct Send<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::QuestionKind;
     use crate::web::samples;
 
     #[test]
@@ -330,6 +401,59 @@ mod tests {
         assert_eq!(page.attribute("[data-block=file]", "data-path"), "public/index.html");
         assert!(page.count("[data-live] [data-working]") == 1 && page.count(".summary") == 0);
         assert!(page.text(".step.busy").contains("Writing public/style.css"));
+    }
+
+    #[test]
+    fn a_repair_is_told_from_what_somebody_wrote() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        turn.prompt = "The preview of your work failed. “pip” failed.\n\n<material-1>\nlog\n</material-1>".into();
+        turn.repair = Some(crate::domain::Repair { of: turn.id, number: 2 });
+        let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
+        let page = samples::select(&html);
+        assert_eq!(page.count(".said"), 0);
+        assert_eq!(page.text(".mending"), "Repair 2 The preview of your work failed. “pip” failed.");
+    }
+
+    #[test]
+    fn a_question_has_its_answers_as_buttons_while_it_is_open() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        let choices = vec!["Red".to_owned(), "<b>Green".to_owned()];
+        turn.question = Some(Question { text: "Which *colour*?".into(), choices, about: QuestionKind::Other });
+        let article = || TurnArticle::new(&app.name, &turn, Vec::new(), samples::now());
+        let offers = Offers { answers: true, ..Offers::default() };
+        let page = samples::select(&article().offering(offers).render().expect("renders"));
+        assert!(page.text(".question").contains("Which *colour*?"));
+        assert_eq!(page.count(".question form button"), 2);
+        assert_eq!(page.count(".question b"), 0);
+        assert_eq!(page.attribute(".question form:last-of-type input[name=prompt]", "value"), "<b>Green");
+        let page = samples::select(&article().render().expect("renders"));
+        assert_eq!((page.count(".question"), page.count(".question form")), (1, 0));
+    }
+
+    #[test]
+    fn a_turn_that_was_cut_short_offers_the_way_on_and_back() {
+        let app = samples::app();
+        let offers = Offers { answers: false, go_on: true, restore: Some((samples::version_id(11), 11)) };
+        for state in [TurnState::Interrupted, TurnState::Failed, TurnState::Stopped] {
+            let mut turn = samples::turn(state);
+            turn.note = Some("Slipway went away.".into());
+            let article = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).offering(offers.clone());
+            let page = samples::select(&article.render().expect("renders"));
+            let href = format!("/apps/{}/turns/{}/continue", app.name, turn.id);
+            assert_eq!(page.attribute("form[action$=continue]", "action"), href);
+            assert!(page.text("form[action$=restore] button").contains("version 11"), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_queued_message_can_be_withdrawn() {
+        let app = samples::app();
+        let queued = samples::turn(TurnState::Queued);
+        let html = TurnArticle::new(&app.name, &queued, Vec::new(), samples::now()).render().expect("renders");
+        assert_eq!(samples::select(&html).attribute("[data-withdraw]", "action"), "/jobs/40/cancel");
+        let running = samples::turn(TurnState::Running);
+        let html = TurnArticle::new(&app.name, &running, Vec::new(), samples::now()).render().expect("renders");
+        assert_eq!(samples::select(&html).count("[data-withdraw]"), 0);
     }
 
     #[test]

@@ -84,8 +84,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if MODE == "exit":
+    # All on one stream: the engine reads two side by side, in no order.
     for n in range(30):
-        print("line", n)
+        print("line", n, file=sys.stderr)
     print("\x1b[31mModuleNotFoundError: No module named 'nope'\x1b[0m", file=sys.stderr)
     sys.exit(7)
 elif MODE == "oom":

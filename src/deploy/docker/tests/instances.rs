@@ -54,10 +54,35 @@ async fn the_deployment_rules_hold_outside_and_inside() {
     assert_eq!((&report["hostname"], &report["first_process"]), (&"app".into(), &"docker-init".into()));
     assert_eq!(report["docker_socket"], false);
     assert_eq!((&report["word"], &report["port"]), (&"only the app knows".into(), &"8080".into()));
+}
 
-    let stats = scene.runtime.stats(&instance).await.expect("stats");
-    assert_eq!(stats.memory_limit_bytes, 128 << 20);
-    assert!(stats.memory_bytes > 0 && stats.cpu_time > Duration::ZERO, "{stats:?}");
+#[tokio::test]
+async fn how_a_release_runs_is_measured() {
+    let scene = Scene::new().await;
+    let deployment = scene.deployment(Preview, 1, "serve");
+    let stats = async |release| {
+        scene.runtime.stats(&scene.app.0, scene.app.1, Preview, ReleaseNumber(release)).await.expect("stats")
+    };
+    assert_eq!(stats(1).await, None, "nothing is there");
+
+    let instance = scene.serve(&deployment).await;
+    let running = stats(1).await.expect("it is there");
+    assert_eq!((running.ready, running.wanted, running.restarts), (1, 1, 0));
+    assert_eq!(running.memory_limit_bytes, Some(128 << 20));
+    assert!(running.memory_bytes.is_some_and(|bytes| (1..128 << 20).contains(&bytes)), "{running:?}");
+    assert!(running.cpu_millis.is_some_and(|millis| millis <= 2_000), "{running:?}");
+    assert_eq!(stats(2).await, None, "that is another release");
+
+    // It crashes: the engine starts it again, and counts.
+    let _ = get(instance.address, "/crash").await;
+    eventually("it runs again", LONG, async || {
+        stats(1).await.is_some_and(|stats| (stats.ready, stats.restarts) == (1, 1))
+    })
+    .await;
+
+    scene.sandbox.docker.stop_container(&instance.id, None).await.expect("it stops");
+    let stopped = stats(1).await.expect("it is there");
+    assert_eq!((stopped.ready, stopped.wanted, stopped.memory_bytes, stopped.cpu_millis), (0, 1, None, None));
 }
 
 #[tokio::test]
@@ -67,7 +92,7 @@ async fn starting_twice_is_starting_once() {
     let first = scene.serve(&deployment).await;
     assert_eq!(scene.start(&deployment).await, first);
     // Another builder on the same data finds it as well.
-    assert_eq!(runtime(&scene.sandbox).start(&deployment, &CancellationToken::new()).await, Ok(first.clone()));
+    assert_eq!(runtime(&scene.sandbox).start(&deployment, &|_| {}, &CancellationToken::new()).await, Ok(first.clone()));
 
     // A dead one is replaced.
     scene.sandbox.docker.kill_container(&first.id, None).await.expect("it dies");
@@ -77,14 +102,14 @@ async fn starting_twice_is_starting_once() {
 
     let cancelled = CancellationToken::new();
     cancelled.cancel();
-    let stopped = scene.runtime.start(&scene.deployment(Preview, 4, "serve"), &cancelled).await;
+    let stopped = scene.runtime.start(&scene.deployment(Preview, 4, "serve"), &|_| {}, &cancelled).await;
     assert_eq!(stopped, Err(DeployError::Cancelled));
     let found = scene.runtime.find(&scene.app.0, scene.app.1, Preview, ReleaseNumber(4)).await;
     assert_eq!(found, Ok(None));
 
     let mut nowhere = scene.deployment(Preview, 5, "serve");
     nowhere.image = format!("slipway/none@sha256:{}", "0".repeat(64)).parse().expect("an image");
-    let missing = scene.runtime.start(&nowhere, &CancellationToken::new()).await;
+    let missing = scene.runtime.start(&nowhere, &|_| {}, &CancellationToken::new()).await;
     assert_eq!(missing, Err(DeployError::ImageMissing(nowhere.image)));
 }
 
@@ -119,7 +144,7 @@ async fn an_app_that_does_not_answer_well_is_not_ready() {
     assert!(silent.to_string().contains("nothing listens on port 8080"), "{silent}");
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let stopped = scene.runtime.wait_ready(&instance, &probe("/"), LONG, &cancel).await;
+    let stopped = scene.runtime.wait_ready(&instance, &probe("/"), LONG, &|_| {}, &cancel).await;
     assert_eq!(stopped, Err(DeployError::Cancelled));
     // Its sleep does not hear a polite signal sent to a first process; the init passes it on.
     let begun = Instant::now();
@@ -144,8 +169,8 @@ async fn apps_meet_only_themselves() {
     assert_ne!(reach(&stranger).await, "ok");
 
     // Removing one leaves the other alone.
-    scene.runtime.remove_app(&scene.app.0, scene.app.1).await.expect("a removal");
-    scene.runtime.remove_app(&scene.app.0, scene.app.1).await.expect("already gone");
+    scene.runtime.remove_app(&scene.app.0, scene.app.1, &|_| {}).await.expect("a removal");
+    scene.runtime.remove_app(&scene.app.0, scene.app.1, &|_| {}).await.expect("already gone");
     let left = scene.runtime.instances().await.expect("a list");
     assert_eq!(left.iter().map(|found| &found.instance).collect::<Vec<_>>(), [&stranger]);
     assert_eq!(get(stranger.address, "/health").await.expect("an answer"), "ok");

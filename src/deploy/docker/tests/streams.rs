@@ -20,6 +20,9 @@ async fn logs_go_on_over_restarts_and_releases() {
     for word in ["a", "b", "c"] {
         get(first.address, &format!("/say/{word}")).await.expect("an answer");
     }
+    // The engine takes a moment to note what an app wrote.
+    let mut log = scene.runtime.logs(&app, app_id, Preview, 100, true);
+    while next(&mut log).await != Ok("said c".to_owned()) {}
     let tail: Vec<_> = scene.runtime.logs(&app, app_id, Preview, 2, false).collect().await;
     assert_eq!(tail, [Ok("said b".to_owned()), Ok("said c".to_owned())]);
     let prod: Vec<_> = scene.runtime.logs(&app, app_id, Environment::Prod, 10, false).collect().await;

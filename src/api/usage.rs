@@ -1,0 +1,122 @@
+//! What the model has cost.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::extract::{Path, Query};
+use crate::domain::{AppName, Spending};
+use crate::error::{AppError, AppResult};
+use crate::services::Services;
+use crate::services::spending::SpendingReport;
+
+/// Days that are told apart when nobody says how many.
+const DAYS: u16 = 30;
+/// Most days that are told apart.
+const DAYS_MAX: u16 = 366;
+
+/// Which days.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageQuery {
+    /// The last so many days in UTC, today included; 30 when left out.
+    #[param(minimum = 1, maximum = 366)]
+    days: Option<u16>,
+}
+
+impl UsageQuery {
+    fn days(&self) -> AppResult<u16> {
+        match self.days.unwrap_or(DAYS) {
+            days @ 1..=DAYS_MAX => Ok(days),
+            _ => Err(AppError::invalid(format!("“days” is a number from 1 to {DAYS_MAX}."))),
+        }
+    }
+}
+
+/// What was spent on a day.
+#[derive(Serialize, ToSchema)]
+pub struct DayUsage {
+    /// In UTC.
+    #[schema(example = "2026-11-20")]
+    day: String,
+    #[serde(flatten)]
+    spent: Spending,
+}
+
+/// What was spent on an app.
+#[derive(Serialize, ToSchema)]
+pub struct AppUsage {
+    /// The app; null for those that were deleted, taken together.
+    #[schema(value_type = Option<String>)]
+    app: Option<AppName>,
+    #[serde(flatten)]
+    spent: Spending,
+}
+
+/// What was spent on a model.
+#[derive(Serialize, ToSchema)]
+pub struct ModelUsage {
+    /// The model's id; empty where it was not noted.
+    model: String,
+    #[serde(flatten)]
+    spent: Spending,
+}
+
+/// Tokens and money. Tokens of models without a known price are counted apart, never guessed at.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Usages)]
+pub struct UsageJson {
+    /// Since the beginning.
+    total: Spending,
+    /// Since midnight UTC.
+    today: Spending,
+    /// On the days that were asked for.
+    recent: Spending,
+    /// Those of them that had any, the newest first.
+    days: Vec<DayUsage>,
+    /// On these days, the dearest first.
+    apps: Vec<AppUsage>,
+    /// On these days, the dearest first.
+    models: Vec<ModelUsage>,
+}
+
+impl From<SpendingReport> for UsageJson {
+    fn from(report: SpendingReport) -> Self {
+        Self {
+            total: report.total,
+            today: report.today,
+            recent: report.recent,
+            days: report.days.into_iter().map(|(day, spent)| DayUsage { day, spent }).collect(),
+            apps: report.apps.into_iter().map(|(app, spent)| AppUsage { app, spent }).collect(),
+            models: report.models.into_iter().map(|(model, spent)| ModelUsage { model, spent }).collect(),
+        }
+    }
+}
+
+/// Tell what was spent on all apps.
+#[utoipa::path(
+    get, path = "/api/v1/usage", tag = "Cost", params(UsageQuery),
+    responses((status = 200, description = "Tokens and money.", body = UsageJson)),
+)]
+pub async fn all(
+    State(services): State<Services>,
+    Query(query): Query<UsageQuery>,
+) -> AppResult<axum::Json<UsageJson>> {
+    Ok(axum::Json(services.spending(None, query.days()?).await?.into()))
+}
+
+/// Tell what was spent on an app.
+#[utoipa::path(
+    get, path = "/api/v1/apps/{app}/usage", tag = "Cost",
+    params(("app" = String, Path, description = "The app's name."), UsageQuery),
+    responses((status = 200, description = "Tokens and money.", body = UsageJson)),
+)]
+pub async fn of_app(
+    State(services): State<Services>,
+    Path(name): Path<AppName>,
+    Query(query): Query<UsageQuery>,
+) -> AppResult<axum::Json<UsageJson>> {
+    let app = services.app(&name).await?;
+    Ok(axum::Json(services.spending(Some(&app), query.days()?).await?.into()))
+}

@@ -1,0 +1,181 @@
+//! Removal of what a registry keeps and nobody needs: manifests by their digest. The registry frees
+//! their layers when it next collects its garbage.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::Deserialize;
+
+use super::{BuildError, repository};
+use crate::domain::AppName;
+
+/// Longest wait for one answer.
+const CALL_LIMIT: Duration = Duration::from_secs(15);
+/// What a manifest of one platform may be.
+const MANIFEST: &str =
+    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
+
+/// The line to a registry, by its HTTP API.
+#[derive(Debug, Clone)]
+pub(super) struct Registry {
+    host: String,
+    client: Client,
+}
+
+#[derive(Deserialize)]
+struct Tags {
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Layer,
+    #[serde(default)]
+    layers: Vec<Layer>,
+}
+
+#[derive(Deserialize)]
+struct Layer {
+    digest: String,
+    #[serde(default)]
+    size: u64,
+}
+
+/// A manifest that a tag leads to.
+struct Kept {
+    digest: String,
+    layers: Vec<Layer>,
+}
+
+impl Registry {
+    pub(super) fn new(host: &str) -> Self {
+        let client = Client::builder()
+            .timeout(CALL_LIMIT)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("the TLS provider is installed first thing");
+        Self { host: host.to_owned(), client }
+    }
+
+    /// Removes all manifests of an app but those in `keep`, by digest. Answers the bytes of the layers
+    /// that no kept one needs. What is gone already is no error.
+    pub(super) async fn prune(&self, app: &AppName, keep: &HashSet<&str>) -> Result<u64, BuildError> {
+        let repository = repository(app);
+        let Some(found) = self.manifests(&repository).await? else { return Ok(0) };
+        let (kept, unneeded): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|manifest| keep.contains(manifest.digest.as_str()));
+        let mut counted: HashSet<String> = kept.into_iter().flat_map(|kept| kept.layers).map(|l| l.digest).collect();
+        let (mut freed, mut removed) = (0, HashSet::new());
+        for manifest in unneeded {
+            if !removed.insert(manifest.digest.clone()) {
+                continue;
+            }
+            let path = format!("{repository}/manifests/{}", manifest.digest);
+            let answer = self.ask(Method::DELETE, &path).await?;
+            match answer.status() {
+                StatusCode::METHOD_NOT_ALLOWED => {
+                    return Err(self.refused("it does not allow images to be deleted: set storage.delete.enabled"));
+                }
+                status if status.is_success() || status == StatusCode::NOT_FOUND => {}
+                status => return Err(self.refused(&format!("it answered {status} to the deletion of an image"))),
+            }
+            for layer in manifest.layers {
+                if counted.insert(layer.digest) {
+                    freed += layer.size;
+                }
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Whether it answers at all.
+    pub(super) async fn ping(&self) -> Result<(), BuildError> {
+        self.ask(Method::GET, "").await.map(drop)
+    }
+
+    /// What each tag of a repository leads to; none when there is no such repository.
+    async fn manifests(&self, repository: &str) -> Result<Option<Vec<Kept>>, BuildError> {
+        let answer = self.ask(Method::GET, &format!("{repository}/tags/list")).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let tags: Tags = self.read(answer).await?;
+        let mut found = Vec::new();
+        for tag in tags.tags.unwrap_or_default() {
+            let answer = self.ask(Method::GET, &format!("{repository}/manifests/{tag}")).await?;
+            // Its manifest went with another tag's.
+            if answer.status() == StatusCode::NOT_FOUND {
+                continue;
+            }
+            let digest = answer.headers().get("docker-content-digest").and_then(|digest| digest.to_str().ok());
+            let Some(digest) = digest.map(str::to_owned) else { continue };
+            let manifest: Manifest = self.read(answer).await?;
+            let mut layers = manifest.layers;
+            layers.push(manifest.config);
+            found.push(Kept { digest, layers });
+        }
+        Ok(Some(found))
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Response, BuildError> {
+        let mut last = None;
+        // As the engine does: TLS where the registry speaks it, else plain on networks that are our own.
+        for scheme in schemes(&self.host) {
+            let url = format!("{scheme}://{}/v2/{path}", self.host);
+            match self.client.request(method.clone(), url).header("Accept", MANIFEST).send().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => last = Some(error),
+            }
+        }
+        // The innermost reason: what lies around it is how the libraries are stacked.
+        let innermost = |error: &dyn std::error::Error| {
+            std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string)
+        };
+        let why = last.and_then(|error| innermost(&error)).unwrap_or_default();
+        Err(BuildError::Unavailable(format!("The registry {} does not answer: {why}.", self.host)))
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&self, answer: Response) -> Result<T, BuildError> {
+        if !answer.status().is_success() {
+            return Err(self.refused(&format!("it answered {}", answer.status())));
+        }
+        answer.json().await.map_err(|error| self.refused(&format!("its answer cannot be read: {error}")))
+    }
+
+    fn refused(&self, message: &str) -> BuildError {
+        BuildError::Registry { registry: self.host.clone(), message: message.to_owned() }
+    }
+}
+
+/// In which order a registry is tried. Plain HTTP is for this machine, a cluster's own Services and private networks:
+/// nothing secret is sent.
+fn schemes(host: &str) -> &'static [&'static str] {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let labels: Vec<&str> = name.split('.').collect();
+    let is_service = matches!(labels.as_slice(), [.., "svc"] | [.., "svc", "cluster", "local"]);
+    match name.parse::<IpAddr>() {
+        Ok(ip) if ip.is_loopback() => &["http", "https"],
+        Ok(IpAddr::V4(ip)) if ip.is_private() => &["https", "http"],
+        _ if name == "localhost" || is_service => &["http", "https"],
+        _ => &["https"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_stays_near() {
+        for near in ["127.0.0.1:5000", "localhost:5000", "registry.builder-system.svc.cluster.local:5000"] {
+            assert_eq!(schemes(near)[0], "http", "{near}");
+        }
+        assert_eq!(schemes("10.96.27.176:5000"), ["https", "http"]);
+        for far in ["registry.example.com", "203.0.113.4:5000", "registry.svc.example.com"] {
+            assert_eq!(schemes(far), ["https"], "{far}");
+        }
+    }
+}

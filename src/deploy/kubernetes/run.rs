@@ -1,0 +1,363 @@
+//! Runs of jobs: a Job to its end, its log, its exit code. A schedule's runs are the cluster's to
+//! start; here they are found, named, and seen to their end like any other.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{DeployError, LeftRun, RunOutcome, RunSpec, ScheduledRun};
+use super::client::FIELD_MANAGER;
+use super::fault::Fault;
+use super::logs::{Reader, Sink, container};
+use super::ready::{Known, LAST_LINES, changes, take};
+use super::verdict::{self, Trouble, TroubleKind};
+use super::{KubernetesRuntime, manifest};
+use crate::domain::{Clock, ReleaseNumber, RunId};
+use crate::engine::label;
+
+/// Lines of one run that are handed out.
+const LINES_MAX: usize = 10_000;
+/// Bytes of one run's lines that are handed out.
+const BYTES_MAX: usize = 1024 * 1024;
+/// How long the log is read after the run's end; it ends by itself right away.
+const LOG_GRACE: Duration = Duration::from_secs(5);
+/// How much later than the cluster we end a run that is out of time.
+const LIMIT_GRACE: Duration = Duration::from_secs(30);
+
+/// Anything that changed in a run.
+#[expect(clippy::large_enum_variant, reason = "lives only from the watch to where it is taken in")]
+enum Change {
+    Job(watcher::Event<Job>),
+    Pod(watcher::Event<Pod>),
+    Event(watcher::Event<Event>),
+}
+
+/// How a run ended.
+struct Exit {
+    code: Option<i64>,
+    timed_out: bool,
+    oom: bool,
+}
+
+impl KubernetesRuntime {
+    fn jobs(&self, namespace: &str) -> Api<Job> {
+        Api::namespaced(self.cluster().client.clone(), namespace)
+    }
+
+    pub(in super::super) async fn run(
+        &self,
+        spec: &RunSpec,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, DeployError> {
+        self.prepare(&spec.app, spec.app_id).await?;
+        if cancel.is_cancelled() {
+            return Err(DeployError::Cancelled);
+        }
+        let (namespace, name) = (manifest::namespace(&spec.app), manifest::run_name(spec));
+        let there = self.cluster().call(self.jobs(&namespace).get_opt(&name)).await?;
+        if there.is_none() {
+            let pod = manifest::run_pod(spec);
+            tokio::select! {
+                () = cancel.cancelled() => return Err(DeployError::Cancelled),
+                room = self.room_for(&spec.app, &namespace, &pod, log) => room?,
+            }
+            let apis = self.cluster().apis().await?;
+            for object in manifest::run(&self.owner(&spec.app, spec.app_id), &apis, spec) {
+                self.cluster().apply(&object).await?;
+            }
+        }
+        self.see_to_its_end(&namespace, &name, spec.time_limit, log, cancel).await
+    }
+
+    async fn see_to_its_end(
+        &self,
+        namespace: &str,
+        name: &str,
+        limit: Duration,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, DeployError> {
+        let mut record = Record::new(log);
+        let exit = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(DeployError::Cancelled),
+            exit = self.exit(namespace, name, &mut record) => exit,
+            () = tokio::time::sleep(limit + LIMIT_GRACE) => Ok(Exit { code: None, timed_out: true, oom: false }),
+        };
+        match exit {
+            Ok(exit) => {
+                self.remove_job(namespace, name).await?;
+                Ok(RunOutcome {
+                    exit_code: exit.code,
+                    timed_out: exit.timed_out,
+                    oom: exit.oom,
+                    log_tail: record.tail.into(),
+                })
+            }
+            // The cluster is away: the run goes on, or is there to be asked about when it is back.
+            Err(error @ DeployError::ClusterUnavailable(_)) => Err(error),
+            Err(error) => {
+                self.remove_job(namespace, name).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn remove_job(&self, namespace: &str, name: &str) -> Result<(), DeployError> {
+        match self.cluster().call(self.jobs(namespace).delete(name, &DeleteParams::background())).await {
+            Ok(_) | Err(Fault::NotFound(_)) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Watches a Job to its end, and reads what its pod writes.
+    async fn exit(&self, namespace: &str, name: &str, record: &mut Record<'_>) -> Result<Exit, DeployError> {
+        let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), namespace);
+        let events: Api<Event> = Api::namespaced(self.cluster().client.clone(), namespace);
+        let mut changes = futures_util::stream::select_all([
+            changes::<Job>(self.jobs(namespace), "", &format!("metadata.name={name}"))
+                .map(|change| change.map(Change::Job))
+                .boxed(),
+            changes::<Pod>(pods.clone(), &format!("job-name={name}"), "").map(|change| change.map(Change::Pod)).boxed(),
+            changes::<Event>(events, "", "type=Warning").map(|change| change.map(Change::Event)).boxed(),
+        ]);
+        let (mut jobs, mut known, mut events) = (Known::<Job>::new(), Known::<Pod>::new(), Known::<Event>::new());
+        let (mut listed, mut ended): (bool, Option<Exit>) = (false, None);
+        let mut trouble: Option<(Trouble, Instant)> = None;
+        // The pod whose log is read, from when its container has begun.
+        let (begun, mut has_begun) = tokio::sync::watch::channel(None::<String>);
+        let reading = async {
+            let pod = has_begun.wait_for(Option::is_some).await.ok().and_then(|pod| pod.clone());
+            if let Some(pod) = pod {
+                let mut reader = Reader::default();
+                let mut keep = |line| record.line(line);
+                if let Err(fault) = reader.read(&pods, &pod, None, true, Sink::Call(&mut keep)).await {
+                    tracing::debug!(?fault, pod, "a run's log broke off");
+                }
+            }
+        };
+        let mut reading = std::pin::pin!(reading);
+        let mut read = false;
+        while ended.is_none() {
+            let patience = async {
+                match trouble.as_ref().and_then(|(trouble, since)| since.checked_add(trouble.grace)) {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                change = changes.next() => match change {
+                    Some(Ok(Change::Job(change))) => listed |= take(&mut jobs, change),
+                    Some(Ok(Change::Pod(change))) => { take(&mut known, change); }
+                    Some(Ok(Change::Event(change))) => { take(&mut events, change); }
+                    Some(Err(fault)) => return Err(fault.into()),
+                    None => return Err(Fault::Away("it closed the line".to_owned()).into()),
+                },
+                () = &mut reading, if !read => read = true,
+                () = patience => {}
+            }
+            let Some(job) = jobs.values().next() else {
+                if listed {
+                    return Err(DeployError::Gone);
+                }
+                continue;
+            };
+            if let Some(pod) = known.values().find(|pod| has_started(pod)) {
+                begun.send_if_modified(|now| {
+                    let is_new = now.is_none();
+                    if is_new {
+                        now.clone_from(&pod.metadata.name);
+                    }
+                    is_new
+                });
+            }
+            ended = ending(job, &known);
+            if ended.is_some() {
+                break;
+            }
+            let found = trouble_of(name, &known, &events);
+            trouble = match (found, trouble.take()) {
+                (Some(found), Some((before, since))) if before.is_still(&found) => Some((found, since)),
+                (Some(found), _) => Some((found, Instant::now())),
+                (None, _) => None,
+            };
+            if let Some((found, since)) = &trouble
+                && since.elapsed() >= found.grace
+            {
+                return Err(self.failure(namespace, found.clone()).await);
+            }
+        }
+        if !read && begun.borrow().is_some() {
+            let _ = tokio::time::timeout(LOG_GRACE, reading).await;
+        }
+        ended.ok_or(DeployError::Gone)
+    }
+
+    pub(in super::super) async fn runs(&self) -> Result<Vec<LeftRun>, DeployError> {
+        let chosen = ListParams::default().labels(&format!("{},{}", self.selector(), label::RUN));
+        let mut left = Vec::new();
+        for namespace in self.namespaces().await? {
+            match self.cluster().call(self.jobs(&namespace).list(&chosen)).await {
+                Ok(jobs) => left.extend(jobs.items.iter().filter_map(left_run)),
+                Err(Fault::Forbidden(_) | Fault::NotFound(_)) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(left)
+    }
+
+    pub(in super::super) async fn attach_run(
+        &self,
+        left: &LeftRun,
+        time_limit: Duration,
+        log: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, DeployError> {
+        let started_at = left.started_at.unwrap_or_else(|| Clock::System.now());
+        let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
+        let rest = time_limit.saturating_sub(gone_by.unsigned_abs());
+        self.see_to_its_end(&manifest::namespace(&left.app), &left.id, rest, log, cancel).await
+    }
+
+    /// Runs that the cluster started by a schedule and nobody has named yet, without end.
+    pub(in super::super) fn scheduled_runs(&self) -> BoxStream<'static, ScheduledRun> {
+        let chosen = format!("{},!{}", self.selector(), label::RUN);
+        let jobs = self.across::<Job>(&chosen);
+        jobs.filter_map(async |change| match change {
+            watcher::Event::Apply(job) | watcher::Event::InitApply(job) => scheduled_run(&job),
+            _ => None,
+        })
+        .boxed()
+    }
+
+    /// Writes a run's number on the Job, so that it is found by it from now on.
+    pub(in super::super) async fn name_run(
+        &self,
+        scheduled: &ScheduledRun,
+        run: RunId,
+    ) -> Result<LeftRun, DeployError> {
+        let patch = serde_json::json!({"metadata": {"labels": {label::RUN: run.to_string()}}});
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let jobs = self.jobs(&manifest::namespace(&scheduled.app));
+        let job = self.cluster().call(jobs.patch(&scheduled.id, &parameters, &Patch::Merge(&patch))).await?;
+        left_run(&job).ok_or(DeployError::Gone)
+    }
+}
+
+fn has_started(pod: &Pod) -> bool {
+    container(pod)
+        .and_then(|container| container.state.as_ref())
+        .is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+/// How a Job ended, if it has.
+fn ending(job: &Job, pods: &Known<Pod>) -> Option<Exit> {
+    let code = pods.values().find_map(|pod| verdict::ending(container(pod)?.state.as_ref()));
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let over = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True");
+    let timed_out = over.is_some_and(|condition| condition.reason.as_deref() == Some("DeadlineExceeded"));
+    if timed_out {
+        return Some(Exit { code: None, timed_out: true, oom: false });
+    }
+    // A pod that is being ended from outside does not speak for the job: its controller will.
+    let is_leaving = pods.values().any(|pod| pod.metadata.deletion_timestamp.is_some());
+    match code {
+        Some((code, oom)) if over.is_some() || !is_leaving => Some(Exit { code: Some(code), timed_out: false, oom }),
+        // Its pod is gone already: only whether it went well is still known.
+        None if over.is_some_and(|condition| condition.type_ == "Complete") => {
+            Some(Exit { code: Some(0), timed_out: false, oom: false })
+        }
+        None if over.is_some() => Some(Exit { code: None, timed_out: false, oom: false }),
+        _ => None,
+    }
+}
+
+/// Why a Job's pod will not run, if so.
+fn trouble_of(name: &str, pods: &Known<Pod>, events: &Known<Event>) -> Option<Trouble> {
+    let all: Vec<&Event> = events.values().collect();
+    let of_pods = pods.values().find_map(|pod| verdict::of_pod(pod, &all));
+    let refused = || {
+        let event = all.iter().find(|event| {
+            event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some("FailedCreate")
+        })?;
+        verdict::of_refusal(event.message.as_deref()?, 0)
+    };
+    // An end is how a run is over, not what is wrong with it.
+    of_pods
+        .filter(|trouble| !matches!(trouble.kind, TroubleKind::Ended { .. }))
+        .or_else(|| if pods.is_empty() { refused() } else { None })
+}
+
+fn left_run(job: &Job) -> Option<LeftRun> {
+    let labels = job.metadata.labels.as_ref()?;
+    let found = scheduled_run(job)?;
+    Some(LeftRun {
+        id: found.id,
+        app: found.app,
+        app_id: found.app_id,
+        environment: found.environment,
+        release: found.release,
+        run: labels.get(label::RUN)?.parse().ok()?,
+        started_at: Some(found.started_at),
+        running: job.status.as_ref().and_then(|status| status.active).unwrap_or(0) > 0,
+    })
+}
+
+fn scheduled_run(job: &Job) -> Option<ScheduledRun> {
+    let labels = job.metadata.labels.as_ref()?;
+    if job.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    Some(ScheduledRun {
+        id: job.metadata.name.clone()?,
+        app: labels.get(label::APP)?.parse().ok()?,
+        app_id: labels.get(label::APP_ID)?.parse().ok()?,
+        environment: labels.get(label::ENVIRONMENT)?.parse().ok()?,
+        release: ReleaseNumber(labels.get(label::RELEASE)?.parse().ok()?),
+        started_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
+    })
+}
+
+/// A run's lines, handed on up to a bound, and the last of them kept.
+struct Record<'a> {
+    log: &'a (dyn Fn(String) + Send + Sync),
+    lines: usize,
+    bytes: usize,
+    tail: VecDeque<String>,
+}
+
+impl<'a> Record<'a> {
+    fn new(log: &'a (dyn Fn(String) + Send + Sync)) -> Self {
+        Self { log, lines: 0, bytes: 0, tail: VecDeque::new() }
+    }
+
+    fn line(&mut self, line: String) {
+        if self.tail.len() == usize::try_from(LAST_LINES).unwrap_or(20) {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.clone());
+        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
+            return;
+        }
+        self.lines += 1;
+        self.bytes += line.len();
+        (self.log)(line);
+        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
+            (self.log)("… the rest of this run's output is not kept.".to_owned());
+        }
+    }
+}

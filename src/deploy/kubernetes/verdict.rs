@@ -1,0 +1,344 @@
+//! What the cluster's objects say of a rollout: it goes on, it is done, or it will never be.
+//!
+//! Pure: looks at a Deployment, pods and events, and asks nobody.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment as Workload, ReplicaSet};
+use k8s_openapi::api::core::v1::{ContainerState, Event, Pod};
+
+/// How long a pod may find no node: one that is on its way out may be making room.
+const SCHEDULING_GRACE: Duration = Duration::from_secs(8);
+/// How long the quota may be used up by pods that are on their way out.
+const QUOTA_GRACE: Duration = Duration::from_secs(3);
+/// How long an app may answer that it is not well before it is believed.
+const UNWELL_GRACE: Duration = Duration::from_secs(15);
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on; this is what it waits for.
+    Waiting(String),
+    /// All pods are the new version's and ready.
+    Ready,
+    /// It will not come to anything, unless this changes within a while.
+    Trouble(Trouble),
+}
+
+/// What is wrong, and with which pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub(super) kind: TroubleKind,
+    /// Whose log may say why.
+    pub(super) pod: Option<String>,
+    /// How long it may last before it is final.
+    pub(super) grace: Duration,
+}
+
+impl Trouble {
+    /// The same trouble as `now`, with as much hope as before.
+    pub(super) fn is_still(&self, now: &Self) -> bool {
+        (&self.kind, self.grace) == (&now.kind, now.grace)
+    }
+}
+
+/// The kinds of trouble, each with the cluster's words where they help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum TroubleKind {
+    /// The container ended.
+    Ended { code: i64, oom: bool },
+    /// The image cannot be had.
+    Pull { why: String, outage: bool },
+    /// The container cannot be made or started.
+    Unstartable(String),
+    /// The namespace's quota is used up.
+    Quota(String),
+    /// No node takes the pod.
+    Unschedulable(String),
+    /// It runs and says that it is not well.
+    Unwell(String),
+}
+
+/// Judges a rollout. `set` and `pods` are the new version's alone: what was refused to an earlier one is told of the
+/// Deployment for a while yet. `leaving` is how many of the app's pods are on their way out.
+pub(super) fn of_rollout(
+    workload: Option<&Workload>,
+    set: Option<&ReplicaSet>,
+    pods: &[&Pod],
+    events: &[&Event],
+    leaving: usize,
+) -> Verdict {
+    let Some(workload) = workload else { return Verdict::Waiting("the Deployment is not there.".to_owned()) };
+    if let Some(trouble) = pods.iter().find_map(|pod| of_pod(pod, events)) {
+        return Verdict::Trouble(trouble);
+    }
+    let status = workload.status.clone().unwrap_or_default();
+    if status.observed_generation < workload.metadata.generation {
+        return Verdict::Waiting("the cluster has not taken up the new version yet.".to_owned());
+    }
+    let wanted = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let (all, updated, available) =
+        (status.replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
+    if updated == wanted && all == updated && available == updated {
+        return Verdict::Ready;
+    }
+    let conditions = set.and_then(|set| set.status.as_ref()?.conditions.as_ref());
+    let refusal = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True" && pods.is_empty());
+    if let Some(message) = refusal.and_then(|condition| condition.message.as_deref())
+        && let Some(trouble) = of_refusal(message, leaving)
+    {
+        return Verdict::Trouble(trouble);
+    }
+    Verdict::Waiting(match pods.first() {
+        None => "the cluster has not made a pod yet.".to_owned(),
+        Some(pod) => waiting_for(pod),
+    })
+}
+
+/// A pod that the cluster would not even make.
+pub(super) fn of_refusal(message: &str, leaving: usize) -> Option<Trouble> {
+    let kind = if message.contains("exceeded quota") {
+        TroubleKind::Quota(after(message, "exceeded quota: ").to_owned())
+    } else if message.contains("status unknown for quota") {
+        // The quota was made a moment ago.
+        return None;
+    } else {
+        TroubleKind::Unstartable(message.to_owned())
+    };
+    let grace = if leaving > 0 { Duration::from_secs(30) } else { QUOTA_GRACE };
+    Some(Trouble { kind, pod: None, grace })
+}
+
+/// What is wrong with a pod, if anything is.
+pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<Trouble> {
+    // One that is on its way out is what it should be.
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let name = pod.metadata.name.clone();
+    let status = pod.status.as_ref()?;
+    let trouble = |kind, grace| Some(Trouble { kind, pod: name.clone(), grace });
+    let unscheduled = status.conditions.iter().flatten().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    });
+    if let Some(condition) = unscheduled {
+        let why = condition.message.clone().unwrap_or_else(|| "the cluster does not say why".to_owned());
+        return trouble(TroubleKind::Unschedulable(why), SCHEDULING_GRACE);
+    }
+    let container = status.container_statuses.as_ref().and_then(|all| all.first())?;
+    if container.ready {
+        return None;
+    }
+    if let Some((code, oom)) = ending(container.state.as_ref()).or_else(|| ending(container.last_state.as_ref())) {
+        return trouble(TroubleKind::Ended { code, oom }, Duration::ZERO);
+    }
+    if let Some(waiting) = container.state.as_ref().and_then(|state| state.waiting.as_ref()) {
+        let message = waiting.message.clone().unwrap_or_default();
+        match waiting.reason.as_deref().unwrap_or_default() {
+            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" | "InvalidImageName" => {
+                // The back-off only says that it backs off: the event has the reason.
+                let why = pull_reason(events, name.as_deref()).unwrap_or(message);
+                let outage = is_outage(&why);
+                let grace = if outage { Duration::MAX } else { Duration::ZERO };
+                return trouble(TroubleKind::Pull { why, outage }, grace);
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "PostStartHookError" => {
+                return trouble(TroubleKind::Unstartable(message), Duration::ZERO);
+            }
+            _ => {}
+        }
+    }
+    container.state.as_ref().and_then(|state| state.running.as_ref())?;
+    let said = of_this(events, name.as_deref(), "Unhealthy")?.message.as_deref()?;
+    // A port that is not open yet is how every app begins; an answer that is wrong is another matter.
+    let status = said.split_once("statuscode: ").map(|(_, code)| code.trim().to_owned())?;
+    trouble(TroubleKind::Unwell(status), UNWELL_GRACE)
+}
+
+/// The exit code of a container that has ended, and whether memory was why.
+pub(super) fn ending(state: Option<&ContainerState>) -> Option<(i64, bool)> {
+    let ended = state?.terminated.as_ref()?;
+    Some((i64::from(ended.exit_code), ended.reason.as_deref() == Some("OOMKilled")))
+}
+
+/// What a pod that is not wrong waits for, in words.
+fn waiting_for(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let container = status.and_then(|status| status.container_statuses.as_ref()).and_then(|all| all.first());
+    let state = container.and_then(|container| container.state.as_ref());
+    if container.is_some_and(|container| container.ready) {
+        "the old version has not made way yet.".to_owned()
+    } else if state.is_some_and(|state| state.running.is_some()) {
+        "it has not answered its health check yet.".to_owned()
+    } else {
+        "its container is being made.".to_owned()
+    }
+}
+
+fn of_this<'a>(events: &[&'a Event], pod: Option<&str>, reason: &str) -> Option<&'a Event> {
+    events
+        .iter()
+        .rev()
+        .find(|event| event.involved_object.name.as_deref() == pod && event.reason.as_deref() == Some(reason))
+        .copied()
+}
+
+/// Why an image could not be pulled, in the engine's words.
+fn pull_reason(events: &[&Event], pod: Option<&str>) -> Option<String> {
+    let said = events.iter().rev().filter(|event| event.involved_object.name.as_deref() == pod);
+    let said =
+        said.filter_map(|event| event.message.as_deref()).find(|message| message.starts_with("Failed to pull"))?;
+    Some(after(said, "desc = ").to_owned())
+}
+
+/// Whether the registry is away, rather than without the image.
+fn is_outage(why: &str) -> bool {
+    [
+        "connection refused",
+        "i/o timeout",
+        "no such host",
+        "deadline exceeded",
+        "no route to host",
+        "TLS handshake timeout",
+        "503",
+        "502",
+    ]
+    .iter()
+    .any(|sign| why.contains(sign))
+}
+
+/// What comes after the last `mark`, else all of it.
+fn after<'a>(text: &'a str, mark: &str) -> &'a str {
+    text.rsplit_once(mark).map_or(text, |(_, end)| end)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(container: &serde_json::Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p1"},
+            "status": {"containerStatuses": [container]},
+        }))
+        .expect("a pod")
+    }
+
+    fn event(reason: &str, message: &str) -> Event {
+        serde_json::from_value(json!({
+            "metadata": {}, "involvedObject": {"name": "p1"}, "reason": reason, "message": message,
+        }))
+        .expect("an event")
+    }
+
+    fn container(state: &serde_json::Value, last: &serde_json::Value) -> serde_json::Value {
+        json!({"name": "app", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state, "lastState": last})
+    }
+
+    fn workload(status: &serde_json::Value) -> Workload {
+        serde_json::from_value(json!({
+            "metadata": {"name": "w", "generation": 2},
+            "spec": {"replicas": 1, "selector": {}, "template": {}},
+            "status": status,
+        }))
+        .expect("a Deployment")
+    }
+
+    #[test]
+    fn ready_is_said_only_of_the_new_version_alone() {
+        let status = |observed: i64, all: i32, updated: i32, available: i32| {
+            let status = json!({
+                "observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "availableReplicas": available,
+            });
+            of_rollout(Some(&workload(&status)), None, &[], &[], 0)
+        };
+        assert_eq!(status(2, 1, 1, 1), Verdict::Ready);
+        for (observed, all, updated, available) in
+            [(1, 1, 1, 1), (2, 2, 1, 2), (2, 1, 0, 1), (2, 1, 1, 0), (2, 2, 1, 1)]
+        {
+            assert!(matches!(status(observed, all, updated, available), Verdict::Waiting(_)));
+        }
+        assert!(matches!(of_rollout(None, None, &[], &[], 0), Verdict::Waiting(_)));
+    }
+
+    #[test]
+    fn each_trouble_is_known_by_its_signs() {
+        let starting = container(&json!({"waiting": {"reason": "ContainerCreating"}}), &json!({}));
+        assert_eq!(of_pod(&pod(&starting), &[]), None);
+
+        let crashed = container(
+            &json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+            &json!({"terminated": {"exitCode": 3, "reason": "Error"}}),
+        );
+        let trouble = of_pod(&pod(&crashed), &[]).expect("trouble");
+        assert_eq!((trouble.kind, trouble.grace), (TroubleKind::Ended { code: 3, oom: false }, Duration::ZERO));
+
+        let oom = container(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}), &json!({}));
+        assert_eq!(of_pod(&pod(&oom), &[]).expect("trouble").kind, TroubleKind::Ended { code: 137, oom: true });
+
+        let pull = container(&json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}), &json!({}));
+        let missing = event("Failed", "Failed to pull image \"x\": rpc error: code = Unknown desc = manifest unknown");
+        let trouble = of_pod(&pod(&pull), &[&missing]).expect("trouble");
+        assert_eq!(trouble.kind, TroubleKind::Pull { why: "manifest unknown".to_owned(), outage: false });
+        assert_eq!(trouble.grace, Duration::ZERO);
+        let away = event("Failed", "Failed to pull image \"x\": rpc error: desc = dial tcp: connection refused");
+        let trouble = of_pod(&pod(&pull), &[&away]).expect("trouble");
+        assert!(matches!(trouble.kind, TroubleKind::Pull { outage: true, .. }) && trouble.grace == Duration::MAX);
+
+        let running = container(&json!({"running": {}}), &json!({}));
+        let closed = event("Unhealthy", "Readiness probe failed: Get \"http://x/\": dial tcp: connection refused");
+        assert_eq!(of_pod(&pod(&running), &[&closed]), None);
+        let wrong = event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 500");
+        let trouble = of_pod(&pod(&running), &[&wrong]).expect("trouble");
+        assert_eq!(trouble.kind, TroubleKind::Unwell("500".to_owned()));
+        assert!(trouble.grace > Duration::ZERO, "an app may warm up");
+        // Somebody else's event.
+        let mut other = wrong;
+        other.involved_object.name = Some("p2".to_owned());
+        assert_eq!(of_pod(&pod(&running), &[&other]), None);
+
+        let mut leaving = pod(&crashed);
+        leaving.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+        assert_eq!(of_pod(&leaving, &[]), None);
+
+        let homeless: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p1"},
+            "status": {"conditions": [
+                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"},
+            ]},
+        }))
+        .expect("a pod");
+        let trouble = of_pod(&homeless, &[]).expect("trouble");
+        assert_eq!(trouble.kind, TroubleKind::Unschedulable("0/1 nodes are available".to_owned()));
+    }
+
+    #[test]
+    fn a_quota_is_believed_once_nobody_makes_room() {
+        let waiting = workload(&json!({
+            "observedGeneration": 2, "replicas": 1, "updatedReplicas": 0, "availableReplicas": 1,
+        }));
+        let refused = |message: &str, leaving| {
+            let condition =
+                json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message});
+            let set = json!({"metadata": {"name": "s"}, "status": {"replicas": 0, "conditions": [condition]}});
+            let set: ReplicaSet = serde_json::from_value(set).expect("a ReplicaSet");
+            of_rollout(Some(&waiting), Some(&set), &[], &[], leaving)
+        };
+        let message =
+            "pods \"x\" is forbidden: exceeded quota: slipway, requested: pods=1, used: pods=6, limited: pods=6";
+        let Verdict::Trouble(trouble) = refused(message, 0) else { panic!("trouble") };
+        assert!(matches!(&trouble.kind, TroubleKind::Quota(why) if why.contains("used: pods=6")));
+        let Verdict::Trouble(hopeful) = refused(message, 1) else { panic!("trouble") };
+        assert!(hopeful.grace > trouble.grace && !hopeful.is_still(&trouble));
+        let fresh = refused("pods \"x\" is forbidden: status unknown for quota: slipway", 0);
+        assert!(matches!(fresh, Verdict::Waiting(_)));
+    }
+}

@@ -1,0 +1,251 @@
+//! A file that comes with a message: an image or a text, told by its bytes and never by its name.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, validated_string, words};
+
+/// Largest image, in bytes: in text, as it travels, it becomes a third more.
+pub const IMAGE_BYTES_MAX: usize = 3_700_000;
+/// Longest side of an image, in pixels.
+pub const IMAGE_SIDE_MAX: u32 = 8_000;
+/// Largest text file, in bytes.
+pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Longest name that is kept, in characters.
+const NAME_MAX: usize = 100;
+
+validated_string! {
+    /// What an attachment's bytes come to: their SHA-256 in hexadecimal.
+    AttachmentId, check_id
+}
+
+fn check_id(text: &str) -> Result<(), Invalid> {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    if text.len() == 64 && is_hex { Ok(()) } else { Err(Invalid::new("An attachment's id has 64 hexadecimal digits.")) }
+}
+
+/// What it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachmentKind {
+    /// An image.
+    Png,
+    /// An image.
+    Jpeg,
+    /// An image.
+    Webp,
+    /// An image.
+    Gif,
+    /// Text in UTF-8.
+    Text,
+}
+
+words!(AttachmentKind { Png = "png", Jpeg = "jpeg", Webp = "webp", Gif = "gif", Text = "text" });
+
+impl AttachmentKind {
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
+            Self::Gif => "image/gif",
+            Self::Text => "text/plain; charset=utf-8",
+        }
+    }
+
+    /// Whether it is looked at rather than read.
+    pub fn is_image(self) -> bool {
+        self != Self::Text
+    }
+}
+
+/// A file that came with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// What its bytes come to.
+    pub id: AttachmentId,
+    /// What its sender calls it; nothing depends on it.
+    pub name: String,
+    /// What it is.
+    pub kind: AttachmentKind,
+    /// Its size.
+    pub bytes: u64,
+    /// An image's width and height in pixels.
+    pub size: Option<(u32, u32)>,
+}
+
+/// The last part of a path, without signs that could be taken for something else.
+pub fn file_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String =
+        last.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>' | '"')).take(NAME_MAX).collect();
+    match clean.trim() {
+        "" => "file".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// What these bytes are, and an image's width and height; refused if they are nothing that can be attached.
+pub fn recognise(bytes: &[u8]) -> Result<(AttachmentKind, Option<(u32, u32)>), Invalid> {
+    let Some((kind, size)) = image(bytes) else {
+        if bytes.is_empty() {
+            return Err(Invalid::new("It is empty."));
+        }
+        if std::str::from_utf8(bytes).is_err() || bytes.contains(&0) {
+            return Err(Invalid::new(
+                "It is neither an image (PNG, JPEG, WebP, GIF) nor text in UTF-8: nothing else can be attached.",
+            ));
+        }
+        if bytes.len() > TEXT_BYTES_MAX {
+            return Err(Invalid::new(format!("A text file has at most {} KiB.", TEXT_BYTES_MAX / 1024)));
+        }
+        return Ok((AttachmentKind::Text, None));
+    };
+    if bytes.len() > IMAGE_BYTES_MAX {
+        return Err(Invalid::new("An image has at most 3.7 MB: make it smaller, or send a part of it."));
+    }
+    let Some((width, height)) = size.filter(|(width, height)| *width > 0 && *height > 0) else {
+        return Err(Invalid::new("The image is damaged: it does not say how large it is."));
+    };
+    if width.max(height) > IMAGE_SIDE_MAX {
+        return Err(Invalid::new(format!("An image has at most {IMAGE_SIDE_MAX} pixels on each side.")));
+    }
+    Ok((kind, Some((width, height))))
+}
+
+/// The kind of an image and its size; none if the bytes begin as no image does.
+fn image(bytes: &[u8]) -> Option<(AttachmentKind, Option<(u32, u32)>)> {
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        let size = (bytes.get(12..16) == Some(b"IHDR")).then(|| Some((big(bytes, 16, 4)?, big(bytes, 20, 4)?)));
+        return Some((AttachmentKind::Png, size.flatten()));
+    }
+    if bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a") {
+        let size = little(bytes, 6, 2).zip(little(bytes, 8, 2));
+        return Some((AttachmentKind::Gif, size));
+    }
+    if bytes.starts_with(b"\xff\xd8\xff") {
+        return Some((AttachmentKind::Jpeg, jpeg_size(bytes)));
+    }
+    if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+        return Some((AttachmentKind::Webp, webp_size(bytes)));
+    }
+    None
+}
+
+/// A number of up to four bytes, the highest first.
+fn big(bytes: &[u8], at: usize, count: usize) -> Option<u32> {
+    Some(bytes.get(at..at + count)?.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+}
+
+/// A number of up to four bytes, the lowest first.
+fn little(bytes: &[u8], at: usize, count: usize) -> Option<u32> {
+    Some(bytes.get(at..at + count)?.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+}
+
+/// Goes from segment to segment until one tells the size.
+fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let mut at = 2;
+    loop {
+        // Any number of fill bytes may stand before a marker.
+        while bytes.get(at)? == &0xff && bytes.get(at + 1)? == &0xff {
+            at += 1;
+        }
+        if bytes.get(at)? != &0xff {
+            return None;
+        }
+        match bytes.get(at + 1)? {
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                return big(bytes, at + 7, 2).zip(big(bytes, at + 5, 2));
+            }
+            0x01 | 0xd0..=0xd8 => at += 2,
+            // The picture itself, or its end, without a size before it.
+            0xd9 | 0xda => return None,
+            _ => at += 2 + usize::try_from(big(bytes, at + 2, 2)?).ok()?.max(2),
+        }
+    }
+}
+
+fn webp_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    match bytes.get(12..16)? {
+        b"VP8X" => Some((little(bytes, 24, 3)? + 1, little(bytes, 27, 3)? + 1)),
+        b"VP8L" if bytes.get(20)? == &0x2f => {
+            let packed = little(bytes, 21, 4)?;
+            Some(((packed & 0x3fff) + 1, (packed >> 14 & 0x3fff) + 1))
+        }
+        b"VP8 " if bytes.get(23..26)? == b"\x9d\x01\x2a" => {
+            Some((little(bytes, 26, 2)? & 0x3fff, little(bytes, 28, 2)? & 0x3fff))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(width: u32, height: u32) -> Vec<u8> {
+        [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), &[8, 6, 0, 0, 0]]
+            .concat()
+    }
+
+    #[test]
+    fn images_are_told_by_their_bytes() {
+        use AttachmentKind::{Gif, Jpeg, Png, Webp};
+        let jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xff\xdb\0\x03x\xff\xc2\0\x11\x08\x01\x02\x03\x04\x03";
+        let lossy = b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0abc\x9d\x01\x2a\x40\x01\xf0\x40";
+        let lossless =
+            [b"RIFF\0\0\0\0WEBPVP8L\0\0\0\0\x2f".as_slice(), &(0x63_u32 | 0x31 << 14).to_le_bytes()].concat();
+        let extended = b"RIFF\0\0\0\0WEBPVP8X\0\0\0\0\0\0\0\0\x63\0\0\x31\0\0";
+        for (bytes, expected) in [
+            (png(640, 480).as_slice(), (Png, (640, 480))),
+            (b"GIF89a\x10\x00\x20\x01", (Gif, (16, 288))),
+            (jpeg, (Jpeg, (0x0304, 0x0102))),
+            (lossy, (Webp, (320, 240))),
+            (&lossless, (Webp, (100, 50))),
+            (extended, (Webp, (100, 50))),
+        ] {
+            assert_eq!(recognise(bytes), Ok((expected.0, Some(expected.1))));
+            // Cut anywhere it is no image that can be used, and nothing panics.
+            for end in 0..bytes.len() {
+                let cut = recognise(&bytes[..end]);
+                assert!(!matches!(cut, Ok((_, Some(size))) if size != expected.1), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_attached_is_said_why() {
+        assert_eq!(recognise("Grüße\n".as_bytes()), Ok((AttachmentKind::Text, None)));
+        for (bytes, word) in [
+            (Vec::new(), "empty"),
+            (b"%PDF-1.7\xff\xfe".to_vec(), "neither an image"),
+            (b"MZ\0\0".to_vec(), "neither an image"),
+            (b"\x89PNG\r\n\x1a\nrest".to_vec(), "damaged"),
+            (png(0, 7), "damaged"),
+            (png(8001, 7), "8000 pixels"),
+            (vec![b'x'; TEXT_BYTES_MAX + 1], "256 KiB"),
+            ([png(9, 9), vec![0; IMAGE_BYTES_MAX]].concat(), "3.7 MB"),
+        ] {
+            assert!(recognise(&bytes).expect_err(word).0.contains(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn names_are_only_names() {
+        for (given, kept) in [
+            ("a.png", "a.png"),
+            ("C:\\x\\Screen shot.png", "Screen shot.png"),
+            ("../../etc/passwd", "passwd"),
+            ("a\"><b\n.txt", "ab.txt"),
+            (" \t", "file"),
+            ("", "file"),
+        ] {
+            assert_eq!(file_name(given), kept);
+        }
+        assert_eq!(file_name(&"ä".repeat(300)).chars().count(), 100);
+        assert!("0".repeat(64).parse::<AttachmentId>().is_ok());
+        for wrong in ["", "../x", &"0".repeat(63), &"A".repeat(64)] {
+            assert!(wrong.parse::<AttachmentId>().is_err());
+        }
+    }
+}

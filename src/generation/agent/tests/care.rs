@@ -1,0 +1,354 @@
+//! What keeps a turn from doing harm: breaks, loops, rewrites, questions, long conversations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{MODEL, Play, Played, WIRE, done, write};
+use crate::domain::{EventBody, QuestionKind, TurnMode};
+use crate::generation::agent::{CONTINUE_NOTE, NOTICE, TurnEnd, TurnError};
+use crate::generation::fake_claude::{Answer, FakeClaude, Reply};
+use crate::generation::stage::{MemoryHost, Predicate};
+use crate::generation::wire::{ContentBlock, Message};
+use crate::generation::{Cap, DayLimit, ModelError, ModelTable, Threshold, WireFormat};
+
+fn edit(path: &str, old: &str, new: &str) -> serde_json::Value {
+    json!({ "path": path, "old_text": old, "new_text": new })
+}
+
+/// The first answer of a recorded turn, from its nth call on, and where each of its calls ends.
+fn recorded(from: usize) -> (Answer, Vec<usize>) {
+    let calls = [
+        ("t0", "write_file", write("a.txt", "one\ntwo\n")),
+        ("t1", "edit_file", edit("main.py", "b = 2", "b = 2 + 2")),
+        ("t2", "edit_file", edit("a.txt", "two", "two and two")),
+        ("t3", "delete_file", json!({"path": "old.txt"})),
+        ("t4", "list_files", json!({})),
+    ];
+    let mut answer = Answer::new().thinking("Hm", Some("s")).text("Four things.");
+    let mut ends = Vec::new();
+    for (id, name, input) in &calls[from..] {
+        answer = answer.tool(&format!("{id}-{from}"), name, input, 12);
+        ends.push(answer.len());
+    }
+    (answer.stop("tool_use"), ends)
+}
+
+fn second() -> Reply {
+    Answer::new().tool("u1", "edit_file", &edit("a.txt", "two and two", "2"), 9).stop("tool_use").reply()
+}
+
+fn stage() -> Play {
+    let mut play = Play::new();
+    play.host.files.insert("old.txt".into(), b"old\n".to_vec());
+    play
+}
+
+#[tokio::test]
+async fn a_disconnect_at_every_event_ends_in_the_same_files() {
+    let undisturbed = stage().against([recorded(0).0.reply(), second(), done()]).await;
+    assert_eq!(undisturbed.outcome.end, TurnEnd::Done);
+    let expected: BTreeMap<String, Vec<u8>> = undisturbed.host.files.clone();
+    assert_eq!(undisturbed.host.text("a.txt"), "one\n2\n");
+    assert!(!expected.contains_key("old.txt"));
+
+    let (answer, ends) = recorded(0);
+    for events in 0..=answer.len() {
+        for bytes in [0, 11] {
+            let complete = ends.iter().filter(|end| **end <= events).count();
+            // As a model would: what has no result yet is done in the next answer.
+            let mut script = vec![recorded(0).0.disconnect_after(events, bytes)];
+            if complete < ends.len() {
+                script.push(recorded(complete).0.reply());
+            }
+            script.extend([second(), done()]);
+            let played = stage().against(script).await;
+            let at = format!("after {events} events and {bytes} bytes");
+            assert_eq!(played.outcome.end, TurnEnd::Done, "{at}: {:?}", played.sink.tools());
+            assert_eq!(played.host.files, expected, "{at}");
+            assert_eq!(played.left, 0, "{at}");
+            played.is_valid_history();
+            // No effect was applied twice: an edit that is made again does not match.
+            let edits = played.sink.tools().into_iter().filter(|(summary, _)| summary.starts_with("Edited"));
+            assert_eq!(edits.count(), 3, "{at}: {:?}", played.sink.tools());
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_breaks_in_a_row_are_borne() {
+    let (_, ends) = recorded(0);
+    let script = [
+        recorded(0).0.disconnect_after(ends[1], 0),
+        Reply::HangUp,
+        recorded(2).0.disconnect_after(3, 4),
+        recorded(2).0.reply(),
+        second(),
+        done(),
+    ];
+    let played = stage().against(script).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert_eq!(played.host.text("a.txt"), "one\n2\n");
+    assert_eq!(played.left, 0);
+    played.is_valid_history();
+}
+
+#[tokio::test]
+async fn a_stop_reaches_the_provider_within_a_second() {
+    let cases: [(Reply, Predicate); 3] = [
+        (Answer::new().then_silence(), |event| matches!(event, EventBody::Usage(_))),
+        (Answer::new().text_begun("I was about to").then_silence(), |event| matches!(event, EventBody::Text { .. })),
+        (
+            Answer::new().tool_begun("t1", "write_file", r#"{"path":"b.txt","content":"half"#, 3).then_silence(),
+            |event| matches!(event, EventBody::File { delta: Some(_), .. }),
+        ),
+    ];
+    // Over there nothing is counted before the end, so that the first case has nothing to be stopped at.
+    for (reply, predicate) in cases.into_iter().skip(usize::from(WIRE == WireFormat::OpenAi)) {
+        let mut fake = FakeClaude::start([reply]).await;
+        let played = Play::new().stopping_at(predicate).with(&fake).await;
+        assert_eq!(played.outcome.end, TurnEnd::Stopped);
+        fake.until_hung_up().await;
+        let took = played.sink.cancelled.expect("it was stopped").elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_error_again_and_again_ends_the_turn() {
+    let wrong = |id: &str| {
+        Answer::new().tool(id, "edit_file", &edit("main.py", "nothing like it", "x"), 9).stop("tool_use").reply()
+    };
+    let played = Play::new().against([wrong("t1"), wrong("t2"), wrong("t3"), done()]).await;
+    let TurnEnd::Loop { sentence, .. } = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
+    assert!(sentence.contains("3 times") && sentence.contains("occurs 0 times in main.py"), "{sentence}");
+    assert_eq!(played.outcome.end.reason().as_deref(), Some("same_error"));
+    assert_eq!(played.left, 1, "the model is not asked again");
+    assert_eq!(played.results().len(), 1);
+    assert!(played.results()[0].0.contains("same error as before"), "the model was told: {:?}", played.results());
+    played.is_valid_history();
+
+    // What is done right in between does not make a circle straight, but another error is another.
+    let other = Answer::new().tool("t2", "edit_file", &edit("main.py", "b = 9", "x"), 9).stop("tool_use").reply();
+    let played = Play::new().against([wrong("t1"), other, wrong("t3"), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+}
+
+#[tokio::test]
+async fn an_edit_that_does_not_fit_is_told_where_it_nearly_does() {
+    let wrong = Answer::new()
+        .tool("t1", "edit_file", &edit("main.py", "a = 1\n  b = 2", "x"), 9)
+        .tool("t2", "edit_file", &edit("main.py", " = ", "x"), 9)
+        .stop("tool_use");
+    let played = Play::new().against([wrong.reply(), done()]).await;
+    let results = played.results();
+    assert!(results[0].1 && results[0].0.contains("lines 1–2; only white space differs"), "{results:?}");
+    assert!(results[1].1 && results[1].0.contains("3 times in main.py, beginning at lines 1, 2, 3"), "{results:?}");
+    assert_eq!(played.host.text("main.py"), "a = 1\nb = 2\nc = 3\n");
+}
+
+/// An app of two files that somebody made.
+fn grown() -> Play {
+    let mut play = Play::new();
+    let lines =
+        |name: &str, count: usize| (0..count).map(|n| format!("{name} line {n}")).collect::<Vec<_>>().join("\n");
+    play.host = MemoryHost::with(&[("one.txt", &lines("one", 60)), ("two.txt", &lines("two", 40))]);
+    play
+}
+
+#[tokio::test]
+async fn throwing_most_of_it_away_is_asked_first() {
+    let rewrite = || {
+        Answer::new()
+            .text("I begin anew.")
+            .tool("t1", "delete_file", &json!({"path": "two.txt"}), 9)
+            .tool("t2", "write_file", &write("one.txt", "all new\n"), 9)
+            .tool("t3", "write_file", &write("three.txt", "x"), 9)
+            .stop("tool_use")
+            .reply()
+    };
+    let played = grown().against([rewrite(), done()]).await;
+    let TurnEnd::Asked(question) = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
+    assert_eq!(question.about, QuestionKind::Rewrite);
+    assert!(question.text.contains("100 of 100 lines, in one.txt (60 of 60), two.txt (40 of 40)"), "{}", question.text);
+    // What was within bounds was done, what was not stays, and what came after was not done either.
+    assert!(!played.host.files.contains_key("two.txt") && !played.host.files.contains_key("three.txt"));
+    assert!(played.host.text("one.txt").starts_with("one line 0"));
+    assert_eq!(played.sink.tools().last().unwrap().0, "write_file not done: you are asked first");
+    assert_eq!(played.left, 1);
+    played.is_valid_history();
+    let ContentBlock::ToolResult { content, is_error: true, .. } = &played.outcome.messages[2].content[1] else {
+        panic!("{:?}", played.outcome.messages)
+    };
+    assert!(content.contains("asked first"), "{content}");
+
+    // On yes it goes on.
+    let mut again = grown();
+    again.input.may_rewrite = question.allows_rewrite("Yes, go on");
+    assert!(question.allows_rewrite("yes, but keep the footer"));
+    assert!(!question.allows_rewrite("No, keep what is there") && !question.allows_rewrite("Yesterday's was better"));
+    let played = again.against([rewrite(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert_eq!(played.host.text("one.txt"), "all new\n");
+}
+
+#[tokio::test]
+async fn a_question_ends_the_turn_until_it_is_answered() {
+    let ask = Answer::new()
+        .text("One thing first.")
+        .tool("t1", "ask_user", &json!({"question": "Which colour?", "choices": ["Red", "Green"]}), 9)
+        .tool("t2", "write_file", &write("a.txt", "x"), 9)
+        .stop("tool_use");
+    let fake = FakeClaude::start([ask.reply(), done()]).await;
+    let played = Play::new().with(&fake).await;
+    let TurnEnd::Asked(question) = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
+    assert_eq!((question.text.as_str(), question.choices.len()), ("Which colour?", 2));
+    assert_eq!((played.outcome.note.as_deref(), played.left), (None, 1));
+    assert!(played.sink.tools().contains(&("Asked: Which colour?".into(), true)));
+    assert_eq!(played.host.text("a.txt"), "x", "what else the answer asked for is done");
+    played.is_valid_history();
+
+    // The answer goes on from there, in one valid conversation.
+    let mut next = Play::new();
+    next.input.history = played.outcome.messages;
+    next.input.prompt = "Green".into();
+    let played = next.with(&fake).await;
+    let messages = played.requests.last().unwrap().body["messages"].as_array().unwrap().clone();
+    assert_eq!(messages.len(), 3);
+    let kinds: Vec<&str> =
+        messages[2]["content"].as_array().unwrap().iter().map(|b| b["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["tool_result", "tool_result", "text"]);
+
+    // A discussion may ask as well, and a break behind the question does not undo it.
+    let ask = Answer::new().tool("t1", "ask_user", &json!({"question": "Why?"}), 9);
+    let cut = ask.len();
+    let mut talk = Play::new();
+    talk.input.mode = TurnMode::Discuss;
+    let played = talk.against([ask.stop("tool_use").disconnect_after(cut, 0), done()]).await;
+    assert!(matches!(played.outcome.end, TurnEnd::Asked(_)));
+    assert_eq!(played.left, 1);
+}
+
+#[tokio::test]
+async fn the_day_has_its_limit() {
+    let work = |nth: usize| {
+        Answer::new()
+            .tool(&format!("t{nth}"), "write_file", &write(&format!("f{nth}.txt"), "x"), 9)
+            .stop("tool_use")
+            .reply()
+    };
+    let mut play = Play::new();
+    play.input.limits.day = Some(DayLimit { usd: 2.0, left_usd: 0.002 });
+    let played = play.against((0..6).map(work)).await;
+    assert_eq!(played.outcome.end, TurnEnd::Cap(Cap::Day));
+    assert_eq!(played.outcome.files_touched.len(), 2);
+    assert!(played.outcome.note.unwrap().starts_with("This app has used its $2.00 of today."));
+
+    let mut play = Play::new();
+    play.input.limits.day = Some(DayLimit { usd: 2.0, left_usd: 0.0 });
+    let played = play.against([done()]).await;
+    assert_eq!((played.outcome.end, played.left), (TurnEnd::Cap(Cap::Day), 1), "nothing is asked");
+}
+
+/// A conversation of turns that read and wrote much.
+fn long_history(turns: usize) -> Vec<Message> {
+    let turn = |n: usize| {
+        let id = format!("h{n}");
+        let input = json!({"path": format!("page{n}.html"), "content": "x".repeat(4_000)});
+        let serde_json::Value::Object(input) = input else { unreachable!() };
+        [
+            Message::user(vec![ContentBlock::text(format!("Make page {n}"))]),
+            Message::assistant(vec![ContentBlock::ToolUse { id: id.clone(), name: "write_file".into(), input }], MODEL),
+            Message::user(vec![ContentBlock::ToolResult {
+                tool_use_id: id,
+                content: "y".repeat(2_000),
+                is_error: false,
+            }]),
+            Message::assistant(vec![ContentBlock::text(format!("Page {n} is blue."))], MODEL),
+        ]
+    };
+    (0..turns).flat_map(turn).collect()
+}
+
+fn sent(played: &Played, request: usize) -> String {
+    played.requests[request].body["messages"].to_string()
+}
+
+#[tokio::test]
+async fn a_long_conversation_goes_on_shorter() {
+    let mut play = Play::new();
+    play.input.history = long_history(12);
+    // 72 kB at 0.3 tokens a byte are some 22,000.
+    play.input.threshold = Threshold { at: 10_000, to: 4_000 };
+    let work = || Answer::new().tool("t1", "list_files", &json!({}), 5).stop("tool_use").reply();
+    let played = play.against([work(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert!(played.outcome.compaction.results > 0, "{:?}", played.outcome.compaction);
+    assert!(sent(&played, 0).len() < 25_000 && sent(&played, 0).contains("Left out"), "{}", sent(&played, 0).len());
+    assert!(sent(&played, 0).contains("Page 0 is blue") && sent(&played, 0).contains("page0.html"));
+    let notices = played.sink.tools().iter().filter(|(words, _)| words.contains("is long")).count();
+    assert_eq!(notices, 1);
+    // The second request repeats the first and adds to it, so that the cache is read.
+    let (first, second) = (&played.requests[0].body["messages"], &played.requests[1].body["messages"]);
+    let plain =
+        |messages: &serde_json::Value| messages.to_string().replace(r#""cache_control":{"type":"ephemeral"},"#, "");
+    assert!(plain(second).starts_with(plain(first).trim_end_matches(']')));
+
+    // So does the next turn, which begins where this one ended.
+    let mut next = Play::new();
+    next.input.history = [long_history(12), played.outcome.messages.clone()].concat();
+    next.input.compaction = played.outcome.compaction;
+    next.input.threshold = Threshold { at: 10_000, to: 4_000 };
+    let after = next.against([done()]).await;
+    assert_eq!(after.outcome.compaction, played.outcome.compaction);
+    assert!(plain(&after.requests[0].body["messages"]).starts_with(plain(first).trim_end_matches(']')));
+
+    let mut tight = Play::new();
+    tight.input.history = long_history(12);
+    tight.input.threshold = Threshold { at: 1_000, to: 300 };
+    let played = tight.against([done()]).await;
+    assert!(played.outcome.compaction.turns > 0);
+    let told = sent(&played, 0);
+    assert!(told.contains("summary of the conversation") && told.contains("You wrote: page0.html"), "{told}");
+    assert!(told.contains("Make a page"), "what is asked now stands");
+}
+
+#[tokio::test]
+async fn a_full_window_is_made_room_in_once() {
+    let full = || Reply::error(400, "invalid_request_error", "prompt is too long: 1200000 tokens > 1000000 maximum");
+    let mut play = Play::new();
+    play.input.history = long_history(8);
+    let played = play.against([full(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert!(sent(&played, 1).len() < sent(&played, 0).len() / 4);
+    assert!(sent(&played, 1).contains("You wrote: page0.html"));
+
+    // Twice in a row means that nothing more can be done.
+    let mut play = Play::new();
+    play.input.history = long_history(8);
+    let played = play.against([full(), full(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::ContextWindow)));
+    assert_eq!(played.left, 1);
+
+    if WIRE == WireFormat::OpenAi {
+        // Over there it is an error, and what was said before one is void.
+        return;
+    }
+    // In the middle of an answer: what was said is kept, and it goes on.
+    let cut = || Answer::new().text("So far").stop("model_context_window_exceeded").reply();
+    let mut play = Play::new();
+    play.input.history = long_history(8);
+    let played = play.against([cut(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert!(sent(&played, 1).contains("So far") && sent(&played, 1).contains(CONTINUE_NOTE));
+    assert!(played.sink.events.iter().any(|event| matches!(event, EventBody::Tool { name, .. } if name == NOTICE)));
+}
+
+#[test]
+fn thresholds_come_from_the_table() {
+    let known = ModelTable::embedded().compaction(MODEL);
+    assert!(known.at < ModelTable::embedded().context_tokens(MODEL) && known.to < known.at);
+    let unknown = ModelTable::embedded().compaction("no-such-model");
+    assert!(unknown.at < ModelTable::embedded().context_tokens("no-such-model") && unknown.at <= known.at);
+}

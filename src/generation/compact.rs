@@ -1,0 +1,363 @@
+//! Long conversations made shorter: older tool results first, then older turns, as a summary that
+//! keeps what was asked, what was decided, and which files it was about.
+//!
+//! Pure. What is kept is never changed: a [`Compaction`] says how far from the beginning the
+//! conversation is told shorter, and the same one always gives the same messages, so that the
+//! provider's cache goes on being read. It moves seldom, and then far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::agent::{NOTE_HEAD, is_note};
+use super::wire::{ContentBlock, Message, Role};
+
+/// Texts up to this many bytes stay as they are.
+const SMALL: usize = 400;
+/// Messages at the end of a conversation that are never told shorter: the work at hand.
+const RECENT: usize = 4;
+/// Bytes that are kept of what a person asked, and of what the model said at a turn's end.
+const ASKED: usize = 400;
+const SAID: usize = 700;
+/// Bytes of a whole summary.
+const SUMMARY: usize = 24 * 1024;
+/// Turns at a summary's end that keep their words longest.
+const NEWEST: usize = 8;
+/// Stands before a summary.
+const HEAD: &str = "This is a summary of the conversation so far. The files stand in the workspace as they are now.";
+
+/// How far from its beginning a conversation is told shorter, in messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// Before this one, tool results and written files are left out.
+    pub results: usize,
+    /// Before this one, there is a summary alone.
+    pub turns: usize,
+}
+
+/// When a conversation is made shorter, and how short, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold {
+    /// Longer than this it is made shorter.
+    pub at: u64,
+    /// To at most this, where that is possible.
+    pub to: u64,
+}
+
+/// The conversation as it is sent.
+pub fn apply(messages: &[Message], compaction: Compaction) -> Vec<Message> {
+    let turns = compaction.turns.min(messages.len());
+    let mut out = Vec::with_capacity(messages.len() - turns + 1);
+    if turns > 0 {
+        out.push(Message::user(vec![ContentBlock::text(summary(&messages[..turns]))]));
+    }
+    for (at, message) in messages.iter().enumerate().skip(turns) {
+        out.push(if at < compaction.results { lightened(message) } else { message.clone() });
+    }
+    out
+}
+
+/// A further compaction that brings the conversation to `target` bytes, or as near as can be.
+pub fn advance(messages: &[Message], now: Compaction, target: usize) -> Compaction {
+    let full: Vec<usize> = messages.iter().map(size).collect();
+    let light: Vec<usize> = messages.iter().map(|message| size(&lightened(message))).collect();
+    let last_results = messages.len().saturating_sub(RECENT).max(now.results);
+    let mut next = now;
+    let sum = |sizes: &[usize]| sizes.iter().sum::<usize>();
+    let length = |at: Compaction| -> usize {
+        let turns = at.turns.min(messages.len());
+        let results = at.results.clamp(turns, messages.len());
+        let summary = if turns == 0 { 0 } else { summary(&messages[..turns]).len() };
+        summary + sum(&light[turns..results]) + sum(&full[results..])
+    };
+    let mut left = length(next);
+    while left > target && next.results < last_results {
+        // A message more; its lighter form counts from then on.
+        if next.results >= next.turns {
+            left -= full[next.results] - light[next.results];
+        }
+        next.results += 1;
+    }
+    if left <= target {
+        return next;
+    }
+    // Whole turns, but never the one at work.
+    let starts: Vec<usize> = (0..messages.len()).filter(|&at| at > next.turns && begins_turn(&messages[at])).collect();
+    for start in starts {
+        next.turns = start;
+        next.results = next.results.max(start);
+        if length(next) <= target {
+            break;
+        }
+    }
+    next
+}
+
+/// Bytes of text in a conversation, roughly.
+pub fn total(messages: &[Message]) -> usize {
+    messages.iter().map(size).sum()
+}
+
+fn size(message: &Message) -> usize {
+    message.content.iter().map(ContentBlock::size).sum()
+}
+
+/// Whether a user's own words begin a turn with this message.
+fn begins_turn(message: &Message) -> bool {
+    message.role == Role::User && prompt(message).is_some()
+}
+
+fn prompt(message: &Message) -> Option<&str> {
+    message.content.iter().find_map(|block| match block {
+        ContentBlock::Text { text } if !is_note(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// A message without the long texts that can be had again.
+fn lightened(message: &Message) -> Message {
+    let content = message.content.iter().map(|block| match block {
+        ContentBlock::ToolResult { tool_use_id, content, is_error } if content.len() > SMALL => {
+            ContentBlock::ToolResult {
+                tool_use_id: tool_use_id.clone(),
+                content: format!("(Left out: {} bytes. Call the tool again if it is needed.)", content.len()),
+                is_error: *is_error,
+            }
+        }
+        ContentBlock::ToolUse { id, name, input } => ContentBlock::ToolUse {
+            id: id.clone(),
+            name: name.clone(),
+            input: input.iter().map(lighter_field).collect(),
+        },
+        other => other.clone(),
+    });
+    Message { role: message.role, content: content.collect(), model: message.model.clone() }
+}
+
+fn lighter_field((name, value): (&String, &Value)) -> (String, Value) {
+    let lighter = match value {
+        Value::String(text) if text.len() > SMALL => {
+            format!("(Left out: {} bytes. Read the file for what stands in it now.)", text.len()).into()
+        }
+        other => other.clone(),
+    };
+    (name.clone(), lighter)
+}
+
+/// What became of files in one turn.
+#[derive(Default)]
+struct TurnDigest<'a> {
+    asked: &'a str,
+    said: &'a str,
+    questions: Vec<&'a str>,
+    files: BTreeMap<&'static str, BTreeSet<&'a str>>,
+}
+
+/// Turns in few words: what was asked, what was said at the end, which files were changed.
+fn summary(messages: &[Message]) -> String {
+    let mut turns: Vec<TurnDigest<'_>> = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        if begins_turn(message) || turns.is_empty() {
+            turns.push(TurnDigest { asked: prompt(message).unwrap_or_default(), ..TurnDigest::default() });
+        }
+        let Some(turn) = turns.last_mut() else { continue };
+        let answers = messages.get(at + 1).map_or(&[][..], |next| next.content.as_slice());
+        for block in message.content.iter().filter(|_| message.role == Role::Assistant) {
+            match block {
+                ContentBlock::Text { text } if !text.trim().is_empty() => turn.said = text.trim(),
+                ContentBlock::ToolUse { id, name, input } => turn.note(name, input, was_done(id, answers)),
+                _ => {}
+            }
+        }
+    }
+    let full: Vec<String> = turns.iter().map(|turn| turn.words(ASKED, SAID)).collect();
+    let short: Vec<String> = turns.iter().map(|turn| turn.words(ASKED / 4, 0)).collect();
+    // The oldest turns in fewer words, then not at all, until it is short enough; the newest last.
+    let older = turns.len().saturating_sub(NEWEST);
+    let mut brief = 0;
+    let mut dropped = 0;
+    let length = |brief: usize, dropped: usize| -> usize {
+        (dropped..turns.len()).map(|nth| if nth < brief { short[nth].len() } else { full[nth].len() }).sum()
+    };
+    for most in [older, turns.len()] {
+        while brief < most && length(brief, dropped) > SUMMARY {
+            brief += 1;
+        }
+        while dropped < most && length(brief, dropped) > SUMMARY {
+            dropped += 1;
+        }
+    }
+    let mut out = format!("{NOTE_HEAD} {HEAD}");
+    if dropped > 0 {
+        let _ = write!(out, "\n- {dropped} earlier messages are not told.");
+    }
+    for nth in dropped..turns.len() {
+        out.push_str(if nth < brief { &short[nth] } else { &full[nth] });
+    }
+    out
+}
+
+fn was_done(id: &str, answers: &[ContentBlock]) -> bool {
+    answers.iter().any(
+        |block| matches!(block, ContentBlock::ToolResult { tool_use_id, is_error: false, .. } if tool_use_id == id),
+    )
+}
+
+impl<'a> TurnDigest<'a> {
+    fn note(&mut self, name: &str, input: &'a Map<String, Value>, done: bool) {
+        let text = |key| input.get(key).and_then(Value::as_str);
+        let verb = match name {
+            "write_file" => "wrote",
+            "edit_file" => "edited",
+            "delete_file" => "deleted",
+            "ask_user" => {
+                self.questions.extend(text("question"));
+                return;
+            }
+            _ => return,
+        };
+        if let (true, Some(path)) = (done, text("path")) {
+            self.files.entry(verb).or_default().insert(path);
+        }
+    }
+
+    fn words(&self, asked: usize, said: usize) -> String {
+        let mut out = format!("\n- The person: “{}”", cut(self.asked, asked));
+        if said > 0 && !self.said.is_empty() {
+            let _ = write!(out, "\n  You said: “{}”", cut(self.said, said));
+        }
+        for question in &self.questions {
+            let _ = write!(out, "\n  You asked: “{}”", cut(question, asked));
+        }
+        for (verb, files) in &self.files {
+            let _ = write!(out, "\n  You {verb}: {}", files.iter().copied().collect::<Vec<_>>().join(", "));
+        }
+        out
+    }
+}
+
+/// Text on one line, of at most so many bytes.
+fn cut(text: &str, bytes: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() <= bytes { line } else { format!("{}…", &line[..line.floor_char_boundary(bytes)]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::history;
+    use serde_json::json;
+
+    const LONG: usize = 5_000;
+
+    fn turn(number: usize) -> Vec<Message> {
+        let id = format!("t{number}");
+        let Value::Object(input) = json!({"path": format!("page{number}.html"), "content": "x".repeat(LONG)}) else {
+            panic!("an object")
+        };
+        vec![
+            Message::user(vec![ContentBlock::text(format!("Make page {number}"))]),
+            Message::assistant(
+                vec![
+                    ContentBlock::ToolUse { id: format!("{id}r"), name: "read_file".into(), input: Map::new() },
+                    ContentBlock::ToolUse { id: id.clone(), name: "write_file".into(), input },
+                ],
+                "m",
+            ),
+            Message::user(vec![
+                ContentBlock::ToolResult { tool_use_id: format!("{id}r"), content: "y".repeat(LONG), is_error: false },
+                ContentBlock::ToolResult { tool_use_id: id, content: "Wrote it.".into(), is_error: false },
+            ]),
+            Message::assistant(vec![ContentBlock::text(format!("Page {number} is blue, as decided."))], "m"),
+        ]
+    }
+
+    fn talk(turns: usize) -> Vec<Message> {
+        let mut all: Vec<Message> = (1..=turns).flat_map(turn).collect();
+        all.push(Message::user(vec![ContentBlock::text("And now?")]));
+        all
+    }
+
+    fn text(messages: &[Message]) -> String {
+        serde_json::to_string(messages).unwrap()
+    }
+
+    #[test]
+    fn nothing_changes_before_it_has_to() {
+        let all = talk(3);
+        assert_eq!(apply(&all, Compaction::default()), all);
+        assert_eq!(advance(&all, Compaction::default(), usize::MAX), Compaction::default());
+    }
+
+    #[test]
+    fn results_go_first_and_turns_after_them() {
+        let all = talk(5);
+        let first = advance(&all, Compaction::default(), 30_000);
+        assert!(first.results > 0 && first.turns == 0, "{first:?}");
+        let shorter = apply(&all, first);
+        assert!(total(&shorter) <= 30_000);
+        assert_eq!(shorter.len(), all.len());
+        assert_eq!(shorter.last(), all.last());
+        let told = text(&shorter);
+        assert!(
+            told.contains("Left out: 5000 bytes") && told.contains("page1.html") && told.contains("Page 1 is blue")
+        );
+
+        let second = advance(&all, first, 1_500);
+        assert!(second.turns > 0 && second.results >= first.results, "{second:?}");
+        let shortest = apply(&all, second);
+        assert!(total(&shortest) <= 1_500, "{}", total(&shortest));
+        let told = text(&shortest);
+        for word in ["Make page 1", "You wrote: page1.html", "Page 1 is blue, as decided", "And now?"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+        // As far as it goes, and no further: the turn at work stays.
+        let most = advance(&all, Compaction::default(), 0);
+        assert_eq!(most.turns, all.len() - 1);
+        assert_eq!(advance(&all, most, 0), most);
+        assert_eq!(apply(&all, most).last(), all.last());
+    }
+
+    #[test]
+    fn what_is_sent_is_valid_and_stays_the_same_while_the_conversation_grows() {
+        let all = talk(6);
+        let at = advance(&all, Compaction::default(), 4_000);
+        let repaired = history::repair(&apply(&all, at), "m");
+        assert_eq!(history::repair(&repaired, "m"), repaired);
+        assert!(!text(&repaired).contains("before its result was kept"));
+        let mut longer = all.clone();
+        longer.extend(turn(9).split_off(1));
+        let before = apply(&all, at);
+        assert_eq!(apply(&longer, at)[..before.len()], before[..], "the provider's cache can be read");
+    }
+
+    #[test]
+    fn a_long_turn_at_work_is_lightened_but_for_its_end() {
+        let mut all = vec![Message::user(vec![ContentBlock::text("Work")])];
+        for number in 1..6 {
+            all.extend(turn(number).drain(1..3));
+        }
+        let most = advance(&all, Compaction::default(), 0);
+        assert_eq!((most.turns, most.results), (0, all.len() - RECENT));
+        let told = apply(&all, most);
+        assert_eq!(told[all.len() - RECENT..], all[all.len() - RECENT..]);
+        assert!(text(&told).contains("Left out"));
+    }
+
+    #[test]
+    fn failed_calls_are_no_changes_and_long_talks_have_short_summaries() {
+        let mut one = turn(1);
+        one[2] = Message::user(vec![ContentBlock::ToolResult {
+            tool_use_id: "t1".into(),
+            content: "No".into(),
+            is_error: true,
+        }]);
+        assert!(!summary(&one).contains("You wrote"));
+        let many: Vec<Message> = (0..2_000).flat_map(turn).collect();
+        let told = summary(&many);
+        assert!(told.len() < SUMMARY + 500, "{}", told.len());
+        assert!(told.contains("earlier messages are not told") && told.contains("Page 1999 is blue"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Proof before "ready": what a template has a new version asked before it takes traffic.
+//!
+//! Only what was newly built is asked: publishing and rolling back put an image in place that has
+//! passed before, so its health is enough there.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use super::context::{Failure, JobContext};
+use crate::deploy::Instance;
+use crate::domain::{
+    App, Environment, HostName, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
+};
+use crate::platform::Platform;
+use crate::proof::{self, Signature, Smoke};
+use crate::store::jobs as table;
+
+/// Failed checks that the error names.
+const NAMED: usize = 8;
+/// Lines of the app's log that go with an answer of 5xx, and how long they are waited for.
+const LOG_LINES: u32 = 25;
+const LOG_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether a release has something to prove.
+pub fn is_due(release: &Release) -> bool {
+    release.environment == Environment::Preview && release.from_release.is_none()
+}
+
+/// Asks the new version what its template wants asked. The evidence is kept with the job.
+pub async fn prove(
+    context: &JobContext,
+    app: &App,
+    release: &Release,
+    probe: &Probe,
+    instance: &Instance,
+) -> Result<(), Failure> {
+    let platform = &context.platform;
+    let kinds = &platform.template(app)?.manifest.smoke;
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    let Some(address) = platform.runtime.own_address(instance, probe).await else { return Ok(()) };
+    let url = platform.config.url(&HostName::App(app.name.clone(), release.environment));
+    let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/');
+    let signing =
+        if kinds.contains(&SmokeKind::Signatures) { signing(platform, app, &release.version).await? } else { None };
+    let now = platform.clock.now().as_second();
+    let smoke = Smoke { address, host, health: &probe.path, kinds, signing, now };
+    let checks = tokio::select! {
+        () = context.cancel.cancelled() => return Err(Failure::Cancelled),
+        checks = proof::smoke(&platform.asker, &smoke) => checks,
+    };
+    let (id, kept) = (context.job.id, checks.clone());
+    platform.events.commit(move |t| Ok((table::set_checks(t, id, &kept)?, Vec::new()))).await?;
+    let count = SmokeCount::of(&checks);
+    for check in checks.iter().filter(|check| !check.ok) {
+        context.log(LogStream::Deploy, format!("Check failed: {}", check.line()));
+    }
+    context.log(LogStream::Deploy, format!("{} of {} checks passed.", count.passed, count.total()));
+    if count.failed == 0 {
+        return Ok(());
+    }
+    let log = if checks.iter().any(|check| !check.ok && check.status.is_none_or(|status| status >= 500)) {
+        last_lines(platform, app, release.environment).await
+    } else {
+        Vec::new()
+    };
+    Err(failure(&checks, log))
+}
+
+/// How the webhook of this version wants its calls signed, with this environment's secret.
+async fn signing(
+    platform: &Platform,
+    app: &App,
+    version: &VersionId,
+) -> Result<Option<(Signature, secrecy::SecretString)>, Failure> {
+    let settings = super::deploy::settings(platform, app, version).await?;
+    let signature = Signature::parse(settings.signature.as_deref())
+        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))?;
+    let mut secrets = platform.secrets(app, Environment::Preview).await?;
+    Ok(secrets.remove("WEBHOOK_SECRET").map(|secret| (signature, secret)))
+}
+
+/// What the app wrote last. Without it the evidence is poorer, and no more.
+async fn last_lines(platform: &Platform, app: &App, environment: Environment) -> Vec<String> {
+    let lines = platform.runtime.logs(&app.name, app.id, environment, LOG_LINES, false);
+    let lines = lines.filter_map(|line| std::future::ready(line.ok())).collect::<Vec<String>>();
+    tokio::time::timeout(LOG_WAIT, lines).await.unwrap_or_default()
+}
+
+/// The failure of a job whose version did not pass.
+fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
+    let failed: Vec<&SmokeCheck> = checks.iter().filter(|check| !check.ok).collect();
+    let message = match failed[..] {
+        [one] => format!("The new version answers, but a check of it failed: {}", one.line()),
+        _ => format!("The new version answers, but {} of {} checks of it failed.", failed.len(), checks.len()),
+    };
+    let mut lines = Vec::new();
+    for check in failed.iter().take(NAMED) {
+        lines.push(check.line());
+        lines.extend(check.lines.iter().map(|line| format!("    {line}")));
+    }
+    if failed.len() > NAMED {
+        lines.push(format!("… and {} more.", failed.len() - NAMED));
+    }
+    if !log.is_empty() {
+        lines.push("The app's last lines:".to_owned());
+        lines.extend(log);
+    }
+    Failure::failed("smoke_failed", message)
+        .hint("The checks say what is wrong. Ask for a fix, or mend it and deploy again.")
+        .lines(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, ok: bool) -> SmokeCheck {
+        SmokeCheck {
+            what: "endpoint".into(),
+            method: "GET".into(),
+            path: path.into(),
+            ok,
+            status: Some(if ok { 200 } else { 500 }),
+            millis: 1,
+            note: (!ok).then(|| "It answered 500.".into()),
+            lines: if ok { Vec::new() } else { vec!["Internal Server Error".into()] },
+        }
+    }
+
+    #[test]
+    fn the_failure_shows_its_evidence() {
+        let Failure::Failed(error) =
+            failure(&[check("/a", true), check("/b", false)], vec!["ZeroDivisionError".into()])
+        else {
+            panic!("a failure")
+        };
+        assert_eq!(error.code, "smoke_failed");
+        assert_eq!(
+            error.message,
+            "The new version answers, but a check of it failed: GET /b (endpoint): 500. It answered 500."
+        );
+        assert_eq!(
+            error.lines,
+            [
+                "GET /b (endpoint): 500. It answered 500.",
+                "    Internal Server Error",
+                "The app's last lines:",
+                "ZeroDivisionError"
+            ]
+        );
+        let many: Vec<SmokeCheck> = (0..10).map(|n| check(&format!("/{n}"), false)).collect();
+        let Failure::Failed(error) = failure(&many, Vec::new()) else { panic!("a failure") };
+        assert_eq!(error.message, "The new version answers, but 10 of 10 checks of it failed.");
+        assert_eq!(error.lines.last().map(String::as_str), Some("… and 2 more."));
+    }
+}

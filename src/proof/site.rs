@@ -1,0 +1,341 @@
+//! A site's pages, and all that they link to and load: each has to answer, with what it is used as.
+//!
+//! Starts at `/`, follows what is on the same host alone, and stops at a bound. The same crawl runs
+//! over a version that answers HTTP and over files that were never deployed.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::future::Future;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use reqwest::Url;
+
+use super::html::{self, Use};
+use super::{Asker, Question, Smoke, css, first_lines};
+use crate::domain::SmokeCheck;
+
+/// Addresses that are looked at.
+const ADDRESSES_MAX: usize = 200;
+/// Largest page or stylesheet that is read, in bytes.
+const TEXT_MAX: usize = 2 * 1024 * 1024;
+/// Questions at once.
+const AT_ONCE: usize = 6;
+/// Failed checks after which there is no point in going on.
+const FAILED_MAX: usize = 25;
+
+/// What an address answered.
+#[derive(Debug, Clone, Default)]
+pub struct Fetched {
+    /// HTTP status.
+    pub status: u16,
+    /// Its `Content-Type`.
+    pub content_type: String,
+    /// Where it leads, if it is a redirect.
+    pub location: Option<String>,
+    /// The beginning of its body.
+    pub body: Vec<u8>,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+}
+
+pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
+    let fetch = |path: String| async move {
+        let question = Question { host: smoke.host, body_max: TEXT_MAX, ..Question::get(&path) };
+        let answer = asker.ask(smoke.address, question).await.map_err(|error| error.to_string())?;
+        Ok(Fetched {
+            status: answer.status,
+            content_type: answer.header("content-type").to_owned(),
+            location: answer.location().map(str::to_owned),
+            millis: answer.millis,
+            body: answer.body,
+        })
+    };
+    crawl_into(smoke.host, smoke.health, fetch, checks).await;
+}
+
+/// Looks at everything that can be reached from `start`. `fetch` gets paths with their query.
+pub async fn crawl<F, A>(host: &str, start: &str, fetch: F) -> Vec<SmokeCheck>
+where
+    F: Fn(String) -> A,
+    A: Future<Output = Result<Fetched, String>>,
+{
+    let mut checks = Vec::new();
+    crawl_into(host, start, fetch, &mut checks).await;
+    checks
+}
+
+/// A place that is to be looked at.
+struct Place {
+    url: Url,
+    used: Use,
+    /// The page or stylesheet that names it; none for the first.
+    from: Option<String>,
+}
+
+async fn crawl_into<F, A>(host: &str, start: &str, fetch: F, checks: &mut Vec<SmokeCheck>)
+where
+    F: Fn(String) -> A,
+    A: Future<Output = Result<Fetched, String>>,
+{
+    // The scheme is the builder's business; links that name the host in full are local under both.
+    let Ok(root) = Url::parse(&format!("http://{host}/")) else { return };
+    let mut waiting: VecDeque<Place> = VecDeque::new();
+    let mut seen: HashSet<(String, Use)> = HashSet::new();
+    for path in ["/", start] {
+        if let Ok(url) = root.join(path)
+            && seen.insert((path_of(&url), Use::Page))
+        {
+            waiting.push_back(Place { url, used: Use::Page, from: None });
+        }
+    }
+    let (mut asked, mut failed) = (0, 0);
+    let mut open = FuturesUnordered::new();
+    let mut redirects: HashMap<String, String> = HashMap::new();
+    loop {
+        while open.len() < AT_ONCE && asked < ADDRESSES_MAX && failed < FAILED_MAX {
+            let Some(place) = waiting.pop_front() else { break };
+            asked += 1;
+            let answer = fetch(path_of(&place.url));
+            open.push(async move { (place, answer.await) });
+        }
+        let Some((place, answer)) = open.next().await else { break };
+        let path = path_of(&place.url);
+        let check = SmokeCheck {
+            what: word(place.used).to_owned(),
+            method: "GET".to_owned(),
+            path: path.clone(),
+            ok: false,
+            status: None,
+            millis: 0,
+            note: None,
+            lines: Vec::new(),
+        };
+        let mut check = match &answer {
+            Err(why) => SmokeCheck { note: Some(why.clone()), ..check },
+            Ok(answer) => {
+                let check = SmokeCheck { status: Some(answer.status), millis: answer.millis, ..check };
+                match wrong(place.used, answer) {
+                    None => SmokeCheck { ok: true, ..check },
+                    Some(why) => {
+                        let lines = if answer.status >= 500 {
+                            first_lines(&String::from_utf8_lossy(&answer.body))
+                        } else {
+                            Vec::new()
+                        };
+                        SmokeCheck { note: Some(why), lines, ..check }
+                    }
+                }
+            }
+        };
+        if let (true, Ok(answer)) = (check.ok, &answer) {
+            let found = leads_to(&place, answer);
+            if let Some(to) = answer.location.as_deref().and_then(|to| place.url.join(to).ok())
+                && is_local(&root, &to)
+            {
+                redirects.insert(path.clone(), path_of(&to));
+                if goes_round(&redirects, &path) {
+                    check.ok = false;
+                    check.note = Some("It redirects in a circle.".to_owned());
+                }
+            }
+            for (url, used) in found {
+                if is_local(&root, &url) && seen.insert((path_of(&url), used)) {
+                    waiting.push_back(Place { url, used, from: Some(path.clone()) });
+                }
+            }
+        }
+        if !check.ok {
+            failed += 1;
+            if let Some(from) = &place.from {
+                let note = check.note.take().unwrap_or_default();
+                check.note = Some(format!("{note} {from} refers to it.").trim().to_owned());
+            }
+        }
+        checks.push(check);
+    }
+    // In an order that does not depend on who answered first.
+    checks.sort_by(|a, b| (a.ok, a.path.as_str(), a.what.as_str()).cmp(&(b.ok, b.path.as_str(), b.what.as_str())));
+}
+
+/// What an answer is used as, for people.
+fn word(used: Use) -> &'static str {
+    match used {
+        Use::Page => "page",
+        Use::Style => "stylesheet",
+        Use::Script => "script",
+        Use::Image => "image",
+        Use::File => "file",
+    }
+}
+
+fn path_of(url: &Url) -> String {
+    url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
+}
+
+/// On the app's own host.
+fn is_local(root: &Url, url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.host_str() == root.host_str() && url.port() == root.port()
+}
+
+/// Why the answer will not do for its use.
+fn wrong(used: Use, answer: &Fetched) -> Option<String> {
+    let status = answer.status;
+    if (300..400).contains(&status) {
+        return (answer.location.is_none() && status != 304)
+            .then(|| format!("It answered {status} without saying where to."));
+    }
+    if !(200..300).contains(&status) {
+        return Some(match status {
+            404 => "It is not there.".to_owned(),
+            _ => format!("It answered {status}."),
+        });
+    }
+    let kind = answer.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let fits = match used {
+        Use::Style => kind == "text/css",
+        Use::Script => kind.ends_with("javascript") || kind.ends_with("ecmascript"),
+        Use::Image => kind.starts_with("image/") || kind == "application/octet-stream",
+        Use::Page | Use::File => true,
+    };
+    if !fits {
+        let kind = if kind.is_empty() { "something without a type" } else { &kind };
+        return Some(format!("It answered with {kind}, which no browser takes for a {}.", word(used)));
+    }
+    if used == Use::Page && kind == "text/html" && !html::read(&String::from_utf8_lossy(&answer.body)).shows_something {
+        return Some("The page is empty: there is no text, picture or control on it, and no script.".to_owned());
+    }
+    None
+}
+
+/// The addresses that an answer leads to.
+fn leads_to(place: &Place, answer: &Fetched) -> Vec<(Url, Use)> {
+    if let Some(to) = &answer.location {
+        return place.url.join(to).map(|url| (url, place.used)).into_iter().collect();
+    }
+    let kind = answer.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let text = String::from_utf8_lossy(&answer.body);
+    let (base, links) = if kind == "text/html" && place.used != Use::Image {
+        let page = html::read(&text);
+        let base = page.base.and_then(|base| place.url.join(&base).ok()).unwrap_or_else(|| place.url.clone());
+        (base, page.links)
+    } else if kind == "text/css" {
+        let loads = css::loads(&text).into_iter().map(|loaded| match loaded {
+            css::Loaded::Style(address) => (address, Use::Style),
+            css::Loaded::File(address) => (address, Use::File),
+        });
+        (place.url.clone(), loads.collect())
+    } else {
+        return Vec::new();
+    };
+    links
+        .into_iter()
+        // Nothing, and places on the same page, are where we are.
+        .filter(|(address, _)| !address.is_empty() && !address.starts_with('#'))
+        .filter_map(|(address, used)| {
+            let mut url = base.join(&address).ok()?;
+            url.set_fragment(None);
+            Some((url, used))
+        })
+        .collect()
+}
+
+fn goes_round(redirects: &HashMap<String, String>, start: &str) -> bool {
+    let mut at = start;
+    for _ in 0..=redirects.len() {
+        match redirects.get(at) {
+            Some(next) if next == start => return true,
+            Some(next) => at = next,
+            None => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn html(body: &str) -> Fetched {
+        Fetched {
+            status: 200,
+            content_type: "text/html; charset=utf-8".into(),
+            body: body.into(),
+            ..Fetched::default()
+        }
+    }
+
+    fn typed(kind: &str, body: &str) -> Fetched {
+        Fetched { status: 200, content_type: kind.into(), body: body.into(), ..Fetched::default() }
+    }
+
+    async fn lines(pages: Vec<(&str, Fetched)>) -> Vec<String> {
+        let pages: HashMap<String, Fetched> = pages.into_iter().map(|(path, page)| (path.to_owned(), page)).collect();
+        let missing = Fetched { status: 404, ..html("<p>not here") };
+        let fetch = |path: String| std::future::ready(Ok(pages.get(&path).unwrap_or(&missing).clone()));
+        let checks = crawl("shop-preview.localhost:8080", "/", fetch).await;
+        checks.iter().map(|check| format!("{} {}", if check.ok { "ok" } else { "NO" }, check.line())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_is_named_with_the_page_that_refers_to_it() {
+        let found = lines(vec![
+            (
+                "/",
+                html(
+                    r#"<link rel=stylesheet href=style.css><script src="/app.js"></script><img src="gone.png">
+                    <a href="about?x=1#y">About</a><a href="https://else.example/no">no</a><a href="mailto:a@b.c">no</a>
+                    <a href="http://shop-preview.localhost:8080/full">x</a><a href="/empty.html">x</a><a href="//else.example/">no</a>"#,
+                ),
+            ),
+            ("/style.css", typed("text/css", "@import 'more.css'; body { background: url(img/back.png), url(data:x) }")),
+            ("/more.css", html("<p>an answer for everything</p>")),
+            ("/app.js", typed("text/javascript; charset=utf-8", "1")),
+            ("/about?x=1", html("<base href='/deep/'><p>About</p><a href='page'>page</a>")),
+            ("/deep/page", html("<p>Deep</p>")),
+            ("/img/back.png", typed("image/png", "")),
+            ("/full", Fetched { status: 301, location: Some("/full/".into()), ..Fetched::default() }),
+            ("/full/", html("<h1>Full</h1>")),
+            ("/empty.html", html("<title>Empty</title>")),
+        ])
+        .await;
+        assert_eq!(
+            found,
+            [
+                "NO GET /empty.html (page): 200. The page is empty: there is no text, picture or control on it, and no script. / refers to it.",
+                "NO GET /gone.png (image): 404. It is not there. / refers to it.",
+                "NO GET /more.css (stylesheet): 200. It answered with text/html, which no browser takes for a stylesheet. /style.css refers to it.",
+                "ok GET / (page): 200",
+                "ok GET /about?x=1 (page): 200",
+                "ok GET /app.js (script): 200",
+                "ok GET /deep/page (page): 200",
+                "ok GET /full (page): 301",
+                "ok GET /full/ (page): 200",
+                "ok GET /img/back.png (file): 200",
+                "ok GET /style.css (stylesheet): 200",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn circles_and_endless_sites_end() {
+        let round = |to: &str| Fetched { status: 302, location: Some(to.into()), ..Fetched::default() };
+        let found = lines(vec![("/", html("<a href=/a>a</a>")), ("/a", round("/b")), ("/b", round("/a"))]).await;
+        assert_eq!(found.iter().filter(|line| line.contains("in a circle")).count(), 1, "{found:#?}");
+
+        let endless = |path: String| {
+            let number: u32 = path.trim_start_matches('/').parse().unwrap_or(0);
+            std::future::ready(Ok(html(&format!("<a href=/{}>next</a><a href=/{}>after</a>", number + 1, number + 2))))
+        };
+        assert_eq!(crawl("a.localhost", "/", endless).await.len(), ADDRESSES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_page_that_does_not_answer_fails() {
+        let checks = crawl("a.localhost", "/health", |path| {
+            std::future::ready(if path == "/" { Ok(html("<p>x")) } else { Err("The app did not answer.".to_owned()) })
+        })
+        .await;
+        let lines: Vec<String> = checks.iter().map(SmokeCheck::line).collect();
+        assert_eq!(lines, ["GET /health (page): no answer. The app did not answer.", "GET / (page): 200"]);
+    }
+}

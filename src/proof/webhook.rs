@@ -1,0 +1,117 @@
+//! A webhook's signatures: how calls are signed, and that only the rightly signed get through.
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::ExposeSecret;
+use serde_json::json;
+use sha2::Sha256;
+
+use super::{Asker, Question, Smoke, asked, health};
+use crate::domain::{Invalid, SmokeCheck};
+
+/// Where calls go.
+const PATH: &str = "/webhook";
+/// Further back than a call may be signed, in seconds.
+const STALE: i64 = 900;
+
+/// How callers sign, as `app.toml` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// `X-Timestamp` and `X-Signature-256`.
+    Timestamped,
+    /// `X-Hub-Signature-256`, as GitHub does.
+    Github,
+    /// `Stripe-Signature`, as Stripe does.
+    Stripe,
+}
+
+impl Signature {
+    /// The word of `app.toml`; the default where it says none.
+    pub fn parse(mode: Option<&str>) -> Result<Self, Invalid> {
+        match mode.unwrap_or("timestamped") {
+            "timestamped" => Ok(Self::Timestamped),
+            "github" => Ok(Self::Github),
+            "stripe" => Ok(Self::Stripe),
+            other => Err(Invalid::new(format!(
+                "app.toml says signature = “{other}”, which is not known: it is timestamped, github or stripe."
+            ))),
+        }
+    }
+
+    /// Whether a call that was signed long ago is refused.
+    fn ages(self) -> bool {
+        self != Self::Github
+    }
+}
+
+/// The headers of a call that is rightly signed at `now`, as the template's `verify.py` checks them.
+pub fn sign(signature: Signature, secret: &str, now: i64, body: &str) -> Vec<(String, String)> {
+    let mac = |message: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(message.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    };
+    let header = |name: &str, value: String| (name.to_owned(), value);
+    match signature {
+        Signature::Timestamped => vec![
+            header("X-Timestamp", now.to_string()),
+            header("X-Signature-256", format!("sha256={}", mac(&format!("{now}.{body}")))),
+        ],
+        Signature::Github => vec![header("X-Hub-Signature-256", format!("sha256={}", mac(body)))],
+        Signature::Stripe => {
+            vec![header("Stripe-Signature", format!("t={now},v1={}", mac(&format!("{now}.{body}"))))]
+        }
+    }
+}
+
+pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
+    checks.push(health(asker, smoke).await);
+    let Some((signature, secret)) = &smoke.signing else { return };
+    let secret = secret.expose_secret();
+    // An event that no sender sends: templates and prompts say that it is answered and left alone.
+    let body = json!({"type": "slipway.check", "id": "evt_slipway_check", "object": "event", "data": {"object": {}}});
+    let body = body.to_string();
+    let right = sign(*signature, secret, smoke.now, &body);
+    let wrong = sign(*signature, &format!("not-{secret}"), smoke.now, &body);
+    let stale = sign(*signature, secret, smoke.now - STALE, &body);
+    let mut calls = vec![("rightly signed call", right), ("wrongly signed call", wrong), ("unsigned call", Vec::new())];
+    if signature.ages() {
+        calls.push(("stale call", stale));
+    }
+    for (what, mut headers) in calls {
+        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+        if *signature == Signature::Github {
+            headers.push(("X-GitHub-Event".to_owned(), "ping".to_owned()));
+        }
+        let is_right = what == "rightly signed call";
+        let question =
+            Question { method: "POST", headers: &headers, body: body.clone().into_bytes(), ..Question::get(PATH) };
+        let check = asked(asker, smoke, what, question, |answer| match (is_right, answer.status) {
+            (true, 200..=299) => Ok(Some("It was accepted.".to_owned())),
+            (true, 401 | 403) => Err("It was refused.".to_owned()),
+            (true, 404 | 405) => Err("Nothing takes calls there.".to_owned()),
+            (true, 400..=499) => Ok(Some("Its signature was accepted; the event itself was not wanted.".to_owned())),
+            (true, status) => {
+                Err(format!("It answered {status}: handle(event) failed on an event that it does not know."))
+            }
+            (false, 401) => Ok(Some("It was refused.".to_owned())),
+            (false, status) => Err(format!("It answered {status}: it has to be refused with 401.")),
+        });
+        checks.push(check.await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_signed_as_the_contract_says() {
+        // Computed with `printf 17.{} | openssl dgst -sha256 -hmac secret`.
+        let headers = sign(Signature::parse(None).expect("known"), "secret", 17, "{}");
+        assert_eq!(headers[0], ("X-Timestamp".to_owned(), "17".to_owned()));
+        assert_eq!(headers[1].1, "sha256=8af83b0673ef7fdabfca93bc1f9c0893a4de95938051a9959b16f9e2a9e16802");
+        assert_eq!(sign(Signature::Github, "secret", 17, "{}")[0].0, "X-Hub-Signature-256");
+        assert!(sign(Signature::Stripe, "secret", 17, "{}")[0].1.starts_with("t=17,v1="));
+        assert!(Signature::parse(Some("none")).is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! Files that come with a message: looked at, kept, given back.
+
+use super::Services;
+use crate::domain::attachment::{file_name, recognise};
+use crate::domain::{App, Attachment, AttachmentId, AttachmentKind, Turn};
+use crate::error::{AppError, AppResult, ErrorKind};
+
+/// Most files of one message.
+pub const FILES_MAX: usize = 8;
+/// Most bytes of all files of one message.
+pub const BYTES_MAX: usize = 16_000_000;
+
+/// A file as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAttachment {
+    /// What its sender calls it.
+    pub name: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+/// Refuses what cannot be attached, in the words of the file that is wrong.
+pub(super) fn check(files: &[NewAttachment]) -> AppResult<()> {
+    if files.len() > FILES_MAX {
+        return Err(AppError::invalid(format!("A message has at most {FILES_MAX} files.")));
+    }
+    let total: usize = files.iter().map(|file| file.bytes.len()).sum();
+    if total > BYTES_MAX {
+        let detail = format!("The files of a message have at most {} MB together.", BYTES_MAX / 1_000_000);
+        return Err(AppError::new(ErrorKind::TooLarge, "too_large", detail));
+    }
+    for file in files {
+        recognise(&file.bytes).map_err(|error| {
+            AppError::invalid(format!("“{}” cannot be attached. {}", file_name(&file.name), error.0))
+        })?;
+    }
+    Ok(())
+}
+
+impl Services {
+    /// Keeps files that were checked, for a turn that is about to be made.
+    pub(super) async fn keep_attachments(&self, app: &App, files: Vec<NewAttachment>) -> AppResult<Vec<Attachment>> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (uploads, app) = (self.platform.uploads.clone(), app.id);
+        let kept = tokio::task::spawn_blocking(move || {
+            let keep = |file: NewAttachment| {
+                let (kind, size) = recognise(&file.bytes).map_err(std::io::Error::other)?;
+                let id = uploads.keep(app, &file.bytes)?;
+                Ok(Attachment { id, name: file_name(&file.name), kind, bytes: file.bytes.len() as u64, size })
+            };
+            files.into_iter().map(keep).collect::<std::io::Result<Vec<_>>>()
+        });
+        let kept = kept.await.map_err(|error| AppError::internal(&error))?;
+        kept.map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => AppError::disk_full(),
+            _ => AppError::internal(&error),
+        })
+    }
+
+    /// The files that came with an earlier turn of the app, to be sent once more.
+    pub(super) async fn attachments_again(&self, app: &App, turn: i64) -> AppResult<Vec<Attachment>> {
+        let turn: Turn = self.platform.store.turn(crate::domain::TurnId(turn)).await?;
+        // Another app's are its own: their bytes are not there.
+        let (uploads, id) = (self.platform.uploads.clone(), app.id);
+        let there = tokio::task::spawn_blocking(move || {
+            let is_there = |file: &Attachment| uploads.read(id, &file.id).is_ok_and(|bytes| bytes.is_some());
+            turn.attachments.into_iter().filter(is_there).collect()
+        });
+        there.await.map_err(|error| AppError::internal(&error))
+    }
+
+    /// What is in a file that came with a message of the app.
+    pub async fn attachment(&self, app: &App, id: &AttachmentId) -> AppResult<(AttachmentKind, Vec<u8>)> {
+        let (uploads, app, id) = (self.platform.uploads.clone(), app.id, id.clone());
+        let read = tokio::task::spawn_blocking(move || uploads.read(app, &id)).await;
+        let bytes = read.map_err(|error| AppError::internal(&error))?.map_err(|error| AppError::internal(&error))?;
+        let bytes = bytes.ok_or_else(|| AppError::not_found("such file of this app"))?;
+        let (kind, _) = recognise(&bytes)?;
+        Ok((kind, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let file = |name: &str, bytes: &[u8]| NewAttachment { name: name.into(), bytes: bytes.to_vec() };
+        assert!(check(&[file("a.txt", b"x"), file("b.gif", b"GIF89a\x01\0\x01\0")]).is_ok());
+        let error = check(&[file("a.txt", b"x"), file("b.pdf", b"%PDF\xff")]).expect_err("no PDF");
+        assert!(error.detail.starts_with("“b.pdf” cannot be attached. It is neither an image"), "{}", error.detail);
+        let error = check(&vec![file("a", b"x"); FILES_MAX + 1]).expect_err("too many");
+        assert!(error.detail.contains("at most 8 files"));
+        let error = check(&vec![file("a", &vec![0; BYTES_MAX / 4]); 5]).expect_err("too much");
+        assert_eq!(error.kind, ErrorKind::TooLarge);
+    }
+}

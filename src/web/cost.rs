@@ -1,0 +1,123 @@
+//! What the model has cost, as it is shown: of one app in its settings, of all in those of Slipway.
+
+use askama::Template;
+
+use super::format;
+use crate::domain::Spending;
+use crate::services::spending::SpendingReport;
+
+/// Days that are told apart.
+pub const DAYS: u16 = 14;
+/// Apps and models that are named.
+const ROWS: usize = 20;
+
+/// Three sums, and tables of days, apps and models.
+#[derive(Template)]
+#[template(path = "cost.html")]
+pub struct CostView {
+    /// What is summed, and the sum.
+    sums: Vec<(&'static str, Amount)>,
+    tables: Vec<CostTable>,
+    /// Some models have no known price.
+    has_unpriced: bool,
+    /// Some servers do not count.
+    has_estimates: bool,
+}
+
+struct CostTable {
+    /// What stands in its first column.
+    title: &'static str,
+    rows: Vec<CostRow>,
+}
+
+struct CostRow {
+    what: String,
+    href: Option<String>,
+    turns: String,
+    amount: Amount,
+}
+
+/// Money and tokens.
+struct Amount {
+    money: String,
+    tokens: u64,
+    /// The tokens are reckoned.
+    about: bool,
+}
+
+impl Amount {
+    fn new(spent: &Spending) -> Self {
+        Self { money: money(spent), tokens: spent.tokens(), about: spent.estimated }
+    }
+
+    /// Tokens as a number in a column of tokens.
+    fn number(&self) -> String {
+        format!("{}{}", if self.about { "about " } else { "" }, format::grouped(self.tokens))
+    }
+
+    /// Tokens in words.
+    fn words(&self) -> String {
+        let unit = if self.tokens == 1 { "token" } else { "tokens" };
+        format!("{} {unit}", self.number())
+    }
+}
+
+/// Money, as far as it is known: *about* where tokens were reckoned, nothing where there is no price.
+fn money(spent: &Spending) -> String {
+    let about = if spent.estimated { "about " } else { "" };
+    match (spent.cost_usd > 0.0, spent.unpriced_tokens > 0) {
+        (false, true) => "no price".to_owned(),
+        (true, true) => format!("{about}{} and more", format::money(spent.cost_usd)),
+        (_, false) => format!("{about}{}", format::money(spent.cost_usd)),
+    }
+}
+
+impl CostView {
+    /// `by_app`: it is about all apps.
+    pub fn new(report: &SpendingReport, by_app: bool) -> Self {
+        let row = |what: String, href: Option<String>, spent: &Spending| CostRow {
+            what,
+            href,
+            turns: format::grouped(spent.turns),
+            amount: Amount::new(spent),
+        };
+        let days = report.days.iter().map(|(day, spent)| row(day.clone(), None, spent)).collect();
+        let mut tables = vec![CostTable { title: "Day", rows: days }];
+        if by_app {
+            let apps = report.apps.iter().take(ROWS).map(|(app, spent)| match app {
+                Some(app) => row(app.to_string(), Some(format!("/apps/{app}/settings")), spent),
+                None => row("Deleted apps".to_owned(), None, spent),
+            });
+            tables.push(CostTable { title: "App", rows: apps.collect() });
+        }
+        let models = report.models.iter().take(ROWS).map(|(model, spent)| {
+            row(if model.is_empty() { "Not noted".to_owned() } else { model.clone() }, None, spent)
+        });
+        tables.push(CostTable { title: "Model", rows: models.collect() });
+        Self {
+            sums: vec![
+                ("Today", Amount::new(&report.today)),
+                ("Last 14 days", Amount::new(&report.recent)),
+                ("In all", Amount::new(&report.total)),
+            ],
+            tables: if report.days.is_empty() { Vec::new() } else { tables },
+            has_unpriced: report.total.unpriced_tokens > 0,
+            has_estimates: report.total.estimated,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_never_more_certain_than_it_is() {
+        let spent = Spending { cost_usd: 1.5, ..Spending::default() };
+        assert_eq!(money(&spent), "$1.50");
+        assert_eq!(money(&Spending { unpriced_tokens: 3, ..spent }), "$1.50 and more");
+        assert_eq!(money(&Spending { estimated: true, ..spent }), "about $1.50");
+        assert_eq!(money(&Spending { unpriced_tokens: 3, ..Spending::default() }), "no price");
+        assert_eq!(money(&Spending::default()), "$0.00");
+    }
+}

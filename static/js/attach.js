@@ -1,0 +1,92 @@
+// Files that go along with a message: chosen, dropped on the composer, or pasted into it. They live in
+// the form's own field, so that sending stays the browser's business.
+
+import { announce, find, make, notice, on } from "./page.js";
+
+const MOST = 8;
+const field = () => find("#files");
+
+function chosen() {
+  return [...(field()?.files ?? [])];
+}
+
+function put(files) {
+  const list = new DataTransfer();
+  for (const file of files) list.items.add(file);
+  field().files = list.files;
+  show();
+}
+
+/** Takes the chosen files out of the form. */
+export function takeFiles() {
+  const files = chosen();
+  if (files.length > 0) put([]);
+  return files;
+}
+
+/** Puts files back that were taken, before those chosen since. */
+export function returnFiles(files) {
+  if (files.length > 0 && field()) put([...files, ...chosen()].slice(0, MOST));
+}
+
+function add(files) {
+  const wanted = [...chosen(), ...files];
+  if (wanted.length > MOST) notice("Not all of them go along", `A message has at most ${MOST} files.`, true);
+  put(wanted.slice(0, MOST));
+}
+
+function size(bytes) {
+  return bytes < 1000 ? `${bytes} B` : bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function show() {
+  const list = find("#chosen-files");
+  if (!list) return;
+  const files = chosen();
+  list.replaceChildren(
+    ...files.map((file, at) => {
+      const row = make("li");
+      const button = make("button", { type: "button", class: "button quiet square small", "data-detach": at, "aria-label": `Do not send ${file.name}` }, "×");
+      row.append(make("span", { class: "cut" }, file.name), make("span", { class: "faint num" }, size(file.size)), button);
+      return row;
+    }),
+  );
+  list.hidden = files.length === 0;
+}
+
+on("change", "#files", show);
+on("click", "[data-detach]", (button) => {
+  const at = Number(button.dataset.detach);
+  put(chosen().filter((_, nth) => nth !== at));
+  find("#prompt")?.focus();
+});
+
+on("paste", "#prompt", (_, event) => {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (files.length === 0) return;
+  event.preventDefault();
+  add(files);
+  announce("Attached");
+});
+
+const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+for (const name of ["dragenter", "dragover"]) {
+  on(name, "[data-composer]", (form, event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    form.classList.add("dropping");
+  });
+}
+on("dragleave", "[data-composer]", (form, event) => {
+  if (!form.contains(event.relatedTarget)) form.classList.remove("dropping");
+});
+on("drop", "[data-composer]", (form, event) => {
+  form.classList.remove("dropping");
+  if (!hasFiles(event)) return;
+  event.preventDefault();
+  add(event.dataTransfer.files);
+  announce("Attached");
+});
+
+// A browser that comes back to the page may have kept the field.
+show();

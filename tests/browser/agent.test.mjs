@@ -1,0 +1,129 @@
+// Questions, waiting messages, locks and going on, as people press them: against a model that says
+// what its message asks for.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, afterEach, before, test } from "node:test";
+import { assertQuiet, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
+
+/** Speaks the Messages API: “ask” asks, “hold” says a few words and then nothing, all else is done. */
+function startModel() {
+  const server = createServer((request, response) => {
+    const chunks = [];
+    request.on("data", (chunk) => chunks.push(chunk));
+    request.on("end", () => {
+      const last = JSON.parse(Buffer.concat(chunks)).messages.at(-1).content;
+      const words = last.filter((block) => block.type === "text" && !block.text.startsWith("(From Slipway")).at(-1)?.text ?? "";
+      response.writeHead(200, { "content-type": "text/event-stream" });
+      const send = (type, rest) => response.write(`event: ${type}\ndata: ${JSON.stringify({ type, ...rest })}\n\n`);
+      const block = (index, start, delta) => {
+        send("content_block_start", { index, content_block: start });
+        send("content_block_delta", { index, delta });
+      };
+      send("message_start", { message: { usage: { input_tokens: 9, output_tokens: 1 } } });
+      if (words.startsWith("hold")) {
+        block(0, { type: "text", text: "" }, { type: "text_delta", text: "I begin" });
+        return;
+      }
+      let stop = "end_turn";
+      if (words.startsWith("ask")) {
+        const input = { question: "Which colour shall the harbour have?", choices: ["Sea green", "Slate"] };
+        block(0, { type: "tool_use", id: `t${Date.now()}`, name: "ask_user", input: {} }, { type: "input_json_delta", partial_json: JSON.stringify(input) });
+        stop = "tool_use";
+      } else {
+        block(0, { type: "text", text: "" }, { type: "text_delta", text: `You said: ${words}` });
+      }
+      send("content_block_stop", { index: 0 });
+      send("message_delta", { delta: { stop_reason: stop }, usage: { output_tokens: 9 } });
+      send("message_stop", {});
+      response.end();
+    });
+  });
+  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+}
+
+let model;
+let builder;
+let browser;
+before(async () => {
+  model = await startModel();
+  const settings = { ANTHROPIC_API_KEY: "k", ANTHROPIC_BASE_URL: `http://127.0.0.1:${model.address().port}` };
+  [builder, browser] = await Promise.all([startBuilder(settings), startBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await builder?.stop();
+  model?.closeAllConnections();
+  model?.close();
+});
+
+const open = [];
+afterEach(() => Promise.all(open.splice(0).map((page) => page.context().close())));
+
+async function pageOf(name, options) {
+  await builder.api("POST", "/apps", { name, template: "static-site", description: "Pressed" });
+  const page = await openPage(browser, options);
+  open.push(page);
+  await page.goto(`${builder.origin}/apps/${name}`);
+  return page;
+}
+
+const say = async (page, words, button = "Send") => {
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill(words);
+  await page.getByRole("button", { name: button }).click();
+};
+
+test("a question is answered with a press, and the choices go", { timeout: 60_000 }, async () => {
+  const page = await pageOf("asked-harbour");
+  await say(page, "ask me");
+  const question = page.getByRole("region", { name: "Question" });
+  await question.getByText("Which colour shall the harbour have?").waitFor();
+  await shoot(page, "agent question");
+  await question.getByRole("button", { name: "Sea green" }).click();
+  await page.locator(".prose", { hasText: "You said: Sea green" }).waitFor();
+  assert.equal(await question.getByRole("button").count(), 0, "what is answered is not asked any more");
+  await page.reload();
+  assert.equal(await question.count(), 1);
+  assert.equal(await question.getByRole("button").count(), 0);
+  assertQuiet(page);
+});
+
+test("messages wait, can be withdrawn, and Continue goes on after Stop", { timeout: 60_000 }, async () => {
+  const page = await pageOf("queued-harbour");
+  await say(page, "hold on");
+  await page.getByRole("button", { name: "Queue" }).waitFor();
+  await page.locator("#turns [data-live] .tail, #turns [data-live] .prose").first().waitFor();
+  await say(page, "second", "Queue");
+  await say(page, "third", "Queue");
+  await page.getByText("Waiting for its turn").nth(1).waitFor();
+  await shoot(page, "agent queue");
+  const second = page.locator("#turns > li").nth(1);
+  await second.getByRole("button", { name: "Withdraw" }).click();
+  await second.getByText("Withdrawn before it began.").waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.locator(".prose", { hasText: "You said: third" }).waitFor();
+  await page.getByRole("button", { name: "Send" }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Withdraw" }).count(), 0);
+  assert.equal(await page.getByText("You said: second").count(), 0);
+
+  await say(page, "hold again");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: "Continue" }).click();
+  await page.locator(".prose", { hasText: "You said: Go on where you stopped." }).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Continue" }).count(), 0);
+  assertQuiet(page);
+});
+
+test("a file is locked and unlocked beside its name", { timeout: 60_000 }, async () => {
+  const page = await pageOf("locked-harbour");
+  await page.goto(`${builder.origin}/apps/locked-harbour/code/public/style.css`);
+  await page.getByRole("button", { name: "Lock" }).click();
+  await page.getByRole("button", { name: "Unlock" }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "Edit" }).count(), 0);
+  await shoot(page, "agent locked");
+  const files = await builder.api("GET", "/apps/locked-harbour/files");
+  assert.deepEqual(files.files.filter((file) => file.locked).map((file) => file.path), ["public/style.css"]);
+  await page.getByRole("button", { name: "Unlock" }).click();
+  await page.getByRole("link", { name: "Edit" }).waitFor();
+  assertQuiet(page);
+});

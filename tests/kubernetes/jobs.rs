@@ -1,0 +1,95 @@
+//! Scheduled jobs: the cluster starts them, the builder knows of every run.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::{Api, discovery};
+use slipway::domain::{Environment, JobState, Run, RunState, RunTrigger};
+use slipway::store::PageRequest;
+
+use super::stage::{Stage, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_by_its_schedule_and_on_demand() {
+    let stage = Stage::new().await;
+    let app = stage.app("scheduled-job").await;
+    stage.write(&app, "job.py", "print('the work is done')\n").await;
+    stage.write(&app, "app.toml", "schedule = \"* * * * *\"\n").await;
+    let job = stage.preview(&app).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let job = stage.publish(&app).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+
+    let group = discovery::group(&stage.operator, "batch").await.expect("a group");
+    let resource = group
+        .versioned_resources("v1")
+        .into_iter()
+        .chain(group.versioned_resources("v1beta1"))
+        .map(|(resource, _)| resource)
+        .find(|resource| resource.kind == "CronJob")
+        .unwrap_or_else(|| ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "CronJob")));
+    let schedules: Api<DynamicObject> =
+        Api::namespaced_with(stage.operator.clone(), &format!("app-{}", app.name), &resource);
+    let schedule = schedules.get(&format!("{}-prod", app.name)).await.expect("a CronJob");
+    assert_eq!(schedule.data["spec"]["schedule"], "* * * * *");
+
+    let ended = async |trigger: RunTrigger| -> Run {
+        until("the run has ended", async || {
+            let runs = stage.services.runs(&app, PageRequest::first(100)).await.expect("runs");
+            runs.items.into_iter().find(|run| run.trigger == trigger && run.state != RunState::Running)
+        })
+        .await
+    };
+    let log = async |run: &Run| stage.services.run_log(&app, run.id).await.expect("a log");
+    let check = ended(RunTrigger::Check).await;
+    assert_eq!((check.state, check.exit_code), (RunState::Succeeded, Some(0)));
+    assert_eq!(log(&check).await.trim(), "the work is done");
+
+    let by_schedule = ended(RunTrigger::Schedule).await;
+    assert_eq!((by_schedule.state, by_schedule.exit_code), (RunState::Succeeded, Some(0)), "{by_schedule:?}");
+    assert_eq!(log(&by_schedule).await.trim(), "the work is done");
+
+    // A failing version is refused by its check; a manual run is one more Job.
+    let run =
+        until("no other run is going on", async || stage.services.run_now(&app.name, Environment::Prod).await.ok())
+            .await;
+    let manual = ended(RunTrigger::Manual).await;
+    assert_eq!(manual.id, run.id);
+    assert_eq!(manual.exit_code, Some(0));
+    stage.write(&app, "job.py", "print('it broke')\nraise SystemExit(7)\n").await;
+    let job = stage.preview(&app).await;
+    let error = job.error.expect("an error");
+    assert_eq!(error.code, "run_failed", "{error:?}");
+    assert!(error.message.contains('7') && error.lines.iter().any(|line| line.contains("it broke")), "{error:?}");
+
+    // Another version has another schedule; rolled back, the one before has its own again.
+    let published = async |cron: &str| {
+        stage.write(&app, "job.py", "print('the work is done')\n").await;
+        stage.write(&app, "app.toml", &format!("schedule = \"{cron}\"\n")).await;
+        assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
+        assert_eq!(stage.publish(&app).await.state, JobState::Succeeded);
+    };
+    let times = async || {
+        let schedule = schedules.get(&format!("{}-prod", app.name)).await.expect("a CronJob");
+        schedule.data["spec"]["schedule"].as_str().map(str::to_owned)
+    };
+    published("0 3 * * *").await;
+    assert_eq!(times().await.as_deref(), Some("0 3 * * *"));
+    let job = stage.services.rollback(&app.name, Environment::Prod, None).await.expect("a job");
+    assert_eq!(stage.ended(&job).await.state, JobState::Succeeded);
+    assert_eq!(times().await.as_deref(), Some("* * * * *"));
+
+    // Without a schedule there is no CronJob.
+    stage.write(&app, "job.py", "print('quiet')\n").await;
+    stage.write(&app, "app.toml", "\n").await;
+    assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
+    assert_eq!(stage.publish(&app).await.state, JobState::Succeeded);
+    let gone = schedules.get_opt(&format!("{}-prod", app.name)).await.expect("an answer");
+    assert!(gone.is_none_or(|schedule| schedule.metadata.deletion_timestamp.is_some()));
+    // What has ended leaves nothing behind.
+    until("no Job is left", async || {
+        let jobs = stage.objects::<Job>(&app).list(&ListParams::default()).await.ok()?;
+        jobs.items.is_empty().then_some(())
+    })
+    .await;
+    stage.delete(&app).await;
+}

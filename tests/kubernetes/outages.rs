@@ -1,0 +1,99 @@
+//! What a job needs goes away, before it or in the middle: the page says what is missing, and the job goes on when
+//! it is back.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use slipway::domain::{App, Environment, JobState};
+
+use super::line::Line;
+use super::stage::{Stage, until};
+
+/// Whether the health page names what is away.
+async fn is_missed(stage: &Stage, name: &str) -> bool {
+    stage.services.health().await.iter().any(|check| !check.ok && check.name == name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_cluster_is_waited_out() {
+    let stage = Stage::new().await;
+    let app = stage.app("static-site").await;
+    let job = stage.preview(&app).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+
+    // Before the job.
+    stage.cluster.cut();
+    let job = stage.services.publish(&app.name).await.expect("a job");
+    let said = stage.logged(&job, "does not answer").await;
+    eprintln!("{said}");
+    assert!(said.contains("Kubernetes"), "{said}");
+    let health = stage.services.health().await;
+    assert!(health.iter().any(|check| !check.ok && check.name == "kubernetes"), "{health:?}");
+    stage.cluster.mend();
+    let job = stage.ended(&job).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    assert_eq!(stage.fetch(&app, Environment::Prod, "/").await.0, 200);
+
+    // In the middle of it.
+    stage.write(&app, "public/index.html", "after the outage").await;
+    let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    let name = format!("{}-preview", app.name);
+    let deployments = stage.objects::<Deployment>(&app);
+    until("the new version is on its way", async || {
+        let deployment = deployments.get(&name).await.ok()?;
+        (deployment.metadata.labels?.get("slipway.dev/release")? == "2").then_some(())
+    })
+    .await;
+    stage.cluster.cut();
+    stage.logged(&job, "does not answer").await;
+    stage.cluster.mend();
+    let job = stage.ended(&job).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    stage.answers(&app, Environment::Preview, "/", "after the outage").await;
+    stage.delete(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_that_died_in_mid_rollout_goes_on_with_it() {
+    let mut stage = Stage::new().await;
+    let app = stage.app("simple-api").await;
+    let job = stage.preview(&app).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let job = stage.services.publish(&app.name).await.expect("a job");
+    let name = format!("{}-prod", app.name);
+    let deployments = stage.objects::<Deployment>(&app);
+    until("the rollout has begun", async || deployments.get(&name).await.ok()).await;
+    stage.restart_at_once().await;
+    let job = stage.ended(&job).await;
+    assert_eq!((job.state, job.attempts), (JobState::Succeeded, 2), "{:?}", job.error);
+    assert_eq!(stage.fetch(&app, Environment::Prod, "/health").await.0, 200);
+    stage.delete(&app).await;
+}
+
+/// Cuts a line before a preview, and mends it once the job has said that it waits.
+async fn waits_out(stage: &Stage, app: &App, line: &Line, (name, said): (&str, &str), text: &str) {
+    stage.write(app, "public/index.html", text).await;
+    line.cut();
+    let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    let sentence = stage.logged(&job, "goes on as soon as it is back").await;
+    eprintln!("{sentence}");
+    assert!(sentence.contains(said), "{sentence}");
+    assert!(is_missed(stage, name).await, "the health page does not miss {name}");
+    line.mend();
+    let job = stage.ended(&job).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    assert!(!is_missed(stage, name).await);
+    stage.answers(app, Environment::Preview, "/", text).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_engine_or_the_registry_is_waited_out() {
+    let stage = Stage::new().await;
+    let app = stage.app("static-site").await;
+    waits_out(&stage, &app, &stage.engine, ("docker", "Docker"), "after the engine's outage").await;
+    waits_out(&stage, &app, &stage.registry, ("registry", "registry"), "after the registry's outage").await;
+    // Deleting needs the registry too.
+    stage.registry.cut();
+    let job = stage.services.delete_app(&app.name).await.expect("a job");
+    stage.logged(&job, "goes on as soon as it is back").await;
+    stage.registry.mend();
+    assert_eq!(stage.ended(&job).await.state, JobState::Succeeded);
+}

@@ -1,0 +1,136 @@
+"""The platform's manifests, as scripts/bootstrap-cluster.sh puts them together, against a real API server.
+
+Nothing is left behind: objects are applied as a dry run on the server, which checks and admits them like any other.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BOOTSTRAP = ROOT / "scripts/bootstrap-cluster.sh"
+
+
+def run(*command, stdin=None):
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
+
+
+def kubectl_is_too_old():
+    version = re.search(r"v1\.(\d+)", run("kubectl", "version", "--client").stdout)
+    return version is None or int(version.group(1)) < 22
+
+
+@unittest.skipIf(kubectl_is_too_old(), "this kubectl cannot put kustomizations together (1.22 or newer does)")
+class Manifests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        # A dry run makes no namespace for what is to stand in it.
+        for name, file in (("builder-system", "namespace/namespace.yaml"), ("builder-engine", "engine/namespace.yaml")):
+            if not run("kubectl", "get", "namespace", name, "--ignore-not-found").stdout and not os.environ.get("SLIPWAY_TEST_KEEP"):
+                cls.addClassCleanup(run, "kubectl", "delete", "namespace", name, "--wait=false")
+            path = str(ROOT / "k8s/builder" / file)
+            done = run("kubectl", "apply", "--server-side", "--force-conflicts", "--field-manager=slipway-bootstrap", "-n", name, "-f", path)
+            if done.returncode != 0:
+                raise AssertionError(done.stderr)
+
+    def put_together(self, *options):
+        done = run(str(BOOTSTRAP), "--dry-run", *options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def documents(self, text, kind):
+        return [document for document in text.split("\n---\n") if re.search(rf"^kind: {kind}$", document, re.MULTILINE)]
+
+    def assert_admitted(self, text):
+        done = run(
+            "kubectl", "apply", "--server-side", "--force-conflicts", "--dry-run=server",
+            "--field-manager=slipway-bootstrap", "-f", "-", stdin=text,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_the_default_is_admitted_and_bears_the_clusters_own_values(self):
+        text = self.put_together("--domain", "apps.example.test", "--ingress-class", "haproxy", "--public-url", "https://{host}")
+        self.assert_admitted(text)
+        hosts = re.findall(r"host: (\S+)", "".join(self.documents(text, "Ingress")))
+        self.assertCountEqual(hosts, ["builder.apps.example.test", "'*.apps.example.test'"])
+        self.assertEqual(text.count("ingressClassName: haproxy"), 2)
+        self.assertEqual(text.count("value: builder.apps.example.test"), 3, "each probe asks for the builder by its name")
+        for setting in (
+            "SLIPWAY_DOMAIN: apps.example.test",
+            "SLIPWAY_INGRESS_CLASS: haproxy",
+            "SLIPWAY_PUBLIC_URL: https://{host}",
+            "DOCKER_HOST: tcp://engine.builder-engine.svc.cluster.local:2375",
+        ):
+            self.assertIn(setting, text)
+        # Who is privileged, and who mounts something of the node.
+        self.assertEqual(text.count("privileged: true"), 1)
+        self.assertNotIn("hostPath", text)
+        self.assertIn("pod-security.kubernetes.io/enforce: restricted", self.documents(text, "Namespace")[1])
+
+    def test_a_changed_setting_is_a_new_pod(self):
+        def name_of_settings(*options):
+            return re.search(r"name: (slipway-settings-\S+)", self.put_together("--domain", "x.test", *options)).group(1)
+
+        self.assertEqual(name_of_settings(), name_of_settings())
+        self.assertNotEqual(name_of_settings(), name_of_settings("--set", "SLIPWAY_MODEL=some-model"))
+
+    def test_the_nodes_socket_instead_of_an_engine(self):
+        if not pathlib.Path("/var/run/docker.sock").is_socket() or shutil.which("docker") is None:
+            self.skipTest("there is no Docker on this machine")
+        text = self.put_together("--domain", "x.test", "--engine", "socket", "--image", "r.test/slipway@sha256:" + "0" * 64)
+        self.assert_admitted(text)
+        self.assertIn("image: r.test/slipway@sha256:" + "0" * 64, text)
+        self.assertIn("DOCKER_HOST: unix:///var/run/docker.sock", text)
+        self.assertNotIn("builder-engine.svc", text)
+        self.assertNotIn("privileged: true", text)
+        self.assertEqual(len(self.documents(text, "Namespace")), 1)
+
+    def test_a_value_is_a_value_and_nothing_else(self):
+        text = self.put_together("--domain", "x.test", "--set", 'SLIPWAY_MODEL=a: "b" # c {host} $(touch /tmp/x) \'d\'')
+        self.assert_admitted(text)
+        self.assertIn("""$(touch /tmp/x) ''d''""", text)
+
+    def test_what_makes_no_sense_is_refused_before_anything_is_done(self):
+        for options in (
+            ["--domain", "a b"],
+            ["--domain", "x.test\n  evil: true"],
+            ["--ip", "nowhere"],
+            ["--public-url", "http://fixed"],
+            ["--engine", "podman"],
+            ["--ingress-class", "a;b"],
+            ["--image", "a b"],
+            ["--binary", "/nonexistent"],
+            ["--set", "NONSENSE=1"],
+            ["--set", "SLIPWAY_ADMIN_PASSWORD=visible"],
+            ["--unknown"],
+            ["--domain"],
+        ):
+            with self.subTest(options=options):
+                done = run(str(BOOTSTRAP), "--dry-run", *options)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn(options[0], done.stderr + " ")
+                self.assertEqual(done.stdout, "")
+
+    def test_a_namespace_of_somebody_else_is_left_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            # A cluster in which builder-system belongs to nobody we know: kubectl answers so, once asked for it.
+            fake = pathlib.Path(folder) / "kubectl"
+            real = shutil.which("kubectl")
+            fake.write_text(
+                "#!/bin/sh\n"
+                'case "$*" in *"get namespace builder-system"*) case "$*" in *jsonpath*) ;; *) echo there ;; esac; exit 0 ;; esac\n'
+                f'exec {real} "$@"\n'
+            )
+            fake.chmod(0o755)
+            environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+            done = subprocess.run([BOOTSTRAP, "--domain", "x.test"], env=environment, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("not Slipway's", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
