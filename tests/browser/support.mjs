@@ -168,6 +168,11 @@ export function watch(page) {
   page.on("response", (response) => {
     if (response.status() >= 500) page.problems.push(`${response.status()} ${response.url()}`);
   });
+  // Said at once: whatever waits for the answer fails first, and for another reason.
+  page.on("requestfailed", (request) => {
+    const why = request.failure()?.errorText ?? "";
+    if (why.includes("ERR_NETWORK_CHANGED")) console.error(`${why}: ${request.method()} ${request.url()}`);
+  });
   return page;
 }
 
