@@ -470,6 +470,8 @@ fi
 wait_for_rollout "$PLATFORM_NAMESPACE" builder 300
 remove_unused_engine
 forget_image "$before"
+installation=$(installation)
+[ -z "$installation" ] || note_installation "$installation"
 
 url=${PUBLIC_URL//\{host\}/builder.$DOMAIN}
 say 'Slipway runs in the cluster'
