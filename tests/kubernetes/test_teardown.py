@@ -28,11 +28,14 @@ class Teardown(unittest.TestCase):
     def setUp(self):
         if os.environ.get("SLIPWAY_TEST_KEEP"):
             self.skipTest("it would take away what is to be kept")
-        there = kubectl("-n", "builder-system", "get", "deployment", "builder", "--ignore-not-found", "-o", "name")
-        if there.strip():
-            raise AssertionError("Slipway is installed in this cluster, and this test would remove it: name another one")
-        # Another test may have sent it on its way.
-        kubectl("delete", "namespace", "builder-system", "--ignore-not-found", "--timeout=180s")
+        # Another test may have sent it on its way, or left it behind with an account in it.
+        phase = kubectl("get", "namespace", "builder-system", "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+        if phase == "Terminating":
+            kubectl("wait", "--for=delete", "namespace/builder-system", "--timeout=180s")
+        elif kubectl("-n", "builder-system", "get", "deployments,persistentvolumeclaims,configmaps", "-o", "name").replace(
+            "configmap/kube-root-ca.crt", ""
+        ).strip():
+            raise AssertionError("the namespace builder-system is in use, and this test would remove it: name another cluster")
         self.tail = secrets.token_hex(3)
         self.mine, self.theirs = f"a{self.tail}", f"b{self.tail}"
         for name, labels in (
