@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import unittest
 
+import namespaces
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOOTSTRAP = ROOT / "scripts/bootstrap-cluster.sh"
 
@@ -28,14 +30,7 @@ def kubectl_is_too_old():
 class Manifests(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        # A dry run makes no namespace for what is to stand in it.
-        for name, file in (("builder-system", "namespace/namespace.yaml"), ("builder-engine", "engine/namespace.yaml")):
-            if not run("kubectl", "get", "namespace", name, "--ignore-not-found").stdout and not os.environ.get("SLIPWAY_TEST_KEEP"):
-                cls.addClassCleanup(run, "kubectl", "delete", "namespace", name, "--wait=false")
-            path = str(ROOT / "k8s/builder" / file)
-            done = run("kubectl", "apply", "--server-side", "--force-conflicts", "--field-manager=slipway-bootstrap", "-n", name, "-f", path)
-            if done.returncode != 0:
-                raise AssertionError(done.stderr)
+        namespaces.prepare(cls)
 
     def put_together(self, *options):
         done = run(str(BOOTSTRAP), "--dry-run", *options)

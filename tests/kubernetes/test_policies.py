@@ -12,6 +12,7 @@ import re
 import subprocess
 import unittest
 
+import namespaces
 from policies import Pod, may_connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -166,6 +167,10 @@ class AppPolicies(unittest.TestCase):
 
 
 class PlatformPolicies(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        namespaces.prepare(cls)
+
     def policies(self, *options):
         return of_kind(platform(*options), "NetworkPolicy")
 
