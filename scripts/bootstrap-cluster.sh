@@ -6,12 +6,15 @@
 #     --domain NAME          apps live at <app>.NAME, the pages at builder.NAME; default: <IP>.nip.io
 #     --ip ADDRESS           the IP for that default; else the node's own
 #     --public-url PATTERN   how links are written; default http://{host}, behind TLS https://{host}
-#     --ingress-class NAME   default: traefik, which k3s brings; its pods carry it as app.kubernetes.io/name
-#     --ingress-namespace NAME  where the ingress controller runs; default: kube-system
+#     --ingress-class NAME   default: traefik, which k3s brings
+#     --ingress-namespace NAME  where the ingress controller runs, which is how policies know it; default: kube-system
 #     --storage-class NAME   for the three volumes; default: the cluster's own
 #     --engine KIND          what builds images: `separate` (default), an engine inside the cluster; `socket`, the
-#                            Docker engine of this machine, which must be the one node; or a DOCKER_HOST of yours,
-#                            tcp://…, that reaches the cluster's registry. docs/kubernetes.md weighs them up
+#                            Docker engine of this machine, which must be the one node; or an engine of yours
+#                            elsewhere, tcp://HOST:PORT, which wants a registry that it reaches:
+#                            --set SLIPWAY_REGISTRY=HOST:PORT. docs/kubernetes.md weighs them up
+#     --allow-egress CIDR:PORT  lets the builder out to this private network at this port, such as 10.0.0.5/32:11434
+#                            for a model's server; as often as you like. It reaches --engine and its registry without
 #     --image IMAGE          this image of the builder, which nodes can pull: nothing is built or pushed
 #     --binary FILE          puts this Slipway binary into the image instead of compiling it
 #     --set KEY=VALUE        one more setting of the builder (`slipway config` lists them), as often as you like
@@ -30,7 +33,7 @@ set -euo pipefail
 help_asked "$@"
 
 DOMAIN='' IP='' PUBLIC_URL='http://{host}' INGRESS_CLASS=traefik INGRESS_NAMESPACE=kube-system STORAGE_CLASS='' ENGINE=separate IMAGE='' BINARY=''
-REGISTRY_IMAGE='' ENGINE_IMAGE='' RUNTIME_IMAGE='' RUST_IMAGE='' NODE_IMAGE='' DRY_RUN='' SETTINGS=()
+REGISTRY_IMAGE='' ENGINE_IMAGE='' RUNTIME_IMAGE='' RUST_IMAGE='' NODE_IMAGE='' DRY_RUN='' SETTINGS=() EGRESS=()
 while [ $# -gt 0 ]; do
   case $1 in
     --dry-run)
@@ -51,6 +54,7 @@ while [ $# -gt 0 ]; do
     --image) IMAGE=$2 ;;
     --binary) BINARY=$2 ;;
     --set) SETTINGS+=("$2") ;;
+    --allow-egress) EGRESS+=("$2") ;;
     --registry-image) REGISTRY_IMAGE=$2 ;;
     --engine-image) ENGINE_IMAGE=$2 ;;
     --runtime-image) RUNTIME_IMAGE=$2 ;;
@@ -63,6 +67,9 @@ done
 
 # --- What is asked for ----------------------------------------------------------------------------------------------
 
+# A host and a port, as in an engine's address and a registry's.
+ADDRESS_PATTERN='(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})'
+
 check_options() {
   [ -z "$DOMAIN" ] || is_name "$DOMAIN" || wrong_usage "--domain: '$DOMAIN' is no domain such as 203.0.113.7.nip.io or apps.example.org"
   [ -z "$IP" ] || is_ipv4 "$IP" || wrong_usage "--ip: '$IP' is no IPv4 address"
@@ -72,11 +79,10 @@ check_options() {
   [ -z "$STORAGE_CLASS" ] || is_name "$STORAGE_CLASS" || wrong_usage "--storage-class: '$STORAGE_CLASS' is no name"
   case $ENGINE in
     separate | socket) ;;
-    tcp://?*:?*) ;;
-    *) wrong_usage "--engine: '$ENGINE' is none of separate, socket, tcp://HOST:PORT" ;;
+    *) [[ $ENGINE =~ ^tcp://$ADDRESS_PATTERN$ ]] || wrong_usage "--engine: '$ENGINE' is none of separate, socket, tcp://HOST:PORT" ;;
   esac
   [ -z "$BINARY" ] || [ -x "$BINARY" ] || wrong_usage "--binary: $BINARY is no program"
-  local image setting
+  local image setting network
   for image in "$IMAGE" "$REGISTRY_IMAGE" "$ENGINE_IMAGE" "$RUNTIME_IMAGE" "$RUST_IMAGE" "$NODE_IMAGE"; do
     [[ $image =~ ^[A-Za-z0-9._/:@-]*$ ]] || wrong_usage "--image and the like: '$image' is no image"
   done
@@ -84,6 +90,26 @@ check_options() {
     [[ $setting =~ ^(SLIPWAY_[A-Z_]+|ANTHROPIC_BASE_URL|OPENAI_BASE_URL|RUST_LOG)=[^$'\n']*$ ]] || wrong_usage "--set: '$setting' is no setting such as SLIPWAY_MODEL=claude-opus-5-5"
     case $setting in SLIPWAY_ADMIN_PASSWORD*) wrong_usage '--set is for what may be seen; export SLIPWAY_ADMIN_PASSWORD instead' ;; esac
   done
+  for network in "${EGRESS[@]}"; do
+    [[ $network =~ ^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-fA-F:]*:[0-9a-fA-F:]*)/[0-9]{1,3}:[0-9]{1,5}$ ]] ||
+      wrong_usage "--allow-egress: '$network' is no network and port such as 10.0.0.5/32:11434"
+  done
+  case $ENGINE in
+    tcp://*)
+      [ -n "$(setting SLIPWAY_REGISTRY)" ] || wrong_usage "--engine $ENGINE: an engine outside the cluster does not reach the registry inside it.
+Name one that the engine, the builder and the nodes reach: --set SLIPWAY_REGISTRY=HOST:PORT
+(and --set SLIPWAY_REGISTRY_PULL=HOST:PORT where nodes know it by another name)"
+      ;;
+  esac
+}
+
+# setting KEY: what --set says of it, by the last word; nothing otherwise.
+setting() {
+  local setting value=
+  for setting in "${SETTINGS[@]}"; do
+    case $setting in "$1="*) value=${setting#*=} ;; esac
+  done
+  printf '%s' "$value"
 }
 
 # The tools first, then whether this is a cluster that can hold it.
@@ -104,6 +130,8 @@ check_prerequisites() {
   done
   kube get ingressclass "$INGRESS_CLASS" >/dev/null 2>&1 ||
     warn "the cluster has no ingress class '$INGRESS_CLASS': nothing answers from outside until a controller has it (or name another with --ingress-class)"
+  kube get namespace "$INGRESS_NAMESPACE" >/dev/null 2>&1 ||
+    warn "the cluster has no namespace '$INGRESS_NAMESPACE', and only from there is anything let in: name the ingress controller's with --ingress-namespace"
   if [ -n "$STORAGE_CLASS" ]; then
     kube get storageclass "$STORAGE_CLASS" >/dev/null 2>&1 || die "the cluster has no storage class '$STORAGE_CLASS'"
   elif ! kube get storageclass -o json | jq -e '[.items[].metadata.annotations["storageclass.kubernetes.io/is-default-class"]] | index("true") != null' >/dev/null; then
@@ -127,8 +155,45 @@ check_prerequisites() {
   if [ "$ENGINE" = socket ]; then [ -S /var/run/docker.sock ] || die '/var/run/docker.sock is not on this machine'; fi
 }
 
+# registry_pull: under which name nodes pull. A registry for an engine elsewhere is theirs too, unless it is said otherwise.
+registry_pull() {
+  local name
+  name=$(setting SLIPWAY_REGISTRY_PULL)
+  case $ENGINE in tcp://*) name=${name:-$(setting SLIPWAY_REGISTRY)} ;; esac
+  printf '%s' "${name:-$REGISTRY_PULL}"
+}
+
+# allow_out HOST:PORT: lets the builder out to exactly this. Policies know addresses and no names.
+allow_out() {
+  [[ $1 =~ ^$ADDRESS_PATTERN$ ]] || return 0
+  local host=${BASH_REMATCH[1]} port=${BASH_REMATCH[2]} address addresses
+  host=${host#[} host=${host%]}
+  # What is inside the cluster is let through by the pods it leads to.
+  case $host in *.svc | *.svc.*) return 0 ;; esac
+  mapfile -t addresses < <(getent ahosts "$host" | awk '{ print $1 }' | sort -u)
+  if [ ${#addresses[@]} -eq 0 ]; then
+    warn "'$host' is not known on this machine, and policies know addresses only: if it is in a private network, say where with --allow-egress ADDRESS/32:$port"
+    return 0
+  fi
+  for address in "${addresses[@]}"; do
+    case $address in
+      *:*) EGRESS+=("$address/128:$port") ;;
+      *) EGRESS+=("$address/32:$port") ;;
+    esac
+  done
+  if [ "${addresses[*]}" != "$host" ]; then say "the builder may speak to $host at ${addresses[*]}: when that changes, run this again"; fi
+}
+
+settle_egress() {
+  case $ENGINE in tcp://*) allow_out "${ENGINE#tcp://}" ;; esac
+  allow_out "$(setting SLIPWAY_REGISTRY)"
+}
+
 settle_address() {
   local source='--ip'
+  # What listens on a node's own address passes by the firewall in front of it; apps and builds are kept from it.
+  NODE_ADDRESSES=$(kube get nodes -o json | jq -r '[.items[].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP") | .address
+    | if contains(":") then . + "/128" else . + "/32" end] | unique | join(",")')
   if [ -z "$IP" ]; then
     source='the node'
     IP=$(kube get nodes -o json | jq -r '[.items[0].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP")] | sort_by(.type) | .[0].address // ""')
@@ -159,7 +224,7 @@ overlay() {
   jq -n --argjson parts "$parts" --argjson components "$components" --arg domain "$DOMAIN" --arg url "$PUBLIC_URL" \
     --arg class "$INGRESS_CLASS" --arg class_namespace "$INGRESS_NAMESPACE" --arg storage "$STORAGE_CLASS" --arg image "$IMAGE" --arg group "$docker_group" \
     --arg docker_host "$docker_host" --arg registry "${REGISTRY_PUSH:-}" --arg registry_image "$REGISTRY_IMAGE" \
-    --arg engine_image "$ENGINE_IMAGE" --args '
+    --arg engine_image "$ENGINE_IMAGE" --arg pull "$(registry_pull)" --arg nodes "$NODE_ADDRESSES" --arg egress "${EGRESS[*]}" --args '
     def has_part($name): $parts | index($name) != null;
     def image($name; $value):
       if $value == "" then empty
@@ -168,6 +233,11 @@ overlay() {
       end;
     def patch($kind; $name; $operations): {target: ({kind: $kind} + $name), patch: ($operations | tojson)};
     def probes: ["startupProbe", "readinessProbe", "livenessProbe"];
+    # As in k8s/app/network.yaml: a controller is known by its namespace, and Traefik by its label besides.
+    def controller: {namespaceSelector: {matchLabels: {"kubernetes.io/metadata.name": $class_namespace}}}
+      + (if $class == "traefik" then {podSelector: {matchLabels: {"app.kubernetes.io/name": "traefik"}}} else {} end);
+    def rule: capture("^(?<cidr>.*):(?<port>[0-9]+)$") | {to: [{ipBlock: {cidr: .cidr}}], ports: [{protocol: "TCP", port: (.port | tonumber)}]};
+    def words($by): split($by) | map(select(. != ""));
     {
       apiVersion: "kustomize.config.k8s.io/v1beta1",
       kind: "Kustomization",
@@ -182,7 +252,8 @@ overlay() {
         # The last word on a setting is the one of --set.
         literals: ({
             SLIPWAY_DOMAIN: $domain, SLIPWAY_PUBLIC_URL: $url,
-            SLIPWAY_INGRESS_CLASS: $class, SLIPWAY_INGRESS_NAMESPACE: $class_namespace
+            SLIPWAY_INGRESS_CLASS: $class, SLIPWAY_INGRESS_NAMESPACE: $class_namespace, SLIPWAY_BLOCKED_NETWORKS: $nodes,
+            SLIPWAY_REGISTRY_PULL: $pull
           }
           + (if $docker_host == "" then {} else {DOCKER_HOST: $docker_host} end)
           + (if $registry == "" then {} else {SLIPWAY_REGISTRY: $registry} end)
@@ -194,6 +265,10 @@ overlay() {
           patch("Ingress"; {name: "builder"}; [{op: "replace", path: "/spec/rules/0/host", value: ("builder." + $domain)}]),
           patch("Ingress"; {name: "drafts"}; [{op: "replace", path: "/spec/rules/0/host", value: ("*." + $domain)}]),
           patch("Ingress"; {}; [{op: "replace", path: "/spec/ingressClassName", value: $class}]),
+          patch("NetworkPolicy"; {name: "builder"}; [
+            {op: "replace", path: "/spec/ingress/0/from", value: [controller]},
+            ($egress | words(" ") | unique[] | {op: "add", path: "/spec/egress/-", value: rule})
+          ]),
           patch("Deployment"; {name: "builder"}; [probes[] | {
             op: "replace", path: "/spec/template/spec/containers/0/\(.)/httpGet/httpHeaders/0/value", value: ("builder." + $domain)
           }])
@@ -201,6 +276,11 @@ overlay() {
         + (if $group == "" or (has_part("app") | not) then [] else [
           patch("Deployment"; {name: "builder"}; [{op: "add", path: "/spec/template/spec/securityContext/supplementalGroups", value: [$group | tonumber]}])
         ] end)
+        + (if has_part("engine") and $nodes != "" then [
+          patch("NetworkPolicy"; {name: "engine"}; [$nodes | words(",")[] | {
+            op: "add", path: "/spec/egress/2/to/\(if contains(":") then 1 else 0 end)/ipBlock/except/-", value: .
+          }])
+        ] else [] end)
         + (if $storage == "" then [] else [
           patch("PersistentVolumeClaim"; {}; [{op: "add", path: "/spec/storageClassName", value: $storage}])
         ] end)
@@ -275,7 +355,7 @@ build_and_push() {
   if ! engine push "$name" >"$work.log" 2>&1 </dev/null; then
     tail -n 10 "$work.log" >&2
     rm -rf "$work" "$work.log"
-    die "the registry at $REGISTRY_PUSH did not take the image: see above. With --engine socket, run scripts/setup-registry.sh --docker with the range of the cluster's Services first."
+    die "the registry at $REGISTRY_PUSH did not take the image: see above. With --engine socket, run scripts/setup-registry.sh --docker with the range of the cluster's Services first; an engine elsewhere has to reach its registry and trust it."
   fi
   digest=$(sed -n 's/^.*digest: \(sha256:[0-9a-f]\{64\}\).*$/\1/p' "$work.log" | tail -n1)
   rm -rf "$work" "$work.log"
@@ -285,7 +365,7 @@ build_and_push() {
   if [ -n "$before" ] && [ "$(engine image inspect --format '{{.Id}}' "$kept" </dev/null)" != "$before" ]; then
     engine image rm "$before" >/dev/null 2>&1 </dev/null || true
   fi
-  IMAGE=$REGISTRY_PULL/slipway/builder@$digest
+  IMAGE=$(registry_pull)/slipway/builder@$digest
   say "the builder's image is $IMAGE"
 }
 
@@ -357,6 +437,7 @@ say 'checking what is here'
 check_options
 check_prerequisites
 settle_address
+settle_egress
 platform=(namespace registry) app=(namespace registry app)
 if [ "$ENGINE" = separate ]; then platform+=(engine) app+=(engine); fi
 if [ -n "$ADMISSION" ]; then app+=(admission); fi
@@ -371,9 +452,8 @@ apply "${platform[@]}"
 wait_for_rollout "$PLATFORM_NAMESPACE" registry 300
 if [ "$ENGINE" = separate ]; then wait_for_rollout "$ENGINE_NAMESPACE" engine 600; fi
 # The node does not know the cluster's names; the Service's address it does reach.
-for setting in "${SETTINGS[@]}"; do
-  case $setting in SLIPWAY_REGISTRY=*) REGISTRY_PUSH=${setting#*=} ;; esac
-done
+registry=$(setting SLIPWAY_REGISTRY)
+REGISTRY_PUSH=${registry:-$REGISTRY_PUSH}
 if [ "$ENGINE" != separate ] && [ "$REGISTRY_PUSH" = "$REGISTRY_NAME" ]; then
   REGISTRY_PUSH=$(kube -n "$PLATFORM_NAMESPACE" get service registry -o 'jsonpath={.spec.clusterIP}'):5000
 fi
@@ -390,6 +470,8 @@ fi
 wait_for_rollout "$PLATFORM_NAMESPACE" builder 300
 remove_unused_engine
 forget_image "$before"
+installation=$(installation)
+[ -z "$installation" ] || note_installation "$installation"
 
 url=${PUBLIC_URL//\{host\}/builder.$DOMAIN}
 say 'Slipway runs in the cluster'

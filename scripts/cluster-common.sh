@@ -53,6 +53,19 @@ namespace_is_ours() {
   [ "$(kube get namespace "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}')" = slipway ]
 }
 
+# installation: which of all Slipways the cluster's builder is, as its namespaces are labelled; nothing where it cannot be
+# read. A builder that does not run is known by what bootstrap noted down.
+installation() {
+  local id
+  id=$(kube -n "$PLATFORM_NAMESPACE" exec deployment/builder -c builder --pod-running-timeout=5s -- cat /data/installation 2>/dev/null </dev/null) ||
+    id=$(kube get namespace "$PLATFORM_NAMESPACE" --ignore-not-found -o 'jsonpath={.metadata.annotations.slipway\.dev/installation}')
+  [[ $id =~ ^[a-z0-9]+$ ]] || return 0
+  printf '%s' "$id"
+}
+
+# note_installation ID: where it is found once the builder is gone.
+note_installation() { kube annotate --overwrite namespace "$PLATFORM_NAMESPACE" "slipway.dev/installation=$1" >/dev/null; }
+
 # has_admission_policies: whether the cluster has ValidatingAdmissionPolicy in its final form.
 has_admission_policies() {
   kube get --raw /apis/admissionregistration.k8s.io/v1 2>/dev/null |

@@ -70,6 +70,10 @@ use_test_node() {
   [ "$(node_major)" -ge "$TEST_NODE_MAJOR" ] || PATH=$TEST_NODE_DIR/bin:$PATH
 }
 
+# What some tests need of Python besides itself. setup puts it here; the system's Python stays as it is.
+# shellcheck disable=SC2034 # the scripts that source this file use it
+TEST_PYTHON_DIR=$CACHE/python
+
 # find_chromium: the first Chromium or Chrome there is; CHROMIUM overrides.
 find_chromium() {
   local name

@@ -7,8 +7,9 @@
 #     --from FOLDER   nothing is downloaded: FOLDER holds k3s's own `install.sh`, the binary `k3s`, and, for a machine
 #                     without a line to an image registry, `k3s-airgap-images-<arch>.tar.zst`
 #
-# It needs root, systemd, 2 GiB of memory and the ports 80, 443, 6443 and 10250. It writes
-# /etc/rancher/k3s/config.yaml.d/slipway.yaml and restarts k3s only when that has changed. Where the kernel lets only
+# It needs root, systemd, 2 GiB of memory, 10 GiB of disk and the ports 80, 443, 6443 and 10250. It writes
+# /etc/rancher/k3s/config.yaml.d/slipway.yaml and restarts k3s only when that has changed; lists in your own config.yaml
+# are added to, never replaced. Where the kernel lets only
 # programs with a profile make user namespaces (Ubuntu 24.04), it writes one for the engine that builds images,
 # /etc/apparmor.d/slipway-rootlesskit. On a further node of a cluster: scripts/install-k3s.sh --profile-only
 set -euo pipefail
@@ -18,7 +19,7 @@ set -euo pipefail
 . "$ROOT/scripts/cluster-common.sh"
 help_asked "$@"
 
-INSTALLER_URL=https://get.k3s.io
+INSTALLER_URL=https://get.k3s.io CONFIG_FILE=$K3S_DIR/config.yaml.d/slipway.yaml POD_MAX_PIDS=1024
 VERSION='' FROM='' PROFILE_ONLY='' SANS=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -63,7 +64,11 @@ check() {
   [ "$memory" -ge 1800 ] || die "this machine has $memory MiB of memory; k3s and Slipway want 2 GiB, and 4 GiB to build images in comfort"
   [ "$memory" -ge 3600 ] || warn "this machine has $memory MiB of memory: enough to run, little to build images with"
   disk=$(df -Pm /var/lib | awk 'NR == 2 { print $4 }')
-  [ "$disk" -ge 10240 ] || die "/var/lib has $disk MiB free; images want 10 GiB at least"
+  # Where k3s is at work the disk has been filled by it, and kubelet clears it up by itself.
+  if [ "$disk" -lt 10240 ]; then
+    service_active k3s || die "/var/lib has $disk MiB free; images want 10 GiB at least"
+    warn "/var/lib has $disk MiB free: images will have to go soon"
+  fi
   if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
     grep -q '^memory[[:space:]].*1$' /proc/cgroups || die 'the kernel keeps no account of memory: start it with cgroup_enable=memory cgroup_memory=1'
   elif ! grep -qw memory /sys/fs/cgroup/cgroup.controllers; then
@@ -78,17 +83,30 @@ check() {
   fi
 }
 
+# Whether the operator has said how many processes a pod may have.
+pids_chosen() {
+  local file
+  for file in "$K3S_DIR/config.yaml" "$K3S_DIR"/config.yaml.d/*; do
+    if [ "$file" != "$CONFIG_FILE" ] && as_root grep -qsE '^[^#]*pod-max-pids=' "$file"; then return 0; fi
+  done
+  return 1
+}
+
 configuration() {
+  # With a plus a list is added to what config.yaml says; without, it would take its place.
   printf '# Written by Slipway'"'"'s scripts/install-k3s.sh, which writes it again.\n'
   # Node ports answer on this machine alone. Slipway's registry has one, for nodes to pull from.
   # Which only this mode of kube-proxy does.
-  printf 'kube-proxy-arg:\n  - proxy-mode=iptables\n  - nodeport-addresses=127.0.0.0/8\n'
+  printf 'kube-proxy-arg+:\n  - proxy-mode=iptables\n  - nodeport-addresses=127.0.0.0/8\n'
   # What Secrets hold is not plain text on the disk. A k3s that was here before us keeps what it chose.
-  if ! service_active k3s || as_root grep -qs '^secrets-encryption' "$K3S_DIR/config.yaml.d/slipway.yaml"; then printf 'secrets-encryption: true\n'; fi
+  if ! service_active k3s || as_root grep -qs '^secrets-encryption' "$CONFIG_FILE"; then printf 'secrets-encryption: true\n'; fi
   # An image that no pod uses goes before the disk is full.
-  printf 'kubelet-arg:\n  - image-gc-high-threshold=80\n  - image-gc-low-threshold=70\n'
+  printf 'kubelet-arg+:\n  - image-gc-high-threshold=80\n  - image-gc-low-threshold=70\n'
+  # Processes and threads of one pod: no app can use up the node's. Kubelet has one bound for all pods, and the pod in
+  # which images are built needs room for what a build starts, so this is wider than the 128 that Docker holds an app to.
+  if ! pids_chosen; then printf '  - pod-max-pids=%d\n' "$POD_MAX_PIDS"; fi
   if [ ${#SANS[@]} -gt 0 ]; then
-    printf 'tls-san:\n'
+    printf 'tls-san+:\n'
     printf '  - "%s"\n' "${SANS[@]}"
   fi
 }
@@ -162,9 +180,9 @@ say 'checking this machine'
 check
 allow_user_namespaces
 changed=
-if write_if_changed "$K3S_DIR/config.yaml.d/slipway.yaml" 600 "$(configuration)"; then
+if write_if_changed "$CONFIG_FILE" 600 "$(configuration)"; then
   changed=yes
-  say "wrote $K3S_DIR/config.yaml.d/slipway.yaml"
+  say "wrote $CONFIG_FILE"
 fi
 if have k3s && service_active k3s && { [ -z "$VERSION" ] || k3s --version | head -n1 | grep -qF " $VERSION "; }; then
   say "k3s is there already: $(k3s --version | head -n1)"

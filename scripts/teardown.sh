@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Takes out of the cluster what bootstrap-cluster.sh put into it. Run it again if it was interrupted.
 #
-#   scripts/teardown.sh [--yes] [--apps]
+#   scripts/teardown.sh [--yes] [--apps] [--installation ID]
 #     --yes    does not ask
-#     --apps   the apps too: every namespace app-* that carries Slipway's label. Without it apps go on running
+#     --apps   the apps too: every namespace app-* that this cluster's builder made. Without it apps go on running.
+#              Apps that were exported and applied by hand, and those of another Slipway, are left alone
+#     --installation ID   takes apps with this label slipway.dev/installation for the builder's own; needed only where
+#              the builder cannot say it, because it is gone already
 #
 # With the builder its volume goes: conversations, releases and the source of all apps. Export what is to be kept
 # first. With the registry its images go: apps that run keep running, and cannot be started anew on another node.
@@ -15,19 +18,30 @@ set -euo pipefail
 . "$ROOT/scripts/cluster-common.sh"
 help_asked "$@"
 
-YES='' APPS=''
-for argument in "$@"; do
-  case $argument in
+YES='' APPS='' INSTALLATION=''
+while [ $# -gt 0 ]; do
+  case $1 in
     --yes) YES=yes ;;
     --apps) APPS=yes ;;
-    *) wrong_usage "there is no option $argument" ;;
+    --installation)
+      [ $# -ge 2 ] || wrong_usage "$1 wants a value"
+      [[ $2 =~ ^[a-z0-9]+$ ]] || wrong_usage "--installation: '$2' is no value of the label slipway.dev/installation"
+      INSTALLATION=$2
+      shift
+      ;;
+    *) wrong_usage "there is no option $1" ;;
   esac
+  shift
 done
 
-# Namespaces by label and by name: what carries only one of the two is somebody else's.
-app_namespaces() {
-  kube get namespaces -l app.kubernetes.io/managed-by=slipway -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | grep '^app-' || true
+# namespaces SELECTOR: of apps, by label and by name; what carries only one of the two is somebody else's.
+namespaces() {
+  kube get namespaces -l "app.kubernetes.io/managed-by=slipway$1" -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | grep '^app-' || true
 }
+
+# Apps of this cluster's builder, and those that are another's or that somebody applied by hand.
+own_apps() { [ -z "$INSTALLATION" ] || namespaces ",slipway.dev/installation=$INSTALLATION"; }
+other_apps() { namespaces "${INSTALLATION:+,slipway.dev/installation!=$INSTALLATION}"; }
 
 # remove_namespaces NAME…: and waits; says what holds one that does not go.
 remove_namespaces() {
@@ -52,12 +66,21 @@ remove() {
 }
 
 find_cluster
-mapfile -t apps < <(app_namespaces)
+INSTALLATION=${INSTALLATION:-$(installation)}
+mapfile -t apps < <(own_apps)
+mapfile -t others < <(other_apps)
 context=$(kube config current-context 2>/dev/null || echo '?')
-namespaces=()
+platform=()
 for namespace in "$PLATFORM_NAMESPACE" "$ENGINE_NAMESPACE"; do
-  if namespace_is_ours "$namespace"; then namespaces+=("$namespace"); fi
+  if namespace_is_ours "$namespace"; then platform+=("$namespace"); fi
 done
+if [ ${#others[@]} -gt 0 ]; then
+  if [ -n "$INSTALLATION" ]; then
+    say "left alone, since this builder did not make them: ${others[*]}"
+  else
+    say "left alone, since the builder is not there to say which of them it made: ${others[*]} (with --installation, the value of their label slipway.dev/installation, they are known all the same)"
+  fi
+fi
 if [ -z "$YES" ]; then
   [ -t 0 ] || die 'nobody can be asked here: say --yes if it is meant'
   {
@@ -76,15 +99,18 @@ fi
 
 # The builder first: it would put back what is taken from under it.
 if namespace_is_ours "$PLATFORM_NAMESPACE"; then
+  # For the next time, should this one be interrupted.
+  [ -z "$INSTALLATION" ] || note_installation "$INSTALLATION"
   kube -n "$PLATFORM_NAMESPACE" delete deployment builder --ignore-not-found --wait=true --timeout=90s >/dev/null
 fi
 if [ -n "$APPS" ]; then remove_namespaces "${apps[@]}"; fi
-remove_namespaces "${namespaces[@]}"
+remove_namespaces "${platform[@]}"
 remove clusterrolebinding slipway-builder
 remove clusterrole slipway-builder
 remove validatingadmissionpolicybinding slipway-builder
 remove validatingadmissionpolicy slipway-builder
 # Bindings in the namespaces of apps that stay name this role.
-mapfile -t left < <(app_namespaces)
-if [ ${#left[@]} -eq 0 ]; then remove clusterrole slipway-app-manager; else say "${#left[@]} apps go on running: ${left[*]} (--apps removes them too)"; fi
+mapfile -t left < <(own_apps)
+if [ ${#left[@]} -gt 0 ]; then say "${#left[@]} apps go on running: ${left[*]} (--apps --installation $INSTALLATION removes them too)"; fi
+if [ -z "$(namespaces ,slipway.dev/installation)" ]; then remove clusterrole slipway-app-manager; fi
 say 'Slipway is out of the cluster'

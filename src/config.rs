@@ -74,7 +74,7 @@ const KEYS: &[Key] = &[
     ),
     key("docker_host", "DOCKER_HOST", "", "Address of the Docker engine; default: its socket."),
     key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster; none inside one."),
-    key("ingress_class", "SLIPWAY_INGRESS_CLASS", "traefik", "Class of the apps' Ingresses, and name of its pods."),
+    key("ingress_class", "SLIPWAY_INGRESS_CLASS", "traefik", "Class of the apps' Ingresses."),
     key("ingress_namespace", "SLIPWAY_INGRESS_NAMESPACE", "kube-system", "Where the ingress controller runs."),
     key(
         "blocked_networks",

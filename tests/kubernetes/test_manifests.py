@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import unittest
 
+import namespaces
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOOTSTRAP = ROOT / "scripts/bootstrap-cluster.sh"
 
@@ -28,14 +30,7 @@ def kubectl_is_too_old():
 class Manifests(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        # A dry run makes no namespace for what is to stand in it.
-        for name, file in (("builder-system", "namespace/namespace.yaml"), ("builder-engine", "engine/namespace.yaml")):
-            if not run("kubectl", "get", "namespace", name, "--ignore-not-found").stdout and not os.environ.get("SLIPWAY_TEST_KEEP"):
-                cls.addClassCleanup(run, "kubectl", "delete", "namespace", name, "--wait=false")
-            path = str(ROOT / "k8s/builder" / file)
-            done = run("kubectl", "apply", "--server-side", "--force-conflicts", "--field-manager=slipway-bootstrap", "-n", name, "-f", path)
-            if done.returncode != 0:
-                raise AssertionError(done.stderr)
+        namespaces.prepare(cls)
 
     def put_together(self, *options):
         done = run(str(BOOTSTRAP), "--dry-run", *options)
@@ -89,6 +84,16 @@ class Manifests(unittest.TestCase):
         self.assertNotIn("privileged: true", text)
         self.assertEqual(len(self.documents(text, "Namespace")), 1)
 
+    def test_an_engine_elsewhere_and_ways_out(self):
+        digest = "@sha256:" + "0" * 64
+        text = self.put_together(
+            "--domain", "x.test", "--ingress-class", "nginx", "--ingress-namespace", "ingress-nginx",
+            "--engine", "tcp://10.9.8.7:2376", "--image", f"r.test/slipway{digest}", "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000",
+            "--allow-egress", "fd00::5/128:11434",
+        )  # fmt: skip
+        self.assert_admitted(text)
+        self.assertNotIn("builder-engine.svc", text)
+
     def test_a_value_is_a_value_and_nothing_else(self):
         text = self.put_together("--domain", "x.test", "--set", 'SLIPWAY_MODEL=a: "b" # c {host} $(touch /tmp/x) \'d\'')
         self.assert_admitted(text)
@@ -101,6 +106,11 @@ class Manifests(unittest.TestCase):
             ["--ip", "nowhere"],
             ["--public-url", "http://fixed"],
             ["--engine", "podman"],
+            ["--engine", "tcp://nowhere"],
+            # The registry inside the cluster is none for it.
+            ["--engine", "tcp://10.9.8.7:2376"],
+            ["--allow-egress", "10.0.0.5"],
+            ["--allow-egress", "example.test/32:80"],
             ["--ingress-class", "a;b"],
             ["--image", "a b"],
             ["--binary", "/nonexistent"],

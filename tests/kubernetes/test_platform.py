@@ -205,6 +205,11 @@ class Platform(unittest.TestCase):
             self.bootstrap()
             after = kubectl("-n", "builder-system", "get", "pods", "-o", "jsonpath={.items[*].metadata.uid}")
             self.assertEqual(before, after)
+            # It has noted whose the apps are, for a teardown that finds no builder.
+            noted = kubectl("get", "namespace", "builder-system", "-o", r"jsonpath={.metadata.annotations.slipway\.dev/installation}")
+            made = kubectl("get", "namespace", f"app-{app}", "-o", r"jsonpath={.metadata.labels.slipway\.dev/installation}")
+            self.assertRegex(made, "^[a-z0-9]+$")
+            self.assertEqual(noted, made)
 
         with self.subTest("a new builder finds everything as it was"):
             kubectl("-n", "builder-system", "rollout", "restart", "deployment/builder")

@@ -444,6 +444,31 @@ mod tests {
         insta::assert_snapshot!("run", shown(&run(&owner, &apis("v1"), &spec)));
     }
 
+    /// Who may come in to an app under this ingress class.
+    fn ingress_peers(class: &str, namespace: &str) -> Value {
+        let settings = KubernetesSettings {
+            ingress_class: class.to_owned(),
+            ingress_namespace: namespace.to_owned(),
+            ..settings()
+        };
+        let app = "brisk-otter".parse().expect("a name");
+        let objects = base(&Owner { settings: &settings, app: &app, app_id: AppId(7) });
+        let policy = objects.iter().find(|object| object["metadata"]["name"] == "from-ingress-and-builder");
+        policy.expect("the policy")["spec"]["ingress"][0]["from"].clone()
+    }
+
+    #[test]
+    fn an_ingress_controller_is_known_by_its_namespace() {
+        // The pods of ingress-nginx have another name than its class.
+        let nginx = ingress_peers("nginx", "ingress-nginx");
+        let wanted =
+            serde_json::json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}});
+        assert_eq!(nginx[0], wanted);
+        let traefik = ingress_peers("traefik", "kube-system");
+        assert_eq!(traefik[0]["podSelector"]["matchLabels"][NAME], "traefik");
+        assert_eq!(nginx[1], traefik[1]);
+    }
+
     #[test]
     fn values_stay_where_they_were_put() {
         let (settings, app) = (settings(), "brisk-otter".parse().expect("a name"));

@@ -1,0 +1,27 @@
+"""The platform's namespaces in a test's cluster, which bootstrap's dry runs stand in: they make none themselves."""
+
+import os
+import pathlib
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FILES = {"builder-system": "namespace/namespace.yaml", "builder-engine": "engine/namespace.yaml"}
+
+
+def kubectl(*arguments):
+    done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, timeout=200)
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return done.stdout
+
+
+def prepare(case):
+    """Makes them for a test class; those that were not there go again with it."""
+    for name, file in FILES.items():
+        phase = kubectl("get", "namespace", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+        if phase == "Terminating":
+            kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
+        if phase != "Active" and not os.environ.get("SLIPWAY_TEST_KEEP"):
+            case.addClassCleanup(kubectl, "delete", "namespace", name, "--wait=false", "--ignore-not-found")
+        path = str(ROOT / "k8s/builder" / file)
+        kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=slipway-bootstrap", "-n", name, "-f", path)

@@ -1,0 +1,216 @@
+"""What the admission policy of the builder's account says to requests, by a CEL evaluator of its own.
+
+A cluster below 1.30 never compiles its expressions, and one that does has test_roles.py try the account itself. Here
+each request is answered wherever the tests run.
+"""
+
+import pathlib
+import unittest
+
+try:
+    import celpy
+    import yaml
+    from celpy import celtypes
+except ImportError as missing:
+    raise ImportError(f"{missing}: 'scripts/test kubernetes' runs these tests with what tests/kubernetes/requirements.txt names")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILDER = "system:serviceaccount:builder-system:builder-controller"
+MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+NAMESPACES = "may only touch namespaces that are named app-*"
+LEVEL = 'enforces the Pod Security level "restricted"'
+BINDING = "binds slipway-app-manager to itself"
+
+
+def equal(one, other):
+    """As CEL has it: only nothing equals nothing. The evaluator's own refuses to compare with it."""
+    same = one is other if one is None or other is None else one == other
+    return celtypes.BoolType(same)
+
+
+def differ(one, other):
+    return celtypes.BoolType(not equal(one, other))
+
+
+class Policy:
+    """The policy, compiled: which of its validations a request does not pass."""
+
+    def __init__(self):
+        file = ROOT / "k8s/builder/admission/policy.yaml"
+        self.spec = next(thing for thing in yaml.safe_load_all(file.read_text()) if thing["kind"].endswith("Policy"))["spec"]
+        self.environment = celpy.Environment()
+
+    def evaluate(self, expression, names):
+        program = self.environment.program(self.environment.compile(expression), functions={"_==_": equal, "_!=_": differ})
+        return program.evaluate(names)
+
+    def refusals(self, request, object_, old, namespace):
+        """As a cluster goes about it; an expression that cannot be evaluated is an error here, not a refusal."""
+        values = {"request": request, "object": object_, "oldObject": old, "namespaceObject": namespace}
+        names = {name: celpy.json_to_cel(value) for name, value in values.items()}
+        if not all(self.evaluate(condition["expression"], names) for condition in self.spec["matchConditions"]):
+            return []
+        variables = celtypes.MapType()
+        for variable in self.spec["variables"]:
+            variables[celtypes.StringType(variable["name"])] = self.evaluate(variable["expression"], names)
+        names["variables"] = variables
+        results = [(rule["message"], self.evaluate(rule["expression"], names)) for rule in self.spec["validations"]]
+        for message, result in results:
+            assert isinstance(result, (bool, celtypes.BoolType)), f"{message}: {result!r} is no truth value"
+        return [message for message, result in results if not result]
+
+
+def thing(name, labels=None, **more):
+    """An object; with no labels it has no such field, as in a cluster."""
+    return {"metadata": {"name": name} | ({"labels": labels} if labels is not None else {})} | more
+
+
+def binding(role="slipway-app-manager", subjects=None, kind="ClusterRole"):
+    own = [{"kind": "ServiceAccount", "name": "builder-controller", "namespace": "builder-system"}]
+    return thing("slipway", MANAGED, roleRef={"kind": kind, "name": role}, subjects=own if subjects is None else subjects)
+
+
+APP = thing("app-x", MANAGED | RESTRICTED)
+STRANGERS = (
+    thing("app-x"),
+    thing("app-x", {}),
+    thing("app-x", {"app.kubernetes.io/managed-by": "helm"}),
+    thing("app-x", {"app.kubernetes.io/part-of": "slipway"}),
+    thing("kube-system", {"kubernetes.io/metadata.name": "kube-system"}),
+    thing("default"),
+    thing("builder-system", {"app.kubernetes.io/part-of": "slipway"}),
+    thing("my-app-x", MANAGED | RESTRICTED),
+)
+
+
+class Admission(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.policy = Policy()
+
+    def ask(self, operation, resource, new=None, old=None, within=None, user=BUILDER, group="", name=None, subresource=""):
+        request = {
+            "operation": operation,
+            "userInfo": {"username": user, "groups": ["system:authenticated"]},
+            "resource": {"group": group, "version": "v1", "resource": resource},
+            "subResource": subresource,
+            "name": (new or old)["metadata"]["name"] if name is None else name,
+        }
+        if within:
+            request["namespace"] = within["metadata"]["name"]
+        return self.policy.refusals(request, new, old, within)
+
+    def assert_admitted(self, *arguments, **options):
+        self.assertEqual(self.ask(*arguments, **options), [])
+
+    def assert_refused(self, because, *arguments, **options):
+        self.assertTrue(any(because in message for message in self.ask(*arguments, **options)), (because, arguments, options))
+
+    def test_namespaces_of_apps_come_change_and_go(self):
+        self.assert_admitted("CREATE", "namespaces", APP)
+        self.assert_admitted("UPDATE", "namespaces", thing("app-x", MANAGED | RESTRICTED | {"slipway.dev/app": "x"}), APP)
+        self.assert_admitted("DELETE", "namespaces", old=APP)
+        # Made before the level was asked for: it may go, and may be set right.
+        before = thing("app-x", MANAGED)
+        self.assert_admitted("DELETE", "namespaces", old=before)
+        self.assert_admitted("UPDATE", "namespaces", APP, before)
+
+    def test_namespaces_of_others_are_out_of_reach(self):
+        for other in STRANGERS:
+            with self.subTest(namespace=other):
+                self.assert_refused(NAMESPACES, "DELETE", "namespaces", old=other)
+                name = other["metadata"]["name"]
+                # Taking one over by giving it the label is no way in.
+                self.assert_refused(NAMESPACES, "UPDATE", "namespaces", thing(name, MANAGED | RESTRICTED), other)
+        self.assert_refused(NAMESPACES, "CREATE", "namespaces", thing("x", MANAGED | RESTRICTED))
+        self.assert_refused(NAMESPACES, "CREATE", "namespaces", thing("app-x", RESTRICTED))
+        # A name that the cluster is to choose is not known yet.
+        self.assert_refused(NAMESPACES, "CREATE", "namespaces", thing("", MANAGED | RESTRICTED), name="")
+        # Giving the label away would let go of an app's namespace.
+        self.assert_refused(NAMESPACES, "UPDATE", "namespaces", thing("app-x", RESTRICTED), APP)
+        self.assert_refused(NAMESPACES, "UPDATE", "namespaces", thing("app-x"), APP)
+
+    def test_the_pod_security_level_cannot_be_lowered(self):
+        for labels in (
+            {},
+            {"pod-security.kubernetes.io/enforce": "baseline"},
+            {"pod-security.kubernetes.io/enforce": "privileged"},
+            {"pod-security.kubernetes.io/enforce": ""},
+            {"pod-security.kubernetes.io/warn": "restricted"},
+        ):
+            with self.subTest(labels=labels):
+                self.assert_refused(LEVEL, "CREATE", "namespaces", thing("app-x", MANAGED | labels))
+                self.assert_refused(LEVEL, "UPDATE", "namespaces", thing("app-x", MANAGED | labels), APP)
+        self.assert_refused(LEVEL, "UPDATE", "namespaces", thing("app-x"), APP)
+
+    def test_in_an_apps_namespace_it_works_and_elsewhere_not(self):
+        for resource, group in (("secrets", ""), ("deployments", "apps"), ("networkpolicies", "networking.k8s.io")):
+            one = thing("x-prod", MANAGED)
+            for operation, new, old in (("CREATE", one, None), ("UPDATE", one, one), ("DELETE", None, one)):
+                with self.subTest(resource=resource, operation=operation):
+                    self.assert_admitted(operation, resource, new, old, within=APP, group=group)
+                    for other in STRANGERS:
+                        self.assert_refused(NAMESPACES, operation, resource, new, old, within=other, group=group)
+        # What is in no namespace at all.
+        self.assert_refused(NAMESPACES, "CREATE", "persistentvolumes", thing("x"))
+        self.assert_refused(NAMESPACES, "DELETE", "clusterroles", old=thing("x"), group="rbac.authorization.k8s.io")
+        # Another group's kind of the same name is no namespace.
+        self.assert_refused(NAMESPACES, "CREATE", "namespaces", APP, group="example.test")
+        # Subresources: connecting to a pod has an object of its own kind, which has no metadata.
+        self.assert_refused(
+            NAMESPACES, "CONNECT", "pods", {"command": ["sh"]}, within=STRANGERS[4], name="coredns", subresource="exec"
+        )
+
+    def test_it_binds_its_one_role_to_itself_and_nothing_else(self):
+        options = {"group": "rbac.authorization.k8s.io"}
+        self.assert_admitted("CREATE", "rolebindings", binding(), within=APP, **options)
+        self.assert_admitted("UPDATE", "rolebindings", binding(), binding(), within=APP, **options)
+        self.assert_admitted("DELETE", "rolebindings", old=binding(role="admin"), within=APP, **options)
+        own = binding()["subjects"][0]
+        for wrong in (
+            binding(role="cluster-admin"),
+            binding(role="slipway-builder"),
+            binding(kind="Role"),
+            binding(subjects=[own | {"name": "default"}]),
+            binding(subjects=[own | {"namespace": "app-x"}]),
+            binding(subjects=[{"kind": "ServiceAccount", "name": "builder-controller"}]),
+            binding(subjects=[own, own | {"name": "default"}]),
+            binding(subjects=[{"kind": "Group", "name": "system:serviceaccounts", "apiGroup": "rbac.authorization.k8s.io"}]),
+            binding(subjects=[{"kind": "User", "name": "builder-controller", "apiGroup": "rbac.authorization.k8s.io"}]),
+        ):
+            with self.subTest(binding=wrong):
+                self.assert_refused(BINDING, "CREATE", "rolebindings", wrong, within=APP, **options)
+                self.assert_refused(BINDING, "UPDATE", "rolebindings", wrong, binding(), within=APP, **options)
+        without = {key: value for key, value in binding().items() if key != "subjects"}
+        self.assert_refused(BINDING, "CREATE", "rolebindings", without, within=APP, **options)
+        # The right binding in somebody else's namespace would let the account read what is there.
+        for other in STRANGERS:
+            self.assert_refused(NAMESPACES, "CREATE", "rolebindings", binding(), within=other, **options)
+
+    def test_other_accounts_are_none_of_its_business(self):
+        for user in (
+            "admin",
+            "system:admin",
+            "system:serviceaccount:builder-system:registry",
+            "system:serviceaccount:default:builder-controller",
+        ):
+            with self.subTest(user=user):
+                self.assert_admitted("DELETE", "namespaces", old=thing("kube-system"), user=user)
+                self.assert_admitted("CREATE", "rolebindings", binding(role="cluster-admin"), within=STRANGERS[4], user=user)
+
+    def test_the_wall_stands_where_it_should(self):
+        """What is around the expressions: that they are asked at all, for every kind, and that a doubt refuses."""
+        spec = self.policy.spec
+        self.assertEqual(spec["failurePolicy"], "Fail")
+        everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}
+        self.assertEqual(spec["matchConstraints"]["resourceRules"], [everything])
+        groups = {group for rule in spec["matchConstraints"]["excludeResourceRules"] for group in rule["apiGroups"]}
+        self.assertEqual(groups, {"authentication.k8s.io", "authorization.k8s.io"})
+        documents = yaml.safe_load_all((ROOT / "k8s/builder/admission/policy.yaml").read_text())
+        (bound,) = (thing for thing in documents if thing["kind"] == "ValidatingAdmissionPolicyBinding")
+        self.assertEqual((bound["spec"]["policyName"], bound["spec"]["validationActions"]), ("slipway-builder", ["Deny", "Audit"]))
+
+
+if __name__ == "__main__":
+    unittest.main()
