@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, Template};
 use crate::config::Config;
 use crate::deploy::Runtime;
 use crate::domain::{
-    App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId,
+    App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId, Redaction,
     ReleaseNumber, TemplateKind, Version, VersionId,
 };
 use crate::error::{AppError, AppResult};
@@ -256,6 +256,26 @@ pub fn job_event(job: &Job) -> NewEvent {
             steps: job.steps.clone(),
             error: job.error.clone(),
             result: job.result.clone(),
+
+    /// What is taken out of everything that an app wrote: its secrets in both environments, and the
+    /// builder's own keys.
+    pub async fn redaction(&self, app: &App) -> AppResult<Redaction> {
+        // A template that is gone makes none, and those that were made are still known.
+        if self.template(app).is_ok() {
+            for environment in Environment::ALL {
+                self.secrets(app, environment).await?;
+            }
+        }
+        let secrets = self.store.secrets_of(app.id).await?;
+        let config = &self.config;
+        let own = [
+            ("ANTHROPIC_API_KEY", &config.anthropic_api_key),
+            ("OPENAI_API_KEY", &config.openai_api_key),
+            ("SLIPWAY_ADMIN_PASSWORD", &config.admin_password),
+        ];
+        let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+        Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
+    }
         },
     }
 }

@@ -111,15 +111,25 @@ impl ToolHost for WorkspaceHost<'_> {
     }
 
     async fn check(&mut self) -> Result<CheckReport, HostError> {
-        proving::check(self.context, &self.app, &self.template).await
+        let redaction = &self.context.redaction;
+        let report = proving::check(self.context, &self.app, &self.template).await?;
+        Ok(CheckReport {
+            ok: report.ok,
+            sentence: redaction.string(report.sentence),
+            lines: redaction.lines(report.lines),
+        })
     }
 
     async fn preview_logs(&mut self) -> Result<Vec<String>, HostError> {
-        proving::preview_logs(&self.platform, &self.app).await
+        let lines = proving::preview_logs(&self.platform, &self.app).await?;
+        Ok(self.context.redaction.lines(lines))
     }
 
     async fn request(&mut self, request: PreviewRequest) -> Result<PreviewAnswer, HostError> {
-        proving::request(&self.platform, &self.app, request).await
+        let redaction = &self.context.redaction;
+        let answer = proving::request(&self.platform, &self.app, request).await?;
+        let headers = answer.headers.into_iter().map(|(name, value)| (redaction.string(name), redaction.string(value)));
+        Ok(PreviewAnswer { headers: headers.collect(), body: redaction.string(answer.body), ..answer })
     }
 }
 

@@ -11,6 +11,7 @@ pub mod deployments;
 pub mod draft;
 pub mod export;
 pub mod files;
+pub mod fixes;
 pub mod health;
 pub mod logs;
 pub mod metrics;
