@@ -30,7 +30,7 @@ pub use compact::{Compaction, Threshold};
 pub use error::ModelError;
 pub use limits::{Cap, DayLimit, TurnLimits};
 pub use models::{Model, ModelTable};
-pub use ports::{FileEntry, HostError, ToolHost, TurnSink};
+pub use ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};
 pub use prompts::REPAIR_PROMPT;
 pub use proving::{CheckReport, PreviewAnswer, PreviewRequest};
 pub use retry::RetryPolicy;
