@@ -47,7 +47,7 @@ async fn a_site_with_a_broken_link_does_not_take_traffic() {
     builder.preview(&app).await;
     assert!(builder.open(&format!("{app}-preview"), "/").await.text().contains("<h1>New</h1>"));
     let releases = builder.releases(&app, "preview").await;
-    assert_eq!(releases[0]["checks"], json!({"passed": 3, "failed": 0}), "{releases:#?}");
+    assert_eq!(releases[0]["checks"], json!({"passed": 4, "failed": 0}), "{releases:#?}");
     assert_eq!((&releases[1]["state"], &releases[1]["checks"]["failed"]), (&json!("failed"), &json!(2)));
 
     // What goes on from there is the same image: its health is asked, and no more.
