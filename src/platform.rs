@@ -19,7 +19,7 @@ use crate::domain::{
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::gateway::Gateway;
-use crate::generation::{ModelClient, ModelTable};
+use crate::generation::{ListedModel, Listing, ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
 use crate::proof::Asker;
 use crate::store::Store;
@@ -37,9 +37,23 @@ pub struct Model {
     pub is_demo: bool,
     /// What models cost and how much they take.
     pub table: ModelTable,
+    /// What the provider says of its models.
+    pub listing: Listing,
 }
 
 impl Model {
+    /// The provider's own list of models, where it answers. There is but one demo model.
+    pub async fn listed(&self) -> Option<Arc<Vec<ListedModel>>> {
+        if self.is_demo { None } else { self.listing.of(&self.client).await }
+    }
+
+    /// What is known of models, with what the provider says of this one's limits.
+    pub async fn table_for(&self, id: &ModelId) -> ModelTable {
+        let listed = self.listed().await;
+        let listed = listed.as_ref().and_then(|models| models.iter().find(|model| model.id == *id));
+        listed.map_or_else(|| self.table.clone(), |listed| self.table.told(listed))
+    }
+
     /// Who answers in an app, and how deep it thinks. There is but one demo model.
     pub fn of(&self, app: &App) -> (ModelId, Option<Effort>) {
         if self.is_demo {
@@ -242,20 +256,6 @@ impl Platform {
         }
         Ok(secrets)
     }
-}
-
-/// The event that tells of a job.
-pub fn job_event(job: &Job) -> NewEvent {
-    NewEvent {
-        app: job.app_id,
-        job: Some(job.id),
-        body: EventBody::Job {
-            id: job.id,
-            kind: job.kind.as_str().to_owned(),
-            state: job.state,
-            steps: job.steps.clone(),
-            error: job.error.clone(),
-            result: job.result.clone(),
 
     /// What is taken out of everything that an app wrote: its secrets in both environments, and the
     /// builder's own keys.
@@ -276,6 +276,20 @@ pub fn job_event(job: &Job) -> NewEvent {
         let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
         Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
     }
+}
+
+/// The event that tells of a job.
+pub fn job_event(job: &Job) -> NewEvent {
+    NewEvent {
+        app: job.app_id,
+        job: Some(job.id),
+        body: EventBody::Job {
+            id: job.id,
+            kind: job.kind.as_str().to_owned(),
+            state: job.state,
+            steps: job.steps.clone(),
+            error: job.error.clone(),
+            result: job.result.clone(),
         },
     }
 }

@@ -282,11 +282,15 @@ impl ModelClient {
                 .map_err(|_| ModelError::Malformed("its list of models is none".into()))?;
             // One that has an unusual name does not hide the others.
             let models = page.data.into_iter().filter_map(|model| {
+                // None of either is no limit that anybody could mean.
+                let some = |limit: &u64| *limit > 0;
                 let context_tokens = model.max_input_tokens.or(model.context_length).or(model.max_model_len);
+                let output_tokens = model.max_tokens.or(model.max_output_tokens).or(model.max_completion_tokens);
                 Some(ListedModel {
                     id: model.id.parse().ok()?,
                     title: model.display_name.or(model.name),
-                    context_tokens,
+                    context_tokens: context_tokens.filter(some),
+                    output_tokens: output_tokens.filter(some).and_then(|limit| u32::try_from(limit).ok()),
                 })
             });
             Ok(models.collect())
@@ -335,6 +339,8 @@ pub struct ListedModel {
     pub title: Option<String>,
     /// Tokens of a whole conversation, if the provider says so.
     pub context_tokens: Option<u64>,
+    /// Tokens of one answer, if the provider says so.
+    pub output_tokens: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -351,6 +357,9 @@ struct ModelEntry {
     max_input_tokens: Option<u64>,
     context_length: Option<u64>,
     max_model_len: Option<u64>,
+    max_tokens: Option<u64>,
+    max_output_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
 }
 
 /// Why a request was not answered.

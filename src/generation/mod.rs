@@ -13,6 +13,7 @@ pub mod demo;
 pub mod error;
 pub mod history;
 pub mod limits;
+pub mod listing;
 pub mod material;
 pub mod models;
 pub mod near;
@@ -29,6 +30,7 @@ pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts, 
 pub use compact::{Compaction, Threshold};
 pub use error::ModelError;
 pub use limits::{Cap, DayLimit, TurnLimits};
+pub use listing::Listing;
 pub use models::{Model, ModelTable};
 pub use ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};
 pub use prompts::REPAIR_PROMPT;

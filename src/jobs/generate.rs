@@ -150,10 +150,11 @@ async fn input(
         .filter_map(|text| serde_json::from_str::<Message>(text).ok())
         .collect();
     let (attachments, images) = attached(platform, app, turn).await?;
+    let table = platform.model.table_for(&model).await;
     let caps = platform.config.turn_caps;
     let briefing = briefing::brief(platform, app, turn).await?;
-    let whole = TurnLimits {
     let redaction = platform.redaction(app).await?;
+    let whole = TurnLimits {
         steps: caps.steps,
         files: FILES,
         file_bytes: FILE_BYTES,
@@ -170,11 +171,11 @@ async fn input(
         images,
         notes: redaction.lines(briefing.notes),
         compaction: briefing.compaction,
-        threshold: platform.model.table.compaction(model.as_str()),
+        threshold: table.compaction(model.as_str()),
         may_rewrite: briefing.may_rewrite,
         mode: turn.mode,
         model: model.into(),
-        models: platform.model.table.clone(),
+        models: table,
         max_tokens: ANSWER_TOKENS,
         effort,
         limits: follow::limits_of(platform, turn, whole).await?,
@@ -210,13 +211,13 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
 
 /// One commit of everything that the turn changed; none if it changed nothing.
 async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option<Version>> {
-    let note = CommitNote {
     // What an app or a build printed is evidence for the model, and no part of the history.
     let words = match turn.repair {
         Some(_) => turn.prompt.split("\n\n").next().unwrap_or_default(),
         None => material::before(&turn.prompt),
     };
     let words = platform.redaction(app).await?.text(words).into_owned();
+    let note = CommitNote {
         title: words.clone(),
         body: words,
         kind: VersionKind::Turn,

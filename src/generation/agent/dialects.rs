@@ -187,7 +187,7 @@ async fn a_provider_lists_its_models_in_its_own_words() {
         let patience = std::time::Duration::from_secs(5);
         assert_eq!(client.list_models(patience).await.map_err(|error| error.code()), Err("model_not_found"));
         fake.offer(json!([
-            {"id": "a-1", "display_name": "A", "max_input_tokens": 1000, "type": "model"},
+            {"id": "a-1", "display_name": "A", "max_input_tokens": 1000, "max_tokens": 64, "type": "model"},
             {"id": "not a word"},
             {"id": "lib/b:7b", "object": "model", "max_model_len": 32},
         ]));
@@ -195,5 +195,6 @@ async fn a_provider_lists_its_models_in_its_own_words() {
         let told: Vec<_> =
             listed.iter().map(|model| (model.id.as_str(), model.title.as_deref(), model.context_tokens)).collect();
         assert_eq!(told, [("a-1", Some("A"), Some(1000)), ("lib/b:7b", None, Some(32))]);
+        assert_eq!((listed[0].output_tokens, listed[1].output_tokens), (Some(64), None));
     }
 }
