@@ -13,13 +13,13 @@ use crate::catalog::{Catalog, Template};
 use crate::config::Config;
 use crate::deploy::Runtime;
 use crate::domain::{
-    App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId,
+    App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId, Redaction,
     ReleaseNumber, TemplateKind, Version, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::gateway::Gateway;
-use crate::generation::{ModelClient, ModelTable};
+use crate::generation::{ListedModel, Listing, ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
 use crate::proof::Asker;
 use crate::store::Store;
@@ -37,9 +37,23 @@ pub struct Model {
     pub is_demo: bool,
     /// What models cost and how much they take.
     pub table: ModelTable,
+    /// What the provider says of its models.
+    pub listing: Listing,
 }
 
 impl Model {
+    /// The provider's own list of models, where it answers. There is but one demo model.
+    pub async fn listed(&self) -> Option<Arc<Vec<ListedModel>>> {
+        if self.is_demo { None } else { self.listing.of(&self.client).await }
+    }
+
+    /// What is known of models, with what the provider says of this one's limits.
+    pub async fn table_for(&self, id: &ModelId) -> ModelTable {
+        let listed = self.listed().await;
+        let listed = listed.as_ref().and_then(|models| models.iter().find(|model| model.id == *id));
+        listed.map_or_else(|| self.table.clone(), |listed| self.table.told(listed))
+    }
+
     /// Who answers in an app, and how deep it thinks. There is but one demo model.
     pub fn of(&self, app: &App) -> (ModelId, Option<Effort>) {
         if self.is_demo {
@@ -241,6 +255,26 @@ impl Platform {
             secrets.insert("WEBHOOK_SECRET".to_owned(), secret);
         }
         Ok(secrets)
+    }
+
+    /// What is taken out of everything that an app wrote: its secrets in both environments, and the
+    /// builder's own keys.
+    pub async fn redaction(&self, app: &App) -> AppResult<Redaction> {
+        // A template that is gone makes none, and those that were made are still known.
+        if self.template(app).is_ok() {
+            for environment in Environment::ALL {
+                self.secrets(app, environment).await?;
+            }
+        }
+        let secrets = self.store.secrets_of(app.id).await?;
+        let config = &self.config;
+        let own = [
+            ("ANTHROPIC_API_KEY", &config.anthropic_api_key),
+            ("OPENAI_API_KEY", &config.openai_api_key),
+            ("SLIPWAY_ADMIN_PASSWORD", &config.admin_password),
+        ];
+        let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+        Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
     }
 }
 

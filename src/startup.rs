@@ -20,7 +20,7 @@ use crate::engine::{self, Installation};
 use crate::events::EventLog;
 use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
-use crate::generation::{ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
+use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, runs, schedule};
 use crate::lifecycle::Lifecycle;
 use crate::platform::{AppLocks, Draining, Model, Platform};
@@ -184,7 +184,7 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
     let id = if is_demo { DEMO_MODEL.parse()? } else { config.model.clone() };
     let provider = Provider { format, base_url, key: key.unwrap_or_else(|| SecretString::from(String::new())) };
     let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())?;
-    Ok(Model { client, id, is_demo, table })
+    Ok(Model { client, id, is_demo, table, listing: Listing::default() })
 }
 
 /// Looks at history and at the engine once both can be looked at; nobody waits for it.

@@ -157,6 +157,16 @@ async fn models_are_the_providers_where_it_lists_them() {
 }
 
 #[tokio::test]
+async fn what_the_provider_says_of_its_models_limits_holds() {
+    for (wire, id) in [(Wire::Messages, "claude-opus-5-5"), (Wire::Chat, "local/small")] {
+        let scene = Scene::over(wire).await;
+        scene.fake.offer(json!([{"id": id, "max_input_tokens": 200_000, "max_tokens": 4_096}]));
+        scene.turn(&json!({"prompt": "A page"}), done()).await;
+        assert_eq!(scene.fake.requests()[0].raw["max_tokens"], 4_096);
+    }
+}
+
+#[tokio::test]
 async fn a_price_table_that_cannot_be_used_is_said_at_start() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("models.toml"), "[[models]]\nid = 'a'\ninput_usd = 'free'\n").unwrap();

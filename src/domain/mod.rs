@@ -13,6 +13,7 @@ pub mod job;
 pub mod model;
 pub mod name;
 pub mod path;
+pub mod redaction;
 pub mod release;
 pub mod repair;
 pub mod run;
@@ -33,6 +34,7 @@ pub use job::{Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepN
 pub use model::{Effort, ModelChoice, ModelId};
 pub use name::{AppName, Environment, HostName};
 pub use path::WorkspacePath;
+pub use redaction::Redaction;
 pub use release::{Release, ReleaseState};
 pub use repair::{Fingerprint, RepairBudget, RepairEnd, RepairFailure, RepairStop, RepairVerdict};
 pub use run::{Run, RunState, RunTrigger};

@@ -39,8 +39,30 @@ pub struct SmokeCheck {
 }
 
 impl SmokeCheck {
+    /// Says that something was left out, and how much: neither right nor wrong.
+    pub fn not_asked(count: usize, bound: usize, what: &str) -> Self {
+        Self {
+            what: "not asked".to_owned(),
+            method: "GET".to_owned(),
+            path: "…".to_owned(),
+            ok: true,
+            status: None,
+            millis: 0,
+            note: Some(format!("{count} more {what} were not asked: {bound} are asked at most.")),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Whether it is about something that was asked, or was to be.
+    fn is_verdict(&self) -> bool {
+        !(self.ok && self.status.is_none())
+    }
+
     /// As one line: `GET /style.css: 404. It is linked from /.`
     pub fn line(&self) -> String {
+        if let (false, Some(note)) = (self.is_verdict(), &self.note) {
+            return note.clone();
+        }
         let status = self.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
         let note = self.note.as_deref().map(|note| format!(". {note}")).unwrap_or_default();
         format!("{} {} ({}): {status}{note}", self.method, self.path, self.what)
@@ -59,7 +81,7 @@ pub struct SmokeCount {
 impl SmokeCount {
     /// Counts.
     pub fn of(checks: &[SmokeCheck]) -> Self {
-        checks.iter().fold(Self::default(), |count, check| {
+        checks.iter().filter(|check| check.is_verdict()).fold(Self::default(), |count, check| {
             if check.ok {
                 Self { passed: count.passed + 1, ..count }
             } else {
@@ -71,5 +93,19 @@ impl SmokeCount {
     /// All of them.
     pub fn total(self) -> u32 {
         self.passed + self.failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_is_said_and_not_counted() {
+        let left_out = SmokeCheck::not_asked(12, 200, "addresses");
+        assert_eq!(left_out.line(), "12 more addresses were not asked: 200 are asked at most.");
+        let failed = SmokeCheck { ok: false, note: Some("The app did not answer.".into()), ..left_out.clone() };
+        assert_eq!(failed.line(), "GET … (not asked): no answer. The app did not answer.");
+        assert_eq!(SmokeCount::of(&[left_out, failed]), SmokeCount { passed: 0, failed: 1 });
     }
 }

@@ -4,8 +4,8 @@
 //! Only a request whose words an OpenAI-compatible server does not take is said again at once in other words.
 //! Dropping an [`AnswerStream`], or the future that waits for it, closes the connection at once.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -17,13 +17,13 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::error::ModelError;
-use super::retry::RetryPolicy;
+use super::retry::{self, RetryPolicy};
 use super::wire::chat_stream::{self, BYTES_PER_TOKEN};
 use super::wire::{
     AnswerBlock, Assembler, ChatAssembler, ContentBlock, Dialect, Reader, Request, SseEvent, SseParser, StopReason,
     StreamError, StreamItem, WireUsage,
 };
-use crate::domain::ModelId;
+use crate::domain::{Clock, ModelId};
 
 /// Where the public provider answers.
 pub const PUBLIC_BASE_URL: &str = "https://api.anthropic.com";
@@ -154,8 +154,8 @@ pub struct ModelClient {
     base: Url,
     idle: Duration,
     retry: RetryPolicy,
-    /// What was learnt of the server's words.
-    dialect: Arc<Mutex<Dialect>>,
+    /// What was learnt of the server's words, by the model that they were for.
+    dialects: Arc<Mutex<HashMap<String, Dialect>>>,
 }
 
 impl ModelClient {
@@ -181,7 +181,7 @@ impl ModelClient {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             ModelError::Setup(cause)
         })?;
-        Ok(Self { http, provider, base, idle: timeouts.idle, retry, dialect: Arc::default() })
+        Ok(Self { http, provider, base, idle: timeouts.idle, retry, dialects: Arc::default() })
     }
 
     /// How the provider is spoken to.
@@ -198,7 +198,7 @@ impl ModelClient {
     pub async fn open(&self, request: &Request<'_>) -> Result<AnswerStream, ModelError> {
         let mut wordings = 0;
         let response = loop {
-            let dialect = *self.dialect.lock().unwrap_or_else(PoisonError::into_inner);
+            let dialect = self.dialects().get(request.model).copied().unwrap_or_default();
             let body = self.provider.format.body(request, dialect);
             let asked = self.http.post(self.provider.format.endpoint(&self.base)).json(&body);
             let response = self.send(asked).await?;
@@ -208,9 +208,12 @@ impl ModelClient {
             let (status, refusal) = (response.status(), self.refusal(response, request.model).await);
             wordings += 1;
             let is_wording = matches!(status.as_u16(), 400 | 422 | 500) && self.provider.format == WireFormat::OpenAi;
-            let learnt = dialect.learn(&refusal.words).filter(|_| is_wording && wordings < WORDINGS_MAX);
+            let learnt = dialect.learn(&refusal.words).filter(|learnt| {
+                let is_seen = request.shows_images() || learnt.no_images == dialect.no_images;
+                is_wording && is_seen && wordings < WORDINGS_MAX
+            });
             let Some(learnt) = learnt else { return Err(refusal.error) };
-            *self.dialect.lock().unwrap_or_else(PoisonError::into_inner) = learnt;
+            self.dialects().insert(request.model.to_owned(), learnt);
         };
         let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
@@ -226,6 +229,10 @@ impl ModelClient {
             model: request.model.to_owned(),
             key: self.provider.key.clone(),
         })
+    }
+
+    fn dialects(&self) -> MutexGuard<'_, HashMap<String, Dialect>> {
+        self.dialects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request with our key; waits for the head of the answer.
@@ -275,11 +282,15 @@ impl ModelClient {
                 .map_err(|_| ModelError::Malformed("its list of models is none".into()))?;
             // One that has an unusual name does not hide the others.
             let models = page.data.into_iter().filter_map(|model| {
+                // None of either is no limit that anybody could mean.
+                let some = |limit: &u64| *limit > 0;
                 let context_tokens = model.max_input_tokens.or(model.context_length).or(model.max_model_len);
+                let output_tokens = model.max_tokens.or(model.max_output_tokens).or(model.max_completion_tokens);
                 Some(ListedModel {
                     id: model.id.parse().ok()?,
                     title: model.display_name.or(model.name),
-                    context_tokens,
+                    context_tokens: context_tokens.filter(some),
+                    output_tokens: output_tokens.filter(some).and_then(|limit| u32::try_from(limit).ok()),
                 })
             });
             Ok(models.collect())
@@ -298,12 +309,8 @@ impl ModelClient {
             let error = ModelError::Invalid("it answered with a redirect. Check the base URL.".into());
             return Refusal { words: String::new(), error };
         }
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.trim().parse().ok())
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|asked| retry::asked_for(asked, Clock::System.now()));
         let mut body = Vec::new();
         while body.len() < ERROR_BODY_MAX {
             match timeout(self.idle, response.chunk()).await {
@@ -332,6 +339,8 @@ pub struct ListedModel {
     pub title: Option<String>,
     /// Tokens of a whole conversation, if the provider says so.
     pub context_tokens: Option<u64>,
+    /// Tokens of one answer, if the provider says so.
+    pub output_tokens: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -348,6 +357,9 @@ struct ModelEntry {
     max_input_tokens: Option<u64>,
     context_length: Option<u64>,
     max_model_len: Option<u64>,
+    max_tokens: Option<u64>,
+    max_output_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
 }
 
 /// Why a request was not answered.

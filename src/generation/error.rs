@@ -48,6 +48,8 @@ pub enum ModelError {
     Server {
         /// HTTP status, or 500 for an error within a stream.
         status: u16,
+        /// How long the provider asks to wait.
+        retry_after: Option<Duration>,
     },
     /// The answer broke off.
     #[error("The connection to the model broke off in the middle of its answer.")]
@@ -138,7 +140,11 @@ impl ModelError {
             Self::TooLarge | Self::ContextWindow => {
                 "Ask for a smaller change, or one that needs fewer files to be read. What was written is kept.".into()
             }
-            Self::RateLimited { retry_after: Some(after) } if after.as_secs() >= 60 => {
+            Self::RateLimited { retry_after: Some(after) }
+            | Self::Overloaded { retry_after: Some(after) }
+            | Self::Server { retry_after: Some(after), .. }
+                if after.as_secs() >= 60 =>
+            {
                 format!("Send the message again in {} minutes.", after.as_secs().div_ceil(60))
             }
             Self::RateLimited { .. } | Self::Overloaded { .. } => "Send the message again in a few minutes.".into(),
@@ -175,7 +181,9 @@ impl ModelError {
     /// How long the provider asks to wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after } | Self::Overloaded { retry_after } => *retry_after,
+            Self::RateLimited { retry_after } | Self::Overloaded { retry_after } | Self::Server { retry_after, .. } => {
+                *retry_after
+            }
             _ => None,
         }
     }
@@ -203,9 +211,9 @@ impl ModelError {
             ("overloaded_error", _) | (_, Some(503 | 529)) => Self::Overloaded { retry_after },
             ("not_found_error", _) | (_, Some(404)) => Self::NotFound { model: model.to_owned() },
             ("api_error" | "timeout_error" | "server_error" | "internal_server_error", _) => {
-                Self::Server { status: status.unwrap_or(500) }
+                Self::Server { status: status.unwrap_or(500), retry_after }
             }
-            (_, Some(status @ 500..)) => Self::Server { status },
+            (_, Some(status @ 500..)) => Self::Server { status, retry_after },
             _ if said.contains("credit balance") => Self::Billing,
             _ if ["prompt is too long", "context window", "context length", "context size"]
                 .iter()
@@ -247,9 +255,9 @@ mod tests {
         assert_eq!(reported(Some(404), "not_found_error"), ModelError::NotFound { model: "m".into() });
         assert_eq!(reported(Some(413), ""), ModelError::TooLarge);
         assert_eq!(reported(None, "overloaded_error"), ModelError::Overloaded { retry_after: None });
-        assert_eq!(reported(Some(504), "timeout_error"), ModelError::Server { status: 504 });
-        assert_eq!(reported(Some(502), ""), ModelError::Server { status: 502 });
-        assert_eq!(reported(None, "api_error"), ModelError::Server { status: 500 });
+        assert_eq!(reported(Some(504), "timeout_error"), ModelError::Server { status: 504, retry_after: None });
+        assert_eq!(reported(Some(502), ""), ModelError::Server { status: 502, retry_after: None });
+        assert_eq!(reported(None, "api_error"), ModelError::Server { status: 500, retry_after: None });
         assert_eq!(reported(Some(400), "invalid_request_error"), ModelError::Invalid("Some words.".into()));
         let long = ModelError::reported(Some(400), "invalid_request_error", "prompt is too long: 1 > 0", "m", None);
         assert_eq!(long, ModelError::ContextWindow);
@@ -258,7 +266,7 @@ mod tests {
         assert_eq!(reported(Some(429), "rate_limit_exceeded"), ModelError::RateLimited { retry_after: None });
         assert_eq!(reported(Some(400), "context_length_exceeded"), ModelError::ContextWindow);
         assert_eq!(reported(Some(400), "model_not_found"), ModelError::NotFound { model: "m".into() });
-        assert_eq!(reported(None, "server_error"), ModelError::Server { status: 500 });
+        assert_eq!(reported(None, "server_error"), ModelError::Server { status: 500, retry_after: None });
         let long = ModelError::reported(Some(400), "", "This model's maximum context length is 8192 tokens", "m", None);
         assert_eq!(long, ModelError::ContextWindow);
     }

@@ -4,12 +4,10 @@
 
 use std::collections::HashSet;
 
-use super::wire::{ContentBlock, Message, Role};
+use super::wire::{ContentBlock, Message, Role, images};
 
 /// Answers a tool call whose result was never kept.
 const LOST_RESULT: &str = "This was interrupted before its result was kept. Look at the files before relying on it.";
-/// Stands where older turns were left out.
-const LEFT_OUT: &str = "(Earlier parts of this conversation were left out. Read the files for the present state.)";
 
 /// A valid conversation for `model`: the user first, sides taking turns, each tool call answered
 /// in the message after it and in order, no empty parts, no thinking of another model.
@@ -57,35 +55,16 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
     repaired
 }
 
-/// The same conversation within `budget` bytes: whole turns are left out from its beginning.
-/// The last turn always stays.
-pub fn fit(messages: Vec<Message>, budget: usize) -> Vec<Message> {
-    let size = |messages: &[Message]| -> usize {
-        messages.iter().flat_map(|message| &message.content).map(ContentBlock::size).sum()
-    };
-    let mut total = size(&messages);
-    if total <= budget {
-        return messages;
-    }
-    let starts: Vec<usize> = (0..messages.len()).filter(|&at| begins_turn(&messages[at])).collect();
-    let mut from = 0;
-    for pair in starts.windows(2) {
-        if total <= budget {
-            break;
+/// Leaves the images of these messages out, and says which they were; whether there were any.
+pub fn without_images(messages: &mut [Message]) -> bool {
+    let mut any = false;
+    for block in messages.iter_mut().flat_map(|message| &mut message.content) {
+        if let ContentBlock::Image { name, .. } = block {
+            *block = ContentBlock::text(images::refused(name));
+            any = true;
         }
-        total -= size(&messages[pair[0]..pair[1]]);
-        from = pair[1];
     }
-    let mut kept = messages[from..].to_vec();
-    if let (true, Some(first)) = (from > 0, kept.first_mut()) {
-        first.content = without_results(std::mem::take(&mut first.content));
-        first.content.insert(0, ContentBlock::text(LEFT_OUT));
-    }
-    kept
-}
-
-fn begins_turn(message: &Message) -> bool {
-    message.role == Role::User && message.content.iter().any(|block| matches!(block, ContentBlock::Text { .. }))
+    any
 }
 
 fn is_sendable(block: &ContentBlock, role: Role, same_model: bool) -> bool {
@@ -250,24 +229,5 @@ mod tests {
             check(&repaired);
             assert_eq!(repair(&repaired, "m"), repaired);
         }
-    }
-
-    #[test]
-    fn the_oldest_turns_go_first() {
-        let long = "x".repeat(100);
-        let talk = vec![
-            user(&[text(&long)]),
-            model(&[call("1")]),
-            user(&[result("1")]),
-            model(&[text(&long)]),
-            user(&[text("second")]),
-            model(&[text(&long)]),
-            user(&[text("third")]),
-        ];
-        assert_eq!(fit(talk.clone(), 1000), talk);
-        let fitted = fit(talk.clone(), 150);
-        assert_eq!(fitted[0].content, [text(LEFT_OUT), text("second")]);
-        assert_eq!(fitted.len(), 3);
-        assert_eq!(fit(talk, 1).len(), 1);
     }
 }

@@ -27,6 +27,11 @@ fn name_for(text: &str) -> String {
     }
 }
 
+/// The words before the material that a prompt of ours ends with.
+pub fn before(text: &str) -> &str {
+    text.split_once("\n\n<material-").map_or(text, |(words, _)| words)
+}
+
 /// What stands between the marks, where `text` is a whole wrapping; for tests and summaries.
 pub fn unwrap(text: &str) -> Option<&str> {
     let (opening, rest) = text.split_once(">\n")?;
@@ -58,6 +63,13 @@ mod tests {
     fn the_source_is_no_way_out_either() {
         let wrapped = wrap("file \"><x>\n.txt", "x");
         assert!(wrapped.lines().next().unwrap().ends_with("from=\"file x.txt\">"), "{wrapped}");
+    }
+
+    #[test]
+    fn the_words_before_it_stand_alone() {
+        let prompt = format!("Mend it.\n\nNow.\n\n{}", wrap("log", "x\n\ny"));
+        assert_eq!(before(&prompt), "Mend it.\n\nNow.");
+        assert_eq!(before("A page\n\nwith <material-x"), "A page\n\nwith <material-x");
     }
 
     #[test]

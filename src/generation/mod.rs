@@ -13,6 +13,7 @@ pub mod demo;
 pub mod error;
 pub mod history;
 pub mod limits;
+pub mod listing;
 pub mod material;
 pub mod models;
 pub mod near;
@@ -29,8 +30,9 @@ pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts, 
 pub use compact::{Compaction, Threshold};
 pub use error::ModelError;
 pub use limits::{Cap, DayLimit, TurnLimits};
+pub use listing::Listing;
 pub use models::{Model, ModelTable};
-pub use ports::{FileEntry, HostError, ToolHost, TurnSink};
+pub use ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};
 pub use prompts::REPAIR_PROMPT;
 pub use proving::{CheckReport, PreviewAnswer, PreviewRequest};
 pub use retry::RetryPolicy;

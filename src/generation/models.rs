@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
+use super::client::ListedModel;
 use super::compact::Threshold;
 use super::wire::WireUsage;
 use crate::domain::{ModelId, Usage};
@@ -66,6 +67,8 @@ pub struct ModelTable(Arc<Known>);
 struct Known {
     models: Vec<Model>,
     compact: Compact,
+    /// Models whose limits the operator's own file says: nobody knows better.
+    fixed: HashSet<ModelId>,
 }
 
 /// When conversations are made shorter, and how short.
@@ -94,10 +97,40 @@ impl ModelTable {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(own),
             Err(error) => return Err(TableError { file, reason: error.to_string() }),
         };
-        match read(&text).and_then(|table| table.over(Known::clone(&own.0))) {
+        let known = read(&text).and_then(|table| {
+            let limited = table.rows.iter().filter(|row| row.context_tokens.is_some() || row.output_tokens.is_some());
+            let fixed = limited.map(|row| row.id.clone()).collect();
+            Ok(Known { fixed, ..table.over(Known::clone(&own.0))? })
+        });
+        match known {
             Ok(known) => Ok(Self(Arc::new(known))),
             Err(reason) => Err(TableError { file, reason }),
         }
+    }
+
+    /// The same with the limits that a provider says of one of its models.
+    #[must_use]
+    pub fn told(&self, listed: &ListedModel) -> Self {
+        let says_nothing = listed.context_tokens.is_none() && listed.output_tokens.is_none();
+        if says_nothing || self.0.fixed.contains(&listed.id) {
+            return self.clone();
+        }
+        let mut known = Known::clone(&self.0);
+        let at = known.models.iter().position(|model| model.id == listed.id).unwrap_or_else(|| {
+            known.models.push(Model {
+                id: listed.id.clone(),
+                title: listed.title.clone().unwrap_or_else(|| listed.id.to_string()),
+                provider: None,
+                price: None,
+                context_tokens: UNKNOWN_CONTEXT_TOKENS,
+                output_tokens: None,
+            });
+            known.models.len() - 1
+        });
+        let model = &mut known.models[at];
+        model.context_tokens = listed.context_tokens.unwrap_or(model.context_tokens);
+        model.output_tokens = listed.output_tokens.or(model.output_tokens);
+        Self(Arc::new(known))
     }
 
     /// All of them, in the table's order.
@@ -173,7 +206,7 @@ impl FileTable {
             to_tokens: self.compact_to_tokens.unwrap_or(old.to_tokens),
             at_window: self.compact_at_window.unwrap_or(old.at_window),
         };
-        Ok(Known { models: merge(known.models, self.rows)?, compact })
+        Ok(Known { models: merge(known.models, self.rows)?, compact, fixed: known.fixed })
     }
 }
 
@@ -362,7 +395,9 @@ mod tests {
     fn the_table_is_whole() {
         let table = ModelTable::embedded();
         for model in table.models() {
-            assert!(model.price.is_some() && model.provider.is_some(), "{}", model.id);
+            // This one's price is not published.
+            let is_priced = model.id.as_str() != "claude-haiku-5-5";
+            assert!(model.price.is_some() == is_priced && model.provider.is_some(), "{}", model.id);
             assert!(model.context_tokens > u64::from(model.output_tokens.unwrap()), "{}", model.id);
         }
         let demo = table.find(crate::generation::demo::DEMO_MODEL).and_then(|model| model.price);
@@ -379,6 +414,29 @@ mod tests {
         assert!((cost - 8.8).abs() < 1e-9, "{cost}");
         assert_eq!(table.cost_usd("claude-haiku-5-5", USED), None);
         assert_eq!(table.priced("slipway-demo", USED).cost_usd, Some(0.0));
+    }
+
+    #[test]
+    fn a_providers_own_limits_hold_unless_the_operator_knows_better() {
+        let listed = |id: &str, context_tokens, output_tokens| ListedModel {
+            id: id.parse().unwrap(),
+            title: None,
+            context_tokens,
+            output_tokens,
+        };
+        let table = load("[[models]]\nid = 'mine'\ncontext_tokens = 9_000\n").unwrap();
+        let told = table.told(&listed("claude-opus-5-5", Some(200_000), Some(64_000)));
+        assert_eq!(
+            (told.context_tokens("claude-opus-5-5"), told.output_tokens("claude-opus-5-5")),
+            (200_000, Some(64_000))
+        );
+        assert_eq!(told.cost_usd("claude-opus-5-5", USED), table.cost_usd("claude-opus-5-5", USED));
+        assert_eq!(told.compaction("claude-opus-5-5").at, 120_000);
+        let told = table.told(&listed("qwen3:32b", Some(32_768), None));
+        assert_eq!((told.context_tokens("qwen3:32b"), told.output_tokens("qwen3:32b")), (32_768, None));
+        assert_eq!(told.cost_usd("qwen3:32b", USED), None);
+        assert_eq!(table.told(&listed("mine", Some(1_000_000), None)).context_tokens("mine"), 9_000);
+        assert_eq!(table.told(&listed("claude-opus-5-5", None, None)).context_tokens("claude-opus-5-5"), 1_000_000);
     }
 
     #[test]

@@ -16,6 +16,28 @@ pub struct FileEntry {
     pub bytes: u64,
 }
 
+/// What a file holds, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// Something else, of so many bytes.
+    Binary(u64),
+}
+
+/// A file that a turn has to be careful with, or that the work it goes on with has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Precious {
+    /// Where.
+    pub path: WorkspacePath,
+    /// What stood there before the work began; none where it is the work's own.
+    pub before: Option<Content>,
+    /// What stands there now; none where it is gone.
+    pub now: Option<Content>,
+    /// A person made it.
+    pub by_hand: bool,
+}
+
 /// Why the workspace did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -39,9 +61,10 @@ pub trait ToolHost: Send {
     fn read(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<Vec<u8>, HostError>> + Send;
     /// Makes or replaces a file, with the folders above it.
     fn write(&mut self, path: &WorkspacePath, content: &str) -> impl Future<Output = Result<(), HostError>> + Send;
-    /// The text files that a turn has to be careful with: those that a person or an earlier turn made
-    /// or changed. Read once, before the first change.
-    fn precious(&mut self) -> impl Future<Output = Result<Vec<(WorkspacePath, String)>, HostError>> + Send;
+    /// The files that a turn has to be careful with: those that a person or an earlier turn made or
+    /// changed. For a turn that goes on with another's work, as they were before that, with what it has
+    /// changed since. Read once, before the first change.
+    fn precious(&mut self) -> impl Future<Output = Result<Vec<Precious>, HostError>> + Send;
     /// Removes a file.
     fn delete(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<(), HostError>> + Send;
     /// Builds the workspace as it is now without deploying it, and says what is wrong.

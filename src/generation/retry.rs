@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+
 use rand::RngExt as _;
 
 use super::error::ModelError;
@@ -22,8 +25,19 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), longest_asked: Duration::from_mins(1) }
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), longest_asked: Duration::from_mins(5) }
     }
+}
+
+/// What `retry-after` asks for: a number of seconds, or a date in HTTP's own form.
+pub fn asked_for(header: &str, now: Timestamp) -> Option<Duration> {
+    let header = header.trim();
+    if let Ok(seconds) = header.parse() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
+    // What is past need not be waited for.
+    Some(Duration::from_millis(u64::try_from(until.as_millisecond() - now.as_millisecond()).unwrap_or(0)))
 }
 
 /// The attempts at one request.
@@ -83,7 +97,26 @@ mod tests {
         let limited = |seconds| ModelError::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
         let mut attempts = Attempts::new(RetryPolicy::default());
         assert_eq!(attempts.failed(&limited(20)), Some(Duration::from_secs(20)));
+        assert_eq!(attempts.failed(&limited(120)), Some(Duration::from_mins(2)));
+        let failed = ModelError::Server { status: 502, retry_after: Some(Duration::from_secs(40)) };
+        assert_eq!(attempts.failed(&failed), Some(Duration::from_secs(40)), "by whatever status it asks");
         assert_eq!(attempts.failed(&limited(3600)), None);
         assert_eq!(Attempts::new(RetryPolicy::default()).failed(&ModelError::Unauthorized), None);
+    }
+
+    #[test]
+    fn what_it_asks_for_is_read_in_either_form() {
+        let now = "2026-11-20T17:44:02Z".parse().expect("a time");
+        for (header, seconds) in [
+            (" 20 ", Some(20)),
+            ("1.0", Some(1)),
+            ("Fri, 20 Nov 2026 17:45:32 GMT", Some(90)),
+            ("Fri, 20 Nov 2026 17:00:00 GMT", Some(0)),
+            ("-3", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(asked_for(header, now), seconds.map(Duration::from_secs), "{header}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ModelClient, Provider, Timeouts, WireFormat};
-use super::ports::{FileEntry, HostError, ToolHost, TurnSink};
+use super::ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};
 use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
 use super::retry::RetryPolicy;
 use super::wire::{Images, Message};
@@ -58,10 +58,13 @@ impl ToolHost for MemoryHost {
         self.files.insert(path.to_string(), content.as_bytes().to_vec());
         Ok(())
     }
-    async fn precious(&mut self) -> Result<Vec<(WorkspacePath, String)>, HostError> {
-        let text =
-            |(path, bytes): (&String, &Vec<u8>)| Some((path.parse().ok()?, String::from_utf8(bytes.clone()).ok()?));
-        Ok(self.files.iter().filter_map(text).collect())
+    async fn precious(&mut self) -> Result<Vec<Precious>, HostError> {
+        let file = |(path, bytes): (&String, &Vec<u8>)| {
+            let content = String::from_utf8(bytes.clone()).map_or(Content::Binary(bytes.len() as u64), Content::Text);
+            let (before, now) = (Some(content.clone()), Some(content));
+            Precious { path: path.parse().unwrap(), before, now, by_hand: false }
+        };
+        Ok(self.files.iter().map(file).collect())
     }
     async fn delete(&mut self, path: &WorkspacePath) -> Result<(), HostError> {
         Self::check(path)?;

@@ -61,14 +61,33 @@ pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Bri
             named.join(", ")
         ));
     }
+    // A repair and Continue go on with what a person asked, and was answered, before.
+    let root = root(platform, app.id, turn).await?;
+    let question =
+        if root.id == turn.id { memory.question } else { platform.store.turn_memory(app.id, root.id).await?.question };
     let compaction = memory.compaction.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     keep_compaction(platform, turn, compaction).await?;
     Ok(Briefing {
         notes,
         compaction,
-        may_rewrite: memory.question.is_some_and(|question| question.allows_rewrite(&turn.prompt)),
+        may_rewrite: question.is_some_and(|question| question.allows_rewrite(&root.prompt)),
         day: day_limit(platform, app.id).await?,
     })
+}
+
+/// The turn of a person's that a turn goes on with: what a repair mends, what Continue continues. Else itself.
+pub async fn root(platform: &Platform, app: AppId, turn: &Turn) -> AppResult<Turn> {
+    let mut root = turn.clone();
+    loop {
+        root = match root.repair {
+            Some(repair) => platform.store.turn(repair.of).await?,
+            None if root.prompt == CONTINUE_PROMPT => match platform.store.turn_before(app, root.id).await? {
+                Some(before) => before,
+                None => return Ok(root),
+            },
+            None => return Ok(root),
+        };
+    }
 }
 
 /// What the model does not know: changes made by hand while its last turn was at work, and since.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{App, EventBody, Job, JobError, LogStream, Step, StepName, StepState};
+use crate::domain::{App, EventBody, Job, JobError, LogStream, Redaction, Step, StepName, StepState};
 use crate::error::AppError;
 use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
@@ -30,6 +30,15 @@ impl Failure {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         match self {
             Self::Failed(error) => Self::Failed(JobError { hint: Some(hint.into()), ..error }),
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
+
+    /// Without the secrets that an app may have printed.
+    #[must_use]
+    pub fn redacted(self, redaction: &Redaction) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(redaction.error(error)),
             Self::Cancelled => Self::Cancelled,
         }
     }
@@ -69,13 +78,15 @@ pub struct JobContext {
     pub job: Job,
     /// Set when somebody asked for its end.
     pub cancel: CancellationToken,
+    /// What is taken out of all that the job logs, tells the model, and fails with.
+    pub redaction: Redaction,
     steps: Mutex<Vec<(Step, Instant)>>,
 }
 
 impl JobContext {
     /// A job that is about to begin.
-    pub fn new(platform: Arc<Platform>, job: Job, cancel: CancellationToken) -> Self {
-        Self { platform, job, cancel, steps: Mutex::default() }
+    pub fn new(platform: Arc<Platform>, job: Job, cancel: CancellationToken, redaction: Redaction) -> Self {
+        Self { platform, job, cancel, redaction, steps: Mutex::default() }
     }
 
     /// The app, as it is now.
@@ -90,7 +101,7 @@ impl JobContext {
 
     /// A line of the job's log.
     pub fn log(&self, stream: LogStream, line: impl Into<String>) {
-        self.emit(EventBody::Log { stream, line: line.into() });
+        self.emit(EventBody::Log { stream, line: self.redaction.string(line.into()) });
     }
 
     /// Ends here if somebody asked for it.

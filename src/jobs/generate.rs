@@ -12,7 +12,9 @@ use crate::domain::{
 use crate::error::{AppError, AppResult};
 use crate::generation::prompts::{self, PromptFacts};
 use crate::generation::wire::ContentBlock;
-use crate::generation::{Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, run_turn};
+use crate::generation::{
+    Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, material, run_turn,
+};
 use crate::platform::Platform;
 use crate::store::turns::TurnEnding;
 use crate::workspace::CommitNote;
@@ -148,8 +150,10 @@ async fn input(
         .filter_map(|text| serde_json::from_str::<Message>(text).ok())
         .collect();
     let (attachments, images) = attached(platform, app, turn).await?;
+    let table = platform.model.table_for(&model).await;
     let caps = platform.config.turn_caps;
     let briefing = briefing::brief(platform, app, turn).await?;
+    let redaction = platform.redaction(app).await?;
     let whole = TurnLimits {
         steps: caps.steps,
         files: FILES,
@@ -162,16 +166,16 @@ async fn input(
     Ok(TurnInput {
         system,
         history,
-        prompt: turn.prompt.clone(),
+        prompt: redaction.text(&turn.prompt).into_owned(),
         attachments,
         images,
-        notes: briefing.notes,
+        notes: redaction.lines(briefing.notes),
         compaction: briefing.compaction,
-        threshold: platform.model.table.compaction(model.as_str()),
+        threshold: table.compaction(model.as_str()),
         may_rewrite: briefing.may_rewrite,
         mode: turn.mode,
         model: model.into(),
-        models: platform.model.table.clone(),
+        models: table,
         max_tokens: ANSWER_TOKENS,
         effort,
         limits: follow::limits_of(platform, turn, whole).await?,
@@ -207,9 +211,15 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
 
 /// One commit of everything that the turn changed; none if it changed nothing.
 async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option<Version>> {
+    // What an app or a build printed is evidence for the model, and no part of the history.
+    let words = match turn.repair {
+        Some(_) => turn.prompt.split("\n\n").next().unwrap_or_default(),
+        None => material::before(&turn.prompt),
+    };
+    let words = platform.redaction(app).await?.text(words).into_owned();
     let note = CommitNote {
-        title: turn.prompt.clone(),
-        body: turn.prompt.clone(),
+        title: words.clone(),
+        body: words,
         kind: VersionKind::Turn,
         turn: Some(turn.id),
         at: platform.clock.now(),

@@ -180,7 +180,13 @@ impl Jobs {
         if job.cancel_requested {
             cancel.cancel();
         }
-        let context = JobContext::new(platform.clone(), job.clone(), cancel);
+        let redaction = match platform.store.app_by_id(job.app_id).await {
+            Ok(app) => platform.redaction(&app).await,
+            Err(error) => Err(error.into()),
+        };
+        // What cannot be read now the job cannot read either, and it says so.
+        let redaction = redaction.unwrap_or_default();
+        let context = JobContext::new(platform.clone(), job.clone(), cancel, redaction);
         tracing::info!(job = job.id.0, app = %job.app, kind = job.kind.as_str(), attempt = job.attempts, "job begins");
         let outcome = tokio::select! {
             // What is dropped here is taken up again at the next start.
@@ -193,6 +199,7 @@ impl Jobs {
             tracing::error!(job = job.id.0, "job panicked");
             Err(Failure::failed("internal", "Something went wrong inside Slipway while it was at work on this."))
         });
+        let outcome = outcome.map_err(|failure| failure.redacted(&context.redaction));
         if let Err(error) = self.finish(&job, outcome).await {
             tracing::error!(job = job.id.0, %error, "a job's end could not be kept");
         }

@@ -116,7 +116,9 @@ async fn links(platform: &Platform, app: &App, template: &Template) -> Result<Op
     let files = read.await.map_err(host_error)?;
     let url = platform.config.url(&HostName::App(app.name.clone(), Environment::Preview));
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned();
-    let checks = Box::pin(proof::crawl(&host, "/", |path| std::future::ready(Ok(serve(&files, &path))))).await;
+    let mut pages: Vec<String> = files.keys().filter_map(|file| proof::page_address(file)).collect();
+    pages.sort();
+    let checks = Box::pin(proof::crawl(&host, "/", &pages, |path| std::future::ready(Ok(serve(&files, &path))))).await;
     let failed: Vec<String> = checks.iter().filter(|check| !check.ok).map(crate::domain::SmokeCheck::line).collect();
     Ok(Some(if failed.is_empty() {
         let sentence =

@@ -111,8 +111,10 @@ async fn carry_out(
         secrets: deployment.secrets,
         time_limit: TIME_LIMIT,
     };
+    let redaction = platform.redaction(app).await?;
     let printed = Mutex::new(String::new());
     let keep = |line: String| {
+        let line = redaction.string(line);
         keep_line(&printed, &line);
         log(line);
     };
@@ -132,12 +134,13 @@ async fn carry_out(
 
 /// Goes on with a run that an earlier builder left behind.
 pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
+    let redaction = platform.redaction(&platform.store.app_by_id(left.app_id).await?).await?;
     let printed = Mutex::new(String::new());
     let never = CancellationToken::new();
     let mut patience = Patience::default();
     let outcome = loop {
         lock(&printed).clear();
-        let keep = |line: String| keep_line(&printed, &line);
+        let keep = |line: String| keep_line(&printed, &redaction.text(&line));
         let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &keep, &never).await;
         if !patience.waits_after(&outcome).await {
             break outcome;

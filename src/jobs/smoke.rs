@@ -46,11 +46,14 @@ pub async fn prove(
     let signing =
         if kinds.contains(&SmokeKind::Signatures) { signing(platform, app, &release.version).await? } else { None };
     let now = platform.clock.now().as_second();
-    let smoke = Smoke { address, host, health: &probe.path, kinds, signing, now };
+    let pages =
+        if kinds.contains(&SmokeKind::Links) { pages(platform, app, &release.version).await? } else { Vec::new() };
+    let smoke = Smoke { address, host, health: &probe.path, pages: &pages, kinds, signing, now };
     let checks = tokio::select! {
         () = context.cancel.cancelled() => return Err(Failure::Cancelled),
         checks = proof::smoke(&platform.asker, &smoke) => checks,
     };
+    let checks: Vec<SmokeCheck> = checks.into_iter().map(|check| context.redaction.check(check)).collect();
     let (id, kept) = (context.job.id, checks.clone());
     platform.events.commit(move |t| Ok((table::set_checks(t, id, &kept)?, Vec::new()))).await?;
     let count = SmokeCount::of(&checks);
@@ -67,6 +70,15 @@ pub async fn prove(
         Vec::new()
     };
     Err(failure(&checks, log))
+}
+
+/// The pages that a version's files are.
+async fn pages(platform: &Platform, app: &App, version: &VersionId) -> Result<Vec<String>, Failure> {
+    let Some(root) = &platform.template(app)?.manifest.draft_root else { return Ok(Vec::new()) };
+    let (prefix, version) = (format!("{root}/"), version.clone());
+    let files = platform.read_workspace(&app.name, move |workspace| workspace.tree_at(&version)).await?;
+    let below = files.iter().filter_map(|file| file.path.as_str().strip_prefix(&prefix));
+    Ok(below.filter_map(proof::page_address).collect())
 }
 
 /// How the webhook of this version wants its calls signed, with this environment's secret.

@@ -1,16 +1,21 @@
 //! The agent's ports: its tools work on the app's workspace, its doings become events.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::catalog::Template;
-use crate::domain::{App, EventBody, TurnId, Usage, WorkspacePath};
+use crate::domain::{App, EventBody, JobKind, TurnId, Usage, VersionId, WorkspacePath};
 use crate::error::{AppError, ErrorKind};
 use crate::generation::{
-    CheckReport, FileEntry, HostError, Message, PreviewAnswer, PreviewRequest, ToolHost, TurnSink,
+    self, CheckReport, Content, HostError, Message, Precious, PreviewAnswer, PreviewRequest, ToolHost, TurnSink,
 };
 use crate::jobs::context::JobContext;
-use crate::jobs::proving;
+use crate::jobs::{briefing, proving};
 use crate::platform::Platform;
+use crate::workspace::{FileEntry, FileStatus, Workspace, WorkspaceError};
+
+/// Versions made by hand in which a person's own files are looked for.
+const EDITS_LOOKED_AT: u32 = 50;
 
 /// The workspace as the model's tools see it.
 pub struct WorkspaceHost<'a> {
@@ -50,6 +55,71 @@ impl WorkspaceHost<'_> {
     }
 }
 
+/// The files to be careful with: those of `base`, the version before the work began, or of the work tree
+/// where this turn begins it.
+fn precious(
+    workspace: &Workspace,
+    template: &Template,
+    base: Option<&VersionId>,
+    edits: &[VersionId],
+) -> Result<Vec<Precious>, WorkspaceError> {
+    let mut by_hand = BTreeSet::new();
+    for edit in edits {
+        // A history that was put right by hand may lack one.
+        let files = workspace.file_diffs(edit).unwrap_or_default();
+        by_hand.extend(files.into_iter().filter(|file| file.status == FileStatus::Added).map(|file| file.path));
+    }
+    let content = |entry: &FileEntry, read: Result<Vec<u8>, WorkspaceError>| {
+        Ok::<_, WorkspaceError>(String::from_utf8(read?).map_or(Content::Binary(entry.bytes), Content::Text))
+    };
+    let is_ours = |entry: &FileEntry| template.owns(&entry.path);
+    let mut now = BTreeMap::new();
+    for entry in workspace.list()?.into_iter().filter(|entry| !is_ours(entry)) {
+        let content =
+            if entry.binary { Content::Binary(entry.bytes) } else { content(&entry, workspace.read(&entry.path))? };
+        now.insert(entry.path, content);
+    }
+    let before = match base {
+        None => now.clone(),
+        Some(base) => {
+            // What a person made meanwhile is theirs too.
+            let mut before: BTreeMap<_, _> = now
+                .iter()
+                .filter(|(path, _)| by_hand.contains(path))
+                .map(|(path, now)| (path.clone(), now.clone()))
+                .collect();
+            for entry in workspace.tree_at(base)?.into_iter().filter(|entry| !is_ours(entry)) {
+                let content = if entry.binary {
+                    Content::Binary(entry.bytes)
+                } else {
+                    content(&entry, workspace.read_at(base, &entry.path))?
+                };
+                before.insert(entry.path, content);
+            }
+            before
+        }
+    };
+    // What Slipway put there and nobody touched is for the model to replace.
+    let is_untouched = |path: &WorkspacePath, content: &Content| {
+        template.files.iter().any(|(starter, bytes)| {
+            starter == path
+                && match content {
+                    Content::Text(text) => text.as_bytes() == bytes.as_slice(),
+                    Content::Binary(size) => *size == bytes.len() as u64,
+                }
+        })
+    };
+    let paths: BTreeSet<&WorkspacePath> = before.keys().chain(now.keys()).collect();
+    let file = |path: &WorkspacePath| {
+        let found = before.get(path).filter(|content| !is_untouched(path, content)).cloned();
+        let now = now.get(path).cloned();
+        let by_hand = by_hand.contains(path);
+        let matters = found.is_some() || (base.is_some() && before.get(path) != now.as_ref());
+        matters.then(|| Precious { path: path.clone(), before: found, now, by_hand })
+    };
+    Ok(paths.into_iter().filter_map(file).collect())
+}
+
 /// What the model can act on goes back to it; the rest ends the turn.
 pub(super) fn host_error(error: AppError) -> HostError {
     match error.kind {
@@ -59,13 +129,9 @@ pub(super) fn host_error(error: AppError) -> HostError {
 }
 
 impl ToolHost for WorkspaceHost<'_> {
-    async fn list(&mut self) -> Result<Vec<FileEntry>, HostError> {
-        let entries = self
-            .platform
-            .read_workspace(&self.app.name, crate::workspace::Workspace::list)
-            .await
-            .map_err(host_error)?;
-        Ok(entries.into_iter().map(|entry| FileEntry { path: entry.path, bytes: entry.bytes }).collect())
+    async fn list(&mut self) -> Result<Vec<generation::FileEntry>, HostError> {
+        let entries = self.platform.read_workspace(&self.app.name, Workspace::list).await.map_err(host_error)?;
+        Ok(entries.into_iter().map(|entry| generation::FileEntry { path: entry.path, bytes: entry.bytes }).collect())
     }
 
     async fn read(&mut self, path: &WorkspacePath) -> Result<Vec<u8>, HostError> {
@@ -73,24 +139,20 @@ impl ToolHost for WorkspaceHost<'_> {
         self.platform.read_workspace(&self.app.name, move |workspace| workspace.read(&path)).await.map_err(host_error)
     }
 
-    async fn precious(&mut self) -> Result<Vec<(WorkspacePath, String)>, HostError> {
-        let template = self.template.clone();
-        let read = self.platform.read_workspace(&self.app.name, move |workspace| {
-            let mut files = Vec::new();
-            for entry in workspace.list()? {
-                // What Slipway put there and nobody touched is for the model to replace.
-                if entry.binary || template.owns(&entry.path) {
-                    continue;
-                }
-                let bytes = workspace.read(&entry.path)?;
-                let untouched = template.files.iter().any(|(path, starter)| *path == entry.path && *starter == bytes);
-                if let (false, Ok(text)) = (untouched, String::from_utf8(bytes)) {
-                    files.push((entry.path, text));
-                }
-            }
-            Ok(files)
-        });
-        read.await.map_err(host_error)
+    async fn precious(&mut self) -> Result<Vec<Precious>, HostError> {
+        let found = async {
+            let store = &self.platform.store;
+            let JobKind::Generate { turn } = self.context.job.kind else { return Ok(Vec::new()) };
+            let root = briefing::root(&self.platform, self.app.id, &store.turn(turn).await?).await?;
+            let base = if root.id == turn { None } else { store.turn_base(root.id).await? };
+            let edits = store.edits(self.app.id, EDITS_LOOKED_AT).await?;
+            let template = self.template.clone();
+            let read = self
+                .platform
+                .read_workspace(&self.app.name, move |workspace| precious(workspace, &template, base.as_ref(), &edits));
+            read.await
+        };
+        found.await.map_err(host_error)
     }
 
     async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<(), HostError> {
@@ -111,15 +173,25 @@ impl ToolHost for WorkspaceHost<'_> {
     }
 
     async fn check(&mut self) -> Result<CheckReport, HostError> {
-        proving::check(self.context, &self.app, &self.template).await
+        let redaction = &self.context.redaction;
+        let report = proving::check(self.context, &self.app, &self.template).await?;
+        Ok(CheckReport {
+            ok: report.ok,
+            sentence: redaction.string(report.sentence),
+            lines: redaction.lines(report.lines),
+        })
     }
 
     async fn preview_logs(&mut self) -> Result<Vec<String>, HostError> {
-        proving::preview_logs(&self.platform, &self.app).await
+        let lines = proving::preview_logs(&self.platform, &self.app).await?;
+        Ok(self.context.redaction.lines(lines))
     }
 
     async fn request(&mut self, request: PreviewRequest) -> Result<PreviewAnswer, HostError> {
-        proving::request(&self.platform, &self.app, request).await
+        let redaction = &self.context.redaction;
+        let answer = proving::request(&self.platform, &self.app, request).await?;
+        let headers = answer.headers.into_iter().map(|(name, value)| (redaction.string(name), redaction.string(value)));
+        Ok(PreviewAnswer { headers: headers.collect(), body: redaction.string(answer.body), ..answer })
     }
 }
 

@@ -36,6 +36,9 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
         let asks: Vec<_> = some.iter().map(|path| call(asker, smoke, path)).collect();
         checks.extend(join_all(asks).await);
     }
+    if calls.len() > CALLS_MAX {
+        checks.push(SmokeCheck::not_asked(calls.len() - CALLS_MAX, CALLS_MAX, "calls"));
+    }
 }
 
 async fn call(asker: &Asker, smoke: &Smoke<'_>, path: &str) -> SmokeCheck {

@@ -24,7 +24,7 @@ use crate::domain::{SmokeCheck, SmokeKind};
 
 pub use ask::{Answer, AskError, Asker, Question};
 pub use lines::telling;
-pub use site::{Fetched, crawl};
+pub use site::{Fetched, crawl, page_address};
 pub use webhook::{Signature, sign};
 
 /// How long all checks of a version may take together.
@@ -42,6 +42,8 @@ pub struct Smoke<'a> {
     pub host: &'a str,
     /// Where it says that it is well.
     pub health: &'a str,
+    /// Pages that are asked whether or not another leads to them.
+    pub pages: &'a [String],
     /// What its template asks for.
     pub kinds: &'a [SmokeKind],
     /// How calls to it are signed, for a webhook.

@@ -1,7 +1,7 @@
 //! A site's pages, and all that they link to and load: each has to answer, with what it is used as.
 //!
-//! Starts at `/`, follows what is on the same host alone, and stops at a bound. The same crawl runs
-//! over a version that answers HTTP and over files that were never deployed.
+//! Starts at `/`, follows what is on the same host alone, asks the pages that nothing leads to as well, and stops
+//! at a bound. The same crawl runs over a version that answers HTTP and over files that were never deployed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -50,17 +50,32 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
             body: answer.body,
         })
     };
-    crawl_into(smoke.host, smoke.health, fetch, checks).await;
+    crawl_into(smoke.host, smoke.health, smoke.pages, fetch, checks).await;
 }
 
-/// Looks at everything that can be reached from `start`. `fetch` gets paths with their query.
-pub async fn crawl<F, A>(host: &str, start: &str, fetch: F) -> Vec<SmokeCheck>
+/// The address of a page by its file's path below the site's folder; none for what is no page, or is not served.
+pub fn page_address(file: &str) -> Option<String> {
+    let is_hidden = file.split('/').any(|part| part.starts_with('.'));
+    if is_hidden || !file.ends_with(".html") {
+        return None;
+    }
+    let page = match file.strip_suffix("index.html") {
+        Some(folder) if folder.is_empty() || folder.ends_with('/') => folder,
+        _ => file,
+    };
+    let mut url = Url::parse("http://localhost/").ok()?;
+    url.set_path(page);
+    Some(url.path().to_owned())
+}
+
+/// Looks at `pages`, and at everything that can be reached from `start`. `fetch` gets paths with their query.
+pub async fn crawl<F, A>(host: &str, start: &str, pages: &[String], fetch: F) -> Vec<SmokeCheck>
 where
     F: Fn(String) -> A,
     A: Future<Output = Result<Fetched, String>>,
 {
     let mut checks = Vec::new();
-    crawl_into(host, start, fetch, &mut checks).await;
+    crawl_into(host, start, pages, fetch, &mut checks).await;
     checks
 }
 
@@ -70,9 +85,11 @@ struct Place {
     used: Use,
     /// The page or stylesheet that names it; none for the first.
     from: Option<String>,
+    /// Nothing leads to it: it may be a piece of other pages, and is then no page of its own.
+    alone: bool,
 }
 
-async fn crawl_into<F, A>(host: &str, start: &str, fetch: F, checks: &mut Vec<SmokeCheck>)
+async fn crawl_into<F, A>(host: &str, start: &str, pages: &[String], fetch: F, checks: &mut Vec<SmokeCheck>)
 where
     F: Fn(String) -> A,
     A: Future<Output = Result<Fetched, String>>,
@@ -85,9 +102,10 @@ where
         if let Ok(url) = root.join(path)
             && seen.insert((path_of(&url), Use::Page))
         {
-            waiting.push_back(Place { url, used: Use::Page, from: None });
+            waiting.push_back(Place { url, used: Use::Page, from: None, alone: false });
         }
     }
+    let mut pages = Some(pages);
     let (mut asked, mut failed) = (0, 0);
     let mut open = FuturesUnordered::new();
     let mut redirects: HashMap<String, String> = HashMap::new();
@@ -98,7 +116,17 @@ where
             let answer = fetch(path_of(&place.url));
             open.push(async move { (place, answer.await) });
         }
-        let Some((place, answer)) = open.next().await else { break };
+        let Some((place, answer)) = open.next().await else {
+            let Some(pages) = pages.take() else { break };
+            for page in pages.iter().filter(|page| !is_seen(&seen, page)) {
+                let Ok(url) = root.join(page) else { continue };
+                waiting.push_back(Place { url, used: Use::Page, from: None, alone: true });
+            }
+            for place in &waiting {
+                seen.insert((path_of(&place.url), place.used));
+            }
+            continue;
+        };
         let path = path_of(&place.url);
         let check = SmokeCheck {
             what: word(place.used).to_owned(),
@@ -114,7 +142,7 @@ where
             Err(why) => SmokeCheck { note: Some(why.clone()), ..check },
             Ok(answer) => {
                 let check = SmokeCheck { status: Some(answer.status), millis: answer.millis, ..check };
-                match wrong(place.used, answer) {
+                match wrong(&place, answer) {
                     None => SmokeCheck { ok: true, ..check },
                     Some(why) => {
                         let lines = if answer.status >= 500 {
@@ -140,7 +168,7 @@ where
             }
             for (url, used) in found {
                 if is_local(&root, &url) && seen.insert((path_of(&url), used)) {
-                    waiting.push_back(Place { url, used, from: Some(path.clone()) });
+                    waiting.push_back(Place { url, used, from: Some(path.clone()), alone: false });
                 }
             }
         }
@@ -155,6 +183,22 @@ where
     }
     // In an order that does not depend on who answered first.
     checks.sort_by(|a, b| (a.ok, a.path.as_str(), a.what.as_str()).cmp(&(b.ok, b.path.as_str(), b.what.as_str())));
+    if asked >= ADDRESSES_MAX && !waiting.is_empty() {
+        checks.push(SmokeCheck::not_asked(waiting.len(), ADDRESSES_MAX, "addresses"));
+    }
+}
+
+/// Whether a page was asked under any of the addresses that it answers at.
+fn is_seen(seen: &HashSet<(String, Use)>, page: &str) -> bool {
+    let bare = page.strip_suffix(".html").unwrap_or(page).trim_end_matches('/');
+    let forms = [page.to_owned(), bare.to_owned(), format!("{bare}/"), format!("{bare}/index.html")];
+    seen.iter().any(|(path, _)| forms.iter().any(|form| path.split('?').next() == Some(form)))
+}
+
+/// Whether a text is a page of its own, and not a piece that others load.
+fn is_whole_page(body: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_ascii_lowercase();
+    head.contains("<html") || head.contains("<!doctype") || head.contains("<body")
 }
 
 /// What an answer is used as, for people.
@@ -178,7 +222,8 @@ fn is_local(root: &Url, url: &Url) -> bool {
 }
 
 /// Why the answer will not do for its use.
-fn wrong(used: Use, answer: &Fetched) -> Option<String> {
+fn wrong(place: &Place, answer: &Fetched) -> Option<String> {
+    let used = place.used;
     let status = answer.status;
     if (300..400).contains(&status) {
         return (answer.location.is_none() && status != 304)
@@ -201,7 +246,12 @@ fn wrong(used: Use, answer: &Fetched) -> Option<String> {
         let kind = if kind.is_empty() { "something without a type" } else { &kind };
         return Some(format!("It answered with {kind}, which no browser takes for a {}.", word(used)));
     }
-    if used == Use::Page && kind == "text/html" && !html::read(&String::from_utf8_lossy(&answer.body)).shows_something {
+    let is_piece = place.alone && !is_whole_page(&answer.body);
+    if used == Use::Page
+        && kind == "text/html"
+        && !is_piece
+        && !html::read(&String::from_utf8_lossy(&answer.body)).shows_something
+    {
         return Some("The page is empty: there is no text, picture or control on it, and no script.".to_owned());
     }
     None
@@ -211,6 +261,10 @@ fn wrong(used: Use, answer: &Fetched) -> Option<String> {
 fn leads_to(place: &Place, answer: &Fetched) -> Vec<(Url, Use)> {
     if let Some(to) = &answer.location {
         return place.url.join(to).map(|url| (url, place.used)).into_iter().collect();
+    }
+    if place.alone && !is_whole_page(&answer.body) {
+        // Its addresses are meant from the pages that load it.
+        return Vec::new();
     }
     let kind = answer.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let text = String::from_utf8_lossy(&answer.body);
@@ -269,10 +323,14 @@ mod tests {
     }
 
     async fn lines(pages: Vec<(&str, Fetched)>) -> Vec<String> {
+        lines_with(pages, &[]).await
+    }
+
+    async fn lines_with(pages: Vec<(&str, Fetched)>, alone: &[String]) -> Vec<String> {
         let pages: HashMap<String, Fetched> = pages.into_iter().map(|(path, page)| (path.to_owned(), page)).collect();
         let missing = Fetched { status: 404, ..html("<p>not here") };
         let fetch = |path: String| std::future::ready(Ok(pages.get(&path).unwrap_or(&missing).clone()));
-        let checks = crawl("shop-preview.localhost:8080", "/", fetch).await;
+        let checks = crawl("shop-preview.localhost:8080", "/", alone, fetch).await;
         checks.iter().map(|check| format!("{} {}", if check.ok { "ok" } else { "NO" }, check.line())).collect()
     }
 
@@ -326,12 +384,55 @@ mod tests {
             let number: u32 = path.trim_start_matches('/').parse().unwrap_or(0);
             std::future::ready(Ok(html(&format!("<a href=/{}>next</a><a href=/{}>after</a>", number + 1, number + 2))))
         };
-        assert_eq!(crawl("a.localhost", "/", endless).await.len(), ADDRESSES_MAX);
+        let checks = crawl("a.localhost", "/", &[], endless).await;
+        assert_eq!(checks.len(), ADDRESSES_MAX + 1);
+        let last = checks.last().map(SmokeCheck::line).unwrap_or_default();
+        assert!(last.ends_with("more addresses were not asked: 200 are asked at most."), "{last}");
+    }
+
+    #[tokio::test]
+    async fn pages_that_nothing_leads_to_are_asked_too() {
+        let files = [
+            "index.html",
+            "about.html",
+            "lonely.html",
+            "docs/index.html",
+            "parts/foot.html",
+            "a b.html",
+            ".x.html",
+            "a.css",
+        ];
+        let alone: Vec<String> = files.iter().filter_map(|file| page_address(file)).collect();
+        assert_eq!(alone, ["/", "/about.html", "/lonely.html", "/docs/", "/parts/foot.html", "/a%20b.html"]);
+        let found = lines_with(
+            vec![
+                ("/", html("<a href=about>About</a><a href=/docs>Docs</a>")),
+                ("/about", html("<p>About")),
+                ("/docs", html("<p>Docs")),
+                ("/lonely.html", html("<!DOCTYPE html><p>Alone<img src=gone.png>")),
+                ("/parts/foot.html", html("<img src=img/logo.png>")),
+                ("/a%20b.html", html("<!doctype html><title>Empty</title>")),
+            ],
+            &alone,
+        )
+        .await;
+        assert_eq!(
+            found,
+            [
+                "NO GET /a%20b.html (page): 200. The page is empty: there is no text, picture or control on it, and no script.",
+                "NO GET /gone.png (image): 404. It is not there. /lonely.html refers to it.",
+                "ok GET / (page): 200",
+                "ok GET /about (page): 200",
+                "ok GET /docs (page): 200",
+                "ok GET /lonely.html (page): 200",
+                "ok GET /parts/foot.html (page): 200",
+            ]
+        );
     }
 
     #[tokio::test]
     async fn a_page_that_does_not_answer_fails() {
-        let checks = crawl("a.localhost", "/health", |path| {
+        let checks = crawl("a.localhost", "/health", &[], |path| {
             std::future::ready(if path == "/" { Ok(html("<p>x")) } else { Err("The app did not answer.".to_owned()) })
         })
         .await;

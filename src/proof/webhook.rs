@@ -65,7 +65,19 @@ pub fn sign(signature: Signature, secret: &str, now: i64, body: &str) -> Vec<(St
 
 pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
     checks.push(health(asker, smoke).await);
-    let Some((signature, secret)) = &smoke.signing else { return };
+    let Some((signature, secret)) = &smoke.signing else {
+        checks.push(SmokeCheck {
+            what: "rightly signed call".to_owned(),
+            method: "POST".to_owned(),
+            path: PATH.to_owned(),
+            ok: false,
+            status: None,
+            millis: 0,
+            note: Some("There is no secret to sign calls with: only apps of the kind “webhook” have one.".to_owned()),
+            lines: Vec::new(),
+        });
+        return;
+    };
     let secret = secret.expose_secret();
     // An event that no sender sends: templates and prompts say that it is answered and left alone.
     let body = json!({"type": "slipway.check", "id": "evt_slipway_check", "object": "event", "data": {"object": {}}});
@@ -85,24 +97,58 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
         let is_right = what == "rightly signed call";
         let question =
             Question { method: "POST", headers: &headers, body: body.clone().into_bytes(), ..Question::get(PATH) };
-        let check = asked(asker, smoke, what, question, |answer| match (is_right, answer.status) {
-            (true, 200..=299) => Ok(Some("It was accepted.".to_owned())),
-            (true, 401 | 403) => Err("It was refused.".to_owned()),
-            (true, 404 | 405) => Err("Nothing takes calls there.".to_owned()),
-            (true, 400..=499) => Ok(Some("Its signature was accepted; the event itself was not wanted.".to_owned())),
-            (true, status) => {
-                Err(format!("It answered {status}: handle(event) failed on an event that it does not know."))
-            }
-            (false, 401) => Ok(Some("It was refused.".to_owned())),
-            (false, status) => Err(format!("It answered {status}: it has to be refused with 401.")),
-        });
-        checks.push(check.await);
+        checks.push(asked(asker, smoke, what, question, |answer| judge(is_right, answer.status)).await);
+    }
+}
+
+/// What the answer to a call means: why it is right, or what is wrong.
+fn judge(is_right: bool, status: u16) -> Result<Option<String>, String> {
+    match (is_right, status) {
+        (true, 200..=299) => Ok(Some("It was accepted.".to_owned())),
+        (true, 401 | 403) => Err("It was refused.".to_owned()),
+        (true, 404 | 405) => Err("Nothing takes calls there.".to_owned()),
+        (true, 500..) => Err(format!("It answered {status}: handle(event) failed on an event that it does not know.")),
+        // Senders give up on whoever answers so to an event that is none of theirs.
+        (true, _) => Err(format!(
+            "It answered {status}: handle(event) has to answer events that it does not know with success and leave them \
+             alone."
+        )),
+        (false, 401) => Ok(Some("It was refused.".to_owned())),
+        (false, _) => Err(format!("It answered {status}: it has to be refused with 401.")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_success_is_acceptance_and_only_401_a_refusal() {
+        assert!(judge(true, 200).is_ok() && judge(true, 204).is_ok() && judge(false, 401).is_ok());
+        for status in [302, 400, 401, 404, 422, 500] {
+            assert!(judge(true, status).is_err(), "{status}");
+        }
+        for status in [200, 400, 403, 500] {
+            assert!(judge(false, status).is_err(), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_secret_nothing_is_proven() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let smoke = Smoke {
+            address: ([127, 0, 0, 1], 1).into(),
+            host: "localhost",
+            health: "/health",
+            pages: &[],
+            kinds: &[],
+            signing: None,
+            now: 17,
+        };
+        let mut checks = Vec::new();
+        check(&Asker::default(), &smoke, &mut checks).await;
+        assert!(!checks[1].ok && checks[1].line().contains("no secret"), "{checks:?}");
+    }
 
     #[test]
     fn calls_are_signed_as_the_contract_says() {

@@ -9,6 +9,8 @@ use crate::error::{AppError, AppResult, ErrorKind};
 pub const FILES_MAX: usize = 8;
 /// Most bytes of all files of one message.
 pub const BYTES_MAX: usize = 16_000_000;
+/// Most bytes of all texts of one message: the model reads them whole, as often as it is asked.
+pub const TEXTS_MAX: usize = 384 * 1024;
 
 /// A file as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +31,18 @@ pub(super) fn check(files: &[NewAttachment]) -> AppResult<()> {
         let detail = format!("The files of a message have at most {} MB together.", BYTES_MAX / 1_000_000);
         return Err(AppError::new(ErrorKind::TooLarge, "too_large", detail));
     }
+    let mut texts = 0;
     for file in files {
-        recognise(&file.bytes).map_err(|error| {
+        let (kind, _) = recognise(&file.bytes).map_err(|error| {
             AppError::invalid(format!("“{}” cannot be attached. {}", file_name(&file.name), error.0))
         })?;
+        if !kind.is_image() {
+            texts += file.bytes.len();
+        }
+    }
+    if texts > TEXTS_MAX {
+        let detail = format!("The texts of a message have at most {} KiB together.", TEXTS_MAX / 1024);
+        return Err(AppError::new(ErrorKind::TooLarge, "too_large", detail));
     }
     Ok(())
 }
@@ -96,5 +106,9 @@ mod tests {
         assert!(error.detail.contains("at most 8 files"));
         let error = check(&vec![file("a", &vec![0; BYTES_MAX / 4]); 5]).expect_err("too much");
         assert_eq!(error.kind, ErrorKind::TooLarge);
+        let texts = |each: usize| vec![file("a", &vec![b'x'; each]); 2];
+        assert!(check(&texts(TEXTS_MAX / 2)).is_ok());
+        let error = check(&texts(TEXTS_MAX / 2 + 1)).expect_err("too much to read");
+        assert!(error.detail.contains("384 KiB together"), "{}", error.detail);
     }
 }

@@ -48,7 +48,8 @@ impl Services {
             return Err(AppError::conflict("no_browser_errors", "No browser has reported an error of it.")
                 .hint("Open the page and use it: what fails then is shown here."));
         }
-        let started = self.start_turn(name, &prompt(place, &errors), TurnMode::Build).await?;
+        let prompt = self.platform.redaction(&app).await?.string(prompt(place, &errors));
+        let started = self.start_turn(name, &prompt, TurnMode::Build).await?;
         self.platform.browser_errors.clear(app.id, place);
         Ok(started)
     }

@@ -47,6 +47,12 @@ impl Services {
         follow: bool,
     ) -> BoxStream<'static, AppResult<String>> {
         let lines = self.platform.runtime.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
+        let (platform, app) = (self.platform.clone(), app.clone());
+        let redacted = async move {
+            let redaction = platform.redaction(&app).await?;
+            Ok::<_, AppError>(lines.map_ok(move |line| redaction.string(line)))
+        };
+        let lines = futures_util::stream::once(redacted).try_flatten();
         lines.take_until(self.platform.lifecycle.draining.clone().cancelled_owned()).boxed()
     }
 

@@ -11,6 +11,7 @@ pub mod deployments;
 pub mod draft;
 pub mod export;
 pub mod files;
+pub mod fixes;
 pub mod health;
 pub mod logs;
 pub mod metrics;
@@ -46,7 +47,6 @@ pub struct Inner {
     jobs: Jobs,
     access: access::Access,
     metrics: metrics::Metrics,
-    listed: models::Listed,
 }
 
 impl Deref for Services {
@@ -60,8 +60,7 @@ impl Services {
     /// Services on a platform and its queue.
     pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
         let access = access::Access::new(platform.config.admin_password.clone());
-        let listed = models::Listed::default();
-        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), listed, platform }))
+        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), platform }))
     }
 
     /// A link to one of our hosts.

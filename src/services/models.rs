@@ -1,23 +1,10 @@
 //! Which models there are to choose from, and which one answers in an app.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::Mutex;
-use tokio::time::Instant;
-
 use super::Services;
 use crate::config::Provider;
 use crate::domain::{App, AppName, Effort, ModelChoice, ModelId};
 use crate::error::AppResult;
-use crate::generation::ListedModel;
 use crate::generation::models::Price;
-
-/// How long a provider's list is believed, and how long it is not asked again after it failed.
-const LISTED_FOR: Duration = Duration::from_mins(10);
-const FAILED_FOR: Duration = Duration::from_mins(1);
-/// How long a provider may take to list its models: somebody waits for the page.
-const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// A model that can be chosen.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,15 +28,6 @@ pub struct ModelOffers {
     pub is_from_provider: bool,
 }
 
-/// What a provider was heard to offer. One asks at a time, the others wait for what it hears.
-#[derive(Default)]
-pub(super) struct Listed(Mutex<Option<Heard>>);
-
-struct Heard {
-    until: Instant,
-    models: Option<Arc<Vec<ListedModel>>>,
-}
-
 impl Services {
     /// The models that can be chosen: the provider's own list where it answers, else the table's.
     pub async fn models(&self) -> ModelOffers {
@@ -63,7 +41,7 @@ impl Services {
                 id,
             }
         };
-        if let Some(listed) = self.listed().await {
+        if let Some(listed) = model.listed().await {
             let models = listed.iter().map(|model| offer(model.id.clone(), model.title.clone(), model.context_tokens));
             return ModelOffers { models: models.collect(), is_from_provider: true };
         }
@@ -82,27 +60,6 @@ impl Services {
             ids.insert(0, model.id.clone());
         }
         ModelOffers { models: ids.into_iter().map(|id| offer(id, None, None)).collect(), is_from_provider: false }
-    }
-
-    async fn listed(&self) -> Option<Arc<Vec<ListedModel>>> {
-        if self.platform.model.is_demo {
-            return None;
-        }
-        let mut heard = self.listed.0.lock().await;
-        if let Some(heard) = heard.as_ref().filter(|heard| heard.until > Instant::now()) {
-            return heard.models.clone();
-        }
-        let models = match self.platform.model.client.list_models(PATIENCE).await {
-            // One that lists nothing says nothing.
-            Ok(models) => Some(Arc::new(models)).filter(|models| !models.is_empty()),
-            Err(error) => {
-                tracing::info!(%error, "the provider does not list its models; the table's are offered");
-                None
-            }
-        };
-        let until = Instant::now() + if models.is_some() { LISTED_FOR } else { FAILED_FOR };
-        *heard = Some(Heard { until, models: models.clone() });
-        models
     }
 
     /// Who answers in an app, and how deep it thinks.

@@ -240,6 +240,18 @@ impl Store {
         .await
     }
 
+    /// All secrets of an app, of both environments, by their names.
+    pub async fn secrets_of(&self, id: AppId) -> Result<Vec<(String, SecretString)>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached("SELECT name, value FROM secrets WHERE app_id = ?1 ORDER BY name, environment")?
+                .query_map([id.0], |r| Ok((r.get(0)?, SecretString::from(r.get::<_, String>(1)?))))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// The app's newest version as the store knows it.
     pub async fn head(&self, id: AppId) -> Result<Option<VersionId>, StoreError> {
         self.read(move |c| {

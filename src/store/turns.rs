@@ -176,6 +176,21 @@ impl Store {
         self.read(move |c| Ok(c.query_row(&format!("{SELECT} WHERE t.job_id = ?1"), [job.0], turn).optional()?)).await
     }
 
+    /// The turn that was begun last before another.
+    pub async fn turn_before(&self, app: AppId, id: TurnId) -> Result<Option<Turn>, StoreError> {
+        self.read(move |c| {
+            Ok(c.query_row(
+                &format!(
+                    "{SELECT} WHERE t.app_id = ?1 AND t.id < ?2 AND t.started_at IS NOT NULL ORDER BY t.id DESC LIMIT 1"
+                ),
+                params![app.0, id.0],
+                turn,
+            )
+            .optional()?)
+        })
+        .await
+    }
+
     /// Turns, newest first.
     pub async fn turns(&self, app: AppId, page: PageRequest) -> Result<Page<Turn>, StoreError> {
         self.read(move |c| {

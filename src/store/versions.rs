@@ -104,6 +104,20 @@ impl Store {
         .await
     }
 
+    /// The newest versions that were made by hand, at most so many.
+    pub async fn edits(&self, app: AppId, limit: u32) -> Result<Vec<VersionId>, StoreError> {
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT id FROM versions WHERE app_id = ?1 AND kind = 'edit' ORDER BY number DESC LIMIT ?2",
+                )?
+                .query_map(params![app.0, limit], |r| row::text(r, "id"))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// Versions, newest first.
     pub async fn versions(&self, app: AppId, page: PageRequest) -> Result<Page<Version>, StoreError> {
         self.read(move |c| {

@@ -42,15 +42,6 @@ function write(field, text) {
   field.focus();
 }
 
-// “Ask for a fix” writes the message; sending it stays with the user.
-on("click", "[data-ask]", (link, event) => {
-  const field = find("#prompt");
-  if (!field) return;
-  event.preventDefault();
-  showPane("talk");
-  write(field, link.dataset.ask);
-});
-
 // Copying.
 on("click", "[data-copy]", async (button) => copy(button.dataset.copy));
 export async function copy(text) {

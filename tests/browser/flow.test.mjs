@@ -200,8 +200,10 @@ describe("an API", () => {
     }
     await chip(page, "Preview", "ready").waitFor();
     await shoot(page, "api 3 failure");
-    await failure.getByRole("link", { name: "Ask for a fix" }).click();
-    await eventually("the question is prepared", async () => (await page.getByRole("textbox", { name: "Message", exact: true }).inputValue()).length > 20);
+    await failure.getByRole("button", { name: "Ask for a fix" }).click();
+    await page.locator(".turn .said").getByText("could not be deployed. Find the cause and fix it.").waitFor();
+    await page.getByText("Shown to the model with it").last().click();
+    await page.locator(".turn .words").getByText("no-such-package-of-ours").first().waitFor();
     assertQuiet(page);
   });
 });

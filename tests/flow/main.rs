@@ -17,4 +17,43 @@ mod proof;
 mod startup;
 mod streams;
 mod templates;
-mod turns;
+
+use fake_claude::KEY;
+
+/// How the model is spoken to.
+#[derive(Clone, Copy, PartialEq)]
+enum Wire {
+    Messages,
+    Chat,
+}
+
+impl Wire {
+    /// What the builder is told of a server at this address.
+    fn settings(self, base_url: &str) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Messages => vec![("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", base_url)],
+            Self::Chat => vec![
+                ("SLIPWAY_PROVIDER", "openai"),
+                ("SLIPWAY_MODEL", "some-model"),
+                ("OPENAI_API_KEY", KEY),
+                ("OPENAI_BASE_URL", base_url),
+            ],
+        }
+    }
+}
+
+/// Turns are played over both wire formats: the module is there twice.
+#[path = ""]
+mod over_messages {
+    const WIRE: super::Wire = super::Wire::Messages;
+    #[path = "turns.rs"]
+    #[expect(clippy::duplicate_mod, reason = "each time with another wire format around it")]
+    mod turns;
+}
+#[path = ""]
+mod over_chat {
+    const WIRE: super::Wire = super::Wire::Chat;
+    #[path = "turns.rs"]
+    #[expect(clippy::duplicate_mod, reason = "each time with another wire format around it")]
+    mod turns;
+}

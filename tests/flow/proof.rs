@@ -1,8 +1,12 @@
 //! Proof before "ready": a version that answers, but not as it should, never takes traffic.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::support::builder::Builder;
+use crate::fake_claude::{Answer, FakeClaude, KEY};
+use crate::support::builder::{Builder, send, word};
+use crate::support::{PATIENCE, eventually};
 
 fn checks(job: &Value) -> Vec<(String, bool)> {
     let checks = job["checks"].as_array().expect("a list of checks");
@@ -43,7 +47,7 @@ async fn a_site_with_a_broken_link_does_not_take_traffic() {
     builder.preview(&app).await;
     assert!(builder.open(&format!("{app}-preview"), "/").await.text().contains("<h1>New</h1>"));
     let releases = builder.releases(&app, "preview").await;
-    assert_eq!(releases[0]["checks"], json!({"passed": 3, "failed": 0}), "{releases:#?}");
+    assert_eq!(releases[0]["checks"], json!({"passed": 4, "failed": 0}), "{releases:#?}");
     assert_eq!((&releases[1]["state"], &releases[1]["checks"]["failed"]), (&json!("failed"), &json!(2)));
 
     // What goes on from there is the same image: its health is asked, and no more.
@@ -101,4 +105,110 @@ async fn a_webhook_shows_whom_it_refuses() {
     let job = builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
     assert_eq!(job["error"]["code"], "smoke_failed", "{job:#}");
     assert!(job["error"]["lines"].to_string().contains("KeyError"), "{job:#}");
+}
+
+/// A webhook that shows its environment to everybody; what it does with events is added.
+const LEAKY: &str = "import base64\nimport os\n\nfrom fastapi import FastAPI\n\napp = FastAPI()\n\
+    SECRET = os.environ['WEBHOOK_SECRET']\nprint(dict(os.environ), flush=True)\n\
+    print('Authorization: Basic', base64.b64encode(f'me:{SECRET}'.encode()).decode(), flush=True)\n\n\n\
+    @app.get('/health')\ndef health():\n    return {'status': 'ok'}\n\n\n\
+    @app.get('/env')\ndef env():\n    return dict(os.environ)\n\n\n";
+const MARK: &str = "[secret WEBHOOK_SECRET]";
+
+#[tokio::test]
+async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_history() {
+    let bad = format!("{LEAKY}def handle(event):\n    raise RuntimeError(f'no event for {{SECRET}}')\n");
+    let good = format!("{LEAKY}def handle(event):\n    return {{}}\n");
+    let says = |text: &str| Answer::new().text(text).stop("end_turn").reply();
+    let writes = |id: &str, path: &str, text: &str| {
+        Answer::new().tool(id, "write_file", &json!({"path": path, "content": text}), 400).stop("tool_use").reply()
+    };
+    let fake = FakeClaude::start(vec![
+        Answer::new()
+            .tool("t1", "preview_logs", &json!({}), 9)
+            .tool("t2", "request", &json!({"method": "GET", "path": "/env"}), 9)
+            .stop("tool_use")
+            .reply(),
+        says("I looked at it."),
+        writes("t3", "notes.txt", "One\n"),
+        says("Looked into."),
+        writes("t4", "main.py", &bad),
+        says("Written."),
+        writes("t5", "main.py", &good),
+        says("Mended."),
+    ])
+    .await;
+    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
+    let app = builder.create("webhook", "Talks too much").await;
+    builder.write(&app, "main.py", &good).await;
+    builder.preview(&app).await;
+    let page = builder.at("builder.localhost", &format!("/apps/{app}/webhook-secret?environment=preview"));
+    let secret = send(builder.http.get(page)).await.text();
+    assert!(secret.starts_with("whsec_"), "{secret}");
+    assert!(builder.open(&format!("{app}-preview"), "/env").await.text().contains(&secret), "it does tell");
+
+    // Tools, the prompt of a fix, and a repair that follows by itself.
+    builder.turn(&app, &format!("What does it print? It must not be {secret}")).await;
+    builder.write(&app, "main.py", &bad).await;
+    let failed = builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
+    assert!(failed["error"]["lines"].to_string().contains(MARK), "{failed:#}");
+    let form = builder.http.post(builder.at("builder.localhost", &format!("/apps/{app}/fix")));
+    let form = form.header("Content-Type", "application/x-www-form-urlencoded");
+    let sent = send(form.body(format!("job={}", word(&failed["id"])))).await;
+    assert_eq!(sent.status, 303, "{}", sent.text());
+    let ended = |builder: &Builder, number: i64| {
+        let path = format!("/apps/{app}/turns");
+        let builder_get = builder.request(reqwest::Method::GET, &path);
+        async move {
+            let turns = send(builder_get).await.expect(200)["turns"].clone();
+            let turn = turns.as_array()?.iter().find(|turn| turn["number"] == number)?.clone();
+            (turn["state"] == "done").then_some(turn)
+        }
+    };
+    eventually("the fix has ended", PATIENCE, || ended(&builder, 2)).await;
+    let change = builder.request(reqwest::Method::PATCH, &format!("/apps/{app}")).json(&json!({"auto_preview": true}));
+    assert_eq!(send(change).await.status, 200);
+    builder.turn(&app, "Handle events").await;
+    eventually("the repair is in preview", PATIENCE, || async {
+        let described = builder.app(&app).await;
+        let preview = &described["environments"]["preview"];
+        (preview["state"] == "ready" && preview["version"] == described["head"] && fake.left() == 0).then_some(())
+    })
+    .await;
+
+    let requests: Vec<String> = fake.requests().iter().map(|request| request.raw.to_string()).collect();
+    assert_eq!(requests.len(), 8);
+    assert!(requests[1].matches(MARK).count() > 3, "{}", requests[1]);
+    for (at, marked) in [(2, "could not be deployed"), (6, "The preview of your work failed")] {
+        assert!(requests[at].contains(marked) && requests[at].contains("no event for [secret"), "{}", requests[at]);
+    }
+    let mut events = String::new();
+    // Ids are the builder's own, and this builder has one app.
+    for job in 1.. {
+        if builder.get(&format!("/jobs/{job}")).await.status != 200 {
+            break;
+        }
+        let told = builder.job_events(&json!(job), 0).await.read_out(PATIENCE).await;
+        events.push_str(&format!("{told:?}"));
+    }
+    assert!(events.contains(MARK), "what it printed is told");
+    let git = Command::new("git")
+        .args(["log", "-p", "--all"])
+        .current_dir(builder.data().join("workspaces").join(&app))
+        .output()
+        .expect("git is there");
+    let history = String::from_utf8_lossy(&git.stdout).into_owned();
+    assert!(history.contains("Find the cause and fix it.") && history.contains("The preview of your work failed."));
+    assert!(!history.contains("no event for [secret"), "evidence is no part of it");
+    let logs = builder.get(&format!("/apps/{app}/logs?environment=preview")).await.text();
+    assert!(logs.contains(MARK), "{logs}");
+    for (place, text) in [
+        ("requests", requests.concat()),
+        ("events", events),
+        ("history", history),
+        ("logs", logs),
+        ("log", builder.log()),
+    ] {
+        assert!(!text.contains(&secret), "{place}");
+    }
 }

@@ -2,13 +2,15 @@
 
 use serde_json::{Value, json};
 
+use super::WIRE;
+use crate::Wire;
 use crate::fake_claude::{Answer, FakeClaude, KEY, Reply};
 use crate::support::PATIENCE;
 use crate::support::builder::Builder;
 
 async fn builder_with(script: Vec<Reply>) -> (Builder, FakeClaude) {
     let fake = FakeClaude::start(script).await;
-    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
+    let builder = Builder::start_with(&WIRE.settings(&fake.base_url())).await;
     (builder, fake)
 }
 
@@ -61,7 +63,7 @@ async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
 
 #[tokio::test]
 async fn a_stopped_demo_turn_keeps_what_was_written() {
-    let builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "1")]).await;
+    let mut builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "1")]).await;
     let app = builder.create("static-site", "Stopped early").await;
     let before = builder.head(&app).await;
     let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page about whales"})).await;
@@ -75,17 +77,10 @@ async fn a_stopped_demo_turn_keeps_what_was_written() {
     let versions = builder.get(&format!("/apps/{app}/versions")).await.expect(200);
     assert_eq!(versions["versions"].as_array().map(Vec::len), Some(2));
     // The app goes on as if nothing had happened.
-    builder.restart_quickly(&app).await;
-}
-
-impl Builder {
-    /// A further turn after a restart with a quick demo model.
-    async fn restart_quickly(mut self, app: &str) {
-        self.restart_with(&[("SLIPWAY_DEMO_PACE", "0")]).await;
-        self.turn(app, "And one about dolphins").await;
-        let page = self.get(&format!("/apps/{app}/files/public/index.html")).await.text();
-        assert!(page.contains("dolphins"), "{page}");
-    }
+    builder.restart_with(&[("SLIPWAY_DEMO_PACE", "0")]).await;
+    builder.turn(&app, "And one about dolphins").await;
+    let page = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
+    assert!(page.contains("dolphins"), "{page}");
 }
 
 #[tokio::test]
@@ -113,8 +108,12 @@ async fn the_conversation_goes_on_with_thinking_as_received() {
     let said = requests[2].body["messages"].as_array().expect("messages");
     let roles: Vec<&str> = said.iter().filter_map(|message| message["role"].as_str()).collect();
     assert_eq!(roles, ["user", "assistant", "user", "assistant", "user"]);
-    assert_eq!(said[1]["content"][0]["type"], "thinking");
-    assert_eq!(said[1]["content"][0]["signature"], "sig-one", "returned as received");
+    if WIRE == Wire::Messages {
+        assert_eq!(said[1]["content"][0]["type"], "thinking");
+        assert_eq!(said[1]["content"][0]["signature"], "sig-one", "returned as received");
+    } else {
+        assert!(!said[1].to_string().contains("A sail, then."), "no such server takes it back");
+    }
     assert_eq!(said[2]["content"][0]["type"], "tool_result");
     assert!(said[4].to_string().contains("Thank you"));
     for request in &requests {
@@ -141,4 +140,57 @@ async fn a_discussion_changes_nothing() {
         assert!(matches!(answer.status.as_u16(), 400 | 422), "{bad}: {}", answer.text());
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
+}
+
+/// Has a turn stopped once something was seen of it; the turn.
+async fn stopped(builder: &Builder, app: &str, prompt: &str, seen: &str) -> Value {
+    let job = builder.ask(&format!("/apps/{app}/turns"), &json!({ "prompt": prompt })).await;
+    let mut events = builder.job_events(&job["id"], 0).await;
+    events.wait(seen, PATIENCE, |event| event.name == seen && event.data["state"] != "writing").await;
+    builder.post(&format!("/jobs/{}/cancel", job["id"]), &json!({})).await;
+    builder.ended(&job).await;
+    newest(builder, app).await
+}
+
+async fn newest(builder: &Builder, app: &str) -> Value {
+    builder.get(&format!("/apps/{app}/turns")).await.expect(200)["turns"][0].clone()
+}
+
+#[tokio::test]
+async fn what_a_person_made_is_asked_about_and_what_the_work_itself_made_is_not() {
+    let delete = |id: &str| {
+        Answer::new().tool(id, "delete_file", &json!({"path": "public/notes.txt"}), 9).stop("tool_use").reply()
+    };
+    let lines = |word: &str| (0..60).map(|n| format!("{word} {n}\n")).collect::<String>();
+    let script = vec![
+        delete("t1"),
+        Answer::new().text("Gladly.").then_silence(),
+        delete("t2"),
+        Answer::new().text("It is gone.").stop("end_turn").reply(),
+        Answer::new().tool("t3", "write_file", &write("public/long.txt", &lines("one")), 900).then_silence(),
+        Answer::new().tool("t4", "write_file", &write("public/long.txt", &lines("two")), 900).stop("tool_use").reply(),
+        Answer::new().text("Better so.").stop("end_turn").reply(),
+    ];
+    let (builder, fake) = builder_with(script).await;
+    let app = builder.create("static-site", "Has notes").await;
+    let notes: String = (0..15).map(|n| format!("note {n}\n")).collect();
+    builder.write(&app, "public/notes.txt", &notes).await;
+    builder.turn(&app, "Tidy up").await;
+    let turn = newest(&builder, &app).await;
+    assert_eq!(turn["question"]["about"], "rewrite", "{turn:#}");
+    assert!(turn["question"]["text"].as_str().is_some_and(|text| text.contains("public/notes.txt")), "{turn:#}");
+    assert_eq!(builder.get(&format!("/apps/{app}/files/public/notes.txt")).await.text(), notes);
+
+    // The answer holds for what goes on with the turn.
+    let turn = stopped(&builder, &app, "Yes, go on", "text").await;
+    builder.done(&format!("/apps/{app}/turns/{}/continue", turn["id"]), &json!({})).await;
+    assert_eq!(newest(&builder, &app).await["question"], Value::Null);
+    assert_eq!(builder.get(&format!("/apps/{app}/files/public/notes.txt")).await.status, 404);
+
+    // What a turn wrote before it was cut short is still its own.
+    let turn = stopped(&builder, &app, "A long text", "file").await;
+    builder.done(&format!("/apps/{app}/turns/{}/continue", turn["id"]), &json!({})).await;
+    assert_eq!(newest(&builder, &app).await["question"], Value::Null);
+    assert_eq!(builder.get(&format!("/apps/{app}/files/public/long.txt")).await.text(), lines("two"));
+    assert_eq!(fake.left(), 0);
 }

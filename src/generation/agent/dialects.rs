@@ -8,6 +8,7 @@ use crate::domain::{EventBody, TextKind, Usage};
 use crate::generation::client::WireFormat;
 use crate::generation::fake_claude::{Answer, FakeClaude, KEY, Reply};
 use crate::generation::stage::{MemoryHost, MemorySink, client_over, input, play};
+use crate::generation::wire::ContentBlock;
 
 struct Turn {
     outcome: TurnOutcome,
@@ -103,6 +104,27 @@ async fn a_server_that_refuses_words_is_asked_in_others_and_remembered() {
 }
 
 #[tokio::test]
+async fn a_model_that_sees_nothing_is_told_what_was_attached() {
+    let refusal = Reply::error(400, "invalid_request_error", "local-model is not a multimodal model");
+    let work = Answer::new().tool("t1", "list_files", &json!({}), 5).stop("tool_use").reply();
+    let fake = FakeClaude::start([refusal, work, done(), done()]).await;
+    let client = client_over(WireFormat::OpenAi, &fake.base_url(), KEY);
+    let mut input = input("As in the picture", "local-model");
+    let image = ContentBlock::Image { id: "i".into(), media_type: "image/png".into(), name: "a.png".into() };
+    input.attachments = vec![image.clone()];
+    input.images = [("i".to_owned(), b"abc")].into_iter().collect();
+    let (mut host, mut sink) = (MemoryHost::default(), MemorySink::default());
+    let outcome = play(&client, &input, &mut host, &mut sink, &CancellationToken::new()).await;
+    assert_eq!(outcome.end, TurnEnd::Done);
+    assert_eq!(outcome.messages[0].content[0], image, "a model that sees it may be chosen later");
+    input.model = "other-model".into();
+    play(&client, &input, &mut host, &mut sink, &CancellationToken::new()).await;
+    let shown: Vec<bool> = fake.requests().iter().map(|request| request.raw.to_string().contains("YWJj")).collect();
+    assert_eq!(shown, [true, false, false, true], "it is remembered of this model");
+    assert!(fake.requests()[1].raw["messages"][1]["content"].as_str().is_some_and(|text| text.contains("a.png")));
+}
+
+#[tokio::test]
 async fn a_server_of_single_calls_gets_them_one_by_one() {
     let work = Answer::new()
         .tool("t1", "list_files", &json!({}), 5)
@@ -165,7 +187,7 @@ async fn a_provider_lists_its_models_in_its_own_words() {
         let patience = std::time::Duration::from_secs(5);
         assert_eq!(client.list_models(patience).await.map_err(|error| error.code()), Err("model_not_found"));
         fake.offer(json!([
-            {"id": "a-1", "display_name": "A", "max_input_tokens": 1000, "type": "model"},
+            {"id": "a-1", "display_name": "A", "max_input_tokens": 1000, "max_tokens": 64, "type": "model"},
             {"id": "not a word"},
             {"id": "lib/b:7b", "object": "model", "max_model_len": 32},
         ]));
@@ -173,5 +195,6 @@ async fn a_provider_lists_its_models_in_its_own_words() {
         let told: Vec<_> =
             listed.iter().map(|model| (model.id.as_str(), model.title.as_deref(), model.context_tokens)).collect();
         assert_eq!(told, [("a-1", Some("A"), Some(1000)), ("lib/b:7b", None, Some(32))]);
+        assert_eq!((listed[0].output_tokens, listed[1].output_tokens), (Some(64), None));
     }
 }

@@ -7,27 +7,53 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::domain::{Question, WorkspacePath};
+use crate::domain::{Bytes, Question, WorkspacePath};
+use crate::generation::ports::{Content, Precious};
 
-/// As many lines may go without asking, however small the app.
+/// As many lines may go without asking, however small the app; but not a whole file that a person made.
 const FREE_LINES: usize = 20;
 /// Files that are named.
 const NAMED: usize = 5;
+/// What is no text counts as a line for so many bytes, and as so many lines at most: a picture is no book.
+const BINARY_LINE: u64 = 256;
+const BINARY_LINES: u64 = 200;
 
 /// What a turn found, and how much of it is lost by now.
 #[derive(Debug, Default)]
 pub struct Rewrites {
-    /// The lines of each file as it was found.
-    found: BTreeMap<WorkspacePath, Vec<u64>>,
-    /// The lines of each file that the turn changed, as they stand now.
+    /// Each file as it was found.
+    found: BTreeMap<WorkspacePath, Found>,
+    /// The lines of each file that was changed since, as they stand now.
     now: BTreeMap<WorkspacePath, Vec<u64>>,
 }
 
+/// A file as it was found.
+#[derive(Debug)]
+struct Found {
+    lines: Vec<u64>,
+    /// Its size, where it is no text.
+    binary: Option<Bytes>,
+    by_hand: bool,
+}
+
 impl Rewrites {
-    /// With the files that the turn found and has to be careful with.
-    pub fn new(files: impl IntoIterator<Item = (WorkspacePath, String)>) -> Self {
-        let found = files.into_iter().map(|(path, text)| (path, lines(&text))).collect();
-        Self { found, now: BTreeMap::new() }
+    /// With the files that the turn found and has to be careful with, and what was changed before it.
+    pub fn new(files: impl IntoIterator<Item = Precious>) -> Self {
+        let mut rewrites = Self::default();
+        for Precious { path, before, now, by_hand } in files {
+            if now != before {
+                rewrites.now.insert(path.clone(), now.map(|now| weighed(&path, &now)).unwrap_or_default());
+            }
+            if let Some(before) = before {
+                let binary = match before {
+                    Content::Text(_) => None,
+                    Content::Binary(bytes) => Some(Bytes(bytes)),
+                };
+                let lines = weighed(&path, &before);
+                rewrites.found.insert(path, Found { lines, binary, by_hand });
+            }
+        }
+        rewrites
     }
 
     /// What to ask before `path` becomes `text` (none: before it is deleted); none where it may.
@@ -35,23 +61,33 @@ impl Rewrites {
         let before = self.lost(None);
         let next = text.map(lines).unwrap_or_default();
         let after = self.lost(Some((path, &next)));
-        let total: usize = self.found.values().map(Vec::len).sum();
+        let total: usize = self.found.values().map(|file| file.lines.len()).sum();
         let lost: usize = after.values().sum();
+        let throws_away = next.is_empty()
+            && self.found.get(path).is_some_and(|file| file.by_hand && after.get(path) == Some(&file.lines.len()));
+        let is_little = lost <= FREE_LINES && !throws_away;
         // What loses nothing further is not to blame.
-        if lost <= FREE_LINES || lost * 2 <= total || lost <= before.values().sum() {
+        if is_little || lost * 2 <= total || lost <= before.values().sum() {
             return None;
         }
-        let files: Vec<String> = after
-            .iter()
-            .filter(|(_, lost)| **lost > 0)
-            .map(|(path, lost)| format!("{path} ({lost} of {})", self.found[*path].len()))
-            .collect();
-        let more = files.len().saturating_sub(NAMED);
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let lossy: Vec<(&WorkspacePath, usize)> = after.into_iter().filter(|(_, lost)| *lost > 0).collect();
+        let files = lossy.iter().take(NAMED).map(|(path, lost)| match &self.found[*path] {
+            Found { binary: Some(bytes), .. } => format!("{path} ({bytes})"),
+            Found { lines, .. } => format!("{path} ({lost} of {})", lines.len()),
+        });
+        let files = files.collect::<Vec<_>>().join(", ");
+        let more = match lossy.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        // Where not all of it has lines, no lines are counted up.
+        let lines = if self.found.values().any(|file| file.binary.is_some()) {
+            String::new()
+        } else {
+            format!("{lost} of {total} lines, ")
+        };
         Some(Question::about_rewrite(&format!(
-            "This would delete or rewrite more than half of what was there before: {lost} of {total} lines, in {}{more}. \
-             Shall it go on?",
-            files.into_iter().take(NAMED).collect::<Vec<_>>().join(", ")
+            "This would delete or rewrite more than half of what was there before: {lines}in {files}{more}. Shall it go on?"
         )))
     }
 
@@ -75,7 +111,7 @@ impl Rewrites {
         let touched = self.found.iter().filter(|(path, _)| is_changed(path));
         touched
             .map(|(path, found)| {
-                let lost = found.iter().filter(|line| match there.get_mut(line) {
+                let lost = found.lines.iter().filter(|line| match there.get_mut(line) {
                     Some(left) if *left > 0 => {
                         *left -= 1;
                         false
@@ -88,15 +124,27 @@ impl Rewrites {
     }
 }
 
+/// What a file counts for, as lines.
+fn weighed(path: &WorkspacePath, content: &Content) -> Vec<u64> {
+    match content {
+        Content::Text(text) => lines(text),
+        Content::Binary(bytes) => {
+            let count = (bytes / BINARY_LINE).clamp(1, BINARY_LINES);
+            (0..count).map(|nth| hash(&(path.as_str(), bytes, nth))).collect()
+        }
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The lines that say something, whatever their indentation.
 fn lines(text: &str) -> Vec<u64> {
     let bare = text.lines().map(str::trim).filter(|line| line.chars().any(char::is_alphanumeric));
-    bare.map(|line| {
-        let mut hasher = DefaultHasher::new();
-        line.hash(&mut hasher);
-        hasher.finish()
-    })
-    .collect()
+    bare.map(|line| hash(&line)).collect()
 }
 
 #[cfg(test)]
@@ -111,8 +159,16 @@ mod tests {
         (0..lines).map(|n| format!("{name} {n}")).collect::<Vec<_>>().join("\n")
     }
 
+    fn file(name: &str, content: Content, by_hand: bool) -> Precious {
+        Precious { path: path(name), before: Some(content.clone()), now: Some(content), by_hand }
+    }
+
+    fn with(name: &str, lines: usize) -> Precious {
+        file(name, Content::Text(text(name, lines)), false)
+    }
+
     fn app() -> Rewrites {
-        Rewrites::new([(path("a"), text("a", 60)), (path("b"), text("b", 40))])
+        Rewrites::new([with("a", 60), with("b", 40)])
     }
 
     #[test]
@@ -147,10 +203,51 @@ mod tests {
 
     #[test]
     fn small_apps_are_not_worth_a_question() {
-        let small = Rewrites::new([(path("a"), text("a", FREE_LINES))]);
+        let small = Rewrites::new([with("a", FREE_LINES)]);
         assert_eq!(small.question(&path("a"), None), None);
         assert_eq!(Rewrites::default().question(&path("a"), Some("x")), None);
-        let larger = Rewrites::new([(path("a"), text("a", FREE_LINES + 1))]);
+        let larger = Rewrites::new([with("a", FREE_LINES + 1)]);
         assert!(larger.question(&path("a"), Some("all new")).is_some());
+    }
+
+    #[test]
+    fn a_small_file_that_a_person_made_is_not_thrown_away_unasked() {
+        let notes = || file("notes.txt", Content::Text(text("note", 15)), true);
+        let mut turn = Rewrites::new([notes()]);
+        let question = turn.question(&path("notes.txt"), None).expect("all of it");
+        assert!(question.text.contains("15 of 15 lines, in notes.txt"), "{}", question.text);
+        assert_eq!(turn.question(&path("notes.txt"), Some("all new")), None, "an edit is free");
+        turn.changed(&path("moved.txt"), Some(&text("note", 15)));
+        assert_eq!(turn.question(&path("notes.txt"), None), None, "moved");
+        assert_eq!(Rewrites::new([notes(), with("a", 60)]).question(&path("notes.txt"), None), None, "a small part");
+    }
+
+    #[test]
+    fn what_is_no_text_counts_by_its_size() {
+        let turn = Rewrites::new([file("photo.png", Content::Binary(300_000), false), with("a", 60)]);
+        let question = turn.question(&path("photo.png"), None).expect("most of it");
+        assert!(question.text.contains("before: in photo.png (292 KiB). Shall"), "{}", question.text);
+        assert_eq!(turn.question(&path("a"), None), None);
+        let turn = Rewrites::new([file("dot.png", Content::Binary(70), false), with("a", 60)]);
+        assert_eq!(turn.question(&path("dot.png"), None), None, "next to nothing");
+        assert!(turn.question(&path("a"), None).is_some());
+    }
+
+    #[test]
+    fn what_the_same_work_made_before_is_its_own() {
+        let before = |name: &str, before: Option<&str>, now: Option<&str>| {
+            let content = |text: Option<&str>| text.map(|text| Content::Text(text.to_owned()));
+            Precious { path: path(name), before: content(before), now: content(now), by_hand: false }
+        };
+        let (old, new) = (text("old", 60), text("new", 60));
+        let mut turn = Rewrites::new([before("old", Some(&old), Some(&old)), before("new", None, Some(&new))]);
+        assert_eq!(turn.question(&path("new"), None), None, "its own");
+        turn.changed(&path("new"), None);
+        assert!(turn.question(&path("old"), None).is_some());
+        // What was lost before this turn is lost all the same, and what was moved is not.
+        let turn = Rewrites::new([before("a", Some(&old), None), before("b", Some(&new), Some(&new))]);
+        assert!(turn.question(&path("b"), Some(&text("new", 59))).is_some());
+        let turn = Rewrites::new([before("a", Some(&old), None), before("moved", None, Some(&old)), with("c", 60)]);
+        assert_eq!(turn.question(&path("c"), Some(&text("c", 30))), None);
     }
 }

@@ -436,6 +436,16 @@ async fn max_tokens_in_text_and_pauses_go_on() {
     assert_eq!(messages[1]["content"][0]["text"], "First half");
     assert_eq!(messages[2]["content"][0]["text"], CONTINUE_NOTE);
 
+    // However often: the turn's own limits are what ends it.
+    let cut = |n: u32| Answer::new().text(&format!("Part {n}.")).stop("max_tokens").reply();
+    let played = Play::new().against((1..=6).map(cut).chain([done()])).await;
+    assert_eq!((played.outcome.end.clone(), played.requests.len()), (TurnEnd::Done, 7));
+    assert!(played.sink.text(TextKind::Answer).contains("Part 6."));
+    // Answers that add nothing are not asked for again and again.
+    let empty = || Answer::new().thinking("Hm…", Some("s")).stop("max_tokens").reply();
+    let played = Play::new().against([empty(), empty(), empty(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::Unusable { times: 3 })));
+
     if WIRE == WireFormat::OpenAi {
         // No such server pauses.
         return;
@@ -710,4 +720,38 @@ async fn attached_images_are_seen_now_and_later() {
     play.input.history = first.outcome.messages.clone();
     let later = play.against([done()]).await;
     assert!(later.requests[0].body["messages"][0]["content"][0]["text"].as_str().unwrap().contains("a.png"));
+}
+
+#[tokio::test]
+async fn a_refused_image_does_not_come_back_with_every_message() {
+    let refused = || Reply::error(400, "invalid_request_error", "Could not process image");
+    let image = ContentBlock::Image { id: "i".into(), media_type: "image/png".into(), name: "a.png".into() };
+    let images = || [("i".to_owned(), b"abc")].into_iter().collect();
+    let mut play = Play::new();
+    play.input.attachments = vec![image.clone()];
+    play.input.images = images();
+    let first = play.against([refused(), done()]).await;
+    assert!(matches!(&first.outcome.end, TurnEnd::Failed(error) if error.code() == "model_invalid_request"));
+    assert_eq!(first.left, 1, "whoever attached it decides what is done without it");
+    let kept = serde_json::to_string(&first.outcome.messages).unwrap();
+    assert!(kept.contains("Make a page") && kept.contains("the image “a.png”") && !kept.contains(r#""type":"image""#));
+    assert_eq!(first.sink.kept.last(), Some(&first.outcome.messages));
+    let mut play = Play::new();
+    play.input.history = first.outcome.messages.clone();
+    play.input.images = images();
+    let later = play.against([done()]).await;
+    assert_eq!(later.outcome.end, TurnEnd::Done);
+    assert!(!later.requests[0].raw.to_string().contains("YWJj"));
+
+    // One that an earlier turn kept is left out once it is refused.
+    let mut play = Play::new();
+    play.input.history = vec![Message::user(vec![image, ContentBlock::text("As here")])];
+    play.input.images = images();
+    let played = play.against([refused(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert!(
+        played.requests[0].raw.to_string().contains("YWJj") && !played.requests[1].raw.to_string().contains("YWJj")
+    );
+    assert!(played.requests[1].body["messages"].to_string().contains("a.png"));
+    assert_eq!(played.sink.tools().len(), 1, "{:?}", played.sink.tools());
 }

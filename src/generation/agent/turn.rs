@@ -22,13 +22,11 @@ use crate::generation::retry::Attempts;
 use crate::generation::toolbox::{self, Bounds, ToolOutcome, ToolStop};
 use crate::generation::tools::{self, ToolCall};
 use crate::generation::wire::{
-    AnswerBlock, ContentBlock, Message, RawCall, Request, Role, StopReason, StreamItem, WireUsage,
+    AnswerBlock, ContentBlock, Images, Message, RawCall, Request, Role, StopReason, StreamItem, WireUsage,
 };
 
-/// Most answers in a row that are cut or cannot be read.
+/// Most answers in a row that are cut or cannot be read, and add nothing.
 const CUT_MAX: u32 = 3;
-/// Bytes of a conversation per token of the model's window: text has more, so that room is left.
-const BYTES_PER_TOKEN: usize = 2;
 /// Smallest limit of an answer, however little of the turn's tokens is left.
 const ANSWER_TOKENS_MIN: u32 = 1024;
 
@@ -56,6 +54,8 @@ pub struct Run<'a, H, S> {
     /// What the model asked.
     asked: Option<Question>,
     length: Length,
+    /// The provider took no images, so none are sent.
+    blind: bool,
 }
 
 /// How listening to an answer ended.
@@ -108,6 +108,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             patience: Patience::default(),
             asked: None,
             length: Length::new(input.compaction),
+            blind: false,
         }
     }
 
@@ -187,13 +188,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         }
     }
 
-    /// History and turn as one valid conversation that fits the model.
+    /// History and turn as one valid conversation, told as short as it has to be.
     fn conversation(&mut self) -> Vec<Message> {
         let (told, shorter) = self.length.told(&self.all(), self.input.threshold);
         self.notice(shorter);
-        let window = usize::try_from(self.input.models.context_tokens(&self.input.model)).unwrap_or(usize::MAX);
-        let budget = window.saturating_mul(BYTES_PER_TOKEN);
-        history::fit(history::repair(&told, &self.input.model), budget)
+        history::repair(&told, &self.input.model)
     }
 
     fn all(&self) -> Vec<Message> {
@@ -225,12 +224,13 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     async fn listen(&mut self, conversation: &[Message], tools: &[crate::generation::wire::ToolSpec]) -> Draft {
         self.attempt += 1;
         let max_tokens = self.max_tokens();
+        let no_images = Images::default();
         let request = Request {
             model: &self.input.model,
             max_tokens,
             system: &self.input.system,
             messages: conversation,
-            images: &self.input.images,
+            images: if self.blind { &no_images } else { &self.input.images },
             tools,
             effort: self.input.effort,
         };
@@ -425,6 +425,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         if matches!(error, ModelError::ContextWindow | ModelError::TooLarge) && self.squeeze() {
             return Ok(());
         }
+        if matches!(error, ModelError::Invalid(_)) && self.images_refused().await? {
+            return Ok(());
+        }
         let Some(wait) = attempts.failed(error) else {
             return Err(TurnEnd::Failed(error.clone().into()));
         };
@@ -438,6 +441,26 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             () = tokio::time::sleep_until(self.deadline) => Err(TurnEnd::Cap(Cap::WallTime)),
             () = tokio::time::sleep(wait) => Ok(()),
         }
+    }
+
+    /// After the provider refused the turn's first request: what came with it may be why, and would be sent
+    /// with every later message too, so its images are kept no longer. Says whether to ask again without those
+    /// of earlier turns.
+    async fn images_refused(&mut self) -> Result<bool, TurnEnd> {
+        if self.blind || self.messages.iter().any(|message| message.role == Role::Assistant) {
+            return Ok(false);
+        }
+        if history::without_images(&mut self.messages) {
+            self.keep().await?;
+            return Ok(false);
+        }
+        let mut earlier = self.input.history.iter().flat_map(|message| &message.content);
+        self.blind =
+            earlier.any(|block| matches!(block, ContentBlock::Image { id, .. } if self.input.images.get(id).is_some()));
+        if self.blind {
+            self.tool_event(NOTICE, "The provider refused the request. Asking again without the images.", false);
+        }
+        Ok(self.blind)
     }
 
     /// A whole answer: what to do next, or that nothing is.
@@ -471,7 +494,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             _ if !draft.results.is_empty() => Ok(Next::Go),
             StopReason::MaxTokens => {
                 self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
-                Ok(Next::Cut)
+                // Text that grows is bounded by the turn's limits; thinking alone leads nowhere.
+                let has_grown = draft.blocks.iter().any(
+                    |block| matches!(block, AnswerBlock::Said(ContentBlock::Text { text }) if !text.trim().is_empty()),
+                );
+                Ok(if has_grown { Next::Go } else { Next::Cut })
             }
             StopReason::PauseTurn => Ok(Next::Go),
             _ => Err(TurnEnd::Done),

@@ -27,6 +27,8 @@ pub struct Dialect {
     pub no_effort: bool,
     /// It takes one tool call in each message of the model.
     pub single_calls: bool,
+    /// It sees no images, so they are named.
+    pub no_images: bool,
 }
 
 impl Dialect {
@@ -49,12 +51,27 @@ impl Dialect {
             || said.contains("parallel tool")
         {
             learnt.single_calls = true;
+        } else if sees_none(&said) {
+            learnt.no_images = true;
         }
         (learnt != self).then_some(learnt)
     }
 }
 
+/// Whether a refusal says that the model sees no images, rather than that one image is no good.
+fn sees_none(said: &str) -> bool {
+    let is_about_images = ["image", "vision", "multimodal", "multi-modal"].iter().any(|word| said.contains(word));
+    let is_about_one = ["could not process", "decode", "corrupt", "too large", "exceeds", "download", "base64"];
+    is_about_images && !is_about_one.iter().any(|words| said.contains(words))
+}
+
 impl Request<'_> {
+    /// Whether an image goes along with it.
+    pub fn shows_images(&self) -> bool {
+        let mut blocks = self.messages.iter().flat_map(|message| &message.content);
+        blocks.any(|block| matches!(block, ContentBlock::Image { id, .. } if self.images.get(id).is_some()))
+    }
+
     /// The body to send to an OpenAI-compatible server.
     pub fn to_chat_json(&self, dialect: Dialect) -> Value {
         let mut body = json!({
@@ -80,13 +97,15 @@ impl Request<'_> {
 
     fn chat_messages(&self, dialect: Dialect) -> Vec<Value> {
         let mut out = vec![json!({ "role": "system", "content": self.system })];
+        let none = Images::default();
+        let images = if dialect.no_images { &none } else { self.images };
         let mut results: Vec<Value> = Vec::new();
         for (at, message) in self.messages.iter().enumerate() {
             match message.role {
                 Role::User => {
                     out.append(&mut results);
                     out.extend(
-                        user_content(message, self.images).map(|content| json!({ "role": "user", "content": content })),
+                        user_content(message, images).map(|content| json!({ "role": "user", "content": content })),
                     );
                 }
                 Role::Assistant => {
@@ -279,6 +298,15 @@ mod tests {
             assert_eq!((body.get("max_tokens"), body.get("max_completion_tokens")), (None, None), "{beyond}");
         }
 
+        for blind in [
+            "Invalid content type. image_url is only supported by certain models.",
+            "local is not a multimodal model",
+            "image input is not supported - hint: you may need to provide the mmproj",
+            "This model has no vision.",
+        ] {
+            assert!(learnt(blind).no_images, "{blind}");
+        }
+        assert_eq!(Dialect::default().learn("Could not process image: it is too large"), None, "another may do");
         assert_eq!(Dialect::default().learn("the prompt is too long"), None);
         assert_eq!(learnt("no stream_options").learn("no stream_options"), None, "it was told already");
     }

@@ -23,6 +23,11 @@ impl<Bytes: AsRef<[u8]>> FromIterator<(String, Bytes)> for Images {
     }
 }
 
+/// Stands where an image is not sent, since the model's provider would not take it.
+pub fn refused(name: &str) -> String {
+    format!("(The person attached the image “{name}”, but it could not be shown to you.)")
+}
+
 /// Stands where an image is not sent.
 pub fn left_out(name: &str) -> String {
     format!("(The image “{name}” was shown here. It is left out now.)")

@@ -51,6 +51,23 @@ pub async fn deploy(
     Ok(reply::done(caller, &format!("/apps/{name}")))
 }
 
+/// What the form says.
+#[derive(Deserialize)]
+pub struct FixForm {
+    job: i64,
+}
+
+/// `POST /apps/{app}/fix`: *Ask for a fix* of a deployment that failed.
+pub async fn fix(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<FixForm>,
+) -> AppResult<Response> {
+    let (turn, _) = web.services.fix_deployment(&name, JobId(form.job)).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+}
+
 /// `POST /apps/{app}/publish`
 pub async fn publish(State(web): State<Web>, caller: Caller, Path(name): Path<AppName>) -> AppResult<Response> {
     web.services.publish(&name).await?;

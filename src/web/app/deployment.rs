@@ -71,15 +71,11 @@ pub struct FailureView {
     lines: String,
     checks: Option<ChecksView>,
     still: Option<String>,
-    ask: Option<Ask>,
+    /// The model can mend it.
+    ask: bool,
     again: Option<Again>,
     log: Option<String>,
     good: Option<(VersionId, u32)>,
-}
-
-struct Ask {
-    text: String,
-    link: String,
 }
 
 struct Again {
@@ -102,14 +98,14 @@ impl DeployView {
             url: url.filter(|_| job.state == JobState::Succeeded),
             doing: doing.filter(|_| !ended).map(|words| with_code(&words)),
             checks: ChecksView::new(&job.checks),
-            failure: (job.state == JobState::Failed).then(|| FailureView::new(job, app, version)),
+            failure: (job.state == JobState::Failed).then(|| FailureView::new(job, app)),
         }
     }
 
     /// With the version to go back to, should it have failed for what the app is.
     #[must_use]
     pub fn back_to(mut self, good: Option<(VersionId, u32)>) -> Self {
-        if let Some(failure) = self.failure.as_mut().filter(|failure| failure.ask.is_some()) {
+        if let Some(failure) = self.failure.as_mut().filter(|failure| failure.ask) {
             failure.good = good;
         }
         self
@@ -234,7 +230,7 @@ impl StepView {
 }
 
 impl FailureView {
-    fn new(job: &Job, app: &App, version: Option<u32>) -> Self {
+    fn new(job: &Job, app: &App) -> Self {
         let error = job.error.as_ref();
         let sentence = error.map_or_else(|| "The deployment failed.".to_owned(), |error| error.message.clone());
         let lines = error.map(|error| error.lines.join("\n")).unwrap_or_default();
@@ -253,11 +249,6 @@ impl FailureView {
             }),
             JobKind::Generate { .. } | JobKind::Delete => None,
         };
-        // The model can mend what it wrote, not the machine.
-        let ask = crate::jobs::follow::is_mendable(code).then(|| {
-            let text = fix_prompt(&sentence, &lines, version);
-            Ask { link: encode_query(&text), text }
-        });
         let source =
             if code == "build_failed" { "build" } else { job.kind.environment().map_or("build", Environment::as_str) };
         Self {
@@ -268,7 +259,8 @@ impl FailureView {
             id: job.id,
             checks: ChecksView::new(&job.checks),
             lines,
-            ask,
+            // What was written, not the machine.
+            ask: crate::jobs::follow::is_mendable(code),
             again,
             good: None,
         }
@@ -299,20 +291,6 @@ pub(in crate::web) fn with_code(sentence: &str) -> Html {
         escape_into(part, &mut out);
     }
     Html(out)
-}
-
-/// What *Ask for a fix* writes into the composer.
-fn fix_prompt(sentence: &str, lines: &str, version: Option<u32>) -> String {
-    use std::fmt::Write as _;
-    let mut prompt = match version {
-        Some(number) => format!("Version {number} could not be deployed. {sentence}"),
-        None => sentence.to_owned(),
-    };
-    if !lines.is_empty() {
-        let _ = write!(prompt, "\n\nThe last lines of the log:\n\n```\n{lines}\n```");
-    }
-    prompt.push_str("\n\nFind the cause and fix it.");
-    prompt
 }
 
 /// A text as the value of a parameter in an address; cut, for addresses have their length.
@@ -437,7 +415,8 @@ mod tests {
         assert!(page.text(".failure h2").contains("fastapi-limits"));
         assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
         assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
-        assert!(page.attribute("[data-ask]", "data-ask").contains("No matching distribution"));
+        assert_eq!(page.attribute("form[action$=fix]", "action"), format!("/apps/{}/fix", app.name));
+        assert_eq!(page.attribute("form[action$=fix] input[name=job]", "value"), "41");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use askama::Template;
 use crate::domain::{
     AppName, Attachment, AttachmentId, FileState, JobId, Question, TextKind, Turn, TurnMode, TurnState, VersionId,
 };
+use crate::generation::material;
 use crate::web::format::{self, Html, When};
 use crate::web::markdown;
 use crate::web::ui::{self, Icon, icon, icon_with};
@@ -36,7 +37,11 @@ pub struct Turns<'a> {
 pub struct TurnArticle<'a> {
     app: &'a AppName,
     id: String,
+    /// In the person's words, or in ours for what they pressed.
     prompt: &'a str,
+    /// What the model is shown with it: what an app printed or a browser reported.
+    material: Option<&'a str>,
+    whole_prompt: &'a str,
     attached: Vec<AttachedView<'a>>,
     mode: &'static str,
     long_prompt: bool,
@@ -263,15 +268,19 @@ impl<'a> TurnArticle<'a> {
             _ if blocks.is_empty() => "Thinking",
             _ => "Working",
         };
+        let prompt = material::before(&turn.prompt);
+        let shown_with_it = turn.prompt[prompt.len()..].trim();
         Self {
             app,
             id: turn.id.to_string(),
-            prompt: &turn.prompt,
+            prompt,
+            material: material::unwrap(shown_with_it),
+            whole_prompt: &turn.prompt,
             attached: turn.attachments.iter().map(AttachedView::new).collect(),
             mode: turn.mode.as_str(),
             repair: turn.repair.map(|repair| repair.number),
             mended: mended(&turn.prompt),
-            long_prompt: turn.prompt.len() > LONG_PROMPT,
+            long_prompt: prompt.len() > LONG_PROMPT,
             live,
             blocks,
             doing,
@@ -339,15 +348,18 @@ impl Summary {
     }
 }
 
-/// What a turn has cost; its tokens where the model has no known price.
-fn cost(turn: &Turn) -> Option<String> {
+/// What a turn has cost: in money where the model's price is known, and in tokens.
+fn cost(turn: &Turn) -> Vec<String> {
     let usage = turn.usage;
     let about = if usage.estimated { "about " } else { "" };
-    if let Some(dollars) = usage.cost_usd {
-        return (dollars > 0.0).then(|| format!("{about}{}", format::money(dollars)));
-    }
+    let money = usage.cost_usd.filter(|dollars| *dollars > 0.0);
     let tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens;
-    (tokens > 0).then(|| format!("{about}{}", format::count(tokens, "token", "tokens")))
+    let cached = match usage.cache_read_tokens {
+        0 => String::new(),
+        read => format!(" ({} cached)", format::grouped(read)),
+    };
+    let tokens = (tokens > 0).then(|| format!("{about}{}{cached}", format::count(tokens, "token", "tokens")));
+    money.map(|dollars| format!("{about}{}", format::money(dollars))).into_iter().chain(tokens).collect()
 }
 
 /// Where the next message is written.
@@ -390,6 +402,39 @@ mod tests {
         assert_eq!(page.count("[data-block=file]"), 0);
         assert!(page.text(".prose").contains("opening hours"));
         assert_eq!(page.count("[data-live]"), 0);
+    }
+
+    #[test]
+    fn tokens_are_told_with_the_money_and_without() {
+        let mut turn = samples::turn(TurnState::Done);
+        let told = |turn: &Turn| cost(turn).join(" · ");
+        turn.usage = crate::domain::Usage {
+            input_tokens: 2_000,
+            output_tokens: 1_000,
+            cache_read_tokens: 18_000,
+            cache_write_tokens: 400,
+            cost_usd: Some(0.04),
+            estimated: false,
+        };
+        assert_eq!(told(&turn), "$0.04 · 21,400 tokens (18,000 cached)");
+        turn.usage.cost_usd = Some(0.0);
+        assert_eq!(told(&turn), "21,400 tokens (18,000 cached)", "the demo model costs nothing");
+        turn.usage = crate::domain::Usage { cost_usd: None, cache_read_tokens: 0, estimated: true, ..turn.usage };
+        assert_eq!(told(&turn), "about 3,400 tokens");
+        turn.usage = crate::domain::Usage::default();
+        assert_eq!(told(&turn), "");
+    }
+
+    #[test]
+    fn evidence_is_shown_apart_from_the_words() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Failed));
+        let evidence = material::wrap("deployment: start_failed", "ValueError: <b>no</b>");
+        turn.prompt = format!("Version 12 could not be deployed. Find the cause and fix it.\n\n{evidence}");
+        let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
+        let page = samples::select(&html);
+        assert_eq!(page.text(".said"), "Version 12 could not be deployed. Find the cause and fix it.");
+        assert_eq!(page.text(".thought .words"), "ValueError: <b>no</b>");
+        assert_eq!(page.attribute("section.failure input[name=prompt]", "value"), turn.prompt);
     }
 
     #[test]

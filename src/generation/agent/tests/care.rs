@@ -11,7 +11,7 @@ use crate::generation::agent::{CONTINUE_NOTE, NOTICE, TurnEnd, TurnError};
 use crate::generation::fake_claude::{Answer, FakeClaude, Reply};
 use crate::generation::stage::{MemoryHost, Predicate};
 use crate::generation::wire::{ContentBlock, Message};
-use crate::generation::{Cap, DayLimit, ModelError, ModelTable, Threshold, WireFormat};
+use crate::generation::{Cap, Compaction, DayLimit, ModelError, ModelTable, Threshold, WireFormat};
 
 fn edit(path: &str, old: &str, new: &str) -> serde_json::Value {
     json!({ "path": path, "old_text": old, "new_text": new })
@@ -312,6 +312,25 @@ async fn a_long_conversation_goes_on_shorter() {
     let told = sent(&played, 0);
     assert!(told.contains("summary of the conversation") && told.contains("You wrote: page0.html"), "{told}");
     assert!(told.contains("Make a page"), "what is asked now stands");
+}
+
+#[tokio::test]
+async fn nothing_is_left_out_before_the_provider_counts_it_long() {
+    // 396 kB, which a model without an entry, of 200,000 tokens, reads at 0.2 tokens a byte with much room.
+    let mut play = Play::new();
+    play.input.model = "plain-text".into();
+    play.input.models = ModelTable::embedded();
+    play.input.threshold = play.input.models.compaction("plain-text");
+    play.input.history = long_history(64);
+    let usage = json!({"input_tokens": 80_000, "output_tokens": 1});
+    play.host.files.insert("long.txt".into(), "x\n".repeat(15_000).into_bytes());
+    let work =
+        Answer::with_usage(usage).tool("t1", "read_file", &json!({"path": "long.txt"}), 5).stop("tool_use").reply();
+    let played = play.against([work, done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    assert!(sent(&played, 1).len() > 400_000, "{}", sent(&played, 1).len());
+    assert!(sent(&played, 1).contains("Make page 0") && sent(&played, 1).contains("Page 0 is blue"));
+    assert_eq!(played.outcome.compaction, Compaction::default());
 }
 
 #[tokio::test]

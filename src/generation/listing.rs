@@ -1,0 +1,45 @@
+//! What a provider was heard to offer: asked seldom, by one at a time, and waited for only so long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::client::{ListedModel, ModelClient};
+
+/// How long a provider's list is believed, and how long it is not asked again after it failed.
+const LISTED_FOR: Duration = Duration::from_mins(10);
+const FAILED_FOR: Duration = Duration::from_mins(1);
+/// How long a provider may take to list its models: somebody waits.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// A provider's own list. One asks at a time, the others wait for what it hears.
+#[derive(Default)]
+pub struct Listing(Mutex<Option<Heard>>);
+
+struct Heard {
+    until: Instant,
+    models: Option<Arc<Vec<ListedModel>>>,
+}
+
+impl Listing {
+    /// The provider's list, where it answers.
+    pub async fn of(&self, client: &ModelClient) -> Option<Arc<Vec<ListedModel>>> {
+        let mut heard = self.0.lock().await;
+        if let Some(heard) = heard.as_ref().filter(|heard| heard.until > Instant::now()) {
+            return heard.models.clone();
+        }
+        let models = match client.list_models(PATIENCE).await {
+            // One that lists nothing says nothing.
+            Ok(models) => Some(Arc::new(models)).filter(|models| !models.is_empty()),
+            Err(error) => {
+                tracing::info!(%error, "the provider does not list its models; what is known of them is the table's");
+                None
+            }
+        };
+        let until = Instant::now() + if models.is_some() { LISTED_FOR } else { FAILED_FOR };
+        *heard = Some(Heard { until, models: models.clone() });
+        models
+    }
+}
