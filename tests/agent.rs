@@ -356,6 +356,30 @@ async fn a_day_has_its_limit_and_a_circle_its_end() {
     refused.expect_problem(409, "day_limit_reached");
 }
 
+#[tokio::test]
+async fn every_cap_names_itself_and_keeps_what_was_written() {
+    for (setting, limit, reason, words) in [
+        ("SLIPWAY_TURN_MAX_STEPS", "2", "cap_steps", "its limit of 2 steps"),
+        ("SLIPWAY_TURN_MAX_TOKENS", "200", "cap_tokens", "its limit of 200 tokens"),
+        // A whole answer costs $0.001516.
+        ("SLIPWAY_TURN_MAX_USD", "0.005", "cap_cost", "its limit of $0.01"),
+        ("SLIPWAY_TURN_MAX_MINUTES", "0.05", "cap_wall_time", "its limit of 3 seconds"),
+    ] {
+        let script = (0..6).map(|nth| {
+            let answer = write(&format!("t{nth}"), &format!("public/{nth}.txt"), "kept");
+            // The clock is waited for, the others are reached.
+            if reason == "cap_wall_time" { answer.then_silence() } else { answer.stop("tool_use").reply() }
+        });
+        let scene = Scene::with(script.collect(), &[(setting, limit)]).await;
+        let turn = scene.turn("Go on for ever").await;
+        assert_eq!((&turn["state"], &turn["reason"]), (&json!("done"), &json!(reason)), "{turn:#}");
+        assert!(turn["note"].as_str().is_some_and(|note| note.contains(words)), "{turn:#}");
+        assert_eq!((&turn["may_continue"], turn["version"].is_string()), (&json!(true), true), "{turn:#}");
+        assert_eq!(scene.file("public/0.txt").await.as_deref(), Some("kept"), "{reason}");
+        assert!(scene.fake.left() > 0, "{reason}: nothing further is asked");
+    }
+}
+
 /// Whether an event is the one at which the process is killed.
 type Seen = Box<dyn Fn(&support::stream::Event) -> bool>;
 

@@ -28,7 +28,7 @@ pub use agent::{TurnEnd, TurnError, TurnInput, TurnOutcome, run_turn};
 pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts, WireFormat};
 pub use compact::{Compaction, Threshold};
 pub use error::ModelError;
-pub use limits::{Cap, DayLimit, TurnLimits};
+pub use limits::{Cap, DayLimit, Spent, TurnLimits};
 pub use models::{Model, ModelTable};
 pub use ports::{FileEntry, HostError, ToolHost, TurnSink};
 pub use prompts::REPAIR_PROMPT;

@@ -23,9 +23,6 @@ use crate::workspace::CommitNote;
 
 /// Most tokens of one answer, thinking included.
 const ANSWER_TOKENS: u32 = 32_000;
-/// Bytes of one file that the model may write, and how many different ones in a turn.
-const FILE_BYTES: usize = 512 * 1024;
-const FILES: usize = 80;
 /// Images of a conversation that are sent, and their bytes: the newest ones. What providers take in one request.
 const IMAGES: usize = 20;
 const IMAGES_BYTES: usize = 16_000_000;
@@ -64,6 +61,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             .map(|message| serde_json::to_string(message).expect("a message came from JSON and goes back to it"));
         platform.store.keep_messages(id, messages.collect()).await?;
         briefing::keep_compaction(platform, &turn, outcome.compaction).await?;
+        platform.store.set_repairs(root(&turn), outcome.repairs.clone()).await?;
         Ok::<_, AppError>(outcome)
     };
     // What was written before a fault of ours is kept as well.
@@ -93,6 +91,11 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
     let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
     end(platform, id, closing, version.as_ref()).await?;
     failure.map_or(Ok(result), Err)
+}
+
+/// The turn of a person that a turn belongs to: itself, or the one that it repairs.
+fn root(turn: &Turn) -> TurnId {
+    turn.repair.map_or(turn.id, |repair| repair.of)
 }
 
 /// How a turn is closed.
@@ -162,17 +165,7 @@ async fn input(
         .filter_map(|text| serde_json::from_str::<Message>(text).ok())
         .collect();
     let (attachments, images) = attached(platform, app, turn).await?;
-    let caps = platform.config.turn_caps;
     let briefing = briefing::brief(platform, app, turn).await?;
-    let whole = TurnLimits {
-        steps: caps.steps,
-        files: FILES,
-        file_bytes: FILE_BYTES,
-        tokens: caps.tokens,
-        cost_usd: caps.usd,
-        wall_time: caps.time,
-        day: Some(briefing.day),
-    };
     Ok(TurnInput {
         system,
         history,
@@ -188,7 +181,9 @@ async fn input(
         models: platform.model.table.clone(),
         max_tokens: ANSWER_TOKENS,
         effort,
-        limits: follow::limits_of(platform, turn, whole).await?,
+        limits: TurnLimits { day: Some(briefing.day), ..follow::limits(platform) },
+        spent: follow::spent_before(platform, turn).await?,
+        repairs: platform.store.repairs(root(turn)).await?,
     })
 }
 

@@ -5,9 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, row, turns};
-use crate::domain::{
-    AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step, TurnId,
-};
+use crate::domain::{AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step};
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {
@@ -169,22 +167,6 @@ impl Store {
         .await
     }
 
-    /// The previews of these turns' versions that failed, oldest first.
-    pub async fn failed_previews(&self, app: AppId, turns: Vec<TurnId>) -> Result<Vec<Job>, StoreError> {
-        self.read(move |c| {
-            let rows = c
-                .prepare_cached(
-                    "SELECT * FROM jobs WHERE app_id = ?1 AND kind = 'preview' AND state = 'failed' ORDER BY id",
-                )?
-                .query_map([app.0], job)?
-                .collect::<Result<Vec<_>, _>>()?;
-            let of_these =
-                |job: &Job| matches!(&job.kind, JobKind::Preview { turn: Some(turn), .. } if turns.contains(turn));
-            Ok(rows.into_iter().filter(of_these).collect())
-        })
-        .await
-    }
-
     /// How many jobs there are of each kind and state, for the metrics.
     pub async fn count_jobs(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
         self.read(|c| {
@@ -201,7 +183,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ChangeSize, Environment, TurnMode, TurnState};
+    use crate::domain::{ChangeSize, Environment, TurnId, TurnMode, TurnState};
     use crate::store::turns::TurnEnding;
 
     async fn store_with(names: &[&str]) -> (tempfile::TempDir, Store, Vec<(AppId, AppName)>) {

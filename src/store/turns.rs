@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, Question, Repair, Turn, TurnId,
-    TurnMode, TurnState, Usage, VersionId, WITHDRAWN,
+    AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, Question, Repair, RepairBudget,
+    Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WITHDRAWN,
 };
 
 /// How a turn ended.
@@ -112,6 +112,12 @@ pub fn attach(t: &Transaction<'_>, id: TurnId, attachments: &[Attachment]) -> Re
     Ok(())
 }
 
+/// Keeps the repairs of a turn of a person.
+pub fn keep_repairs(t: &Transaction<'_>, id: TurnId, repairs: &RepairBudget) -> Result<(), StoreError> {
+    t.execute("UPDATE turns SET repairs = ?2 WHERE id = ?1", params![id.0, row::to_json(repairs)])?;
+    Ok(())
+}
+
 /// Ends a turn whose job goes from one state to another that nothing follows; an ended one stays as it is.
 pub fn end_with_job(
     t: &Transaction<'_>,
@@ -179,6 +185,21 @@ impl Store {
             Ok(rows)
         })
         .await
+    }
+
+    /// The repairs so far of a turn of a person.
+    pub async fn repairs(&self, id: TurnId) -> Result<RepairBudget, StoreError> {
+        self.read(move |c| {
+            let kept =
+                c.query_row("SELECT repairs FROM turns WHERE id = ?1", [id.0], |r| row::json_opt(r, "repairs"))?;
+            Ok(kept.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Keeps them.
+    pub async fn set_repairs(&self, id: TurnId, repairs: RepairBudget) -> Result<(), StoreError> {
+        self.write(move |t| keep_repairs(t, id, &repairs)).await
     }
 
     /// How many answers of the model a turn has kept.
