@@ -412,16 +412,16 @@ fn address(sources: &Sources, name: &'static str) -> Result<String, ConfigError>
 
 /// What turns may use.
 fn turn_caps(sources: &Sources) -> Result<TurnCaps, ConfigError> {
-    let money = |name: &'static str| -> Result<f64, ConfigError> {
+    let above_zero = |name: &'static str| -> Result<f64, ConfigError> {
         let usd: f64 = sources.parse(name, "a number")?;
         if usd.is_finite() && usd > 0.0 { Ok(usd) } else { Err(sources.bad(name, "expected a number above 0")) }
     };
     Ok(TurnCaps {
         steps: sources.positive("turn_max_steps")?,
         tokens: sources.positive("turn_max_tokens")?,
-        usd: money("turn_max_usd")?,
-        time: Duration::from_secs(60 * sources.positive::<u64>("turn_max_minutes")?),
-        app_usd_per_day: money("app_max_usd_per_day")?,
+        usd: above_zero("turn_max_usd")?,
+        time: Duration::try_from_secs_f64(60.0 * above_zero("turn_max_minutes")?).unwrap_or(Duration::MAX),
+        app_usd_per_day: above_zero("app_max_usd_per_day")?,
     })
 }
 

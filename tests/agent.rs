@@ -131,6 +131,62 @@ async fn a_turn_whose_builder_was_killed_goes_on() {
 }
 
 #[tokio::test]
+async fn a_turn_ends_even_if_its_files_cannot_be_made_a_version() {
+    let script = vec![write("t1", "public/a.txt", "kept").stop("tool_use").reply(), done()];
+    let mut scene = Scene::with(script, &[]).await;
+    let folder = scene.builder.data().join("workspaces").join(&scene.app);
+    let lock = folder.join(".git/refs/heads/main.lock");
+    std::fs::write(&lock, "").expect("the branch is held");
+    let job = scene.say("Write").await;
+    let job = scene.builder.ended(&job).await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    let turn = scene.newest().await;
+    assert_eq!((&turn["state"], &turn["reason"]), (&json!("failed"), &job["error"]["code"]), "{turn:#}");
+    assert!(turn["note"].as_str().is_some_and(|note| note.contains("could not be made a version")), "{turn:#}");
+    assert_eq!((&turn["version"], &turn["may_continue"]), (&Value::Null, &json!(true)), "{turn:#}");
+
+    std::fs::remove_file(&lock).expect("the branch is free");
+    scene.fake.push(done());
+    let job = scene.builder.ask(&scene.path(&format!("/turns/{}/continue", turn["id"])), &json!({})).await;
+    assert_eq!(scene.builder.ended(&job).await["state"], "succeeded");
+    let turn = scene.newest().await;
+    assert_eq!((&turn["state"], &turn["size"]["files"]), (&json!("done"), &json!(1)), "{turn:#}");
+    assert_eq!(scene.file("public/a.txt").await.as_deref(), Some("kept"));
+
+    // What an earlier builder left without an end finds one: a turn without a job, and one whose job is over.
+    scene.builder.kill();
+    let database = rusqlite::Connection::open(scene.builder.data().join("slipway.db")).expect("the database");
+    let strand = "UPDATE turns SET state = 'running', finished_at = NULL, note = NULL WHERE number = 2";
+    assert_eq!(database.execute(strand, []).expect("changed"), 1);
+    let lose = "INSERT INTO turns (app_id, number, prompt, mode, state, created_at)
+                SELECT app_id, 3, 'Lost', 'build', 'queued', created_at FROM turns WHERE number = 2";
+    assert_eq!(database.execute(lose, []).expect("changed"), 1);
+    drop(database);
+    scene.builder.restart().await;
+    let turns = scene.turns().await;
+    assert_eq!((&turns[0]["prompt"], &turns[0]["state"]), (&json!("Lost"), &json!("interrupted")), "{turns:#?}");
+    assert_eq!((&turns[1]["state"], &turns[0]["may_continue"]), (&json!("interrupted"), &json!(true)), "{turns:#?}");
+    scene.fake.push(done());
+    assert_eq!(scene.turn("And now?").await["state"], "done");
+}
+
+#[tokio::test]
+async fn a_turn_whose_end_was_kept_ends_its_job_as_it_ended() {
+    let script = vec![write("t1", "public/a.txt", "kept").stop("tool_use").reply(), done()];
+    let mut scene = Scene::with(script, &[]).await;
+    let job = scene.say("Write").await;
+    assert_eq!(scene.builder.ended(&job).await["state"], "succeeded");
+    scene.builder.kill();
+    // As if the process had died between the two.
+    let database = rusqlite::Connection::open(scene.builder.data().join("slipway.db")).expect("the database");
+    database.execute("UPDATE jobs SET state = 'running', result = NULL, finished_at = NULL", []).expect("changed");
+    drop(database);
+    scene.builder.restart().await;
+    let again = scene.builder.ended(&job).await;
+    assert_eq!((&again["state"], &again["result"]["version"]), (&json!("succeeded"), &scene.newest().await["version"]));
+}
+
+#[tokio::test]
 async fn a_stop_reaches_the_provider_and_what_waits_can_be_withdrawn() {
     let mut scene = Scene::with(vec![Answer::new().text_begun("I was about to").then_silence()], &[]).await;
     let first = scene.say("First").await;
@@ -298,6 +354,30 @@ async fn a_day_has_its_limit_and_a_circle_its_end() {
     assert_eq!(scene.file("public/b.txt").await.as_deref(), Some("x"), "what was written is kept");
     let refused = scene.builder.post(&scene.path("/turns"), &json!({"prompt": "More"})).await;
     refused.expect_problem(409, "day_limit_reached");
+}
+
+#[tokio::test]
+async fn every_cap_names_itself_and_keeps_what_was_written() {
+    for (setting, limit, reason, words) in [
+        ("SLIPWAY_TURN_MAX_STEPS", "2", "cap_steps", "its limit of 2 steps"),
+        ("SLIPWAY_TURN_MAX_TOKENS", "200", "cap_tokens", "its limit of 200 tokens"),
+        // A whole answer costs $0.001516.
+        ("SLIPWAY_TURN_MAX_USD", "0.005", "cap_cost", "its limit of $0.01"),
+        ("SLIPWAY_TURN_MAX_MINUTES", "0.05", "cap_wall_time", "its limit of 3 seconds"),
+    ] {
+        let script = (0..6).map(|nth| {
+            let answer = write(&format!("t{nth}"), &format!("public/{nth}.txt"), "kept");
+            // The clock is waited for, the others are reached.
+            if reason == "cap_wall_time" { answer.then_silence() } else { answer.stop("tool_use").reply() }
+        });
+        let scene = Scene::with(script.collect(), &[(setting, limit)]).await;
+        let turn = scene.turn("Go on for ever").await;
+        assert_eq!((&turn["state"], &turn["reason"]), (&json!("done"), &json!(reason)), "{turn:#}");
+        assert!(turn["note"].as_str().is_some_and(|note| note.contains(words)), "{turn:#}");
+        assert_eq!((&turn["may_continue"], turn["version"].is_string()), (&json!(true), true), "{turn:#}");
+        assert_eq!(scene.file("public/0.txt").await.as_deref(), Some("kept"), "{reason}");
+        assert!(scene.fake.left() > 0, "{reason}: nothing further is asked");
+    }
 }
 
 /// Whether an event is the one at which the process is killed.

@@ -42,7 +42,9 @@ pub use size::Bytes;
 pub use smoke::{SmokeCheck, SmokeCount, SmokeKind};
 pub use spending::Spending;
 pub use template::{TemplateKind, TemplateManifest, TemplateName};
-pub use turn::{CONTINUE_PROMPT, Question, QuestionKind, Repair, Turn, TurnMode, TurnState, Usage};
+pub use turn::{
+    CONTINUE_PROMPT, INTERRUPTED, Question, QuestionKind, Repair, Turn, TurnMode, TurnState, Usage, WITHDRAWN,
+};
 pub use version::{ChangeSize, Version, VersionKind};
 
 /// A string from outside that is not what it should be, in words for the person who sent it.

@@ -9,10 +9,13 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Repairs in one turn, at most.
 pub const REPAIRS_MAX: u32 = 3;
+/// What repairs call the place of an error: a build that fails is the same in a check and in a deployment.
+const ANYWHERE: &str = "work";
 /// Bytes of an error that are looked at.
 const LOOKED_AT: usize = 32 * 1024;
 /// Bytes of an error that are told.
@@ -22,11 +25,11 @@ const FILES_NAMED: usize = 4;
 
 /// What an error says, without what differs each time it happens: line numbers, ids, times,
 /// addresses, names of temporary folders. Two errors with the same fingerprint are the same error.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// The fingerprint of an error at a stage, e.g. `build`, `start` or a tool's name.
+    /// The fingerprint of an error at a stage, e.g. a tool's name.
     pub fn new(stage: &str, text: &str) -> Self {
         let text = essence(&text[..text.floor_char_boundary(LOOKED_AT)]);
         let digest = Sha256::new().chain_update(stage).chain_update([0]).chain_update(text).finalize();
@@ -149,10 +152,8 @@ fn without_numbers(line: &str) -> String {
 }
 
 /// One failure that somebody may try to repair.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepairFailure {
-    /// Where, as a word: `build`, `start`, `smoke`, a tool's name.
-    pub stage: String,
     /// What happened, in a sentence for the user.
     pub sentence: String,
     /// Which error it is.
@@ -160,10 +161,12 @@ pub struct RepairFailure {
 }
 
 impl RepairFailure {
-    /// A failure with its sentence and the lines that show it.
-    pub fn new(stage: &str, sentence: &str, lines: &[String]) -> Self {
-        let fingerprint = Fingerprint::new(stage, &format!("{sentence}\n{}", lines.join("\n")));
-        Self { stage: stage.to_owned(), sentence: short(sentence), fingerprint }
+    /// A failure with its sentence and the lines that show it. Where there are lines they tell which
+    /// error it is: the sentence differs with who found it.
+    pub fn new(sentence: &str, lines: &[String]) -> Self {
+        let lines = lines.join("\n");
+        let text = if lines.trim().is_empty() { sentence } else { &lines };
+        Self { sentence: short(sentence), fingerprint: Fingerprint::new(ANYWHERE, text) }
     }
 }
 
@@ -204,8 +207,9 @@ impl RepairEnd {
     }
 }
 
-/// The repairs of one turn: at most [`REPAIRS_MAX`], and none for an error that came back.
-#[derive(Debug, Clone)]
+/// The repairs of one turn of a person, in it and in the turns that repair it: at most [`REPAIRS_MAX`],
+/// and none for an error that came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepairBudget {
     max: u32,
     seen: Vec<RepairFailure>,
@@ -249,6 +253,11 @@ impl RepairBudget {
         } else {
             format!("changed {}{and_more}", named.join(", "))
         });
+    }
+
+    /// Whether a failure waits for what is tried about it.
+    pub fn is_under_way(&self) -> bool {
+        self.seen.len() > self.tried.len()
     }
 
     /// Repairs that were allowed so far.
@@ -403,9 +412,8 @@ mod tests {
 
     #[test]
     fn a_repair_that_leads_nowhere_is_stopped() {
-        let failure = |line: u32| {
-            RepairFailure::new("build", "The image could not be built.", &[format!("main.py:{line}: SyntaxError")])
-        };
+        let failure =
+            |line: u32| RepairFailure::new("The image could not be built.", &[format!("main.py:{line}: SyntaxError")]);
         let mut budget = RepairBudget::default();
         assert_eq!(budget.failed(failure(3)), RepairVerdict::Repair(1));
         budget.tried(["main.py"]);
@@ -416,7 +424,7 @@ mod tests {
 
     #[test]
     fn an_error_that_comes_back_later_is_a_circle_too() {
-        let failure = |what: &str| RepairFailure::new("start", what, &[]);
+        let failure = |what: &str| RepairFailure::new(what, &[]);
         let mut budget = RepairBudget::default();
         assert_eq!(budget.failed(failure("A is missing")), RepairVerdict::Repair(1));
         assert_eq!(budget.failed(failure("B is missing")), RepairVerdict::Repair(2));
@@ -425,8 +433,26 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_the_same_whoever_finds_it() {
+        let lines = ["ERROR: No matching distribution found for nosuch==1".to_owned()];
+        let mut budget = RepairBudget::default();
+        let verdict = budget.failed(RepairFailure::new("It does not build: ERROR: No matching", &lines));
+        assert_eq!((verdict, budget.is_under_way()), (RepairVerdict::Repair(1), true));
+        budget.tried(["requirements.txt"]);
+        assert!(!budget.is_under_way());
+        // Kept and read back, as from one turn to the next.
+        let kept = serde_json::to_string(&budget).expect("JSON");
+        let mut budget: RepairBudget = serde_json::from_str(&kept).expect("readable");
+        let RepairVerdict::Stop(stop) = budget.failed(RepairFailure::new("“pip install” failed.", &lines)) else {
+            panic!("the same error")
+        };
+        assert_eq!(stop.end, RepairEnd::SameError);
+        assert!(stop.sentence.contains("“pip install” failed. What was tried: 1. after “It does"), "{}", stop.sentence);
+    }
+
+    #[test]
     fn repairs_are_counted() {
-        let failure = |what: &str| RepairFailure::new("smoke", what, &[]);
+        let failure = |what: &str| RepairFailure::new(what, &[]);
         let mut budget = RepairBudget::default();
         for (nth, word) in ["one", "two", "three"].into_iter().enumerate() {
             assert_eq!(budget.failed(failure(word)), RepairVerdict::Repair(u32::try_from(nth).expect("small") + 1));

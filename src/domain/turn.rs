@@ -16,6 +16,11 @@ pub enum TurnMode {
     Discuss,
 }
 
+/// Why a turn ended, as a word for programs: its builder went away.
+pub const INTERRUPTED: &str = "interrupted";
+/// The same: it was taken back before it began.
+pub const WITHDRAWN: &str = "withdrawn";
+
 /// What is said for a person who has work that was cut short go on.
 pub const CONTINUE_PROMPT: &str = "Go on where you stopped.";
 
@@ -118,9 +123,9 @@ impl Turn {
     pub fn may_continue(&self) -> bool {
         match self.state {
             // However early it was cut short.
-            TurnState::Interrupted => true,
+            TurnState::Interrupted | TurnState::Failed => true,
             // One that never began was withdrawn.
-            TurnState::Stopped | TurnState::Failed => self.started_at.is_some(),
+            TurnState::Stopped => self.started_at.is_some(),
             TurnState::Done => self.reason.as_deref().is_some_and(|reason| reason.starts_with("cap_")),
             TurnState::Queued | TurnState::Running => false,
         }

@@ -24,6 +24,19 @@ pub struct TurnLimits {
     pub day: Option<DayLimit>,
 }
 
+/// What turns that share their limits have used together: one of a person, and those that repair it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// Answers of the model.
+    pub steps: u32,
+    /// Tokens that count.
+    pub tokens: u64,
+    /// US dollars.
+    pub usd: f64,
+    /// Time at work.
+    pub time: Duration,
+}
+
 /// What an app may spend in a day (UTC), and how much of it is left.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DayLimit {
@@ -91,19 +104,36 @@ impl Cap {
         }
     }
 
-    /// What happened, for the user.
-    pub fn sentence(self, limits: &TurnLimits) -> String {
-        let limit = match self {
+    /// The limit itself, in words.
+    fn limit(self, limits: &TurnLimits) -> String {
+        match self {
             Self::Steps => format!("{} steps", limits.steps),
             Self::Files => format!("{} changed files", limits.files),
             Self::FileBytes => format!("{} KiB for one file", limits.file_bytes / 1024),
             Self::Tokens => format!("{} tokens", limits.tokens),
-            Self::Cost => format!("${:.2}", limits.cost_usd),
+            Self::Cost | Self::Day => format!("${:.2}", limits.cost_usd),
             Self::WallTime if limits.wall_time.as_secs() < 120 => format!("{} seconds", limits.wall_time.as_secs()),
             Self::WallTime => format!("{} minutes", limits.wall_time.as_secs() / 60),
+        }
+    }
+
+    /// What happened, for the user. A repair (`shares`) reaches it together with the turn that it belongs to.
+    pub fn sentence(self, limits: &TurnLimits, shares: bool) -> String {
+        let who = match self {
             Self::Day => return limits.day.map_or_else(String::new, DayLimit::sentence),
+            // These are each turn's own.
+            Self::Files | Self::FileBytes => "This turn reached its",
+            _ if shares => "This turn and its repairs reached their",
+            _ => "This turn reached its",
         };
-        format!("This turn reached its limit of {limit}. What was written is kept; Continue goes on from there.")
+        let limit = self.limit(limits);
+        format!("{who} limit of {limit}. What was written is kept; Continue goes on from there.")
+    }
+
+    /// Why no repair follows, for the user.
+    pub fn ends_repairs(self, limits: &TurnLimits) -> String {
+        let limit = self.limit(limits);
+        format!("This turn and its repairs reached their limit of {limit}, so no further repair is tried.")
     }
 }
 
@@ -113,21 +143,74 @@ impl TurnLimits {
         used.input_tokens + used.output_tokens + used.cache_write_tokens
     }
 
-    /// The cap that lets no further step begin, if any.
-    pub fn reached(&self, steps: u32, used: WireUsage, cost_usd: Option<f64>) -> Option<Cap> {
-        if steps >= self.steps {
+    /// The cap that lets no further step begin, if any. `before` is what other turns have used that share
+    /// the limits; the day knows of them already.
+    pub fn reached(&self, before: Spent, steps: u32, used: WireUsage, cost_usd: Option<f64>) -> Option<Cap> {
+        let together = Spent {
+            steps: before.steps.saturating_add(steps),
+            tokens: before.tokens.saturating_add(Self::counted_tokens(used)),
+            usd: before.usd + cost_usd.unwrap_or_default(),
+            time: before.time,
+        };
+        if let Some(cap) = self.used_up(together) {
+            return Some(cap);
+        }
+        let (day, cost) = self.day.zip(cost_usd)?;
+        (cost >= day.left_usd && (cost > 0.0 || day.left_usd <= 0.0)).then_some(Cap::Day)
+    }
+
+    /// The limit that is used up, if any.
+    pub fn used_up(&self, spent: Spent) -> Option<Cap> {
+        if spent.steps >= self.steps {
             Some(Cap::Steps)
-        } else if Self::counted_tokens(used) >= self.tokens {
+        } else if spent.tokens >= self.tokens {
             Some(Cap::Tokens)
-        } else if cost_usd.is_some_and(|cost| cost > 0.0 && cost >= self.cost_usd) {
+        } else if spent.usd > 0.0 && spent.usd >= self.cost_usd {
             Some(Cap::Cost)
-        } else if let (Some(day), Some(cost)) = (self.day, cost_usd)
-            && cost >= day.left_usd
-            && (cost > 0.0 || day.left_usd <= 0.0)
-        {
-            Some(Cap::Day)
+        } else if spent.time >= self.wall_time {
+            Some(Cap::WallTime)
         } else {
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_up_names_itself() {
+        let limits = TurnLimits::default();
+        let spent = Spent { steps: 59, tokens: 1_499_999, usd: 4.99, time: Duration::from_mins(19) };
+        assert_eq!(limits.used_up(spent), None);
+        for (gone, cap, words) in [
+            (Spent { steps: 60, ..spent }, Cap::Steps, "limit of 60 steps"),
+            (Spent { tokens: 1_500_000, ..spent }, Cap::Tokens, "limit of 1500000 tokens"),
+            (Spent { usd: 5.0, ..spent }, Cap::Cost, "limit of $5.00"),
+            (Spent { time: Duration::from_mins(20), ..spent }, Cap::WallTime, "limit of 20 minutes"),
+        ] {
+            assert_eq!(limits.used_up(gone), Some(cap));
+            assert_eq!(limits.reached(gone, 0, WireUsage::default(), None), Some(cap));
+            for told in [cap.sentence(&limits, true), cap.ends_repairs(&limits)] {
+                assert!(told.starts_with("This turn and its repairs reached") && told.contains(words), "{told}");
+            }
+            assert!(cap.sentence(&limits, false).starts_with("This turn reached its limit"));
+        }
+    }
+
+    #[test]
+    fn a_repair_counts_on_from_the_turn() {
+        let limits = TurnLimits::default();
+        let before = Spent { steps: 58, tokens: 1_000_000, usd: 4.5, time: Duration::ZERO };
+        let used = |tokens| WireUsage { output_tokens: tokens, ..WireUsage::default() };
+        assert_eq!(limits.reached(before, 1, used(9), Some(0.4)), None);
+        assert_eq!(limits.reached(before, 2, used(9), Some(0.4)), Some(Cap::Steps));
+        assert_eq!(limits.reached(before, 1, used(500_000), Some(0.4)), Some(Cap::Tokens));
+        assert_eq!(limits.reached(before, 1, used(9), Some(0.5)), Some(Cap::Cost));
+        // What the turn has cost is gone from the day already.
+        let limits = TurnLimits { day: Some(DayLimit { usd: 20.0, left_usd: 0.3 }), ..limits };
+        assert_eq!(limits.reached(before, 1, used(9), Some(0.2)), None);
+        assert_eq!(limits.reached(before, 1, used(9), Some(0.3)), Some(Cap::Day));
     }
 }

@@ -29,7 +29,7 @@ pub use agent::{TurnEnd, TurnError, TurnInput, TurnOutcome, run_turn};
 pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts, WireFormat};
 pub use compact::{Compaction, Threshold};
 pub use error::ModelError;
-pub use limits::{Cap, DayLimit, TurnLimits};
+pub use limits::{Cap, DayLimit, Spent, TurnLimits};
 pub use listing::Listing;
 pub use models::{Model, ModelTable};
 pub use ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};

@@ -1,6 +1,6 @@
 //! For tests: a workspace in memory, a sink that remembers, and a client for a fake or demo model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct MemoryHost {
     pub files: BTreeMap<String, Vec<u8>>,
     /// What `check`, `preview_logs` and `request` answer.
     pub report: CheckReport,
+    /// What `check` answers first, one after the other.
+    pub checks: VecDeque<Result<CheckReport, HostError>>,
     pub log: Vec<String>,
     pub answer: PreviewAnswer,
 }
@@ -72,7 +74,7 @@ impl ToolHost for MemoryHost {
         self.files.remove(path.as_str()).map(|_| ()).ok_or_else(missing)
     }
     async fn check(&mut self) -> Result<CheckReport, HostError> {
-        Ok(self.report.clone())
+        self.checks.pop_front().unwrap_or_else(|| Ok(self.report.clone()))
     }
     async fn preview_logs(&mut self) -> Result<Vec<String>, HostError> {
         Ok(self.log.clone())
@@ -186,6 +188,8 @@ pub fn input(prompt: &str, model: &str) -> TurnInput {
         max_tokens: 32_000,
         effort: None,
         limits: TurnLimits::default(),
+        spent: None,
+        repairs: crate::domain::RepairBudget::default(),
     }
 }
 

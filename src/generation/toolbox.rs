@@ -58,6 +58,15 @@ impl ToolOutcome {
     }
 }
 
+/// A call that was run to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// What came of it.
+    pub outcome: ToolOutcome,
+    /// It was refused, so that it says nothing about what was written.
+    pub refused: bool,
+}
+
 /// Why a call ends the turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolStop {
@@ -100,7 +109,7 @@ pub async fn run<H: ToolHost>(
     name: &str,
     call: ToolCall,
     mut bounds: Bounds<'_>,
-) -> Result<ToolOutcome, ToolStop> {
+) -> Result<Ran, ToolStop> {
     let outcome = match call {
         ToolCall::ListFiles => list(host).await,
         ToolCall::ReadFile { path, from_line, to_line } => read(host, path, from_line, to_line).await,
@@ -139,8 +148,8 @@ pub async fn run<H: ToolHost>(
         }
     };
     match outcome {
-        Ok(outcome) => Ok(outcome),
-        Err(HostError::Refused(why)) => Ok(ToolOutcome::refused(name, why)),
+        Ok(outcome) => Ok(Ran { outcome, refused: false }),
+        Err(HostError::Refused(why)) => Ok(Ran { outcome: ToolOutcome::refused(name, why), refused: true }),
         Err(HostError::Failed(why)) => Err(ToolStop::Failed(why)),
     }
 }

@@ -12,12 +12,12 @@ use rusqlite::Transaction;
 
 use super::context::Failure;
 use crate::domain::{
-    App, AppId, AppName, Job, JobError, JobKind, JobResult, Repair, RepairBudget, RepairFailure, RepairVerdict, Turn,
+    AppId, AppName, Job, JobError, JobKind, JobResult, Repair, RepairBudget, RepairFailure, RepairVerdict, Turn,
     TurnId, TurnMode, TurnState, VersionId,
 };
 use crate::error::AppResult;
 use crate::events::NewEvent;
-use crate::generation::{REPAIR_PROMPT, TurnLimits, material};
+use crate::generation::{REPAIR_PROMPT, Spent, TurnLimits, material};
 use crate::platform::{Platform, job_event};
 use crate::proof;
 use crate::store::{StoreError, jobs as table, turns};
@@ -56,8 +56,10 @@ pub enum Follow {
         prompt: String,
         /// Of what.
         repair: Repair,
+        /// The repairs of that turn by now.
+        repairs: RepairBudget,
     },
-    /// No repair: why, and what was tried, for the user.
+    /// No repair: why (the error that came back, the limit that was reached), and what was tried, for the user.
     Stop(String),
 }
 
@@ -68,13 +70,13 @@ pub async fn after(platform: &Platform, job: &Job, outcome: &Result<JobResult, F
             let (turn, version) = (*turn, version.clone());
             // What the model asks comes first: its version may be half of an answer.
             let asks = platform.store.turn(turn).await?.question.is_some();
-            if !asks && is_wanted(platform, job).await?.is_some() {
+            if !asks && is_wanted(platform, job).await? {
                 return Ok(Follow::Preview { version, turn });
             }
         }
         (JobKind::Preview { turn: Some(turn), .. }, Err(Failure::Failed(error))) if is_mendable(&error.code) => {
-            if let Some(app) = is_wanted(platform, job).await? {
-                return repair(platform, &app, *turn, error).await;
+            if is_wanted(platform, job).await? {
+                return repair(platform, *turn, error).await;
             }
         }
         _ => {}
@@ -82,52 +84,44 @@ pub async fn after(platform: &Platform, job: &Job, outcome: &Result<JobResult, F
     Ok(Follow::Nothing)
 }
 
-/// The app, unless its user wants none of it, or has asked for something else that waits.
-async fn is_wanted(platform: &Platform, job: &Job) -> AppResult<Option<App>> {
+/// Whether something may follow: the app's user wants it, and has asked for nothing else that waits.
+async fn is_wanted(platform: &Platform, job: &Job) -> AppResult<bool> {
     let app = match platform.store.app_by_id(job.app_id).await {
         Ok(app) => app,
-        Err(StoreError::NotFound) => return Ok(None),
+        Err(StoreError::NotFound) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     let open = platform.store.open_jobs(Some(app.id)).await?;
     let others = open.iter().any(|open| open.id != job.id && !open.cancel_requested);
-    Ok((app.auto_preview && !app.deleting && !others).then_some(app))
+    Ok(app.auto_preview && !app.deleting && !others)
 }
 
 /// A failed preview as the next repair, or why there is none.
-async fn repair(platform: &Platform, app: &App, turn: TurnId, error: &JobError) -> AppResult<Follow> {
+async fn repair(platform: &Platform, turn: TurnId, error: &JobError) -> AppResult<Follow> {
     let store = &platform.store;
     let last = store.turn(turn).await?;
     let root = last.repair.map_or(last.id, |repair| repair.of);
     let turns = store.turn_with_repairs(root).await?;
-    let mut budget = RepairBudget::default();
-    let failed = store.failed_previews(app.id, turns.iter().map(|turn| turn.id).collect()).await?;
-    for (job, mended) in failed.iter().zip(turns.iter().skip(1)) {
-        if let Some(error) = &job.error {
-            budget.failed(failure(error));
-        }
-        budget.tried(changed(platform, app, mended).await?.iter().map(String::as_str));
-    }
-    let number = match budget.failed(failure(error)) {
+    // What failed in these turns, in their checks as in their previews.
+    let mut repairs = store.repairs(root).await?;
+    let number = match repairs.failed(failure(error)) {
         RepairVerdict::Repair(number) => number,
         RepairVerdict::Stop(stop) => return Ok(Follow::Stop(stop.sentence)),
     };
-    if left(&limits(platform), spent(platform, &turns).await?).is_none() {
-        let sentence = "The limits of this turn are used up, so no further repair is tried.";
-        return Ok(Follow::Stop(sentence.to_owned()));
+    let limits = limits(platform);
+    if let Some(cap) = limits.used_up(spent(platform, &turns).await?) {
+        return Ok(Follow::Stop(cap.ends_repairs(&limits)));
     }
-    Ok(Follow::Repair { prompt: prompt(error), repair: Repair { of: root, number } })
+    Ok(Follow::Repair { prompt: prompt(error), repair: Repair { of: root, number }, repairs })
 }
 
 fn failure(error: &JobError) -> RepairFailure {
-    RepairFailure::new(&error.code, &error.message, &proof::telling(&error.lines))
-}
-
-/// The files that a repair changed.
-async fn changed(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Vec<String>> {
-    let Some(version) = turn.version.clone() else { return Ok(Vec::new()) };
-    let files = platform.read_workspace(&app.name, move |workspace| workspace.file_diffs(&version)).await?;
-    Ok(files.into_iter().map(|file| file.path.to_string()).collect())
+    if error.code != "smoke_failed" {
+        return RepairFailure::new(&error.message, &proof::telling(&error.lines));
+    }
+    // What was asked, without the evidence below it: as a check of the files finds it too.
+    let asked = error.lines.iter().take_while(|line| !line.starts_with("The app's last lines"));
+    RepairFailure::new(&error.message, &asked.filter(|line| !line.starts_with(' ')).cloned().collect::<Vec<_>>())
 }
 
 /// What the model is told of a failure. The lines are an app's or a build's: material, not instructions.
@@ -146,17 +140,8 @@ fn prompt(error: &JobError) -> String {
     )
 }
 
-/// What turns have used together.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Spent {
-    steps: u32,
-    tokens: u64,
-    usd: f64,
-    time: Duration,
-}
-
 /// What these turns have used.
-pub async fn spent(platform: &Platform, turns: &[Turn]) -> AppResult<Spent> {
+async fn spent(platform: &Platform, turns: &[Turn]) -> AppResult<Spent> {
     let mut spent = Spent::default();
     for turn in turns {
         spent.steps += platform.store.count_answers(turn.id).await?;
@@ -170,20 +155,8 @@ pub async fn spent(platform: &Platform, turns: &[Turn]) -> AppResult<Spent> {
     Ok(spent)
 }
 
-/// The limits that are left of a turn for a repair; none when one of them is used up.
-pub fn left(limits: &TurnLimits, spent: Spent) -> Option<TurnLimits> {
-    let left = TurnLimits {
-        steps: limits.steps.saturating_sub(spent.steps),
-        tokens: limits.tokens.saturating_sub(spent.tokens),
-        cost_usd: limits.cost_usd - spent.usd,
-        wall_time: limits.wall_time.saturating_sub(spent.time),
-        ..limits.clone()
-    };
-    let is_left = left.steps > 0 && left.tokens > 0 && left.cost_usd > 0.0 && !left.wall_time.is_zero();
-    is_left.then_some(left)
-}
-
-fn limits(platform: &Platform) -> TurnLimits {
+/// The limits of a turn of a person and all that repairs it.
+pub fn limits(platform: &Platform) -> TurnLimits {
     let caps = platform.config.turn_caps;
     TurnLimits {
         steps: caps.steps,
@@ -194,14 +167,13 @@ fn limits(platform: &Platform) -> TurnLimits {
     }
 }
 
-/// The limits of a turn: those of the user's turn, less what that and its repairs have used.
-pub async fn limits_of(platform: &Platform, turn: &Turn, whole: TurnLimits) -> AppResult<TurnLimits> {
-    let Some(repair) = turn.repair else { return Ok(whole) };
+/// What the person's turn and its earlier repairs have used of the limits of a repair; none for a turn
+/// that is no repair.
+pub async fn spent_before(platform: &Platform, turn: &Turn) -> AppResult<Option<Spent>> {
+    let Some(repair) = turn.repair else { return Ok(None) };
     let mut turns = platform.store.turn_with_repairs(repair.of).await?;
     turns.retain(|one| one.id.0 < turn.id.0 && one.state != TurnState::Queued);
-    let spent = spent(platform, &turns).await?;
-    // Nothing left ends the turn at its first look.
-    Ok(left(&whole, spent).unwrap_or(TurnLimits { steps: 0, ..whole }))
+    Ok(Some(spent(platform, &turns).await?))
 }
 
 impl Follow {
@@ -224,7 +196,8 @@ impl Follow {
         let kind = match self {
             Self::Nothing | Self::Stop(_) => return Ok(None),
             Self::Preview { version, turn } => JobKind::Preview { version, turn: Some(turn) },
-            Self::Repair { prompt, repair } => {
+            Self::Repair { prompt, repair, repairs } => {
+                turns::keep_repairs(t, repair.of, &repairs)?;
                 let turn = turns::insert(t, app, &prompt, TurnMode::Build, Some(repair), at)?;
                 JobKind::Generate { turn: turn.id }
             }
@@ -257,21 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn a_repair_has_what_the_turn_has_left() {
-        let limits = TurnLimits::default();
-        let spent = Spent { steps: 10, tokens: 500_000, usd: 1.5, time: Duration::from_mins(5) };
-        let rest = left(&limits, spent).expect("some is left");
-        assert_eq!((rest.steps, rest.tokens, rest.wall_time), (50, 1_000_000, Duration::from_mins(15)));
-        assert!((rest.cost_usd - 3.5).abs() < 1e-9);
-        assert_eq!(rest.files, limits.files);
-        for gone in [
-            Spent { steps: 60, ..spent },
-            Spent { tokens: 1_500_000, ..spent },
-            Spent { usd: 5.0, ..spent },
-            Spent { time: Duration::from_mins(20), ..spent },
-        ] {
-            assert_eq!(left(&limits, gone), None, "{gone:?}");
-        }
+    fn a_check_and_a_preview_find_the_same_error() {
+        let built =
+            error("build_failed", &["Step 2/2 : RUN pip install", "ERROR: No matching distribution found for x"]);
+        let checked =
+            RepairFailure::new("It does not build: ERROR", &["ERROR: No matching distribution found for x".into()]);
+        assert_eq!(failure(&built).fingerprint, checked.fingerprint);
+        let missing = "GET /a (page): 404. It is linked from /.";
+        let smoked = error("smoke_failed", &[missing, "    <h1>nginx</h1>", "The app's last lines:", "\"GET /a\" 404"]);
+        let checked = RepairFailure::new("It builds, but 1 of 2 are not as they should be.", &[missing.into()]);
+        assert_eq!(failure(&smoked).fingerprint, checked.fingerprint);
+        assert_ne!(failure(&built).fingerprint, failure(&smoked).fingerprint);
     }
 
     #[test]

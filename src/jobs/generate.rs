@@ -1,15 +1,19 @@
 //! The job that runs a turn: asks the model, lets it work, and makes one version of what it did.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+
+use futures_util::FutureExt;
 
 use super::briefing;
 use super::context::{Failure, JobContext};
 use super::follow;
 use super::tool_host::{TurnEvents, WorkspaceHost};
 use crate::domain::{
-    App, ChangeSize, Effort, JobError, JobResult, ModelId, Question, Turn, TurnId, TurnState, Version, VersionKind,
+    App, ChangeSize, Effort, INTERRUPTED, JobError, JobResult, ModelId, Question, Turn, TurnId, TurnState, Version,
+    VersionKind,
 };
-use crate::error::{AppError, AppResult};
+use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
 use crate::generation::wire::ContentBlock;
 use crate::generation::{
@@ -21,17 +25,11 @@ use crate::workspace::CommitNote;
 
 /// Most tokens of one answer, thinking included.
 const ANSWER_TOKENS: u32 = 32_000;
-/// Bytes of one file that the model may write, and how many different ones in a turn.
-const FILE_BYTES: usize = 512 * 1024;
-const FILES: usize = 80;
 /// Images of a conversation that are sent, and their bytes: the newest ones. What providers take in one request.
 const IMAGES: usize = 20;
 const IMAGES_BYTES: usize = 16_000_000;
-/// Why a turn ended, as words for programs.
-const INTERRUPTED: &str = "interrupted";
-const WITHDRAWN: &str = "withdrawn";
 
-/// Runs a turn. Whatever its end, what was written stays as a version.
+/// Runs a turn. Whatever its end, what was written stays as a version, and the turn says how it ended.
 pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let app = context.app().await?;
@@ -41,7 +39,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
     let stopping = platform.lifecycle.draining.clone();
     // A stop of the builder ends the turn as a stop by the user does, but it says so.
     let cancel = context.cancel.child_token();
-    let ended = async {
+    let work = async {
         let input = input(platform, &app, &turn, (model, effort)).await?;
         let mut host = WorkspaceHost {
             context,
@@ -65,9 +63,14 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             .map(|message| serde_json::to_string(message).expect("a message came from JSON and goes back to it"));
         platform.store.keep_messages(id, messages.collect()).await?;
         briefing::keep_compaction(platform, &turn, outcome.compaction).await?;
+        platform.store.set_repairs(root(&turn), outcome.repairs.clone()).await?;
         Ok::<_, AppError>(outcome)
-    }
-    .await;
+    };
+    // What was written before a fault of ours is kept as well.
+    let ended = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(turn = id.0, app = %app.name, "turn panicked");
+        Err(AppError::new(ErrorKind::Internal, "internal", "Something went wrong inside Slipway in this turn."))
+    });
     // Before anything else can fail: what was written is kept.
     let version = commit(platform, &app, &turn).await;
     let (closing, failure) = match ended {
@@ -77,10 +80,24 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
         ),
         Ok(outcome) => close(outcome, context.cancel.is_cancelled(), platform.model.client.format()),
     };
-    let version = version?;
+    let (version, closing, failure) = match version {
+        Ok(version) => (version, closing, failure),
+        // The work tree has it, so that the next version takes it in.
+        Err(error) => {
+            tracing::warn!(turn = id.0, app = %app.name, code = error.code, "a turn's files could not be made a version");
+            let detail = format!("What was written could not be made a version: {}", error.detail);
+            let closing = Closing { note: Some(detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) };
+            (None, closing, Some(Failure::from(AppError { detail, ..error })))
+        }
+    };
     let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
     end(platform, id, closing, version.as_ref()).await?;
     failure.map_or(Ok(result), Err)
+}
+
+/// The turn of a person that a turn belongs to: itself, or the one that it repairs.
+fn root(turn: &Turn) -> TurnId {
+    turn.repair.map_or(turn.id, |repair| repair.of)
 }
 
 /// How a turn is closed.
@@ -151,18 +168,8 @@ async fn input(
         .collect();
     let (attachments, images) = attached(platform, app, turn).await?;
     let table = platform.model.table_for(&model).await;
-    let caps = platform.config.turn_caps;
     let briefing = briefing::brief(platform, app, turn).await?;
     let redaction = platform.redaction(app).await?;
-    let whole = TurnLimits {
-        steps: caps.steps,
-        files: FILES,
-        file_bytes: FILE_BYTES,
-        tokens: caps.tokens,
-        cost_usd: caps.usd,
-        wall_time: caps.time,
-        day: Some(briefing.day),
-    };
     Ok(TurnInput {
         system,
         history,
@@ -178,7 +185,9 @@ async fn input(
         models: table,
         max_tokens: ANSWER_TOKENS,
         effort,
-        limits: follow::limits_of(platform, turn, whole).await?,
+        limits: TurnLimits { day: Some(briefing.day), ..follow::limits(platform) },
+        spent: follow::spent_before(platform, turn).await?,
+        repairs: platform.store.repairs(root(turn)).await?,
     })
 }
 
@@ -244,16 +253,29 @@ async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<
     Ok(platform.store.end_turn(id, ending, platform.clock.now()).await?)
 }
 
-/// A turn that was withdrawn before it began.
-pub async fn end_unstarted(platform: &Platform, id: TurnId) -> AppResult<()> {
-    let note = Some("Withdrawn before it began.".to_owned());
-    end(platform, id, Closing { note, ..Closing::new(TurnState::Stopped, Some(WITHDRAWN)) }, None).await
+/// What came of the job of a turn that has ended; none while it has not.
+pub fn outcome_of(turn: &Turn) -> Option<Result<JobResult, Failure>> {
+    let failed = || {
+        let code = turn.reason.as_deref().unwrap_or("internal");
+        Failure::failed(code, turn.note.clone().unwrap_or_else(|| "This turn failed.".to_owned()))
+            .hint("Press Continue, and it goes on from here.")
+    };
+    match turn.state {
+        TurnState::Queued | TurnState::Running => None,
+        TurnState::Done => Some(Ok(JobResult { version: turn.version.clone(), ..JobResult::default() })),
+        TurnState::Stopped => Some(Err(Failure::Cancelled)),
+        TurnState::Failed | TurnState::Interrupted => Some(Err(failed())),
+    }
 }
 
 /// A turn whose builder died: what it wrote becomes a version, and the turn says what happened.
 pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppResult<()> {
     let turn = platform.store.turn(id).await?;
-    let version = commit(platform, app, &turn).await?;
+    let version = commit(platform, app, &turn).await.unwrap_or_else(|error| {
+        // The work tree has it, so that the next version takes it in.
+        tracing::warn!(app = %app.name, turn = id.0, %error, "what an interrupted turn wrote could not be made a version");
+        None
+    });
     let note = Some("Slipway went away in the middle of this turn. What was written is kept.".to_owned());
     let closing = Closing { note, ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED)) };
     end(platform, id, closing, version.as_ref()).await

@@ -23,14 +23,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
+use rusqlite::Transaction;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::deploy::DeployError;
-use crate::domain::{App, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState};
+use crate::domain::{App, Attachment, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, TurnId, TurnMode};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{Platform, job_event};
-use crate::store::{StoreError, jobs as table};
+use crate::store::{StoreError, jobs as table, turns};
 use context::{Failure, JobContext};
 use follow::Follow;
 
@@ -60,14 +61,43 @@ impl Jobs {
 
     /// Queues a job of an app.
     pub async fn enqueue(&self, app: &App, kind: JobKind) -> AppResult<Job> {
+        Ok(self.enqueue_made(app, move |_| Ok(((), kind))).await?.1)
+    }
+
+    /// Queues a new turn of an app, with the files that came with it and the job that runs it: all or nothing.
+    pub async fn enqueue_turn(
+        &self,
+        app: &App,
+        prompt: String,
+        mode: TurnMode,
+        attached: Vec<Attachment>,
+    ) -> AppResult<(TurnId, Job)> {
+        let (id, at) = (app.id, self.0.platform.clock.now());
+        let made = move |t: &Transaction<'_>| {
+            let turn = turns::insert(t, id, &prompt, mode, None, at)?.id;
+            if !attached.is_empty() {
+                turns::attach(t, turn, &attached)?;
+            }
+            Ok((turn, JobKind::Generate { turn }))
+        };
+        self.enqueue_made(app, made).await
+    }
+
+    /// Queues a job in the transaction that makes what it works on.
+    async fn enqueue_made<R: Send + 'static>(
+        &self,
+        app: &App,
+        make: impl FnOnce(&Transaction<'_>) -> Result<(R, JobKind), StoreError> + Send + 'static,
+    ) -> AppResult<(R, Job)> {
         let platform = &self.0.platform;
         let (id, name, at) = (app.id, app.name.clone(), platform.clock.now());
-        let job = platform
+        let made = platform
             .events
             .commit(move |t| {
+                let (made, kind) = make(t)?;
                 let job = table::insert(t, id, &name, &kind, at)?;
                 let event = job_event(&job);
-                Ok((job, vec![event]))
+                Ok(((made, job), vec![event]))
             })
             .await
             .map_err(|error| match error {
@@ -76,7 +106,7 @@ impl Jobs {
                 other => other.into(),
             })?;
         self.wake();
-        Ok(job)
+        Ok(made)
     }
 
     /// Ends a job: at once if it is queued, as soon as it can if it runs. An ended one stays as it is.
@@ -101,11 +131,6 @@ impl Jobs {
             })?;
         if let Some(token) = self.running().get(&id) {
             token.cancel();
-        }
-        if job.state == JobState::Cancelled
-            && let JobKind::Generate { turn } = job.kind
-        {
-            generate::end_unstarted(platform, turn).await?;
         }
         self.wake();
         Ok(job)

@@ -15,7 +15,8 @@ use super::context::Failure;
 use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
 use crate::deploy::{FoundInstance, Instance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
-    App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ProcessKind, ReleaseState, RunTrigger,
+    App, AppId, Environment, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, ProcessKind,
+    ReleaseState, RunTrigger, TurnId,
 };
 use crate::error::AppResult;
 use crate::gateway::{RouteState, Upstream};
@@ -35,6 +36,9 @@ impl Jobs {
             if job.state == JobState::Running {
                 self.take_up(&job).await?;
             }
+        }
+        for (app, turn) in platform.store.stranded_turns().await? {
+            self.end_stranded(app, turn).await?;
         }
         for id in platform.store.unsettled_apps().await? {
             let app = platform.store.app_by_id(id).await?;
@@ -66,12 +70,16 @@ impl Jobs {
     async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
+            // The turn's end was kept, and only its job's was not: it ends as it would have.
+            if let Some(outcome) = generate::outcome_of(&platform.store.turn(*turn).await?) {
+                return Ok(self.finish(job, outcome).await?);
+            }
             let ended = async {
                 platform.change_workspace(app.id, &app.name, Workspace::recover).await?;
                 generate::end_interrupted(platform, &app, *turn).await
             };
             if let Err(error) = ended.await {
-                tracing::warn!(app = %app.name, %error, "what an interrupted turn wrote could not be made a version");
+                tracing::warn!(app = %app.name, %error, "an interrupted turn could not be tidied up after");
             }
         }
         let (state, error) = if job.cancel_requested {
@@ -92,6 +100,17 @@ impl Jobs {
             })
             .await?;
         Ok(())
+    }
+
+    /// A turn that no job will end any more, however that came.
+    async fn end_stranded(&self, app: AppId, turn: TurnId) -> AppResult<()> {
+        let platform = &self.0.platform;
+        let app = platform.store.app_by_id(app).await?;
+        tracing::info!(app = %app.name, turn = turn.0, "turn without a job");
+        if let Err(error) = platform.change_workspace(app.id, &app.name, Workspace::recover).await {
+            tracing::warn!(app = %app.name, %error, "a workspace could not be tidied up");
+        }
+        generate::end_interrupted(platform, &app, turn).await
     }
 
     /// An environment cannot be deploying without a job that does it, nor a release.
@@ -134,7 +153,7 @@ fn interrupted(job: &Job) -> JobError {
         _ => ("Slipway went away in the middle of this, several times.", "Look at the server's log, then try again."),
     };
     JobError {
-        code: "interrupted".to_owned(),
+        code: INTERRUPTED.to_owned(),
         message: message.to_owned(),
         hint: Some(hint.to_owned()),
         lines: Vec::new(),

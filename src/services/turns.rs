@@ -3,8 +3,7 @@
 use super::Services;
 use super::attachments::{self, NewAttachment};
 use crate::domain::{
-    App, AppName, CONTINUE_PROMPT, EventBody, EventId, FileState, Job, JobKind, TextKind, Turn, TurnId, TurnMode,
-    WorkspacePath,
+    App, AppName, CONTINUE_PROMPT, EventBody, EventId, FileState, Job, TextKind, Turn, TurnId, TurnMode, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::EventScope;
@@ -119,13 +118,8 @@ impl Services {
             None => Vec::new(),
         };
         attached.extend(self.keep_attachments(&app, files).await?);
-        let store = &self.platform.store;
-        let turn = store.insert_turn(app.id, prompt, mode, self.platform.clock.now()).await?;
-        if !attached.is_empty() {
-            store.attach(turn.id, attached).await?;
-        }
-        let job = self.jobs.enqueue(&app, JobKind::Generate { turn: turn.id }).await?;
-        Ok((store.turn(turn.id).await?, job))
+        let (turn, job) = self.jobs.enqueue_turn(&app, prompt, mode, attached).await?;
+        Ok((self.platform.store.turn(turn).await?, job))
     }
 
     /// Has the model go on with work that was cut short: an interruption, a stop, a failure, a cap.

@@ -4,10 +4,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Store, StoreError, row};
-use crate::domain::{
-    AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step, TurnId,
-};
+use super::{Store, StoreError, row, turns};
+use crate::domain::{AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step};
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {
@@ -83,7 +81,8 @@ pub fn take_next(t: &Transaction<'_>, class: JobClass, at: Timestamp) -> Result<
     load(t, id).map(Some)
 }
 
-/// Ends a job, or puts it back into the queue. Refuses a state that may not follow.
+/// Ends a job, or puts it back into the queue. Refuses a state that may not follow. A turn that has
+/// not ended by itself ends with its job.
 pub fn change_state(
     t: &Transaction<'_>,
     id: JobId,
@@ -110,6 +109,11 @@ pub fn change_state(
             next.is_final().then(|| at.as_millisecond()),
         ],
     )?;
+    if let JobKind::Generate { turn } = now.kind
+        && next.is_final()
+    {
+        turns::end_with_job(t, turn, (now.state, next), error, at)?;
+    }
     load(t, id)
 }
 
@@ -163,22 +167,6 @@ impl Store {
         .await
     }
 
-    /// The previews of these turns' versions that failed, oldest first.
-    pub async fn failed_previews(&self, app: AppId, turns: Vec<TurnId>) -> Result<Vec<Job>, StoreError> {
-        self.read(move |c| {
-            let rows = c
-                .prepare_cached(
-                    "SELECT * FROM jobs WHERE app_id = ?1 AND kind = 'preview' AND state = 'failed' ORDER BY id",
-                )?
-                .query_map([app.0], job)?
-                .collect::<Result<Vec<_>, _>>()?;
-            let of_these =
-                |job: &Job| matches!(&job.kind, JobKind::Preview { turn: Some(turn), .. } if turns.contains(turn));
-            Ok(rows.into_iter().filter(of_these).collect())
-        })
-        .await
-    }
-
     /// How many jobs there are of each kind and state, for the metrics.
     pub async fn count_jobs(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
         self.read(|c| {
@@ -195,7 +183,8 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Environment;
+    use crate::domain::{ChangeSize, Environment, TurnId, TurnMode, TurnState};
+    use crate::store::turns::TurnEnding;
 
     async fn store_with(names: &[&str]) -> (tempfile::TempDir, Store, Vec<(AppId, AppName)>) {
         let folder = tempfile::tempdir().expect("a folder");
@@ -274,6 +263,72 @@ mod tests {
         let refused = store.write(move |t| insert(t, app.0, &app.1, &rollback(), at(1))).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))));
         queue(&store, &apps[0], JobKind::Delete).await;
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_with_its_job_unless_it_ended_before() {
+        let (_folder, store, apps) = store_with(&["one"]).await;
+        let error =
+            |code: &str| JobError { code: code.to_owned(), message: "Why.".to_owned(), hint: None, lines: Vec::new() };
+        for (begun, state, code, ended, reason) in [
+            (false, JobState::Cancelled, None, TurnState::Stopped, Some("withdrawn")),
+            (true, JobState::Cancelled, None, TurnState::Stopped, Some("stopped")),
+            (true, JobState::Failed, Some("internal"), TurnState::Failed, Some("internal")),
+            (true, JobState::Failed, Some("interrupted"), TurnState::Interrupted, Some("interrupted")),
+            (true, JobState::Succeeded, None, TurnState::Done, None),
+        ] {
+            let turn = store.insert_turn(apps[0].0, "x".into(), TurnMode::Build, at(1)).await.expect("inserted").id;
+            let id = queue(&store, &apps[0], JobKind::Generate { turn }).await;
+            if begun {
+                assert_eq!(take(&store, JobClass::Model, 10).await, Some(id));
+            }
+            let error = code.map(error);
+            store.write(move |t| change_state(t, id, state, error.as_ref(), None, at(20))).await.expect("ended");
+            let turn = store.turn(turn).await.expect("there");
+            assert_eq!((turn.state, turn.reason.as_deref()), (ended, reason));
+            assert_eq!((turn.finished_at, turn.note.is_some()), (Some(at(20)), reason.is_some()));
+        }
+        // What the turn itself said of its end stands.
+        let turn = store.insert_turn(apps[0].0, "x".into(), TurnMode::Build, at(1)).await.expect("inserted").id;
+        let id = queue(&store, &apps[0], JobKind::Generate { turn }).await;
+        take(&store, JobClass::Model, 10).await.expect("taken");
+        let ending = TurnEnding {
+            state: TurnState::Done,
+            version: None,
+            size: ChangeSize::default(),
+            note: None,
+            reason: Some("cap_steps".into()),
+            question: None,
+        };
+        store.end_turn(turn, ending, at(15)).await.expect("ended");
+        end(&store, id).await;
+        let turn = store.turn(turn).await.expect("there");
+        assert_eq!((turn.reason.as_deref(), turn.finished_at), (Some("cap_steps"), Some(at(15))));
+    }
+
+    #[tokio::test]
+    async fn turns_that_no_job_will_end_are_found() {
+        let (_folder, store, apps) = store_with(&["one", "two"]).await;
+        let mut turns = Vec::new();
+        for app in &apps {
+            for _ in 0..2 {
+                turns.push(store.insert_turn(app.0, "x".into(), TurnMode::Build, at(1)).await.expect("inserted").id);
+            }
+        }
+        // One has no job at all; one has a job that waits; one has a job that ended without a word about it.
+        queue(&store, &apps[0], JobKind::Generate { turn: turns[1] }).await;
+        let ended = queue(&store, &apps[1], JobKind::Generate { turn: turns[2] }).await;
+        let (third, fourth) = (turns[2], turns[3]);
+        store
+            .write(move |t| {
+                t.execute("UPDATE jobs SET state = 'failed' WHERE id = ?1", [ended.0])?;
+                t.execute("UPDATE turns SET state = 'running' WHERE id = ?1", [third.0])?;
+                Ok(t.execute("UPDATE turns SET state = 'done' WHERE id = ?1", [fourth.0])?)
+            })
+            .await
+            .expect("changed");
+        let found = store.stranded_turns().await.expect("read");
+        assert_eq!(found, [(apps[0].0, turns[0]), (apps[1].0, turns[2])]);
     }
 
     #[tokio::test]

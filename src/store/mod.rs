@@ -36,6 +36,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0003_agent", include_str!("../../migrations/0003_agent.sql")),
     ("0004_proof", include_str!("../../migrations/0004_proof.sql")),
     ("0005_wire", include_str!("../../migrations/0005_wire.sql")),
+    ("0006_turns", include_str!("../../migrations/0006_turns.sql")),
 ];
 
 /// Why the database did not do what it was asked.

@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, Attachment, ChangeSize, JobId, ModelId, Question, Repair, Turn, TurnId, TurnMode, TurnState, Usage,
-    VersionId,
+    AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, Question, Repair, RepairBudget,
+    Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WITHDRAWN,
 };
 
 /// How a turn ended.
@@ -106,7 +106,64 @@ pub fn insert(
     Ok(t.query_row(&format!("{SELECT} WHERE t.id = ?1"), [id], turn)?)
 }
 
+/// Notes the files that came with a turn that waits.
+pub fn attach(t: &Transaction<'_>, id: TurnId, attachments: &[Attachment]) -> Result<(), StoreError> {
+    t.execute("UPDATE turns SET attachments = ?2 WHERE id = ?1", params![id.0, row::to_json(&attachments)])?;
+    Ok(())
+}
+
+/// Keeps the repairs of a turn of a person.
+pub fn keep_repairs(t: &Transaction<'_>, id: TurnId, repairs: &RepairBudget) -> Result<(), StoreError> {
+    t.execute("UPDATE turns SET repairs = ?2 WHERE id = ?1", params![id.0, row::to_json(repairs)])?;
+    Ok(())
+}
+
+/// Ends a turn whose job goes from one state to another that nothing follows; an ended one stays as it is.
+pub fn end_with_job(
+    t: &Transaction<'_>,
+    id: TurnId,
+    (before, now): (JobState, JobState),
+    error: Option<&JobError>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let (state, note, reason) = match error {
+        _ if now == JobState::Cancelled && before == JobState::Queued => {
+            (TurnState::Stopped, Some("Withdrawn before it began."), Some(WITHDRAWN))
+        }
+        _ if now == JobState::Cancelled => {
+            (TurnState::Stopped, Some("Stopped. What was written is kept."), Some("stopped"))
+        }
+        Some(error) => {
+            let state = if error.code == INTERRUPTED { TurnState::Interrupted } else { TurnState::Failed };
+            (state, Some(error.message.as_str()), Some(error.code.as_str()))
+        }
+        None => (TurnState::Done, None, None),
+    };
+    t.execute(
+        "UPDATE turns SET state = ?2, note = ?3, reason = ?4, finished_at = ?5
+         WHERE id = ?1 AND state IN ('queued', 'running')",
+        params![id.0, state.as_str(), note, reason, at.as_millisecond()],
+    )?;
+    Ok(())
+}
+
 impl Store {
+    /// Turns that wait or run without a job that would end them, with their apps.
+    pub async fn stranded_turns(&self) -> Result<Vec<(AppId, TurnId)>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT app_id, id FROM turns t WHERE state IN ('queued', 'running') AND NOT EXISTS
+                         (SELECT 1 FROM jobs j WHERE j.id = t.job_id AND j.state IN ('queued', 'running'))
+                     ORDER BY id",
+                )?
+                .query_map([], |r| Ok((AppId(r.get(0)?), TurnId(r.get(1)?))))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// A new turn, queued.
     pub async fn insert_turn(
         &self,
@@ -130,6 +187,21 @@ impl Store {
         .await
     }
 
+    /// The repairs so far of a turn of a person.
+    pub async fn repairs(&self, id: TurnId) -> Result<RepairBudget, StoreError> {
+        self.read(move |c| {
+            let kept =
+                c.query_row("SELECT repairs FROM turns WHERE id = ?1", [id.0], |r| row::json_opt(r, "repairs"))?;
+            Ok(kept.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Keeps them.
+    pub async fn set_repairs(&self, id: TurnId, repairs: RepairBudget) -> Result<(), StoreError> {
+        self.write(move |t| keep_repairs(t, id, &repairs)).await
+    }
+
     /// How many answers of the model a turn has kept.
     pub async fn count_answers(&self, id: TurnId) -> Result<u32, StoreError> {
         self.read(move |c| {
@@ -139,15 +211,6 @@ impl Store {
                 )?
                 .query_row([id.0], |r| r.get(0))?;
             Ok(count)
-        })
-        .await
-    }
-
-    /// Notes the files that came with a turn that waits.
-    pub async fn attach(&self, id: TurnId, attachments: Vec<Attachment>) -> Result<(), StoreError> {
-        self.write(move |t| {
-            t.execute("UPDATE turns SET attachments = ?2 WHERE id = ?1", params![id.0, row::to_json(&attachments)])?;
-            Ok(())
         })
         .await
     }

@@ -7,9 +7,14 @@ use crate::support::builder::Builder;
 use crate::support::{PATIENCE, eventually};
 
 async fn builder_with(script: Vec<Reply>) -> (Builder, FakeClaude) {
+    builder_set(script, &[]).await
+}
+
+async fn builder_set(script: Vec<Reply>, settings: &[(&str, &str)]) -> (Builder, FakeClaude) {
     let fake = FakeClaude::start(script).await;
-    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
-    (builder, fake)
+    let url = fake.base_url();
+    let all = [&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", url.as_str())], settings].concat();
+    (Builder::start_with(&all).await, fake)
 }
 
 fn writes(id: &str, path: &str, content: &str) -> Reply {
@@ -116,6 +121,27 @@ async fn the_same_error_twice_ends_the_repairs() {
     let hint = jobs[3]["error"]["hint"].as_str().expect("says why it ends");
     assert!(hint.contains("same error") && hint.contains("public/index.html"), "{hint}");
     assert_eq!(fake.requests().len(), 4, "nothing further was asked");
+}
+
+#[tokio::test]
+async fn repairs_end_at_the_limits_of_their_turn() {
+    let script = vec![
+        writes("t1", "public/index.html", "<h1>One</h1><a href=one.html>One</a>\n"),
+        says("Done."),
+        writes("t2", "public/index.html", "<h1>Two</h1><a href=two.html>Two</a>\n"),
+        says("Not asked for any more."),
+    ];
+    let (builder, fake) = builder_set(script, &[("SLIPWAY_TURN_MAX_STEPS", "3")]).await;
+    let app = builder.create_followed("static-site", "Bounded").await;
+    builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page with links"})).await;
+    let jobs = jobs(&builder, &app, "the repairs end", |jobs| jobs.len() == 4).await;
+    assert_eq!(told(&jobs), ["generate succeeded", "preview failed", "generate succeeded", "preview failed"]);
+    let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200)["turns"].clone();
+    assert_eq!((&turns[0]["reason"], &turns[0]["repair"]["number"]), (&json!("cap_steps"), &json!(1)), "{turns:#}");
+    let words = "This turn and its repairs reached their limit of 3 steps";
+    assert!(turns[0]["note"].as_str().is_some_and(|note| note.starts_with(words)), "{turns:#}");
+    assert!(jobs[3]["error"]["hint"].as_str().is_some_and(|hint| hint.starts_with(words)), "{:#}", jobs[3]);
+    assert_eq!(fake.left(), 1);
 }
 
 #[tokio::test]

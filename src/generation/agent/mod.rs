@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::client::{ModelClient, WireFormat};
 use super::compact::{Compaction, Threshold};
 use super::error::ModelError;
-use super::limits::{Cap, TurnLimits};
+use super::limits::{Cap, Spent, TurnLimits};
 use super::models::ModelTable;
 use super::ports::{ToolHost, TurnSink};
 use super::wire::{ContentBlock, Images, Message};
-use crate::domain::{Effort, FileState, Question, RepairEnd, TurnMode, Usage, WorkspacePath};
+use crate::domain::{Effort, FileState, Question, RepairBudget, RepairEnd, TurnMode, Usage, WorkspacePath};
 
 pub use rewrite::Rewrites;
 
@@ -78,8 +78,12 @@ pub struct TurnInput {
     pub max_tokens: u32,
     /// How deep the model thinks; its own measure when absent.
     pub effort: Option<Effort>,
-    /// What the turn may use.
+    /// What the turn may use, together with those that it shares its limits with.
     pub limits: TurnLimits,
+    /// What these have used before it; none for a turn that a person asked for.
+    pub spent: Option<Spent>,
+    /// The repairs so far of the turn that this is, or belongs to.
+    pub repairs: RepairBudget,
 }
 
 /// How a turn ended.
@@ -190,6 +194,8 @@ pub struct TurnOutcome {
     pub files_touched: BTreeMap<WorkspacePath, FileState>,
     /// How far history and messages are told shorter by now.
     pub compaction: Compaction,
+    /// The repairs so far, those of this turn included.
+    pub repairs: RepairBudget,
 }
 
 /// Runs a turn to its end. Never panics on what a model sends; a cancelled turn returns as soon as
@@ -203,7 +209,8 @@ pub async fn run_turn<H: ToolHost, S: TurnSink>(
 ) -> TurnOutcome {
     // The far future stands for a limit that no clock reaches.
     let now = tokio::time::Instant::now();
-    let deadline = now.checked_add(input.limits.wall_time).unwrap_or(now + Duration::from_hours(24 * 365));
+    let left = input.limits.wall_time.saturating_sub(input.spent.unwrap_or_default().time);
+    let deadline = now.checked_add(left).unwrap_or(now + Duration::from_hours(24 * 365));
     turn::Run::new(client, input, host, sink, cancel, deadline).run().await
 }
 

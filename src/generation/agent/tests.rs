@@ -560,7 +560,7 @@ async fn caps_end_the_turn_with_what_was_written() {
         let limits = play.input.limits.clone();
         let played = play.against(steps(6)).await;
         assert_eq!(played.outcome.end, TurnEnd::Cap(cap));
-        assert_eq!(played.outcome.note, Some(cap.sentence(&limits)));
+        assert_eq!(played.outcome.note, Some(cap.sentence(&limits, false)));
         assert_eq!(played.outcome.files_touched.len(), files, "{cap:?}");
         assert_eq!(played.host.files.len(), 2 + files);
         played.is_valid_history();

@@ -16,10 +16,10 @@ use crate::generation::client::{AnswerStream, ModelClient};
 use crate::generation::compact;
 use crate::generation::error::ModelError;
 use crate::generation::history;
-use crate::generation::limits::{Cap, TurnLimits};
+use crate::generation::limits::{Cap, Spent, TurnLimits};
 use crate::generation::ports::{HostError, ToolHost, TurnSink};
 use crate::generation::retry::Attempts;
-use crate::generation::toolbox::{self, Bounds, ToolOutcome, ToolStop};
+use crate::generation::toolbox::{self, Bounds, Ran, ToolOutcome, ToolStop};
 use crate::generation::tools::{self, ToolCall};
 use crate::generation::wire::{
     AnswerBlock, ContentBlock, Images, Message, RawCall, Request, Role, StopReason, StreamItem, WireUsage,
@@ -27,6 +27,9 @@ use crate::generation::wire::{
 
 /// Most answers in a row that are cut or cannot be read, and add nothing.
 const CUT_MAX: u32 = 3;
+/// Answers a call that stands behind a question in the same answer.
+const QUESTION_OPEN: &str =
+    "This was not done: a question to the person is open, and your turn ends with it. Go on after their answer.";
 /// Smallest limit of an answer, however little of the turn's tokens is left.
 const ANSWER_TOKENS_MIN: u32 = 1024;
 
@@ -105,7 +108,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             attempt: 0,
             spoken: [None; 2],
             rewrites: None,
-            patience: Patience::default(),
+            patience: Patience::new(input.repairs.clone()),
             asked: None,
             length: Length::new(input.compaction),
             blind: false,
@@ -121,7 +124,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             TurnEnd::Done | TurnEnd::Asked(_) => None,
             TurnEnd::Loop { sentence, .. } => Some(sentence.clone()),
             TurnEnd::Stopped => Some("Stopped. What was written is kept.".to_owned()),
-            TurnEnd::Cap(cap) => Some(cap.sentence(&self.input.limits)),
+            TurnEnd::Cap(cap) => Some(cap.sentence(&self.input.limits, self.input.spent.is_some())),
             TurnEnd::Failed(error) => Some(error.message()),
         };
         TurnOutcome {
@@ -131,6 +134,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             messages: self.messages,
             files_touched: self.files,
             compaction: self.length.compaction,
+            repairs: self.patience.into_repairs(),
         }
     }
 
@@ -143,7 +147,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                 return TurnEnd::Stopped;
             }
             let cost = self.input.models.cost_usd(&self.input.model, self.used);
-            if let Some(cap) = self.input.limits.reached(self.steps, self.used, cost) {
+            if let Some(cap) = self.input.limits.reached(self.before(), self.steps, self.used, cost) {
                 return TurnEnd::Cap(cap);
             }
             let conversation = self.conversation();
@@ -212,10 +216,16 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         }
     }
 
+    /// What other turns have used of the limits.
+    fn before(&self) -> Spent {
+        self.input.spent.unwrap_or_default()
+    }
+
     /// The answer's limit: what is configured, but no more than the model gives or the turn has left.
     fn max_tokens(&self) -> u32 {
         let model = self.input.models.output_tokens(&self.input.model).unwrap_or(u32::MAX);
-        let left = self.input.limits.tokens.saturating_sub(TurnLimits::counted_tokens(self.used));
+        let used = TurnLimits::counted_tokens(self.used).saturating_add(self.before().tokens);
+        let left = self.input.limits.tokens.saturating_sub(used);
         let left = u32::try_from(left).unwrap_or(u32::MAX).max(ANSWER_TOKENS_MIN);
         self.input.max_tokens.min(model).min(left)
     }
@@ -324,19 +334,25 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     /// Runs a complete call. Input that is no JSON is left for the answer's end, which knows why.
     async fn run_call(&mut self, raw: &RawCall, stream: &AnswerStream, results: &mut Results) -> Result<(), TurnEnd> {
         let Ok(input) = raw.input() else { return Ok(()) };
+        if self.asked.is_some() {
+            self.tool_event(&raw.name, format!("{} not done: a question is open", raw.name), false);
+            results.add(&raw.id, QUESTION_OPEN.to_owned(), true);
+            return self.keep_so_far(stream, results).await;
+        }
         let limits = &self.input.limits;
-        let outcome = match ToolCall::parse(&raw.name, input, self.input.mode) {
-            Err(why) => ToolOutcome::refused(&raw.name, why),
+        let Ran { outcome, refused } = match ToolCall::parse(&raw.name, input, self.input.mode) {
+            Err(why) => Ran { outcome: ToolOutcome::refused(&raw.name, why), refused: true },
             Ok(call) => {
                 let is_new = call.changes().is_some_and(|path| !self.files.contains_key(path));
                 if is_new && self.files.len() >= limits.files {
                     return Err(TurnEnd::Cap(Cap::Files));
                 }
-                if let ToolCall::AskUser(question) = &call {
-                    self.asked = Some(question.clone());
-                }
+                let question = if let ToolCall::AskUser(question) = &call { Some(question.clone()) } else { None };
                 match self.run_tool(&raw.name, call).await? {
-                    Ok(outcome) => outcome,
+                    Ok(ran) => {
+                        self.asked = question;
+                        ran
+                    }
                     Err(ToolStop::Cap(cap)) => return Err(TurnEnd::Cap(cap)),
                     Err(ToolStop::Failed(why)) => return Err(TurnEnd::Failed(TurnError::Workspace(why))),
                     Err(ToolStop::Ask(question)) => return Err(TurnEnd::Asked(question)),
@@ -346,7 +362,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let mut enough = None;
         let mut answer = outcome.answer;
         if !outcome.ok {
-            match self.patience.failed(self.steps, &raw.name, &answer) {
+            match self.patience.failed(self.steps, &raw.name, refused, &answer) {
                 Patient::Yes => {}
                 Patient::Warning(words) => answer.push_str(words),
                 Patient::No { end, sentence } => enough = Some(TurnEnd::Loop { end, sentence }),
@@ -359,18 +375,23 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         }
         self.tool_event(&raw.name, outcome.summary, outcome.ok);
         results.add(&raw.id, answer, !outcome.ok);
+        self.keep_so_far(stream, results).await?;
+        enough.map_or(Ok(()), Err)
+    }
+
+    /// Keeps an answer that is still coming, with what its calls came to.
+    async fn keep_so_far(&mut self, stream: &AnswerStream, results: &Results) -> Result<(), TurnEnd> {
         // What has been done is kept before more is done, in the form it would have if all broke off here.
         let before = self.messages.len();
         let so_far = to_messages(&stream.blocks(), results, &self.input.model, |_| "This was interrupted.".into());
         self.messages.extend(so_far);
         let kept = self.keep().await;
         self.messages.truncate(before);
-        kept?;
-        enough.map_or(Ok(()), Err)
+        kept
     }
 
     /// Runs a call. What changes something is awaited to its end; the rest ends with the turn.
-    async fn run_tool(&mut self, name: &str, call: ToolCall) -> Result<Result<ToolOutcome, ToolStop>, TurnEnd> {
+    async fn run_tool(&mut self, name: &str, call: ToolCall) -> Result<Result<Ran, ToolStop>, TurnEnd> {
         let changes = call.changes().is_some();
         if changes && self.rewrites.is_none() && !self.input.may_rewrite {
             let found = match self.host.precious().await {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::conversation::{article, is_live};
 use super::deployment::title;
 use super::page::{parts, version_of};
-use crate::domain::{App, AppName, EventBody, EventId, JobId, JobState, LogStream, StepState, TurnState};
+use crate::domain::{App, AppName, EventBody, EventId, JobId, LogStream, StepState};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::events::Kept;
 use crate::services::Services;
@@ -27,8 +27,6 @@ use crate::web::Web;
 use crate::web::extract::{Path, Query};
 use crate::web::reply::Pieces;
 
-/// Of a turn that did not begin.
-const WITHDRAWN: &str = "Withdrawn before it began.";
 /// Events that are answered with one set of pieces, when that many wait.
 const BATCH: usize = 256;
 
@@ -129,16 +127,14 @@ async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> 
         | EventBody::Tool { .. }
         | EventBody::Log { .. }
         | EventBody::Environment { .. } => Some(with_id(event.body.name(), event.json())),
-        EventBody::Job { id, kind, state, .. } if kind == "generate" => {
-            match turn(services, app, *id, *state, event.id).await {
-                Ok(Some(data)) => Some(with_id("turn", &data)),
-                Ok(None) => None,
-                Err(error) => {
-                    tracing::warn!(app = %app.name, job = %id, %error, "a turn could not be shown");
-                    None
-                }
+        EventBody::Job { id, kind, .. } if kind == "generate" => match turn(services, app, *id, event.id).await {
+            Ok(Some(data)) => Some(with_id("turn", &data)),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(app = %app.name, job = %id, %error, "a turn could not be shown");
+                None
             }
-        }
+        },
         EventBody::Job { state, .. } if state.is_final() => Some(with_id("releases", "{}")),
         EventBody::Job { .. } | EventBody::Usage(_) => None,
     }
@@ -146,16 +142,9 @@ async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> 
 
 /// A turn that was queued, has begun or has ended. While it is at work its words come as events of
 /// their own, so it goes out empty; the page keeps what it has of it already.
-async fn turn(services: &Services, app: &App, job: JobId, state: JobState, at: EventId) -> AppResult<Option<String>> {
+async fn turn(services: &Services, app: &App, job: JobId, at: EventId) -> AppResult<Option<String>> {
     let job = services.job(job).await?;
-    let Some(mut turn) = services.turn_of_job(&job).await? else { return Ok(None) };
-    // A turn that was stopped before it began is told of a moment before it is marked.
-    if state.is_final() && is_live(&turn) {
-        if turn.state == TurnState::Queued {
-            turn.note = Some(WITHDRAWN.to_owned());
-        }
-        turn.state = if state == JobState::Failed { TurnState::Failed } else { TurnState::Stopped };
-    }
+    let Some(turn) = services.turn_of_job(&job).await? else { return Ok(None) };
     let ended = !is_live(&turn);
     let html = article(services, app, &turn, if ended { EventId(i64::MAX) } else { at }, false).await?;
     Ok(Some(serde_json::json!({ "id": turn.id, "ended": ended, "html": html }).to_string()))

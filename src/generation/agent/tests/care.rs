@@ -6,12 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{MODEL, Play, Played, WIRE, done, write};
-use crate::domain::{EventBody, QuestionKind, TurnMode};
+use crate::domain::{EventBody, QuestionKind, RepairEnd, RepairFailure, TurnMode};
 use crate::generation::agent::{CONTINUE_NOTE, NOTICE, TurnEnd, TurnError};
 use crate::generation::fake_claude::{Answer, FakeClaude, Reply};
 use crate::generation::stage::{MemoryHost, Predicate};
 use crate::generation::wire::{ContentBlock, Message};
-use crate::generation::{Cap, Compaction, DayLimit, ModelError, ModelTable, Threshold, WireFormat};
+use crate::generation::{
+    Cap, CheckReport, Compaction, DayLimit, HostError, ModelError, ModelTable, Spent, Threshold, TurnLimits, WireFormat,
+};
 
 fn edit(path: &str, old: &str, new: &str) -> serde_json::Value {
     json!({ "path": path, "old_text": old, "new_text": new })
@@ -135,6 +137,94 @@ async fn the_same_error_again_and_again_ends_the_turn() {
     assert_eq!(played.outcome.end, TurnEnd::Done);
 }
 
+fn check(id: usize) -> Reply {
+    let id = format!("t{id}");
+    Answer::new()
+        .tool(&format!("{id}w"), "write_file", &write("main.py", &id), 9)
+        .tool(&id, "check", &json!({}), 9)
+        .stop("tool_use")
+        .reply()
+}
+
+fn found(error: &str) -> Result<CheckReport, HostError> {
+    Ok(CheckReport { ok: false, sentence: "It does not build.".into(), lines: vec![error.into()] })
+}
+
+#[tokio::test]
+async fn a_check_that_fails_twice_alike_ends_the_turn() {
+    let mut play = Play::new();
+    play.host.checks = [found("main.py:3: SyntaxError"), found("main.py:4: SyntaxError")].into();
+    let played = play.against([check(1), check(2), done()]).await;
+    let TurnEnd::Loop { end: RepairEnd::SameError, sentence } = &played.outcome.end else {
+        panic!("{:?}", played.outcome.end)
+    };
+    assert!(sentence.contains("after “It does not build.” it changed main.py"), "{sentence}");
+    assert_eq!((played.left, played.host.text("main.py")), (1, "t2"));
+    played.is_valid_history();
+}
+
+#[tokio::test]
+async fn four_errors_are_more_than_a_turn_repairs() {
+    let errors = ["A is missing", "B is missing", "C is missing", "D is missing"];
+    let mut play = Play::new();
+    play.host.checks = errors.map(found).into();
+    let played = play.against((1..6).map(check)).await;
+    let TurnEnd::Loop { end: RepairEnd::Spent, sentence } = &played.outcome.end else {
+        panic!("{:?}", played.outcome.end)
+    };
+    assert!(sentence.starts_with("The repairs of this turn are used up."), "{sentence}");
+    assert_eq!((played.left, played.outcome.end.reason().as_deref()), (1, Some("repairs_spent")));
+
+    // A check that could not be made is none, and a turn that repairs goes on with what was used before.
+    let away = || Err(HostError::Refused("It could not be checked now. Docker does not answer.".into()));
+    let mut play = Play::new();
+    play.host.checks = [found(errors[0]), away(), away(), away(), away()].into_iter().collect();
+    play.host.report.ok = true;
+    let played = play.against((1..7).map(check).chain([done()])).await;
+    assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Done, 0));
+    let mut repairs = played.outcome.repairs;
+    assert_eq!(repairs.used(), 1);
+    for error in &errors[1..3] {
+        repairs.failed(RepairFailure::new("It did not start.", &[(*error).to_owned()]));
+        repairs.tried(["main.py"]);
+    }
+    let mut play = Play::new();
+    play.input.repairs = repairs;
+    play.host.checks = [found(errors[3])].into();
+    let played = play.against([check(1), done()]).await;
+    assert!(matches!(played.outcome.end, TurnEnd::Loop { end: RepairEnd::Spent, .. }), "{:?}", played.outcome.end);
+    assert_eq!(played.left, 1);
+}
+
+#[tokio::test]
+async fn a_repair_shares_the_limits_of_its_turn() {
+    let work = |nth: usize| {
+        let id = format!("t{nth}");
+        Answer::new().tool(&id, "write_file", &write(&format!("f{nth}.txt"), "x"), 9).stop("tool_use").reply()
+    };
+    let limits = TurnLimits { steps: 10, tokens: 2_000, cost_usd: 0.02, ..TurnLimits::default() };
+    let before = Spent { steps: 1, tokens: 100, usd: 0.001, time: Duration::from_secs(1) };
+    let (whole, wall) = (limits.tokens, limits.wall_time);
+    for (spent, cap, files) in [
+        (Spent { steps: 8, ..before }, Cap::Steps, 2),
+        (Spent { tokens: whole - 300, ..before }, Cap::Tokens, 2),
+        (Spent { usd: 0.0186, ..before }, Cap::Cost, 1),
+        (Spent { steps: 10, ..before }, Cap::Steps, 0),
+        (Spent { tokens: whole, ..before }, Cap::Tokens, 0),
+        (Spent { usd: 0.02, ..before }, Cap::Cost, 0),
+        (Spent { time: wall, ..before }, Cap::WallTime, 0),
+    ] {
+        let mut play = Play::new();
+        play.input.limits = limits.clone();
+        play.input.spent = Some(spent);
+        let played = play.against((0..6).map(work)).await;
+        assert_eq!(played.outcome.end, TurnEnd::Cap(cap), "{spent:?}");
+        assert_eq!((played.outcome.files_touched.len(), played.requests.len()), (files, files), "{spent:?}");
+        // The whole limit is named, and not what was left of it.
+        assert_eq!(played.outcome.note, Some(cap.sentence(&limits, true)));
+    }
+}
+
 #[tokio::test]
 async fn an_edit_that_does_not_fit_is_told_where_it_nearly_does() {
     let wrong = Answer::new()
@@ -199,6 +289,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
         .text("One thing first.")
         .tool("t1", "ask_user", &json!({"question": "Which colour?", "choices": ["Red", "Green"]}), 9)
         .tool("t2", "write_file", &write("a.txt", "x"), 9)
+        .tool("t3", "ask_user", &json!({"question": "Which size?"}), 9)
         .stop("tool_use");
     let fake = FakeClaude::start([ask.reply(), done()]).await;
     let played = Play::new().with(&fake).await;
@@ -206,7 +297,14 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
     assert_eq!((question.text.as_str(), question.choices.len()), ("Which colour?", 2));
     assert_eq!((played.outcome.note.as_deref(), played.left), (None, 1));
     assert!(played.sink.tools().contains(&("Asked: Which colour?".into(), true)));
-    assert_eq!(played.host.text("a.txt"), "x", "what else the answer asked for is done");
+    assert!(!played.host.files.contains_key("a.txt"), "what stands behind the question waits for its answer");
+    let refused = |result: &ContentBlock| {
+        let ContentBlock::ToolResult { content, is_error: true, .. } = result else { return false };
+        content.contains("a question to the person is open")
+    };
+    assert_eq!(played.outcome.messages[2].content.iter().filter(|result| refused(result)).count(), 2);
+    let shown = ("write_file not done: a question is open".to_owned(), false);
+    assert!(played.sink.tools().contains(&shown), "{:?}", played.sink.tools());
     played.is_valid_history();
 
     // The answer goes on from there, in one valid conversation.
@@ -218,7 +316,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
     assert_eq!(messages.len(), 3);
     let kinds: Vec<&str> =
         messages[2]["content"].as_array().unwrap().iter().map(|b| b["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["tool_result", "tool_result", "text"]);
+    assert_eq!(kinds, ["tool_result", "tool_result", "tool_result", "text"]);
 
     // A discussion may ask as well, and a break behind the question does not undo it.
     let ask = Answer::new().tool("t1", "ask_user", &json!({"question": "Why?"}), 9);
