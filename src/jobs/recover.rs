@@ -15,7 +15,8 @@ use super::context::Failure;
 use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
 use crate::deploy::{FoundInstance, Instance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
-    App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ProcessKind, ReleaseState, RunTrigger,
+    App, AppId, Environment, EnvironmentState, Job, JobError, JobKind, JobState, ProcessKind, ReleaseState, Run,
+    RunTrigger,
 };
 use crate::error::AppResult;
 use crate::gateway::{RouteState, Upstream};
@@ -336,20 +337,48 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     Ok(())
 }
 
-/// Runs that went on without us are waited for; those of which nothing is left have failed.
+/// Runs that went on without us are waited for; those of which nothing is left have failed. What nobody waits
+/// for is ended: whoever knew of it would take it for going on.
 async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
     let left = platform.runtime.runs().await.map_err(|error| unavailable(&error))?;
-    for (app, run) in platform.store.open_runs().await? {
-        // The job that checks a new version runs it anew.
+    let open = platform.store.open_runs().await?;
+    for (app, run) in &open {
+        let found = left.iter().find(|left| left.run == run.id);
         if run.trigger == RunTrigger::Check {
+            if !is_checking(platform, *app, run).await? {
+                if let Some(left) = found {
+                    end_run(platform, left).await?;
+                }
+                runs::stopped(platform, *app, run.id).await?;
+            }
             continue;
         }
-        match left.iter().find(|left| left.run == run.id) {
+        match found {
             Some(left) => see_to(platform, left.clone()),
-            None => runs::lost(platform, app, run.id).await?,
+            None => runs::lost(platform, *app, run.id).await?,
         }
     }
+    // Looked for before the runs were read: what is not among them has its end.
+    for left in left.iter().filter(|left| open.iter().all(|(_, run)| run.id != left.run)) {
+        end_run(platform, left).await?;
+    }
     Ok(())
+}
+
+/// Whether the job goes on that a check is part of: it goes on with the check as well.
+async fn is_checking(platform: &Platform, app: AppId, run: &Run) -> AppResult<bool> {
+    let release = match platform.store.release(app, run.environment, run.release).await {
+        Ok(release) => release,
+        Err(StoreError::NotFound) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let open = platform.store.open_jobs(Some(app)).await?;
+    Ok(open.iter().any(|job| job.id == release.job))
+}
+
+async fn end_run(platform: &Platform, left: &LeftRun) -> AppResult<()> {
+    tracing::info!(run = left.run.0, app = %left.app, "ending a run that nobody waits for");
+    platform.runtime.end_run(&left.app, &left.id).await.map_err(|error| unavailable(&error))
 }
 
 /// Follows what happens to containers, for as long as the builder lives: one that dies is shown

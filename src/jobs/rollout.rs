@@ -122,11 +122,17 @@ where
     E: Outage,
     F: Future<Output = Result<T, E>>,
 {
-    let since = tokio::time::Instant::now();
+    // Since when it is away: what is asked may itself go on for long before.
+    let mut since = None;
     let (mut wait, mut told) = (OUTAGE_WAIT, false);
     loop {
         let error = match ask().await {
-            Err(error) if E::is_waited_out(&error) && since.elapsed() < OUTAGE_LIMIT => error,
+            Err(error)
+                if E::is_waited_out(&error)
+                    && since.get_or_insert_with(tokio::time::Instant::now).elapsed() < OUTAGE_LIMIT =>
+            {
+                error
+            }
             other => {
                 if told && other.is_ok() {
                     context.log(LogStream::Deploy, "It is back.");
@@ -150,10 +156,8 @@ where
 }
 
 async fn check_run(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
-    let outcome = runs::run_to_end(&context.platform, app, release, RunTrigger::Check, &context.cancel, &|line| {
-        context.log(LogStream::App, line);
-    })
-    .await?;
+    let log = |line: String| context.log(LogStream::App, line);
+    let outcome = runs::run_to_end(context, app, release, RunTrigger::Check, &log).await?;
     if outcome.succeeded() { Ok(()) } else { Err(outcome.failure()) }
 }
 
