@@ -4,11 +4,12 @@
 //! whenever the engine comes back, the engine: live releases are found and led to, everything of
 //! ours that is neither live nor on its way is removed.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Failure;
@@ -24,6 +25,8 @@ use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
 use crate::workspace::Workspace;
 
+/// How long a change of a run that was made before it got its number may be on its way.
+const TOLD_AGAIN: Duration = Duration::from_mins(10);
 /// Live releases that are started again at once.
 const STARTS_AT_ONCE: usize = 4;
 
@@ -186,7 +189,7 @@ async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> R
 pub async fn record_scheduled(platform: Arc<Platform>) {
     let draining = platform.lifecycle.draining.clone();
     let mut scheduled = platform.runtime.scheduled_runs();
-    let mut taken = HashSet::new();
+    let mut taken = Taken::default();
     loop {
         let run = tokio::select! {
             () = draining.cancelled() => return,
@@ -194,13 +197,43 @@ pub async fn record_scheduled(platform: Arc<Platform>) {
         };
         let Some(run) = run else { return };
         // Each comes as often as something of it changes.
-        if !taken.insert((run.app_id, run.id.clone())) {
+        if !taken.insert((run.app_id, run.id.clone()), Instant::now()) {
             continue;
         }
         if let Err(error) = record_one(&platform, &run).await {
             tracing::warn!(app = %run.app, %error, "a scheduled run could not be taken into the history");
-            taken.remove(&(run.app_id, run.id));
+            taken.forget(&(run.app_id, run.id));
         }
+    }
+}
+
+/// Scheduled runs that have their number: each is told of a few times more, and then never again.
+#[derive(Default)]
+struct Taken {
+    runs: HashSet<(AppId, String)>,
+    order: VecDeque<(Instant, (AppId, String))>,
+}
+
+impl Taken {
+    /// True for one that is new.
+    fn insert(&mut self, run: (AppId, String), now: Instant) -> bool {
+        while let Some((at, old)) = self.order.front()
+            && now.duration_since(*at) > TOLD_AGAIN
+        {
+            self.runs.remove(old);
+            self.order.pop_front();
+        }
+        let is_new = self.runs.insert(run.clone());
+        if is_new {
+            self.order.push_back((now, run));
+        }
+        is_new
+    }
+
+    /// It has no number after all, and gets one when it is told of again.
+    fn forget(&mut self, run: &(AppId, String)) {
+        self.runs.remove(run);
+        self.order.retain(|(_, known)| known != run);
     }
 }
 
@@ -437,4 +470,23 @@ async fn set_state(platform: &Platform, id: AppId, environment: Environment, sta
 
 fn unavailable(error: &crate::deploy::DeployError) -> crate::error::AppError {
     super::runtime_unavailable(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheduled_runs_are_taken_once_and_forgotten_in_time() {
+        let (mut taken, begun) = (Taken::default(), Instant::now());
+        let run = |number: u32| (AppId(1), format!("tides-prod-{number}"));
+        for minute in 0..1000 {
+            let now = begun + Duration::from_secs(60 * u64::from(minute));
+            assert!(taken.insert(run(minute), now));
+            assert!(!taken.insert(run(minute), now + Duration::from_secs(5)), "it was told of before");
+        }
+        assert!(taken.runs.len() < 15 && taken.order.len() == taken.runs.len(), "{}", taken.runs.len());
+        taken.forget(&run(999));
+        assert!(taken.insert(run(999), begun + Duration::from_secs(60 * 1000)), "it got no number");
+    }
 }
