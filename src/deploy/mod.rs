@@ -595,6 +595,14 @@ impl Runtime {
         }
     }
 
+    /// Forgets what it knows of the runtime's own version: it may have been upgraded.
+    pub async fn look_again(&self) {
+        match self {
+            Self::Docker(_) => {}
+            Self::Kubernetes(cluster) => cluster.look_again().await,
+        }
+    }
+
     /// Puts what a live release consists of back to what it should be, where somebody changed it by hand.
     /// A runtime whose parts cannot be changed has nothing to do.
     pub async fn keep(&self, deployment: &Deployment) -> Result<(), DeployError> {

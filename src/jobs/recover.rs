@@ -156,6 +156,7 @@ async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
 
 /// Puts all that is live back to what it should be, where somebody changed it by hand.
 pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
+    platform.runtime.look_again().await;
     let apps = platform.store.app_names().await?;
     let work = apps.into_iter().flat_map(|(id, _)| Environment::ALL.map(|environment| (id, environment)));
     futures_util::stream::iter(work)

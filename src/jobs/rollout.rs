@@ -207,6 +207,10 @@ async fn switch(
 /// Removes the containers of an environment that are neither live, nor on their way, nor at
 /// the end of requests that they were given before another release took over.
 pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
+    // There is but one of each environment: the release before it is gone as soon as this one is there.
+    if platform.runtime.replaces_in_place() {
+        return;
+    }
     let removed = async {
         let instances = platform.runtime.instances().await?;
         for FoundInstance { instance, .. } in instances {
