@@ -48,6 +48,9 @@ const KEYS: &[Key] = &[
     key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
     key("registry", "SLIPWAY_REGISTRY", "", "Where images are pushed. None: they stay in the engine."),
     key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
+    key("registry_username", "SLIPWAY_REGISTRY_USERNAME", "", "Who logs in to a registry that wants it."),
+    secret("registry_password", "SLIPWAY_REGISTRY_PASSWORD", "The password, or the token, for that."),
+    key("registry_password_file", "SLIPWAY_REGISTRY_PASSWORD_FILE", "", "A file that holds it instead."),
     secret("anthropic_api_key", "ANTHROPIC_API_KEY", "Key for Claude. Without one the demo model answers."),
     key("anthropic_base_url", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "Where the Messages API is."),
     secret(
@@ -204,6 +207,8 @@ pub struct Config {
     pub registry: Option<String>,
     /// The registry's name as nodes pull from it.
     pub registry_pull: Option<String>,
+    /// Who logs in to the registry, and with what; none where it takes everybody.
+    pub registry_login: Option<(String, SecretString)>,
     /// Who answers.
     pub provider: Provider,
     /// Key for the Messages API.
@@ -345,6 +350,7 @@ impl Config {
             trust_proxy: sources.parse("trust_proxy", "true or false")?,
             registry_pull: owned("registry_pull").or_else(|| registry.clone()),
             registry,
+            registry_login: registry_login(sources)?,
             provider,
             anthropic_api_key,
             anthropic_base_url: address(sources, "anthropic_base_url")?,
@@ -445,17 +451,35 @@ fn networks(sources: &Sources) -> Result<Vec<String>, ConfigError> {
     checked.collect()
 }
 
-fn admin_password(sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
-    let from_file = match sources.text("admin_password_file") {
+/// A secret that stands in one key, or in the file that another key names.
+fn secret_or_file(
+    sources: &Sources,
+    name: &'static str,
+    file: &'static str,
+) -> Result<Option<SecretString>, ConfigError> {
+    let from_file = match sources.text(file) {
         None => None,
         Some(path) => {
             let text = std::fs::read_to_string(path)
-                .map_err(|error| sources.bad("admin_password_file", format!("cannot read {path}: {error}")))?;
+                .map_err(|error| sources.bad(file, format!("cannot read {path}: {error}")))?;
             Some(text.trim_end_matches(['\r', '\n']).to_owned())
         }
     };
-    let password = sources.text("admin_password").map(str::to_owned).or(from_file).map(SecretString::from);
-    match password {
+    Ok(sources.text(name).map(str::to_owned).or(from_file).map(SecretString::from))
+}
+
+fn registry_login(sources: &Sources) -> Result<Option<(String, SecretString)>, ConfigError> {
+    let password = secret_or_file(sources, "registry_password", "registry_password_file")?;
+    match (sources.text("registry_username"), password) {
+        (None, None) => Ok(None),
+        (Some(name), Some(password)) => Ok(Some((name.to_owned(), password))),
+        (Some(_), None) => Err(sources.bad("registry_password", "expected a password for the registry's user")),
+        (None, Some(_)) => Err(sources.bad("registry_username", "expected the user that the password belongs to")),
+    }
+}
+
+fn admin_password(sources: &Sources) -> Result<Option<SecretString>, ConfigError> {
+    match secret_or_file(sources, "admin_password", "admin_password_file")? {
         Some(password) if password.expose_secret().len() < 8 => {
             Err(sources.bad("admin_password", "expected a password of 8 characters or more"))
         }
@@ -542,6 +566,9 @@ mod tests {
             (("SLIPWAY_PUBLIC_URL", "http://fixed"), "public_url"),
             (("SLIPWAY_RUNTIME", "podman"), "runtime"),
             (("SLIPWAY_RUNTIME", "kubernetes"), "SLIPWAY_REGISTRY"),
+            (("SLIPWAY_REGISTRY_USERNAME", "builder"), "registry_password"),
+            (("SLIPWAY_REGISTRY_PASSWORD", "hush"), "registry_username"),
+            (("SLIPWAY_REGISTRY_PASSWORD_FILE", "/nowhere"), "/nowhere"),
             (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), "SLIPWAY_REGISTRY"),
             (("SLIPWAY_BLOCKED_NETWORKS", "203.0.113.0/24, nonsense"), "nonsense"),
             (("SLIPWAY_PROVIDER", "other"), "provider"),

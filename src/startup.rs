@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use crate::build::{BuildSettings, ImageBuilder};
+use crate::build::{BuildSettings, ImageBuilder, RegistryLogin};
 use crate::catalog::Catalog;
 use crate::config::{Config, Provider as Answering, RuntimeKind};
 use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime, SubnetPool};
@@ -57,6 +57,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         base_images: config.base_images.clone(),
         registry: config.registry.clone(),
         registry_pull: config.registry_pull.clone(),
+        registry_login: config.registry_login.clone().map(|(username, password)| RegistryLogin { username, password }),
         ..BuildSettings::new(installation.clone())
     };
     let runtime = runtime(&config, &docker, installation).await?;

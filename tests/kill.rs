@@ -340,6 +340,64 @@ async fn a_run_goes_on_without_the_builder() {
     .await;
 }
 
+/// Counts to five for three seconds.
+const COUNTS: &str = "import time\nfor n in range(6):\n    print('count', n, flush=True)\n    time.sleep(0.5)\n";
+
+/// The runs of an app, newest first, as trigger and state.
+async fn all_runs(builder: &Builder, app: &str) -> Vec<(String, String)> {
+    let list = builder.get(&format!("/apps/{app}/runs")).await.expect(200);
+    let word = |run: &Value, key: &str| run[key].as_str().expect("a word").to_owned();
+    list["runs"].as_array().expect("a list").iter().map(|run| (word(run, "trigger"), word(run, "state"))).collect()
+}
+
+/// Runs what is in preview once more, to its end.
+async fn runs_now(builder: &Builder, app: &str) {
+    let answer = builder.post(&format!("/apps/{app}/runs"), &json!({"environment": "preview"})).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    eventually("the run that was asked for has its end", PATIENCE, || async {
+        (all_runs(builder, app).await[0] == ("manual".to_owned(), "succeeded".to_owned())).then_some(())
+    })
+    .await;
+    eventually("no container is left", PATIENCE, || async {
+        builder.installation().containers().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_while_a_job_proves_itself() {
+    let mut builder = Builder::start().await;
+    let app = builder.create("scheduled-job", "Counts slowly").await;
+    builder.write(&app, "job.py", COUNTS).await;
+    let counts = point("the check's first line", |event| event.name == "log" && event.data["line"] == "count 0");
+    let (_, job) = killed_at(&mut builder, &app, "/previews", &json!({}), &counts).await;
+    let job = builder.ended(&job).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    // It is the same run: it went on by itself, and was found again.
+    assert_eq!(all_runs(&builder, &app).await, [("check".to_owned(), "succeeded".to_owned())]);
+    let list = builder.get(&format!("/apps/{app}/runs")).await.expect(200);
+    let log = builder.get(&format!("/apps/{app}/runs/{}/log", list["runs"][0]["id"])).await.text();
+    assert_eq!(log.lines().count(), 6, "whole, and nothing twice: {log}");
+    runs_now(&builder, &app).await;
+
+    // A job that is not taken up again leaves no run behind: neither one that goes on, nor one that is said to.
+    builder.write(&app, "job.py", &COUNTS.replace("0.5", "20")).await;
+    let job = builder.ask(&format!("/apps/{app}/previews"), &json!({})).await;
+    builder.job_events(&job["id"], 0).await.wait(counts.name, PATIENCE, counts.seen).await;
+    builder.kill();
+    let database = rusqlite::Connection::open(builder.data().join("slipway.db")).expect("the database");
+    let changed = database.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?1", [job["id"].as_i64()]);
+    assert_eq!(changed, Ok(1));
+    drop(database);
+    builder.restart().await;
+    assert_eq!(builder.ended(&job).await["state"], "cancelled");
+    eventually("the check is over", PATIENCE, || async {
+        (all_runs(&builder, &app).await[0] == ("check".to_owned(), "failed".to_owned())).then_some(())
+    })
+    .await;
+    runs_now(&builder, &app).await;
+}
+
 #[tokio::test]
 async fn a_container_that_went_away_is_started_again() {
     let mut builder = Builder::start().await;

@@ -48,14 +48,23 @@ impl ImageBuilder {
         Ok(ImageDisk { images: count, bytes })
     }
 
-    /// Removes all images of an app, from the registry as well. Those that are gone already are no error.
+    /// Removes all images of an app from the registry, where there is one. Those that are gone already are no
+    /// error.
     ///
     /// # Errors
-    /// When the engine or the registry is not there, or a container still runs from one of them.
-    pub async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), BuildError> {
-        if let Some(registry) = &self.registry {
-            registry.prune(app, &HashSet::new()).await?;
+    /// When the registry is not there, or will not.
+    pub async fn remove_pushed(&self, app: &AppName) -> Result<(), BuildError> {
+        match &self.registry {
+            Some(registry) => registry.prune(app, &HashSet::new()).await.map(drop),
+            None => Ok(()),
         }
+    }
+
+    /// Removes all images of an app from the engine. Those that are gone already are no error.
+    ///
+    /// # Errors
+    /// When the engine is not there, or a container still runs from one of them.
+    pub async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), BuildError> {
         for image in self.images(app, app_id).await? {
             self.remove(&image.id).await?;
         }
@@ -70,7 +79,11 @@ impl ImageBuilder {
     pub async fn prune(&self, app: &AppName, app_id: AppId, keep: &[ImageRef]) -> Result<u64, BuildError> {
         let kept: HashSet<&str> = keep.iter().map(ImageRef::digest).collect();
         let mut freed = match &self.registry {
-            Some(registry) => registry.prune(app, &kept).await?,
+            // The engine's disk is another one: it is freed all the same.
+            Some(registry) => registry.prune(app, &kept).await.unwrap_or_else(|error| {
+                tracing::warn!(%app, %error, "old images are still in the registry");
+                0
+            }),
             None => 0,
         };
         for image in self.images(app, app_id).await? {

@@ -20,6 +20,7 @@ use bollard::errors::Error;
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 pub use clean::ImageDisk;
@@ -47,8 +48,19 @@ pub struct BuildSettings {
     pub registry: Option<String>,
     /// The name under which the registry is pulled from, when it is another.
     pub registry_pull: Option<String>,
+    /// As whom the registry is spoken to; nobody in particular where it does not ask.
+    pub registry_login: Option<RegistryLogin>,
     /// Longest build.
     pub time_limit: Duration,
+}
+
+/// A login at a registry.
+#[derive(Debug, Clone)]
+pub struct RegistryLogin {
+    /// Who.
+    pub username: String,
+    /// With what: a password or a token.
+    pub password: SecretString,
 }
 
 impl BuildSettings {
@@ -60,6 +72,7 @@ impl BuildSettings {
             fallback: "slipway.local".to_owned(),
             registry: None,
             registry_pull: None,
+            registry_login: None,
             time_limit: Duration::from_mins(10),
         }
     }
@@ -197,7 +210,8 @@ pub struct ImageBuilder {
 impl ImageBuilder {
     /// A builder over an engine. Nothing is asked of the engine yet.
     pub fn new(docker: Docker, settings: BuildSettings) -> Self {
-        let registry = settings.registry.as_deref().map(registry::Registry::new);
+        let login = settings.registry_login.as_ref();
+        let registry = settings.registry.as_deref().map(|host| registry::Registry::new(host, login));
         Self { docker, settings: std::sync::Arc::new(settings), bases: base::Bases::default(), registry }
     }
 
@@ -324,7 +338,8 @@ fn tag(app: &AppName, version: &VersionId) -> String {
     format!("{}:{version}", repository(app))
 }
 
-fn repository(app: &AppName) -> String {
+/// The repository of an app's images.
+pub fn repository(app: &AppName) -> String {
     format!("slipway/{app}")
 }
 

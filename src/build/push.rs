@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::query_parameters::{PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
 use super::{BuildError, ImageBuilder, repository};
@@ -41,7 +43,7 @@ impl ImageBuilder {
             Ok(Ok(digest)) => digest,
             Ok(Err(fault @ (Fault::Unavailable(_) | Fault::DiskFull))) => return Err(fault.into()),
             Ok(Err(Fault::Other(message) | Fault::NotFound(message) | Fault::Conflict(message))) => {
-                // The engine's words for a registry that is away are many; whether it is, can be asked.
+                // The engine's words for a registry that is away, or wants a login, are many; it can be asked.
                 if let Some(registry) = &self.registry {
                     registry.ping().await?;
                 }
@@ -58,7 +60,13 @@ impl ImageBuilder {
     /// Sends the layers that the registry lacks, and answers the manifest's digest.
     async fn send(&self, name: &str, version: &VersionId) -> Result<String, Fault> {
         let options = PushImageOptionsBuilder::new().tag(version.as_str()).build();
-        let mut stream = std::pin::pin!(self.docker.push_image(name, Some(options), None));
+        let login = self.settings.registry_login.as_ref().map(|login| DockerCredentials {
+            username: Some(login.username.clone()),
+            password: Some(login.password.expose_secret().to_owned()),
+            serveraddress: self.settings.registry.clone(),
+            ..DockerCredentials::default()
+        });
+        let mut stream = std::pin::pin!(self.docker.push_image(name, Some(options), login));
         let mut digest = None;
         while let Some(progress) = stream.next().await {
             // The last line reads `<tag>: digest: sha256:… size: …`.

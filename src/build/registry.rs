@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use reqwest::header::WWW_AUTHENTICATE;
 use reqwest::{Client, Method, Response, StatusCode};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::{BuildError, repository};
+use super::{BuildError, RegistryLogin, repository};
 use crate::domain::AppName;
 
 /// Longest wait for one answer.
@@ -21,6 +23,7 @@ const MANIFEST: &str =
 #[derive(Debug, Clone)]
 pub(super) struct Registry {
     host: String,
+    login: Option<RegistryLogin>,
     client: Client,
 }
 
@@ -50,14 +53,14 @@ struct Kept {
 }
 
 impl Registry {
-    pub(super) fn new(host: &str) -> Self {
+    pub(super) fn new(host: &str, login: Option<&RegistryLogin>) -> Self {
         let client = Client::builder()
             .timeout(CALL_LIMIT)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("the TLS provider is installed first thing");
-        Self { host: host.to_owned(), client }
+        Self { host: host.to_owned(), login: login.cloned(), client }
     }
 
     /// Removes all manifests of an app but those in `keep`, by digest. Answers the bytes of the layers
@@ -91,9 +94,14 @@ impl Registry {
         Ok(freed)
     }
 
-    /// Whether it answers at all.
+    /// Whether it answers, and takes the login that we have.
     pub(super) async fn ping(&self) -> Result<(), BuildError> {
-        self.ask(Method::GET, "").await.map(drop)
+        let answer = self.send(Method::GET, "").await?;
+        // One that hands out tokens asks everybody for one: the engine gets it by itself.
+        if answer.status() == StatusCode::UNAUTHORIZED && !wants_token(&answer) {
+            return Err(self.wants_login(&answer));
+        }
+        Ok(())
     }
 
     /// What each tag of a repository leads to; none when there is no such repository.
@@ -121,11 +129,23 @@ impl Registry {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<Response, BuildError> {
+        let answer = self.send(method, path).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return Err(self.wants_login(&answer));
+        }
+        Ok(answer)
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<Response, BuildError> {
         let mut last = None;
         // As the engine does: TLS where the registry speaks it, else plain on networks that are our own.
-        for scheme in schemes(&self.host) {
+        for scheme in schemes(&self.host, self.login.is_some()) {
             let url = format!("{scheme}://{}/v2/{path}", self.host);
-            match self.client.request(method.clone(), url).header("Accept", MANIFEST).send().await {
+            let mut request = self.client.request(method.clone(), url).header("Accept", MANIFEST);
+            if let Some(login) = &self.login {
+                request = request.basic_auth(&login.username, Some(login.password.expose_secret()));
+            }
+            match request.send().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = Some(error),
             }
@@ -145,20 +165,36 @@ impl Registry {
         answer.json().await.map_err(|error| self.refused(&format!("its answer cannot be read: {error}")))
     }
 
+    fn wants_login(&self, answer: &Response) -> BuildError {
+        self.refused(if wants_token(answer) {
+            "it wants a token for this, which Slipway cannot get"
+        } else if self.login.is_some() {
+            "it does not know the user of SLIPWAY_REGISTRY_USERNAME with the password that is set"
+        } else {
+            "it wants a login: set SLIPWAY_REGISTRY_USERNAME and SLIPWAY_REGISTRY_PASSWORD"
+        })
+    }
+
     fn refused(&self, message: &str) -> BuildError {
         BuildError::Registry { registry: self.host.clone(), message: message.to_owned() }
     }
 }
 
-/// In which order a registry is tried. Plain HTTP is for this machine, a cluster's own Services and private networks:
-/// nothing secret is sent.
-fn schemes(host: &str) -> &'static [&'static str] {
+/// It refers us to a server of tokens.
+fn wants_token(answer: &Response) -> bool {
+    let challenge = answer.headers().get(WWW_AUTHENTICATE).and_then(|challenge| challenge.to_str().ok());
+    challenge.and_then(|challenge| challenge.get(..6)).is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
+}
+
+/// In which order a registry is tried. Plain HTTP is for this machine, a cluster's own Services and, as long as nothing
+/// secret is sent, private networks.
+fn schemes(host: &str, with_secret: bool) -> &'static [&'static str] {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let labels: Vec<&str> = name.split('.').collect();
     let is_service = matches!(labels.as_slice(), [.., "svc"] | [.., "svc", "cluster", "local"]);
     match name.parse::<IpAddr>() {
         Ok(ip) if ip.is_loopback() => &["http", "https"],
-        Ok(IpAddr::V4(ip)) if ip.is_private() => &["https", "http"],
+        Ok(IpAddr::V4(ip)) if ip.is_private() && !with_secret => &["https", "http"],
         _ if name == "localhost" || is_service => &["http", "https"],
         _ => &["https"],
     }
@@ -171,11 +207,12 @@ mod tests {
     #[test]
     fn plain_http_stays_near() {
         for near in ["127.0.0.1:5000", "localhost:5000", "registry.builder-system.svc.cluster.local:5000"] {
-            assert_eq!(schemes(near)[0], "http", "{near}");
+            assert_eq!(schemes(near, true)[0], "http", "{near}");
         }
-        assert_eq!(schemes("10.96.27.176:5000"), ["https", "http"]);
+        assert_eq!(schemes("10.96.27.176:5000", false), ["https", "http"]);
+        assert_eq!(schemes("10.96.27.176:5000", true), ["https"], "a password is not for all to read");
         for far in ["registry.example.com", "203.0.113.4:5000", "registry.svc.example.com"] {
-            assert_eq!(schemes(far), ["https"], "{far}");
+            assert_eq!(schemes(far, false), ["https"], "{far}");
         }
     }
 }

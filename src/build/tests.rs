@@ -203,6 +203,7 @@ async fn an_engine_that_is_away_is_told_apart() {
 struct Registry {
     kept: Mutex<HashMap<String, (String, Bytes)>>,
     refuses: std::sync::atomic::AtomicBool,
+    wants_login: std::sync::atomic::AtomicBool,
 }
 
 impl Registry {
@@ -216,6 +217,11 @@ impl Registry {
         if self.refuses.load(std::sync::atomic::Ordering::Relaxed) {
             let why = r#"{"errors":[{"code":"DENIED","message":"this registry is read-only"}]}"#;
             return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], why).into_response();
+        }
+        // Of “builder” with the password “hush”.
+        let login = request.headers().get(header::AUTHORIZATION).is_some_and(|login| login == "Basic YnVpbGRlcjpodXNo");
+        if self.wants_login.load(std::sync::atomic::Ordering::Relaxed) && !login {
+            return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"a test\"")]).into_response();
         }
         let (parts, body) = request.into_parts();
         let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
@@ -273,7 +279,7 @@ async fn images_are_pushed_and_known_by_the_registrys_digest() {
     let mut settings = BuildSettings::new(sandbox.installation.clone());
     settings.registry = Some(address.clone());
     settings.registry_pull = Some("registry.test:5000".to_owned());
-    let builder = ImageBuilder::new(sandbox.docker.clone(), settings);
+    let builder = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
     let cancel = CancellationToken::new();
     let pushes = async {
         let pushed = builder.push(&app.0, &version('a'), &image, &cancel).await.expect("it is pushed");
@@ -282,6 +288,22 @@ async fn images_are_pushed_and_known_by_the_registrys_digest() {
         assert!(registry.kept.lock().expect("no panic").contains_key(&manifest), "{pushed}");
         let again = builder.push(&app.0, &version('a'), &image, &cancel).await;
         assert_eq!(again, Ok(pushed));
+
+        registry.wants_login.store(true, std::sync::atomic::Ordering::Relaxed);
+        let stranger = builder.push(&app.0, &version('c'), &image, &cancel).await.expect_err("nobody in particular");
+        assert!(stranger.to_string().contains("set SLIPWAY_REGISTRY_USERNAME"), "{stranger}");
+        settings.registry_login =
+            Some(RegistryLogin { username: "builder".to_owned(), password: SecretString::from("hush") });
+        let known = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
+        known.push(&app.0, &version('c'), &image, &cancel).await.expect("it is pushed");
+        known.ping().await.expect("it takes the login");
+        settings.registry_login =
+            Some(RegistryLogin { username: "builder".to_owned(), password: SecretString::from("wrong") });
+        let wrong = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
+        let refused = wrong.ping().await.expect_err("it does not take the login").to_string();
+        assert!(refused.contains("does not know the user"), "{refused}");
+        assert!(!format!("{wrong:?}").contains("wrong"), "the password is nowhere to be read");
+        registry.wants_login.store(false, std::sync::atomic::Ordering::Relaxed);
 
         registry.refuses.store(true, std::sync::atomic::Ordering::Relaxed);
         let refused = builder.push(&app.0, &version('b'), &image, &cancel).await.expect_err("it is read-only");

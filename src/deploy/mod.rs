@@ -474,7 +474,8 @@ impl Runtime {
 
     /// Runs a job to its end and removes what is left of it. A run that goes on already is joined.
     /// `log` is handed every line, up to a bound. When this is dropped or the runtime goes away,
-    /// the job itself goes on: see [`Self::runs`].
+    /// the job itself goes on: see [`Self::runs`] and [`Self::end_run`]. Cancelling answers soon, even
+    /// where what is left of it cannot be removed for now.
     pub async fn run(
         &self,
         spec: &RunSpec,
@@ -485,6 +486,22 @@ impl Runtime {
             // Boxed: it holds several of the engine's streams at once.
             Self::Docker(docker) => Box::pin(docker.run(spec, log, cancel)).await,
             Self::Kubernetes(cluster) => Box::pin(cluster.run(spec, log, cancel)).await,
+        }
+    }
+
+    /// The runtime's own name for a run, as [`LeftRun::id`] has it.
+    pub fn run_id(&self, spec: &RunSpec) -> String {
+        match self {
+            Self::Docker(docker) => docker.run_name(spec),
+            Self::Kubernetes(_) => KubernetesRuntime::run_name(spec),
+        }
+    }
+
+    /// Ends a run that nobody waits for any more, and removes what is left of it. Already gone is success.
+    pub async fn end_run(&self, app: &AppName, id: &str) -> Result<(), DeployError> {
+        match self {
+            Self::Docker(docker) => docker.end_run(id).await,
+            Self::Kubernetes(cluster) => cluster.end_run(app, id).await,
         }
     }
 
@@ -575,6 +592,14 @@ impl Runtime {
                 }
             }
             Self::Kubernetes(cluster) => cluster.abandon(failed, previous).await,
+        }
+    }
+
+    /// Forgets what it knows of the runtime's own version: it may have been upgraded.
+    pub async fn look_again(&self) {
+        match self {
+            Self::Docker(_) => {}
+            Self::Kubernetes(cluster) => cluster.look_again().await,
         }
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, TemplateName, VersionId};
+use super::{AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, Schedule, TemplateName, VersionId};
 
 /// What a user builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,8 @@ impl App {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppSettings {
-    /// Five-field cron expression in UTC, for a scheduled job.
-    pub schedule: Option<String>,
+    /// When a scheduled job runs.
+    pub schedule: Option<Schedule>,
     /// How calls to a webhook are signed: `timestamped`, `github` or `stripe`.
     pub signature: Option<String>,
 }

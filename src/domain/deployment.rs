@@ -48,7 +48,7 @@ pub struct DeploymentSpec {
     pub process: ProcessKind,
     /// What it may use.
     pub limits: ResourceLimits,
-    /// When a job runs: a five-field cron expression in UTC.
+    /// When a job runs: a [`Schedule`](super::Schedule) in its one form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// Environment variables that are no secret.

@@ -16,10 +16,14 @@ pub async fn run(context: &JobContext) -> Result<JobResult, Failure> {
     }
     let removed = remove(context).await;
     if removed.is_err() {
-        // What is left of the app can be used again, and deleted again.
-        context.platform.store.mark_deleting(context.job.app_id, false).await?;
+        withdraw(context).await?;
     }
     removed
+}
+
+/// What is left of the app can be used again, and deleted again.
+pub async fn withdraw(context: &JobContext) -> Result<(), Failure> {
+    Ok(context.platform.store.mark_deleting(context.job.app_id, false).await?)
 }
 
 async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
@@ -32,6 +36,23 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
         platform.gateway.routes().remove(&name, environment);
     }
     context.log(LogStream::Deploy, "Removing images.");
+    let pushed = rollout::patiently(context, || {
+        Box::pin(async {
+            let removed = platform.images.remove_pushed(&name).await;
+            removed.map_err(|error| Building { error, in_cluster: true })
+        })
+    });
+    match pushed.await {
+        Ok(()) => {}
+        Err(Failure::Cancelled) => return Err(Failure::Cancelled),
+        // The app is gone by now: it does not come back because a registry keeps what it has.
+        Err(Failure::Failed(error)) => {
+            tracing::warn!(app = %name, reason = error.message, "a deleted app's images stay in the registry");
+            let repository = crate::build::repository(&name);
+            let left = format!("{} The images in {repository} stay there; remove them by hand.", error.message);
+            context.log(LogStream::Deploy, left);
+        }
+    }
     rollout::patiently(context, || {
         Box::pin(async {
             let removed = platform.images.remove_app(&name, id).await;

@@ -91,10 +91,7 @@ async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<De
     let mut spec = platform.template(app)?.manifest.deployment().map_err(AppError::from)?;
     let settings = settings(platform, app, version).await?;
     if spec.process == crate::domain::ProcessKind::Job {
-        if let Some(expression) = &settings.schedule {
-            super::schedule::next_after(expression, platform.clock.now())?;
-        }
-        spec.schedule = settings.schedule;
+        spec.schedule = settings.schedule.map(String::from);
     }
     Ok(spec)
 }

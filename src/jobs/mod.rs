@@ -28,9 +28,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::deploy::DeployError;
-use crate::domain::{App, Attachment, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, TurnId, TurnMode};
+use crate::domain::{
+    App, AppId, Attachment, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, TurnId, TurnMode,
+};
 use crate::error::{AppError, AppResult, ErrorKind};
-use crate::platform::{Platform, job_event};
+use crate::platform::{AppLocks, Platform, job_event};
 use crate::store::{StoreError, jobs as table, turns};
 use context::{Failure, JobContext};
 use follow::Follow;
@@ -233,7 +235,15 @@ impl Jobs {
     async fn perform(&self, context: &JobContext) -> Result<JobResult, Failure> {
         let _alone = match &context.job.kind {
             JobKind::Generate { .. } => None,
-            _ => Some(context.platform.rollout_locks.lock(context.job.app_id).await),
+            kind => match alone(&context.platform.rollout_locks, context.job.app_id, &context.cancel).await {
+                Ok(alone) => Some(alone),
+                Err(failure) => {
+                    if *kind == JobKind::Delete {
+                        delete::withdraw(context).await?;
+                    }
+                    return Err(failure);
+                }
+            },
         };
         match &context.job.kind {
             JobKind::Generate { turn } => generate::run(context, *turn).await,
@@ -275,6 +285,19 @@ impl Jobs {
     }
 }
 
+/// Waits until nobody else deploys an app or looks after it, or until somebody wants no more of that.
+async fn alone(
+    locks: &AppLocks,
+    app: AppId,
+    cancel: &CancellationToken,
+) -> Result<tokio::sync::OwnedMutexGuard<()>, Failure> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Failure::Cancelled),
+        alone = locks.lock(app) => Ok(alone),
+    }
+}
+
 /// 503 for a runtime that does not answer, for those who ask it directly.
 pub fn runtime_unavailable(error: &DeployError) -> AppError {
     match error {
@@ -284,5 +307,21 @@ pub fn runtime_unavailable(error: &DeployError) -> AppError {
         }
         _ => AppError::new(ErrorKind::Unavailable, "docker_unavailable", error.to_string())
             .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_its_app_can_be_cancelled() {
+        let (locks, cancel) = (AppLocks::default(), CancellationToken::new());
+        let others = alone(&locks, AppId(1), &cancel).await.expect("nobody has it");
+        assert!(alone(&locks, AppId(2), &cancel).await.is_ok(), "another app's is free");
+        let waiting = alone(&locks, AppId(1), &cancel);
+        cancel.cancel();
+        assert_eq!(waiting.await.map(drop), Err(Failure::Cancelled));
+        drop(others);
     }
 }

@@ -4,11 +4,12 @@
 //! whenever the engine comes back, the engine: live releases are found and led to, everything of
 //! ours that is neither live nor on its way is removed.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Failure;
@@ -16,7 +17,7 @@ use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
 use crate::deploy::{FoundInstance, Instance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
     App, AppId, Environment, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, ProcessKind,
-    ReleaseState, RunTrigger, TurnId,
+    ReleaseState, Run, RunTrigger, TurnId,
 };
 use crate::error::AppResult;
 use crate::gateway::{RouteState, Upstream};
@@ -24,6 +25,8 @@ use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
 use crate::workspace::Workspace;
 
+/// How long a change of a run that was made before it got its number may be on its way.
+const TOLD_AGAIN: Duration = Duration::from_mins(10);
 /// Live releases that are started again at once.
 const STARTS_AT_ONCE: usize = 4;
 
@@ -171,6 +174,7 @@ async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
 
 /// Puts all that is live back to what it should be, where somebody changed it by hand.
 pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
+    platform.runtime.look_again().await;
     let apps = platform.store.app_names().await?;
     let work = apps.into_iter().flat_map(|(id, _)| Environment::ALL.map(|environment| (id, environment)));
     futures_util::stream::iter(work)
@@ -204,7 +208,7 @@ async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> R
 pub async fn record_scheduled(platform: Arc<Platform>) {
     let draining = platform.lifecycle.draining.clone();
     let mut scheduled = platform.runtime.scheduled_runs();
-    let mut taken = HashSet::new();
+    let mut taken = Taken::default();
     loop {
         let run = tokio::select! {
             () = draining.cancelled() => return,
@@ -212,13 +216,43 @@ pub async fn record_scheduled(platform: Arc<Platform>) {
         };
         let Some(run) = run else { return };
         // Each comes as often as something of it changes.
-        if !taken.insert((run.app_id, run.id.clone())) {
+        if !taken.insert((run.app_id, run.id.clone()), Instant::now()) {
             continue;
         }
         if let Err(error) = record_one(&platform, &run).await {
             tracing::warn!(app = %run.app, %error, "a scheduled run could not be taken into the history");
-            taken.remove(&(run.app_id, run.id));
+            taken.forget(&(run.app_id, run.id));
         }
+    }
+}
+
+/// Scheduled runs that have their number: each is told of a few times more, and then never again.
+#[derive(Default)]
+struct Taken {
+    runs: HashSet<(AppId, String)>,
+    order: VecDeque<(Instant, (AppId, String))>,
+}
+
+impl Taken {
+    /// True for one that is new.
+    fn insert(&mut self, run: (AppId, String), now: Instant) -> bool {
+        while let Some((at, old)) = self.order.front()
+            && now.duration_since(*at) > TOLD_AGAIN
+        {
+            self.runs.remove(old);
+            self.order.pop_front();
+        }
+        let is_new = self.runs.insert(run.clone());
+        if is_new {
+            self.order.push_back((now, run));
+        }
+        is_new
+    }
+
+    /// It has no number after all, and gets one when it is told of again.
+    fn forget(&mut self, run: &(AppId, String)) {
+        self.runs.remove(run);
+        self.order.retain(|(_, known)| known != run);
     }
 }
 
@@ -355,20 +389,48 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     Ok(())
 }
 
-/// Runs that went on without us are waited for; those of which nothing is left have failed.
+/// Runs that went on without us are waited for; those of which nothing is left have failed. What nobody waits
+/// for is ended: whoever knew of it would take it for going on.
 async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
     let left = platform.runtime.runs().await.map_err(|error| unavailable(&error))?;
-    for (app, run) in platform.store.open_runs().await? {
-        // The job that checks a new version runs it anew.
+    let open = platform.store.open_runs().await?;
+    for (app, run) in &open {
+        let found = left.iter().find(|left| left.run == run.id);
         if run.trigger == RunTrigger::Check {
+            if !is_checking(platform, *app, run).await? {
+                if let Some(left) = found {
+                    end_run(platform, left).await?;
+                }
+                runs::stopped(platform, *app, run.id).await?;
+            }
             continue;
         }
-        match left.iter().find(|left| left.run == run.id) {
+        match found {
             Some(left) => see_to(platform, left.clone()),
-            None => runs::lost(platform, app, run.id).await?,
+            None => runs::lost(platform, *app, run.id).await?,
         }
     }
+    // Looked for before the runs were read: what is not among them has its end.
+    for left in left.iter().filter(|left| open.iter().all(|(_, run)| run.id != left.run)) {
+        end_run(platform, left).await?;
+    }
     Ok(())
+}
+
+/// Whether the job goes on that a check is part of: it goes on with the check as well.
+async fn is_checking(platform: &Platform, app: AppId, run: &Run) -> AppResult<bool> {
+    let release = match platform.store.release(app, run.environment, run.release).await {
+        Ok(release) => release,
+        Err(StoreError::NotFound) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let open = platform.store.open_jobs(Some(app)).await?;
+    Ok(open.iter().any(|job| job.id == release.job))
+}
+
+async fn end_run(platform: &Platform, left: &LeftRun) -> AppResult<()> {
+    tracing::info!(run = left.run.0, app = %left.app, "ending a run that nobody waits for");
+    platform.runtime.end_run(&left.app, &left.id).await.map_err(|error| unavailable(&error))
 }
 
 /// Follows what happens to containers, for as long as the builder lives: one that dies is shown
@@ -427,4 +489,23 @@ async fn set_state(platform: &Platform, id: AppId, environment: Environment, sta
 
 fn unavailable(error: &crate::deploy::DeployError) -> crate::error::AppError {
     super::runtime_unavailable(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheduled_runs_are_taken_once_and_forgotten_in_time() {
+        let (mut taken, begun) = (Taken::default(), Instant::now());
+        let run = |number: u32| (AppId(1), format!("tides-prod-{number}"));
+        for minute in 0..1000 {
+            let now = begun + Duration::from_secs(60 * u64::from(minute));
+            assert!(taken.insert(run(minute), now));
+            assert!(!taken.insert(run(minute), now + Duration::from_secs(5)), "it was told of before");
+        }
+        assert!(taken.runs.len() < 15 && taken.order.len() == taken.runs.len(), "{}", taken.runs.len());
+        taken.forget(&run(999));
+        assert!(taken.insert(run(999), begun + Duration::from_secs(60 * 1000)), "it got no number");
+    }
 }

@@ -122,11 +122,17 @@ where
     E: Outage,
     F: Future<Output = Result<T, E>>,
 {
-    let since = tokio::time::Instant::now();
+    // Since when it is away: what is asked may itself go on for long before.
+    let mut since = None;
     let (mut wait, mut told) = (OUTAGE_WAIT, false);
     loop {
         let error = match ask().await {
-            Err(error) if E::is_waited_out(&error) && since.elapsed() < OUTAGE_LIMIT => error,
+            Err(error)
+                if E::is_waited_out(&error)
+                    && since.get_or_insert_with(tokio::time::Instant::now).elapsed() < OUTAGE_LIMIT =>
+            {
+                error
+            }
             other => {
                 if told && other.is_ok() {
                     context.log(LogStream::Deploy, "It is back.");
@@ -150,10 +156,8 @@ where
 }
 
 async fn check_run(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
-    let outcome = runs::run_to_end(&context.platform, app, release, RunTrigger::Check, &context.cancel, &|line| {
-        context.log(LogStream::App, line);
-    })
-    .await?;
+    let log = |line: String| context.log(LogStream::App, line);
+    let outcome = runs::run_to_end(context, app, release, RunTrigger::Check, &log).await?;
     if outcome.succeeded() { Ok(()) } else { Err(outcome.failure()) }
 }
 
@@ -203,6 +207,10 @@ async fn switch(
 /// Removes the containers of an environment that are neither live, nor on their way, nor at
 /// the end of requests that they were given before another release took over.
 pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
+    // There is but one of each environment: the release before it is gone as soon as this one is there.
+    if platform.runtime.replaces_in_place() {
+        return;
+    }
     let removed = async {
         let instances = platform.runtime.instances().await?;
         for FoundInstance { instance, .. } in instances {

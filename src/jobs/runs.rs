@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::context::Failure;
+use super::context::{Failure, JobContext};
 use super::rollout;
 use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Release, Run, RunId, RunState, RunTrigger};
@@ -63,7 +63,7 @@ pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigg
         let never = CancellationToken::new();
         tokio::select! {
             () = stopping.cancelled() => {}
-            ended = carry_out(&platform, &app, &release, id, &never, &|_| {}) => {
+            ended = carry_out(&platform, &app, &release, id, &never) => {
                 if let Err(error) = ended {
                     tracing::warn!(app = %app.name, run = id.0, ?error, "run could not be carried out");
                 }
@@ -73,17 +73,101 @@ pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigg
     Ok(run)
 }
 
-/// Runs a release to its end, as part of a job.
+/// Runs a release to its end, as part of a job: an outage is told in the job's log, waited out as long as in
+/// the rest of a deployment, and can be cancelled. A job that was taken up again goes on with the run that its
+/// earlier attempt began.
 pub async fn run_to_end(
-    platform: &Arc<Platform>,
+    context: &JobContext,
     app: &App,
     release: &Release,
     trigger: RunTrigger,
-    cancel: &CancellationToken,
     log: &(dyn Fn(String) + Send + Sync),
 ) -> Result<Ended, Failure> {
-    let run = begin(platform, app, release, trigger).await?;
-    carry_out(platform, app, release, run.id, cancel, log).await
+    let platform = &context.platform;
+    let is_ours = |owner: AppId, run: &Run| {
+        (owner, run.environment, run.release, run.trigger) == (app.id, release.environment, release.number, trigger)
+    };
+    let open = platform.store.open_runs().await?;
+    let id = match open.into_iter().find(|(owner, run)| is_ours(*owner, run)) {
+        Some((_, begun)) => begun.id,
+        None => begin(platform, app, release, trigger).await?.id,
+    };
+    let spec = spec(platform, app, release, id).await?;
+    let redaction = platform.redaction(app).await?;
+    let printed = Mutex::new(Printed::default());
+    let keep = |line: String| {
+        let line = redaction.string(line);
+        if lock(&printed).take(&line) {
+            log(line);
+        }
+    };
+    let outcome = rollout::patiently(context, || {
+        lock(&printed).begin_again();
+        Box::pin(platform.runtime.run(&spec, &keep, &context.cancel))
+    })
+    .await;
+    let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner).text;
+    match outcome {
+        Ok(outcome) => Ok(end(platform, app.id, id, Ok(outcome), text).await?),
+        Err(failure) => {
+            let why = match &failure {
+                Failure::Cancelled => DeployError::Cancelled.to_string(),
+                Failure::Failed(error) => error.message.clone(),
+            };
+            end(platform, app.id, id, Err(why), text).await?;
+            clear_away(platform, &spec);
+            Err(failure)
+        }
+    }
+}
+
+/// What a run has printed: kept from its first line in each attempt to read it, and told but once.
+#[derive(Default)]
+struct Printed {
+    text: String,
+    told: Vec<String>,
+    place: usize,
+}
+
+impl Printed {
+    /// The run's lines come once more from the first one on.
+    fn begin_again(&mut self) {
+        self.text.clear();
+        self.place = 0;
+    }
+
+    /// Keeps a line. True when it was not told before.
+    fn take(&mut self, line: &str) -> bool {
+        keep_line(&mut self.text, line);
+        let is_new = self.told.get(self.place).is_none_or(|told| told != line);
+        if is_new {
+            self.told.truncate(self.place);
+            self.told.push(line.to_owned());
+        }
+        self.place += 1;
+        is_new
+    }
+}
+
+/// Sees, behind everybody's back, that nothing goes on of a run that nobody waits for any more.
+fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
+    let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.run_id(spec));
+    platform.clone().lifecycle.tasks.spawn(async move {
+        let mut patience = Patience::default();
+        let work = async {
+            while let Err(error) = platform.runtime.end_run(&app, &id).await {
+                if !error.is_outage() {
+                    return tracing::warn!(%app, %error, "what is left of a run is still there");
+                }
+                patience.pause().await;
+            }
+        };
+        tokio::select! {
+            // It is found at the next start.
+            () = platform.lifecycle.draining.cancelled() => {}
+            () = work => {}
+        }
+    });
 }
 
 async fn begin(platform: &Platform, app: &App, release: &Release, trigger: RunTrigger) -> AppResult<Run> {
@@ -91,16 +175,9 @@ async fn begin(platform: &Platform, app: &App, release: &Release, trigger: RunTr
     Ok(platform.store.insert_run(app.id, release.environment, release.number, trigger, at).await?)
 }
 
-async fn carry_out(
-    platform: &Platform,
-    app: &App,
-    release: &Release,
-    id: RunId,
-    cancel: &CancellationToken,
-    log: &(dyn Fn(String) + Send + Sync),
-) -> Result<Ended, Failure> {
+async fn spec(platform: &Platform, app: &App, release: &Release, id: RunId) -> Result<RunSpec, Failure> {
     let deployment = rollout::deployment(platform, app, release).await?;
-    let spec = RunSpec {
+    Ok(RunSpec {
         app: deployment.app,
         app_id: deployment.app_id,
         environment: deployment.environment,
@@ -110,14 +187,20 @@ async fn carry_out(
         spec: deployment.spec,
         secrets: deployment.secrets,
         time_limit: TIME_LIMIT,
-    };
+    })
+}
+
+async fn carry_out(
+    platform: &Arc<Platform>,
+    app: &App,
+    release: &Release,
+    id: RunId,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let spec = spec(platform, app, release, id).await?;
     let redaction = platform.redaction(app).await?;
     let printed = Mutex::new(String::new());
-    let keep = |line: String| {
-        let line = redaction.string(line);
-        keep_line(&printed, &line);
-        log(line);
-    };
+    let keep = |line: String| keep_line(&mut lock(&printed), &redaction.text(&line));
     let mut patience = Patience::default();
     let outcome = loop {
         lock(&printed).clear();
@@ -127,9 +210,12 @@ async fn carry_out(
         }
     };
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let was_cancelled = matches!(outcome, Err(DeployError::Cancelled));
-    let ended = end(platform, app.id, id, outcome, text).await?;
-    if was_cancelled { Err(Failure::Cancelled) } else { Ok(ended) }
+    let is_over = outcome.is_ok();
+    end(platform, app.id, id, outcome.map_err(|error| error.to_string()), text).await?;
+    if !is_over {
+        clear_away(platform, &spec);
+    }
+    Ok(())
 }
 
 /// Goes on with a run that an earlier builder left behind.
@@ -140,20 +226,26 @@ pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     let mut patience = Patience::default();
     let outcome = loop {
         lock(&printed).clear();
-        let keep = |line: String| keep_line(&printed, &redaction.text(&line));
+        let keep = |line: String| keep_line(&mut lock(&printed), &redaction.text(&line));
         let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &keep, &never).await;
         if !patience.waits_after(&outcome).await {
             break outcome;
         }
     };
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    end(platform, left.app_id, left.run, outcome, text).await?;
+    end(platform, left.app_id, left.run, outcome.map_err(|error| error.to_string()), text).await?;
     Ok(())
 }
 
 /// Says that nothing is left of a run whose end nobody saw.
 pub async fn lost(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
-    end(platform, app, run, Err(DeployError::Gone), String::new()).await?;
+    end(platform, app, run, Err(DeployError::Gone.to_string()), String::new()).await?;
+    Ok(())
+}
+
+/// Says that a run was stopped, since the job that it was part of is over.
+pub async fn stopped(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
+    end(platform, app, run, Err(DeployError::Cancelled.to_string()), String::new()).await?;
     Ok(())
 }
 
@@ -171,18 +263,21 @@ impl Patience {
     async fn waits_after(&mut self, outcome: &Result<RunOutcome, DeployError>) -> bool {
         let Err(DeployError::ClusterUnavailable(why)) = outcome else { return false };
         tracing::warn!(why, "the cluster is away; a run is waited for");
+        self.pause().await;
+        true
+    }
+
+    async fn pause(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Duration::from_secs(5));
-        true
     }
 }
 
-fn lock(printed: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+fn lock<T>(printed: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     printed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn keep_line(printed: &Mutex<String>, line: &str) {
-    let mut printed = lock(printed);
+fn keep_line(printed: &mut String, line: &str) {
     if printed.len() + line.len() < LOG_MAX {
         printed.push_str(line);
         printed.push('\n');
@@ -193,7 +288,7 @@ async fn end(
     platform: &Platform,
     app: AppId,
     id: RunId,
-    outcome: Result<RunOutcome, DeployError>,
+    outcome: Result<RunOutcome, String>,
     log: String,
 ) -> AppResult<Ended> {
     let (state, exit_code, error) = match outcome {
@@ -208,8 +303,7 @@ async fn end(
             let well = error.is_none() && outcome.exit_code == Some(0);
             (if well { RunState::Succeeded } else { RunState::Failed }, outcome.exit_code, error)
         }
-        Err(DeployError::Cancelled) => (RunState::Failed, None, Some("It was stopped.".to_owned())),
-        Err(error) => (RunState::Failed, None, Some(error.to_string())),
+        Err(why) => (RunState::Failed, None, Some(why)),
     };
     let ending = RunEnding { state, exit_code, error, log };
     platform.store.end_run(id, ending.clone(), platform.clock.now()).await?;
@@ -220,3 +314,23 @@ async fn end(
 
 /// The environment that the schedule drives.
 pub const SCHEDULED: Environment = Environment::Prod;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_come_again_are_told_once() {
+        let mut printed = Printed::default();
+        let mut told = Vec::new();
+        let mut read = |lines: &[&str]| {
+            printed.begin_again();
+            told.extend(lines.iter().filter(|line| printed.take(line)).map(|line| (*line).to_owned()));
+            printed.text.clone()
+        };
+        read(&["one", "two"]);
+        let text = read(&["one", "two", "two", "three"]);
+        assert_eq!(text, "one\ntwo\ntwo\nthree\n", "kept whole");
+        assert_eq!(told, ["one", "two", "two", "three"]);
+    }
+}

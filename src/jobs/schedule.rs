@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::runs;
-use crate::domain::{AppId, RunTrigger};
+use crate::domain::{AppId, RunTrigger, Schedule};
 use crate::error::{AppError, AppResult};
 use crate::platform::Platform;
 
@@ -21,15 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
 /// When a five-field cron expression (UTC) is due next, strictly after `now`. `None`: never.
 pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestamp>> {
-    let refuse = |reason: String| {
-        AppError::invalid(format!("The schedule “{expression}” in app.toml cannot be read: {reason}")).hint(
-            "It has five fields: minute, hour, day of month, month, day of week. “0 7 * * *” is 7:00 UTC each day.",
-        )
-    };
-    if expression.split_whitespace().count() != 5 {
-        return Err(refuse("it does not have five fields.".to_owned()));
-    }
-    let cron = Cron::from_str(expression).map_err(|error| refuse(format!("{error}.")))?;
+    let schedule: Schedule = expression.parse()?;
+    let refuse = |reason: String| AppError::invalid(format!("The schedule “{expression}” cannot be used: {reason}"));
+    let cron = Cron::from_str(schedule.as_str()).map_err(|error| refuse(format!("{error}.")))?;
     match cron.find_next_occurrence(&now.to_zoned(TimeZone::UTC), false) {
         Ok(next) => Ok(Some(next.timestamp())),
         // Such as the 31st of February.
@@ -107,6 +101,11 @@ mod tests {
             ("30 14 * * *", "2026-11-21T14:30:00Z"),
             ("*/15 * * * *", "2026-11-20T14:45:00Z"),
             ("0 7 * * 1", "2026-11-23T07:00:00Z"),
+            // Sunday by its other number, at the end of a range as well.
+            ("0 7 * * 7", "2026-11-22T07:00:00Z"),
+            ("0 7 * * sat-sun", "2026-11-21T07:00:00Z"),
+            // Either of the two days.
+            ("0 7 13 * 1", "2026-11-23T07:00:00Z"),
         ] {
             let next = next_after(expression, now).expect("readable").expect("some time");
             assert_eq!(next.to_string(), expected, "{expression}");

@@ -69,7 +69,7 @@ impl Services {
         let facts = Facts {
             app,
             host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.domain()),
-            schedule: self.settings(app).await?.schedule,
+            schedule: self.settings(app).await?.schedule.map(String::from),
             secrets: self.platform.secrets(app, Environment::Prod).await?.into_keys().collect(),
             template: &template,
         };

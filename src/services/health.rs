@@ -72,6 +72,9 @@ impl Services {
                 error.to_string(),
                 "See that the registry runs and can be reached. Apps can be written meanwhile, but not deployed.",
             ),
+            Err(error @ BuildError::Registry { .. }) => {
+                Check::bad("registry", error.to_string(), "See how the registry is set up, then try again.")
+            }
             Err(error) => bad_engine(error.to_string()),
         };
         vec![cluster, engine]

@@ -14,6 +14,7 @@ mod jobs;
 mod lifecycle;
 mod load;
 mod proof;
+mod registry;
 mod startup;
 mod streams;
 mod templates;

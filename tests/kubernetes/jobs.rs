@@ -72,8 +72,9 @@ async fn a_job_runs_by_its_schedule_and_on_demand() {
         let schedule = schedules.get(&format!("{}-prod", app.name)).await.expect("a CronJob");
         schedule.data["spec"]["schedule"].as_str().map(str::to_owned)
     };
-    published("0 3 * * *").await;
-    assert_eq!(times().await.as_deref(), Some("0 3 * * *"));
+    // Sunday by a number that clusters do not know.
+    published("0 3 * * 5-7").await;
+    assert_eq!(times().await.as_deref(), Some("0 3 * * 5,6,0"));
     let job = stage.services.rollback(&app.name, Environment::Prod, None).await.expect("a job");
     assert_eq!(stage.ended(&job).await.state, JobState::Succeeded);
     assert_eq!(times().await.as_deref(), Some("* * * * *"));
@@ -87,6 +88,50 @@ async fn a_job_runs_by_its_schedule_and_on_demand() {
     assert!(gone.is_none_or(|schedule| schedule.metadata.deletion_timestamp.is_some()));
     // What has ended leaves nothing behind.
     until("no Job is left", async || {
+        let jobs = stage.objects::<Job>(&app).list(&ListParams::default()).await.ok()?;
+        jobs.items.is_empty().then_some(())
+    })
+    .await;
+    stage.delete(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
+    let stage = Stage::new().await;
+    let app = stage.app("scheduled-job").await;
+    let counts = |pause: u32| {
+        format!("import time\nfor n in range(6):\n    print('count', n, flush=True)\n    time.sleep({pause})\n")
+    };
+    let runs = async || -> Vec<(RunTrigger, RunState)> {
+        let runs = stage.services.runs(&app, PageRequest::first(100)).await.expect("runs");
+        runs.items.iter().map(|run| (run.trigger, run.state)).collect()
+    };
+    stage.write(&app, "job.py", &counts(2)).await;
+    let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    stage.logged(&job, "count 0").await;
+    stage.cluster.cut();
+    let said = stage.logged(&job, "goes on as soon as it is back").await;
+    assert!(said.contains("Kubernetes API server"), "{said}");
+    stage.cluster.mend();
+    let job = stage.ended(&job).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    assert_eq!(runs().await, [(RunTrigger::Check, RunState::Succeeded)], "one run, and the same");
+    let lines = stage.services.job_log(&job).await.expect("a log");
+    assert_eq!(lines.iter().filter(|(_, line)| line.starts_with("count")).count(), 6, "each line once: {lines:?}");
+
+    // Nobody waits for what nobody wants any more.
+    stage.write(&app, "job.py", &counts(60)).await;
+    let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    stage.logged(&job, "count 0").await;
+    stage.cluster.cut();
+    stage.logged(&job, "goes on as soon as it is back").await;
+    let asked = std::time::Instant::now();
+    stage.services.cancel(job.id).await.expect("a job");
+    assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(runs().await[0], (RunTrigger::Check, RunState::Failed));
+    stage.cluster.mend();
+    until("its Job goes once the cluster is back", async || {
         let jobs = stage.objects::<Job>(&app).list(&ListParams::default()).await.ok()?;
         jobs.items.is_empty().then_some(())
     })

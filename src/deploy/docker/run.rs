@@ -30,19 +30,26 @@ impl DockerRuntime {
         log: &(dyn Fn(String) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
-        let name = format!(
-            "slipway-{}-{}-run-{}.{}.{}",
-            spec.app,
-            spec.environment,
-            spec.run,
-            spec.app_id,
-            self.installation()
-        );
-        let id = match self.inspect(&name).await? {
-            Some(found) if found.state != InstanceState::Created => found.id,
-            _ => self.begin(&name, spec, cancel).await?,
-        };
-        self.see_to_its_end(&id, spec.time_limit, log, cancel).await
+        let name = self.run_name(spec);
+        match self.inspect(&name).await?.and_then(left_run) {
+            Some(left) if left.started_at.is_some() => self.attach_run(&left, spec.time_limit, log, cancel).await,
+            _ => {
+                let id = self.begin(&name, spec, cancel).await?;
+                self.see_to_its_end(&id, spec.time_limit, log, cancel).await
+            }
+        }
+    }
+
+    pub(in super::super) fn run_name(&self, spec: &RunSpec) -> String {
+        let RunSpec { app, environment, run, app_id, .. } = spec;
+        format!("slipway-{app}-{environment}-run-{run}.{app_id}.{}", self.installation())
+    }
+
+    pub(in super::super) async fn end_run(&self, id: &str) -> Result<(), DeployError> {
+        let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+        // Not running is what we want; removing does the rest.
+        let _ = engine::call(engine::QUICK, self.docker().kill_container(id, Some(options))).await;
+        self.remove(id).await
     }
 
     async fn begin(&self, name: &str, spec: &RunSpec, cancel: &CancellationToken) -> Result<String, DeployError> {
@@ -117,10 +124,9 @@ impl DockerRuntime {
                 })
             }
             Err(DeployError::Cancelled) => {
-                let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
-                // Not running is what we want; removing does the rest.
-                let _ = engine::call(engine::QUICK, self.docker().kill_container(id, Some(options))).await;
-                self.remove(id).await?;
+                if let Err(error) = self.end_run(id).await {
+                    tracing::debug!(%error, container = id, "a cancelled run is still there");
+                }
                 Err(DeployError::Cancelled)
             }
             // The engine is away: the run goes on, or is there to be asked about when it is back.

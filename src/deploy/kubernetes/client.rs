@@ -131,6 +131,11 @@ impl Cluster {
                 Err(Fault::Forbidden(why)) if since.elapsed() < PERMISSION_LIMIT && !why.contains("exceeded quota") => {
                     tokio::time::sleep(PERMISSION_PAUSE).await;
                 }
+                // Nothing of that name, or of that version any more.
+                Err(fault @ Fault::NotFound(_)) => {
+                    self.forget_apis().await;
+                    return Err(fault);
+                }
                 other => return other,
             }
         }

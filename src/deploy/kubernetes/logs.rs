@@ -14,6 +14,7 @@ use kube::api::LogParams;
 use tokio::sync::mpsc;
 
 use super::super::DeployError;
+use super::client::Cluster;
 use super::fault::Fault;
 use super::ready::{Known, changes, take};
 use super::{KubernetesRuntime, manifest};
@@ -21,6 +22,11 @@ use crate::domain::{AppId, AppName, Environment};
 use crate::engine::label;
 use crate::engine::line::{LINE_MAX, Lines};
 
+/// First pause before it is looked again whether there is a namespace, and the longest one.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
+/// Longest wait for more of a log that is read to its end and no further.
+const READ_LIMIT: Duration = Duration::from_secs(15);
 /// Pause before a log that broke off is read on.
 const READ_ON: Duration = Duration::from_millis(500);
 /// Lines that wait for a slow reader before the cluster is read no further.
@@ -88,13 +94,18 @@ impl Reader {
             since_time: self.last,
             ..LogParams::default()
         };
-        let mut stream = std::pin::pin!(pods.log_stream(pod, &parameters).await?);
+        // One that is followed says nothing for as long as the app does.
+        let limit = if follow { Duration::MAX } else { READ_LIMIT };
+        let late = || Fault::Away(format!("it has not answered for {} seconds", READ_LIMIT.as_secs()));
+        let opened = tokio::time::timeout(limit, pods.log_stream(pod, &parameters)).await.map_err(|_| late())?;
+        let mut stream = std::pin::pin!(opened?);
         let skip_to = self.last;
         let mut ready = Vec::new();
         // A line may come in pieces, and the next one's beginning with it.
         let mut partial: Vec<u8> = Vec::new();
         loop {
-            let bytes = stream.fill_buf().await.map_err(|error| Fault::Away(error.to_string()))?;
+            let filled = tokio::time::timeout(limit, stream.fill_buf()).await.map_err(|_| late())?;
+            let bytes = filled.map_err(|error| Fault::Away(error.to_string()))?;
             if bytes.is_empty() {
                 break;
             }
@@ -161,7 +172,8 @@ impl KubernetesRuntime {
             label::INSTALLATION,
             label::RUN
         );
-        let follower = Arc::new(Follower { pods, chosen, sender: sender.clone() });
+        let cluster = self.cluster().clone();
+        let follower = Arc::new(Follower { cluster, pods, chosen, sender: sender.clone() });
         let work = async move {
             let done = if follow { follow_on(&follower, tail).await } else { follower.newest(tail).await };
             if let Err(fault) = done {
@@ -177,6 +189,7 @@ impl KubernetesRuntime {
 
 /// Follows an environment from one container to the next.
 struct Follower {
+    cluster: Cluster,
     pods: Api<Pod>,
     chosen: String,
     sender: mpsc::Sender<Result<String, DeployError>>,
@@ -185,8 +198,8 @@ struct Follower {
 impl Follower {
     /// The last lines of the newest pod, and no more.
     async fn newest(&self, tail: u32) -> Result<(), Fault> {
-        let listed = self.pods.list(&kube::api::ListParams::default().labels(&self.chosen)).await;
-        let pods = match listed.map_err(Fault::from) {
+        let chosen = kube::api::ListParams::default().labels(&self.chosen);
+        let pods = match self.cluster.call(self.pods.list(&chosen)).await {
             Ok(pods) => pods.items,
             Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(()),
             Err(fault) => return Err(fault),
@@ -213,11 +226,13 @@ async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
     let mut changes = changes(follower.pods.clone(), &follower.chosen, "");
     let (mut known, mut read, mut complete) = (Known::<Pod>::new(), HashSet::new(), false);
     let mut readings = FuturesUnordered::new();
+    let mut pause = LOOK_AGAIN;
     loop {
         tokio::select! {
             change = changes.next() => {
                 match change {
                     Some(Ok(change)) => {
+                        pause = LOOK_AGAIN;
                         let done = take(&mut known, change);
                         if done && !complete {
                             complete = true;
@@ -229,6 +244,13 @@ async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
                             }
                             continue;
                         }
+                    }
+                    // There is no namespace, or none that is ours to look into: nothing has run yet, or all is gone.
+                    Some(Err(Fault::Forbidden(_) | Fault::NotFound(_))) => {
+                        known.clear();
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                        continue;
                     }
                     Some(Err(fault)) => return Err(fault),
                     None => return Ok(()),

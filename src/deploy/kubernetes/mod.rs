@@ -309,8 +309,12 @@ impl KubernetesRuntime {
         found.map(|found| found.instance).ok_or(DeployError::Gone)
     }
 
-    pub(super) async fn instances(&self) -> Result<Vec<FoundInstance>, DeployError> {
+    /// The cluster may speak other versions of its API by now.
+    pub(super) async fn look_again(&self) {
         self.cluster().forget_apis().await;
+    }
+
+    pub(super) async fn instances(&self) -> Result<Vec<FoundInstance>, DeployError> {
         let namespaces = self.namespaces().await?;
         let looks = namespaces.into_iter().map(|namespace| async move { self.instances_in(&namespace).await });
         futures_util::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_concat().await

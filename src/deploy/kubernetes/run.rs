@@ -22,7 +22,7 @@ use super::logs::{Reader, Sink, container};
 use super::ready::{Known, LAST_LINES, changes, take};
 use super::verdict::{self, Trouble, TroubleKind};
 use super::{KubernetesRuntime, manifest};
-use crate::domain::{Clock, ReleaseNumber, RunId};
+use crate::domain::{AppName, Clock, ReleaseNumber, RunId};
 use crate::engine::label;
 
 /// Lines of one run that are handed out.
@@ -31,6 +31,8 @@ const LINES_MAX: usize = 10_000;
 const BYTES_MAX: usize = 1024 * 1024;
 /// How long the log is read after the run's end; it ends by itself right away.
 const LOG_GRACE: Duration = Duration::from_secs(5);
+/// How long a run that was cancelled is removed for before that is left to later.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(3);
 /// How much later than the cluster we end a run that is out of time.
 const LIMIT_GRACE: Duration = Duration::from_secs(30);
 
@@ -60,24 +62,53 @@ impl KubernetesRuntime {
         log: &(dyn Fn(String) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
-        self.prepare(&spec.app, spec.app_id).await?;
-        if cancel.is_cancelled() {
-            return Err(DeployError::Cancelled);
-        }
         let (namespace, name) = (manifest::namespace(&spec.app), manifest::run_name(spec));
-        let there = self.cluster().call(self.jobs(&namespace).get_opt(&name)).await?;
-        if there.is_none() {
-            let pod = manifest::run_pod(spec);
-            tokio::select! {
-                () = cancel.cancelled() => return Err(DeployError::Cancelled),
-                room = self.room_for(&spec.app, &namespace, &pod, log) => room?,
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                self.remove_soon(&namespace, &name).await;
+                return Err(DeployError::Cancelled);
             }
-            let apis = self.cluster().apis().await?;
-            for object in manifest::run(&self.owner(&spec.app, spec.app_id), &apis, spec) {
-                self.cluster().apply(&object).await?;
-            }
+            begun = self.begin(spec, &namespace, &name, log) => begun?,
         }
         self.see_to_its_end(&namespace, &name, spec.time_limit, log, cancel).await
+    }
+
+    /// Makes a run's Job, with all that it needs around it, unless it is there.
+    async fn begin(
+        &self,
+        spec: &RunSpec,
+        namespace: &str,
+        name: &str,
+        log: &(dyn Fn(String) + Send + Sync),
+    ) -> Result<(), DeployError> {
+        self.prepare(&spec.app, spec.app_id).await?;
+        if self.cluster().call(self.jobs(namespace).get_opt(name)).await?.is_some() {
+            return Ok(());
+        }
+        self.room_for(&spec.app, namespace, &manifest::run_pod(spec), log).await?;
+        let apis = self.cluster().apis().await?;
+        for object in manifest::run(&self.owner(&spec.app, spec.app_id), &apis, spec) {
+            self.cluster().apply(&object).await?;
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn run_name(spec: &RunSpec) -> String {
+        manifest::run_name(spec)
+    }
+
+    pub(in super::super) async fn end_run(&self, app: &AppName, id: &str) -> Result<(), DeployError> {
+        self.remove_job(&manifest::namespace(app), id).await
+    }
+
+    /// Removes a Job if that can be done at once: whoever cancels does not wait for a cluster that is away.
+    async fn remove_soon(&self, namespace: &str, name: &str) {
+        match tokio::time::timeout(REMOVAL_LIMIT, self.remove_job(namespace, name)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, name, "a cancelled run is still there"),
+            Err(_) => tracing::debug!(name, "a cancelled run is still there: no answer"),
+        }
     }
 
     async fn see_to_its_end(
@@ -107,6 +138,10 @@ impl KubernetesRuntime {
             }
             // The cluster is away: the run goes on, or is there to be asked about when it is back.
             Err(error @ DeployError::ClusterUnavailable(_)) => Err(error),
+            Err(DeployError::Cancelled) => {
+                self.remove_soon(namespace, name).await;
+                Err(DeployError::Cancelled)
+            }
             Err(error) => {
                 self.remove_job(namespace, name).await?;
                 Err(error)
@@ -116,7 +151,8 @@ impl KubernetesRuntime {
 
     async fn remove_job(&self, namespace: &str, name: &str) -> Result<(), DeployError> {
         match self.cluster().call(self.jobs(namespace).delete(name, &DeleteParams::background())).await {
-            Ok(_) | Err(Fault::NotFound(_)) => Ok(()),
+            // Forbidden: its namespace is on its way out, or gone.
+            Ok(_) | Err(Fault::NotFound(_) | Fault::Forbidden(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
     }

@@ -1,17 +1,18 @@
 //! What happens to Deployments, as what happens to instances.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll};
-use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::{InstanceEvent, InstanceEventKind, InstanceState};
 use super::fault::Fault;
@@ -106,25 +107,22 @@ where
         config: watcher::Config,
         namespaces: BoxStream<'static, watcher::Event<Namespace>>,
         inside: SelectAll<BoxStream<'static, watcher::Event<K>>>,
-        known: HashMap<String, String>,
+        watched: Watched,
     }
     let namespaces = endless(Api::<Namespace>::all(client.clone()), watcher::Config::default().labels(ours));
-    let state = State { client, config, namespaces, inside: SelectAll::new(), known: HashMap::new() };
+    let state = State { client, config, namespaces, inside: SelectAll::new(), watched: Watched::default() };
     futures_util::stream::unfold(state, async |mut state| {
         loop {
             tokio::select! {
-                change = state.namespaces.next() => match change? {
-                    watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace) => {
-                        let (name, uid) = (namespace.name_any(), namespace.metadata.uid.clone().unwrap_or_default());
-                        let leaving = namespace.metadata.deletion_timestamp.is_some();
-                        if !leaving && state.known.insert(name.clone(), uid.clone()) != Some(uid) {
-                            let api: Api<K> = Api::namespaced(state.client.clone(), &name);
-                            state.inside.push(until_closed(api, state.config.clone()));
-                        }
+                change = state.namespaces.next() => {
+                    if let Some((name, gone)) = state.watched.take(change?) {
+                        let api: Api<K> = Api::namespaced(state.client.clone(), &name);
+                        // Right after it was made we may not look there yet, nor when it is on its way out: it is
+                        // asked again and again, until it is gone.
+                        let changes = endless(api, state.config.clone()).take_until(gone.cancelled_owned());
+                        state.inside.push(changes.boxed());
                     }
-                    watcher::Event::Delete(namespace) => { state.known.remove(&namespace.name_any()); }
-                    watcher::Event::Init | watcher::Event::InitDone => {}
-                },
+                }
                 Some(change) = state.inside.next() => return Some((change, state)),
             }
         }
@@ -132,29 +130,74 @@ where
     .boxed()
 }
 
-/// A watch in one namespace, which ends for good some time after we may not look there any more:
-/// right after the namespace was made, we may not look there yet.
-fn until_closed<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    /// With the back-off, about a minute.
-    const REFUSALS: u32 = 10;
-    let refusals = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let changes = watcher(api, config).default_backoff().map_err(Fault::from);
-    let count = refusals.clone();
-    let open = changes.take_while(move |change| {
-        let refused = match change {
-            Ok(_) => {
-                count.store(0, std::sync::atomic::Ordering::Relaxed);
-                0
+/// The namespaces that are watched, by name: each until it is gone.
+#[derive(Default)]
+struct Watched {
+    known: HashMap<String, (String, DropGuard)>,
+    /// Names that a new list has had so far.
+    listed: HashSet<String>,
+}
+
+impl Watched {
+    /// Takes a change in. Answers a namespace that is to be watched from now on, and what says that it is gone.
+    fn take(&mut self, change: watcher::Event<Namespace>) -> Option<(String, CancellationToken)> {
+        match change {
+            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::InitApply(namespace) => {
+                self.listed.insert(namespace.name_any());
+                return self.begin(&namespace);
             }
-            Err(Fault::Forbidden(_) | Fault::NotFound(_)) => {
-                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
+            // What went while nobody looked is not told of.
+            watcher::Event::InitDone => self.known.retain(|name, _| self.listed.contains(name)),
+            watcher::Event::Apply(namespace) => return self.begin(&namespace),
+            watcher::Event::Delete(namespace) => {
+                self.known.remove(&namespace.name_any());
             }
-            Err(_) => 0,
-        };
-        std::future::ready(refused < REFUSALS)
-    });
-    open.filter_map(async |change| change.ok()).boxed()
+        }
+        None
+    }
+
+    fn begin(&mut self, namespace: &Namespace) -> Option<(String, CancellationToken)> {
+        let (name, uid) = (namespace.name_any(), namespace.metadata.uid.clone().unwrap_or_default());
+        let is_known = self.known.get(&name).is_some_and(|(known, _)| *known == uid);
+        if is_known || namespace.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let gone = CancellationToken::new();
+        // One of this name before it ends here.
+        self.known.insert(name.clone(), (uid, gone.clone().drop_guard()));
+        Some((name, gone))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn namespace(name: &str, uid: &str) -> Namespace {
+        serde_json::from_value(json!({"metadata": {"name": name, "uid": uid}})).expect("a namespace")
+    }
+
+    #[test]
+    fn a_namespace_is_watched_until_it_is_gone() {
+        let mut watched = Watched::default();
+        assert!(watched.take(watcher::Event::Init).is_none());
+        let (_, one) = watched.take(watcher::Event::InitApply(namespace("app-one", "1"))).expect("it is new");
+        let (_, two) = watched.take(watcher::Event::InitApply(namespace("app-two", "2"))).expect("it is new");
+        assert!(watched.take(watcher::Event::InitDone).is_none());
+        assert!(watched.take(watcher::Event::Apply(namespace("app-one", "1"))).is_none(), "it is watched already");
+        // Another one of the same name.
+        let (_, again) = watched.take(watcher::Event::Apply(namespace("app-one", "3"))).expect("it is new");
+        assert!(one.is_cancelled() && !again.is_cancelled());
+        // The line broke, and one went meanwhile.
+        assert!(watched.take(watcher::Event::Init).is_none());
+        assert!(watched.take(watcher::Event::InitApply(namespace("app-one", "3"))).is_none());
+        assert!(watched.take(watcher::Event::InitDone).is_none());
+        assert!(two.is_cancelled() && !again.is_cancelled());
+        watched.take(watcher::Event::Delete(namespace("app-one", "3")));
+        assert!(again.is_cancelled());
+        assert!(watched.take(watcher::Event::Apply(namespace("app-one", "4"))).is_some());
+    }
 }

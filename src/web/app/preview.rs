@@ -340,7 +340,7 @@ async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>
             (None, true) => "None: it has no schedule.",
             (Some(_), true) => "None: what is published has no schedule that comes due.",
         },
-        schedule: schedule.map(|expression| ScheduleView::new(&expression)),
+        schedule: schedule.map(|expression| ScheduleView::new(expression.as_str())),
         next_run: next.map(|(_, at)| When::new(at, now)),
         any_running: page.items.iter().any(|run| run.state == RunState::Running),
         runs: page.items.iter().map(|run| RunView::new(run, now)).collect(),
