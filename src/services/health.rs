@@ -67,12 +67,18 @@ impl Services {
         };
         let engine = match engine {
             Ok(engine) => good_engine(&engine.version),
-            Err(error @ BuildError::Unavailable(_)) if error.to_string().starts_with("The registry") => Check::bad(
+            Err(error @ BuildError::RegistryAway { .. }) => Check::bad(
                 "registry",
                 error.to_string(),
                 "See that the registry runs and can be reached. Apps can be written meanwhile, but not deployed.",
             ),
-            Err(error) => bad_engine(error.to_string()),
+            Err(error) => Check {
+                hint: Some(
+                    "See that the engine that DOCKER_HOST leads to runs. Apps can be written meanwhile, but not deployed."
+                        .to_owned(),
+                ),
+                ..bad_engine(error.to_string())
+            },
         };
         vec![cluster, engine]
     }
