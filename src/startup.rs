@@ -21,7 +21,7 @@ use crate::events::EventLog;
 use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
-use crate::jobs::{Jobs, recover, runs, schedule};
+use crate::jobs::{Jobs, recover, rollout, runs, schedule};
 use crate::lifecycle::Lifecycle;
 use crate::platform::{AppLocks, Draining, Model, Platform};
 use crate::services::Services;
@@ -203,6 +203,9 @@ async fn keep_true(platform: Arc<Platform>, jobs: Jobs) {
         while platform.runtime.replaces_in_place() {
             if let Err(error) = recover::keep(&platform).await {
                 tracing::warn!(%error, "what runs could not be looked after");
+            }
+            if let Err(error) = rollout::remove_unneeded(&platform).await {
+                tracing::warn!(%error, "what failed could not be removed; the next look tries again");
             }
             tokio::time::sleep(platform.config.cluster.reconcile_every).await;
         }

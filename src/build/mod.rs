@@ -116,9 +116,17 @@ pub enum BuildError {
     /// It was stopped on request.
     #[error("The build was stopped.")]
     Cancelled,
-    /// The engine, or the registry behind it, is not there.
+    /// The engine is not there.
     #[error("{0}")]
     Unavailable(String),
+    /// The registry is not there.
+    #[error("The registry {registry} does not answer: {message}.")]
+    RegistryAway {
+        /// Which registry.
+        registry: String,
+        /// Why, as far as can be seen.
+        message: String,
+    },
     /// There is nothing to build on.
     #[error(
         "The base image “{wanted}” is not in the engine and cannot be pulled ({reason}), and {fallback} is not there either. Run scripts/setup, or set SLIPWAY_BASE_IMAGE_PYTHON and SLIPWAY_BASE_IMAGE_NGINX to images that can be reached."
@@ -174,13 +182,9 @@ impl BuildError {
     /// The engine or the registry is away, and may come back.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::RegistryAway { .. } => true,
             // In the words of the engine, which asks the registry for us.
-            Self::Push { message, .. } => {
-                ["connection re", "i/o timeout", "no route to host", "no such host", "EOF", "deadline exceeded"]
-                    .iter()
-                    .any(|sign| message.contains(sign))
-            }
+            Self::Push { message, .. } => engine::is_outage(message),
             _ => false,
         }
     }
@@ -218,7 +222,7 @@ impl ImageBuilder {
     /// Asks the engine who it is, and the registry, if there is one, whether it is there.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] with who does not answer.
+    /// [`BuildError::Unavailable`] or [`BuildError::RegistryAway`] when one of them does not answer.
     pub async fn ping(&self) -> Result<engine::EngineInfo, BuildError> {
         let info = engine::ping(&self.docker).await?;
         if let Some(registry) = &self.registry {

@@ -154,8 +154,8 @@ impl Registry {
         let innermost = |error: &dyn std::error::Error| {
             std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string)
         };
-        let why = last.and_then(|error| innermost(&error)).unwrap_or_default();
-        Err(BuildError::Unavailable(format!("The registry {} does not answer: {why}.", self.host)))
+        let message = last.and_then(|error| innermost(&error)).unwrap_or_default();
+        Err(BuildError::RegistryAway { registry: self.host.clone(), message })
     }
 
     async fn read<T: serde::de::DeserializeOwned>(&self, answer: Response) -> Result<T, BuildError> {

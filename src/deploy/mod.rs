@@ -255,6 +255,9 @@ pub enum DeployError {
     /// All else, in the cluster's words.
     #[error("The Kubernetes cluster refuses: {}", full_stop(.0))]
     ClusterRefused(String),
+    /// The cluster does not know us, or does not let us. Right after its start it may say so of anybody.
+    #[error("The Kubernetes cluster refuses: {}", full_stop(.0))]
+    ClusterDenied(String),
     /// There is a namespace of the app's name already.
     #[error("The namespace {namespace} is there already and is left alone: {whose}.")]
     NotOurs {
@@ -269,6 +272,20 @@ pub enum DeployError {
     /// There is no room for it.
     #[error("{}", full_stop(.0))]
     NoRoom(String),
+    /// It is ready, and traffic could not be led to it.
+    #[error("The new version is ready, but traffic could not be led to it within {} seconds: {last}", .waited.as_secs_f32().ceil())]
+    NotLed {
+        /// How long it was tried.
+        waited: Duration,
+        /// What it waited for last, in a sentence.
+        last: String,
+    },
+    /// Somebody else deleted what was being deployed.
+    #[error("{what} was deleted from outside while the new version came up.")]
+    Deleted {
+        /// What, in words.
+        what: String,
+    },
     /// A namespace that was deleted does not go.
     #[error("The namespace {namespace} was deleted and is still there: {}", full_stop(.held_by))]
     Stuck {
@@ -366,9 +383,9 @@ impl Runtime {
         }
     }
 
-    /// Waits until the instance answers its probe with 2xx or 3xx. Its end ends the waiting at once.
-    /// From then on it is started again whenever it crashes, and with the engine. `tell` is handed what
-    /// holds it up while it is still waited for, in sentences.
+    /// Waits until this very instance answers its probe with 2xx or 3xx; `deadline` counts from when it runs. Its
+    /// end ends the waiting at once. From then on it is started again whenever it crashes, and with the engine.
+    /// `tell` is handed what holds it up while it is still waited for, in sentences.
     pub async fn wait_ready(
         &self,
         instance: &Instance,
@@ -383,12 +400,36 @@ impl Runtime {
         }
     }
 
-    /// Where this very instance answers, rather than what stands in front of it; [`Instance::address`] where
-    /// that cannot be told.
-    pub async fn own_address(&self, instance: &Instance, probe: &Probe) -> Option<SocketAddr> {
+    /// Where this very instance answers, rather than what stands in front of it; none when it does not run.
+    pub async fn own_address(&self, instance: &Instance, probe: &Probe) -> Result<Option<SocketAddr>, DeployError> {
         match self {
-            Self::Docker(_) => instance.address,
-            Self::Kubernetes(cluster) => cluster.pod_address(instance, probe.port).await.or(instance.address),
+            Self::Docker(_) => Ok(instance.address),
+            Self::Kubernetes(cluster) => cluster.pod_address(instance, probe.port).await,
+        }
+    }
+
+    /// Leads traffic to a release that is ready, where the runtime does that rather than the gateway, and waits
+    /// until it has arrived there. What ran before is still there, and can be led to again by [`Self::abandon`].
+    pub async fn lead(
+        &self,
+        deployment: &Deployment,
+        instance: Instance,
+        probe: &Probe,
+        deadline: Duration,
+        tell: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Instance, DeployError> {
+        match self {
+            Self::Docker(_) => Ok(instance),
+            Self::Kubernetes(cluster) => cluster.lead(deployment, probe, deadline, tell, cancel).await,
+        }
+    }
+
+    /// Lets what ran before a release that is led to make way, where the runtime does that; nobody waits for it.
+    pub async fn release(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        match self {
+            Self::Docker(_) => Ok(()),
+            Self::Kubernetes(cluster) => cluster.release(deployment).await,
         }
     }
 
@@ -580,8 +621,8 @@ impl Runtime {
         }
     }
 
-    /// Puts back what ran before a release that did not come up, or takes all of it away where nothing did.
-    /// Where old and new run side by side until the switch, only the new one goes. Already done is success.
+    /// Puts back what ran before a release that did not come up, or takes all of it away where nothing did:
+    /// old and new run side by side until the new one has taken over. Already done is success.
     pub async fn abandon(&self, failed: &Deployment, previous: Option<&Deployment>) -> Result<(), DeployError> {
         match self {
             Self::Docker(docker) => {
@@ -595,14 +636,6 @@ impl Runtime {
         }
     }
 
-    /// Forgets what it knows of the runtime's own version: it may have been upgraded.
-    pub async fn look_again(&self) {
-        match self {
-            Self::Docker(_) => {}
-            Self::Kubernetes(cluster) => cluster.look_again().await,
-        }
-    }
-
     /// Puts what a live release consists of back to what it should be, where somebody changed it by hand.
     /// A runtime whose parts cannot be changed has nothing to do.
     pub async fn keep(&self, deployment: &Deployment) -> Result<(), DeployError> {
@@ -612,8 +645,8 @@ impl Runtime {
         }
     }
 
-    /// Whether a release takes the place of the one before it, at the same address, rather than running
-    /// beside it until the switch; [`Self::keep`] has something to do then.
+    /// Whether all releases of an environment have one address, which leads to the live one, rather than each
+    /// its own; [`Self::keep`] has something to do then.
     pub fn replaces_in_place(&self) -> bool {
         match self {
             Self::Docker(_) => false,

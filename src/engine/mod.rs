@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 
-pub use fault::Fault;
+pub use fault::{Fault, is_outage};
 pub use label::Installation;
 pub use transport::connect;
 

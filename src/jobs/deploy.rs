@@ -163,7 +163,15 @@ impl std::fmt::Display for Building {
 
 impl From<Building> for Failure {
     fn from(building: Building) -> Self {
-        building.error.into()
+        let is_engine_away = matches!(building.error, BuildError::Unavailable(_));
+        let failure = Self::from(building.error);
+        if building.in_cluster && is_engine_away {
+            return failure.hint(
+                "See that the engine that DOCKER_HOST leads to runs (`kubectl -n builder-engine get pods` where it is in the \
+                 cluster), then try again.",
+            );
+        }
+        failure
     }
 }
 
@@ -184,6 +192,9 @@ impl From<BuildError> for Failure {
             BuildError::TimedOut { .. } => Self::failed("build_timed_out", message).lines(lines),
             BuildError::Unavailable(_) => Self::failed("docker_unavailable", message)
                 .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+            BuildError::RegistryAway { .. } => Self::failed("registry_unavailable", message).hint(
+                "See that the registry runs and that the builder reaches it under SLIPWAY_REGISTRY, then try again.",
+            ),
             BuildError::BaseImageMissing { .. } => {
                 Self::failed("base_image_missing", message).hint("Run scripts/setup on the server, then try again.")
             }

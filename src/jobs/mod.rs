@@ -12,7 +12,7 @@ pub mod follow;
 mod generate;
 mod proving;
 pub mod recover;
-mod rollout;
+pub mod rollout;
 pub mod runs;
 pub mod schedule;
 mod smoke;
@@ -301,7 +301,7 @@ async fn alone(
 /// 503 for a runtime that does not answer, for those who ask it directly.
 pub fn runtime_unavailable(error: &DeployError) -> AppError {
     match error {
-        DeployError::ClusterUnavailable(_) | DeployError::ClusterRefused(_) => {
+        DeployError::ClusterUnavailable(_) | DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => {
             AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string())
                 .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again.")
         }

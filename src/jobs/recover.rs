@@ -164,7 +164,7 @@ fn interrupted(job: &Job) -> JobError {
 }
 
 /// Whether what is found in place of the live release is put back to it, rather than removed.
-async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
+pub(super) async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
     if !platform.runtime.replaces_in_place() {
         return false;
     }
@@ -174,7 +174,6 @@ async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
 
 /// Puts all that is live back to what it should be, where somebody changed it by hand.
 pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
-    platform.runtime.look_again().await;
     let apps = platform.store.app_names().await?;
     let work = apps.into_iter().flat_map(|(id, _)| Environment::ALL.map(|environment| (id, environment)));
     futures_util::stream::iter(work)
@@ -364,9 +363,9 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     let app = platform.store.app_by_id(id).await?;
     let status = app.environment(environment);
     let Some(number) = status.release else { return Ok(()) };
-    if platform.runtime.replaces_in_place() && status.state == EnvironmentState::Deploying {
-        // The job that is at it goes on, and puts this one back if it comes to nothing.
-        return Ok(());
+    if platform.runtime.replaces_in_place() {
+        // The job that is at it, if one is, goes on, and puts this one back if it comes to nothing.
+        return keep_one(platform, id, environment).await;
     }
     let release = platform.store.release(id, environment, number).await?;
     let ProcessKind::Service(probe) = &release.spec.process else { return Ok(()) };

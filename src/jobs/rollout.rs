@@ -1,13 +1,16 @@
 //! Putting a release in place: the one way for preview, publish and roll back.
 //!
-//! Start, check, switch. Until the new release has answered nothing changes for those who use
-//! the app; afterwards the old one is drained and removed behind the job's back. Every part can
+//! Start, check, switch. Until the new release has answered and proved itself nothing changes for those who
+//! use the app, on either runtime; afterwards the old one is drained and removed behind the job's back. Every part can
 //! be done again: a job that is taken up after a crash goes through here a second time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::context::{Failure, JobContext};
+use super::recover::keeps_running;
 use super::{runs, smoke};
 use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
@@ -18,10 +21,16 @@ use crate::gateway::{RouteState, Upstream};
 use crate::platform::Platform;
 use crate::store::releases::NewRelease;
 
-/// How long a new version may take to answer.
+/// How long a new version may take to answer from when it runs, and traffic to reach it.
 pub const START_LIMIT: Duration = Duration::from_mins(1);
-/// How long a runtime that is away is waited for in the middle of a job.
+/// How long a runtime that is away is waited for in the middle of a job, each time.
 const OUTAGE_LIMIT: Duration = Duration::from_mins(10);
+/// Outages of one call that are waited out: one that goes on so has other reasons.
+const OUTAGES_MAX: u32 = 3;
+/// What has gone on for so long was answered meanwhile: its failure begins another outage.
+const ANSWERED: Duration = Duration::from_secs(30);
+/// How long after an outage a cluster may know nobody yet: it reads accounts and roles as it starts.
+const AFTERMATH: Duration = Duration::from_secs(30);
 /// First pause before it is asked again.
 const OUTAGE_WAIT: Duration = Duration::from_millis(250);
 /// Longest pause.
@@ -44,11 +53,14 @@ pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Resu
     if release.state == ReleaseState::Ready {
         // The process died between the take-over and the end of the job.
         settle(context, app, environment, None).await?;
+        if let ProcessKind::Service(_) = release.spec.process {
+            make_way(context, app, &deployment(platform, app, &release).await?).await;
+        }
     } else {
         // On the heap: it holds all of the engine's calls.
         let deployed = Box::pin(deploy(context, app, &release)).await;
         if let Err(failure) = deployed {
-            return Err(give_up(context, app, &release, failure).await?);
+            return Err(Box::pin(give_up(context, app, &release, failure)).await?);
         }
     }
     platform.lifecycle.tasks.spawn(clean_up(platform.clone(), app.clone()));
@@ -81,7 +93,16 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                     Ok(())
                 })
                 .await?;
-            context.step(StepName::Switch, switch(context, app, release, Some(&instance))).await
+            let lead = async {
+                let instance = patiently(context, || {
+                    Box::pin(runtime.lead(&deployment, instance.clone(), probe, START_LIMIT, &tell, &context.cancel))
+                })
+                .await?;
+                switch(context, app, release, Some(&instance)).await?;
+                make_way(context, app, &deployment).await;
+                Ok(())
+            };
+            context.step(StepName::Switch, lead).await
         }
         ProcessKind::Job => {
             // A job proves itself by one run to its end, before anybody relies on it. What goes to
@@ -107,12 +128,60 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
 pub trait Outage: std::fmt::Display + Into<Failure> {
     /// What was asked is away, and somebody else than this machine's user brings it back.
     fn is_waited_out(&self) -> bool;
+
+    /// It is what a cluster says of anybody right after its start.
+    fn is_denial(&self) -> bool {
+        false
+    }
 }
 
 impl Outage for DeployError {
     fn is_waited_out(&self) -> bool {
         // A Docker engine that does not run is this machine's user's to start: that is said at once.
         matches!(self, Self::ClusterUnavailable(_))
+    }
+
+    fn is_denial(&self) -> bool {
+        matches!(self, Self::ClusterDenied(_))
+    }
+}
+
+/// How much longer what is away is waited for.
+#[derive(Debug, Default)]
+struct Patience {
+    /// When the present outage was first and last seen.
+    outage: Option<(Instant, Instant)>,
+    outages: u32,
+    pause: Duration,
+}
+
+impl Patience {
+    /// The pause before what was asked at `asked` and failed `now` is asked again; none when it is given up.
+    fn pause(&mut self, error: &impl Outage, asked: Instant, now: Instant) -> Option<Duration> {
+        match self.outage {
+            Some((_, last)) if error.is_denial() => {
+                if now - last >= AFTERMATH {
+                    return None;
+                }
+            }
+            _ if !error.is_waited_out() => return None,
+            Some((first, _)) if now - asked < ANSWERED => {
+                if now - first >= OUTAGE_LIMIT {
+                    return None;
+                }
+                self.outage = Some((first, now));
+            }
+            _ => {
+                self.outages += 1;
+                if self.outages > OUTAGES_MAX {
+                    return None;
+                }
+                self.outage = Some((now, now));
+                self.pause = Duration::ZERO;
+            }
+        }
+        self.pause = (self.pause * 2).clamp(OUTAGE_WAIT, OUTAGE_WAIT_MAX);
+        Some(self.pause)
     }
 }
 
@@ -122,24 +191,19 @@ where
     E: Outage,
     F: Future<Output = Result<T, E>>,
 {
-    // Since when it is away: what is asked may itself go on for long before.
-    let mut since = None;
-    let (mut wait, mut told) = (OUTAGE_WAIT, false);
+    let (mut patience, mut told) = (Patience::default(), false);
     loop {
+        let asked = Instant::now();
         let error = match ask().await {
-            Err(error)
-                if E::is_waited_out(&error)
-                    && since.get_or_insert_with(tokio::time::Instant::now).elapsed() < OUTAGE_LIMIT =>
-            {
-                error
-            }
-            other => {
-                if told && other.is_ok() {
+            Ok(answer) => {
+                if told {
                     context.log(LogStream::Deploy, "It is back.");
                 }
-                return other.map_err(Into::into);
+                return Ok(answer);
             }
+            Err(error) => error,
         };
+        let Some(wait) = patience.pause(&error, asked, Instant::now()) else { return Err(error.into()) };
         if !told {
             let error = error.to_string();
             // Somebody else's words may end without a full stop.
@@ -151,7 +215,6 @@ where
             () = context.cancel.cancelled() => return Err(Failure::Cancelled),
             () = tokio::time::sleep(wait) => {}
         }
-        wait = (wait * 2).min(OUTAGE_WAIT_MAX);
     }
 }
 
@@ -204,6 +267,14 @@ async fn switch(
     Ok(())
 }
 
+/// Lets what ran before a release that has taken over make way. The release is live, whatever comes of this: what
+/// is left to do, the next look does.
+async fn make_way(context: &JobContext, app: &App, deployment: &Deployment) {
+    if let Err(error) = Box::pin(context.platform.runtime.release(deployment)).await {
+        tracing::warn!(app = %app.name, %error, "what ran before has not made way; it does at the next look");
+    }
+}
+
 /// Removes the containers of an environment that are neither live, nor on their way, nor at
 /// the end of requests that they were given before another release took over.
 pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
@@ -221,7 +292,8 @@ pub async fn remove_others(platform: &Platform, app: &App, environment: Environm
             // Looked up anew for each: a deployment may have begun meanwhile.
             let state =
                 platform.store.release(app.id, environment, instance.release).await.map(|release| release.state);
-            if !matches!(state, Ok(ReleaseState::Ready | ReleaseState::Deploying)) {
+            let is_needed = matches!(state, Ok(ReleaseState::Ready | ReleaseState::Deploying));
+            if !is_needed && !keeps_running(platform, &instance).await {
                 platform.runtime.stop(&instance).await?;
             }
         }
@@ -230,6 +302,21 @@ pub async fn remove_others(platform: &Platform, app: &App, environment: Environm
     if let Err(error) = removed.await {
         tracing::warn!(app = %app.name, %environment, %error, "an old container is still there; it is removed at the next start");
     }
+}
+
+/// Removes what no release needs and a job that failed could not remove, for want of a cluster that answered.
+/// Leaves alone the apps that a job is at work on.
+pub async fn remove_unneeded(platform: &Platform) -> Result<(), DeployError> {
+    for FoundInstance { instance, .. } in platform.runtime.instances().await? {
+        let Some(_alone) = platform.rollout_locks.try_lock(instance.app_id) else { continue };
+        let release = platform.store.release(instance.app_id, instance.environment, instance.release).await;
+        let failed = release.is_ok_and(|release| release.state == ReleaseState::Failed);
+        if failed && !keeps_running(platform, &instance).await {
+            tracing::info!(app = %instance.app, release = instance.release.0, "removing a release that failed");
+            platform.runtime.stop(&instance).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The release never took traffic: what ran before goes on, and the page says so.
@@ -360,7 +447,7 @@ impl From<DeployError> for Failure {
                 .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
             DeployError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message)
                 .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again."),
-            DeployError::ClusterRefused(_) => Self::failed("cluster_refused", message)
+            DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => Self::failed("cluster_refused", message)
                 .hint("See that the builder's account and roles are in place, then try again."),
             DeployError::NotOurs { .. } => Self::failed("namespace_taken", message)
                 .hint("Delete that namespace if nobody needs it, or give the app another name."),
@@ -368,6 +455,11 @@ impl From<DeployError> for Failure {
                 .hint("See that the nodes reach the registry under SLIPWAY_REGISTRY_PULL, then try again."),
             DeployError::NoRoom(_) => Self::failed("no_room", message)
                 .hint("Wait until other versions have ended, or give the cluster more room, then try again."),
+            DeployError::NotLed { .. } => Self::failed("switch_failed", message)
+                .hint("See that the cluster's network and its endpoint controller run, then try again."),
+            DeployError::Deleted { .. } => {
+                Self::failed("deleted_outside", message).hint("See who deletes what Slipway makes, then deploy again.")
+            }
             DeployError::Stuck { .. } => {
                 Self::failed("namespace_stuck", message).hint("Mend what holds it, then delete the app again.")
             }
@@ -382,5 +474,49 @@ impl From<DeployError> for Failure {
             }
             _ => Self::failed("deploy_failed", message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn away() -> DeployError {
+        DeployError::ClusterUnavailable("connection refused".to_owned())
+    }
+
+    fn denied() -> DeployError {
+        DeployError::ClusterDenied("pods is forbidden".to_owned())
+    }
+
+    #[test]
+    fn an_outage_is_counted_from_where_it_began() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut patience = Patience::default();
+        // What was asked went on for eleven minutes, and then the cluster went away.
+        assert_eq!(patience.pause(&away(), begun, after(660)), Some(OUTAGE_WAIT));
+        assert_eq!(patience.pause(&away(), after(661), after(661)), Some(OUTAGE_WAIT * 2));
+        assert_eq!(patience.pause(&away(), after(1250), after(1255)), Some(OUTAGE_WAIT * 4));
+        assert_eq!(patience.pause(&away(), after(1260), after(1261)), None);
+        // It was back for a while: another outage. But not for ever.
+        let mut patience = Patience::default();
+        assert!(patience.pause(&away(), begun, after(1)).is_some());
+        assert_eq!(patience.pause(&away(), after(2), after(700)), Some(OUTAGE_WAIT));
+        assert!(patience.pause(&away(), after(700), after(1400)).is_some());
+        assert_eq!(patience.pause(&away(), after(1400), after(2100)), None);
+    }
+
+    #[test]
+    fn who_is_not_known_right_after_an_outage_is_known_soon() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut patience = Patience::default();
+        assert_eq!(patience.pause(&denied(), begun, begun), None, "without an outage it is meant so");
+        assert!(patience.pause(&away(), begun, begun).is_some());
+        assert!(patience.pause(&denied(), after(1), after(1)).is_some());
+        assert!(patience.pause(&denied(), after(29), after(29)).is_some());
+        assert_eq!(patience.pause(&denied(), after(30), after(31)), None);
+        assert_eq!(patience.pause(&DeployError::Gone, after(2), after(2)), None);
     }
 }

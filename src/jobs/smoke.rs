@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::context::{Failure, JobContext};
+use super::rollout;
 use crate::deploy::Instance;
 use crate::domain::{
     App, Environment, HostName, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
@@ -40,7 +41,8 @@ pub async fn prove(
     if kinds.is_empty() {
         return Ok(());
     }
-    let Some(address) = platform.runtime.own_address(instance, probe).await else { return Ok(()) };
+    let address = rollout::patiently(context, || Box::pin(platform.runtime.own_address(instance, probe))).await?;
+    let address = address.ok_or_else(unasked)?;
     let url = platform.config.url(&HostName::App(app.name.clone(), release.environment));
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/');
     let signing =
@@ -79,6 +81,15 @@ async fn pages(platform: &Platform, app: &App, version: &VersionId) -> Result<Ve
     let files = platform.read_workspace(&app.name, move |workspace| workspace.tree_at(&version)).await?;
     let below = files.iter().filter_map(|file| file.path.as_str().strip_prefix(&prefix));
     Ok(below.filter_map(proof::page_address).collect())
+}
+
+/// Nothing was asked, so nothing is proved. No fault of what was written.
+fn unasked() -> Failure {
+    Failure::failed(
+        "not_asked",
+        "The new version answered, and had gone before it could be asked what it has to prove.",
+    )
+    .hint("Deploy again. If it goes again, see what ends the app's pods in the cluster.")
 }
 
 /// How the webhook of this version wants its calls signed, with this environment's secret.

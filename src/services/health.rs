@@ -67,7 +67,7 @@ impl Services {
         };
         let engine = match engine {
             Ok(engine) => good_engine(&engine.version),
-            Err(error @ BuildError::Unavailable(_)) if error.to_string().starts_with("The registry") => Check::bad(
+            Err(error @ BuildError::RegistryAway { .. }) => Check::bad(
                 "registry",
                 error.to_string(),
                 "See that the registry runs and can be reached. Apps can be written meanwhile, but not deployed.",
@@ -75,7 +75,13 @@ impl Services {
             Err(error @ BuildError::Registry { .. }) => {
                 Check::bad("registry", error.to_string(), "See how the registry is set up, then try again.")
             }
-            Err(error) => bad_engine(error.to_string()),
+            Err(error) => Check {
+                hint: Some(
+                    "See that the engine that DOCKER_HOST leads to runs. Apps can be written meanwhile, but not deployed."
+                        .to_owned(),
+                ),
+                ..bad_engine(error.to_string())
+            },
         };
         vec![cluster, engine]
     }

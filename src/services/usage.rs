@@ -42,7 +42,9 @@ impl Services {
             Ok(None) | Err(DeployError::Gone) => {
                 Ok(EnvironmentUsage { stats: Stats { wanted: 1, ..Stats::default() }, ..nothing })
             }
-            Err(error @ DeployError::ClusterRefused(_)) => Err(runtime_unavailable(&error)),
+            Err(error @ (DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_))) => {
+                Err(runtime_unavailable(&error))
+            }
             Err(error) if error.is_outage() => Err(runtime_unavailable(&error)),
             Err(error) => Err(AppError::internal(&error)),
         }

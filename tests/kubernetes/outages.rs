@@ -2,9 +2,12 @@
 //! it is back.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use slipway::domain::{App, Environment, JobState};
 
 use super::line::Line;
+use super::load::Load;
 use super::stage::{Stage, until};
 
 /// Whether the health page names what is away.
@@ -51,20 +54,78 @@ async fn an_outage_of_the_cluster_is_waited_out() {
     stage.delete(&app).await;
 }
 
+/// An API that answers `word`, and takes a moment to start.
+fn slow(word: &str) -> String {
+    format!(
+        "import time\nfrom fastapi import FastAPI\nfrom fastapi.responses import PlainTextResponse\n\ntime.sleep(3)\n\
+         app = FastAPI()\n\n\n@app.get(\"/health\")\ndef health():\n    return {{}}\n\n\n\
+         @app.get(\"/\", response_class=PlainTextResponse)\ndef index():\n    return \"{word}\"\n"
+    )
+}
+
+/// Waits until an environment's Deployment is at a release.
+async fn is_at(stage: &Stage, app: &App, environment: Environment, release: &str) {
+    let deployments = stage.objects::<Deployment>(app);
+    let name = format!("{}-{environment}", app.name);
+    until("the rollout has begun", async || {
+        let deployment = deployments.get(&name).await.ok()?;
+        (deployment.metadata.labels?.get("slipway.dev/release")? == release).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_builder_that_died_in_mid_rollout_goes_on_with_it() {
     let mut stage = Stage::new().await;
     let app = stage.app("simple-api").await;
+    stage.write(&app, "main.py", &slow("one")).await;
     let job = stage.preview(&app).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     let job = stage.services.publish(&app.name).await.expect("a job");
-    let name = format!("{}-prod", app.name);
-    let deployments = stage.objects::<Deployment>(&app);
-    until("the rollout has begun", async || deployments.get(&name).await.ok()).await;
+    is_at(&stage, &app, Environment::Prod, "1").await;
     stage.restart_at_once().await;
     let job = stage.ended(&job).await;
     assert_eq!((job.state, job.attempts), (JobState::Succeeded, 2), "{:?}", job.error);
-    assert_eq!(stage.fetch(&app, Environment::Prod, "/health").await.0, 200);
+    stage.answers(&app, Environment::Prod, "/", "one").await;
+
+    // And where something runs already, without a failed request.
+    stage.write(&app, "main.py", &slow("two")).await;
+    assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
+    let load = Load::on(&format!("http://{}/", stage.address(&app, Environment::Prod).await));
+    let job = stage.services.publish(&app.name).await.expect("a job");
+    is_at(&stage, &app, Environment::Prod, "2").await;
+    stage.restart_at_once().await;
+    let job = stage.ended(&job).await;
+    assert_eq!((job.state, job.attempts), (JobState::Succeeded, 2), "{:?}", job.error);
+    stage.answers(&app, Environment::Prod, "/", "two").await;
+    until("the old pods are gone", async || {
+        let pods = stage.objects::<Pod>(&app).list(&ListParams::default()).await.ok()?;
+        (pods.items.len() == 2).then_some(())
+    })
+    .await;
+    let outcome = load.end().await;
+    assert!(outcome.failures.is_empty(), "of {}: {:?}", outcome.sent, outcome.failures);
+    stage.delete(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_while_the_cluster_was_away_is_removed_when_it_is_back() {
+    let stage = Stage::new().await;
+    let app = stage.app("simple-api").await;
+    stage.write(&app, "main.py", &slow("one")).await;
+    let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    is_at(&stage, &app, Environment::Preview, "1").await;
+    stage.cluster.cut();
+    stage.logged(&job, "does not answer").await;
+    stage.services.cancel(job.id).await.expect("it is cancelled");
+    assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
+    stage.cluster.mend();
+    let deployments = stage.objects::<Deployment>(&app);
+    until("nothing of it is left", async || {
+        let left = deployments.list(&ListParams::default()).await.ok()?;
+        left.items.is_empty().then_some(())
+    })
+    .await;
     stage.delete(&app).await;
 }
 

@@ -19,6 +19,8 @@ pub(super) const FIELD_MANAGER: &str = "slipway";
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// How long a permission that was just given may take to be known to all of the API server.
 const PERMISSION_LIMIT: Duration = Duration::from_secs(10);
+/// How long the API versions are taken to be as they were: clusters are upgraded now and then.
+const APIS_FOR: Duration = Duration::from_mins(10);
 /// Pauses meanwhile.
 const PERMISSION_PAUSE: Duration = Duration::from_millis(50);
 
@@ -61,7 +63,7 @@ const KINDS: [(&str, &str, bool); 11] = [
 #[derive(Clone)]
 pub(super) struct Cluster {
     pub(super) client: Client,
-    apis: Arc<Mutex<Option<Apis>>>,
+    apis: Arc<Mutex<Option<(Apis, Instant)>>>,
     limit: Duration,
 }
 
@@ -78,19 +80,21 @@ impl Cluster {
         }
     }
 
-    /// The API versions that discovery reports; asked once, and again after [`Self::forget_apis`].
+    /// The API versions that discovery reports, asked now and then.
     pub(super) async fn apis(&self) -> Result<Apis, Fault> {
         let mut known = self.apis.lock().await;
-        if let Some(apis) = &*known {
+        if let Some((apis, at)) = &*known
+            && at.elapsed() < APIS_FOR
+        {
             return Ok(apis.clone());
         }
         let apis = self.discover().await?;
-        *known = Some(apis.clone());
+        *known = Some((apis.clone(), Instant::now()));
         Ok(apis)
     }
 
-    /// The cluster may have been upgraded.
-    pub(super) async fn forget_apis(&self) {
+    /// Something was not there in the version that was known: the cluster may have been upgraded.
+    async fn forget_apis(&self) {
         *self.apis.lock().await = None;
     }
 

@@ -13,6 +13,8 @@ pub(super) enum Fault {
     NotFound(String),
     /// It is there already, or was changed meanwhile.
     Conflict(String),
+    /// It does not know us.
+    Unknown(String),
     /// We may not.
     Forbidden(String),
     /// All else that the cluster says no to.
@@ -49,7 +51,7 @@ impl From<watcher::Error> for Fault {
 fn of_status(status: &kube::core::Status) -> Fault {
     let message = if status.message.is_empty() { status.reason.clone() } else { status.message.clone() };
     match status.code {
-        401 => Fault::Refused(
+        401 => Fault::Unknown(
             "it does not know who we are: the token or certificate has expired, or belongs to another cluster"
                 .to_owned(),
         ),
@@ -67,7 +69,8 @@ impl From<Fault> for DeployError {
         match fault {
             Fault::Away(why) => Self::ClusterUnavailable(why),
             Fault::NotFound(_) => Self::Gone,
-            Fault::Conflict(why) | Fault::Forbidden(why) | Fault::Refused(why) => Self::ClusterRefused(why),
+            Fault::Unknown(why) | Fault::Forbidden(why) => Self::ClusterDenied(why),
+            Fault::Conflict(why) | Fault::Refused(why) => Self::ClusterRefused(why),
         }
     }
 }

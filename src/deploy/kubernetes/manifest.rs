@@ -254,12 +254,23 @@ fn bytes(memory: i64) -> String {
     if memory % MI == 0 { format!("{}Mi", memory / MI) } else { memory.to_string() }
 }
 
+/// How a Deployment goes from one release to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// New pods come up, and the old ones stay: nobody has led traffic to the new ones yet.
+    Held,
+    /// By itself: new pods take the place of the old ones as soon as they are ready.
+    Free,
+}
+
 #[derive(Serialize)]
 struct Running<'a> {
     name: &'a str,
     namespace: String,
     labels: Labels,
     selector: Labels,
+    leads_to: Labels,
+    held: bool,
     host: String,
     ingress: Ingress<'a>,
     apis: &'a Apis,
@@ -271,11 +282,14 @@ struct Running<'a> {
 }
 
 /// The objects of one environment: its secrets first, if it has any.
-pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment) -> Vec<Value> {
+pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, pace: Pace) -> Vec<Value> {
     let name = environment_name(owner.app, deployment.environment);
     let mut labels = owner.of(deployment.environment, deployment.release);
-    let mut selector = labels.clone();
-    selector.retain(|key, _| matches!(key.as_str(), label::APP | label::ENVIRONMENT));
+    let mut leads_to = labels.clone();
+    leads_to.retain(|key, _| matches!(key.as_str(), label::APP | label::ENVIRONMENT | label::RELEASE));
+    // What a Deployment chooses cannot be changed: all releases of its environment.
+    let mut selector = leads_to.clone();
+    selector.remove(label::RELEASE);
     if let ProcessKind::Service(probe) = &deployment.spec.process {
         labels.insert(label::PORT.to_owned(), probe.port.to_string());
     }
@@ -286,6 +300,8 @@ pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment) -
         namespace: owner.namespace(),
         labels,
         selector,
+        leads_to,
+        held: pace == Pace::Held,
         host,
         ingress: Ingress { class: &owner.settings.ingress_class, namespace: &owner.settings.ingress_namespace },
         apis,
@@ -321,6 +337,8 @@ pub(super) fn run(owner: &Owner<'_>, apis: &Apis, spec: &RunSpec) -> Vec<Value> 
         namespace: owner.namespace(),
         labels: labels.clone(),
         selector: Labels::new(),
+        leads_to: Labels::new(),
+        held: false,
         host: String::new(),
         ingress: Ingress { class: &owner.settings.ingress_class, namespace: &owner.settings.ingress_namespace },
         apis,
@@ -423,12 +441,21 @@ mod tests {
         let owner = Owner { settings: &settings, app: &app, app_id: AppId(7) };
         insta::assert_snapshot!("base", shown(&base(&owner)));
         let service = ProcessKind::Service(Probe { port: 8080, path: "/health".to_owned() });
-        insta::assert_snapshot!("service", shown(&release(&owner, &apis("v1"), &deployment(service.clone()))));
-        insta::assert_snapshot!("cronjob", shown(&release(&owner, &apis("v1"), &deployment(ProcessKind::Job))));
+        insta::assert_snapshot!(
+            "service",
+            shown(&release(&owner, &apis("v1"), &deployment(service.clone()), Pace::Free))
+        );
+        let held = release(&owner, &apis("v1"), &deployment(service.clone()), Pace::Held);
+        assert_eq!(held[2]["spec"]["minReadySeconds"], 31_536_000);
+        assert!(held[2]["spec"]["progressDeadlineSeconds"].as_i64() > held[2]["spec"]["minReadySeconds"].as_i64());
+        insta::assert_snapshot!(
+            "cronjob",
+            shown(&release(&owner, &apis("v1"), &deployment(ProcessKind::Job), Pace::Free))
+        );
         // An older cluster.
-        let old = release(&owner, &apis("v1beta1"), &deployment(service));
+        let old = release(&owner, &apis("v1beta1"), &deployment(service), Pace::Free);
         assert_eq!(old[3]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["servicePort"], "http");
-        let old = release(&owner, &apis("v1beta1"), &deployment(ProcessKind::Job));
+        let old = release(&owner, &apis("v1beta1"), &deployment(ProcessKind::Job), Pace::Free);
         assert_eq!((&old[1]["apiVersion"], &old[1]["spec"]["timeZone"]), (&Value::from("batch/v1beta1"), &Value::Null));
         let spec = RunSpec {
             app: app.clone(),
@@ -475,7 +502,7 @@ mod tests {
         let owner = Owner { settings: &settings, app: &app, app_id: AppId(7) };
         let service = ProcessKind::Service(Probe { port: 8080, path: "/a\"\nimage: evil".to_owned() });
         let wanted = deployment(service);
-        let objects = release(&owner, &apis("v1"), &wanted);
+        let objects = release(&owner, &apis("v1"), &wanted, Pace::Free);
         let pod = &objects[2]["spec"]["template"]["spec"];
         assert_eq!(pod["containers"][0]["image"], wanted.image.as_str());
         assert_eq!(pod["containers"][0]["readinessProbe"]["httpGet"]["path"], "/a\"\nimage: evil");
@@ -485,6 +512,6 @@ mod tests {
         let digest = |objects: &[Value]| objects[2]["spec"]["template"]["metadata"]["annotations"].clone();
         let mut changed = wanted.clone();
         changed.secrets.insert("WEBHOOK_SECRET".to_owned(), SecretString::from("whsec_2"));
-        assert_ne!(digest(&objects), digest(&release(&owner, &apis("v1"), &changed)));
+        assert_ne!(digest(&objects), digest(&release(&owner, &apis("v1"), &changed, Pace::Free)));
     }
 }

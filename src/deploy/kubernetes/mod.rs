@@ -2,7 +2,8 @@
 //! and an Ingress for each environment, or a `CronJob` and Jobs.
 //!
 //! An instance is what an environment's Deployment runs: there is one for each environment, and the
-//! release is a label on it. Never touches a namespace that does not carry this builder's labels.
+//! release is a label on it. A new release comes up beside the old one, held there by its Deployment,
+//! until the Service leads to it. Never touches a namespace that does not carry this builder's labels.
 
 mod client;
 mod fault;
@@ -27,7 +28,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::core::v1::Service;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PropagationPolicy};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ use crate::domain::{AppId, AppName, Environment, ProcessKind, ReleaseNumber};
 use crate::engine::{EngineInfo, Installation, label};
 use client::Cluster;
 use fault::Fault;
-use manifest::Owner;
+use manifest::{Owner, Pace};
 
 /// Namespaces that are looked into at once.
 const LOOKS_AT_ONCE: usize = 8;
@@ -139,16 +140,49 @@ impl KubernetesRuntime {
             () = cancel.cancelled() => return Err(DeployError::Cancelled),
             room = self.room_for_release(deployment, tell) => room?,
         }
-        match self.apply_release(deployment).await {
+        match self.apply_beside(deployment).await {
             // Somebody deleted the namespace since we looked.
             Err(DeployError::Gone) => {
                 self.prepared().remove(&deployment.app_id);
                 self.prepare(&deployment.app, deployment.app_id).await?;
-                self.apply_release(deployment).await?;
+                self.apply_beside(deployment).await?;
             }
             other => other?,
         }
         self.instance(deployment).await
+    }
+
+    /// Has a release come up beside what runs: no Service leads to it yet, and what runs stays.
+    async fn apply_beside(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        match deployment.spec.process {
+            ProcessKind::Service(_) => {
+                self.pin(deployment).await?;
+                self.apply_parts(deployment, Pace::Held, |kind| matches!(kind, "Secret" | "Deployment")).await
+            }
+            ProcessKind::Job => self.apply_release(deployment).await,
+        }
+    }
+
+    /// A Service that an earlier Slipway made leads to whatever release there is: before another comes up
+    /// beside it, it is told to lead to the one that runs.
+    async fn pin(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        let namespace = manifest::namespace(&deployment.app);
+        let name = manifest::environment_name(&deployment.app, deployment.environment);
+        let services: Api<Service> = Api::namespaced(self.cluster().client.clone(), &namespace);
+        let workloads = self.workloads(&namespace);
+        let (service, workload) = tokio::try_join!(
+            self.cluster().call(services.get_opt(&name)),
+            self.cluster().call(workloads.get_opt(&name)),
+        )?;
+        let Some(running) = unpinned(service.as_ref(), workload.as_ref()) else { return Ok(()) };
+        if running == deployment.release.to_string() {
+            return Ok(());
+        }
+        let patch = serde_json::json!({"spec": {"selector": {label::RELEASE: running}}});
+        let parameters =
+            PatchParams { field_manager: Some(client::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        self.cluster().call(services.patch(&name, &parameters, &Patch::Merge(&patch))).await?;
+        Ok(())
     }
 
     /// Waits for room for a release's pod, unless it is what runs already.
@@ -177,20 +211,37 @@ impl KubernetesRuntime {
         self.apply_release(deployment).await
     }
 
+    /// Lets the Deployment of a release that is led to go on by itself: the old pods make way.
+    pub(super) async fn release(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        self.apply_parts(deployment, Pace::Free, |kind| kind == "Deployment").await
+    }
+
     /// Applies what an environment consists of; where a job lost its schedule, that goes.
     async fn apply_release(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        self.apply_parts(deployment, Pace::Free, |_| true).await?;
+        if deployment.spec.process == ProcessKind::Job && deployment.spec.schedule.is_none() {
+            self.remove_schedule(deployment).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies those kinds of an environment's objects that `is_wanted`.
+    async fn apply_parts(
+        &self,
+        deployment: &Deployment,
+        pace: Pace,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), DeployError> {
         let owner = self.owner(&deployment.app, deployment.app_id);
         let apis = self.cluster().apis().await?;
-        let objects = manifest::release(&owner, &apis, deployment);
+        let mut objects = manifest::release(&owner, &apis, deployment, pace);
+        objects.retain(|object| object["kind"].as_str().is_some_and(&is_wanted));
         // The pods need the Secret; the rest needs nothing of each other.
         let (secrets, others): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object["kind"] == "Secret");
         for object in secrets {
             self.cluster().apply(object).await?;
         }
         try_join_all(others.into_iter().map(|object| self.cluster().apply(object))).await?;
-        if deployment.spec.process == ProcessKind::Job && deployment.spec.schedule.is_none() {
-            self.remove_schedule(deployment).await?;
-        }
         Ok(())
     }
 
@@ -232,8 +283,8 @@ impl KubernetesRuntime {
         Ok(ip.map(|ip| SocketAddr::new(ip, 80)))
     }
 
-    /// Puts back what ran before a release that did not come up; without one, takes all of it away.
-    /// Already done is success.
+    /// Puts back what ran before a release that did not come up: its pods are still there. Without one, takes
+    /// all of it away. Already done is success.
     pub(super) async fn abandon(&self, failed: &Deployment, previous: Option<&Deployment>) -> Result<(), DeployError> {
         match previous {
             Some(previous) => match self.apply_release(previous).await {
@@ -309,11 +360,6 @@ impl KubernetesRuntime {
         found.map(|found| found.instance).ok_or(DeployError::Gone)
     }
 
-    /// The cluster may speak other versions of its API by now.
-    pub(super) async fn look_again(&self) {
-        self.cluster().forget_apis().await;
-    }
-
     pub(super) async fn instances(&self) -> Result<Vec<FoundInstance>, DeployError> {
         let namespaces = self.namespaces().await?;
         let looks = namespaces.into_iter().map(|namespace| async move { self.instances_in(&namespace).await });
@@ -351,6 +397,15 @@ impl KubernetesRuntime {
     }
 }
 
+/// The release that runs where a Service leads to any; none where the Service leads to one, or there is none.
+fn unpinned<'a>(service: Option<&Service>, workload: Option<&'a Workload>) -> Option<&'a str> {
+    let selector = service?.spec.as_ref()?.selector.as_ref()?;
+    if selector.contains_key(label::RELEASE) {
+        return None;
+    }
+    workload?.metadata.labels.as_ref()?.get(label::RELEASE).map(String::as_str)
+}
+
 /// The instance that a Deployment of ours is.
 fn found(workload: &Workload, address: Option<SocketAddr>) -> Option<FoundInstance> {
     let labels = workload.metadata.labels.as_ref()?;
@@ -377,4 +432,30 @@ fn found(workload: &Workload, address: Option<SocketAddr>) -> Option<FoundInstan
         InstanceState::Restarting
     };
     Some(FoundInstance { instance, state })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_service_that_leads_to_any_release_is_told_to_lead_to_one() {
+        let service = |selector: serde_json::Value| -> Service {
+            serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"selector": selector}}))
+                .expect("a Service")
+        };
+        let workload: Workload = serde_json::from_value(json!({
+            "metadata": {"name": "w", "labels": {label::RELEASE: "4"}},
+            "spec": {"selector": {}, "template": {}},
+        }))
+        .expect("a Deployment");
+        let any = service(json!({label::APP: "a", label::ENVIRONMENT: "prod"}));
+        let one = service(json!({label::APP: "a", label::ENVIRONMENT: "prod", label::RELEASE: "3"}));
+        assert_eq!(unpinned(Some(&any), Some(&workload)), Some("4"));
+        assert_eq!(unpinned(Some(&one), Some(&workload)), None);
+        assert_eq!(unpinned(None, Some(&workload)), None);
+        assert_eq!(unpinned(Some(&any), None), None);
+    }
 }

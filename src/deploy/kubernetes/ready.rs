@@ -1,4 +1,5 @@
-//! From applied to ready: the rollout is watched, and then its Service asked. No polling.
+//! From applied to ready, and from ready to led to: the rollout is watched, its pods are asked, the Service is told
+//! to lead to them, and asked. No polling.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -17,13 +18,18 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{Answered, DeployError, Instance, probe};
+use super::super::{Answered, DeployError, Deployment, Instance, probe};
 use super::fault::Fault;
-use super::verdict::{self, Trouble, TroubleKind, Verdict};
+use super::manifest::Pace;
+use super::verdict::{self, Stage, Trouble, TroubleKind, Verdict};
 use super::{KubernetesRuntime, client, manifest};
 use crate::domain::Probe;
 use crate::engine::{label, line};
 
+/// How long a pod may wait for its place, its image and its container: others decide about that, not the app.
+const PLACING_LIMIT: Duration = Duration::from_mins(10);
+/// How long it waits for one of these before that is told.
+const TELL_AFTER: Duration = Duration::from_secs(10);
 /// Lines of an app's log that an error shows.
 pub(super) const LAST_LINES: i64 = 20;
 
@@ -77,6 +83,15 @@ fn lasting<K: Send + 'static>(
     lasting.boxed()
 }
 
+/// What a rollout is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// The new version's pods are ready.
+    Ready,
+    /// The Service leads to them alone.
+    Led,
+}
+
 /// Anything that changed in a rollout.
 enum Change {
     Workload(watcher::Event<Workload>),
@@ -109,9 +124,9 @@ impl Seen {
         self.complete[index] |= done;
     }
 
-    fn verdict(&self, environment: &str, release: &str) -> Verdict {
+    fn verdict(&self, environment: &str, release: &str, goal: Goal) -> Verdict {
         if self.complete.contains(&false) {
-            return Verdict::Waiting("the cluster has not said yet how it stands.".to_owned());
+            return Verdict::Waiting(Stage::Place, "the cluster has not said yet how it stands.".to_owned());
         }
         let events: Vec<&Event> = self.events.values().collect();
         let new = |pod: &&Pod| {
@@ -123,8 +138,8 @@ impl Seen {
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         let set = self.sets.values().next();
         match verdict::of_rollout(self.workloads.values().next(), set, &pods, &events, leaving) {
-            Verdict::Ready if !self.leads_to(&pods) => {
-                Verdict::Waiting("its Service does not lead to the new version alone yet.".to_owned())
+            Verdict::Ready if goal == Goal::Led && !self.leads_to(&pods) => {
+                Verdict::Waiting(Stage::Runs, "its Service does not lead to the new version alone yet.".to_owned())
             }
             verdict => verdict,
         }
@@ -144,6 +159,72 @@ impl Seen {
     }
 }
 
+/// How a rollout goes, as it is watched: how long it has been where it is, and what is told of that.
+struct Progress {
+    begun: Instant,
+    /// Since when the new version runs.
+    runs: Option<Instant>,
+    stage: Stage,
+    /// What it waits for, since when, and whether that was told.
+    waits: (String, Instant, bool),
+    trouble: Option<(Trouble, Instant)>,
+}
+
+impl Progress {
+    fn new(now: Instant) -> Self {
+        Self { begun: now, runs: None, stage: Stage::Place, waits: (String::new(), now, false), trouble: None }
+    }
+
+    fn reach(&mut self, stage: Stage, why: &str, now: Instant) {
+        self.stage = stage;
+        if stage == Stage::Runs {
+            self.runs.get_or_insert(now);
+        }
+        if self.waits.0 != why {
+            self.waits = (why.to_owned(), now, false);
+        }
+    }
+
+    /// When it has taken too long: the app has `limit` from when it runs.
+    fn ends_at(&self, limit: Duration) -> Instant {
+        self.runs.map_or(self.begun + PLACING_LIMIT, |since| since + limit)
+    }
+
+    /// What is to be told by now, and has not been.
+    fn untold(&mut self, now: Instant) -> Option<String> {
+        let (why, since, told) = &mut self.waits;
+        let is_due = self.runs.is_none() && self.trouble.is_none() && !*told && now >= *since + TELL_AFTER;
+        is_due.then(|| {
+            *told = true;
+            format!("Still waiting: {why}")
+        })
+    }
+
+    /// When to look again, though nothing has changed.
+    fn look_at(&self, limit: Duration) -> Instant {
+        let mut at = self.ends_at(limit);
+        if let Some((trouble, since)) = &self.trouble {
+            at = since.checked_add(trouble.grace).map_or(at, |patience| patience.min(at));
+        } else if self.runs.is_none() && !self.waits.2 {
+            at = at.min(self.waits.1 + TELL_AFTER);
+        }
+        at
+    }
+
+    /// Why a version never ran that has not begun in all this time.
+    fn not_begun(&self) -> DeployError {
+        let minutes = PLACING_LIMIT.as_secs() / 60;
+        let why = &self.waits.0;
+        match self.stage {
+            Stage::Place => DeployError::NoRoom(format!("The app found no place in {minutes} minutes: {why}")),
+            Stage::Pull => DeployError::CannotPull(format!("The image was not pulled in {minutes} minutes: {why}")),
+            Stage::Make | Stage::Runs => {
+                DeployError::CannotStart(format!("its container was not made in {minutes} minutes: {why}"))
+            }
+        }
+    }
+}
+
 impl KubernetesRuntime {
     pub(in super::super) async fn wait_ready(
         &self,
@@ -154,80 +235,124 @@ impl KubernetesRuntime {
         cancel: &CancellationToken,
     ) -> Result<Answered, DeployError> {
         let begun = Instant::now();
-        let last = Mutex::new(String::new());
         let work = async {
-            self.rolled_out(instance, &last, tell).await?;
-            let Some(address) = instance.address else {
-                return Err(DeployError::CannotStart("its Service has no address in the cluster".to_owned()));
+            self.rolled_out(instance, Goal::Ready, deadline, tell).await?;
+            let last = Mutex::new("its pod has gone.".to_owned());
+            let asked = async {
+                let address = self.pod_address(instance, probe.port).await?.ok_or(DeployError::Gone)?;
+                probe::until_ready(address, probe, &last).await;
+                Ok(())
             };
-            probe::until_ready(address, probe, &last).await;
-            Ok(())
+            match tokio::time::timeout(deadline, asked).await {
+                Ok(asked) => asked,
+                Err(_) => Err(self.not_ready(instance, deadline, said(&last)).await),
+            }
         };
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(DeployError::Cancelled),
             done = work => done?,
-            () = tokio::time::sleep(deadline) => {
-                let last = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let lines = self.newest_lines(instance).await;
-                return Err(DeployError::NotReady { waited: deadline, last, lines });
-            }
         }
         Ok(Answered { millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) })
     }
 
-    /// Watches until only the new version's pods are there and ready, or will never be.
+    /// Has the Service lead to a release that is ready, and waits until it does and has answered. The old
+    /// pods stay.
+    pub(in super::super) async fn lead(
+        &self,
+        deployment: &Deployment,
+        probe: &Probe,
+        deadline: Duration,
+        tell: &(dyn Fn(String) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Instance, DeployError> {
+        let work = async {
+            self.apply_parts(deployment, Pace::Held, |kind| matches!(kind, "Service" | "Ingress")).await?;
+            let instance = self.instance(deployment).await?;
+            self.rolled_out(&instance, Goal::Led, deadline, tell).await?;
+            let Some(address) = instance.address else {
+                return Err(DeployError::CannotStart("its Service has no address in the cluster".to_owned()));
+            };
+            let last = Mutex::default();
+            match tokio::time::timeout(deadline, probe::until_ready(address, probe, &last)).await {
+                Ok(()) => Ok(instance),
+                Err(_) => Err(DeployError::NotLed { waited: deadline, last: said(&last) }),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(DeployError::Cancelled),
+            done = work => done,
+        }
+    }
+
+    async fn not_ready(&self, instance: &Instance, waited: Duration, last: String) -> DeployError {
+        DeployError::NotReady { waited, last, lines: self.newest_lines(instance).await }
+    }
+
+    /// Watches until the new version's pods are where they should be, or will never be.
     async fn rolled_out(
         &self,
         instance: &Instance,
-        last: &Mutex<String>,
+        goal: Goal,
+        limit: Duration,
         tell: &(dyn Fn(String) + Send + Sync),
     ) -> Result<(), DeployError> {
         let namespace = manifest::namespace(&instance.app);
         let mut changes = self.rollout_changes(instance, &namespace).await?;
         let mut seen = Seen::default();
         let (environment, release) = (instance.environment.to_string(), instance.release.to_string());
-        let mut trouble: Option<(Trouble, Instant)> = None;
+        let mut progress = Progress::new(Instant::now());
         loop {
-            let verdict = seen.verdict(&environment, &release);
-            tracing::debug!(namespace, %environment, release, ?verdict, "rollout");
+            let verdict = seen.verdict(&environment, &release, goal);
+            tracing::debug!(namespace, %environment, release, ?goal, ?verdict, "rollout");
+            let now = Instant::now();
             match verdict {
                 Verdict::Ready => return Ok(()),
-                Verdict::Waiting(why) => {
-                    trouble = None;
-                    *last.lock().unwrap_or_else(PoisonError::into_inner) = why;
+                Verdict::Gone => {
+                    let name = manifest::environment_name(&instance.app, instance.environment);
+                    return Err(DeployError::Deleted { what: format!("The Deployment {name} in {namespace}") });
+                }
+                Verdict::Waiting(stage, why) => {
+                    progress.trouble = None;
+                    progress.reach(stage, &why, now);
                 }
                 Verdict::Trouble(found) => {
-                    let since = match &trouble {
+                    let words = words(&found.kind);
+                    progress.reach(found.kind.stage(), &words, now);
+                    let since = match &progress.trouble {
                         Some((before, since)) if before.is_still(&found) => *since,
                         _ => {
-                            let words = words(&found.kind);
                             if found.grace > Duration::ZERO {
-                                tell(words.clone());
+                                tell(words);
                             }
-                            *last.lock().unwrap_or_else(PoisonError::into_inner) = words;
-                            Instant::now()
+                            now
                         }
                     };
-                    if since.elapsed() >= found.grace {
+                    if now >= since.checked_add(found.grace).unwrap_or(now + PLACING_LIMIT) {
                         return Err(self.failure(&namespace, found).await);
                     }
-                    trouble = Some((found, since));
+                    progress.trouble = Some((found, since));
                 }
             }
-            let patience = async {
-                match trouble.as_ref().and_then(|(trouble, since)| since.checked_add(trouble.grace)) {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            if now >= progress.ends_at(limit) {
+                let last = progress.waits.0.clone();
+                return Err(match goal {
+                    _ if progress.runs.is_none() => progress.not_begun(),
+                    Goal::Ready => self.not_ready(instance, limit, last).await,
+                    Goal::Led => DeployError::NotLed { waited: limit, last },
+                });
+            }
+            if let Some(line) = progress.untold(now) {
+                tell(line);
+            }
             tokio::select! {
                 change = changes.next() => match change {
                     Some(Ok(change)) => seen.take(change),
                     Some(Err(fault)) => return Err(fault.into()),
                     None => return Err(Fault::Away("it closed the line".to_owned()).into()),
                 },
-                () = patience => {}
+                () = tokio::time::sleep_until(progress.look_at(limit)) => {}
             }
         }
     }
@@ -253,7 +378,7 @@ impl KubernetesRuntime {
             changes::<Pod>(Api::namespaced(client(), namespace), &pods, "")
                 .map(|change| change.map(Change::Pod))
                 .boxed(),
-            changes::<Event>(Api::namespaced(client(), namespace), "", "type=Warning,involvedObject.kind=Pod")
+            changes::<Event>(Api::namespaced(client(), namespace), "", "involvedObject.kind=Pod")
                 .map(|change| change.map(Change::Event))
                 .boxed(),
             dynamic_changes(slices, &format!("kubernetes.io/service-name={name}"))
@@ -296,17 +421,21 @@ impl KubernetesRuntime {
         Vec::new()
     }
 
-    /// Where a pod of this very release answers. The Service may lead to the pod before it for a moment
-    /// longer: nodes follow its endpoints in their own time.
-    pub(in super::super) async fn pod_address(&self, instance: &Instance, port: u16) -> Option<SocketAddr> {
-        let pods = self.pods_of(instance).await;
-        let runs = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
-        let ip = pods.iter().filter(runs).find_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok())?;
-        Some(SocketAddr::new(ip, port))
+    /// Where a pod of this very release answers, whoever the Service leads to; none when none is ready.
+    pub(in super::super) async fn pod_address(
+        &self,
+        instance: &Instance,
+        port: u16,
+    ) -> Result<Option<SocketAddr>, DeployError> {
+        let mut pods = self.pods_of(instance).await?;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && verdict::is_ready(pod));
+        let newest = pods.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone());
+        let ip = newest.and_then(|pod| pod.status?.pod_ip?.parse().ok());
+        Ok(ip.map(|ip| SocketAddr::new(ip, port)))
     }
 
     async fn newest_lines(&self, instance: &Instance) -> Vec<String> {
-        let pods = self.pods_of(instance).await;
+        let pods = self.pods_of(instance).await.unwrap_or_default();
         let newest = pods.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone());
         match newest.and_then(|pod| pod.metadata.name) {
             Some(pod) => self.pod_lines(&manifest::namespace(&instance.app), &pod).await,
@@ -314,8 +443,8 @@ impl KubernetesRuntime {
         }
     }
 
-    /// The pods of a release; none when the cluster does not say.
-    async fn pods_of(&self, instance: &Instance) -> Vec<Pod> {
+    /// The pods of a release.
+    async fn pods_of(&self, instance: &Instance) -> Result<Vec<Pod>, Fault> {
         let namespace = manifest::namespace(&instance.app);
         let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), &namespace);
         let chosen = format!(
@@ -327,8 +456,8 @@ impl KubernetesRuntime {
             label::RELEASE,
             instance.release
         );
-        let listed = self.cluster().call(pods.list(&kube::api::ListParams::default().labels(&chosen))).await;
-        listed.map(|pods| pods.items).unwrap_or_default()
+        let listed = self.cluster().call(pods.list(&kube::api::ListParams::default().labels(&chosen))).await?;
+        Ok(listed.items)
     }
 }
 
@@ -338,6 +467,11 @@ fn dynamic_changes(
     labels: &str,
 ) -> BoxStream<'static, Result<watcher::Event<DynamicObject>, Fault>> {
     lasting(watcher(api, watcher::Config::default().labels(labels)))
+}
+
+/// What was noted last.
+fn said(last: &Mutex<String>) -> String {
+    last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// A trouble in a sentence.
@@ -352,5 +486,31 @@ pub(super) fn words(kind: &TroubleKind) -> String {
         TroubleKind::Quota(why) => format!("The app's namespace has used up its quota: {why}"),
         TroubleKind::Unschedulable(why) => format!("No node of the cluster has room for the app: {why}"),
         TroubleKind::Unwell(status) => format!("its health check was answered with HTTP status {status}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_app_s_time_counts_from_when_it_runs() {
+        let (begun, limit) = (Instant::now(), Duration::from_mins(1));
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let mut progress = Progress::new(begun);
+        progress.reach(Stage::Pull, "the node pulls its image.", after(1));
+        assert_eq!(progress.untold(after(5)), None);
+        assert_eq!(progress.look_at(limit), after(11));
+        assert_eq!(progress.untold(after(11)).as_deref(), Some("Still waiting: the node pulls its image."));
+        assert_eq!(progress.untold(after(90)), None, "it is told once");
+        // A pull that takes longer than an app may is none of the app's faults.
+        assert_eq!(progress.ends_at(limit), begun + PLACING_LIMIT);
+        assert!(matches!(progress.not_begun(), DeployError::CannotPull(why) if why.contains("pulls its image")));
+        progress.reach(Stage::Place, "no node.", after(95));
+        assert!(matches!(progress.not_begun(), DeployError::NoRoom(_)));
+        progress.reach(Stage::Runs, "nothing listens on port 8080 yet.", after(100));
+        progress.reach(Stage::Runs, "GET / was not answered in time.", after(120));
+        assert_eq!(progress.ends_at(limit), after(160));
+        assert_eq!(progress.untold(after(155)), None, "what an app does is in its own log");
     }
 }

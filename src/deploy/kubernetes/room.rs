@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
+use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Api;
@@ -21,7 +22,7 @@ use crate::domain::AppName;
 use crate::engine::label;
 
 /// How long pods that are on their way out may take to go.
-const LEAVING_LIMIT: Duration = Duration::from_secs(30);
+const LEAVING_LIMIT: Duration = Duration::from_secs(45);
 /// How long the quota may take to count a pod that is gone.
 const COUNTING_LIMIT: Duration = Duration::from_secs(2);
 /// What Slipway's quota counts.
@@ -58,9 +59,10 @@ impl KubernetesRuntime {
         }
         let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), namespace);
         let of_app = ListParams::default().labels(&format!("{}={app}", label::APP));
-        let pods = self.cluster().call(pods.list(&of_app)).await?;
-        let is_leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
-        let limit = if pods.items.iter().any(is_leaving) {
+        let workloads = self.workloads(namespace);
+        let (pods, workloads) =
+            tokio::try_join!(self.cluster().call(pods.list(&of_app)), self.cluster().call(workloads.list(&of_app)))?;
+        let limit = if makes_room(&pods.items, &workloads.items) {
             tell("The app's quota is used up until an earlier version has gone: waiting for that.".to_owned());
             LEAVING_LIMIT
         } else {
@@ -80,6 +82,18 @@ impl KubernetesRuntime {
         };
         tokio::time::timeout(limit, room).await.unwrap_or(Ok(()))
     }
+}
+
+/// Whether some of an app's pods are on their way out, or will be: there are more than there should be.
+fn makes_room(pods: &[Pod], workloads: &[Workload]) -> bool {
+    let is_leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+    let serves = |pod: &&Pod| {
+        let owners = pod.metadata.owner_references.iter().flatten();
+        owners.into_iter().any(|owner| owner.kind == "ReplicaSet")
+    };
+    let wanted: i32 = workloads.iter().filter_map(|workload| workload.spec.as_ref()?.replicas).sum();
+    let serving = pods.iter().filter(serves).count();
+    pods.iter().any(is_leaving) || usize::try_from(wanted).is_ok_and(|wanted| serving > wanted)
 }
 
 /// Whether a quota has room for one more of a pod.
@@ -118,6 +132,24 @@ mod tests {
             },
         }))
         .expect("a quota")
+    }
+
+    #[test]
+    fn pods_that_are_to_go_make_room_before_they_are_told_so() {
+        let pod = |kind: &str, leaves: bool| -> Pod {
+            let at = leaves.then_some("2026-01-01T00:00:00Z");
+            let owner = json!({"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u"});
+            serde_json::from_value(json!({"metadata": {"ownerReferences": [owner], "deletionTimestamp": at}}))
+                .expect("a pod")
+        };
+        let workload: Workload =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"replicas": 1, "selector": {}, "template": {}}}))
+                .expect("a Deployment");
+        let (one, leaving, run) = (pod("ReplicaSet", false), pod("ReplicaSet", true), pod("Job", false));
+        let workloads = std::slice::from_ref(&workload);
+        assert!(!makes_room(&[one.clone(), run.clone(), run], workloads));
+        assert!(makes_room(&[one.clone(), leaving], workloads));
+        assert!(makes_room(&[one.clone(), one], workloads));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{Deployment as Workload, ReplicaSet};
 use k8s_openapi::api::core::v1::{ContainerState, Event, Pod};
 
+use crate::engine;
+
 /// How long a pod may find no node: one that is on its way out may be making room.
 const SCHEDULING_GRACE: Duration = Duration::from_secs(8);
 /// How long the quota may be used up by pods that are on their way out.
@@ -17,12 +19,28 @@ const UNWELL_GRACE: Duration = Duration::from_secs(15);
 /// Where a rollout stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes on; this is what it waits for.
-    Waiting(String),
-    /// All pods are the new version's and ready.
+    /// It goes on: how far it is, and what it waits for.
+    Waiting(Stage, String),
+    /// The new version's pods are there and ready. Those of the old one may be as well: they stay until the new
+    /// one is led to.
     Ready,
     /// It will not come to anything, unless this changes within a while.
     Trouble(Trouble),
+    /// There is no Deployment, whoever took it.
+    Gone,
+}
+
+/// How far a new version's pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It has no place yet.
+    Place,
+    /// The node pulls its image.
+    Pull,
+    /// Its container is made.
+    Make,
+    /// It has begun.
+    Runs,
 }
 
 /// What is wrong, and with which pod.
@@ -39,6 +57,18 @@ impl Trouble {
     /// The same trouble as `now`, with as much hope as before.
     pub(super) fn is_still(&self, now: &Self) -> bool {
         (&self.kind, self.grace) == (&now.kind, now.grace)
+    }
+}
+
+impl TroubleKind {
+    /// How far a pod with this trouble is.
+    pub(super) fn stage(&self) -> Stage {
+        match self {
+            Self::Quota(_) | Self::Unschedulable(_) => Stage::Place,
+            Self::Pull { .. } => Stage::Pull,
+            Self::Unstartable(_) => Stage::Make,
+            Self::Ended { .. } | Self::Unwell(_) => Stage::Runs,
+        }
     }
 }
 
@@ -68,18 +98,16 @@ pub(super) fn of_rollout(
     events: &[&Event],
     leaving: usize,
 ) -> Verdict {
-    let Some(workload) = workload else { return Verdict::Waiting("the Deployment is not there.".to_owned()) };
+    let Some(workload) = workload else { return Verdict::Gone };
     if let Some(trouble) = pods.iter().find_map(|pod| of_pod(pod, events)) {
         return Verdict::Trouble(trouble);
     }
-    let status = workload.status.clone().unwrap_or_default();
-    if status.observed_generation < workload.metadata.generation {
-        return Verdict::Waiting("the cluster has not taken up the new version yet.".to_owned());
+    let observed = workload.status.as_ref().and_then(|status| status.observed_generation);
+    if observed < workload.metadata.generation {
+        return Verdict::Waiting(Stage::Place, "the cluster has not taken up the new version yet.".to_owned());
     }
     let wanted = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let (all, updated, available) =
-        (status.replicas.unwrap_or(0), status.updated_replicas.unwrap_or(0), status.available_replicas.unwrap_or(0));
-    if updated == wanted && all == updated && available == updated {
+    if !pods.is_empty() && usize::try_from(wanted) == Ok(pods.len()) && pods.iter().all(|pod| is_ready(pod)) {
         return Verdict::Ready;
     }
     let conditions = set.and_then(|set| set.status.as_ref()?.conditions.as_ref());
@@ -92,10 +120,20 @@ pub(super) fn of_rollout(
     {
         return Verdict::Trouble(trouble);
     }
-    Verdict::Waiting(match pods.first() {
-        None => "the cluster has not made a pod yet.".to_owned(),
-        Some(pod) => waiting_for(pod),
-    })
+    // The one that is furthest behind.
+    let (stage, why) = pods
+        .iter()
+        .filter(|pod| !is_ready(pod))
+        .map(|pod| waiting_for(pod, events))
+        .min_by_key(|(stage, _)| *stage)
+        .unwrap_or_else(|| (Stage::Place, "the cluster has not made all of its pods yet.".to_owned()));
+    Verdict::Waiting(stage, why)
+}
+
+/// Whether a pod says that it is ready: what decides whether a Service leads to it.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// A pod that the cluster would not even make.
@@ -143,7 +181,7 @@ pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<Trouble> {
             "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" | "InvalidImageName" => {
                 // The back-off only says that it backs off: the event has the reason.
                 let why = pull_reason(events, name.as_deref()).unwrap_or(message);
-                let outage = is_outage(&why);
+                let outage = engine::is_outage(&why);
                 let grace = if outage { Duration::MAX } else { Duration::ZERO };
                 return trouble(TroubleKind::Pull { why, outage }, grace);
             }
@@ -166,17 +204,51 @@ pub(super) fn ending(state: Option<&ContainerState>) -> Option<(i64, bool)> {
     Some((i64::from(ended.exit_code), ended.reason.as_deref() == Some("OOMKilled")))
 }
 
-/// What a pod that is not wrong waits for, in words.
-fn waiting_for(pod: &Pod) -> String {
+/// How far a pod is that is not wrong, and what it waits for, in words.
+fn waiting_for(pod: &Pod, events: &[&Event]) -> (Stage, String) {
     let status = pod.status.as_ref();
+    let has_place = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "PodScheduled" && condition.status == "True");
     let container = status.and_then(|status| status.container_statuses.as_ref()).and_then(|all| all.first());
-    let state = container.and_then(|container| container.state.as_ref());
-    if container.is_some_and(|container| container.ready) {
-        "the old version has not made way yet.".to_owned()
-    } else if state.is_some_and(|state| state.running.is_some()) {
-        "it has not answered its health check yet.".to_owned()
+    let name = pod.metadata.name.as_deref();
+    if container.and_then(|container| container.state.as_ref()).is_some_and(|state| state.running.is_some()) {
+        let said = of_this(events, name, "Unhealthy").and_then(|event| event.message.as_deref());
+        let why = said.map_or_else(|| "it has not answered its health check yet.".to_owned(), |said| unwell(pod, said));
+        return (Stage::Runs, why);
+    }
+    if !has_place && container.is_none() {
+        return (Stage::Place, "the cluster has not found a node for its pod yet.".to_owned());
+    }
+    let of_image = events
+        .iter()
+        .rev()
+        .filter(|event| event.involved_object.name.as_deref() == name)
+        .find(|event| matches!(event.reason.as_deref(), Some("Pulling" | "Pulled" | "Created")));
+    if of_image.is_some_and(|event| event.reason.as_deref() == Some("Pulling")) {
+        (Stage::Pull, "the node pulls its image.".to_owned())
     } else {
-        "its container is being made.".to_owned()
+        (Stage::Make, "its container is being made.".to_owned())
+    }
+}
+
+/// What came of a health check, from what the node says of it.
+fn unwell(pod: &Pod, said: &str) -> String {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    let port = container.and_then(|container| container.ports.as_ref()?.first()).map(|port| port.container_port);
+    let probe = container.and_then(|container| container.readiness_probe.as_ref()?.http_get.as_ref());
+    let path = probe.and_then(|get| get.path.as_deref()).unwrap_or("/");
+    match port {
+        Some(port) if said.contains("connection refused") => format!("nothing listens on port {port} yet."),
+        _ if said.contains("deadline exceeded") || said.contains("Client.Timeout") => {
+            format!("GET {path} was not answered in time.")
+        }
+        _ => format!(
+            "its health check failed: {}.",
+            after(said, "Readiness probe failed: ").trim_end_matches(['.', '\n'])
+        ),
     }
 }
 
@@ -194,22 +266,6 @@ fn pull_reason(events: &[&Event], pod: Option<&str>) -> Option<String> {
     let said =
         said.filter_map(|event| event.message.as_deref()).find(|message| message.starts_with("Failed to pull"))?;
     Some(after(said, "desc = ").to_owned())
-}
-
-/// Whether the registry is away, rather than without the image.
-fn is_outage(why: &str) -> bool {
-    [
-        "connection refused",
-        "i/o timeout",
-        "no such host",
-        "deadline exceeded",
-        "no route to host",
-        "TLS handshake timeout",
-        "503",
-        "502",
-    ]
-    .iter()
-    .any(|sign| why.contains(sign))
 }
 
 /// What comes after the last `mark`, else all of it.
@@ -251,21 +307,74 @@ mod tests {
         .expect("a Deployment")
     }
 
+    fn new_pod(name: &str, ready: bool) -> Pod {
+        let state = json!({"running": {}});
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"containers": [{
+                "name": "app",
+                "ports": [{"containerPort": 8080}],
+                "readinessProbe": {"httpGet": {"path": "/health", "port": "http"}},
+            }]},
+            "status": {
+                "conditions": [
+                    {"type": "PodScheduled", "status": "True"},
+                    {"type": "Ready", "status": if ready { "True" } else { "False" }},
+                ],
+                "containerStatuses": [{
+                    "name": "app", "image": "i", "imageID": "", "ready": ready, "restartCount": 0, "state": state,
+                }],
+            },
+        }))
+        .expect("a pod")
+    }
+
     #[test]
-    fn ready_is_said_only_of_the_new_version_alone() {
-        let status = |observed: i64, all: i32, updated: i32, available: i32| {
-            let status = json!({
-                "observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "availableReplicas": available,
-            });
-            of_rollout(Some(&workload(&status)), None, &[], &[], 0)
+    fn ready_is_said_of_the_new_version_while_the_old_one_stays() {
+        // The old pod is there and alone counts as available: the new one is held.
+        let held = |observed: i64| {
+            workload(&json!({
+                "observedGeneration": observed, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1,
+            }))
         };
-        assert_eq!(status(2, 1, 1, 1), Verdict::Ready);
-        for (observed, all, updated, available) in
-            [(1, 1, 1, 1), (2, 2, 1, 2), (2, 1, 0, 1), (2, 1, 1, 0), (2, 2, 1, 1)]
-        {
-            assert!(matches!(status(observed, all, updated, available), Verdict::Waiting(_)));
+        let (ready, waits) = (new_pod("p1", true), new_pod("p1", false));
+        assert_eq!(of_rollout(Some(&held(2)), None, &[&ready], &[], 0), Verdict::Ready);
+        let waiting = |observed, pods: &[&Pod]| match of_rollout(Some(&held(observed)), None, pods, &[], 0) {
+            Verdict::Waiting(stage, _) => stage,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(waiting(1, &[&ready]), Stage::Place);
+        assert_eq!(waiting(2, &[]), Stage::Place);
+        assert_eq!(waiting(2, &[&waits]), Stage::Runs);
+        // Two of them, while one is wanted: one is about to go.
+        assert_eq!(waiting(2, &[&ready, &new_pod("p2", true)]), Stage::Place);
+        assert_eq!(of_rollout(None, None, &[&ready], &[], 0), Verdict::Gone);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_said() {
+        let says = |pod: &Pod, events: &[&Event]| waiting_for(pod, events);
+        let homeless = json!({"metadata": {"name": "p1"}, "status": {"phase": "Pending"}});
+        let homeless: Pod = serde_json::from_value(homeless).expect("a pod");
+        assert_eq!(says(&homeless, &[]).0, Stage::Place);
+        let making = pod(&container(&json!({"waiting": {"reason": "ContainerCreating"}}), &json!({})));
+        let (pulling, pulled) = (event("Pulling", "Pulling image \"x\""), event("Pulled", "Successfully pulled"));
+        assert_eq!(says(&making, &[]).0, Stage::Make);
+        assert_eq!(says(&making, &[&pulling]), (Stage::Pull, "the node pulls its image.".to_owned()));
+        assert_eq!(says(&making, &[&pulling, &pulled]).0, Stage::Make);
+        let runs = new_pod("p1", false);
+        for (message, words) in [
+            (
+                "Get \"http://10.1.1.2:8080/health\": dial tcp 10.1.1.2:8080: connect: connection refused",
+                "nothing listens on port 8080 yet.",
+            ),
+            ("Get \"http://x/health\": context deadline exceeded", "GET /health was not answered in time."),
+            ("Get \"http://x/health\": EOF", "its health check failed: Get \"http://x/health\": EOF."),
+        ] {
+            let unhealthy = event("Unhealthy", &format!("Readiness probe failed: {message}"));
+            assert_eq!(says(&runs, &[&unhealthy]), (Stage::Runs, words.to_owned()));
         }
-        assert!(matches!(of_rollout(None, None, &[], &[], 0), Verdict::Waiting(_)));
+        assert_eq!(says(&runs, &[]).1, "it has not answered its health check yet.");
     }
 
     #[test]
@@ -339,6 +448,6 @@ mod tests {
         let Verdict::Trouble(hopeful) = refused(message, 1) else { panic!("trouble") };
         assert!(hopeful.grace > trouble.grace && !hopeful.is_still(&trouble));
         let fresh = refused("pods \"x\" is forbidden: status unknown for quota: slipway", 0);
-        assert!(matches!(fresh, Verdict::Waiting(_)));
+        assert!(matches!(fresh, Verdict::Waiting(Stage::Place, _)));
     }
 }

@@ -212,6 +212,6 @@ async fn an_engine_that_is_away_is_told_apart() {
     let docker = crate::engine::connect(Some("unix:///nowhere/docker.sock")).expect("a client");
     let settings = DockerSettings { installation: "t".parse().expect("a name"), subnets: SubnetPool::default() };
     let runtime = Runtime::Docker(DockerRuntime::new(docker, settings));
-    assert!(matches!(runtime.ping().await, Err(DeployError::Unavailable(why)) if why.contains("Start it")));
+    assert!(matches!(runtime.ping().await, Err(DeployError::Unavailable(why)) if why.contains("cannot be reached")));
     assert!(matches!(runtime.instances().await, Err(DeployError::Unavailable(_))));
 }
