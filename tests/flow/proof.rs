@@ -47,7 +47,7 @@ async fn a_site_with_a_broken_link_does_not_take_traffic() {
     builder.preview(&app).await;
     assert!(builder.open(&format!("{app}-preview"), "/").await.text().contains("<h1>New</h1>"));
     let releases = builder.releases(&app, "preview").await;
-    assert_eq!(releases[0]["checks"], json!({"passed": 4, "failed": 0}), "{releases:#?}");
+    assert_eq!(releases[0]["checks"], json!({"passed": 6, "failed": 0}), "{releases:#?}");
     assert_eq!((&releases[1]["state"], &releases[1]["checks"]["failed"]), (&json!("failed"), &json!(2)));
 
     // What goes on from there is the same image: its health is asked, and no more.
@@ -132,7 +132,7 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
         says("I looked at it."),
         writes("t3", "notes.txt", "One\n"),
         says("Looked into."),
-        writes("t4", "main.py", &bad),
+        writes("t4", "main.py", &format!("{bad}# Again.\n")),
         says("Written."),
         writes("t5", "main.py", &good),
         says("Mended."),
