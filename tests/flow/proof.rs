@@ -182,15 +182,16 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
     for (at, marked) in [(2, "could not be deployed"), (6, "The preview of your work failed")] {
         assert!(requests[at].contains(marked) && requests[at].contains("no event for [secret"), "{}", requests[at]);
     }
-    let mut events = String::new();
+    let mut events = Vec::new();
     // Ids are the builder's own, and this builder has one app.
     for job in 1.. {
         if builder.get(&format!("/jobs/{job}")).await.status != 200 {
             break;
         }
         let told = builder.job_events(&json!(job), 0).await.read_out(PATIENCE).await;
-        events.push_str(&format!("{told:?}"));
+        events.push(format!("{told:?}"));
     }
+    let events = events.concat();
     assert!(events.contains(MARK), "what it printed is told");
     let git = Command::new("git")
         .args(["log", "-p", "--all"])
