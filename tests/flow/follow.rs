@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::fake_claude::{Answer, FakeClaude, KEY, Recorded, Reply};
+use crate::fake_claude::{Answer, FakeClaude, Recorded, Reply};
 use crate::support::builder::Builder;
 use crate::support::{PATIENCE, eventually};
 
 async fn builder_with(script: Vec<Reply>) -> (Builder, FakeClaude) {
     let fake = FakeClaude::start(script).await;
-    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
+    let builder = Builder::start_with(&super::WIRE.settings(&fake.base_url())).await;
     (builder, fake)
 }
 
