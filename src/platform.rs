@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::watch;
@@ -27,6 +28,11 @@ use crate::store::versions::NewVersion;
 use crate::uploads::Uploads;
 use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
 
+/// How long a provider may take to list its models, for somebody who waits for a page; and for a turn, whose
+/// stop has to be heard within a second.
+const PAGE_PATIENCE: Duration = Duration::from_millis(2500);
+const TURN_PATIENCE: Duration = Duration::from_millis(800);
+
 /// Who answers turns.
 pub struct Model {
     /// Speaks to it.
@@ -44,12 +50,16 @@ pub struct Model {
 impl Model {
     /// The provider's own list of models, where it answers. There is but one demo model.
     pub async fn listed(&self) -> Option<Arc<Vec<ListedModel>>> {
-        if self.is_demo { None } else { self.listing.of(&self.client).await }
+        self.listed_within(PAGE_PATIENCE).await
+    }
+
+    async fn listed_within(&self, patience: Duration) -> Option<Arc<Vec<ListedModel>>> {
+        if self.is_demo { None } else { self.listing.of(&self.client, patience).await }
     }
 
     /// What is known of models, with what the provider says of this one's limits.
     pub async fn table_for(&self, id: &ModelId) -> ModelTable {
-        let listed = self.listed().await;
+        let listed = self.listed_within(TURN_PATIENCE).await;
         let listed = listed.as_ref().and_then(|models| models.iter().find(|model| model.id == *id));
         listed.map_or_else(|| self.table.clone(), |listed| self.table.told(listed))
     }

@@ -11,8 +11,6 @@ use super::client::{ListedModel, ModelClient};
 /// How long a provider's list is believed, and how long it is not asked again after it failed.
 const LISTED_FOR: Duration = Duration::from_mins(10);
 const FAILED_FOR: Duration = Duration::from_mins(1);
-/// How long a provider may take to list its models: somebody waits.
-const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// A provider's own list. One asks at a time, the others wait for what it hears.
 #[derive(Default)]
@@ -24,13 +22,13 @@ struct Heard {
 }
 
 impl Listing {
-    /// The provider's list, where it answers.
-    pub async fn of(&self, client: &ModelClient) -> Option<Arc<Vec<ListedModel>>> {
+    /// The provider's list, where it answers in time.
+    pub async fn of(&self, client: &ModelClient, patience: Duration) -> Option<Arc<Vec<ListedModel>>> {
         let mut heard = self.0.lock().await;
         if let Some(heard) = heard.as_ref().filter(|heard| heard.until > Instant::now()) {
             return heard.models.clone();
         }
-        let models = match client.list_models(PATIENCE).await {
+        let models = match client.list_models(patience).await {
             // One that lists nothing says nothing.
             Ok(models) => Some(Arc::new(models)).filter(|models| !models.is_empty()),
             Err(error) => {

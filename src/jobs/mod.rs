@@ -181,7 +181,8 @@ impl Jobs {
                 Ok(Some(job)) => {
                     let jobs = self.clone();
                     platform.lifecycle.tasks.spawn(async move {
-                        jobs.run(job).await;
+                        // On the heap: it holds all that a job does.
+                        Box::pin(jobs.run(job)).await;
                         drop(slot);
                         jobs.wake();
                     });

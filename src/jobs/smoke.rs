@@ -22,6 +22,8 @@ const NAMED: usize = 8;
 /// Lines of the app's log that go with an answer of 5xx, and how long they are waited for.
 const LOG_LINES: u32 = 25;
 const LOG_WAIT: Duration = Duration::from_secs(5);
+/// How long nothing further comes when all is there.
+const LOG_QUIET: Duration = Duration::from_millis(500);
 
 /// Whether a release has something to prove.
 pub fn is_due(release: &Release) -> bool {
@@ -107,9 +109,16 @@ async fn signing(
 
 /// What the app wrote last. Without it the evidence is poorer, and no more.
 async fn last_lines(platform: &Platform, app: &App, environment: Environment) -> Vec<String> {
-    let lines = platform.runtime.logs(&app.name, app.id, environment, LOG_LINES, false);
-    let lines = lines.filter_map(|line| std::future::ready(line.ok())).collect::<Vec<String>>();
-    tokio::time::timeout(LOG_WAIT, lines).await.unwrap_or_default()
+    let mut log = platform.runtime.logs(&app.name, app.id, environment, LOG_LINES, true);
+    let mut lines = Vec::new();
+    let read = async {
+        // What it wrote as it answered may still be on its way.
+        while let Ok(Some(Ok(line))) = tokio::time::timeout(LOG_QUIET, log.next()).await {
+            lines.push(line);
+        }
+    };
+    let _ = tokio::time::timeout(LOG_WAIT, read).await;
+    lines.split_off(lines.len().saturating_sub(LOG_LINES as usize))
 }
 
 /// The failure of a job whose version did not pass.

@@ -56,10 +56,10 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
 /// The address of a page by its file's path below the site's folder; none for what is no page, or is not served.
 pub fn page_address(file: &str) -> Option<String> {
     let is_hidden = file.split('/').any(|part| part.starts_with('.'));
-    if is_hidden || !file.ends_with(".html") {
+    if is_hidden {
         return None;
     }
-    let page = match file.strip_suffix("index.html") {
+    let page = match file.strip_suffix(".html")?.strip_suffix("index") {
         Some(folder) if folder.is_empty() || folder.ends_with('/') => folder,
         _ => file,
     };

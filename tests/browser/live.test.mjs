@@ -164,7 +164,7 @@ test("a browser's errors are counted and handed to the model", { timeout: 120_00
   await shoot(page, "live browser error narrow dark");
   await page.setViewportSize({ width: 1280, height: 800 });
   await errors.getByRole("button", { name: "Fix" }).click();
-  await page.locator(".said", { hasText: "hoist is not defined" }).waitFor();
+  await page.locator(".turn .words", { hasText: "hoist is not defined" }).waitFor({ state: "attached" });
   await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
   assertQuiet(page);
 });

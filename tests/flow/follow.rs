@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake_claude::{Answer, FakeClaude, KEY, Recorded, Reply};
+use crate::fake_claude::{Answer, FakeClaude, Recorded, Reply};
 use crate::support::builder::Builder;
 use crate::support::{PATIENCE, eventually};
 
@@ -13,7 +13,7 @@ async fn builder_with(script: Vec<Reply>) -> (Builder, FakeClaude) {
 async fn builder_set(script: Vec<Reply>, settings: &[(&str, &str)]) -> (Builder, FakeClaude) {
     let fake = FakeClaude::start(script).await;
     let url = fake.base_url();
-    let all = [&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", url.as_str())], settings].concat();
+    let all = [super::WIRE.settings(&url).as_slice(), settings].concat();
     (Builder::start_with(&all).await, fake)
 }
 

@@ -8,7 +8,6 @@ mod support;
 mod browser_errors;
 mod failures;
 mod files;
-mod follow;
 mod gateway;
 mod jobs;
 mod lifecycle;
@@ -43,10 +42,13 @@ impl Wire {
     }
 }
 
-/// Turns are played over both wire formats: the module is there twice.
+/// Turns, and what follows them, are played over both wire formats: the modules are there twice.
 #[path = ""]
 mod over_messages {
     const WIRE: super::Wire = super::Wire::Messages;
+    #[path = "follow.rs"]
+    #[expect(clippy::duplicate_mod, reason = "each time with another wire format around it")]
+    mod follow;
     #[path = "turns.rs"]
     #[expect(clippy::duplicate_mod, reason = "each time with another wire format around it")]
     mod turns;
@@ -54,6 +56,9 @@ mod over_messages {
 #[path = ""]
 mod over_chat {
     const WIRE: super::Wire = super::Wire::Chat;
+    #[path = "follow.rs"]
+    #[expect(clippy::duplicate_mod, reason = "each time with another wire format around it")]
+    mod follow;
     #[path = "turns.rs"]
     #[expect(clippy::duplicate_mod, reason = "each time with another wire format around it")]
     mod turns;

@@ -47,7 +47,7 @@ async fn a_site_with_a_broken_link_does_not_take_traffic() {
     builder.preview(&app).await;
     assert!(builder.open(&format!("{app}-preview"), "/").await.text().contains("<h1>New</h1>"));
     let releases = builder.releases(&app, "preview").await;
-    assert_eq!(releases[0]["checks"], json!({"passed": 4, "failed": 0}), "{releases:#?}");
+    assert_eq!(releases[0]["checks"], json!({"passed": 6, "failed": 0}), "{releases:#?}");
     assert_eq!((&releases[1]["state"], &releases[1]["checks"]["failed"]), (&json!("failed"), &json!(2)));
 
     // What goes on from there is the same image: its health is asked, and no more.
@@ -132,7 +132,7 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
         says("I looked at it."),
         writes("t3", "notes.txt", "One\n"),
         says("Looked into."),
-        writes("t4", "main.py", &bad),
+        writes("t4", "main.py", &format!("{bad}# Again.\n")),
         says("Written."),
         writes("t5", "main.py", &good),
         says("Mended."),
@@ -182,15 +182,16 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
     for (at, marked) in [(2, "could not be deployed"), (6, "The preview of your work failed")] {
         assert!(requests[at].contains(marked) && requests[at].contains("no event for [secret"), "{}", requests[at]);
     }
-    let mut events = String::new();
+    let mut events = Vec::new();
     // Ids are the builder's own, and this builder has one app.
     for job in 1.. {
         if builder.get(&format!("/jobs/{job}")).await.status != 200 {
             break;
         }
         let told = builder.job_events(&json!(job), 0).await.read_out(PATIENCE).await;
-        events.push_str(&format!("{told:?}"));
+        events.push(format!("{told:?}"));
     }
+    let events = events.concat();
     assert!(events.contains(MARK), "what it printed is told");
     let git = Command::new("git")
         .args(["log", "-p", "--all"])

@@ -161,7 +161,7 @@ async fn what_a_person_made_is_asked_about_and_what_the_work_itself_made_is_not(
     let delete = |id: &str| {
         Answer::new().tool(id, "delete_file", &json!({"path": "public/notes.txt"}), 9).stop("tool_use").reply()
     };
-    let lines = |word: &str| (0..60).map(|n| format!("{word} {n}\n")).collect::<String>();
+    let lines = |word: &str| (0..60).map(|n| format!("{word} {n}\n")).collect::<Vec<_>>().concat();
     let script = vec![
         delete("t1"),
         Answer::new().text("Gladly.").then_silence(),
@@ -173,7 +173,7 @@ async fn what_a_person_made_is_asked_about_and_what_the_work_itself_made_is_not(
     ];
     let (builder, fake) = builder_with(script).await;
     let app = builder.create("static-site", "Has notes").await;
-    let notes: String = (0..15).map(|n| format!("note {n}\n")).collect();
+    let notes = (0..15).map(|n| format!("note {n}\n")).collect::<Vec<_>>().concat();
     builder.write(&app, "public/notes.txt", &notes).await;
     builder.turn(&app, "Tidy up").await;
     let turn = newest(&builder, &app).await;
