@@ -118,6 +118,26 @@ async fn a_stop_reaches_the_provider_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_stop_while_a_tool_runs_reaches_the_provider_as_well() {
+    for (name, input) in [("check", json!({})), ("write_file", write("main.py", "whole"))] {
+        let answer = Answer::new().tool("t1", name, &input, 9).tool_begun("t2", "list_files", "{", 1);
+        let mut fake = FakeClaude::start([answer.then_silence(), done()]).await;
+        let mut play = Play::new();
+        play.host.stopped_by = Some(play.cancel.clone());
+        let begun = std::time::Instant::now();
+        let played = play.with(&fake).await;
+        assert_eq!(played.outcome.end, TurnEnd::Stopped, "{name}");
+        fake.until_hung_up().await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{name}: {:?}", begun.elapsed());
+        assert_eq!(played.left, 1, "nothing further is asked");
+        // What writes is finished, what looks is dropped.
+        let main = if name == "check" { "a = 1\nb = 2\nc = 3\n" } else { "whole" };
+        assert_eq!(played.host.text("main.py"), main);
+        played.is_valid_history();
+    }
+}
+
+#[tokio::test]
 async fn the_same_error_again_and_again_ends_the_turn() {
     let wrong = |id: &str| {
         Answer::new().tool(id, "edit_file", &edit("main.py", "nothing like it", "x"), 9).stop("tool_use").reply()
