@@ -369,6 +369,25 @@ async fn the_day_has_its_limit() {
     assert_eq!((played.outcome.end, played.left), (TurnEnd::Cap(Cap::Day), 1), "nothing is asked");
 }
 
+#[tokio::test]
+async fn answers_that_break_off_are_in_the_books() {
+    let broken = || {
+        let answer = Answer::new().text(&"word ".repeat(800));
+        let events = answer.len();
+        answer.stop("end_turn").disconnect_after(events, 0)
+    };
+    let played = Play::new().against([broken(), broken(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    let usage = played.outcome.usage;
+    assert!((2_050..2_100).contains(&usage.output_tokens) && usage.estimated, "{usage:?}");
+
+    // So the caps see them: the third attempt is not made.
+    let mut play = Play::new();
+    play.input.limits.tokens = 2_000;
+    let played = play.against([broken(), broken(), done()]).await;
+    assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Cap(Cap::Tokens), 1));
+}
+
 /// A conversation of turns that read and wrote much.
 fn long_history(turns: usize) -> Vec<Message> {
     let turn = |n: usize| {
