@@ -166,14 +166,14 @@ fn check(id: usize) -> Reply {
         .reply()
 }
 
-fn found(error: &str) -> Result<CheckReport, HostError> {
-    Ok(CheckReport { ok: false, sentence: "It does not build.".into(), lines: vec![error.into()] })
+fn found(error: &str) -> CheckReport {
+    CheckReport { ok: false, sentence: "It does not build.".into(), lines: vec![error.into()] }
 }
 
 #[tokio::test]
 async fn a_check_that_fails_twice_alike_ends_the_turn() {
     let mut play = Play::new();
-    play.host.checks = [found("main.py:3: SyntaxError"), found("main.py:4: SyntaxError")].into();
+    play.host.checks = [found("main.py:3: SyntaxError"), found("main.py:4: SyntaxError")].map(Ok).into();
     let played = play.against([check(1), check(2), done()]).await;
     let TurnEnd::Loop { end: RepairEnd::SameError, sentence } = &played.outcome.end else {
         panic!("{:?}", played.outcome.end)
@@ -187,7 +187,7 @@ async fn a_check_that_fails_twice_alike_ends_the_turn() {
 async fn four_errors_are_more_than_a_turn_repairs() {
     let errors = ["A is missing", "B is missing", "C is missing", "D is missing"];
     let mut play = Play::new();
-    play.host.checks = errors.map(found).into();
+    play.host.checks = errors.map(found).map(Ok).into();
     let played = play.against((1..6).map(check)).await;
     let TurnEnd::Loop { end: RepairEnd::Spent, sentence } = &played.outcome.end else {
         panic!("{:?}", played.outcome.end)
@@ -198,7 +198,7 @@ async fn four_errors_are_more_than_a_turn_repairs() {
     // A check that could not be made is none, and a turn that repairs goes on with what was used before.
     let away = || Err(HostError::Refused("It could not be checked now. Docker does not answer.".into()));
     let mut play = Play::new();
-    play.host.checks = [found(errors[0]), away(), away(), away(), away()].into_iter().collect();
+    play.host.checks = [Ok(found(errors[0])), away(), away(), away(), away()].into_iter().collect();
     play.host.report.ok = true;
     let played = play.against((1..7).map(check).chain([done()])).await;
     assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Done, 0));
@@ -210,7 +210,7 @@ async fn four_errors_are_more_than_a_turn_repairs() {
     }
     let mut play = Play::new();
     play.input.repairs = repairs;
-    play.host.checks = [found(errors[3])].into();
+    play.host.checks = [Ok(found(errors[3]))].into();
     let played = play.against([check(1), done()]).await;
     assert!(matches!(played.outcome.end, TurnEnd::Loop { end: RepairEnd::Spent, .. }), "{:?}", played.outcome.end);
     assert_eq!(played.left, 1);
