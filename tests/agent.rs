@@ -112,6 +112,8 @@ async fn a_turn_whose_builder_was_killed_goes_on() {
     assert_eq!(turn["may_continue"], true);
     assert_eq!((scene.file("public/a.txt").await.as_deref(), scene.file("public/b.txt").await), (Some("whole"), None));
     assert_eq!(turn["size"]["files"], 1, "what was written is a version: {turn:#}");
+    let writing = turn["steps"].as_array().expect("steps").iter().filter(|step| step["state"] == "writing").count();
+    assert_eq!(writing, 0, "nobody writes it any more: {turn:#}");
     assert_eq!(scene.shown("form[action$='/continue'] button").await, (1, "Continue".to_owned()));
 
     scene.fake.push(write("t3", "public/b.txt", "whole too").stop("tool_use").reply());
@@ -184,6 +186,26 @@ async fn a_turn_whose_end_was_kept_ends_its_job_as_it_ended() {
     scene.builder.restart().await;
     let again = scene.builder.ended(&job).await;
     assert_eq!((&again["state"], &again["result"]["version"]), (&json!("succeeded"), &scene.newest().await["version"]));
+}
+
+#[tokio::test]
+async fn what_a_broken_answer_said_is_no_part_of_the_turn() {
+    let broken = Answer::new().text("Half a sentence").tool_begun(
+        "t1",
+        "write_file",
+        r#"{"path":"public/b.txt","content":"half"#,
+        9,
+    );
+    let events = broken.len();
+    let script = vec![broken.disconnect_after(events, 0), Answer::new().text("A whole one.").stop("end_turn").reply()];
+    let scene = Scene::with(script, &[]).await;
+    let turn = scene.turn("Write").await;
+    assert_eq!((&turn["state"], &turn["answer"]), (&json!("done"), &json!("A whole one.")), "{turn:#}");
+    let steps = turn["steps"].as_array().expect("steps");
+    assert!(!steps.iter().any(|step| step["type"] == "file"), "{turn:#}");
+    let shown = scene.shown("#turns .prose").await.1;
+    assert!(shown.contains("A whole one.") && !shown.contains("Half"), "{shown}");
+    assert_eq!(turn["usage"]["estimated"], true, "it was paid for: {turn:#}");
 }
 
 #[tokio::test]

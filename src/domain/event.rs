@@ -18,6 +18,15 @@ pub enum TextKind {
     Thought,
 }
 
+/// What an answer had said when it broke off. It is said again, so that it is taken back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenBack {
+    /// Bytes of the answer.
+    pub answer: usize,
+    /// Bytes of thoughts.
+    pub thought: usize,
+}
+
 /// What happens to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,6 +99,9 @@ pub enum EventBody {
         summary: String,
         /// Whether it did it.
         ok: bool,
+        /// In a notice: the last words, and the files that are being written, do not count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_back: Option<TakenBack>,
     },
     /// One line of a log.
     Log {
@@ -116,6 +128,11 @@ pub enum EventBody {
 }
 
 impl EventBody {
+    /// A tool was used.
+    pub fn tool(name: &str, summary: impl Into<String>, ok: bool) -> Self {
+        Self::Tool { name: name.to_owned(), summary: summary.into(), ok, taken_back: None }
+    }
+
     /// The event's SSE name.
     pub fn name(&self) -> &'static str {
         match self {
@@ -168,6 +185,8 @@ enum Tagged {
         name: String,
         summary: String,
         ok: bool,
+        #[serde(default)]
+        taken_back: Option<TakenBack>,
     },
     Log {
         stream: LogStream,
@@ -191,7 +210,7 @@ impl From<Tagged> for EventBody {
             }
             Tagged::Text { delta, kind } => Self::Text { delta, kind },
             Tagged::File { path, state, delta } => Self::File { path, state, delta },
-            Tagged::Tool { name, summary, ok } => Self::Tool { name, summary, ok },
+            Tagged::Tool { name, summary, ok, taken_back } => Self::Tool { name, summary, ok, taken_back },
             Tagged::Log { stream, line } => Self::Log { stream, line },
             Tagged::Environment { environment, state, release, version, url } => {
                 Self::Environment { environment, state, release, version, url }
@@ -222,7 +241,13 @@ mod tests {
     fn what_is_kept_is_read_back() {
         let bodies = [
             EventBody::Text { delta: "a\n\"b".into(), kind: TextKind::Answer },
-            EventBody::Tool { name: "search".into(), summary: "3 hits".into(), ok: true },
+            EventBody::tool("search", "3 hits", true),
+            EventBody::Tool {
+                name: "model".into(),
+                summary: "Asking again.".into(),
+                ok: false,
+                taken_back: Some(TakenBack { answer: 3, thought: 0 }),
+            },
             EventBody::Log { stream: LogStream::Build, line: "Step 1/4".into() },
             EventBody::Usage(Usage { output_tokens: 3, ..Usage::default() }),
             EventBody::File {

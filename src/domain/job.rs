@@ -18,7 +18,8 @@ pub enum JobKind {
     Preview {
         /// The version; the newest at the time it was asked for.
         version: VersionId,
-        /// The turn that made it, if it is deployed because that turn ended: what fails goes back to the model.
+        /// The turn that made it, if what fails goes back to the model: it is deployed because that turn ended,
+        /// or was asked for while nothing newer was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnId>,
     },

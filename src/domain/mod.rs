@@ -29,7 +29,7 @@ pub use app::{App, AppSettings, EnvironmentState, EnvironmentStatus};
 pub use attachment::{Attachment, AttachmentId, AttachmentKind};
 pub use clock::Clock;
 pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
-pub use event::{Event, EventBody, FileState, LogStream, TextKind};
+pub use event::{Event, EventBody, FileState, LogStream, TakenBack, TextKind};
 pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, TurnId, VersionId};
 pub use job::{Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
 pub use model::{Effort, ModelChoice, ModelId};

@@ -82,7 +82,7 @@ pub trait TurnSink: Send {
     /// A `file` event `writing` without a delta begins the file anew. A file that is being written
     /// ends with `written`, or with a failed `tool` event: then it stands in the workspace as it
     /// did before. A `tool` event of the name `model` is no tool but a notice, e.g. that the
-    /// connection broke and what was said since the last tool is void.
+    /// connection broke. With `taken_back`, what that answer had said and begun to write does not count.
     fn event(&mut self, body: EventBody);
 
     /// Keeps all messages of this turn so far, the user's prompt first, so that a crash does not

@@ -22,6 +22,8 @@ pub struct MemoryHost {
     pub report: CheckReport,
     /// What `check` answers first, one after the other.
     pub checks: VecDeque<Result<CheckReport, HostError>>,
+    /// Set by a check, which then has no end, and by a write, which then takes its time.
+    pub stopped_by: Option<CancellationToken>,
     pub log: Vec<String>,
     pub answer: PreviewAnswer,
 }
@@ -57,6 +59,12 @@ impl ToolHost for MemoryHost {
     }
     async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<(), HostError> {
         Self::check(path)?;
+        if let Some(stop) = &self.stopped_by {
+            stop.cancel();
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
         self.files.insert(path.to_string(), content.as_bytes().to_vec());
         Ok(())
     }
@@ -74,6 +82,10 @@ impl ToolHost for MemoryHost {
         self.files.remove(path.as_str()).map(|_| ()).ok_or_else(missing)
     }
     async fn check(&mut self) -> Result<CheckReport, HostError> {
+        if let Some(stop) = &self.stopped_by {
+            stop.cancel();
+            std::future::pending::<()>().await;
+        }
         self.checks.pop_front().unwrap_or_else(|| Ok(self.report.clone()))
     }
     async fn preview_logs(&mut self) -> Result<Vec<String>, HostError> {

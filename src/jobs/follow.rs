@@ -75,7 +75,8 @@ pub async fn after(platform: &Platform, job: &Job, outcome: &Result<JobResult, F
             }
         }
         (JobKind::Preview { turn: Some(turn), .. }, Err(Failure::Failed(error))) if is_mendable(&error.code) => {
-            if is_wanted(platform, job).await? {
+            let wanted = is_wanted(platform, job).await?;
+            if wanted {
                 return repair(platform, *turn, error).await;
             }
         }

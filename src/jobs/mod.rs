@@ -63,7 +63,7 @@ impl Jobs {
 
     /// Queues a job of an app.
     pub async fn enqueue(&self, app: &App, kind: JobKind) -> AppResult<Job> {
-        Ok(self.enqueue_made(app, move |_| Ok(((), kind))).await?.1)
+        Ok(self.enqueue_with(app, move |_| Ok(((), kind))).await?.1)
     }
 
     /// Queues a new turn of an app, with the files that came with it and the job that runs it: all or nothing.
@@ -75,31 +75,31 @@ impl Jobs {
         attached: Vec<Attachment>,
     ) -> AppResult<(TurnId, Job)> {
         let (id, at) = (app.id, self.0.platform.clock.now());
-        let made = move |t: &Transaction<'_>| {
+        let turn_and_kind = move |t: &Transaction<'_>| {
             let turn = turns::insert(t, id, &prompt, mode, None, at)?.id;
             if !attached.is_empty() {
                 turns::attach(t, turn, &attached)?;
             }
             Ok((turn, JobKind::Generate { turn }))
         };
-        self.enqueue_made(app, made).await
+        self.enqueue_with(app, turn_and_kind).await
     }
 
     /// Queues a job in the transaction that makes what it works on.
-    async fn enqueue_made<R: Send + 'static>(
+    async fn enqueue_with<R: Send + 'static>(
         &self,
         app: &App,
-        make: impl FnOnce(&Transaction<'_>) -> Result<(R, JobKind), StoreError> + Send + 'static,
+        prepare: impl FnOnce(&Transaction<'_>) -> Result<(R, JobKind), StoreError> + Send + 'static,
     ) -> AppResult<(R, Job)> {
         let platform = &self.0.platform;
         let (id, name, at) = (app.id, app.name.clone(), platform.clock.now());
-        let made = platform
+        let queued = platform
             .events
             .commit(move |t| {
-                let (made, kind) = make(t)?;
+                let (subject, kind) = prepare(t)?;
                 let job = table::insert(t, id, &name, &kind, at)?;
                 let event = job_event(&job);
-                Ok(((made, job), vec![event]))
+                Ok(((subject, job), vec![event]))
             })
             .await
             .map_err(|error| match error {
@@ -108,7 +108,7 @@ impl Jobs {
                 other => other.into(),
             })?;
         self.wake();
-        Ok(made)
+        Ok(queued)
     }
 
     /// Ends a job: at once if it is queued, as soon as it can if it runs. An ended one stays as it is.

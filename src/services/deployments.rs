@@ -2,7 +2,7 @@
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Release, ReleaseNumber, TemplateKind,
+    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Release, ReleaseNumber, TemplateKind, TurnId,
     VersionId,
 };
 use crate::error::{AppError, AppResult};
@@ -46,8 +46,21 @@ impl Services {
         });
         match same {
             Some(job) if !job.cancel_requested => Ok(job),
-            _ => self.jobs.enqueue(&app, JobKind::Preview { version, turn: None }).await,
+            _ => {
+                let turn = self.repaired_turn(&app, &version).await?;
+                self.jobs.enqueue(&app, JobKind::Preview { version, turn }).await
+            }
         }
+    }
+
+    /// The turn to which a preview of this version goes back if it fails: the newest one, if it made the
+    /// version and the app's user wants things to go on by themselves.
+    async fn repaired_turn(&self, app: &App, version: &VersionId) -> AppResult<Option<TurnId>> {
+        if !app.auto_preview {
+            return Ok(None);
+        }
+        let newest = self.newest_turn(app).await?;
+        Ok(newest.filter(|turn| turn.version.as_ref() == Some(version)).map(|turn| turn.id))
     }
 
     /// Puts preview's image into production.

@@ -3,10 +3,12 @@
 use super::Services;
 use super::attachments::{self, NewAttachment};
 use crate::domain::{
-    App, AppName, CONTINUE_PROMPT, EventBody, EventId, FileState, Job, TextKind, Turn, TurnId, TurnMode, WorkspacePath,
+    App, AppName, CONTINUE_PROMPT, EventBody, EventId, FileState, Job, TakenBack, TextKind, Turn, TurnId, TurnMode,
+    TurnState, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::EventScope;
+use crate::generation::agent::NOTICE;
 use crate::jobs::briefing;
 use crate::store::{Page, PageRequest};
 
@@ -40,7 +42,8 @@ pub enum TurnBlock {
     },
 }
 
-/// Folds events, in order, into what a turn did so far.
+/// Folds events, in order, into what a turn did so far. A file whose writing came to nothing is none of
+/// it, nor are the words of an answer that was taken back.
 pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBlock> {
     let mut blocks: Vec<TurnBlock> = Vec::new();
     for event in events {
@@ -66,7 +69,12 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBloc
                     blocks.push(TurnBlock::File { path: path.clone(), state: *state, content: delta.clone() });
                 }
             }
-            (EventBody::Tool { name, summary, ok }, _) => {
+            (EventBody::Tool { name, summary, ok, taken_back }, _) => {
+                if let Some(words) = taken_back {
+                    take_back(&mut blocks, *words);
+                } else if !ok && name != NOTICE {
+                    drop_unwritten(&mut blocks);
+                }
                 blocks.push(TurnBlock::Tool { name: name.clone(), summary: summary.clone(), ok: *ok });
             }
             (
@@ -76,6 +84,33 @@ pub fn fold<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<TurnBloc
         }
     }
     blocks
+}
+
+/// Takes the last words away, and the files that were being written among them.
+fn take_back(blocks: &mut Vec<TurnBlock>, mut words: TakenBack) {
+    while let Some(last) = blocks.last_mut() {
+        let (text, left) = match last {
+            TurnBlock::File { state: FileState::Writing, .. } => {
+                blocks.pop();
+                continue;
+            }
+            TurnBlock::Answer(text) => (text, &mut words.answer),
+            TurnBlock::Thought(text) => (text, &mut words.thought),
+            TurnBlock::File { .. } | TurnBlock::Tool { .. } => return,
+        };
+        let kept = text.len().saturating_sub(*left);
+        *left -= text.len() - kept;
+        if kept > 0 {
+            text.truncate(text.floor_char_boundary(kept));
+            return;
+        }
+        blocks.pop();
+    }
+}
+
+/// Takes away what was never written to its end.
+fn drop_unwritten(blocks: &mut Vec<TurnBlock>) {
+    blocks.retain(|block| !matches!(block, TurnBlock::File { state: FileState::Writing, .. }));
 }
 
 impl Services {
@@ -172,7 +207,11 @@ impl Services {
                 break;
             }
         }
-        Ok(fold(&bodies))
+        let mut blocks = fold(&bodies);
+        if !matches!(turn.state, TurnState::Queued | TurnState::Running) {
+            drop_unwritten(&mut blocks);
+        }
+        Ok(blocks)
     }
 }
 
@@ -195,7 +234,7 @@ mod tests {
             file(FileState::Writing, Some("y")),
             file(FileState::Written, None),
             file(FileState::Written, None),
-            EventBody::Tool { name: "write_file".into(), summary: "Wrote a.txt".into(), ok: true },
+            EventBody::tool("write_file", "Wrote a.txt", true),
         ]);
         assert_eq!(blocks.len(), 5);
         assert_eq!(blocks[0], TurnBlock::Answer("I will.".into()));
@@ -203,5 +242,63 @@ mod tests {
             blocks[2],
             TurnBlock::File { path: path.clone(), state: FileState::Written, content: Some("xy".into()) }
         );
+    }
+
+    #[test]
+    fn what_was_taken_back_or_never_written_is_none_of_it() {
+        let file = |path: &str, state, delta: Option<&str>| EventBody::File {
+            path: path.parse().expect("a path"),
+            state,
+            delta: delta.map(str::to_owned),
+        };
+        let text = |delta: &str| EventBody::Text { delta: delta.to_owned(), kind: TextKind::Answer };
+        let thought = |delta: &str| EventBody::Text { delta: delta.to_owned(), kind: TextKind::Thought };
+        let again = |answer, thought| EventBody::Tool {
+            name: NOTICE.into(),
+            summary: "Asking again.".into(),
+            ok: false,
+            taken_back: Some(TakenBack { answer, thought }),
+        };
+        let told = |events: &[EventBody]| {
+            let blocks = fold(events);
+            let told = blocks.iter().filter_map(|block| match block {
+                TurnBlock::Answer(text) | TurnBlock::Thought(text) => Some(text.clone()),
+                TurnBlock::File { path, state, .. } => Some(format!("{path} {state:?}")),
+                TurnBlock::Tool { name, .. } => (name != NOTICE).then(|| name.clone()),
+            });
+            told.collect::<Vec<_>>()
+        };
+        // Words that were said before, in the same block, stay; the broken answer's go, however they came.
+        let said = [
+            text("First."),
+            text("\n\nHäl"),
+            thought("Hm"),
+            text("f a "),
+            file("b.txt", FileState::Writing, None),
+            file("b.txt", FileState::Writing, Some("x")),
+            again("\n\nHälf a ".len(), 2),
+            text("\n\nWhole."),
+        ];
+        assert_eq!(told(&said), ["First.", "\n\nWhole."]);
+        // Nothing but a file that was begun, after a tool of the answer before.
+        let begun = [
+            text("One."),
+            EventBody::tool("search", "Searched", true),
+            file("b.txt", FileState::Writing, Some("x")),
+            again(0, 0),
+            file("b.txt", FileState::Writing, Some("y")),
+            file("b.txt", FileState::Written, None),
+        ];
+        assert_eq!(told(&begun), ["One.", "search", "b.txt Written"]);
+        // A call that was not done leaves no file that is written for ever; a notice alone changes nothing.
+        let cut = [
+            file("a.txt", FileState::Written, None),
+            file("b.txt", FileState::Writing, Some("x")),
+            EventBody::tool(NOTICE, "The conversation is long.", false),
+            text("And"),
+            EventBody::tool("write_file", "write_file not done: stopped", false),
+        ];
+        assert_eq!(told(&cut[..3]), ["a.txt Written", "b.txt Writing"]);
+        assert_eq!(told(&cut), ["a.txt Written", "And", "write_file"]);
     }
 }

@@ -228,7 +228,7 @@ mod tests {
     async fn a_joined_text_can_be_read_from_between_its_pieces() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
-        let tool = EventBody::Tool { name: "search".into(), summary: "none".into(), ok: true };
+        let tool = EventBody::tool("search", "none", true);
         let bodies = [text("Hé"), text("llo"), text(" you"), tool, text("Bye")];
         store
             .write(move |t| {

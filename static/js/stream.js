@@ -196,6 +196,8 @@ function tool({ name, summary, ok }) {
   // The file's own line says it already.
   if (ok && told.has(name) && block?.dataset.block === "file") return;
   if (block) finish(block);
+  // A file that was being written is not; a notice is no tool.
+  if (!ok && name !== "model") for (const file of all("[data-block=file].busy", turn)) file.remove();
   const line = make("div", { class: `step ${ok ? "ok" : "not"}`, "data-block": "tool" });
   const mark = make("span", { class: "mark" });
   mark.append(drawing(ok ? "M3 8.5 6.5 12 13 4.5" : "m4 4 8 8M12 4l-8 8"));
@@ -217,11 +219,12 @@ function drawing(path) {
   return svg;
 }
 
-// A turn as a whole: added when it was sent, replaced by its rendered form when it has ended.
-function turn({ id, ended, html }) {
+// A turn as a whole: added when it was sent, replaced by its rendered form when it has ended, or when
+// words of it were taken back.
+function turn({ id, ended, anew, html }) {
   const there = find(`#turn-${id}`);
   // While it runs, what stands here already was built from its events.
-  if (there && !ended) {
+  if (there && !ended && !anew) {
     there.toggleAttribute("data-live", true);
     find("[data-withdraw]", there)?.remove();
     if (find("[data-doing]", there)?.textContent === "Waiting for its turn") doing(there, "Thinking");

@@ -6,8 +6,10 @@ import { createServer } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { assertQuiet, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
 
-/** Speaks the Messages API: “ask” asks, “hold” says a few words and then nothing, all else is done. */
+/** Speaks the Messages API: “ask” asks, “hold” says a few words and then nothing, “break” breaks off in a
+ * file once and holds after it, all else is done. */
 function startModel() {
+  let broken = false;
   const server = createServer((request, response) => {
     const chunks = [];
     request.on("data", (chunk) => chunks.push(chunk));
@@ -23,6 +25,15 @@ function startModel() {
       send("message_start", { message: { usage: { input_tokens: 9, output_tokens: 1 } } });
       if (words.startsWith("hold")) {
         block(0, { type: "text", text: "" }, { type: "text_delta", text: "I begin" });
+        return;
+      }
+      if (words.startsWith("break")) {
+        block(0, { type: "text", text: "" }, { type: "text_delta", text: broken ? "A whole sentence" : "Half a sentence" });
+        const input = { type: "input_json_delta", partial_json: '{"path":"public/b.txt","content":"half' };
+        block(1, { type: "tool_use", id: `t${Date.now()}`, name: "write_file", input: {} }, input);
+        // Once what was sent is seen, so that the page has it when it breaks.
+        if (!broken) breakOff = () => response.destroy();
+        broken = true;
         return;
       }
       let stop = "end_turn";
@@ -42,6 +53,7 @@ function startModel() {
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
 }
 
+let breakOff;
 let model;
 let builder;
 let browser;
@@ -72,6 +84,28 @@ const say = async (page, words, button = "Send") => {
   await page.getByRole("textbox", { name: "Message", exact: true }).fill(words);
   await page.getByRole("button", { name: button }).click();
 };
+
+test("what a broken answer said goes from the page as well", { timeout: 60_000 }, async () => {
+  const page = await pageOf("broken-harbour");
+  await say(page, "break off");
+  const turn = page.locator(".turn").last();
+  await turn.getByText("Half a sentence").waitFor();
+  await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
+  breakOff();
+  await turn.getByText("A whole sentence").waitFor();
+  await turn.getByText("The unfinished answer was taken back.").waitFor();
+  assert.equal(await turn.getByText("Half a sentence").count(), 0);
+  await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
+  assert.equal(await turn.locator(".step.busy").count(), 1, "the file is begun anew");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await turn.getByText("Stopped. What was written is kept.").waitFor();
+  assert.equal(await turn.locator(".step.busy").count(), 0);
+  const id = await turn.getAttribute("data-turn");
+  await page.goto(`${builder.origin}/apps/broken-harbour?steps=${id}`);
+  await turn.getByText("write_file not done: stopped").waitFor();
+  assert.equal(await turn.getByText("public/b.txt").count(), 0, "nobody writes it any more");
+  assertQuiet(page);
+});
 
 test("a question is answered with a press, and the choices go", { timeout: 60_000 }, async () => {
   const page = await pageOf("asked-harbour");

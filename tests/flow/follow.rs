@@ -170,6 +170,30 @@ async fn a_user_who_wants_it_otherwise_is_heard() {
 }
 
 #[tokio::test]
+async fn a_preview_that_was_asked_for_is_repaired_too() {
+    let script = vec![
+        writes("t1", "public/index.html", "<h1>Tides</h1><a href=table.html>Table</a>\n"),
+        says("There is a page now."),
+        writes("t2", "public/table.html", "<h1>Table</h1>\n"),
+        says("The table was missing; it is there now."),
+    ];
+    let (builder, fake) = builder_with(script).await;
+    let app = builder.create("static-site", "Tides").await;
+    builder.turn(&app, "A page about tides").await;
+    // Without the wish that things go on by themselves nothing follows.
+    builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
+    let change = builder.request(reqwest::Method::PATCH, &format!("/apps/{app}")).json(&json!({"auto_preview": true}));
+    crate::support::builder::send(change).await.expect(200);
+    builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
+    let jobs = jobs(&builder, &app, "it is repaired", |jobs| jobs.len() == 5).await;
+    let expected =
+        ["generate succeeded", "preview failed", "preview failed", "generate succeeded", "preview succeeded"];
+    assert_eq!(told(&jobs), expected);
+    assert!(builder.open(&format!("{app}-preview"), "/table").await.text().contains("<h1>Table</h1>"));
+    assert_eq!(fake.left(), 0);
+}
+
+#[tokio::test]
 async fn the_model_sees_whether_its_work_works() {
     let script = vec![
         writes("t1", "main.py", "from fastapi import FastAPI\n\napp = FastAPI(\n"),

@@ -11,7 +11,7 @@ use super::patience::{Patience, Patient};
 use super::rewrite::Rewrites;
 use super::typing::TypedFile;
 use super::{CONTINUE_NOTE, DISCUSS_NOTE, NOTICE, TurnEnd, TurnError, TurnInput, TurnOutcome};
-use crate::domain::{EventBody, FileState, Question, TextKind, TurnMode, Usage, WorkspacePath};
+use crate::domain::{EventBody, FileState, Question, TakenBack, TextKind, TurnMode, Usage, WorkspacePath};
 use crate::generation::client::{AnswerStream, ModelClient};
 use crate::generation::compact;
 use crate::generation::error::ModelError;
@@ -51,6 +51,8 @@ pub struct Run<'a, H, S> {
     attempt: u32,
     /// For answers and thoughts: the block that was said last.
     spoken: [Option<(u32, usize)>; 2],
+    /// What this attempt has said.
+    said: TakenBack,
     /// What was there before the turn; read before its first change.
     rewrites: Option<Rewrites>,
     patience: Patience,
@@ -107,6 +109,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             steps: 0,
             attempt: 0,
             spoken: [None; 2],
+            said: TakenBack::default(),
             rewrites: None,
             patience: Patience::new(input.repairs.clone()),
             asked: None,
@@ -233,6 +236,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     /// One attempt at one answer, with its tools run as their calls are complete.
     async fn listen(&mut self, conversation: &[Message], tools: &[crate::generation::wire::ToolSpec]) -> Draft {
         self.attempt += 1;
+        self.said = TakenBack::default();
         let max_tokens = self.max_tokens();
         let no_images = Images::default();
         let request = Request {
@@ -324,11 +328,25 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let last = &mut self.spoken[usize::from(kind == TextKind::Thought)];
         let is_new = last.replace(block).is_some_and(|last| last != block);
         let delta = if is_new { format!("\n\n{}", delta.trim_start_matches('\n')) } else { delta };
+        match kind {
+            TextKind::Answer => self.said.answer += delta.len(),
+            TextKind::Thought => self.said.thought += delta.len(),
+        }
         self.sink.event(EventBody::Text { delta, kind });
     }
 
     fn tool_event(&mut self, name: &str, summary: impl Into<String>, ok: bool) {
-        self.sink.event(EventBody::Tool { name: name.to_owned(), summary: summary.into(), ok });
+        self.sink.event(EventBody::tool(name, summary, ok));
+    }
+
+    /// Tells of a broken answer, of which nothing counts if it came to no tool: then it is taken back.
+    fn broken_off(&mut self, draft: &Draft, words: String) {
+        if !draft.results.is_empty() || draft.blocks.is_empty() {
+            return self.tool_event(NOTICE, words, false);
+        }
+        let taken_back = Some(std::mem::take(&mut self.said));
+        let summary = format!("{words} The unfinished answer was taken back.");
+        self.sink.event(EventBody::Tool { name: NOTICE.to_owned(), summary, ok: false, taken_back });
     }
 
     /// Runs a complete call. Input that is no JSON is left for the answer's end, which knows why.
@@ -444,6 +462,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             return Err(TurnEnd::Asked(question));
         }
         if matches!(error, ModelError::ContextWindow | ModelError::TooLarge) && self.squeeze() {
+            if draft.results.is_empty() && !draft.blocks.is_empty() {
+                self.broken_off(draft, error.to_string());
+            }
             return Ok(());
         }
         if matches!(error, ModelError::Invalid(_)) && self.images_refused().await? {
@@ -453,9 +474,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             return Err(TurnEnd::Failed(error.clone().into()));
         };
         let wait_for = if wait.as_secs() < 2 { String::new() } else { format!(" in {} s", wait.as_secs()) };
-        let void = draft.results.is_empty() && !draft.blocks.is_empty();
-        let void = if void { " The unfinished answer above is void." } else { "" };
-        self.tool_event(NOTICE, format!("{error} Asking again{wait_for}.{void}"), false);
+        self.broken_off(draft, format!("{error} Asking again{wait_for}."));
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(TurnEnd::Stopped),

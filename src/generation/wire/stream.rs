@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::chat_stream::BYTES_PER_TOKEN;
 use super::message::ContentBlock;
 use super::sse::SseEvent;
 
@@ -246,6 +247,8 @@ pub struct Assembler {
     slots: BTreeMap<usize, Slot>,
     size: usize,
     usage: WireUsage,
+    /// The provider has counted what was written, which it does at the end.
+    counted: bool,
     stop: Option<StopReason>,
     ended: bool,
 }
@@ -270,6 +273,7 @@ impl Assembler {
                 if let Some(reason) = delta.stop_reason {
                     self.stop = Some(stop_reason(&reason, delta.stop_details.as_ref()));
                 }
+                self.counted |= usage.as_ref().is_some_and(|usage| usage.output_tokens.is_some());
                 usage.map(|usage| self.used(&usage))
             }
             Event::MessageStop => {
@@ -294,9 +298,18 @@ impl Assembler {
         self.stop.as_ref()
     }
 
-    /// What it has used.
+    /// What it has used. Of an answer that broke off or was stopped the provider has not counted what it
+    /// wrote, and wants its price all the same: then it is reckoned from what came.
     pub fn usage(&self) -> WireUsage {
-        self.usage
+        let bytes = self.slots.values().map(|slot| match &slot.content {
+            AnswerBlock::Said(block) => block.size(),
+            AnswerBlock::Call { call, .. } => call.name.len() + call.json.len(),
+        });
+        let written = (bytes.sum::<usize>() as u64).div_ceil(BYTES_PER_TOKEN);
+        if self.counted || written <= self.usage.output_tokens {
+            return self.usage;
+        }
+        WireUsage { output_tokens: written, is_estimated: true, ..self.usage }
     }
 
     /// The blocks so far, in order, whether or not the answer has ended.
@@ -456,6 +469,25 @@ mod tests {
             }
         }
         (items, assembler)
+    }
+
+    #[test]
+    fn what_a_broken_answer_wrote_is_reckoned() {
+        let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":12,\"output_tokens\":1}}}\n\n\
+            event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+        let (_, begun) = run(&[start.as_bytes()]);
+        assert_eq!((begun.usage().output_tokens, begun.usage().is_estimated), (1, false));
+        let delta = format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{}\"}}}}\n\n",
+            "word ".repeat(800)
+        );
+        let (_, broken) = run(&[start.as_bytes(), delta.as_bytes()]);
+        let usage = broken.usage();
+        assert_eq!((usage.input_tokens, usage.output_tokens, usage.is_estimated), (12, 1_000, true));
+        // What the provider counts is what counts.
+        let end = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":77}}\n\n";
+        let (_, whole) = run(&[start.as_bytes(), delta.as_bytes(), end.as_bytes()]);
+        assert_eq!((whole.usage().output_tokens, whole.usage().is_estimated), (77, false));
     }
 
     #[test]

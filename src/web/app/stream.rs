@@ -122,30 +122,38 @@ async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> 
     match &event.body {
         // No job's log has it: old images were removed, which stands on the Releases tab.
         EventBody::Log { .. } if event.job.is_none() => Some(with_id("releases", "{}")),
+        // The page has words that do not count: it gets the turn as it stands now.
+        EventBody::Tool { taken_back: Some(_), .. } if event.job.is_some() => {
+            told_turn(services, app, event.job?, event.id, true).await
+        }
         EventBody::Text { .. }
         | EventBody::File { .. }
         | EventBody::Tool { .. }
         | EventBody::Log { .. }
         | EventBody::Environment { .. } => Some(with_id(event.body.name(), event.json())),
-        EventBody::Job { id, kind, .. } if kind == "generate" => match turn(services, app, *id, event.id).await {
-            Ok(Some(data)) => Some(with_id("turn", &data)),
-            Ok(None) => None,
-            Err(error) => {
-                tracing::warn!(app = %app.name, job = %id, %error, "a turn could not be shown");
-                None
-            }
-        },
+        EventBody::Job { id, kind, .. } if kind == "generate" => told_turn(services, app, *id, event.id, false).await,
         EventBody::Job { state, .. } if state.is_final() => Some(with_id("releases", "{}")),
         EventBody::Job { .. } | EventBody::Usage(_) => None,
     }
 }
 
+/// The message that tells of a turn.
+async fn told_turn(services: &Services, app: &App, job: JobId, at: EventId, anew: bool) -> Option<Event> {
+    match turn(services, app, job, at, anew).await {
+        Ok(data) => Some(Event::default().id(at.to_string()).event("turn").data(data?)),
+        Err(error) => {
+            tracing::warn!(app = %app.name, %job, %error, "a turn could not be shown");
+            None
+        }
+    }
+}
+
 /// A turn that was queued, has begun or has ended. While it is at work its words come as events of
-/// their own, so it goes out empty; the page keeps what it has of it already.
-async fn turn(services: &Services, app: &App, job: JobId, at: EventId) -> AppResult<Option<String>> {
+/// their own, so it goes out empty; the page keeps what it has of it already, unless it is told `anew`.
+async fn turn(services: &Services, app: &App, job: JobId, at: EventId, anew: bool) -> AppResult<Option<String>> {
     let job = services.job(job).await?;
     let Some(turn) = services.turn_of_job(&job).await? else { return Ok(None) };
     let ended = !is_live(&turn);
     let html = article(services, app, &turn, if ended { EventId(i64::MAX) } else { at }, false).await?;
-    Ok(Some(serde_json::json!({ "id": turn.id, "ended": ended, "html": html }).to_string()))
+    Ok(Some(serde_json::json!({ "id": turn.id, "ended": ended, "anew": anew, "html": html }).to_string()))
 }

@@ -118,6 +118,26 @@ async fn a_stop_reaches_the_provider_within_a_second() {
 }
 
 #[tokio::test]
+async fn a_stop_while_a_tool_runs_reaches_the_provider_as_well() {
+    for (name, input) in [("check", json!({})), ("write_file", write("main.py", "whole"))] {
+        let answer = Answer::new().tool("t1", name, &input, 9).tool_begun("t2", "list_files", "{", 1);
+        let mut fake = FakeClaude::start([answer.then_silence(), done()]).await;
+        let mut play = Play::new();
+        play.host.stopped_by = Some(play.cancel.clone());
+        let begun = std::time::Instant::now();
+        let played = play.with(&fake).await;
+        assert_eq!(played.outcome.end, TurnEnd::Stopped, "{name}");
+        fake.until_hung_up().await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{name}: {:?}", begun.elapsed());
+        assert_eq!(played.left, 1, "nothing further is asked");
+        // What writes is finished, what looks is dropped.
+        let main = if name == "check" { "a = 1\nb = 2\nc = 3\n" } else { "whole" };
+        assert_eq!(played.host.text("main.py"), main);
+        played.is_valid_history();
+    }
+}
+
+#[tokio::test]
 async fn the_same_error_again_and_again_ends_the_turn() {
     let wrong = |id: &str| {
         Answer::new().tool(id, "edit_file", &edit("main.py", "nothing like it", "x"), 9).stop("tool_use").reply()
@@ -146,14 +166,14 @@ fn check(id: usize) -> Reply {
         .reply()
 }
 
-fn found(error: &str) -> Result<CheckReport, HostError> {
-    Ok(CheckReport { ok: false, sentence: "It does not build.".into(), lines: vec![error.into()] })
+fn found(error: &str) -> CheckReport {
+    CheckReport { ok: false, sentence: "It does not build.".into(), lines: vec![error.into()] }
 }
 
 #[tokio::test]
 async fn a_check_that_fails_twice_alike_ends_the_turn() {
     let mut play = Play::new();
-    play.host.checks = [found("main.py:3: SyntaxError"), found("main.py:4: SyntaxError")].into();
+    play.host.checks = [found("main.py:3: SyntaxError"), found("main.py:4: SyntaxError")].map(Ok).into();
     let played = play.against([check(1), check(2), done()]).await;
     let TurnEnd::Loop { end: RepairEnd::SameError, sentence } = &played.outcome.end else {
         panic!("{:?}", played.outcome.end)
@@ -167,7 +187,7 @@ async fn a_check_that_fails_twice_alike_ends_the_turn() {
 async fn four_errors_are_more_than_a_turn_repairs() {
     let errors = ["A is missing", "B is missing", "C is missing", "D is missing"];
     let mut play = Play::new();
-    play.host.checks = errors.map(found).into();
+    play.host.checks = errors.map(found).map(Ok).into();
     let played = play.against((1..6).map(check)).await;
     let TurnEnd::Loop { end: RepairEnd::Spent, sentence } = &played.outcome.end else {
         panic!("{:?}", played.outcome.end)
@@ -178,7 +198,7 @@ async fn four_errors_are_more_than_a_turn_repairs() {
     // A check that could not be made is none, and a turn that repairs goes on with what was used before.
     let away = || Err(HostError::Refused("It could not be checked now. Docker does not answer.".into()));
     let mut play = Play::new();
-    play.host.checks = [found(errors[0]), away(), away(), away(), away()].into_iter().collect();
+    play.host.checks = [Ok(found(errors[0])), away(), away(), away(), away()].into_iter().collect();
     play.host.report.ok = true;
     let played = play.against((1..7).map(check).chain([done()])).await;
     assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Done, 0));
@@ -190,7 +210,7 @@ async fn four_errors_are_more_than_a_turn_repairs() {
     }
     let mut play = Play::new();
     play.input.repairs = repairs;
-    play.host.checks = [found(errors[3])].into();
+    play.host.checks = [Ok(found(errors[3]))].into();
     let played = play.against([check(1), done()]).await;
     assert!(matches!(played.outcome.end, TurnEnd::Loop { end: RepairEnd::Spent, .. }), "{:?}", played.outcome.end);
     assert_eq!(played.left, 1);
@@ -347,6 +367,25 @@ async fn the_day_has_its_limit() {
     play.input.limits.day = Some(DayLimit { usd: 2.0, left_usd: 0.0 });
     let played = play.against([done()]).await;
     assert_eq!((played.outcome.end, played.left), (TurnEnd::Cap(Cap::Day), 1), "nothing is asked");
+}
+
+#[tokio::test]
+async fn answers_that_break_off_are_in_the_books() {
+    let broken = || {
+        let answer = Answer::new().text(&"word ".repeat(800));
+        let events = answer.len();
+        answer.stop("end_turn").disconnect_after(events, 0)
+    };
+    let played = Play::new().against([broken(), broken(), done()]).await;
+    assert_eq!(played.outcome.end, TurnEnd::Done);
+    let usage = played.outcome.usage;
+    assert!((2_050..2_100).contains(&usage.output_tokens) && usage.estimated, "{usage:?}");
+
+    // So the caps see them: the third attempt is not made.
+    let mut play = Play::new();
+    play.input.limits.tokens = 2_000;
+    let played = play.against([broken(), broken(), done()]).await;
+    assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Cap(Cap::Tokens), 1));
 }
 
 /// A conversation of turns that read and wrote much.
