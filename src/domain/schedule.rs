@@ -83,6 +83,7 @@ impl std::fmt::Display for Schedule {
 }
 
 /// One item of a field's list: from, to, and each how many.
+#[derive(Clone, Copy)]
 enum Item {
     Every(u8),
     Range { from: u8, to: u8, step: u8 },

@@ -154,7 +154,7 @@ impl Jobs {
                 Ok(Some(job)) => {
                     let jobs = self.clone();
                     platform.lifecycle.tasks.spawn(async move {
-                        jobs.run(job).await;
+                        Box::pin(jobs.run(job)).await;
                         drop(slot);
                         jobs.wake();
                     });
