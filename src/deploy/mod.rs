@@ -641,7 +641,7 @@ impl Runtime {
     pub async fn keep(&self, deployment: &Deployment) -> Result<(), DeployError> {
         match self {
             Self::Docker(_) => Ok(()),
-            Self::Kubernetes(cluster) => cluster.keep(deployment).await,
+            Self::Kubernetes(cluster) => cluster.look_after(deployment).await,
         }
     }
 

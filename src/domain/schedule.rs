@@ -83,6 +83,7 @@ impl std::fmt::Display for Schedule {
 }
 
 /// One item of a field's list: from, to, and each how many.
+#[derive(Clone, Copy)]
 enum Item {
     Every(u8),
     Range { from: u8, to: u8, step: u8 },
@@ -151,8 +152,8 @@ impl Field {
     }
 
     fn number(&self, text: &str) -> Result<u8, String> {
-        let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
-        let number = match named.and_then(|place| u8::try_from(place).ok()) {
+        let place = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let number = match place.and_then(|place| u8::try_from(place).ok()) {
             Some(place) => Some(self.least + place),
             None if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
             None => None,

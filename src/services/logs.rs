@@ -69,7 +69,9 @@ impl Services {
 fn app_error(error: DeployError) -> AppError {
     match error {
         DeployError::Gone => AppError::not_found("running version in this environment"),
-        error if error.is_outage() => crate::jobs::runtime_unavailable(&error),
+        error if error.is_outage() || matches!(error, DeployError::ClusterRefused(_)) => {
+            crate::jobs::runtime_unavailable(&error)
+        }
         other => AppError::internal(&other),
     }
 }

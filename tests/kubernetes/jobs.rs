@@ -138,3 +138,23 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     .await;
     stage.delete(&app).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_builder_that_died_while_a_job_proved_itself_finds_the_run_again() {
+    let mut stage = Stage::new().await;
+    let app = stage.app("scheduled-job").await;
+    let counts = "import time\nfor n in range(6):\n    print('count', n, flush=True)\n    time.sleep(1)\n";
+    stage.write(&app, "job.py", counts).await;
+    let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    stage.logged(&job, "count 0").await;
+    stage.restart_at_once().await;
+    let job = stage.ended(&job).await;
+    assert_eq!((job.state, job.attempts), (JobState::Succeeded, 2), "{:?}", job.error);
+    let runs = stage.services.runs(&app, PageRequest::first(100)).await.expect("runs").items;
+    let [run] = &runs[..] else { panic!("one run, and the same: {runs:?}") };
+    assert_eq!((run.trigger, run.state), (RunTrigger::Check, RunState::Succeeded));
+    let log = stage.services.run_log(&app, run.id).await.expect("a log");
+    assert_eq!(log.lines().count(), 6, "whole, and nothing twice: {log}");
+    stage.services.run_now(&app.name, Environment::Preview).await.expect("another run may begin");
+    stage.delete(&app).await;
+}

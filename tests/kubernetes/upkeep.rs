@@ -80,7 +80,68 @@ async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
         let touched = ["NetworkPolicy to-dns", "Ingress", "Deployment"].iter().any(|word| object.starts_with(word));
         assert!(touched || after.get(object) == Some(version), "{object}: {version} then {:?}", after.get(object));
     }
+
+    // What was added beside ours goes too.
+    let variable = json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "app", "env": [{"name": "ADDED", "value": "by hand"}]},
+    ]}}}});
+    deployments.patch(&name, &PatchParams::default(), &Patch::Strategic(variable)).await.expect("it is changed");
+    let quotas = stage.objects::<ResourceQuota>(&app);
+    let hard = json!({"spec": {"hard": {"count/configmaps": "5"}}});
+    quotas.patch("slipway", &PatchParams::default(), &Patch::Merge(hard)).await.expect("it is changed");
+    let open: NetworkPolicy = serde_json::from_value(json!({
+        "metadata": {"name": "open-to-all"}, "spec": {"podSelector": {}, "ingress": [{}], "egress": [{}]},
+    }))
+    .expect("a policy");
+    policies.create(&PostParams::default(), &open).await.expect("it is made");
+    let own: ResourceQuota = serde_json::from_value(json!({
+        "metadata": {"name": "the-operators"}, "spec": {"hard": {"pods": "5"}},
+    }))
+    .expect("a quota");
+    quotas.create(&PostParams::default(), &own).await.expect("it is made");
+    until("nothing of it is left", async || {
+        let deployment = deployments.get(&name).await.ok()?;
+        let pod = deployment.spec?.template.spec?;
+        let names: Vec<String> = pod.containers[0].env.iter().flatten().map(|variable| variable.name.clone()).collect();
+        let hard = quotas.get("slipway").await.ok()?.spec?.hard?;
+        let left = policies.list(&ListParams::default()).await.ok()?.items.len();
+        (!names.contains(&"ADDED".to_owned()) && !hard.contains_key("count/configmaps") && left == 4).then_some(names)
+    })
+    .await;
+    quotas.get("the-operators").await.expect("what only narrows is left alone");
+    until("it answers", async || (stage.fetch(&app, Environment::Preview, "/health").await.0 == 200).then_some(()))
+        .await;
     stage.delete(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_does_not_go_holds_up_nobody_else() {
+    let stage = Stage::new().await;
+    let (stuck, other) = (stage.app("static-site").await, stage.app("static-site").await);
+    for app in [&stuck, &other] {
+        let job = stage.preview(app).await;
+        assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    }
+    let held: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "held", "finalizers": ["example.com/somebody-is-not-done"]},
+    }))
+    .expect("a ConfigMap");
+    let maps = stage.objects::<ConfigMap>(&stuck);
+    maps.create(&PostParams::default(), &held).await.expect("it is made");
+    stage.namespaces().delete(&format!("app-{}", stuck.name), &DeleteParams::default()).await.expect("it is to go");
+    // Twice: the second time, all of the first look is over.
+    for _ in 0..2 {
+        let deployments = stage.objects::<Deployment>(&other);
+        let name = format!("{}-preview", other.name);
+        let replicas = json!({"spec": {"replicas": 2}});
+        deployments.patch(&name, &PatchParams::default(), &Patch::Merge(replicas)).await.expect("it is changed");
+        until("it is put back", async || (deployments.get(&name).await.ok()?.spec?.replicas == Some(1)).then_some(()))
+            .await;
+    }
+    let free = json!({"metadata": {"finalizers": null}});
+    maps.patch("held", &PatchParams::default(), &Patch::Merge(free)).await.expect("it is let go");
+    stage.delete(&stuck).await;
+    stage.delete(&other).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,8 +177,20 @@ async fn logs_go_on_over_restarts_and_releases() {
         )
     };
     stage.write(&app, "main.py", &text("first")).await;
-    assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
+    // Read before there is anything to read, and before there is a namespace.
     let mut lines = stage.services.app_log(&app, Environment::Preview, 100, true);
+    let deployed = stage.services.deploy_preview(&app.name, None).await.expect("a job");
+    let begun = async {
+        while let Some(line) = lines.next().await {
+            if line.expect("a line").contains("first begins") {
+                return;
+            }
+        }
+        panic!("the log ended before it began");
+    };
+    let (begun, job) = tokio::join!(tokio::time::timeout(super::stage::PATIENCE, begun), stage.ended(&deployed));
+    assert!(begun.is_ok(), "nothing was read");
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     let mut next = async |words: &str| {
         let found = async {
             while let Some(line) = lines.next().await {
@@ -129,7 +202,6 @@ async fn logs_go_on_over_restarts_and_releases() {
         };
         tokio::time::timeout(super::stage::PATIENCE, found).await.unwrap_or_else(|_| panic!("never: {words}"));
     };
-    next("first begins").await;
     // It ends itself, by a call that no smoke check finds: the cluster starts it again, and the log goes on.
     let url = format!("http://{}/end", stage.address(&app, Environment::Preview).await);
     assert!(super::stage::http().get(url).send().await.is_err(), "it ends before it answers");

@@ -20,6 +20,8 @@ use crate::engine::{self, Fault, label};
 const LINES_MAX: usize = 10_000;
 /// Bytes of one run's lines that are handed out.
 const BYTES_MAX: usize = 1024 * 1024;
+/// How long the end of a run may take to be told that is over already.
+const READ_LIMIT: Duration = Duration::from_mins(1);
 /// How long the log is read after the run's end; it ends by itself right away.
 const LOG_GRACE: Duration = Duration::from_secs(5);
 
@@ -178,7 +180,8 @@ impl DockerRuntime {
             return Err(DeployError::Gone);
         };
         let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
-        let rest = time_limit.saturating_sub(gone_by.unsigned_abs());
+        // One that has ended is not out of time, however late somebody asks: its end only has to be read.
+        let rest = if left.running { time_limit.saturating_sub(gone_by.unsigned_abs()) } else { READ_LIMIT };
         self.see_to_its_end(&left.id, rest, log, cancel).await
     }
 }

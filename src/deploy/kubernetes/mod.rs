@@ -15,6 +15,7 @@ mod ready;
 mod room;
 mod run;
 mod stats;
+mod upkeep;
 mod verdict;
 mod watch;
 

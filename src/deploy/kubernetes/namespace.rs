@@ -74,7 +74,7 @@ impl KubernetesRuntime {
     }
 
     /// Whether the app's namespace is there, ours, and there to stay.
-    async fn look(&self, app: &AppName, app_id: AppId) -> Result<Presence, DeployError> {
+    pub(super) async fn look(&self, app: &AppName, app_id: AppId) -> Result<Presence, DeployError> {
         let name = manifest::namespace(app);
         let Some(namespace) = self.cluster().call(self.namespace_api().get_opt(&name)).await? else {
             return Ok(Presence::Gone);
@@ -162,7 +162,8 @@ impl KubernetesRuntime {
 }
 
 /// How an app's namespace stands.
-enum Presence {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
     There,
     Leaving,
     Gone,

@@ -1,0 +1,182 @@
+//! What somebody changed by hand is put back, all of it: not only where it is ours.
+//!
+//! An apply puts back the fields that we set. What somebody else added to the same object stays, as theirs: an
+//! environment variable, a container, one more key of a quota. So where the cluster's own record of who set what
+//! names somebody else, what we want takes the place of the whole. And network policies add up: one more can only open
+//! what the rules close, so in an app's namespace there are ours and no other.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+
+use super::super::{DeployError, Deployment};
+use super::client::{self, FIELD_MANAGER};
+use super::fault::Fault;
+use super::namespace::Presence;
+use super::{KubernetesRuntime, manifest};
+use crate::engine::label;
+
+/// Kinds whose `spec` is ours alone, with their plurals.
+const OURS_ALONE: [(&str, &str); 7] = [
+    ("ResourceQuota", "resourcequotas"),
+    ("LimitRange", "limitranges"),
+    ("NetworkPolicy", "networkpolicies"),
+    ("Service", "services"),
+    ("Deployment", "deployments"),
+    ("Ingress", "ingresses"),
+    ("CronJob", "cronjobs"),
+];
+/// Kinds of which one that is not ours is told of, and left: it gives the app no more than it has.
+const TOLD_OF: [(&str, &str, &str); 3] = [
+    ("v1", "ResourceQuota", "resourcequotas"),
+    ("v1", "LimitRange", "limitranges"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+];
+/// What a cluster gives a Service for good.
+const GIVEN: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
+
+impl KubernetesRuntime {
+    /// Puts a live release, and what stands around it, back to what it should be and no more. What is on its way out
+    /// is left alone: nothing of it is waited for.
+    pub(in super::super) async fn look_after(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        if self.look(&deployment.app, deployment.app_id).await? == Presence::Leaving {
+            return Ok(());
+        }
+        self.keep(deployment).await?;
+        match self.take_back(deployment).await {
+            // Somebody deletes the namespace, or changed an object meanwhile: the next look comes.
+            Ok(()) | Err(Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Conflict(_)) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn take_back(&self, deployment: &Deployment) -> Result<(), Fault> {
+        let owner = self.owner(&deployment.app, deployment.app_id);
+        let namespace = manifest::namespace(&deployment.app);
+        let mut wanted = manifest::base(&owner);
+        wanted.extend(manifest::release(&owner, &self.cluster().apis().await?, deployment));
+        for (kind, plural) in OURS_ALONE {
+            let wanted: Vec<&Value> = wanted.iter().filter(|object| object["kind"] == kind).collect();
+            let Some(version) = wanted.first().and_then(|object| object["apiVersion"].as_str()) else { continue };
+            let api = self.objects(&namespace, version, kind, plural);
+            let found = self.cluster().call(api.list(&ListParams::default())).await?;
+            for live in found.items {
+                let name = live.name_any();
+                match wanted.iter().find(|object| object["metadata"]["name"] == name.as_str()) {
+                    Some(wanted) if is_shared(&live.metadata) => {
+                        tracing::info!(namespace, kind, name, "what somebody changed by hand is put back");
+                        let whole = whole(&live, wanted)?;
+                        let parameters =
+                            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                        self.cluster().call(api.replace(&name, &parameters, &whole)).await?;
+                    }
+                    None if kind == "NetworkPolicy" => {
+                        tracing::warn!(namespace, name, "removing a network policy that is not Slipway's");
+                        match self.cluster().call(api.delete(&name, &DeleteParams::default())).await {
+                            Ok(_) | Err(Fault::NotFound(_)) => {}
+                            Err(fault) => return Err(fault),
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (version, kind, plural) in TOLD_OF {
+            let foreign =
+                ListParams::default().labels(&format!("{}!={}", label::MANAGED_BY, label::MANAGED_BY_SLIPWAY));
+            let api = self.objects(&namespace, version, kind, plural);
+            for object in self.cluster().call(api.list(&foreign)).await?.items {
+                let name = object.name_any();
+                tracing::warn!(
+                    namespace,
+                    kind,
+                    name,
+                    "this is in an app's namespace and not Slipway's; it is left alone"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn objects(&self, namespace: &str, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let resource = client::resource(version, kind, plural);
+        Api::namespaced_with(self.cluster().client.clone(), namespace, &resource)
+    }
+}
+
+/// Whether somebody else than our apply has set something of what the object is to be. What controllers note of how
+/// it stands is theirs.
+fn is_shared(metadata: &ObjectMeta) -> bool {
+    metadata.managed_fields.iter().flatten().any(|entry| {
+        let is_ours = entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply");
+        !is_ours && entry.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some())
+    })
+}
+
+/// The object as it is, with all of its `spec` as we want it. It keeps its version, so that nothing that was changed
+/// since is overwritten unseen.
+fn whole(live: &DynamicObject, wanted: &Value) -> Result<DynamicObject, Fault> {
+    let mut spec = wanted["spec"].clone();
+    if wanted["kind"] == "Service" {
+        for field in GIVEN {
+            if let Some(given) = live.data["spec"].get(field) {
+                spec[field] = given.clone();
+            }
+        }
+    }
+    let mut metadata = live.metadata.clone();
+    metadata.managed_fields = None;
+    let object = serde_json::json!({
+        "apiVersion": wanted["apiVersion"],
+        "kind": wanted["kind"],
+        "metadata": metadata,
+        "spec": spec,
+    });
+    serde_json::from_value(object).map_err(|error| Fault::Refused(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn live(manager: &str, operation: &str, fields: &Value) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {
+                "name": "tides-prod", "resourceVersion": "7", "annotations": {"kept": "yes"},
+                "managedFields": [
+                    {"manager": "slipway", "operation": "Apply", "fieldsV1": {"f:spec": {"f:ports": {}}}},
+                    {"manager": manager, "operation": operation, "fieldsV1": fields},
+                ],
+            },
+            "spec": {"clusterIP": "10.0.0.7", "externalIPs": ["203.0.113.9"], "ports": []},
+            "status": {"loadBalancer": {}},
+        }))
+        .expect("an object")
+    }
+
+    #[test]
+    fn who_else_set_something_is_seen() {
+        let spec = json!({"f:spec": {"f:externalIPs": {}}});
+        assert!(is_shared(&live("kubectl-edit", "Update", &spec).metadata));
+        assert!(is_shared(&live("slipway", "Update", &spec).metadata), "what a replacement left");
+        assert!(!is_shared(&live("slipway", "Apply", &spec).metadata));
+        let status = json!({"f:metadata": {"f:annotations": {}}, "f:status": {}});
+        assert!(!is_shared(&live("kube-controller-manager", "Update", &status).metadata));
+    }
+
+    #[test]
+    fn what_we_want_takes_the_place_of_all_but_what_was_given() {
+        let wanted = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "tides-prod"},
+                            "spec": {"type": "ClusterIP", "ports": [{"port": 80}]}});
+        let whole = whole(&live("kubectl-edit", "Update", &json!({})), &wanted).expect("an object");
+        let whole = serde_json::to_value(whole).expect("JSON");
+        assert_eq!(whole["spec"], json!({"type": "ClusterIP", "ports": [{"port": 80}], "clusterIP": "10.0.0.7"}));
+        assert_eq!(whole["metadata"]["resourceVersion"], "7");
+        assert_eq!(whole["metadata"]["annotations"], json!({"kept": "yes"}));
+        assert!(whole["metadata"].get("managedFields").is_none() && whole.get("status").is_none(), "{whole}");
+    }
+}
