@@ -250,5 +250,11 @@ mod tests {
         for machine in ["docker_unavailable", "disk_full", "base_image_missing", "push_failed", "internal"] {
             assert!(!is_mendable(machine), "{machine}");
         }
+        // A cluster's: no image, no room, no way to it, or somebody who deletes it.
+        for machine in
+            ["registry_unavailable", "image_pull_failed", "no_room", "not_asked", "switch_failed", "deleted_outside"]
+        {
+            assert!(!is_mendable(machine), "{machine}");
+        }
     }
 }
