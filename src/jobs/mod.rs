@@ -33,7 +33,7 @@ use crate::domain::{
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{AppLocks, Platform, job_event};
-use crate::store::{StoreError, jobs as table, turns};
+use crate::store::{StoreError, apps, jobs as table, turns};
 use context::{Failure, JobContext};
 use follow::Follow;
 
@@ -121,6 +121,10 @@ impl Jobs {
                 let job = table::request_cancel(t, id)?;
                 if job.state == JobState::Queued {
                     let job = table::change_state(t, id, JobState::Cancelled, None, None, at)?;
+                    if job.kind == JobKind::Delete {
+                        // As if it had not been asked for.
+                        apps::mark_deleting(t, job.app_id, false)?;
+                    }
                     let event = job_event(&job);
                     return Ok((job, vec![event]));
                 }

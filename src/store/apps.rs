@@ -65,6 +65,12 @@ pub(super) fn touch(connection: &Connection, app: AppId, at: Timestamp) -> Resul
     Ok(())
 }
 
+/// Says whether an app is being deleted.
+pub fn mark_deleting(t: &Transaction<'_>, app: AppId, deleting: bool) -> Result<(), StoreError> {
+    t.prepare_cached("UPDATE apps SET deleting = ?2 WHERE id = ?1")?.execute(params![app.0, deleting])?;
+    Ok(())
+}
+
 /// Says what an environment does now; which release is live stays as it is.
 pub fn set_environment_state(
     t: &Transaction<'_>,
@@ -183,11 +189,7 @@ impl Store {
 
     /// While this is set nothing new may start on the app.
     pub async fn mark_deleting(&self, id: AppId, deleting: bool) -> Result<(), StoreError> {
-        self.write(move |t| {
-            t.execute("UPDATE apps SET deleting = ?2 WHERE id = ?1", params![id.0, deleting])?;
-            Ok(())
-        })
-        .await
+        self.write(move |t| mark_deleting(t, id, deleting)).await
     }
 
     /// Whether the preview follows each turn by itself.

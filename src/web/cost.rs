@@ -64,11 +64,11 @@ impl Amount {
 
 /// Money, as far as it is known: *about* where tokens were reckoned, nothing where there is no price.
 fn money(spent: &Spending) -> String {
-    let about = if spent.estimated { "about " } else { "" };
+    let told = || format::money_about(spent.cost_usd, spent.estimated);
     match (spent.cost_usd > 0.0, spent.unpriced_tokens > 0) {
         (false, true) => "no price".to_owned(),
-        (true, true) => format!("{about}{} and more", format::money(spent.cost_usd)),
-        (_, false) => format!("{about}{}", format::money(spent.cost_usd)),
+        (true, true) => format!("{} and more", told()),
+        (_, false) => told(),
     }
 }
 

@@ -63,6 +63,10 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
     assert.equal(said.split(words).length, 2, "said once, shown once");
   }
 
+  // What stands behind a turn's summary comes when it is opened.
+  await late.locator("#turns details.summary > summary").first().click();
+  await late.locator(".steps .step", { hasText: "public/style.css" }).first().waitFor();
+
   // What happens, everybody sees: the preview that follows, with its steps and its end.
   for (const page of [first, second, late]) {
     await page.locator("#strip .strip").waitFor({ timeout: PATIENCE });

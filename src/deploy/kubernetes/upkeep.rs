@@ -2,19 +2,19 @@
 //!
 //! An apply puts back the fields that we set. What somebody else added to the same object stays, as theirs: an
 //! environment variable, a container, one more key of a quota. So where the cluster's own record of who set what
-//! names somebody else, what we want takes the place of the whole. And network policies add up: one more can only open
-//! what the rules close, so in an app's namespace there are ours and no other.
+//! names somebody else, what we want takes the place of the whole. Objects without our labels are told of and left.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
 use super::super::{DeployError, Deployment};
+use super::KubernetesRuntime;
 use super::client::{self, FIELD_MANAGER};
 use super::fault::Fault;
+use super::manifest::{self, Pace};
 use super::namespace::Presence;
-use super::{KubernetesRuntime, manifest};
 use crate::engine::label;
 
 /// Kinds whose `spec` is ours alone, with their plurals.
@@ -27,11 +27,12 @@ const OURS_ALONE: [(&str, &str); 7] = [
     ("Ingress", "ingresses"),
     ("CronJob", "cronjobs"),
 ];
-/// Kinds of which one that is not ours is told of, and left: it gives the app no more than it has.
-const TOLD_OF: [(&str, &str, &str); 3] = [
+/// Kinds of which one that is not ours is told of, and left: whoever made it may have meant it.
+const TOLD_OF: [(&str, &str, &str); 4] = [
     ("v1", "ResourceQuota", "resourcequotas"),
     ("v1", "LimitRange", "limitranges"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
 ];
 /// What a cluster gives a Service for good.
 const GIVEN: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
@@ -55,7 +56,7 @@ impl KubernetesRuntime {
         let owner = self.owner(&deployment.app, deployment.app_id);
         let namespace = manifest::namespace(&deployment.app);
         let mut wanted = manifest::base(&owner);
-        wanted.extend(manifest::release(&owner, &self.cluster().apis().await?, deployment));
+        wanted.extend(manifest::release(&owner, &self.cluster().apis().await?, deployment, Pace::Free));
         for (kind, plural) in OURS_ALONE {
             let wanted: Vec<&Value> = wanted.iter().filter(|object| object["kind"] == kind).collect();
             let Some(version) = wanted.first().and_then(|object| object["apiVersion"].as_str()) else { continue };
@@ -63,22 +64,18 @@ impl KubernetesRuntime {
             let found = self.cluster().call(api.list(&ListParams::default())).await?;
             for live in found.items {
                 let name = live.name_any();
-                match wanted.iter().find(|object| object["metadata"]["name"] == name.as_str()) {
-                    Some(wanted) if is_shared(&live.metadata) => {
-                        tracing::info!(namespace, kind, name, "what somebody changed by hand is put back");
-                        let whole = whole(&live, wanted)?;
-                        let parameters =
-                            PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-                        self.cluster().call(api.replace(&name, &parameters, &whole)).await?;
-                    }
-                    None if kind == "NetworkPolicy" => {
-                        tracing::warn!(namespace, name, "removing a network policy that is not Slipway's");
-                        match self.cluster().call(api.delete(&name, &DeleteParams::default())).await {
-                            Ok(_) | Err(Fault::NotFound(_)) => {}
-                            Err(fault) => return Err(fault),
-                        }
-                    }
-                    _ => {}
+                let Some(wanted) = wanted.iter().find(|object| object["metadata"]["name"] == name.as_str()) else {
+                    continue;
+                };
+                if !is_shared(&live.metadata) {
+                    continue;
+                }
+                let whole = whole(&live, wanted)?;
+                let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+                let put = self.cluster().call(api.replace(&name, &parameters, &whole)).await?;
+                // What an earlier replacement left to us counts as shared, and is replaced by the same.
+                if put.metadata.resource_version != live.metadata.resource_version {
+                    tracing::info!(namespace, kind, name, "what somebody changed by hand was put back");
                 }
             }
         }

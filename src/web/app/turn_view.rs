@@ -359,7 +359,7 @@ fn cost(turn: &Turn) -> Vec<String> {
         read => format!(" ({} cached)", format::grouped(read)),
     };
     let tokens = (tokens > 0).then(|| format!("{about}{}{cached}", format::count(tokens, "token", "tokens")));
-    money.map(|dollars| format!("{about}{}", format::money(dollars))).into_iter().chain(tokens).collect()
+    money.map(|dollars| format::money_about(dollars, usage.estimated)).into_iter().chain(tokens).collect()
 }
 
 /// Where the next message is written.
