@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::stage::http;
+
+/// How often each visitor comes. A closed connection keeps its port for a minute, and a machine has 28,000 of them.
+const EVERY: Duration = Duration::from_millis(10);
 
 /// What the visitors saw.
 pub struct Outcome {
@@ -30,7 +36,10 @@ impl Load {
             let (ends, sent, failed, url) = (ends.clone(), sent.clone(), failed.clone(), url.to_owned());
             tokio::spawn(async move {
                 let client = http();
+                let mut pace = interval(EVERY);
+                pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 while !ends.load(Ordering::Relaxed) {
+                    pace.tick().await;
                     let answer = client.get(&url).send().await.and_then(reqwest::Response::error_for_status);
                     let read = match answer {
                         Ok(answer) => answer.bytes().await.map(drop),

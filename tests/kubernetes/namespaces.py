@@ -15,13 +15,18 @@ def kubectl(*arguments):
     return done.stdout
 
 
+def is_there(name):
+    """Whether a namespace is there to stay. One that an earlier test sent on its way is waited for until it is gone."""
+    phase = kubectl("get", "namespace", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
+    if phase == "Terminating":
+        kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
+    return phase == "Active"
+
+
 def prepare(case):
     """Makes them for a test class; those that were not there go again with it."""
     for name, file in FILES.items():
-        phase = kubectl("get", "namespace", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
-        if phase == "Terminating":
-            kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
-        if phase != "Active" and not os.environ.get("SLIPWAY_TEST_KEEP"):
+        if not is_there(name) and not os.environ.get("SLIPWAY_TEST_KEEP"):
             case.addClassCleanup(kubectl, "delete", "namespace", name, "--wait=false", "--ignore-not-found")
         path = str(ROOT / "k8s/builder" / file)
         kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=slipway-bootstrap", "-n", name, "-f", path)

@@ -15,6 +15,8 @@ import tempfile
 import unittest
 import urllib.request
 
+import namespaces
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PLATFORM, ACCOUNT, ROLE = "builder-system", "builder-controller", "slipway-app-manager"
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
@@ -94,7 +96,7 @@ class Roles(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        there = bool(kubectl("get", "namespace", PLATFORM, "--ignore-not-found"))
+        there = namespaces.is_there(PLATFORM)
         parts = [ROOT / "k8s/builder/namespace/namespace.yaml", ROOT / "k8s/builder/app/account.yaml"]
         cls.walled = has_admission_policies()
         if cls.walled:

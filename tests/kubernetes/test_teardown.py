@@ -7,6 +7,8 @@ import secrets
 import subprocess
 import unittest
 
+import namespaces
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 
@@ -29,10 +31,8 @@ class Teardown(unittest.TestCase):
         if os.environ.get("SLIPWAY_TEST_KEEP"):
             self.skipTest("it would take away what is to be kept")
         # Another test may have sent it on its way, or left it behind with an account in it.
-        phase = kubectl("get", "namespace", "builder-system", "--ignore-not-found", "-o", "jsonpath={.status.phase}")
-        if phase == "Terminating":
-            kubectl("wait", "--for=delete", "namespace/builder-system", "--timeout=180s")
-        elif kubectl("-n", "builder-system", "get", "deployments,persistentvolumeclaims,configmaps", "-o", "name").replace(
+        there = namespaces.is_there("builder-system")
+        if there and kubectl("-n", "builder-system", "get", "deployments,persistentvolumeclaims,configmaps", "-o", "name").replace(
             "configmap/kube-root-ca.crt", ""
         ).strip():
             raise AssertionError("the namespace builder-system is in use, and this test would remove it: name another cluster")
