@@ -39,6 +39,7 @@ use crate::engine::{EngineInfo, Installation, label};
 use client::Cluster;
 use fault::Fault;
 use manifest::{Owner, Pace};
+use namespace::Presence;
 
 /// Namespaces that are looked into at once.
 const LOOKS_AT_ONCE: usize = 8;
@@ -304,7 +305,7 @@ impl KubernetesRuntime {
         app_id: AppId,
         environment: Environment,
     ) -> Result<(), DeployError> {
-        if !self.owns_namespace(app, app_id).await? {
+        if self.look(app, app_id).await? != Presence::There {
             return Ok(());
         }
         let (namespace, name) = (manifest::namespace(app), manifest::environment_name(app, environment));
@@ -344,7 +345,7 @@ impl KubernetesRuntime {
         environment: Environment,
         release: ReleaseNumber,
     ) -> Result<Option<FoundInstance>, DeployError> {
-        if !self.owns_namespace(app, app_id).await? {
+        if self.look(app, app_id).await? != Presence::There {
             return Ok(None);
         }
         let namespace = manifest::namespace(app);

@@ -31,12 +31,18 @@ impl KubernetesRuntime {
 
     /// Makes the namespace and what stands in it before anything runs, unless that was done a moment ago.
     pub(in super::super) async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), DeployError> {
-        let objects = manifest::base(&self.owner(app, app_id));
         if self.prepared().get(&app_id).is_some_and(|at| at.elapsed() < PREPARED_FOR) {
             return Ok(());
         }
+        let is_there = self.owns_namespace(app, app_id).await?;
+        self.make_true(app, app_id, is_there).await
+    }
+
+    /// Makes what stands in the namespace what it should be, and the namespace where it is not there.
+    pub(super) async fn make_true(&self, app: &AppName, app_id: AppId, is_there: bool) -> Result<(), DeployError> {
+        let objects = manifest::base(&self.owner(app, app_id));
         let (first, rest) = objects.split_at(2);
-        if !self.owns_namespace(app, app_id).await? {
+        if !is_there {
             // By a plain create: an apply would take over one that somebody made a moment ago.
             let namespace: Namespace = serde_json::from_value(first[0].clone())
                 .map_err(|error| DeployError::ClusterRefused(error.to_string()))?;
@@ -62,7 +68,7 @@ impl KubernetesRuntime {
     ///
     /// # Errors
     /// [`DeployError::NotOurs`] when it is there and somebody else's; one that is on its way out is waited for.
-    pub(super) async fn owns_namespace(&self, app: &AppName, app_id: AppId) -> Result<bool, DeployError> {
+    async fn owns_namespace(&self, app: &AppName, app_id: AppId) -> Result<bool, DeployError> {
         match self.look(app, app_id).await? {
             Presence::There => Ok(true),
             Presence::Gone => Ok(false),

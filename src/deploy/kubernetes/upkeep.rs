@@ -41,10 +41,13 @@ impl KubernetesRuntime {
     /// Puts a live release, and what stands around it, back to what it should be and no more. What is on its way out
     /// is left alone: nothing of it is waited for.
     pub(in super::super) async fn look_after(&self, deployment: &Deployment) -> Result<(), DeployError> {
-        if self.look(&deployment.app, deployment.app_id).await? == Presence::Leaving {
+        let (app, id) = (&deployment.app, deployment.app_id);
+        let presence = self.look(app, id).await?;
+        if presence == Presence::Leaving {
             return Ok(());
         }
-        self.keep(deployment).await?;
+        self.make_true(app, id, presence == Presence::There).await?;
+        self.apply_release(deployment).await?;
         match self.take_back(deployment).await {
             // Somebody deletes the namespace, or changed an object meanwhile: the next look comes.
             Ok(()) | Err(Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Conflict(_)) => Ok(()),
