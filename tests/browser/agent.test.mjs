@@ -11,6 +11,11 @@ import { assertQuiet, openPage, shoot, startBrowser, startBuilder } from "./supp
 function startModel() {
   let broken = false;
   const server = createServer((request, response) => {
+    if (request.method !== "POST") {
+      // It lists no models.
+      response.writeHead(404).end();
+      return;
+    }
     const chunks = [];
     request.on("data", (chunk) => chunks.push(chunk));
     request.on("end", () => {
