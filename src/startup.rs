@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use secrecy::SecretString;
 use tokio::sync::watch;
 
-use crate::build::{BuildSettings, ImageBuilder, RegistryLogin};
+use crate::build::{BuildSettings, ImageBuilder, Ledger, RegistryLogin};
 use crate::catalog::Catalog;
 use crate::config::{Config, Provider as Answering, RuntimeKind};
 use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime, SubnetPool};
@@ -53,7 +53,10 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;
     let docker =
         engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
+    let images = config.data_dir.join("images.json");
+    let ledger = Ledger::open(&images).with_context(|| format!("{} cannot be read", images.display()))?;
     let build = BuildSettings {
+        ledger,
         base_images: config.base_images.clone(),
         registry: config.registry.clone(),
         registry_pull: config.registry_pull.clone(),

@@ -1,4 +1,6 @@
-//! Base images: the configured one where it can be had, else the one that setup built.
+//! Base images: the configured one where it can be had, else the one that setup built. A name is looked up once and is the
+//! same image from then on: a tag that moves, by a build or by somebody who shares the engine, changes nothing until the
+//! builder is started again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +25,17 @@ const FAILURE_KEPT: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bases {
     failures: Arc<Mutex<HashMap<String, (Instant, String)>>>,
+    /// Image ids by the names under which they were first found. `None` until they were looked up for the first time.
+    pins: Arc<tokio::sync::Mutex<Option<HashMap<String, String>>>>,
+}
+
+/// A base image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Base {
+    /// What it is called, for people.
+    pub(super) name: String,
+    /// What it is.
+    pub(super) id: String,
 }
 
 impl Bases {
@@ -33,22 +46,26 @@ impl Bases {
         settings: &BuildSettings,
         base: &str,
         output: &mut Output<'_>,
-    ) -> Result<String, BuildError> {
+    ) -> Result<Base, BuildError> {
+        self.pin_all(docker, settings).await?;
         let fallback = format!("{}/{base}", settings.fallback);
         let Some(wanted) = settings.base_images.get(base) else {
-            if is_there(docker, &fallback).await? {
-                return Ok(fallback);
+            if let Some(base) = self.pinned(docker, &fallback, output).await? {
+                return Ok(base);
             }
             let reason = "none is configured".to_owned();
             return Err(BuildError::BaseImageMissing { wanted: base.to_owned(), fallback, reason });
         };
-        if is_there(docker, wanted).await? {
-            return Ok(wanted.clone());
+        if let Some(base) = self.pinned(docker, wanted, output).await? {
+            return Ok(base);
         }
         let reason = match self.recent_failure(wanted) {
             Some(reason) => reason,
             None => match pull(docker, wanted, output).await {
-                Ok(()) => return Ok(wanted.clone()),
+                Ok(()) => {
+                    let base = self.pinned(docker, wanted, output).await?;
+                    return base.ok_or_else(|| Fault::NotFound(format!("{wanted} is not there after its pull")).into());
+                }
                 Err(fault @ (Fault::DiskFull | Fault::Unavailable(_))) => return Err(fault.into()),
                 Err(fault) => {
                     let reason = match fault {
@@ -60,12 +77,52 @@ impl Bases {
                 }
             },
         };
-        if is_there(docker, &fallback).await? {
+        if let Some(base) = self.pinned(docker, &fallback, output).await? {
             output.say(format!("The base image {wanted} is not here and cannot be pulled ({reason})."));
             output.say(format!("{fallback} is used instead, which setup built from the distribution's packages."));
-            return Ok(fallback);
+            return Ok(base);
         }
         Err(BuildError::BaseImageMissing { wanted: wanted.clone(), fallback, reason })
+    }
+
+    /// Looks all names up before the first build runs, so that none can move one that a later build needs.
+    async fn pin_all(&self, docker: &Docker, settings: &BuildSettings) -> Result<(), BuildError> {
+        let mut pins = self.pins.lock().await;
+        if pins.is_some() {
+            return Ok(());
+        }
+        let local = ["python", "nginx"].into_iter().chain(settings.base_images.keys().map(String::as_str));
+        let local = local.map(|base| format!("{}/{base}", settings.fallback));
+        let mut found = HashMap::new();
+        for name in settings.base_images.values().cloned().chain(local) {
+            if let Some(id) = id_of(docker, &name).await? {
+                found.insert(name, id);
+            }
+        }
+        *pins = Some(found);
+        Ok(())
+    }
+
+    /// The image that a name stands for: what it was when it was first looked up, as long as the engine has that.
+    async fn pinned(&self, docker: &Docker, name: &str, output: &mut Output<'_>) -> Result<Option<Base>, BuildError> {
+        let mut pins = self.pins.lock().await;
+        let pins = pins.get_or_insert_default();
+        let now = id_of(docker, name).await?;
+        if let Some(id) = pins.get(name).cloned()
+            && (now.as_ref() == Some(&id) || id_of(docker, &id).await?.is_some())
+        {
+            if now.as_ref() != Some(&id) {
+                tracing::warn!(image = name, used = %id, found = now.as_deref().unwrap_or("none"), "a base image's tag has moved: the image from before is used until Slipway is started again");
+                output.say(format!(
+                    "{name} is another image now than when Slipway started. The one from then is used; restart Slipway to take the new one."
+                ));
+            }
+            return Ok(Some(Base { name: name.to_owned(), id }));
+        }
+        Ok(now.map(|id| {
+            pins.insert(name.to_owned(), id.clone());
+            Base { name: name.to_owned(), id }
+        }))
     }
 
     fn recent_failure(&self, image: &str) -> Option<String> {
@@ -79,10 +136,11 @@ impl Bases {
     }
 }
 
-async fn is_there(docker: &Docker, image: &str) -> Result<bool, BuildError> {
+/// The id of an image by its name or id; none when it is not there.
+async fn id_of(docker: &Docker, image: &str) -> Result<Option<String>, BuildError> {
     match engine::call(engine::QUICK, docker.inspect_image(image)).await {
-        Ok(_) => Ok(true),
-        Err(Fault::NotFound(_)) => Ok(false),
+        Ok(found) => Ok(found.id),
+        Err(Fault::NotFound(_)) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
 }

@@ -68,6 +68,7 @@ impl ImageBuilder {
         for image in self.images(app, app_id).await? {
             self.remove(&image.id).await?;
         }
+        self.settings.ledger.forget(app_id, |_| true);
         Ok(())
     }
 
@@ -86,6 +87,7 @@ impl ImageBuilder {
             }),
             None => 0,
         };
+        let mut gone = HashSet::new();
         for image in self.images(app, app_id).await? {
             // Pushed images are kept by the registry's digest, others by their id.
             let is_kept = kept.contains(image.id.as_str())
@@ -103,11 +105,15 @@ impl ImageBuilder {
                 Ok(removed) => {
                     let bytes = removed.iter().filter_map(|id| sizes.get(id));
                     freed += bytes.filter_map(|size| u64::try_from(*size).ok()).sum::<u64>();
+                    gone.insert(image.id);
                 }
                 // In use: a container that we were not told of runs from it.
                 Err(Fault::Conflict(_)) => {}
                 Err(fault) => return Err(fault.into()),
             }
+        }
+        if !gone.is_empty() {
+            self.settings.ledger.forget(app_id, |id| gone.contains(id));
         }
         Ok(freed)
     }

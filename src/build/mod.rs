@@ -6,6 +6,7 @@
 mod base;
 mod clean;
 mod context;
+mod ledger;
 mod log;
 mod push;
 mod registry;
@@ -24,6 +25,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 pub use clean::ImageDisk;
+pub use ledger::Ledger;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
 use crate::engine::{self, Fault, Installation};
@@ -52,6 +54,8 @@ pub struct BuildSettings {
     pub registry_login: Option<RegistryLogin>,
     /// Longest build.
     pub time_limit: Duration,
+    /// What was built before.
+    pub ledger: Ledger,
 }
 
 /// A login at a registry.
@@ -74,6 +78,7 @@ impl BuildSettings {
             registry_pull: None,
             registry_login: None,
             time_limit: Duration::from_mins(10),
+            ledger: Ledger::default(),
         }
     }
 }
@@ -231,7 +236,8 @@ impl ImageBuilder {
         Ok(info)
     }
 
-    /// The image of a version, if it was built before.
+    /// The image of a version, if this builder built it before and the engine still has it. It is known by its id: what
+    /// the engine has under the version's tag, with whatever labels, may be another.
     ///
     /// # Errors
     /// [`BuildError::Unavailable`] when the engine does not answer.
@@ -241,17 +247,12 @@ impl ImageBuilder {
         app_id: AppId,
         version: &VersionId,
     ) -> Result<Option<ImageRef>, BuildError> {
-        let tag = tag(app, version);
-        let image = match engine::call(engine::QUICK, self.docker.inspect_image(&tag)).await {
-            Ok(image) => image,
-            Err(Fault::NotFound(_)) => return Ok(None),
-            Err(fault) => return Err(fault.into()),
-        };
-        let labels = image.config.and_then(|config| config.labels).unwrap_or_default();
-        // The same name may have been another app's, or another builder's on this engine.
-        let ours = self.settings.installation.labels(app, app_id);
-        let is_ours = ours.iter().all(|(key, value)| labels.get(key) == Some(value));
-        Ok(image.id.filter(|_| is_ours).and_then(|id| image_ref(app, &id)))
+        let Some(built) = self.settings.ledger.find(app_id, version) else { return Ok(None) };
+        match engine::call(engine::QUICK, self.docker.inspect_image(&built.image)).await {
+            Ok(image) => Ok(image.id.and_then(|id| image_ref(app, &id))),
+            Err(Fault::NotFound(_)) => Ok(None),
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     /// Builds a version, or finds what was built of it before.
@@ -274,7 +275,12 @@ impl ImageBuilder {
         let mut output = log::Output::new(log);
         let work = async {
             let base = self.bases.resolve(&self.docker, &self.settings, &request.base, &mut output).await?;
-            self.run(request, base, &mut output).await
+            output.say(format!("The base image is {} ({}).", base.name, base.id));
+            let (app_id, version) = (request.app_id, request.version.clone());
+            let image = self.run(request, base.id.clone(), &mut output).await?;
+            let entry = ledger::Entry { image: image.digest().to_owned(), base: base.id };
+            self.settings.ledger.record(app_id, &version, entry);
+            Ok(image)
         };
         let ended = tokio::select! {
             biased;
@@ -326,10 +332,6 @@ impl ImageBuilder {
             }
         }
         output.finish();
-        let id = match id {
-            Some(id) => Some(id),
-            None => engine::call(engine::QUICK, self.docker.inspect_image(&tag)).await?.id,
-        };
         id.and_then(|id| image_ref(&app, &id)).ok_or_else(|| BuildError::Failed {
             message: "The engine ended the build without naming an image.".to_owned(),
             lines: output.last_lines(),

@@ -51,6 +51,11 @@ impl ImageBuilder {
             }
             Err(_) => return Err(refused("it took longer than ten minutes".to_owned())),
         };
+        // The engine pushes by a tag, which somebody else may have moved meanwhile; it knows what it pushed by the digest.
+        let sent = engine::call(engine::QUICK, self.docker.inspect_image(&format!("{name}@{digest}"))).await?;
+        if sent.id.as_deref() != Some(image.digest()) {
+            return Err(refused("the tag was moved to another image during the push; try again".to_owned()));
+        }
         let pull = self.settings.registry_pull.as_ref().unwrap_or(registry);
         format!("{pull}/{}@{digest}", repository(app))
             .parse()

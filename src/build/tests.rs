@@ -64,6 +64,61 @@ async fn a_version_is_built_once_and_labelled() {
 }
 
 #[tokio::test]
+async fn a_tag_that_moves_changes_nothing() {
+    let sandbox = Sandbox::new().await;
+    let (app, other, log) = (sandbox.app(), sandbox.app(), Log::default());
+    let marked = async |mark: &str| {
+        let dockerfile = format!("FROM scratch\nLABEL mark={mark}\nCOPY a /a\n");
+        sandbox.image(&other, &[("Dockerfile", &dockerfile), ("a", mark)]).await
+    };
+    let tag = async |image: &ImageRef, name: &str, tag: &str| {
+        let options = bollard::query_parameters::TagImageOptionsBuilder::new().repo(name).tag(tag).build();
+        sandbox.docker.tag_image(image.digest(), Some(options)).await.expect("a tag");
+    };
+    let mark_of = async |image: &ImageRef| {
+        let found = sandbox.docker.inspect_image(image.digest()).await.expect("by its id");
+        found.config.and_then(|config| config.labels).unwrap_or_default().remove("mark")
+    };
+    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    settings.fallback = format!("slipway-test/{}", sandbox.installation);
+    let base = format!("{}/nginx", settings.fallback);
+    let (good, evil) = (marked("good").await, marked("evil").await);
+    tag(&good, &base, "latest").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("images.json");
+    settings.ledger = Ledger::open(&file).expect("none yet");
+    let builder = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
+    let dockerfile = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY b /b\n";
+    let files = |text| [("Dockerfile", dockerfile), ("b", text)];
+    let first = build(&builder, request(&app, 'a', &files("1")), &log).await.expect("it builds").image;
+    assert!(log.has(good.digest()), "the log says what it is built on");
+
+    // A base image's tag is moved: the builder that runs goes on with what it knew, and says so.
+    tag(&evil, &base, "latest").await;
+    let second = build(&builder, request(&app, 'b', &files("2")), &log).await.expect("it builds").image;
+    assert_eq!(mark_of(&second).await.as_deref(), Some("good"));
+    assert!(log.has("restart Slipway to take the new one"));
+    let restarted = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
+    let third = build(&restarted, request(&app, 'c', &files("3")), &log).await.expect("it builds").image;
+    assert_eq!(mark_of(&third).await.as_deref(), Some("evil"), "a restart is the operator's word");
+
+    // An image under a version's tag, with all the labels of the app, is not that version.
+    let labels = sandbox.installation.labels(&app.0, app.1);
+    let labels: Vec<_> = labels.iter().map(|(key, value)| format!("\"{key}\"=\"{value}\"")).collect();
+    let forged = format!("FROM scratch\nLABEL mark=evil {}\nCOPY a /a\n", labels.join(" "));
+    let forged = sandbox.image(&app, &[("Dockerfile", &forged), ("a", "forged")]).await;
+    for digit in ['a', 'd'] {
+        tag(&forged, &repository(&app.0), version(digit).as_str()).await;
+    }
+    settings.ledger = Ledger::open(&file).expect("it was written");
+    let builder = ImageBuilder::new(sandbox.docker.clone(), settings);
+    assert_eq!(builder.find(&app.0, app.1, &version('a')).await, Ok(Some(first)));
+    assert_eq!(builder.find(&app.0, app.1, &version('d')).await, Ok(None));
+    let built = build(&builder, request(&app, 'd', &files("4")), &log).await.expect("it builds");
+    assert!(!built.reused && built.image.digest() != forged.digest());
+}
+
+#[tokio::test]
 async fn a_failing_step_shows_its_last_lines() {
     let sandbox = Sandbox::new().await;
     let (builder, app, log) = (builder(&sandbox), sandbox.app(), Log::default());

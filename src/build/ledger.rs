@@ -1,0 +1,104 @@
+//! What was built of which version, as the builder itself knows it. A tag or a label says nothing: whoever builds on the
+//! engine, or shares it, can put both on any image. The id of an image is the hash of what is in it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{AppId, VersionId};
+
+/// Builds and the ids of their images; kept in a file, where there is one.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    file: Option<PathBuf>,
+    entries: Arc<Mutex<Entries>>,
+}
+
+/// By app, then by version.
+type Entries = BTreeMap<i64, BTreeMap<String, Entry>>;
+
+/// One build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The image's id in the engine.
+    pub(super) image: String,
+    /// The id of the base image that it was built on.
+    pub(super) base: String,
+}
+
+impl Ledger {
+    /// Reads the file; one that is not there yet is empty.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read. It may be deleted: what it names is built again.
+    pub fn open(file: &Path) -> io::Result<Self> {
+        let entries = match std::fs::read(file) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Entries::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { file: Some(file.to_owned()), entries: Arc::new(Mutex::new(entries)) })
+    }
+
+    pub(super) fn find(&self, app: AppId, version: &VersionId) -> Option<Entry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(&app.0)?.get(version.as_str()).cloned()
+    }
+
+    pub(super) fn record(&self, app: AppId, version: &VersionId, entry: Entry) {
+        self.change(|entries| {
+            entries.entry(app.0).or_default().insert(version.as_str().to_owned(), entry);
+        });
+    }
+
+    /// Forgets builds of an app whose images are gone.
+    pub(super) fn forget(&self, app: AppId, is_gone: impl Fn(&str) -> bool) {
+        self.change(|entries| {
+            let builds = entries.entry(app.0).or_default();
+            builds.retain(|_, entry| !is_gone(&entry.image));
+            if builds.is_empty() {
+                entries.remove(&app.0);
+            }
+        });
+    }
+
+    /// Changes the entries and writes the file anew. One that cannot be written costs builds that are done twice after
+    /// the next start, and nothing else.
+    fn change(&self, change: impl FnOnce(&mut Entries)) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut entries);
+        let Some(file) = &self.file else { return };
+        let fresh = file.with_extension("new");
+        let written = serde_json::to_vec(&*entries).map_err(io::Error::from);
+        let written =
+            written.and_then(|bytes| std::fs::write(&fresh, bytes)).and_then(|()| std::fs::rename(&fresh, file));
+        if let Err(error) = written {
+            tracing::warn!(file = %file.display(), %error, "the list of built images cannot be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_are_known_after_a_restart_and_forgotten_with_their_images() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("images.json");
+        let version: VersionId = "a".repeat(40).parse().expect("a version");
+        let entry = Entry { image: "sha256:1".to_owned(), base: "sha256:0".to_owned() };
+        let ledger = Ledger::open(&file).expect("none yet");
+        assert_eq!(ledger.find(AppId(1), &version), None);
+        ledger.record(AppId(1), &version, entry.clone());
+        let again = Ledger::open(&file).expect("it was written");
+        assert_eq!(again.find(AppId(1), &version), Some(entry));
+        assert_eq!(again.find(AppId(2), &version), None);
+        again.forget(AppId(1), |image| image == "sha256:1");
+        assert_eq!(Ledger::open(&file).expect("it was written").find(AppId(1), &version), None);
+        std::fs::write(&file, "no JSON").expect("a file");
+        assert!(Ledger::open(&file).is_err());
+    }
+}
