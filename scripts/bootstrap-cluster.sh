@@ -11,8 +11,10 @@
 #     --storage-class NAME   for the three volumes; default: the cluster's own
 #     --engine KIND          what builds images: `separate` (default), an engine inside the cluster; `socket`, the
 #                            Docker engine of this machine, which must be the one node; or an engine of yours
-#                            elsewhere, tcp://HOST:PORT, which wants a registry that it reaches:
+#                            elsewhere, tcp://HOST:PORT, which wants --engine-certs and a registry that it reaches:
 #                            --set SLIPWAY_REGISTRY=HOST:PORT. docs/kubernetes.md weighs them up
+#     --engine-certs FOLDER  ca.pem, cert.pem and key.pem for mutual TLS with an engine elsewhere; default: DOCKER_CERT_PATH.
+#                            scripts/engine-certificates makes some. For `separate` they are made here, once
 #     --allow-egress CIDR:PORT  lets the builder out to this private network at this port, such as 10.0.0.5/32:11434
 #                            for a model's server; as often as you like. It reaches --engine and its registry without
 #     --image IMAGE          this image of the builder, which nodes can pull: nothing is built or pushed
@@ -33,7 +35,7 @@ set -euo pipefail
 help_asked "$@"
 
 DOMAIN='' IP='' PUBLIC_URL='http://{host}' INGRESS_CLASS=traefik INGRESS_NAMESPACE=kube-system STORAGE_CLASS='' ENGINE=separate IMAGE='' BINARY=''
-REGISTRY_IMAGE='' ENGINE_IMAGE='' RUNTIME_IMAGE='' RUST_IMAGE='' NODE_IMAGE='' DRY_RUN='' SETTINGS=() EGRESS=()
+REGISTRY_IMAGE='' ENGINE_IMAGE='' RUNTIME_IMAGE='' RUST_IMAGE='' NODE_IMAGE='' DRY_RUN='' ENGINE_CERTS=${DOCKER_CERT_PATH:-} SETTINGS=() EGRESS=()
 while [ $# -gt 0 ]; do
   case $1 in
     --dry-run)
@@ -51,6 +53,7 @@ while [ $# -gt 0 ]; do
     --ingress-namespace) INGRESS_NAMESPACE=$2 ;;
     --storage-class) STORAGE_CLASS=$2 ;;
     --engine) ENGINE=$2 ;;
+    --engine-certs) ENGINE_CERTS=$2 ;;
     --image) IMAGE=$2 ;;
     --binary) BINARY=$2 ;;
     --set) SETTINGS+=("$2") ;;
@@ -99,6 +102,12 @@ check_options() {
       [ -n "$(setting SLIPWAY_REGISTRY)" ] || wrong_usage "--engine $ENGINE: an engine outside the cluster does not reach the registry inside it.
 Name one that the engine, the builder and the nodes reach: --set SLIPWAY_REGISTRY=HOST:PORT
 (and --set SLIPWAY_REGISTRY_PULL=HOST:PORT where nodes know it by another name)"
+      local file
+      for file in ca.pem cert.pem key.pem; do
+        [ -s "${ENGINE_CERTS:-/nowhere}/$file" ] || wrong_usage "--engine $ENGINE: an engine elsewhere is spoken to with mutual TLS, since whoever reaches its port owns it.
+Name the folder with ca.pem, cert.pem and key.pem: --engine-certs FOLDER (${ENGINE_CERTS:-none}/$file is not there).
+scripts/engine-certificates makes such files, and says how the engine is to listen."
+      done
       ;;
   esac
 }
@@ -115,6 +124,7 @@ setting() {
 # The tools first, then whether this is a cluster that can hold it.
 check_prerequisites() {
   have jq || apt_install jq
+  have openssl || apt_install openssl
   find_cluster
   kube kustomize "$ROOT/k8s/builder/app" >/dev/null 2>&1 || die "this kubectl is too old to put the parts together: version 1.22 or newer is needed ($(kube version --client 2>/dev/null | head -n1))"
   [ "$(kube auth can-i '*' '*' --all-namespaces 2>/dev/null)" = yes ] || die 'this account is not an administrator of the cluster, and only one can make roles'
@@ -277,6 +287,10 @@ overlay() {
           patch("Deployment"; {name: "builder"}; [{op: "add", path: "/spec/template/spec/securityContext/supplementalGroups", value: [$group | tonumber]}])
         ] end)
         + (if has_part("engine") and $nodes != "" then [
+          patch("Deployment"; {name: "engine"}; [
+            {op: "test", path: "/spec/template/spec/containers/0/env/0/name", value: "SLIPWAY_BLOCKED_NETWORKS"},
+            {op: "replace", path: "/spec/template/spec/containers/0/env/0/value", value: $nodes}
+          ]),
           patch("NetworkPolicy"; {name: "engine"}; [$nodes | words(",")[] | {
             op: "add", path: "/spec/egress/2/to/\(if contains(":") then 1 else 0 end)/ipBlock/except/-", value: .
           }])
@@ -330,11 +344,11 @@ build_arguments() {
 # engine ARGUMENT…: docker, on the engine that builds.
 engine() {
   if [ "$ENGINE" = separate ]; then
-    kube -n "$ENGINE_NAMESPACE" exec -i deployment/engine -- docker --host tcp://127.0.0.1:2375 "$@"
+    kube -n "$ENGINE_NAMESPACE" exec -i deployment/engine -- docker --host unix:///run/user/1000/docker.sock "$@"
   elif [ "$ENGINE" = socket ]; then
     DOCKER_HOST='' docker "$@"
   else
-    DOCKER_HOST=$ENGINE docker "$@"
+    DOCKER_HOST=$ENGINE DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=$ENGINE_CERTS docker "$@"
   fi
 }
 
@@ -384,14 +398,70 @@ forget_image() {
 
 # --- Secrets --------------------------------------------------------------------------------------------------------
 
-# secret_value SECRET KEY: what it holds, or nothing.
-secret_value() { kube -n "$PLATFORM_NAMESPACE" get secret "$1" --ignore-not-found -o json | jq -r --arg key "$2" '.data[$key] // "" | @base64d' 2>/dev/null; }
+# secret_value SECRET KEY [NAMESPACE]: what it holds, or nothing.
+secret_value() { kube -n "${3:-$PLATFORM_NAMESPACE}" get secret "$1" --ignore-not-found -o json | jq -r --arg key "$2" '.data[$key] // "" | @base64d' 2>/dev/null; }
 
 # put_secret SECRET KEY VALUE. The value goes through pipes: arguments can be read by everybody on the machine.
 put_secret() {
   printf '%s' "$3" | kube -n "$PLATFORM_NAMESPACE" create secret generic "$1" --from-file="$2=/dev/stdin" --dry-run=client -o json |
     jq '.metadata.labels = {"app.kubernetes.io/part-of": "slipway"}' |
     kube apply --server-side --force-conflicts --field-manager=slipway-bootstrap -f - >/dev/null || die "the Secret $1 could not be written"
+}
+
+# put_certificates NAMESPACE SECRET FOLDER: its ca.pem, cert.pem and key.pem.
+put_certificates() {
+  kube -n "$1" create secret generic "$2" --from-file="$3/ca.pem" --from-file="$3/cert.pem" --from-file="$3/key.pem" --dry-run=client -o json |
+    jq '.metadata.labels = {"app.kubernetes.io/part-of": "slipway"}' |
+    kube apply --server-side --force-conflicts --field-manager=slipway-bootstrap -f - >/dev/null || die "the Secret $2 could not be written"
+  say "wrote the Secret $2"
+}
+
+# held_certificates NAMESPACE SECRET FOLDER: writes what the Secret holds into the folder; false where something is missing.
+held_certificates() {
+  local file
+  mkdir -p "$3"
+  for file in ca.pem cert.pem key.pem; do
+    secret_value "$2" "$file" "$1" >"$3/$file"
+    [ -s "$3/$file" ] || return 1
+  done
+}
+
+# certificate_holds FOLDER: whether its certificate is of its authority and key, for a month more at least.
+certificate_holds() {
+  openssl verify -CAfile "$1/ca.pem" "$1/cert.pem" >/dev/null 2>&1 &&
+    openssl x509 -in "$1/cert.pem" -noout -checkend 2592000 >/dev/null 2>&1 &&
+    [ "$(openssl x509 -in "$1/cert.pem" -noout -pubkey 2>/dev/null)" = "$(openssl pkey -in "$1/key.pem" -pubout 2>/dev/null)" ]
+}
+
+# The certificates by which the builder and the engine know each other, made once. The engine has its own in its
+# namespace, the builder its own in the platform's; whoever has the one has not the other.
+make_engine_certificates() {
+  local work
+  work=$(mktemp -d)
+  case $ENGINE in
+    separate)
+      if held_certificates "$ENGINE_NAMESPACE" slipway-engine-server "$work/server" && certificate_holds "$work/server" &&
+        held_certificates "$PLATFORM_NAMESPACE" slipway-engine-client "$work/client" && certificate_holds "$work/client" &&
+        cmp -s "$work/server/ca.pem" "$work/client/ca.pem"; then
+        rm -rf "$work"
+        return 0
+      fi
+      "$ROOT/scripts/engine-certificates" "$work" "engine.$ENGINE_NAMESPACE.svc.cluster.local" "engine.$ENGINE_NAMESPACE.svc" "engine.$ENGINE_NAMESPACE" localhost 127.0.0.1
+      put_certificates "$ENGINE_NAMESPACE" slipway-engine-server "$work/server"
+      put_certificates "$PLATFORM_NAMESPACE" slipway-engine-client "$work/client"
+      SECRETS_CHANGED=yes
+      # One that runs has read the old ones.
+      kube -n "$ENGINE_NAMESPACE" rollout restart deployment/engine >/dev/null
+      ;;
+    tcp://*)
+      if ! { held_certificates "$PLATFORM_NAMESPACE" slipway-engine-client "$work" && cmp -s "$work/ca.pem" "$ENGINE_CERTS/ca.pem" &&
+        cmp -s "$work/cert.pem" "$ENGINE_CERTS/cert.pem" && cmp -s "$work/key.pem" "$ENGINE_CERTS/key.pem"; }; then
+        put_certificates "$PLATFORM_NAMESPACE" slipway-engine-client "$ENGINE_CERTS"
+        SECRETS_CHANGED=yes
+      fi
+      ;;
+  esac
+  rm -rf "$work"
 }
 
 make_secrets() {
@@ -448,7 +518,9 @@ if [ -n "$DRY_RUN" ]; then
   exit 0
 fi
 
+NEW_PASSWORD='' SECRETS_CHANGED=''
 apply "${platform[@]}"
+make_engine_certificates
 wait_for_rollout "$PLATFORM_NAMESPACE" registry 300
 if [ "$ENGINE" = separate ]; then wait_for_rollout "$ENGINE_NAMESPACE" engine 600; fi
 # The node does not know the cluster's names; the Service's address it does reach.
@@ -459,7 +531,6 @@ if [ "$ENGINE" != separate ] && [ "$REGISTRY_PUSH" = "$REGISTRY_NAME" ]; then
 fi
 before=$(running_image)
 if [ -z "$IMAGE" ]; then build_and_push; fi
-NEW_PASSWORD='' SECRETS_CHANGED=''
 make_secrets
 generation_before=$(generation)
 apply "${app[@]}"

@@ -75,7 +75,24 @@ const KEYS: &[Key] = &[
         "nginxinc/nginx-unprivileged:alpine-slim",
         "What static sites are built on.",
     ),
-    key("docker_host", "DOCKER_HOST", "", "Address of the Docker engine; default: its socket."),
+    key(
+        "docker_host",
+        "DOCKER_HOST",
+        "",
+        "Address of the Docker engine; default: its socket. tcp:// to another machine needs TLS.",
+    ),
+    key(
+        "docker_tls_verify",
+        "DOCKER_TLS_VERIFY",
+        "",
+        "Anything but empty: the engine at tcp:// is spoken to with mutual TLS, as Docker's own command line does.",
+    ),
+    key(
+        "docker_cert_path",
+        "DOCKER_CERT_PATH",
+        "",
+        "The folder with ca.pem, cert.pem and key.pem for that; setting it is enough. Default: ~/.docker.",
+    ),
     key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster; none inside one."),
     key("ingress_class", "SLIPWAY_INGRESS_CLASS", "traefik", "Class of the apps' Ingresses."),
     key("ingress_namespace", "SLIPWAY_INGRESS_NAMESPACE", "kube-system", "Where the ingress controller runs."),
@@ -227,6 +244,8 @@ pub struct Config {
     pub base_images: BTreeMap<String, String>,
     /// Address of the Docker engine.
     pub docker_host: Option<String>,
+    /// The folder with the certificates for mutual TLS with the engine; none: no TLS.
+    pub docker_cert_path: Option<PathBuf>,
     /// What one turn may use.
     pub turn_caps: TurnCaps,
     /// Builds and deployments at once.
@@ -364,6 +383,7 @@ impl Config {
                 .filter_map(|(word, image)| Some((word.to_owned(), image?)))
                 .collect(),
             docker_host: owned("docker_host"),
+            docker_cert_path: docker_cert_path(sources)?,
             turn_caps: turn_caps(sources)?,
             build_workers: sources.positive::<u16>("build_workers")?.into(),
             demo_pace,
@@ -475,6 +495,21 @@ fn registry_login(sources: &Sources) -> Result<Option<(String, SecretString)>, C
         (Some(name), Some(password)) => Ok(Some((name.to_owned(), password))),
         (Some(_), None) => Err(sources.bad("registry_password", "expected a password for the registry's user")),
         (None, Some(_)) => Err(sources.bad("registry_username", "expected the user that the password belongs to")),
+    }
+}
+
+/// Where the certificates for the engine are, if it is spoken to with TLS. As with Docker's own command line, any word
+/// in `DOCKER_TLS_VERIFY` asks for TLS; unlike it, the engine's certificate is checked however TLS was asked for.
+fn docker_cert_path(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
+    if let Some(folder) = sources.text("docker_cert_path") {
+        return Ok(Some(PathBuf::from(folder)));
+    }
+    if sources.text("docker_tls_verify").is_none() {
+        return Ok(None);
+    }
+    match std::env::home_dir() {
+        Some(home) => Ok(Some(home.join(".docker"))),
+        None => Err(sources.bad("docker_tls_verify", "there is no home folder here: set DOCKER_CERT_PATH")),
     }
 }
 

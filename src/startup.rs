@@ -51,8 +51,11 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;
-    let docker =
-        engine::connect(config.docker_host.as_deref()).map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
+    let docker = match &config.docker_cert_path {
+        Some(certificates) => engine::connect_with_tls(config.docker_host.as_deref(), certificates),
+        None => engine::connect(config.docker_host.as_deref()),
+    };
+    let docker = docker.map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
     let images = config.data_dir.join("images.json");
     let ledger = Ledger::open(&images).with_context(|| format!("{} cannot be read", images.display()))?;
     let build = BuildSettings {

@@ -1,5 +1,7 @@
 //! Builds on the real engine.
 
+mod separate_engine;
+
 use std::sync::Mutex;
 
 use bollard::query_parameters::ListContainersOptionsBuilder;

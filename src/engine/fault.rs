@@ -102,6 +102,10 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
         innermost = source;
     }
     if let Some(io) = innermost.downcast_ref::<std::io::Error>() {
+        // An error of TLS travels inside one of the line.
+        if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return super::tls::explain(tls);
+        }
         return match io.kind() {
             std::io::ErrorKind::NotFound => "its socket does not exist, so it does not run".to_owned(),
             std::io::ErrorKind::ConnectionRefused => "the connection is refused, so it does not run".to_owned(),
@@ -110,6 +114,9 @@ fn reason(error: &(dyn std::error::Error + 'static)) -> String {
             }
             _ => io.to_string(),
         };
+    }
+    if let Some(tls) = innermost.downcast_ref::<rustls::Error>() {
+        return super::tls::explain(tls);
     }
     innermost.to_string()
 }

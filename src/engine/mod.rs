@@ -8,7 +8,10 @@ mod fault;
 pub mod label;
 pub mod line;
 #[cfg(test)]
+pub mod netns;
+#[cfg(test)]
 pub mod testing;
+mod tls;
 mod transport;
 
 use std::time::Duration;
@@ -17,7 +20,7 @@ use bollard::Docker;
 
 pub use fault::{Fault, is_outage};
 pub use label::Installation;
-pub use transport::connect;
+pub use transport::{connect, connect_with_tls};
 
 /// Longest wait for an answer that needs no work: lists, inspections, tags.
 pub const QUICK: Duration = Duration::from_secs(15);

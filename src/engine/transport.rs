@@ -1,8 +1,9 @@
-//! How the engine is reached: a Unix socket or TCP, opened anew for each call, so that a builder
-//! can start before its engine does, and outlive a restart or an upgrade of it.
+//! How the engine is reached: a Unix socket, TCP on this machine, or mutual TLS, opened anew for each call, so that a
+//! builder can start before its engine does, and outlive a restart or an upgrade of it.
 
 use std::io;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,9 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
+use super::tls::ClientTls;
 use crate::domain::Invalid;
 
 /// Where the engine listens unless `DOCKER_HOST` says otherwise.
@@ -32,9 +35,23 @@ const HEAD_TIMEOUT_SECS: u64 = 120;
 /// is there shows with the first call, and each call finds out anew.
 ///
 /// # Errors
-/// When `host` is written in a way that we do not speak.
+/// When `host` is written in a way that we do not speak, or is TCP to another machine, which needs
+/// [`connect_with_tls`].
 pub fn connect(host: Option<&str>) -> Result<Docker, Invalid> {
-    let place = Place::parse(host)?;
+    open(Place::parse(host, None)?)
+}
+
+/// A client for the engine at `host` (`tcp://address:port`) by mutual TLS. `certificates` is a folder as Docker's own
+/// command line uses it: `ca.pem`, `cert.pem` and `key.pem`. They are read once, here. A Unix socket needs no TLS:
+/// there, the folder is not looked at.
+///
+/// # Errors
+/// When `host` is written in a way that we do not speak, or the certificates are missing or cannot be used.
+pub fn connect_with_tls(host: Option<&str>, certificates: &Path) -> Result<Docker, Invalid> {
+    open(Place::parse(host, Some(certificates))?)
+}
+
+fn open(place: Place) -> Result<Docker, Invalid> {
     let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(Connector(place));
     let line = Arc::new(Line { client, empty: || bollard::body_full(Bytes::new()), minor: AtomicUsize::new(0) });
     let transport = move |request: BollardRequest| {
@@ -106,27 +123,48 @@ fn minor_version(text: &str) -> Option<usize> {
 }
 
 /// An engine's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Place {
     Unix(PathBuf),
-    Tcp(String),
+    /// Plain TCP: on this machine only, since whoever can read or reach it owns the engine.
+    Loopback(String),
+    Tls(String, ClientTls),
 }
 
 impl Place {
-    fn parse(host: Option<&str>) -> Result<Self, Invalid> {
+    fn parse(host: Option<&str>, certificates: Option<&Path>) -> Result<Self, Invalid> {
         let host = host.map(str::trim).filter(|host| !host.is_empty());
         let Some(host) = host else { return Ok(Self::Unix(DEFAULT_SOCKET.into())) };
         if let Some(path) = host.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Unix(path.into()));
         }
         let address = host.strip_prefix("tcp://").or_else(|| host.strip_prefix("http://"));
-        if let Some(address) = address.map(|a| a.trim_end_matches('/')).filter(|a| a.contains(':')) {
-            return Ok(Self::Tcp(address.to_owned()));
+        let address = address.map(|address| address.trim_end_matches('/'));
+        let Some((address, name)) = address.and_then(|address| Some((address, host_name(address)?))) else {
+            return Err(Invalid::new(format!(
+                "“{host}” is no address of an engine: write unix:///path/to/socket or tcp://address:port."
+            )));
+        };
+        if let Some(folder) = certificates {
+            return Ok(Self::Tls(address.to_owned(), ClientTls::read(folder, name)?));
+        }
+        if name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()) {
+            return Ok(Self::Loopback(address.to_owned()));
         }
         Err(Invalid::new(format!(
-            "DOCKER_HOST is “{host}”: write unix:///path/to/socket or tcp://address:port (for an engine behind ssh or TLS, forward its socket)."
+            "“{host}” is another machine, and an engine is not spoken to in the clear: who reaches its port owns it. Have \
+             the engine listen with --tlsverify, and set DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH to a folder with ca.pem, \
+             cert.pem and key.pem."
         )))
     }
+}
+
+/// The host of `host:port` or `[address]:port`.
+fn host_name(address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    (!host.is_empty()).then_some(host)
 }
 
 /// Opens a connection to the engine, whatever URI it is asked for.
@@ -147,10 +185,10 @@ impl tower::Service<Uri> for Connector {
         Box::pin(async move {
             let socket = match place {
                 Place::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
-                Place::Tcp(address) => {
-                    let stream = tokio::time::timeout(super::QUICK, TcpStream::connect(address)).await??;
-                    stream.set_nodelay(true)?;
-                    Socket::Tcp(stream)
+                Place::Loopback(address) => Socket::Tcp(dial(&address).await?),
+                Place::Tls(address, tls) => {
+                    let stream = dial(&address).await?;
+                    Socket::Tls(Box::new(tokio::time::timeout(super::QUICK, tls.connect(stream)).await??))
                 }
             };
             Ok(TokioIo::new(socket))
@@ -158,10 +196,17 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
+async fn dial(address: &str) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(super::QUICK, TcpStream::connect(address)).await??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// An open connection to the engine.
 enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection for Socket {
@@ -178,6 +223,10 @@ macro_rules! forward {
                 $call
             }
             Socket::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Socket::Tls(stream) => {
                 let $stream = Pin::new(stream);
                 $call
             }
@@ -212,15 +261,27 @@ mod tests {
 
     #[test]
     fn hosts_are_read_as_docker_writes_them() {
-        assert_eq!(Place::parse(None), Ok(Place::Unix(DEFAULT_SOCKET.into())));
-        assert_eq!(Place::parse(Some("unix:///run/x.sock")), Ok(Place::Unix("/run/x.sock".into())));
-        assert_eq!(Place::parse(Some("tcp://10.0.0.1:2375/")), Ok(Place::Tcp("10.0.0.1:2375".to_owned())));
-        for bad in ["ssh://me@there", "npipe:////./pipe/x", "unix://relative", "localhost"] {
-            assert!(Place::parse(Some(bad)).is_err(), "{bad}");
+        let parse = |host| Place::parse(host, None);
+        assert!(matches!(parse(None), Ok(Place::Unix(path)) if path == Path::new(DEFAULT_SOCKET)));
+        assert!(matches!(parse(Some("unix:///run/x.sock")), Ok(Place::Unix(path)) if path == Path::new("/run/x.sock")));
+        for bad in ["ssh://me@there", "npipe:////./pipe/x", "unix://relative", "localhost", "tcp://:2375", "tcp://a:b"]
+        {
+            assert!(parse(Some(bad)).is_err(), "{bad}");
         }
         let uri = "http://docker/v1.53/images/slipway%2Fx/json?a=v1".parse().expect("a URI");
         assert_eq!(versionless(&uri), Some("/images/slipway%2Fx/json?a=v1"));
         assert_eq!(minor_version("1.41"), Some(41));
+    }
+
+    #[test]
+    fn plain_tcp_stays_on_this_machine() {
+        for near in ["tcp://127.0.0.1:2375/", "tcp://localhost:2375", "tcp://[::1]:2375", "http://127.9.9.9:1"] {
+            assert!(matches!(Place::parse(Some(near), None), Ok(Place::Loopback(_))), "{near}");
+        }
+        for far in ["tcp://10.0.0.1:2375", "tcp://engine.example.test:2375", "tcp://[fd00::1]:2375"] {
+            let refused = connect(Some(far)).expect_err(far).to_string();
+            assert!(refused.contains("--tlsverify") && refused.contains("DOCKER_CERT_PATH"), "{refused}");
+        }
     }
 
     #[tokio::test]

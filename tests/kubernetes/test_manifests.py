@@ -58,13 +58,32 @@ class Manifests(unittest.TestCase):
             "SLIPWAY_DOMAIN: apps.example.test",
             "SLIPWAY_INGRESS_CLASS: haproxy",
             "SLIPWAY_PUBLIC_URL: https://{host}",
-            "DOCKER_HOST: tcp://engine.builder-engine.svc.cluster.local:2375",
+            "DOCKER_HOST: tcp://engine.builder-engine.svc.cluster.local:2376",
         ):
             self.assertIn(setting, text)
         # Who is privileged, and who mounts something of the node.
         self.assertEqual(text.count("privileged: true"), 1)
         self.assertNotIn("hostPath", text)
         self.assertIn("pod-security.kubernetes.io/enforce: restricted", self.documents(text, "Namespace")[1])
+
+    def certificates(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        done = run(str(ROOT / "scripts/engine-certificates"), folder.name, "10.9.8.7")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return f"{folder.name}/client"
+
+    def test_the_engine_wants_certificates_and_each_side_has_its_own(self):
+        text = self.put_together("--domain", "x.test")
+        (engine,) = (found for found in self.documents(text, "Deployment") if "name: engine\n" in found)
+        (builder,) = (found for found in self.documents(text, "Deployment") if "name: builder\n" in found)
+        self.assertIn("secretName: slipway-engine-server", engine)
+        self.assertNotIn("slipway-engine-client", engine)
+        self.assertIn("secretName: slipway-engine-client", builder)
+        self.assertNotIn("slipway-engine-server", builder)
+        self.assertIn("DOCKER_CERT_PATH: /engine-tls", text)
+        self.assertNotIn("--tls=false", text)
+        self.assertNotIn("2375", text)
 
     def test_a_changed_setting_is_a_new_pod(self):
         def name_of_settings(*options):
@@ -88,7 +107,8 @@ class Manifests(unittest.TestCase):
         digest = "@sha256:" + "0" * 64
         text = self.put_together(
             "--domain", "x.test", "--ingress-class", "nginx", "--ingress-namespace", "ingress-nginx",
-            "--engine", "tcp://10.9.8.7:2376", "--image", f"r.test/slipway{digest}", "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000",
+            "--engine", "tcp://10.9.8.7:2376", "--engine-certs", self.certificates(), "--image", f"r.test/slipway{digest}",
+            "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000",
             "--allow-egress", "fd00::5/128:11434",
         )  # fmt: skip
         self.assert_admitted(text)
@@ -109,6 +129,9 @@ class Manifests(unittest.TestCase):
             ["--engine", "tcp://nowhere"],
             # The registry inside the cluster is none for it.
             ["--engine", "tcp://10.9.8.7:2376"],
+            # Without certificates, whoever reaches the port owns it.
+            ["--engine", "tcp://10.9.8.7:2376", "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000"],
+            ["--engine", "tcp://10.9.8.7:2376", "--engine-certs", "/nowhere", "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000"],
             ["--allow-egress", "10.0.0.5"],
             ["--allow-egress", "example.test/32:80"],
             ["--ingress-class", "a;b"],

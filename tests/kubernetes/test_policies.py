@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 import subprocess
+import tempfile
 import unittest
 
 import namespaces
@@ -29,7 +30,7 @@ BUILDER = Pod(
     {"http": 8080},
 )
 REGISTRY = Pod("builder-system", PART | {"app.kubernetes.io/component": "registry"}, PART, {"push": 5000, "pull": 5001})
-ENGINE = Pod("builder-engine", PART | {"app.kubernetes.io/component": "engine"}, PART, {"engine": 2375})
+ENGINE = Pod("builder-engine", PART | {"app.kubernetes.io/component": "engine"}, PART, {"engine": 2376})
 DNS = Pod("kube-system", {"k8s-app": "kube-dns"}, address="10.42.0.2")
 STRANGER = Pod("default", {"app.kubernetes.io/name": "traefik"})
 
@@ -135,7 +136,7 @@ class AppPolicies(unittest.TestCase):
     def test_apps_do_not_reach_each_other_nor_the_platform(self):
         for source in (self.app, self.job):
             for target in (self.other, BUILDER, REGISTRY, ENGINE, TRAEFIK, STRANGER):
-                for port in (80, 443, 2375, 5000, 8080):
+                for port in (80, 443, 2376, 5000, 8080):
                     self.assert_not_through(source, target, port)
 
     def test_names_are_looked_up_in_the_cluster(self):
@@ -189,7 +190,7 @@ class PlatformPolicies(unittest.TestCase):
     def test_the_builder_reaches_what_it_works_with(self):
         policies = self.policies("--allow-egress", "10.1.2.0/24:11434", "--allow-egress", "fd00::5/128:8000")
         app = Pod(f"app-{APP}", {}, MANAGED)
-        for target, port in ((ENGINE, 2375), (REGISTRY, 5000), (app, 8080), (DNS, 53), ("1.1.1.1", 443)):
+        for target, port in ((ENGINE, 2376), (REGISTRY, 5000), (app, 8080), (DNS, 53), ("1.1.1.1", 443)):
             self.assertTrue(may_connect(policies, BUILDER, target, port), target)
         for target, port in (("10.43.0.1", 443), ("10.1.2.9", 11434), ("fd00::5", 8000)):
             self.assertTrue(may_connect(policies, BUILDER, target, port), target)
@@ -198,7 +199,11 @@ class PlatformPolicies(unittest.TestCase):
 
     def test_an_engine_elsewhere_and_its_registry_are_reached_and_nothing_beside_them(self):
         image = "r.test/slipway@sha256:" + "0" * 64
-        elsewhere = ("--engine", "tcp://10.9.8.7:2376", "--image", image, "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        subprocess.run([ROOT / "scripts/engine-certificates", folder.name, "10.9.8.7"], check=True)
+        certificates = ("--engine-certs", f"{folder.name}/client")
+        elsewhere = (*certificates, "--engine", "tcp://10.9.8.7:2376", "--image", image, "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000")
         objects = platform(*elsewhere)
         policies = of_kind(objects, "NetworkPolicy")
         for target, port, through in (
@@ -250,9 +255,9 @@ class PlatformPolicies(unittest.TestCase):
         # Nodes have no label; that door only reads.
         self.assertTrue(may_connect(policies, "192.0.2.7", REGISTRY, 5001))
         self.assertFalse(may_connect(policies, REGISTRY, "1.1.1.1", 443))
-        self.assertTrue(may_connect(policies, BUILDER, ENGINE, 2375))
+        self.assertTrue(may_connect(policies, BUILDER, ENGINE, 2376))
         for source in (TRAEFIK, STRANGER, REGISTRY, Pod(f"app-{APP}", {}, MANAGED)):
-            self.assertFalse(may_connect(policies, source, ENGINE, 2375), source)
+            self.assertFalse(may_connect(policies, source, ENGINE, 2376), source)
 
 
 if __name__ == "__main__":
