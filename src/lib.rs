@@ -9,6 +9,7 @@ pub mod build;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod deploy;
 pub mod domain;
 pub mod engine;
