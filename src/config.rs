@@ -35,7 +35,7 @@ const fn secret(name: &'static str, env: &'static str, about: &'static str) -> K
 }
 
 const KEYS: &[Key] = &[
-    key("data_dir", "SLIPWAY_DATA_DIR", "./data", "Database, workspaces, uploads. Created 0700."),
+    key("data_dir", "SLIPWAY_DATA_DIR", "./data", "Database, workspaces, uploads. Closed to others: mode 0700."),
     key("listen", "SLIPWAY_LISTEN", "127.0.0.1:8080", "Address of pages, API and gateway."),
     key("domain", "SLIPWAY_DOMAIN", "localhost", "Apps live at <app>.<domain>, the pages at builder.<domain>."),
     key(

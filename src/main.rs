@@ -5,7 +5,7 @@ use clap::Parser;
 use slipway::cli::{Cli, Command};
 use slipway::config::Config;
 use slipway::lifecycle::Lifecycle;
-use slipway::{server, startup, telemetry, web};
+use slipway::{data_dir, server, startup, telemetry, web};
 
 fn main() -> anyhow::Result<()> {
     // Before anything speaks TLS: there is one provider, and it is chosen here.
@@ -17,6 +17,8 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Serve => {
+            // Before anything is written, and while there is one thread.
+            data_dir::only_owner_reads();
             telemetry::start();
             let config = cli.configuration()?;
             tokio::runtime::Builder::new_multi_thread()

@@ -61,8 +61,10 @@ impl Bases {
             },
         };
         if is_there(docker, &fallback).await? {
-            output.say(format!("The base image {wanted} is not here and cannot be pulled ({reason})."));
-            output.say(format!("{fallback} is used instead, which setup built from the distribution's packages."));
+            output.say(format!("The base image {wanted} is not here and cannot be pulled ({reason}).")).await;
+            output
+                .say(format!("{fallback} is used instead, which setup built from the distribution's packages."))
+                .await;
             return Ok(fallback);
         }
         Err(BuildError::BaseImageMissing { wanted: wanted.clone(), fallback, reason })
@@ -88,7 +90,7 @@ async fn is_there(docker: &Docker, image: &str) -> Result<bool, BuildError> {
 }
 
 async fn pull(docker: &Docker, image: &str, output: &mut Output<'_>) -> Result<(), Fault> {
-    output.say(format!("Pulling the base image {image}."));
+    output.say(format!("Pulling the base image {image}.")).await;
     let (name, tag) = split_tag(image);
     let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
     let mut stream = std::pin::pin!(docker.create_image(Some(options), None, None));

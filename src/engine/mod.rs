@@ -7,6 +7,7 @@
 mod fault;
 pub mod label;
 pub mod line;
+pub mod output;
 #[cfg(test)]
 pub mod testing;
 mod transport;
@@ -17,6 +18,7 @@ use bollard::Docker;
 
 pub use fault::{Fault, is_outage};
 pub use label::Installation;
+pub use output::LineSink;
 pub use transport::connect;
 
 /// Longest wait for an answer that needs no work: lists, inspections, tags.

@@ -83,7 +83,8 @@ pub trait TurnSink: Send {
     /// ends with `written`, or with a failed `tool` event: then it stands in the workspace as it
     /// did before. A `tool` event of the name `model` is no tool but a notice, e.g. that the
     /// connection broke. With `taken_back`, what that answer had said and begun to write does not count.
-    fn event(&mut self, body: EventBody);
+    /// Whoever takes them may be slow: then the model's answer is read more slowly.
+    fn event(&mut self, body: EventBody) -> impl Future<Output = ()> + Send;
 
     /// Keeps all messages of this turn so far, the user's prompt first, so that a crash does not
     /// lose them. Called after each answer and each tool. Only the last two may differ from those

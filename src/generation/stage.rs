@@ -143,7 +143,7 @@ impl MemorySink {
 }
 
 impl TurnSink for MemorySink {
-    fn event(&mut self, body: EventBody) {
+    async fn event(&mut self, body: EventBody) {
         if let Some((cancel, predicate)) = &self.cancel_at
             && predicate(&body)
         {

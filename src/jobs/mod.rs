@@ -16,6 +16,7 @@ pub mod rollout;
 pub mod runs;
 pub mod schedule;
 mod smoke;
+pub mod space;
 mod tool_host;
 
 use std::collections::HashMap;
@@ -149,6 +150,11 @@ impl Jobs {
         for (class, at_once) in [(JobClass::Model, TURNS_AT_ONCE), (JobClass::Machine, machine)] {
             platform.lifecycle.tasks.spawn(self.clone().dispatch(class, at_once));
         }
+    }
+
+    /// Whether no job runs at this moment.
+    pub fn is_idle(&self) -> bool {
+        self.running().is_empty()
     }
 
     /// Looks for work again.

@@ -62,9 +62,9 @@ pub async fn prove(
     platform.events.commit(move |t| Ok((table::set_checks(t, id, &kept)?, Vec::new()))).await?;
     let count = SmokeCount::of(&checks);
     for check in checks.iter().filter(|check| !check.ok) {
-        context.log(LogStream::Deploy, format!("Check failed: {}", check.line()));
+        context.log(LogStream::Deploy, format!("Check failed: {}", check.line())).await;
     }
-    context.log(LogStream::Deploy, format!("{} of {} checks passed.", count.passed, count.total()));
+    context.log(LogStream::Deploy, format!("{} of {} checks passed.", count.passed, count.total())).await;
     if count.failed == 0 {
         return Ok(());
     }

@@ -206,11 +206,11 @@ pub struct TurnEvents<'a> {
 }
 
 impl TurnSink for TurnEvents<'_> {
-    fn event(&mut self, body: EventBody) {
+    async fn event(&mut self, body: EventBody) {
         if let EventBody::Usage(usage) = &body {
             self.usage = *usage;
         }
-        self.context.emit(body);
+        self.context.emit(body).await;
     }
 
     async fn keep(&mut self, messages: &[Message]) -> Result<(), String> {

@@ -14,6 +14,7 @@ pub mod page;
 pub mod releases;
 mod row;
 pub mod runs;
+pub mod space;
 pub mod spending;
 pub mod turns;
 pub mod versions;
@@ -147,10 +148,13 @@ async fn connect(path: &Path) -> Result<tokio_rusqlite::Connection, StoreError> 
     let connection = tokio_rusqlite::Connection::open(path).await?;
     connection
         .call(|connection| {
+            // The first has an effect on a new database alone; an old one is rewritten later. The log is cut back to
+            // 4 MiB after a large change.
             // NORMAL in WAL loses nothing when the process dies; a power cut may cost the last commits, never the file.
             connection.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
-                 PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;",
+                "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+                 PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;
+                 PRAGMA journal_size_limit = 4194304;",
             )?;
             connection.set_prepared_statement_cache_capacity(64);
             Ok::<_, StoreError>(())

@@ -159,3 +159,38 @@ async fn hosts_that_are_not_ours() {
     }
     assert_eq!(builder.get("/apps").await.expect(200)["apps"], json!([]));
 }
+
+#[tokio::test]
+async fn visitors_do_not_see_that_the_builder_starts_again() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let mut builder = Builder::start().await;
+    let app = builder.create("static-site", "Always open").await;
+    builder.preview(&app).await;
+    let url = builder.at(&format!("{app}-preview.localhost"), "/");
+    let ends = std::sync::Arc::new(AtomicBool::new(false));
+    let visitor = |number: usize| {
+        let (url, ends) = (url.clone(), ends.clone());
+        let http = crate::support::builder::client();
+        tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while !ends.load(Ordering::Relaxed) {
+                // While there is no builder nobody answers; whoever does, answers well.
+                match http.get(&url).header("Connection", "close").send().await {
+                    Ok(answer) => seen.push(answer.status().as_u16()),
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_micros(200 * number as u64)).await,
+                }
+            }
+            seen
+        })
+    };
+    let visitors: Vec<_> = (1..4).map(visitor).collect();
+    for _ in 0..5 {
+        builder.restart().await;
+        assert_eq!(builder.open(&format!("{app}-preview"), "/").await.status, 200);
+    }
+    ends.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        let seen = visitor.await.expect("no panic");
+        assert!(seen.len() > 5 && seen.iter().all(|status| *status == 200), "{seen:?}");
+    }
+}

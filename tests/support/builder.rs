@@ -264,6 +264,13 @@ impl Builder {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Bytes of memory that the process holds at this moment.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     // Addresses
 
     /// An address on one of its hosts.

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DeployError, Deployment, FoundInstance, Instance, InstanceState};
 use crate::domain::{AppId, AppName, Environment, ProcessKind, ReleaseNumber};
-use crate::engine::{EngineInfo, Installation, label};
+use crate::engine::{EngineInfo, Installation, LineSink, label};
 use client::Cluster;
 use fault::Fault;
 use manifest::{Owner, Pace};
@@ -131,7 +131,7 @@ impl KubernetesRuntime {
     pub(super) async fn start(
         &self,
         deployment: &Deployment,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Instance, DeployError> {
         self.prepare(&deployment.app, deployment.app_id).await?;
@@ -188,11 +188,7 @@ impl KubernetesRuntime {
     }
 
     /// Waits for room for a release's pod, unless it is what runs already.
-    async fn room_for_release(
-        &self,
-        deployment: &Deployment,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<(), DeployError> {
+    async fn room_for_release(&self, deployment: &Deployment, tell: &dyn LineSink) -> Result<(), DeployError> {
         let namespace = manifest::namespace(&deployment.app);
         let name = manifest::environment_name(&deployment.app, deployment.environment);
         let there = self.cluster().call(self.workloads(&namespace).get_opt(&name)).await?;
