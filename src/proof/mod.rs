@@ -11,6 +11,7 @@ mod ask;
 mod css;
 mod html;
 mod lines;
+mod sender;
 mod site;
 mod webhook;
 

@@ -17,6 +17,7 @@ mod registry;
 mod startup;
 mod streams;
 mod templates;
+mod verifier;
 
 use fake_claude::KEY;
 
