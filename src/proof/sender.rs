@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 
 use super::Signature;
 
+/// What a usual browser says that it is.
+pub(super) const BROWSER: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
+
 /// What a call says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Message {

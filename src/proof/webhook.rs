@@ -65,7 +65,8 @@ pub fn sign(signature: Signature, secret: &str, now: i64, body: &str) -> Vec<(St
 }
 
 pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
-    checks.push(health(asker, smoke).await);
+    let visitor = ("User-Agent".to_owned(), sender::BROWSER.to_owned());
+    checks.push(health(asker, smoke, &[visitor]).await);
     let Some((signature, secret)) = &smoke.signing else {
         checks.push(SmokeCheck {
             what: "rightly signed call".to_owned(),
