@@ -281,6 +281,13 @@ overlay() {
             op: "add", path: "/spec/egress/2/to/\(if contains(":") then 1 else 0 end)/ipBlock/except/-", value: .
           }])
         ] else [] end)
+        + (if has_part("admission") then [
+          # Apps may have a domain of their own beside the builder's.
+          ([$ARGS.positional[] | capture("^SLIPWAY_(APPS_)?DOMAIN=(?<domain>.+)$").domain] + [$domain] | unique) as $domains
+          | patch("ValidatingAdmissionPolicy"; {name: "slipway-builder"}; [
+            {op: "replace", path: "/spec/variables/2/expression", value: ($domains | tojson)}
+          ])
+        ] else [] end)
         + (if $storage == "" then [] else [
           patch("PersistentVolumeClaim"; {}; [{op: "add", path: "/spec/storageClassName", value: $storage}])
         ] end)

@@ -57,9 +57,12 @@ impl HttpBody for Watched {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(cx);
-        if frame.is_ready() {
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(frame) = &mut frame {
             self.watch.progress();
+            if let Some(trailers) = frame.as_mut().and_then(|frame| frame.as_mut().ok()).and_then(Frame::trailers_mut) {
+                super::headers::clean_trailers(trailers);
+            }
         }
         frame
     }

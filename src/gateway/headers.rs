@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT,
+    FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 
@@ -15,8 +15,9 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// What is for the next server alone, besides `Connection` and what that names.
+const HOP_BY_HOP: [HeaderName; 7] =
+    [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 /// Cookies whose names begin so are the builder's.
 const OUR_COOKIES: &str = "slipway_";
 
@@ -68,6 +69,7 @@ pub(super) fn prepare_request(
     // Answered by us: the body is asked for as soon as the app reads it.
     headers.remove(EXPECT);
     headers.insert(HOST, client.host.clone());
+    remove_look_alikes(headers);
     forwarded(headers, client, trust_forwarded);
     strip_cookies(headers);
 }
@@ -85,12 +87,50 @@ fn forwarded(headers: &mut HeaderMap, client: &ClientInfo, trusted: bool) {
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(client.scheme));
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| client.host.clone());
     } else {
-        for claim in [FORWARDED, X_REAL_IP, X_FORWARDED_PORT] {
+        let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+        for claim in claims {
             headers.remove(claim);
         }
         headers.insert(X_FORWARDED_FOR, value(ip));
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
         headers.insert(X_FORWARDED_HOST, client.host.clone());
+    }
+}
+
+/// Whether a header of this name says who the client is and how it came, which is ours to say.
+fn is_claim(name: &str) -> bool {
+    name == FORWARDED.as_str() || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+/// Whether a header of this name frames a message, routes it, or is ours to set. A client must have no second way to say it.
+fn is_owned(name: &str) -> bool {
+    is_claim(name)
+        || HOP_BY_HOP.iter().any(|owned| name == owned.as_str())
+        || [CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST].iter().any(|owned| name == owned.as_str())
+}
+
+/// Removes the headers that are spelled with an underscore and that servers which hand headers over as variables (CGI,
+/// WSGI) take for one that is ours: both become `HTTP_X_FORWARDED_FOR`.
+fn remove_look_alikes(headers: &mut HeaderMap) {
+    let is_look_alike = |name: &str| name.contains('_') && is_owned(&name.replace('_', "-"));
+    let names: Vec<_> = headers.keys().filter(|name| is_look_alike(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Removes from the trailers of a request what must not come behind a body (RFC 9110, 6.5.1): what frames or routes the
+/// message, says who the client is, identifies it, or describes the content. Some servers add trailers to the headers.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    const BEFORE_THE_BODY: [HeaderName; 6] =
+        [AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE, TRAILER];
+    let is_forbidden = |name: &str| {
+        let name = name.replace('_', "-");
+        is_owned(&name) || BEFORE_THE_BODY.iter().any(|other| name == other.as_str())
+    };
+    let names: Vec<_> = trailers.keys().filter(|name| is_forbidden(name.as_str())).cloned().collect();
+    for name in names {
+        trailers.remove(name);
     }
 }
 
@@ -128,8 +168,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
-    {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -235,6 +274,40 @@ mod tests {
 
     fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
         headers.get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect()
+    }
+
+    #[test]
+    fn a_client_has_no_second_way_to_say_what_is_ours() {
+        let named = |request: &Request<Body>, name: &str| request.headers().contains_key(name);
+        for trusted in [false, true] {
+            let request = prepared(
+                &[
+                    ("x_forwarded_for", "1.2.3.4"),
+                    ("X_Real-IP", "1.2.3.4"),
+                    ("content_length", "9"),
+                    ("my_header", "1"),
+                ],
+                trusted,
+            );
+            for name in ["x_forwarded_for", "x_real-ip", "content_length"] {
+                assert!(!named(&request, name), "{name}");
+            }
+            assert!(named(&request, "my_header"), "others are the app's business");
+        }
+        let request = prepared(&[("x-forwarded-prefix", "/x"), ("x-forwarded-ssl", "on"), ("x-forwarder", "1")], false);
+        assert!(!named(&request, "x-forwarded-prefix") && !named(&request, "x-forwarded-ssl"));
+        assert!(named(&request, "x-forwarder"));
+
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["x-forwarded-for", "x_forwarded_for", "forwarded", "host", "cookie", "content-type", "digest", "x-sum"]
+        {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        clean_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["digest", "x-sum"]);
     }
 
     #[test]

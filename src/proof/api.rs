@@ -18,7 +18,7 @@ const CALLS_MAX: usize = 50;
 const AT_ONCE: usize = 4;
 
 pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
-    checks.push(health(asker, smoke).await);
+    checks.push(health(asker, smoke, &[]).await);
     let mut document = None;
     let question = Question { body_max: DOCUMENT_MAX, ..Question::get(DOCUMENT) };
     let described = asked(asker, smoke, "description", question, |answer| {

@@ -11,6 +11,7 @@ mod ask;
 mod css;
 mod html;
 mod lines;
+mod sender;
 mod site;
 mod webhook;
 
@@ -116,8 +117,9 @@ async fn asked(
 }
 
 /// The health path answers as it should.
-async fn health(asker: &Asker, smoke: &Smoke<'_>) -> SmokeCheck {
-    asked(asker, smoke, "health", Question::get(smoke.health), |answer| match answer.status {
+async fn health(asker: &Asker, smoke: &Smoke<'_>, headers: &[(String, String)]) -> SmokeCheck {
+    let question = Question { headers, ..Question::get(smoke.health) };
+    asked(asker, smoke, "health", question, |answer| match answer.status {
         200..=399 => Ok(None),
         status => Err(format!("It answered {status}.")),
     })

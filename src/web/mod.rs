@@ -25,6 +25,7 @@ mod samples;
 mod tests;
 pub mod ui;
 pub mod upload;
+mod visible;
 
 use axum::Router;
 use axum::http::HeaderMap;

@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::ui;
+use super::{ui, visible};
 use crate::error::{AppError, AppResult};
 
 /// Who asks.
@@ -58,7 +58,7 @@ pub fn html(body: String) -> Response {
         (header::CACHE_CONTROL, "private, no-cache"),
         (header::VARY, "hx-request, hx-request-type, cookie"),
     ];
-    (headers, body).into_response()
+    (headers, visible::in_html(body)).into_response()
 }
 
 /// A page.
@@ -126,7 +126,7 @@ impl Pieces {
 
     /// All of them.
     pub fn into_html(self) -> String {
-        self.0
+        visible::in_html(self.0)
     }
 }
 

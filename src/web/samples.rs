@@ -519,6 +519,7 @@ fn releases_tab(app: &App) -> String {
                     limits: ResourceLimits::default(),
                     variables: std::collections::BTreeMap::default(),
                     schedule: None,
+                    is_init: false,
                 },
                 state,
                 job: JobId(1),

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::history::{TreeFiles, files_of};
 use super::worktree::{Found, WorkTree, too_large};
-use super::{Workspace, WorkspaceError, diff, ignore, repo};
+use super::{Workspace, WorkspaceError, diff, ignore, nested, repo};
 use crate::domain::WorkspacePath;
 
 /// Bytes that are looked at to guess whether a file is text.
@@ -73,6 +73,11 @@ impl Workspace {
         }
         if old.as_deref() == Some(bytes) {
             return Ok(WriteOutcome { created: false, changed: false, additions: 0, deletions: 0 });
+        }
+        if before.is_none() && nested::can_complete(path.as_str()) {
+            let found = self.found(&tree)?;
+            let there = || found.iter().map(|found| found.path.as_str());
+            nested::check(there(), there().chain([path.as_str()]))?;
         }
         if before.is_none_or(|before| size > before.bytes) {
             let others = self.found(&tree)?;

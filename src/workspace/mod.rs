@@ -18,6 +18,7 @@ mod files;
 mod history;
 mod ignore;
 mod message;
+mod nested;
 mod recover;
 mod repo;
 #[cfg(test)]
@@ -109,6 +110,7 @@ impl Workspaces {
             return Err(WorkspaceError::Exists(app.clone()));
         }
         self.check_limits(files)?;
+        nested::check([], files.iter().map(|file| file.path.as_str()))?;
         let aside = self.aside(UNFINISHED, app);
         DirBuilder::new().mode(0o700).create(&aside)?;
         let made = history::first_version(&aside, &self.settings(), files, commit).and_then(|version| {

@@ -18,6 +18,7 @@ mod registry;
 mod startup;
 mod streams;
 mod templates;
+mod verifier;
 
 use fake_claude::KEY;
 

@@ -425,6 +425,7 @@ mod tests {
                 limits: ResourceLimits::default(),
                 schedule: Some("0 7 * * *".to_owned()),
                 variables: [("GREETING".to_owned(), "say \"hi\": {{ no }}\n- x".to_owned())].into(),
+                is_init: false,
             },
             secrets: secrets.into(),
         }
