@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::bounded_work::WorkError;
 use crate::domain::Invalid;
 use crate::store::StoreError;
 
@@ -137,6 +138,12 @@ impl AppError {
             .hint("Free some space on the disk that holds the data directory, then try again.")
     }
 
+    /// 503 for work that was stopped at its time limit.
+    pub fn too_slow(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, "too_slow", detail)
+            .hint("It may be quicker when the server has less to do. If it is not, make the text smaller or simpler.")
+    }
+
     /// As RFC 9457 has it.
     pub fn problem(&self) -> Problem<'_> {
         let status = self.kind.status();
@@ -186,6 +193,16 @@ impl IntoResponse for AppError {
 impl From<Invalid> for AppError {
     fn from(error: Invalid) -> Self {
         Self::invalid(error.0)
+    }
+}
+
+impl From<WorkError> for AppError {
+    fn from(error: WorkError) -> Self {
+        match &error {
+            WorkError::Busy => Self::new(ErrorKind::Unavailable, "busy", error.to_string()).retry_after(5),
+            WorkError::TooSlow(_) => Self::too_slow(error.to_string()),
+            WorkError::Failed(why) => Self::internal(why),
+        }
     }
 }
 

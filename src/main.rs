@@ -30,10 +30,11 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Half of the processors: what waits needs few threads, and on a small machine a second one costs the
-/// gateway about a quarter of its requests, since the two wake each other all the time. Builds, git and apps get the rest.
+/// Half of the processors, and never fewer than two: with a single thread, whatever keeps it busy keeps
+/// everybody waiting. More would cost the gateway requests, since idle threads wake each other all the time;
+/// builds, git and apps get the rest.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+    std::thread::available_parallelism().map_or(2, |processors| processors.get().div_ceil(2).max(2))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

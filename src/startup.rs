@@ -10,6 +10,7 @@ use anyhow::Context;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+use crate::bounded_work::{BoundedWork, PoolBounds};
 use crate::build::{BuildSettings, ImageBuilder, RegistryLogin};
 use crate::catalog::Catalog;
 use crate::config::{Config, Provider as Answering, RuntimeKind};
@@ -66,6 +67,9 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let platform = Arc::new(Platform {
         browser_errors: crate::browser_errors::BrowserErrors::default(),
         asker: crate::proof::Asker::default(),
+        cpu_work: BoundedWork::new("cpu", PoolBounds::of_processors()),
+        workspace_work: BoundedWork::new("workspace", PoolBounds::of_disk()),
+        export_work: BoundedWork::new("export", PoolBounds::of_downloads()),
         check_slots: tokio::sync::Semaphore::new(config.build_workers),
         clock: Clock::System,
         events: EventLog::start(store.clone(), lifecycle.draining.clone()),

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret;
 
 use super::context::{Failure, JobContext, JobLog};
 use super::tool_host::host_error;
+use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
 use crate::deploy::DeployError;
@@ -20,7 +21,7 @@ use crate::error::AppError;
 use crate::gateway::RouteState;
 use crate::generation::{CheckReport, HostError, PreviewAnswer, PreviewRequest};
 use crate::platform::Platform;
-use crate::proof::{self, AskError, Fetched, Question, Signature};
+use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
 use crate::store::PageRequest;
 use crate::workspace::NewFile;
 
@@ -127,7 +128,9 @@ async fn links(platform: &Platform, app: &App, template: &Template) -> Result<Op
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned();
     let mut pages: Vec<String> = files.keys().filter_map(|file| proof::page_address(file)).collect();
     pages.sort();
-    let checks = Box::pin(proof::crawl(&host, "/", &pages, |path| std::future::ready(Ok(serve(&files, &path))))).await;
+    let reader = Reader { pool: platform.cpu_work.clone(), owner: Owner::App(app.name.clone()) };
+    let fetch = |path: String| std::future::ready(Ok(serve(&files, &path)));
+    let checks = Box::pin(proof::crawl(&host, "/", &pages, &reader, fetch)).await;
     let failed: Vec<String> = checks.iter().filter(|check| !check.ok).map(crate::domain::SmokeCheck::line).collect();
     Ok(Some(if failed.is_empty() {
         let sentence =

@@ -135,6 +135,7 @@ fn judge(is_right: bool, status: u16) -> Result<Option<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reader;
     use super::*;
 
     #[test]
@@ -159,6 +160,7 @@ mod tests {
             kinds: &[],
             signing: None,
             now: 17,
+            reader: Reader::alone(),
         };
         let mut checks = Vec::new();
         check(&Asker::default(), &smoke, &mut checks).await;

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 
+use crate::bounded_work::BoundedWork;
 use crate::config::Config;
 use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
 use crate::error::{AppError, AppResult};
@@ -71,6 +72,11 @@ impl Services {
     /// As Slipway was started.
     pub fn config(&self) -> &Config {
         &self.platform.config
+    }
+
+    /// Runs what takes processor time on text from outside.
+    pub fn cpu_work(&self) -> &BoundedWork {
+        &self.platform.cpu_work
     }
 
     /// The domain under which builder and apps live.

@@ -24,6 +24,7 @@ use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
 use super::plain_pages::{
     CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
 };
+use crate::bounded_work::Budget;
 use crate::domain::{
     App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
     JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
@@ -586,7 +587,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
     let view = if edit {
         FileView::Edit { text: HTML.into(), head: version_id(12).to_string(), new: false }
     } else {
-        source(path, HTML)
+        source(path, HTML, &Budget::unlimited())
     };
     CodeTab {
         app: &app.name,
@@ -623,7 +624,7 @@ fn logs_tab(app: &App) -> String {
 
 fn finished_turns(app: &App) -> Vec<String> {
     let render = |turn: &Turn, blocks: &[Block<'_>]| {
-        TurnArticle::new(&app.name, turn, answers(blocks), now()).render().expect("renders")
+        TurnArticle::new(&app.name, turn, answers(blocks, &Budget::unlimited()), now()).render().expect("renders")
     };
     let mut first = turn(TurnState::Done);
     first.id = TurnId(28);
@@ -653,14 +654,14 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let app = app();
     let mut live = finished_turns(&app);
     live.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks()), now())
+        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks(), &Budget::unlimited()), now())
             .render()
             .expect("renders"),
     );
     let mut done = finished_turns(&app);
     done.truncate(1);
     done.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks()), now())
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks(), &Budget::unlimited()), now())
             .with_steps(super::app::turn_view::steps(&blocks()))
             .render()
             .expect("renders"),
@@ -669,10 +670,14 @@ pub fn pages() -> Vec<(&'static str, String)> {
         "## A long answer\n\n{}",
         "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor.\n\n".repeat(330)
     );
-    let long_turn =
-        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&[Block::Text(TextKind::Answer, &long)]), now())
-            .render()
-            .expect("renders");
+    let long_turn = TurnArticle::new(
+        &app.name,
+        &turn(TurnState::Done),
+        answers(&[Block::Text(TextKind::Answer, &long)], &Budget::unlimited()),
+        now(),
+    )
+    .render()
+    .expect("renders");
     let page = |tab, stage| app_page(&app, tab, stage, done.clone(), false, None);
     let show = |page: AppPage| page.render().expect("renders");
     let mut demo = home(0);

@@ -302,7 +302,8 @@ impl Workspace {
         let files = files_of(repo, &repo::head(repo)?.tree()?)?;
         let wanted_files = files_of(repo, wanted)?;
         fs::write(repo.path().join(FOLLOW_MARK), wanted.id().to_string())?;
-        let tree = self.tree()?;
+        // Stopped in the middle, the work tree would be half of each version.
+        let tree = self.tree()?.to_the_end();
         // Deletions first: a file may have to make room for a folder.
         for found in tree.walk(&|path| is_tracked(&files, path) || is_tracked(&wanted_files, path))? {
             if !wanted_files.contains_key(found.path.as_str()) {
@@ -373,7 +374,7 @@ fn describe(repo: &Repository, commit: &git2::Commit<'_>) -> Result<Commit, Work
         kind: parts.kind,
         turn: parts.turn,
         at: jiff::Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
-        size: diff::size_of(&diff)?,
+        size: diff::size_of(repo, &diff),
     })
 }
 
