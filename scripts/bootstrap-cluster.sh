@@ -194,6 +194,9 @@ settle_address() {
   # What listens on a node's own address passes by the firewall in front of it; apps and builds are kept from it.
   NODE_ADDRESSES=$(kube get nodes -o json | jq -r '[.items[].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP") | .address
     | if contains(":") then . + "/128" else . + "/32" end] | unique | join(",")')
+  # Where the ingress controller's pods are: they are believed when they say who asks.
+  POD_NETWORKS=$(kube get nodes -o json | jq -r '[.items[].spec | (.podCIDRs // [.podCIDR])[]? | select(. != null)] | unique | join(",")')
+  [ -n "$POD_NETWORKS" ] || warn 'the nodes name no networks of pods: all visitors count as one until --set SLIPWAY_TRUST_PROXY=NETWORK says where the ingress controller is'
   if [ -z "$IP" ]; then
     source='the node'
     IP=$(kube get nodes -o json | jq -r '[.items[0].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP")] | sort_by(.type) | .[0].address // ""')
@@ -224,7 +227,7 @@ overlay() {
   jq -n --argjson parts "$parts" --argjson components "$components" --arg domain "$DOMAIN" --arg url "$PUBLIC_URL" \
     --arg class "$INGRESS_CLASS" --arg class_namespace "$INGRESS_NAMESPACE" --arg storage "$STORAGE_CLASS" --arg image "$IMAGE" --arg group "$docker_group" \
     --arg docker_host "$docker_host" --arg registry "${REGISTRY_PUSH:-}" --arg registry_image "$REGISTRY_IMAGE" \
-    --arg engine_image "$ENGINE_IMAGE" --arg pull "$(registry_pull)" --arg nodes "$NODE_ADDRESSES" --arg egress "${EGRESS[*]}" --args '
+    --arg engine_image "$ENGINE_IMAGE" --arg pull "$(registry_pull)" --arg nodes "$NODE_ADDRESSES" --arg pods "$POD_NETWORKS" --arg egress "${EGRESS[*]}" --args '
     def has_part($name): $parts | index($name) != null;
     def image($name; $value):
       if $value == "" then empty
@@ -253,7 +256,7 @@ overlay() {
         literals: ({
             SLIPWAY_DOMAIN: $domain, SLIPWAY_PUBLIC_URL: $url,
             SLIPWAY_INGRESS_CLASS: $class, SLIPWAY_INGRESS_NAMESPACE: $class_namespace, SLIPWAY_BLOCKED_NETWORKS: $nodes,
-            SLIPWAY_REGISTRY_PULL: $pull
+            SLIPWAY_REGISTRY_PULL: $pull, SLIPWAY_TRUST_PROXY: $pods
           }
           + (if $docker_host == "" then {} else {DOCKER_HOST: $docker_host} end)
           + (if $registry == "" then {} else {SLIPWAY_REGISTRY: $registry} end)

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{Invalid, ModelId};
@@ -44,7 +45,24 @@ const KEYS: &[Key] = &[
         "",
         "How links are written, with {host} in it; default http://{host}:<port of listen>.",
     ),
-    key("trust_proxy", "SLIPWAY_TRUST_PROXY", "false", "true behind a proxy of yours that sets X-Forwarded-For."),
+    key(
+        "trust_proxy",
+        "SLIPWAY_TRUST_PROXY",
+        "",
+        "Addresses or networks of proxies of yours that set X-Forwarded-For, such as 127.0.0.1, with commas.",
+    ),
+    key(
+        "max_connections",
+        "SLIPWAY_MAX_CONNECTIONS",
+        "2048",
+        "Connections open at once, those of apps' visitors too; fewer where the system allows too few open files.",
+    ),
+    key(
+        "client_timeout_seconds",
+        "SLIPWAY_CLIENT_TIMEOUT_SECONDS",
+        "30",
+        "How long a client may take to send a request's head, to send more of a body, or to read more of an answer.",
+    ),
     key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
     key("registry", "SLIPWAY_REGISTRY", "", "Where images are pushed. None: they stay in the engine."),
     key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
@@ -197,8 +215,12 @@ pub struct Config {
     pub domain: String,
     /// How links are written, with `{host}` in it.
     pub public_url: String,
-    /// A proxy of the operator's stands in front and says who the client is.
-    pub trust_proxy: bool,
+    /// Proxies of the operator's, which are believed when they say who the client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// How long a client may keep us waiting in the middle of a request or an answer.
+    pub client_timeout: Duration,
     /// Where apps run.
     pub runtime: RuntimeKind,
     /// What a cluster needs to be told.
@@ -347,7 +369,9 @@ impl Config {
             listen,
             domain,
             public_url,
-            trust_proxy: sources.parse("trust_proxy", "true or false")?,
+            trusted_proxies: trusted_proxies(sources)?,
+            max_connections: max_connections(sources)?,
+            client_timeout: Duration::from_secs(sources.positive::<u32>("client_timeout_seconds")?.into()),
             registry_pull: owned("registry_pull").or_else(|| registry.clone()),
             registry,
             registry_login: registry_login(sources)?,
@@ -449,6 +473,34 @@ fn networks(sources: &Sources) -> Result<Vec<String>, ConfigError> {
         good.then(|| network.to_owned()).ok_or_else(refuse)
     });
     checked.collect()
+}
+
+/// Addresses, or networks as an address, a slash and a number. A plain “true” is refused: whoever reaches
+/// the builder beside the proxy could then say to be anybody.
+fn trusted_proxies(sources: &Sources) -> Result<Vec<IpNet>, ConfigError> {
+    let text = sources.text("trust_proxy").unwrap_or_default();
+    let all = text.split(',').map(str::trim).filter(|proxy| !proxy.is_empty() && *proxy != "false");
+    let parsed = all.map(|proxy| {
+        let network = proxy.parse::<IpNet>().or_else(|_| proxy.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| {
+            let reason = if proxy == "true" {
+                "name the proxy's addresses, such as 127.0.0.1 or 10.42.0.0/16, in place of “true”".to_owned()
+            } else {
+                format!("expected addresses or networks such as 127.0.0.1 or 10.42.0.0/16, not “{proxy}”")
+            };
+            sources.bad("trust_proxy", reason)
+        })
+    });
+    parsed.collect()
+}
+
+fn max_connections(sources: &Sources) -> Result<usize, ConfigError> {
+    let number: u32 = sources.parse("max_connections", "a number")?;
+    if (16..=1_000_000).contains(&number) {
+        Ok(number as usize)
+    } else {
+        Err(sources.bad("max_connections", "expected a number from 16 to 1000000"))
+    }
 }
 
 /// A secret that stands in one key, or in the file that another key names.
@@ -571,6 +623,10 @@ mod tests {
             (("SLIPWAY_REGISTRY_PASSWORD_FILE", "/nowhere"), "/nowhere"),
             (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), "SLIPWAY_REGISTRY"),
             (("SLIPWAY_BLOCKED_NETWORKS", "203.0.113.0/24, nonsense"), "nonsense"),
+            (("SLIPWAY_TRUST_PROXY", "true"), "name the proxy's addresses"),
+            (("SLIPWAY_TRUST_PROXY", "10.0.0.1,proxy.test"), "proxy.test"),
+            (("SLIPWAY_MAX_CONNECTIONS", "1"), "max_connections"),
+            (("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "0"), "client_timeout_seconds"),
             (("SLIPWAY_PROVIDER", "other"), "provider"),
             (("SLIPWAY_PROVIDER", "openai"), "SLIPWAY_MODEL"),
             (("SLIPWAY_MODEL", "two words"), "model"),

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     NotFound,
     /// 405.
     MethodNotAllowed,
+    /// 408: the request did not come in time.
+    Late,
     /// 409: it does not fit the state of things.
     Conflict,
     /// 413.
@@ -53,6 +55,7 @@ impl ErrorKind {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -63,6 +66,25 @@ impl ErrorKind {
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         }
+    }
+}
+
+/// A request's body does not arrive fast enough; see the listener for how fast that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request's body does not arrive fast enough")]
+pub struct UploadTimedOut;
+
+impl UploadTimedOut {
+    /// Whether this is why something failed.
+    pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
+        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
+    }
+}
+
+impl From<UploadTimedOut> for AppError {
+    fn from(_: UploadTimedOut) -> Self {
+        Self::new(ErrorKind::Late, "upload_timed_out", "The request was not sent fast enough.")
+            .hint("Try again over a better connection.")
     }
 }
 

@@ -16,6 +16,7 @@ pub mod domain;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod file_limit;
 pub mod gateway;
 pub mod generation;
 pub mod guard;

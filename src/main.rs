@@ -5,7 +5,7 @@ use clap::Parser;
 use slipway::cli::{Cli, Command};
 use slipway::config::Config;
 use slipway::lifecycle::Lifecycle;
-use slipway::{data_dir, server, startup, telemetry, web};
+use slipway::{data_dir, file_limit, server, startup, telemetry, web};
 
 fn main() -> anyhow::Result<()> {
     // Before anything speaks TLS: there is one provider, and it is chosen here.
@@ -21,6 +21,7 @@ fn main() -> anyhow::Result<()> {
             data_dir::only_owner_reads();
             telemetry::start();
             let config = cli.configuration()?;
+            file_limit::raise();
             tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(workers())
                 .enable_all()
@@ -40,8 +41,7 @@ fn workers() -> usize {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let address = config.listen;
     // Taken first: an address that is in use is said before anything is changed.
-    let listener =
-        tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = server::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let builder = startup::start(config).await?;
     let services = builder.services.clone();
     let url = services.url(&slipway::domain::HostName::Builder);

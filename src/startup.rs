@@ -82,7 +82,6 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         gateway: Gateway::new(
             Routes::unknown(),
             GatewaySettings {
-                trust_forwarded: config.trust_proxy,
                 // On a cluster previews do not come through here.
                 report_errors: !replaces_in_place,
                 ..GatewaySettings::default()

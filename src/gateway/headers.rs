@@ -39,12 +39,7 @@ fn lists(headers: &HeaderMap, token: &str) -> bool {
 }
 
 /// Makes a client's request one of ours to the app.
-pub(super) fn prepare_request(
-    request: &mut Request<Body>,
-    client: &ClientInfo,
-    trust_forwarded: bool,
-    upgrade: Option<&HeaderValue>,
-) {
+pub(super) fn prepare_request(request: &mut Request<Body>, client: &ClientInfo, upgrade: Option<&HeaderValue>) {
     *request.version_mut() = Version::HTTP_11;
     if request.uri().scheme().is_some() || request.uri().authority().is_some() {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -70,15 +65,15 @@ pub(super) fn prepare_request(
     headers.remove(EXPECT);
     headers.insert(HOST, client.host.clone());
     remove_look_alikes(headers);
-    forwarded(headers, client, trust_forwarded);
+    forwarded(headers, client);
     strip_cookies(headers);
 }
 
-fn forwarded(headers: &mut HeaderMap, client: &ClientInfo, trusted: bool) {
+fn forwarded(headers: &mut HeaderMap, client: &ClientInfo) {
     // Canonical: an IPv4 client on a socket that takes both is shown as what it is.
     let ip = client.ip.to_canonical().to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-    if trusted {
+    if client.is_proxy {
         let chain = match headers.get(X_FORWARDED_FOR).and_then(|before| before.to_str().ok()) {
             Some(before) => format!("{before}, {ip}"),
             None => ip,
@@ -252,6 +247,7 @@ mod tests {
 
     fn client() -> ClientInfo {
         ClientInfo {
+            is_proxy: false,
             ip: "::ffff:192.0.2.7".parse().expect("an address"),
             scheme: "http",
             host: HeaderValue::from_static("shop.localhost:8080"),
@@ -268,7 +264,7 @@ mod tests {
 
     fn prepared(headers: &[(&str, &str)], trusted: bool) -> Request<Body> {
         let mut request = request(headers);
-        prepare_request(&mut request, &client(), trusted, None);
+        prepare_request(&mut request, &ClientInfo { is_proxy: trusted, ..client() }, None);
         request
     }
 

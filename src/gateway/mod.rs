@@ -28,6 +28,7 @@ use routes::{Door, InFlight};
 
 pub use pages::{Trouble, page, unknown_host};
 pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+pub use tunnel::ClientSide;
 
 /// How often a request is tried: on a kept connection, on a new one, and on what replaced the instance.
 const TRIES: usize = 6;
@@ -37,8 +38,6 @@ const HELD_MAX: usize = 256;
 /// How the gateway behaves.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
-    /// Believe `X-Forwarded-*` of requests: only where a proxy of the operator stands in front.
-    pub trust_forwarded: bool,
     /// Have pages of previews report their errors; see [`inject`].
     pub report_errors: bool,
     /// Longest wait for a connection to an instance.
@@ -54,7 +53,6 @@ pub struct GatewaySettings {
 impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
-            trust_forwarded: false,
             report_errors: false,
             connect: Duration::from_secs(2),
             head: Duration::from_mins(1),
@@ -69,6 +67,8 @@ impl Default for GatewaySettings {
 pub struct ClientInfo {
     /// Address of the peer.
     pub ip: IpAddr,
+    /// The peer is a proxy of the operator's: its `X-Forwarded-*` are believed.
+    pub is_proxy: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The host as the client wrote it, port included.
@@ -110,7 +110,7 @@ impl Gateway {
             Ok(_) if request.method() == Method::CONNECT => Err(Trouble::NoProxy),
             Ok(door) => {
                 let upgrade = headers::upgrade_of(&request);
-                headers::prepare_request(&mut request, client, self.settings.trust_forwarded, upgrade.as_ref());
+                headers::prepare_request(&mut request, client, upgrade.as_ref());
                 if reports {
                     inject::ask_plain(request.headers_mut());
                 }
@@ -198,6 +198,7 @@ impl Gateway {
                     match &replay {
                         // Kept connections are closed by apps whenever they like, also at this very moment.
                         Some(copy) if is_kept || next.is_some() => request = copy_of(copy),
+                        _ if upload.is_some_and(|upload| upload.timed_out()) => return Err(Trouble::UploadTimedOut),
                         _ => return Err(Trouble::Failed),
                     }
                     if let Some(next) = next {

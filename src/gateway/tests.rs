@@ -141,7 +141,9 @@ async fn front(
     let Some(HostName::App(app, environment)) = HostName::parse(host.to_str().expect("text"), "localhost") else {
         return unknown_host(host.to_str().expect("text"), None);
     };
-    gateway.handle(&app, environment, &ClientInfo { ip: peer.ip(), scheme: "http", host }, request).await
+    gateway
+        .handle(&app, environment, &ClientInfo { ip: peer.ip(), is_proxy: false, scheme: "http", host }, request)
+        .await
 }
 
 fn shop() -> AppName {

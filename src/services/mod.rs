@@ -13,6 +13,7 @@ pub mod export;
 pub mod files;
 pub mod fixes;
 pub mod health;
+pub mod login_limit;
 pub mod logs;
 pub mod metrics;
 pub mod models;

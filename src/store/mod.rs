@@ -14,6 +14,7 @@ pub mod page;
 pub mod releases;
 mod row;
 pub mod runs;
+pub mod server_keys;
 pub mod space;
 pub mod spending;
 pub mod turns;
@@ -38,6 +39,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0004_proof", include_str!("../../migrations/0004_proof.sql")),
     ("0005_wire", include_str!("../../migrations/0005_wire.sql")),
     ("0006_turns", include_str!("../../migrations/0006_turns.sql")),
+    ("0009_server_keys", include_str!("../../migrations/0009_server_keys.sql")),
 ];
 
 /// Why the database did not do what it was asked.

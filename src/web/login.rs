@@ -11,7 +11,14 @@ use super::extract::{Form, Query};
 use super::plain_pages::LoginPage;
 use super::reply;
 use crate::error::{AppResult, ErrorKind};
-use crate::guard::{ClientIp, clear_session_cookie, is_https, local_path, session_cookie, session_secrets};
+use crate::guard::{
+    ClientIp, browser_cookie, browser_marks, clear_session_cookie, is_https, local_path, session_cookie,
+    session_secrets,
+};
+use crate::services::login_limit::Attempt;
+
+/// Largest form, in bytes: anybody can send it.
+pub(super) const FORM_MAX: usize = 4 * 1024;
 
 /// What the address says.
 #[derive(Default, Deserialize)]
@@ -41,14 +48,18 @@ pub async fn login(
     State(web): State<Web>,
     chrome: Chrome,
     from: ClientIp,
+    headers: HeaderMap,
     Form(form): Form<LoginForm>,
 ) -> AppResult<Response> {
     let to = ours(&form.to);
-    match web.services.login(&form.password, from.0).await {
+    let is_https = is_https(&web.services);
+    let browser = web.services.known_browser(browser_marks(&headers, is_https)).await?;
+    match web.services.login(&form.password, &Attempt { from: from.0, browser }).await {
         Ok(secret) => {
             let mut response = Redirect::to(to).into_response();
-            let cookie = session_cookie(&secret, is_https(&web.services));
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+            response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
+            let mark = web.services.browser_mark(browser).await?;
+            response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));
             Ok(response)
         }
         Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooManyRequests) => {

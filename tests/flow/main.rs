@@ -9,6 +9,7 @@ mod browser_errors;
 mod failures;
 mod files;
 mod gateway;
+mod hostile;
 mod jobs;
 mod lifecycle;
 mod load;

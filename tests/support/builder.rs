@@ -28,6 +28,8 @@ pub struct Builder {
     child: Option<Child>,
     folder: TempDir,
     settings: Vec<(String, String)>,
+    /// Begins with the limit on open files that shells usually have.
+    few_files: bool,
     /// Where it listens.
     pub port: u16,
     /// Leads every name to this machine; follows no redirect.
@@ -92,8 +94,14 @@ impl Resolve for Here {
 
 /// A client for any host of ours.
 pub fn client() -> Client {
+    client_from(Ipv4Addr::LOCALHOST)
+}
+
+/// The same, coming from another address of this machine.
+pub fn client_from(address: Ipv4Addr) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
+        .local_address(std::net::IpAddr::V4(address))
         .dns_resolver(Arc::new(Here))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -127,9 +135,18 @@ impl Builder {
 
     /// With these environment variables.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::begin(settings, false).await
+    }
+
+    /// The same, from a shell with the usual limit of 1,024 open files.
+    pub async fn start_with_few_files(settings: &[(&str, &str)]) -> Self {
+        Self::begin(settings, true).await
+    }
+
+    async fn begin(settings: &[(&str, &str)], few_files: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut builder = Self { child: None, folder, settings, port: free_port(), http: client() };
+        let mut builder = Self { child: None, folder, settings, few_files, port: free_port(), http: client() };
         while !builder.launch().await {
             builder.port = free_port();
         }
@@ -173,7 +190,13 @@ impl Builder {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = Command::new(binary());
+        let mut command = if self.few_files {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg("ulimit -Sn 1024 && exec \"$0\" \"$@\"").arg(binary());
+            shell
+        } else {
+            Command::new(binary())
+        };
         for name in [
             "ANTHROPIC_API_KEY",
             "ANTHROPIC_BASE_URL",
