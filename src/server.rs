@@ -5,6 +5,7 @@
 //! of what pages, calls and apps do with a request.
 
 mod draft;
+mod entry;
 mod reports;
 
 use std::convert::Infallible;
@@ -31,6 +32,7 @@ use crate::gateway::ClientInfo;
 use crate::guard::{self, ClientIp, OwnHosts, plain_page, requested_host};
 use crate::lifecycle::Lifecycle;
 use crate::services::Services;
+use crate::services::preview_access::place_of;
 
 /// How long a client may take to send a request's headers, or may be silent between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_mins(1);
@@ -75,6 +77,11 @@ impl App {
         if parts.method == Method::CONNECT {
             return plain_page(StatusCode::METHOD_NOT_ALLOWED, "This is no proxy", &["CONNECT is not answered here."]);
         }
+        if let Some((app, place)) = found.as_ref().and_then(place_of)
+            && let Some(response) = entry::answer(&self.0.services, app, place, &parts).await
+        {
+            return response;
+        }
         match found {
             Some(HostName::Builder) => {
                 let request = Request::from_parts(parts, body);
@@ -103,7 +110,7 @@ impl App {
         let builder = self.0.services.url(&HostName::Builder);
         let sentences = [
             format!("Nothing on this server is called {host}."),
-            format!("Slipway is at {builder}; apps are at names that end in .{}.", self.0.services.domain()),
+            format!("Slipway is at {builder}; apps are at names that end in .{}.", self.0.services.apps_domain()),
         ];
         plain_page(StatusCode::NOT_FOUND, "There is nothing here", &sentences.each_ref().map(String::as_str))
     }

@@ -29,7 +29,7 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 pub use access::{Caller, PasswordSet, local_path, login_address};
 pub use cookie::{SESSION_COOKIE, clear_session_cookie, session_cookie, session_secrets};
 pub use host::{BadHost, OwnHosts, requested_host};
-pub use plain::plain_page;
+pub use plain::{linked_page, plain_page};
 pub use trace::RequestId;
 
 use crate::services::Services;
@@ -68,7 +68,7 @@ pub fn protect(routes: Router, services: Services) -> Router {
 
 /// Whether links to the builder are written with https, so that its cookie is sent over nothing else.
 pub fn is_https(services: &Services) -> bool {
-    services.config().public_url.starts_with("https://")
+    services.config().is_https()
 }
 
 /// The address that a request came from; in the extensions of every request to the builder.

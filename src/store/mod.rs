@@ -11,6 +11,7 @@ pub mod events;
 pub mod jobs;
 pub mod locks;
 pub mod page;
+pub mod preview_access;
 pub mod releases;
 mod row;
 pub mod runs;
@@ -37,6 +38,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0004_proof", include_str!("../../migrations/0004_proof.sql")),
     ("0005_wire", include_str!("../../migrations/0005_wire.sql")),
     ("0006_turns", include_str!("../../migrations/0006_turns.sql")),
+    ("0010_preview_access", include_str!("../../migrations/0010_preview_access.sql")),
 ];
 
 /// Why the database did not do what it was asked.

@@ -12,6 +12,7 @@ mod gateway;
 mod jobs;
 mod lifecycle;
 mod load;
+mod preview_access;
 mod proof;
 mod registry;
 mod startup;
