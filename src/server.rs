@@ -8,6 +8,7 @@
 mod bodies;
 mod connections;
 mod draft;
+mod entry;
 mod listener;
 mod reports;
 mod slot;
@@ -29,6 +30,7 @@ use crate::domain::{Environment, HostName};
 use crate::gateway::ClientInfo;
 use crate::guard::{self, ClientIp, OwnHosts, Proxies, plain_page, requested_host};
 use crate::services::Services;
+use crate::services::preview_access::place_of;
 
 pub use listener::{listen, serve};
 
@@ -72,6 +74,11 @@ impl App {
         if parts.method == Method::CONNECT {
             return plain_page(StatusCode::METHOD_NOT_ALLOWED, "This is no proxy", &["CONNECT is not answered here."]);
         }
+        if let Some((app, place)) = found.as_ref().and_then(place_of)
+            && let Some(response) = entry::answer(&self.0.services, app, place, &parts).await
+        {
+            return response;
+        }
         match found {
             Some(HostName::Builder) => {
                 let request = Request::from_parts(parts, body);
@@ -102,7 +109,7 @@ impl App {
         let builder = self.0.services.url(&HostName::Builder);
         let sentences = [
             format!("Nothing on this server is called {host}."),
-            format!("Slipway is at {builder}; apps are at names that end in .{}.", self.0.services.domain()),
+            format!("Slipway is at {builder}; apps are at names that end in .{}.", self.0.services.apps_domain()),
         ];
         plain_page(StatusCode::NOT_FOUND, "There is nothing here", &sentences.each_ref().map(String::as_str))
     }

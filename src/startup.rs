@@ -82,8 +82,8 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         gateway: Gateway::new(
             Routes::unknown(),
             GatewaySettings {
-                // On a cluster previews do not come through here.
-                report_errors: !replaces_in_place,
+                // On a cluster previews come through here only where they need the log-in.
+                report_errors: !replaces_in_place || config.protects_previews(),
                 ..GatewaySettings::default()
             },
         ),
@@ -121,7 +121,8 @@ async fn runtime(config: &Config, docker: &bollard::Docker, installation: Instal
         RuntimeKind::Kubernetes => {
             let settings = KubernetesSettings {
                 installation,
-                domain: config.domain.clone(),
+                domain: config.apps_domain.clone(),
+                protects_previews: config.protects_previews(),
                 ingress_class: config.cluster.ingress_class.clone(),
                 ingress_namespace: config.cluster.ingress_namespace.clone(),
                 builder_namespace: "builder-system".to_owned(),

@@ -18,6 +18,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// What is for the next server alone, besides `Connection` and what that names.
 const HOP_BY_HOP: [HeaderName; 7] =
     [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 /// Cookies whose names begin so are the builder's.
 const OUR_COOKIES: &str = "slipway_";
 
@@ -137,6 +138,8 @@ pub(super) fn prepare_response(response: &mut Response<Body>, host: &HeaderValue
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     remove_hop_by_hop(headers);
+    // Browsers clear cookies for the whole site: the builder's and other apps' too.
+    headers.remove(CLEAR_SITE_DATA);
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
@@ -365,6 +368,18 @@ mod tests {
         );
         assert_eq!(all(sent.headers(), "cookie"), ["a=1; b=slipway_2", "c=3"]);
         assert!(!prepared(&[("cookie", "SLIPWAY_session=x")], false).headers().contains_key("cookie"));
+    }
+
+    #[test]
+    fn an_app_clears_no_data_of_the_site_that_it_shares() {
+        let mut response = Response::builder()
+            .header("Clear-Site-Data", "\"cookies\"")
+            .header("clear-site-data", "\"*\"")
+            .header("x-other", "kept")
+            .body(Body::empty())
+            .expect("a response");
+        prepare_response(&mut response, &client().host);
+        assert!(!response.headers().contains_key("clear-site-data") && response.headers().contains_key("x-other"));
     }
 
     #[test]

@@ -31,14 +31,14 @@ pub(super) async fn add(State(guard): State<Guard>, request: Request, next: Next
     response
 }
 
-/// Nothing but our own files, and apps in frames.
+/// Nothing but our own files, and apps in frames: they are reached by way of an address of ours that lets the frame in.
 pub(super) fn content_security_policy(config: &Config) -> HeaderValue {
-    let apps = config.public_url.replace("{host}", &format!("*.{}", config.domain));
+    let apps = config.public_url.replace("{host}", &format!("*.{}", config.apps_domain));
     // A link may go on with a path; a source of frames is an origin.
     let end = apps.find("://").and_then(|at| Some(at + 3 + apps[at + 3..].find('/')?)).unwrap_or(apps.len());
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-         font-src 'self'; frame-src {}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+         font-src 'self'; frame-src 'self' {}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         &apps[..end]
     );
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
@@ -56,7 +56,7 @@ mod tests {
             let config = Config::load(None, environment, &[]).expect("good");
             content_security_policy(&config).to_str().expect("text").to_owned()
         };
-        assert!(policy("http://{host}:8080").contains("frame-src http://*.x.test:8080; "));
-        assert!(policy("https://{host}/sub").contains("frame-src https://*.x.test; "));
+        assert!(policy("http://{host}:8080").contains("frame-src 'self' http://*.x.test:8080; "));
+        assert!(policy("https://{host}/sub").contains("frame-src 'self' https://*.x.test; "));
     }
 }

@@ -31,7 +31,7 @@ pub use client::{ClientIp, Proxies};
 pub use cookie::{SESSION_COOKIE, clear_session_cookie, session_cookie, session_secrets};
 pub use host::{BadHost, OwnHosts, requested_host};
 pub use known_browser::{browser_cookie, browser_marks};
-pub use plain::plain_page;
+pub use plain::{linked_page, plain_page};
 pub use trace::RequestId;
 
 use crate::services::Services;
@@ -72,7 +72,7 @@ pub fn protect(routes: Router, services: Services) -> Router {
 
 /// Whether links to the builder are written with https, so that its cookie is sent over nothing else.
 pub fn is_https(services: &Services) -> bool {
-    services.config().public_url.starts_with("https://")
+    services.config().is_https()
 }
 
 /// Says in the request's extensions who asks.

@@ -28,11 +28,11 @@ impl Access {
     }
 }
 
-fn hash(secret: &str) -> String {
+pub(super) fn hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
-fn random_secret() -> String {
+pub(super) fn random_secret() -> String {
     hex::encode(rand::random::<[u8; 32]>())
 }
 

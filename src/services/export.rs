@@ -72,7 +72,7 @@ impl Services {
         let template = self.template_of(app)?;
         let facts = Facts {
             app,
-            host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.domain()),
+            host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.apps_domain()),
             schedule: self.settings(app).await?.schedule.map(String::from),
             secrets: self.platform.secrets(app, Environment::Prod).await?.into_keys().collect(),
             template: &template,

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod metrics;
 pub mod models;
 mod names;
+pub mod preview_access;
 pub mod probing;
 pub mod runs;
 pub mod spending;
@@ -48,6 +49,7 @@ pub struct Inner {
     platform: Arc<Platform>,
     jobs: Jobs,
     access: access::Access,
+    tickets: preview_access::Tickets,
     metrics: metrics::Metrics,
 }
 
@@ -62,7 +64,13 @@ impl Services {
     /// Services on a platform and its queue.
     pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
         let access = access::Access::new(platform.config.admin_password.clone());
-        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), platform }))
+        Self(Arc::new(Inner {
+            access,
+            tickets: preview_access::Tickets::default(),
+            jobs,
+            metrics: metrics::Metrics::new(),
+            platform,
+        }))
     }
 
     /// A link to one of our hosts.
@@ -80,9 +88,9 @@ impl Services {
         &self.platform.cpu_work
     }
 
-    /// The domain under which builder and apps live.
-    pub fn domain(&self) -> &str {
-        &self.platform.config.domain
+    /// The domain under which apps live.
+    pub fn apps_domain(&self) -> &str {
+        &self.platform.config.apps_domain
     }
 
     /// Leads requests to apps.

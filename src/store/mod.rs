@@ -11,6 +11,7 @@ pub mod events;
 pub mod jobs;
 pub mod locks;
 pub mod page;
+pub mod preview_access;
 pub mod releases;
 mod row;
 pub mod runs;
@@ -40,6 +41,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0005_wire", include_str!("../../migrations/0005_wire.sql")),
     ("0006_turns", include_str!("../../migrations/0006_turns.sql")),
     ("0009_server_keys", include_str!("../../migrations/0009_server_keys.sql")),
+    ("0010_preview_access", include_str!("../../migrations/0010_preview_access.sql")),
 ];
 
 /// Why the database did not do what it was asked.

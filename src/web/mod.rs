@@ -18,6 +18,7 @@ pub mod login;
 pub mod markdown;
 pub mod plain;
 pub mod plain_pages;
+pub mod preview_access;
 pub mod reply;
 #[cfg(test)]
 mod samples;
@@ -63,6 +64,7 @@ pub fn router(services: Services) -> Router {
         .route("/suggest/name", get(home::suggest_name))
         .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(login::FORM_MAX)))
         .route("/logout", post(login::logout))
+        .route("/preview-access", get(preview_access::hand_on))
         .route("/health", get(plain::health))
         .route("/shortcuts", get(plain::shortcuts))
         .route("/settings", get(plain::settings))

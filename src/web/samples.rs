@@ -16,6 +16,7 @@ use super::app::preview_views::{
     AnswerView, ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView,
     ViewLink, WebhookPanel,
 };
+use super::app::share::{LinkView, MadeLink, ShareTab};
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, live_blocks};
 use super::chrome;
 use super::cost::CostView;
@@ -25,6 +26,7 @@ use super::plain_pages::{
     CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
 };
 use crate::bounded_work::Budget;
+use crate::browser_errors;
 use crate::domain::{
     App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
     JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
@@ -33,6 +35,7 @@ use crate::domain::{
 };
 use crate::generation::models::Price;
 use crate::services::models::{ModelOffer, ModelOffers};
+use crate::services::preview_access::LinkLife;
 use crate::services::spending::SpendingReport;
 use askama::Template;
 
@@ -330,9 +333,11 @@ fn frame_tab(app: &App) -> String {
             },
         ],
         modes: Vec::new(),
+        share: Some("/apps/brisk-otter/share?place=draft".into()),
         frame: Some(Frame {
             kind: "draft",
             url: "about:blank".into(),
+            src: "about:blank".into(),
             shown: "brisk-otter-draft.localhost:8080".into(),
             title: "Draft of brisk-otter".into(),
         }),
@@ -354,6 +359,32 @@ fn frame_tab(app: &App) -> String {
     .expect("renders")
 }
 
+fn share_tab(app: &App) -> String {
+    let link = |id, place, life: i64| LinkView {
+        id,
+        place,
+        created: When::new(ago(600), now()),
+        ends: When::new(ago(-life), now()),
+    };
+    ShareTab {
+        app: &app.name,
+        place: browser_errors::Place::Draft,
+        has_draft: true,
+        lives: LinkLife::ALL,
+        usual: LinkLife::default(),
+        made: Some(MadeLink {
+            url: format!(
+                "http://brisk-otter-draft.localhost:8080/.slipway/enter?link={}",
+                "0123456789abcdef".repeat(4)
+            ),
+            ends: When::new(ago(-86_400), now()),
+        }),
+        links: vec![link(2, browser_errors::Place::Draft, 86_400), link(1, browser_errors::Place::Preview, 604_800)],
+    }
+    .render()
+    .expect("renders")
+}
+
 fn panel_tab(app: &App, panel: Panel) -> String {
     PreviewTab {
         app: &app.name,
@@ -367,6 +398,7 @@ fn panel_tab(app: &App, panel: Panel) -> String {
             },
         ],
         modes: Vec::new(),
+        share: None,
         frame: None,
         note: None,
         errors: String::new(),
@@ -709,6 +741,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-api", show(page("preview", panel_tab(&app, Panel::Api(api))))),
         ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(WebhookPanel { app: &app.name, environment: "preview", url: format!("{}/webhook", url(&app, Environment::Preview)), signature: WebhookPanel::signature(None), running: true }.render().expect("renders")))))),
         ("app-job", show(page("preview", panel_tab(&app, Panel::Job(runs_panel(&app)))))),
+        ("app-share", show(page("preview", share_tab(&app)))),
         ("app-code", show(page("code", code_tab(&app, false, false)))),
         ("app-edit", show(page("code", code_tab(&app, false, true)))),
         ("app-versions", show(page("versions", VersionsTab { app: &app.name, versions: versions().iter().map(|version| VersionView::new(version, &app, now())).collect(), more: Some("/apps/brisk-otter/versions?cursor=1".into()) }.render().expect("renders")))),

@@ -14,6 +14,7 @@ mod jobs;
 mod lifecycle;
 mod load;
 mod output;
+mod preview_access;
 mod proof;
 mod registry;
 mod startup;

@@ -66,6 +66,13 @@ class Manifests(unittest.TestCase):
         self.assertNotIn("hostPath", text)
         self.assertIn("pod-security.kubernetes.io/enforce: restricted", self.documents(text, "Namespace")[1])
 
+    def test_apps_on_a_domain_of_their_own(self):
+        text = self.put_together("--domain", "example.test", "--apps-domain", "apps-example.test")
+        hosts = re.findall(r"host: (\S+)", "".join(self.documents(text, "Ingress")))
+        self.assertCountEqual(hosts, ["builder.example.test", "'*.apps-example.test'"])
+        self.assertIn("SLIPWAY_DOMAIN: example.test", text)
+        self.assertIn("SLIPWAY_APPS_DOMAIN: apps-example.test", text)
+
     def test_a_changed_setting_is_a_new_pod(self):
         def name_of_settings(*options):
             return re.search(r"name: (slipway-settings-\S+)", self.put_together("--domain", "x.test", *options)).group(1)
@@ -102,6 +109,7 @@ class Manifests(unittest.TestCase):
     def test_what_makes_no_sense_is_refused_before_anything_is_done(self):
         for options in (
             ["--domain", "a b"],
+            ["--domain", "x.test", "--apps-domain", "a b"],
             ["--domain", "x.test\n  evil: true"],
             ["--ip", "nowhere"],
             ["--public-url", "http://fixed"],

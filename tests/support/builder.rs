@@ -30,6 +30,8 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     /// Begins with the limit on open files that shells usually have.
     few_files: bool,
+    /// The cookie that requests to the API carry; empty: none.
+    session: String,
     /// Where it listens.
     pub port: u16,
     /// Leads every name to this machine; follows no redirect.
@@ -146,7 +148,8 @@ impl Builder {
     async fn begin(settings: &[(&str, &str)], few_files: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut builder = Self { child: None, folder, settings, few_files, port: free_port(), http: client() };
+        let mut builder =
+            Self { child: None, folder, settings, few_files, session: String::new(), port: free_port(), http: client() };
         while !builder.launch().await {
             builder.port = free_port();
         }
@@ -303,7 +306,23 @@ impl Builder {
 
     /// A request to the API.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")))
+        let request = self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")));
+        if self.session.is_empty() { request } else { request.header("Cookie", &self.session) }
+    }
+
+    /// Logs in: from now on requests to the API carry the session.
+    pub async fn log_in(&mut self, password: &str) {
+        let login = self.http.post(self.at("builder.localhost", "/login"));
+        let login = login.header("Content-Type", "application/x-www-form-urlencoded");
+        let answer = send(login.body(format!("password={password}"))).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text());
+        let cookie = answer.header("set-cookie").split(';').next().expect("a cookie");
+        cookie.clone_into(&mut self.session);
+    }
+
+    /// The session's cookie.
+    pub fn session(&self) -> &str {
+        &self.session
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -13,6 +13,7 @@ pub mod model;
 pub mod page;
 pub mod preview;
 pub mod preview_views;
+pub mod share;
 pub mod stream;
 pub mod trying;
 pub mod turn_view;
@@ -57,6 +58,8 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/browser-errors", get(preview::browser_errors).post(preview::fix_browser_errors))
         .route("/apps/{app}/fix", get(actions::back).post(actions::fix))
         .route("/apps/{app}/auto-preview", get(actions::back).post(actions::auto_preview))
+        .route("/apps/{app}/share", get(share::tab).post(share::create))
+        .route("/apps/{app}/share/{id}/revoke", get(share::back).post(share::revoke))
         .route("/apps/{app}/runs", get(actions::back).post(trying::run_now))
         .route("/apps/{app}/runs/{run}", get(trying::run_log))
         .route("/apps/{app}/try", post(trying::try_request))

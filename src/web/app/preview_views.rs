@@ -16,6 +16,8 @@ pub struct PreviewTab<'a> {
     pub views: Vec<ViewLink>,
     /// How it can be looked at.
     pub modes: Vec<ViewLink>,
+    /// Where links to it are made, if it needs the log-in.
+    pub share: Option<String>,
     /// The running app in a frame.
     pub frame: Option<Frame>,
     /// A sentence above it.
@@ -44,6 +46,8 @@ pub struct Frame {
     pub kind: &'static str,
     /// Where it answers.
     pub url: String,
+    /// What the frame opens: that, or an address of ours that hands it on to there.
+    pub src: String,
     /// The address without its scheme.
     pub shown: String,
     /// For screen readers.
