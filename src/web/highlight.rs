@@ -20,7 +20,7 @@ const LINE_LIMIT: usize = 1_000;
 /// Bytes of a first line that may tell which grammar a file has.
 const FIRST_LINE_LIMIT: usize = 200;
 /// How long one file may take to be coloured.
-pub const COLOUR_TIME: Duration = Duration::from_secs(1);
+pub const COLOUR_TIME: Duration = Duration::from_millis(1500);
 /// Bytes of coloured files that are kept.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long a file that took too long is kept with half of its colours, before it is tried again.

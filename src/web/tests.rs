@@ -457,13 +457,13 @@ async fn the_preview_follows_turns_as_its_user_wants() {
 
 /// Takes every place for work on text until the sender is dropped.
 fn busy(services: &Services) -> std::sync::mpsc::Sender<()> {
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+    let (hold, end) = std::sync::mpsc::channel::<()>();
+    let end = std::sync::Arc::new(std::sync::Mutex::new(end));
     for owner in 0..64 {
-        let (pool, held) = (services.cpu_work().clone(), held.clone());
+        let (pool, end) = (services.cpu_work().clone(), end.clone());
         let owner = Owner::App(format!("other-{owner}").parse().expect("a name"));
         tokio::spawn(async move {
-            let wait = move |_: &Budget| drop(held.lock().expect("nobody panics").recv());
+            let wait = move |_: &Budget| end.lock().expect("nobody panics").recv().is_ok();
             drop(pool.run("held by a test", owner, std::time::Duration::from_mins(1), wait).await);
         });
     }
@@ -486,7 +486,8 @@ async fn text_that_takes_long_keeps_nobody_else_waiting() {
     // What has text to render waits; everything else answers.
     let hostile = format!("{}a", "- ".repeat(12_000));
     let markdown = site.send(Request::post("/markdown").body(Body::from(hostile)).expect("a request"));
-    let talk = site.get(&format!("/apps/{name}"));
+    let page = format!("/apps/{name}");
+    let talk = site.get(&page);
     let (mut markdown, mut talk) = (Box::pin(markdown), Box::pin(talk));
     for path in ["/shortcuts", "/settings", &format!("/apps/{name}/versions"), "/"] {
         // A tab alone, without the conversation beside it.

@@ -137,16 +137,16 @@ impl Workspace {
             let old_path = (status == FileStatus::Renamed)
                 .then(|| delta.old_file().path().and_then(|path| path.to_str()?.parse().ok()))
                 .flatten();
-            let compared = comparer.compare(&delta)?;
+            let outcome = comparer.compare(&delta)?;
             let mut file = FileDiff {
                 path,
                 old_path,
                 status,
-                additions: compared.additions(),
-                deletions: compared.deletions(),
+                additions: outcome.additions(),
+                deletions: outcome.deletions(),
                 binary: false,
                 lines: Vec::new(),
-                truncated: compared != Compared::Showable,
+                truncated: outcome != Compared::Showable,
             };
             if !file.truncated {
                 // Only comparing tells whether a file is text.
