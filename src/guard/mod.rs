@@ -44,12 +44,14 @@ struct Guard(Arc<Inner>);
 struct Inner {
     services: Services,
     content_security_policy: HeaderValue,
+    is_https: bool,
 }
 
 /// Puts the checks around the builder's pages and calls.
 pub fn protect(routes: Router, services: Services) -> Router {
     let content_security_policy = headers::content_security_policy(services.config());
-    let guard = Guard(Arc::new(Inner { services, content_security_policy }));
+    let is_https = is_https(&services);
+    let guard = Guard(Arc::new(Inner { services, content_security_policy, is_https }));
     let worth_compressing = DefaultPredicate::new().and(NotForContentType::const_new("application/gzip"));
     // The last one is the outermost: an id first, headers on whatever comes back, even after a panic.
     routes
