@@ -126,7 +126,7 @@ impl Forms {
     /// is long.
     fn begun(&self, text: &str) -> Option<(usize, &str)> {
         let longest = self.written.iter().map(String::len).max().unwrap_or_default();
-        let from = (text.len().saturating_sub(longest)..).find(|at| text.is_char_boundary(*at))?;
+        let from = (text.len().saturating_sub(longest)..=text.len()).find(|at| text.is_char_boundary(*at))?;
         let end = text[from..].to_ascii_lowercase();
         let begun = self.written.iter().zip(&self.marks).filter_map(|(form, mark)| {
             let begin = form.get(..CUT)?;
