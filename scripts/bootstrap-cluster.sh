@@ -290,7 +290,7 @@ overlay() {
           }])
         ] else [] end)
         + (if has_part("admission") then [
-          # Apps may have a domain of their own beside the builder's.
+          # Apps may have a domain of their own beside the one of the builder.
           ([$ARGS.positional[] | capture("^SLIPWAY_(APPS_)?DOMAIN=(?<domain>.+)$").domain] + [$domain] | unique) as $domains
           | patch("ValidatingAdmissionPolicy"; {name: "slipway-builder"}; [
             {op: "replace", path: "/spec/variables/2/expression", value: ($domains | tojson)}

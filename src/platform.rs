@@ -285,7 +285,7 @@ impl Platform {
     }
 
     /// What is taken out of everything that an app wrote: its secrets in both environments, and the
-    /// builder's own keys.
+    /// builder's own keys, in their usual forms.
     pub async fn redaction(&self, app: &App) -> AppResult<Redaction> {
         // A template that is gone makes none, and those that were made are still known.
         if self.template(app).is_ok() {

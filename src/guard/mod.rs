@@ -47,13 +47,15 @@ struct Inner {
     services: Services,
     proxies: Proxies,
     content_security_policy: HeaderValue,
+    is_https: bool,
 }
 
 /// Puts the checks around the builder's pages and calls.
 pub fn protect(routes: Router, services: Services) -> Router {
     let content_security_policy = headers::content_security_policy(services.config());
+    let is_https = is_https(&services);
     let proxies = Proxies::new(&services.config().trusted_proxies);
-    let guard = Guard(Arc::new(Inner { services, proxies, content_security_policy }));
+    let guard = Guard(Arc::new(Inner { services, proxies, content_security_policy, is_https }));
     let worth_compressing = DefaultPredicate::new().and(NotForContentType::const_new("application/gzip"));
     // The last one is the outermost: an id first, headers on whatever comes back, even after a panic.
     routes

@@ -29,6 +29,8 @@ use crate::lifecycle::Lifecycle;
 const HEAD_MAX: usize = 64 * 1024;
 /// Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`).
 const QUEUE_MAX: u32 = 4096;
+/// Connections that are taken in one go.
+const TAKEN_AT_ONCE: u32 = 512;
 /// A peer that has vanished without a word is noticed after so long, and a few more questions.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 /// After accepting failed, most likely for want of file descriptors.
@@ -71,8 +73,16 @@ fn probe_silent_peers(listener: &TcpListener) -> rustix::io::Result<()> {
 
 /// Takes connections, for ever.
 async fn accept(listener: &TcpListener, app: &App, connections: &Connections, limits: Limits, lifecycle: &Lifecycle) {
+    let mut taken: u32 = 0;
     loop {
-        match listener.accept().await {
+        // All that wait are taken in one go: where thousands of requests are in hand the turn comes seldom, and
+        // meanwhile the queue runs full. Not for ever, for the requests are to have theirs.
+        let accepted = tokio::task::unconstrained(listener.accept()).await;
+        taken = taken.wrapping_add(1);
+        if taken.is_multiple_of(TAKEN_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+        match accepted {
             Ok((stream, peer)) => match connections.admit(peer.ip()) {
                 Ok(slot) => {
                     let connection = Connection {

@@ -89,8 +89,7 @@ impl Slot {
         if self.phase() != Phase::Waiting {
             return;
         }
-        let before = self.head_bytes.load(Relaxed);
-        self.head_bytes.store(before + bytes, Relaxed);
+        let before = self.head_bytes.fetch_add(bytes, Relaxed);
         if before == 0 {
             self.head_since.store(self.table.now(), Relaxed);
         }
@@ -146,7 +145,7 @@ impl Slot {
         }
     }
 
-    /// The connection is gone.
+    /// The connection is gone, or will be at once: what it has is counted no more.
     pub(super) fn closed(&self) {
         self.forget_head();
         self.flows();

@@ -153,5 +153,13 @@ mod tests {
         let html = Pieces::new().replace("chips", "<div id=\"chips\"></div>").announce("a < b").into_html();
         assert!(html.contains(r##"<hx-partial hx-target="#chips" hx-swap="outerHTML">"##));
         assert!(html.contains("a &lt; b"));
+        assert!(Pieces::new().fill("x", "\u{1b}[31m\u{7}").into_html().contains(">␛[31m␇<"));
+    }
+
+    #[tokio::test]
+    async fn no_page_hands_out_control_characters() {
+        let body = html("<pre>\u{1b}]0;title\u{7}\tline\n</pre>".to_owned()).into_body();
+        let body = axum::body::to_bytes(body, 1024).await.expect("a body");
+        assert_eq!(body, "<pre>␛]0;title␇\tline\n</pre>");
     }
 }

@@ -13,9 +13,9 @@ pub fn in_html(html: String) -> String {
 }
 
 /// The same for JSON, in which control characters stand as escapes.
-pub fn in_json(json: String) -> String {
+pub fn in_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
-    let mut rest = json.as_str();
+    let mut rest = json;
     while let Some(at) = rest.find('\\') {
         let (before, escape) = rest.split_at(at);
         out.push_str(before);
@@ -71,7 +71,7 @@ mod tests {
             "line\n\ttab \"q\" ü\u{9d}",
         ] {
             let json = serde_json::to_string(text).expect("a string");
-            let shown: String = serde_json::from_str(&in_json(json)).expect("still JSON");
+            let shown: String = serde_json::from_str(&in_json(&json)).expect("still JSON");
             assert_eq!(shown, in_html(text.to_owned()), "{text:?}");
         }
     }

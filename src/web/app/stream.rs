@@ -131,7 +131,7 @@ async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> 
         | EventBody::File { .. }
         | EventBody::Tool { .. }
         | EventBody::Log { .. }
-        | EventBody::Environment { .. } => Some(with_id(event.body.name(), &visible::in_json(event.json().to_owned()))),
+        | EventBody::Environment { .. } => Some(with_id(event.body.name(), &visible::in_json(event.json()))),
         EventBody::Job { id, kind, .. } if kind == "generate" => told_turn(services, app, *id, event.id, false).await,
         EventBody::Job { state, .. } if state.is_final() => Some(with_id("releases", "{}")),
         EventBody::Job { .. } | EventBody::Usage(_) => None,
