@@ -148,8 +148,15 @@ impl Builder {
     async fn begin(settings: &[(&str, &str)], few_files: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut builder =
-            Self { child: None, folder, settings, few_files, session: String::new(), port: free_port(), http: client() };
+        let mut builder = Self {
+            child: None,
+            folder,
+            settings,
+            few_files,
+            session: String::new(),
+            port: free_port(),
+            http: client(),
+        };
         while !builder.launch().await {
             builder.port = free_port();
         }
