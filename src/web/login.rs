@@ -11,18 +11,14 @@ use super::extract::{Form, Query};
 use super::plain_pages::LoginPage;
 use super::reply;
 use crate::error::{AppResult, ErrorKind};
-<<<<<<< ours
 use crate::guard::{
-    ClientIp, browser_cookie, browser_marks, clear_session_cookie, is_https, local_path, session_cookie,
+    ClientIp, browser_cookie, browser_marks, clear_session_cookie, is_https, local_path, plain_page, session_cookie,
     session_secrets,
 };
 use crate::services::login_limit::Attempt;
 
 /// Largest form, in bytes: anybody can send it.
 pub(super) const FORM_MAX: usize = 4 * 1024;
-=======
-use crate::guard::{ClientIp, clear_session_cookie, is_https, local_path, plain_page, session_cookie, session_secrets};
->>>>>>> theirs
 
 /// What the address says.
 #[derive(Default, Deserialize)]
@@ -60,16 +56,10 @@ pub async fn login(
     let browser = web.services.known_browser(browser_marks(&headers, is_https)).await?;
     match web.services.login(&form.password, &Attempt { from: from.0, browser }).await {
         Ok(secret) => {
-<<<<<<< ours
             let mut response = Redirect::to(to).into_response();
             response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
             let mark = web.services.browser_mark(browser).await?;
             response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));
-=======
-            let mut response = go_on(to);
-            let cookie = session_cookie(&secret, is_https(&web.services));
-            response.headers_mut().append(header::SET_COOKIE, cookie);
->>>>>>> theirs
             Ok(response)
         }
         Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooManyRequests) => {
