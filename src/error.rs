@@ -77,7 +77,7 @@ pub struct UploadTimedOut;
 impl UploadTimedOut {
     /// Whether this is why something failed.
     pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
-        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
+        std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error + 'static>::is::<Self>)
     }
 }
 

@@ -464,7 +464,8 @@ async fn the_builder_says_how_it_is() {
             assert_eq!(answer.header(name), value, "{path}");
             let policy = answer.header("content-security-policy");
             assert!(
-                policy.contains("frame-src http://*.localhost:8080;") && policy.contains("frame-ancestors 'none'"),
+                policy.contains("frame-src 'self' http://*.localhost:8080;")
+                    && policy.contains("frame-ancestors 'none'"),
                 "{path}: {policy}"
             );
             assert!(!policy.contains("unsafe"));

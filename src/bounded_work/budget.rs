@@ -68,12 +68,12 @@ mod tests {
     fn a_budget_ends_with_its_time_or_when_it_is_cancelled() {
         assert_eq!(Budget::unlimited().check(), Ok(()));
         assert_eq!(Budget::of(Duration::ZERO).check(), Err(Spent));
-        assert_eq!(Budget::of(Duration::from_secs(600)).check(), Ok(()));
-        let budget = Budget::of(Duration::from_secs(600));
-        let clone = budget.at_most(Duration::from_secs(60));
+        assert_eq!(Budget::of(Duration::from_mins(10)).check(), Ok(()));
+        let budget = Budget::of(Duration::from_mins(10));
+        let clone = budget.at_most(Duration::from_mins(1));
         assert!(budget.at_most(Duration::ZERO).is_spent() && !budget.is_spent());
         budget.cancel();
         assert!(clone.is_spent() && clone.is_cancelled());
-        assert!(Budget::of(Duration::ZERO).at_most(Duration::from_secs(60)).is_spent());
+        assert!(Budget::of(Duration::ZERO).at_most(Duration::from_mins(1)).is_spent());
     }
 }

@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn pool(places: usize, places_each: usize, admitted: usize, admitted_each: usize) -> BoundedWork {
         BoundedWork::new("test", PoolBounds { places, places_each, admitted, admitted_each })

@@ -24,7 +24,7 @@ pub const COLOUR_TIME: Duration = Duration::from_millis(1500);
 /// Bytes of coloured files that are kept.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long a file that took too long is kept with half of its colours, before it is tried again.
-const KEPT_HALF: Duration = Duration::from_secs(60);
+const KEPT_HALF: Duration = Duration::from_mins(1);
 
 /// A file as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,12 +247,13 @@ mod tests {
             let line = format!("{}\n", piece.repeat(990 / piece.len()));
             line.repeat(COLOUR_LIMIT / line.len() - 1)
         };
+        let span = regex::Regex::new("</?span[^>]*>").unwrap();
         for (name, text) in [("a.py", hostile("a.")), ("a.lisp", hostile("(a "))] {
             // A tenth of what a page allows, so that the test is quick.
             let coloured = render(name, &text, &Budget::of(COLOUR_TIME / 10));
             let Some(WithoutColours::From(line)) = coloured.without else { panic!("{name}: {:?}", coloured.without) };
             assert!(line < text.lines().count(), "{name}");
-            let bare = regex::Regex::new("</?span[^>]*>").unwrap().replace_all(&coloured.html.0, "").into_owned();
+            let bare = span.replace_all(&coloured.html.0, "").into_owned();
             assert!(bare == text, "{name} lost text");
         }
     }

@@ -56,7 +56,7 @@ pub async fn login(
     let browser = web.services.known_browser(browser_marks(&headers, is_https)).await?;
     match web.services.login(&form.password, &Attempt { from: from.0, browser }).await {
         Ok(secret) => {
-            let mut response = Redirect::to(to).into_response();
+            let mut response = go_on(to);
             response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
             let mark = web.services.browser_mark(browser).await?;
             response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));

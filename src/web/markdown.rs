@@ -65,7 +65,7 @@ const TABLE_DEPTH: usize = 3;
 /// Bytes of rendered text that are kept.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long a text that took too long is kept without formatting, before it is tried again.
-const KEPT_PLAIN: Duration = Duration::from_secs(60);
+const KEPT_PLAIN: Duration = Duration::from_mins(1);
 
 /// A rendered text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Nesting {
                 let leave_out = self.left_out.len() + 1 + within > DEPTH_MAX || (of_table && self.no_table);
                 self.no_table |= leave_out && matches!(tag, Tag::Table(_));
                 self.left_out.push(leave_out);
-                if leave_out { is_block(&tag.to_end()).then_some(Event::SoftBreak) } else { Some(Event::Start(tag)) }
+                if leave_out { is_block(tag.to_end()).then_some(Event::SoftBreak) } else { Some(Event::Start(tag)) }
             }
             Event::End(tag) => {
                 let was_left_out = self.left_out.pop().unwrap_or(true);
@@ -178,7 +178,7 @@ impl Nesting {
     }
 }
 
-fn is_block(tag: &TagEnd) -> bool {
+fn is_block(tag: TagEnd) -> bool {
     !matches!(tag, TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image)
 }
 

@@ -151,9 +151,9 @@ impl Workspace {
             if !file.truncated {
                 // Only comparing tells whether a file is text.
                 match Patch::from_diff(&diff, at)? {
-                    Some(compared) if !compared.delta().flags().is_binary() => {
-                        (file.additions, file.deletions) = line_counts(&compared)?;
-                        file.truncated = !read_lines(&compared, lines_left.min(FILE_LINES_MAX), &mut file.lines)?;
+                    Some(changes) if !changes.delta().flags().is_binary() => {
+                        (file.additions, file.deletions) = line_counts(&changes)?;
+                        file.truncated = !read_lines(&changes, lines_left.min(FILE_LINES_MAX), &mut file.lines)?;
                     }
                     _ => file.binary = true,
                 }
@@ -360,8 +360,8 @@ fn text_of(
                 unshown(format!("The file has {additions} new and {deletions} old lines to compare"))
             }
             Compared::Showable => match Patch::from_diff(diff, at)? {
-                Some(mut compared) => {
-                    let whole = compared.to_buf()?;
+                Some(mut patch) => {
+                    let whole = patch.to_buf()?;
                     let whole = String::from_utf8_lossy(&whole);
                     match cut_lines(&whole, file_max) {
                         (_, 0) => whole.into_owned(),
@@ -648,7 +648,7 @@ mod tests {
     #[test]
     fn files_of_very_many_lines_are_counted_and_not_compared() {
         let lines = |seed: usize, count: usize| -> String {
-            (0..count).map(|n| if (n * n / 7 + n / seed) % 3 == 0 { "a\n" } else { "b\n" }).collect()
+            (0..count).map(|n| if (n * n / 7 + n / seed).is_multiple_of(3) { "a\n" } else { "b\n" }).collect()
         };
         let bench = Bench::new(&[("many.txt", &lines(5, 30_000)), ("top.txt", &lines(5, 60_000))]);
         let started = std::time::Instant::now();

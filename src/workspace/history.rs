@@ -303,7 +303,7 @@ impl Workspace {
         let wanted_files = files_of(repo, wanted)?;
         fs::write(repo.path().join(FOLLOW_MARK), wanted.id().to_string())?;
         // Stopped in the middle, the work tree would be half of each version.
-        let tree = self.tree()?.to_the_end();
+        let tree = self.tree()?.uncancelled();
         // Deletions first: a file may have to make room for a folder.
         for found in tree.walk(&|path| is_tracked(&files, path) || is_tracked(&wanted_files, path))? {
             if !wanted_files.contains_key(found.path.as_str()) {

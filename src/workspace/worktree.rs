@@ -71,7 +71,7 @@ impl WorkTree {
 
     /// The same, whose walks end in any case: for the middle of a change.
     #[must_use]
-    pub(super) fn to_the_end(self) -> Self {
+    pub(super) fn uncancelled(self) -> Self {
         Self { budget: Budget::unlimited(), ..self }
     }
 

@@ -32,7 +32,7 @@ async fn talk(mut stream: TcpStream) -> std::io::Result<()> {
     if head.starts_with("get /endless") {
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
         loop {
-            stream.write_all(&[b'a'; 65536]).await?;
+            stream.write_all(&[b'a'; 16384]).await?;
         }
     }
     if head.starts_with("get /events") {

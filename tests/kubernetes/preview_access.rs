@@ -7,6 +7,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use slipway::domain::{App, JobState};
+use slipway::services::login_limit::Attempt;
 use slipway::{server, web};
 
 use super::stage::{Stage, until};
@@ -56,8 +57,8 @@ async fn a_preview_is_reached_through_the_builder_alone() {
     assert_eq!(status, StatusCode::SEE_OTHER);
     assert!(text(&headers, LOCATION).starts_with("http://builder.localhost/preview-access?"), "{headers:?}");
 
-    let from = "192.0.2.1".parse().expect("an address");
-    let session = stage.services.login(PASSWORD, from).await.expect("a session");
+    let attempt = Attempt { from: "192.0.2.1".parse().expect("an address"), browser: None };
+    let session = stage.services.login(PASSWORD, &attempt).await.expect("a session");
     let session = format!("slipway_session={}", secrecy::ExposeSecret::expose_secret(&session));
     let address = format!("/preview-access?app={}&place=preview", app.name);
     let (_, headers, said) = browse(&stage, "builder.localhost", &address, &session).await;
