@@ -109,7 +109,7 @@ class Manifests(unittest.TestCase):
     def test_what_makes_no_sense_is_refused_before_anything_is_done(self):
         for options in (
             ["--domain", "a b"],
-            ["--domain", "x.test", "--apps-domain", "a b"],
+            ["--apps-domain", "a b", "--domain", "x.test"],
             ["--domain", "x.test\n  evil: true"],
             ["--ip", "nowhere"],
             ["--public-url", "http://fixed"],
