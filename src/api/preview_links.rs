@@ -40,7 +40,7 @@ fn preview() -> Place {
 #[derive(Serialize, ToSchema)]
 #[schema(as = PreviewLink)]
 pub struct PreviewLinkJson {
-    /// For ever.
+    /// Its id, never reused.
     id: i64,
     /// What it opens.
     place: Place,
@@ -64,7 +64,7 @@ pub struct MadePreviewLink {
     #[serde(flatten)]
     #[schema(inline)]
     about: PreviewLinkJson,
-    /// Its address, which is told this one time. A browser that opens it is led on to the app; a program has to follow
+    /// The link, returned only in this answer. A browser that opens it is redirected to the app; a program has to follow
     /// redirects and keep cookies.
     url: String,
 }
@@ -114,9 +114,9 @@ pub async fn list(
     Ok(axum::Json(PreviewLinkList { preview_links: links.into_iter().map(PreviewLinkJson::from).collect(), next }))
 }
 
-/// Take a share link back.
+/// Revoke a share link.
 ///
-/// Whoever came by it is out at once. One that is gone already is fine.
+/// Access through it ends at once. Revoking a link that does not exist succeeds.
 #[utoipa::path(
     delete, path = "/api/v1/apps/{app}/preview-links/{id}", tag = "Share links",
     params(("app" = String, Path, description = "The app's name."), ("id" = i64, Path, description = "The link's id.")),

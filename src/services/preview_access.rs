@@ -213,7 +213,7 @@ impl Services {
         Ok(self.platform.store.preview_links(app.id, self.now()).await?)
     }
 
-    /// A new share link and its address, which is told this one time.
+    /// A new share link and its address, which is returned only once.
     pub async fn create_preview_link(
         &self,
         app: &App,
