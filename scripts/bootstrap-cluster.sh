@@ -4,6 +4,8 @@
 #
 #   scripts/bootstrap-cluster.sh [OPTION…]
 #     --domain NAME          apps live at <app>.NAME, the pages at builder.NAME; default: <IP>.nip.io
+#     --apps-domain NAME     a domain for apps alone: they live at <app>.NAME, and share no cookies with the pages, if it is
+#                            registered separately. Point *.NAME at the server too
 #     --ip ADDRESS           the IP for that default; else the node's own
 #     --public-url PATTERN   how links are written; default http://{host}, behind TLS https://{host}
 #     --ingress-class NAME   default: traefik, which k3s brings
@@ -34,7 +36,7 @@ set -euo pipefail
 . "$ROOT/scripts/cluster-common.sh"
 help_asked "$@"
 
-DOMAIN='' IP='' PUBLIC_URL='http://{host}' INGRESS_CLASS=traefik INGRESS_NAMESPACE=kube-system STORAGE_CLASS='' ENGINE=separate IMAGE='' BINARY=''
+DOMAIN='' APPS_DOMAIN='' IP='' PUBLIC_URL='http://{host}' INGRESS_CLASS=traefik INGRESS_NAMESPACE=kube-system STORAGE_CLASS='' ENGINE=separate IMAGE='' BINARY=''
 REGISTRY_IMAGE='' ENGINE_IMAGE='' RUNTIME_IMAGE='' RUST_IMAGE='' NODE_IMAGE='' DRY_RUN='' ENGINE_CERTS=${DOCKER_CERT_PATH:-} SETTINGS=() EGRESS=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -47,6 +49,7 @@ while [ $# -gt 0 ]; do
   esac
   case $1 in
     --domain) DOMAIN=${2,,} ;;
+    --apps-domain) APPS_DOMAIN=${2,,} ;;
     --ip) IP=$2 ;;
     --public-url) PUBLIC_URL=$2 ;;
     --ingress-class) INGRESS_CLASS=$2 ;;
@@ -75,6 +78,7 @@ ADDRESS_PATTERN='(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})'
 
 check_options() {
   [ -z "$DOMAIN" ] || is_name "$DOMAIN" || wrong_usage "--domain: '$DOMAIN' is no domain such as 203.0.113.7.nip.io or apps.example.org"
+  [ -z "$APPS_DOMAIN" ] || is_name "$APPS_DOMAIN" || wrong_usage "--apps-domain: '$APPS_DOMAIN' is no domain such as apps.example.net"
   [ -z "$IP" ] || is_ipv4 "$IP" || wrong_usage "--ip: '$IP' is no IPv4 address"
   [[ $PUBLIC_URL =~ ^https?://.*\{host\} ]] || wrong_usage "--public-url: '$PUBLIC_URL' is not http:// or https:// with {host} in it"
   is_name "$INGRESS_CLASS" || wrong_usage "--ingress-class: '$INGRESS_CLASS' is no name"
@@ -204,6 +208,9 @@ settle_address() {
   # What listens on a node's own address passes by the firewall in front of it; apps and builds are kept from it.
   NODE_ADDRESSES=$(kube get nodes -o json | jq -r '[.items[].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP") | .address
     | if contains(":") then . + "/128" else . + "/32" end] | unique | join(",")')
+  # Where the ingress controller's pods are: they are believed when they say who asks.
+  POD_NETWORKS=$(kube get nodes -o json | jq -r '[.items[].spec | (.podCIDRs // [.podCIDR])[]? | select(. != null)] | unique | join(",")')
+  [ -n "$POD_NETWORKS" ] || warn 'the nodes name no networks of pods: all visitors count as one until --set SLIPWAY_TRUST_PROXY=NETWORK says where the ingress controller is'
   if [ -z "$IP" ]; then
     source='the node'
     IP=$(kube get nodes -o json | jq -r '[.items[0].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP")] | sort_by(.type) | .[0].address // ""')
@@ -231,10 +238,10 @@ overlay() {
       ;;
     tcp://*) docker_host=$ENGINE ;;
   esac
-  jq -n --argjson parts "$parts" --argjson components "$components" --arg domain "$DOMAIN" --arg url "$PUBLIC_URL" \
+  jq -n --argjson parts "$parts" --argjson components "$components" --arg domain "$DOMAIN" --arg apps "$APPS_DOMAIN" --arg url "$PUBLIC_URL" \
     --arg class "$INGRESS_CLASS" --arg class_namespace "$INGRESS_NAMESPACE" --arg storage "$STORAGE_CLASS" --arg image "$IMAGE" --arg group "$docker_group" \
     --arg docker_host "$docker_host" --arg registry "${REGISTRY_PUSH:-}" --arg registry_image "$REGISTRY_IMAGE" \
-    --arg engine_image "$ENGINE_IMAGE" --arg pull "$(registry_pull)" --arg nodes "$NODE_ADDRESSES" --arg egress "${EGRESS[*]}" --args '
+    --arg engine_image "$ENGINE_IMAGE" --arg pull "$(registry_pull)" --arg nodes "$NODE_ADDRESSES" --arg pods "$POD_NETWORKS" --arg egress "${EGRESS[*]}" --args '
     def has_part($name): $parts | index($name) != null;
     def image($name; $value):
       if $value == "" then empty
@@ -263,8 +270,9 @@ overlay() {
         literals: ({
             SLIPWAY_DOMAIN: $domain, SLIPWAY_PUBLIC_URL: $url,
             SLIPWAY_INGRESS_CLASS: $class, SLIPWAY_INGRESS_NAMESPACE: $class_namespace, SLIPWAY_BLOCKED_NETWORKS: $nodes,
-            SLIPWAY_REGISTRY_PULL: $pull
+            SLIPWAY_REGISTRY_PULL: $pull, SLIPWAY_TRUST_PROXY: $pods
           }
+          + (if $apps == "" then {} else {SLIPWAY_APPS_DOMAIN: $apps} end)
           + (if $docker_host == "" then {} else {DOCKER_HOST: $docker_host} end)
           + (if $registry == "" then {} else {SLIPWAY_REGISTRY: $registry} end)
           + ([$ARGS.positional[] | capture("^(?<key>[^=]+)=(?<value>.*)$")] | from_entries)
@@ -273,7 +281,7 @@ overlay() {
       patches: (
         (if has_part("app") then [
           patch("Ingress"; {name: "builder"}; [{op: "replace", path: "/spec/rules/0/host", value: ("builder." + $domain)}]),
-          patch("Ingress"; {name: "drafts"}; [{op: "replace", path: "/spec/rules/0/host", value: ("*." + $domain)}]),
+          patch("Ingress"; {name: "drafts"}; [{op: "replace", path: "/spec/rules/0/host", value: ("*." + (if $apps == "" then $domain else $apps end))}]),
           patch("Ingress"; {}; [{op: "replace", path: "/spec/ingressClassName", value: $class}]),
           patch("NetworkPolicy"; {name: "builder"}; [
             {op: "replace", path: "/spec/ingress/0/from", value: [controller]},
@@ -294,6 +302,13 @@ overlay() {
           patch("NetworkPolicy"; {name: "engine"}; [$nodes | words(",")[] | {
             op: "add", path: "/spec/egress/2/to/\(if contains(":") then 1 else 0 end)/ipBlock/except/-", value: .
           }])
+        ] else [] end)
+        + (if has_part("admission") then [
+          # Apps may have a domain of their own beside the one of the builder.
+          ([$ARGS.positional[] | capture("^SLIPWAY_(APPS_)?DOMAIN=(?<domain>.+)$").domain] + [$domain] | unique) as $domains
+          | patch("ValidatingAdmissionPolicy"; {name: "slipway-builder"}; [
+            {op: "replace", path: "/spec/variables/2/expression", value: ($domains | tojson)}
+          ])
         ] else [] end)
         + (if $storage == "" then [] else [
           patch("PersistentVolumeClaim"; {}; [{op: "add", path: "/spec/storageClassName", value: $storage}])

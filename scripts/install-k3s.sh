@@ -3,6 +3,7 @@
 #
 #   scripts/install-k3s.sh [OPTION…]
 #     --version V     this version, such as v1.33.5+k3s1; default: k3s's stable channel
+#     --installer-sha256 H  what k3s's install.sh has to hash to; default: what its repository publishes beside it
 #     --tls-san NAME  another name or address for the API server's certificate
 #     --from FOLDER   nothing is downloaded: FOLDER holds k3s's own `install.sh`, the binary `k3s`, and, for a machine
 #                     without a line to an image registry, `k3s-airgap-images-<arch>.tar.zst`
@@ -19,16 +20,17 @@ set -euo pipefail
 . "$ROOT/scripts/cluster-common.sh"
 help_asked "$@"
 
-INSTALLER_URL=https://get.k3s.io CONFIG_FILE=$K3S_DIR/config.yaml.d/slipway.yaml POD_MAX_PIDS=1024
-VERSION='' FROM='' PROFILE_ONLY='' SANS=()
+INSTALLER_URL=https://raw.githubusercontent.com/k3s-io/k3s CONFIG_FILE=$K3S_DIR/config.yaml.d/slipway.yaml POD_MAX_PIDS=1024
+VERSION='' FROM='' INSTALLER_SHA256='' PROFILE_ONLY='' SANS=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --version | --tls-san | --from)
+    --version | --tls-san | --from | --installer-sha256)
       [ $# -ge 2 ] || wrong_usage "$1 wants a value"
       case $1 in
         --version) VERSION=$2 ;;
         --tls-san) SANS+=("$2") ;;
         --from) FROM=$2 ;;
+        --installer-sha256) INSTALLER_SHA256=${2,,} ;;
       esac
       shift 2
       ;;
@@ -40,6 +42,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [[ -z $VERSION || $VERSION =~ ^v[0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9.+-]*$ ]] || wrong_usage "--version: '$VERSION' is no version such as v1.33.5+k3s1"
+[[ -z $INSTALLER_SHA256 || $INSTALLER_SHA256 =~ ^[0-9a-f]{64}$ ]] || wrong_usage "--installer-sha256: '$INSTALLER_SHA256' is no SHA-256 in hexadecimal digits"
 for san in "${SANS[@]}"; do is_name "${san,,}" || wrong_usage "--tls-san: '$san' is neither a name nor an address"; done
 
 port_taken() { ss -Hltn "sport = :$1" 2>/dev/null | grep -q .; }
@@ -111,6 +114,18 @@ configuration() {
   fi
 }
 
+download() {
+  curl -fsSL --proto '=https' --retry 3 --max-time 60 -o "$2" "$1" ||
+    die "k3s cannot be downloaded: $1 does not answer. Is this machine connected? Without a connection, fetch the files elsewhere and use --from FOLDER."
+}
+
+# verify_installer FILE: ends here unless the file hashes to what it has to.
+verify_installer() {
+  local sum
+  sum=$(sha256sum "$1" | cut -d' ' -f1)
+  [ "$sum" = "$INSTALLER_SHA256" ] || die "k3s's installer is not the expected one: its SHA-256 is $sum, not $INSTALLER_SHA256. Nothing was installed."
+}
+
 install_k3s() {
   local work installer=$FROM/install.sh environment=(INSTALL_K3S_EXEC=server)
   work=$(mktemp -d)
@@ -118,16 +133,24 @@ install_k3s() {
   trap "rm -rf '$work'" EXIT
   if [ -n "$FROM" ]; then
     if ! [ -s "$FROM/install.sh" ] || ! [ -s "$FROM/k3s" ]; then die "$FROM must hold k3s's install.sh and the binary k3s"; fi
+    [ -z "$INSTALLER_SHA256" ] || verify_installer "$FROM/install.sh"
     as_root install -m 755 "$FROM/k3s" /usr/local/bin/k3s
     local images=$FROM/k3s-airgap-images-$ARCH.tar.zst
     if [ -s "$images" ]; then as_root install -D -m 644 "$images" "/var/lib/rancher/k3s/agent/images/${images##*/}"; fi
     environment+=(INSTALL_K3S_SKIP_DOWNLOAD=true)
   else
     apt_install ca-certificates curl
-    say "downloading k3s's installer from $INSTALLER_URL"
+    # The installer of the version itself; the binary it fetches is checked by the installer against its release's sums.
+    local source=$INSTALLER_URL/${VERSION:-HEAD}
+    source=${source//+/%2B}
+    say "downloading k3s's installer from $source"
     installer=$work/install.sh
-    curl -fsSL --proto '=https' --retry 3 --max-time 60 -o "$installer" "$INSTALLER_URL" ||
-      die "k3s cannot be downloaded: $INSTALLER_URL does not answer. Is this machine connected? Without a connection, fetch the files elsewhere and use --from FOLDER."
+    download "$source/install.sh" "$installer"
+    if [ -z "$INSTALLER_SHA256" ]; then
+      download "$source/install.sh.sha256sum" "$work/sum"
+      INSTALLER_SHA256=$(cut -d' ' -f1 "$work/sum")
+    fi
+    verify_installer "$installer"
     if [ -n "$VERSION" ]; then environment+=("INSTALL_K3S_VERSION=$VERSION"); else environment+=(INSTALL_K3S_CHANNEL=stable); fi
   fi
   say 'installing k3s'

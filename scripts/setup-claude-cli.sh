@@ -82,7 +82,7 @@ install_tool() {
   [ "$(node_major)" -ge "$NODE_MAJOR" ] || die "the Claude tool needs Node $NODE_MAJOR or newer, and this is $(node --version)"
   say "fetching $PACKAGE from npm"
   log=$(mktemp)
-  if ! as_root npm install --global --prefix "$PREFIX" --no-audit --no-fund "$PACKAGE@latest" >"$log" 2>&1 </dev/null; then
+  if ! as_root npm install --global --prefix "$PREFIX" --no-audit --no-fund --ignore-scripts "$PACKAGE@latest" >"$log" 2>&1 </dev/null; then
     tail -n 20 "$log" >&2
     die "npm could not fetch $PACKAGE: see its words above"
   fi

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::{Invalid, ModelId};
+use crate::domain::{HostName, Invalid, ModelId};
 
 /// One setting.
 struct Key {
@@ -35,16 +36,46 @@ const fn secret(name: &'static str, env: &'static str, about: &'static str) -> K
 }
 
 const KEYS: &[Key] = &[
-    key("data_dir", "SLIPWAY_DATA_DIR", "./data", "Database, workspaces, uploads. Created 0700."),
+    key("data_dir", "SLIPWAY_DATA_DIR", "./data", "Database, workspaces, uploads. Closed to others: mode 0700."),
     key("listen", "SLIPWAY_LISTEN", "127.0.0.1:8080", "Address of pages, API and gateway."),
     key("domain", "SLIPWAY_DOMAIN", "localhost", "Apps live at <app>.<domain>, the pages at builder.<domain>."),
+    key(
+        "apps_domain",
+        "SLIPWAY_APPS_DOMAIN",
+        "",
+        "A domain for apps alone, on a site of its own, so that they share no cookies with the pages; default: the same.",
+    ),
+    key(
+        "preview_access",
+        "SLIPWAY_PREVIEW_ACCESS",
+        "",
+        "login: drafts and previews need the log-in or a share link; open: they need neither. Default: login where a \
+         password is set, else open.",
+    ),
     key(
         "public_url",
         "SLIPWAY_PUBLIC_URL",
         "",
         "How links are written, with {host} in it; default http://{host}:<port of listen>.",
     ),
-    key("trust_proxy", "SLIPWAY_TRUST_PROXY", "false", "true behind a proxy of yours that sets X-Forwarded-For."),
+    key(
+        "trust_proxy",
+        "SLIPWAY_TRUST_PROXY",
+        "",
+        "Addresses or networks of proxies of yours that set X-Forwarded-For, such as 127.0.0.1, with commas.",
+    ),
+    key(
+        "max_connections",
+        "SLIPWAY_MAX_CONNECTIONS",
+        "2048",
+        "Connections open at once, those of apps' visitors too; fewer where the system allows too few open files.",
+    ),
+    key(
+        "client_timeout_seconds",
+        "SLIPWAY_CLIENT_TIMEOUT_SECONDS",
+        "30",
+        "How long a client may take to send a request's head, to send more of a body, or to read more of an answer.",
+    ),
     key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
     key("registry", "SLIPWAY_REGISTRY", "", "Where images are pushed. None: they stay in the engine."),
     key("registry_pull", "SLIPWAY_REGISTRY_PULL", "", "The registry's name as nodes pull from it; default: the same."),
@@ -173,6 +204,15 @@ pub enum RuntimeKind {
     Kubernetes,
 }
 
+/// Who may see drafts and previews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreviewAccess {
+    /// Browsers that are logged in to the builder, and those that opened a share link.
+    Login,
+    /// Everybody who reaches them.
+    Open,
+}
+
 /// What a cluster needs to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
@@ -210,12 +250,20 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Address of pages, API and gateway.
     pub listen: SocketAddr,
-    /// The domain under which builder and apps live; lowercase.
+    /// The domain of the builder; lowercase.
     pub domain: String,
+    /// The domain under which apps, their previews and their drafts live: `domain`, unless they have one of their own.
+    pub apps_domain: String,
+    /// Who may see drafts and previews.
+    pub preview_access: PreviewAccess,
     /// How links are written, with `{host}` in it.
     pub public_url: String,
-    /// A proxy of the operator's stands in front and says who the client is.
-    pub trust_proxy: bool,
+    /// Proxies of the operator's, which are believed when they say who the client is.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// How long a client may keep us waiting in the middle of a request or an answer.
+    pub client_timeout: Duration,
     /// Where apps run.
     pub runtime: RuntimeKind,
     /// What a cluster needs to be told.
@@ -310,14 +358,8 @@ impl Config {
     fn check(sources: &Sources) -> Result<Self, ConfigError> {
         let owned = |name| sources.text(name).map(str::to_owned);
         let listen: SocketAddr = sources.parse("listen", "an address and a port, such as 127.0.0.1:8080")?;
-        let domain = owned("domain").unwrap_or_default().to_ascii_lowercase();
-        if domain.is_empty()
-            || !domain
-                .split('.')
-                .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
-        {
-            return Err(sources.bad("domain", "expected a domain, such as localhost or 203.0.113.7.nip.io"));
-        }
+        let domain = domain(sources, "domain")?;
+        let apps_domain = apps_domain(sources, &domain)?;
         let public_url = owned("public_url").unwrap_or_else(|| format!("http://{{host}}:{}", listen.port()));
         if !public_url.contains("{host}") || !(public_url.starts_with("http://") || public_url.starts_with("https://"))
         {
@@ -341,6 +383,7 @@ impl Config {
                 ),
             ));
         }
+        let preview_access = preview_access(sources, admin_password.is_some())?;
         let demo_pace: f64 = sources.parse("demo_pace", "a number")?;
         if !(0.0..=100.0).contains(&demo_pace) {
             return Err(sources.bad("demo_pace", "expected a number from 0 to 100"));
@@ -365,8 +408,12 @@ impl Config {
             data_dir: owned("data_dir").unwrap_or_default().into(),
             listen,
             domain,
+            apps_domain,
+            preview_access,
             public_url,
-            trust_proxy: sources.parse("trust_proxy", "true or false")?,
+            trusted_proxies: trusted_proxies(sources)?,
+            max_connections: max_connections(sources)?,
+            client_timeout: Duration::from_secs(sources.positive::<u32>("client_timeout_seconds")?.into()),
             registry_pull: owned("registry_pull").or_else(|| registry.clone()),
             registry,
             registry_login: registry_login(sources)?,
@@ -391,8 +438,26 @@ impl Config {
     }
 
     /// A link to a host of ours.
-    pub fn url(&self, host: &crate::domain::HostName) -> String {
-        self.public_url.replace("{host}", &host.to_host(&self.domain))
+    pub fn url(&self, host: &HostName) -> String {
+        let domain = if *host == HostName::Builder { &self.domain } else { &self.apps_domain };
+        self.public_url.replace("{host}", &host.to_host(domain))
+    }
+
+    /// Whether drafts and previews need the log-in or a share link.
+    pub fn protects_previews(&self) -> bool {
+        self.preview_access == PreviewAccess::Login
+    }
+
+    /// Whether links are written with https.
+    pub fn is_https(&self) -> bool {
+        self.public_url.starts_with("https://")
+    }
+
+    /// Whether browsers take the apps' hosts for another site than the builder's, so that a page of theirs within one
+    /// of ours gets a third party's cookies: apps have a domain of their own, or the domain is a single label, which
+    /// browsers treat as a public suffix.
+    pub fn apps_are_another_site(&self) -> bool {
+        self.apps_domain != self.domain || !self.domain.contains('.')
     }
 
     /// Every key with its default and meaning, as `slipway config` prints it.
@@ -424,6 +489,46 @@ fn provider(sources: &Sources, has_key: bool) -> Result<(Provider, ModelId), Con
     }
     let model = sources.text("model").unwrap_or_default().trim().parse();
     Ok((provider, model.map_err(|error: Invalid| sources.bad("model", error.0))?))
+}
+
+/// A domain, in lowercase.
+fn domain(sources: &Sources, name: &'static str) -> Result<String, ConfigError> {
+    let domain = sources.text(name).unwrap_or_default().to_ascii_lowercase();
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if domain.split('.').all(is_label) {
+        return Ok(domain);
+    }
+    Err(sources.bad(name, "expected a domain, such as localhost or 203.0.113.7.nip.io"))
+}
+
+/// The domain of apps. One within the other would be the same site to browsers, and nothing would be separate.
+fn apps_domain(sources: &Sources, own: &str) -> Result<String, ConfigError> {
+    if sources.text("apps_domain").is_none() {
+        return Ok(own.to_owned());
+    }
+    let apps = domain(sources, "apps_domain")?;
+    let is_within = |inner: &str, outer: &str| inner.strip_suffix(outer).is_some_and(|rest| rest.ends_with('.'));
+    if is_within(&apps, own) || is_within(own, &apps) {
+        let reason = format!(
+            "{apps} and {own} belong to the same site, so apps would share cookies with the pages all the same: use a \
+             domain that is registered separately"
+        );
+        return Err(sources.bad("apps_domain", reason));
+    }
+    Ok(apps)
+}
+
+/// Who may see drafts and previews. Where there is no password, there is no log-in to ask for.
+fn preview_access(sources: &Sources, has_password: bool) -> Result<PreviewAccess, ConfigError> {
+    match sources.text("preview_access") {
+        None | Some("login") if has_password => Ok(PreviewAccess::Login),
+        None | Some("open") => Ok(PreviewAccess::Open),
+        Some("login") => {
+            let reason = "login needs a password: set SLIPWAY_ADMIN_PASSWORD or SLIPWAY_ADMIN_PASSWORD_FILE as well";
+            Err(sources.bad("preview_access", reason))
+        }
+        Some(_) => Err(sources.bad("preview_access", "expected login or open")),
+    }
 }
 
 /// An address of a server, without a slash at the end.
@@ -469,6 +574,34 @@ fn networks(sources: &Sources) -> Result<Vec<String>, ConfigError> {
         good.then(|| network.to_owned()).ok_or_else(refuse)
     });
     checked.collect()
+}
+
+/// Addresses, or networks as an address, a slash and a number. A plain “true” is refused: whoever reaches
+/// the builder beside the proxy could then say to be anybody.
+fn trusted_proxies(sources: &Sources) -> Result<Vec<IpNet>, ConfigError> {
+    let text = sources.text("trust_proxy").unwrap_or_default();
+    let all = text.split(',').map(str::trim).filter(|proxy| !proxy.is_empty() && *proxy != "false");
+    let parsed = all.map(|proxy| {
+        let network = proxy.parse::<IpNet>().or_else(|_| proxy.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| {
+            let reason = if proxy == "true" {
+                "name the proxy's addresses, such as 127.0.0.1 or 10.42.0.0/16, in place of “true”".to_owned()
+            } else {
+                format!("expected addresses or networks such as 127.0.0.1 or 10.42.0.0/16, not “{proxy}”")
+            };
+            sources.bad("trust_proxy", reason)
+        })
+    });
+    parsed.collect()
+}
+
+fn max_connections(sources: &Sources) -> Result<usize, ConfigError> {
+    let number: u32 = sources.parse("max_connections", "a number")?;
+    if (16..=1_000_000).contains(&number) {
+        Ok(number as usize)
+    } else {
+        Err(sources.bad("max_connections", "expected a number from 16 to 1000000"))
+    }
 }
 
 /// A secret that stands in one key, or in the file that another key names.
@@ -564,7 +697,34 @@ mod tests {
         let config = load(&[], &[]).expect("defaults are good");
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.provider, Provider::Demo);
-        assert_eq!(config.url(&crate::domain::HostName::Builder), "http://builder.localhost:8080");
+        assert_eq!(config.url(&HostName::Builder), "http://builder.localhost:8080");
+        assert_eq!(config.preview_access, PreviewAccess::Open);
+    }
+
+    #[test]
+    fn previews_need_the_login_where_there_is_one() {
+        let password = ("SLIPWAY_ADMIN_PASSWORD", "seven-white-sails");
+        let access = |environment: &[(&str, &str)]| load(environment, &[]).expect("good").preview_access;
+        assert_eq!(access(&[password]), PreviewAccess::Login);
+        assert_eq!(access(&[password, ("SLIPWAY_LISTEN", "0.0.0.0:80")]), PreviewAccess::Login);
+        assert_eq!(access(&[password, ("SLIPWAY_PREVIEW_ACCESS", "open")]), PreviewAccess::Open);
+    }
+
+    #[test]
+    fn apps_can_have_a_domain_of_their_own() {
+        let app = HostName::App("tides".parse().expect("a name"), crate::domain::Environment::Prod);
+        let both = [("SLIPWAY_DOMAIN", "pages.test"), ("SLIPWAY_APPS_DOMAIN", "Apps.test")];
+        let config = load(&both, &[]).expect("good");
+        assert_eq!(config.url(&app), "http://tides.apps.test:8080");
+        assert_eq!(config.url(&HostName::Builder), "http://builder.pages.test:8080");
+        assert!(config.apps_are_another_site());
+        let config = load(&both[..1], &[]).expect("good");
+        assert_eq!(config.url(&app), "http://tides.pages.test:8080");
+        assert!(!config.apps_are_another_site());
+        for (domain, apps) in [("x.test", "apps.x.test"), ("pages.x.test", "x.test")] {
+            let error = load(&[("SLIPWAY_DOMAIN", domain), ("SLIPWAY_APPS_DOMAIN", apps)], &[]).expect_err("refused");
+            assert!(error.to_string().contains("same site"), "{error}");
+        }
     }
 
     #[test]
@@ -598,6 +758,9 @@ mod tests {
             (("SLIPWAY_LISTEN", "everywhere"), "listen"),
             (("SLIPWAY_LISTEN", "0.0.0.0:80"), "SLIPWAY_ADMIN_PASSWORD"),
             (("SLIPWAY_DOMAIN", "a..b"), "domain"),
+            (("SLIPWAY_APPS_DOMAIN", "a..b"), "apps_domain"),
+            (("SLIPWAY_PREVIEW_ACCESS", "login"), "SLIPWAY_ADMIN_PASSWORD"),
+            (("SLIPWAY_PREVIEW_ACCESS", "closed"), "preview_access"),
             (("SLIPWAY_PUBLIC_URL", "http://fixed"), "public_url"),
             (("SLIPWAY_RUNTIME", "podman"), "runtime"),
             (("SLIPWAY_RUNTIME", "kubernetes"), "SLIPWAY_REGISTRY"),
@@ -606,6 +769,10 @@ mod tests {
             (("SLIPWAY_REGISTRY_PASSWORD_FILE", "/nowhere"), "/nowhere"),
             (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), "SLIPWAY_REGISTRY"),
             (("SLIPWAY_BLOCKED_NETWORKS", "203.0.113.0/24, nonsense"), "nonsense"),
+            (("SLIPWAY_TRUST_PROXY", "true"), "name the proxy's addresses"),
+            (("SLIPWAY_TRUST_PROXY", "10.0.0.1,proxy.test"), "proxy.test"),
+            (("SLIPWAY_MAX_CONNECTIONS", "1"), "max_connections"),
+            (("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "0"), "client_timeout_seconds"),
             (("SLIPWAY_PROVIDER", "other"), "provider"),
             (("SLIPWAY_PROVIDER", "openai"), "SLIPWAY_MODEL"),
             (("SLIPWAY_MODEL", "two words"), "model"),

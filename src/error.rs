@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::bounded_work::WorkError;
 use crate::domain::Invalid;
 use crate::store::StoreError;
 
@@ -23,6 +24,8 @@ pub enum ErrorKind {
     NotFound,
     /// 405.
     MethodNotAllowed,
+    /// 408: the request did not come in time.
+    Late,
     /// 409: it does not fit the state of things.
     Conflict,
     /// 413.
@@ -52,6 +55,7 @@ impl ErrorKind {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Late => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -62,6 +66,25 @@ impl ErrorKind {
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::DiskFull => StatusCode::INSUFFICIENT_STORAGE,
         }
+    }
+}
+
+/// A request's body does not arrive fast enough; see the listener for how fast that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request's body does not arrive fast enough")]
+pub struct UploadTimedOut;
+
+impl UploadTimedOut {
+    /// Whether this is why something failed.
+    pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
+        std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error + 'static>::is::<Self>)
+    }
+}
+
+impl From<UploadTimedOut> for AppError {
+    fn from(_: UploadTimedOut) -> Self {
+        Self::new(ErrorKind::Late, "upload_timed_out", "The request was not sent fast enough.")
+            .hint("Try again over a better connection.")
     }
 }
 
@@ -137,6 +160,12 @@ impl AppError {
             .hint("Free some space on the disk that holds the data directory, then try again.")
     }
 
+    /// 503 for work that was stopped at its time limit.
+    pub fn too_slow(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, "too_slow", detail)
+            .hint("It may be quicker when the server has less to do. If it is not, make the text smaller or simpler.")
+    }
+
     /// As RFC 9457 has it.
     pub fn problem(&self) -> Problem<'_> {
         let status = self.kind.status();
@@ -186,6 +215,16 @@ impl IntoResponse for AppError {
 impl From<Invalid> for AppError {
     fn from(error: Invalid) -> Self {
         Self::invalid(error.0)
+    }
+}
+
+impl From<WorkError> for AppError {
+    fn from(error: WorkError) -> Self {
+        match &error {
+            WorkError::Busy => Self::new(ErrorKind::Unavailable, "busy", error.to_string()).retry_after(5),
+            WorkError::TooSlow(_) => Self::too_slow(error.to_string()),
+            WorkError::Failed(why) => Self::internal(why),
+        }
     }
 }
 

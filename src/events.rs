@@ -3,7 +3,8 @@
 //! Everything that is told is kept first. Appends from all over the builder queue up here and
 //! are written in one transaction each time the writer is free (group commit), then broadcast;
 //! so nobody has seen an event that a restart would not find, and under load the cost of a
-//! commit is shared. A change of state can ride in the same transaction as the event that
+//! commit is shared. The queue is bounded: a writer that is slow, as on a busy disk, slows those down who have
+//! something to tell, and nothing piles up. A change of state can ride in the same transaction as the event that
 //! tells of it. Knows the store; knows nothing of who emits or who listens.
 
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ use crate::store::{Store, StoreError, events as table};
 const BACKLOG: usize = 1024;
 /// Appends that one transaction takes at most.
 const BATCH: usize = 512;
+/// Appends that wait for the writer. Whoever has one more waits too.
+const QUEUE: usize = 512;
 /// Kept events read at once.
 const PAGE: u32 = 500;
 
@@ -77,7 +80,7 @@ enum Append {
 #[derive(Clone)]
 pub struct EventLog {
     store: Store,
-    queue: mpsc::UnboundedSender<Append>,
+    queue: mpsc::Sender<Append>,
     channels: Arc<Channels>,
     /// The last batch found no space left.
     disk_full: Arc<AtomicBool>,
@@ -112,17 +115,18 @@ impl Channels {
 impl EventLog {
     /// Starts the writer, which ends when the last clone of the log is gone. Streams end at `shutdown`.
     pub fn start(store: Store, shutdown: CancellationToken) -> Self {
-        let (queue, appends) = mpsc::unbounded_channel();
+        let (queue, appends) = mpsc::channel(QUEUE);
         let channels = Arc::new(Channels::default());
         let disk_full = Arc::new(AtomicBool::new(false));
         tokio::spawn(write_loop(store.clone(), appends, channels.clone(), disk_full.clone()));
         Self { store, queue, channels, disk_full, shutdown }
     }
 
-    /// Appends an event, in order with all others of this caller; does not wait for it to be kept.
-    pub fn emit(&self, app: AppId, job: Option<JobId>, body: EventBody) {
+    /// Appends an event, in order with all others of this caller. Waits for room in the queue, not for the event to
+    /// be kept.
+    pub async fn emit(&self, app: AppId, job: Option<JobId>, body: EventBody) {
         // The queue is open as long as this handle is.
-        let _ = self.queue.send(Append::Event(Box::new(NewEvent { app, job, body })));
+        let _ = self.queue.send(Append::Event(Box::new(NewEvent { app, job, body }))).await;
     }
 
     /// Makes a change of state and keeps the events that tell of it, all or nothing; then they are
@@ -140,7 +144,7 @@ impl EventLog {
             let _ = result.send(value);
             Ok(events)
         });
-        self.queue.send(Append::Change(change, done)).map_err(|_| StoreError::Closed)?;
+        self.queue.send(Append::Change(change, done)).await.map_err(|_| StoreError::Closed)?;
         // A batch that could not be committed answers nobody.
         let lost = |_| if self.disk_full.load(Ordering::Relaxed) { StoreError::DiskFull } else { StoreError::Closed };
         ended.await.map_err(lost)??;
@@ -260,7 +264,7 @@ impl Reader {
 
 async fn write_loop(
     store: Store,
-    mut appends: mpsc::UnboundedReceiver<Append>,
+    mut appends: mpsc::Receiver<Append>,
     channels: Arc<Channels>,
     disk_full: Arc<AtomicBool>,
 ) {
@@ -370,12 +374,12 @@ mod tests {
             let log = log.clone();
             tokio::spawn(async move {
                 for n in 0..2000 {
-                    log.emit(APP, Some(JOB), text(format!("{n},")));
+                    log.emit(APP, Some(JOB), text(format!("{n},"))).await;
                     if n % 50 == 0 {
                         log.flush().await.expect("kept");
                     }
                 }
-                log.emit(APP, Some(JOB), text("end"));
+                log.emit(APP, Some(JOB), text("end")).await;
             })
         };
         let expected: String = (0..2000).map(|n| format!("{n},")).chain(["end".to_owned()]).collect();
@@ -420,11 +424,11 @@ mod tests {
     #[tokio::test]
     async fn ids_are_not_used_again() {
         let (_folder, log) = log().await;
-        log.emit(APP, None, text("a"));
+        log.emit(APP, None, text("a")).await;
         log.flush().await.expect("kept");
         let first = log.store.last_event_id(EventScope::App(APP)).await.expect("read");
         log.store.remove_app(APP, None).await.expect("removed");
-        log.emit(APP, None, text("b"));
+        log.emit(APP, None, text("b")).await;
         log.flush().await.expect("kept");
         assert!(log.store.last_event_id(EventScope::App(APP)).await.expect("read") > first);
     }

@@ -4,16 +4,19 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod api;
+pub mod bounded_work;
 pub mod browser_errors;
 pub mod build;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod data_dir;
 pub mod deploy;
 pub mod domain;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod file_limit;
 pub mod gateway;
 pub mod generation;
 pub mod guard;

@@ -5,7 +5,7 @@ use clap::Parser;
 use slipway::cli::{Cli, Command};
 use slipway::config::Config;
 use slipway::lifecycle::Lifecycle;
-use slipway::{server, startup, telemetry, web};
+use slipway::{data_dir, file_limit, server, startup, telemetry, web};
 
 fn main() -> anyhow::Result<()> {
     // Before anything speaks TLS: there is one provider, and it is chosen here.
@@ -17,8 +17,11 @@ fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Serve => {
+            // Before anything is written, and while there is one thread.
+            data_dir::only_owner_reads();
             telemetry::start();
             let config = cli.configuration()?;
+            file_limit::raise();
             tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(workers())
                 .enable_all()
@@ -28,17 +31,17 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Half of the processors: what waits needs few threads, and on a small machine a second one costs the
-/// gateway about a quarter of its requests, since the two wake each other all the time. Builds, git and apps get the rest.
+/// Half of the processors, and never fewer than two: with a single thread, whatever keeps it busy keeps
+/// everybody waiting. More would cost the gateway requests, since idle threads wake each other all the time;
+/// builds, git and apps get the rest.
 fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+    std::thread::available_parallelism().map_or(2, |processors| processors.get().div_ceil(2).max(2))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let address = config.listen;
     // Taken first: an address that is in use is said before anything is changed.
-    let listener =
-        tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = server::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let builder = startup::start(config).await?;
     let services = builder.services.clone();
     let url = services.url(&slipway::domain::HostName::Builder);

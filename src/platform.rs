@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+use crate::bounded_work::{BoundedWork, Budget, Owner};
 use crate::browser_errors::BrowserErrors;
 use crate::build::ImageBuilder;
 use crate::catalog::{Catalog, Template};
@@ -32,6 +33,9 @@ use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
 /// stop has to be heard within a second.
 const PAGE_PATIENCE: Duration = Duration::from_millis(2500);
 const TURN_PATIENCE: Duration = Duration::from_millis(800);
+
+/// How long reading or changing a workspace may take.
+const WORKSPACE_TIME: Duration = Duration::from_secs(30);
 
 /// Who answers turns.
 pub struct Model {
@@ -99,6 +103,12 @@ pub struct Platform {
     pub browser_errors: BrowserErrors,
     /// Asks running apps.
     pub asker: Asker,
+    /// Runs what takes processor time: rendering, colouring, searching.
+    pub cpu_work: BoundedWork,
+    /// Runs what reads and changes workspaces.
+    pub workspace_work: BoundedWork,
+    /// Packs exports, for as long as whoever reads them takes.
+    pub export_work: BoundedWork,
     /// How many workspaces may be checked at once.
     pub check_slots: tokio::sync::Semaphore,
     /// Who answers turns.
@@ -188,25 +198,32 @@ impl Platform {
         })
     }
 
-    /// Reads from an app's workspace, off the async threads.
+    /// Reads from an app's workspace, off the async threads; ended when nobody waits for it.
     pub async fn read_workspace<R, F>(&self, app: &AppName, read: F) -> AppResult<R>
     where
         R: Send + 'static,
         F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
     {
-        let (workspaces, app) = (self.workspaces.clone(), app.clone());
-        let done = tokio::task::spawn_blocking(move || read(&workspaces.open(&app)?)).await;
-        Ok(done.map_err(|error| AppError::internal(&error))??)
+        let (workspaces, name) = (self.workspaces.clone(), app.clone());
+        let work = move |budget: &Budget| read(&workspaces.open_within(&name, budget)?);
+        Ok(self.workspace_work.run("read workspace", Owner::App(app.clone()), WORKSPACE_TIME, work).await??)
     }
 
-    /// Changes an app's workspace, off the async threads and alone.
+    /// Changes an app's workspace, off the async threads, alone and to the end.
     pub async fn change_workspace<R, F>(&self, id: AppId, app: &AppName, change: F) -> AppResult<R>
     where
         R: Send + 'static,
         F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
     {
-        let _alone = self.workspace_locks.lock(id).await;
-        self.read_workspace(app, change).await
+        let alone = self.workspace_locks.lock(id).await;
+        let (workspaces, name) = (self.workspaces.clone(), app.clone());
+        let work = move |budget: &Budget| {
+            // Held until the change has ended, even when nobody waits for it any more.
+            let _alone = alone;
+            change(&workspaces.open_within(&name, budget)?)
+        };
+        let owner = Owner::App(app.clone());
+        Ok(self.workspace_work.run_to_end("change workspace", owner, WORKSPACE_TIME, work).await??)
     }
 
     /// Takes every commit that the store does not know yet in as a version. History is the truth:
@@ -268,7 +285,7 @@ impl Platform {
     }
 
     /// What is taken out of everything that an app wrote: its secrets in both environments, and the
-    /// builder's own keys.
+    /// builder's own keys, in their usual forms.
     pub async fn redaction(&self, app: &App) -> AppResult<Redaction> {
         // A template that is gone makes none, and those that were made are still known.
         if self.template(app).is_ok() {
@@ -327,6 +344,7 @@ impl From<WorkspaceError> for AppError {
             WorkspaceError::Refused(sentence) => Self::new(ErrorKind::Invalid, "refused", sentence.clone()),
             WorkspaceError::TooLarge { .. } => Self::new(ErrorKind::TooLarge, "too_large", error.to_string()),
             WorkspaceError::DiskFull => Self::disk_full(),
+            WorkspaceError::Stopped => Self::too_slow(error.to_string()),
             WorkspaceError::Busy => Self::conflict("workspace_busy", error.to_string()),
             WorkspaceError::NoWorkspace(_) => Self::new(ErrorKind::NotFound, "not_found", error.to_string())
                 .hint("Its folder in the data directory is gone. Put it back from a copy, or delete the app."),

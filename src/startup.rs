@@ -2,18 +2,19 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
+use crate::bounded_work::{BoundedWork, PoolBounds};
 use crate::build::{BuildSettings, ImageBuilder, Ledger, RegistryLogin};
 use crate::catalog::Catalog;
 use crate::config::{Config, Provider as Answering, RuntimeKind};
+use crate::data_dir::{self, Volume};
 use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime, SubnetPool};
 use crate::domain::Clock;
 use crate::engine::{self, Installation};
@@ -21,7 +22,7 @@ use crate::events::EventLog;
 use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
-use crate::jobs::{Jobs, recover, rollout, runs, schedule};
+use crate::jobs::{Jobs, recover, rollout, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
 use crate::platform::{AppLocks, Draining, Model, Platform};
 use crate::services::Services;
@@ -46,7 +47,8 @@ pub struct Builder {
 /// Puts the parts together and begins to work.
 pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let lifecycle = Lifecycle::default();
-    let lock = data_dir(&config.data_dir)?;
+    let in_pod = config.runtime == RuntimeKind::Kubernetes && config.cluster.kubeconfig.is_none();
+    let lock = data_dir::take(&config.data_dir, if in_pod { Volume::OfPod } else { Volume::Shared })?;
     let store = Store::open(&config.data_dir).await?;
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
@@ -71,6 +73,9 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let platform = Arc::new(Platform {
         browser_errors: crate::browser_errors::BrowserErrors::default(),
         asker: crate::proof::Asker::default(),
+        cpu_work: BoundedWork::new("cpu", PoolBounds::of_processors()),
+        workspace_work: BoundedWork::new("workspace", PoolBounds::of_disk()),
+        export_work: BoundedWork::new("export", PoolBounds::of_downloads()),
         check_slots: tokio::sync::Semaphore::new(config.build_workers),
         clock: Clock::System,
         events: EventLog::start(store.clone(), lifecycle.draining.clone()),
@@ -81,11 +86,10 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         images: ImageBuilder::new(docker, build),
         runtime,
         gateway: Gateway::new(
-            Routes::new(),
+            Routes::unknown(),
             GatewaySettings {
-                trust_forwarded: config.trust_proxy,
-                // On a cluster previews do not come through here.
-                report_errors: !replaces_in_place,
+                // On a cluster previews come through here only where they need the log-in.
+                report_errors: !replaces_in_place || config.protects_previews(),
                 ..GatewaySettings::default()
             },
         ),
@@ -104,6 +108,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     jobs.start();
     lifecycle.tasks.spawn(keep_true(platform.clone(), jobs.clone()));
     lifecycle.tasks.spawn(recover::watch(platform.clone()));
+    lifecycle.tasks.spawn(space::keep_small(platform.clone(), jobs.clone()));
     if platform.runtime.keeps_schedules() {
         lifecycle.tasks.spawn(recover::record_scheduled(platform.clone()));
     } else {
@@ -122,7 +127,8 @@ async fn runtime(config: &Config, docker: &bollard::Docker, installation: Instal
         RuntimeKind::Kubernetes => {
             let settings = KubernetesSettings {
                 installation,
-                domain: config.domain.clone(),
+                domain: config.apps_domain.clone(),
+                protects_previews: config.protects_previews(),
                 ingress_class: config.cluster.ingress_class.clone(),
                 ingress_namespace: config.cluster.ingress_namespace.clone(),
                 builder_namespace: "builder-system".to_owned(),
@@ -136,25 +142,6 @@ async fn runtime(config: &Config, docker: &bollard::Docker, installation: Instal
                 .map_err(|error| anyhow::anyhow!("KUBECONFIG: {error}"))?;
             Ok(Runtime::Kubernetes(cluster))
         }
-    }
-}
-
-/// Makes the data directory, for its owner alone, and takes it.
-fn data_dir(folder: &Path) -> anyhow::Result<File> {
-    let shown = folder.display();
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the data directory {shown}"))?;
-    let lock =
-        File::create(folder.join("lock")).with_context(|| format!("cannot write to the data directory {shown}"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("another Slipway is using the data directory {shown}: stop it, or choose another with --data-dir")
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {shown}")),
     }
 }
 
@@ -197,14 +184,19 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
 /// Looks at history and at the engine once both can be looked at; nobody waits for it.
 async fn keep_true(platform: Arc<Platform>, jobs: Jobs) {
     let draining = platform.lifecycle.draining.clone();
-    let work = async {
-        jobs.read_histories().await;
+    let looked_at = async {
         let mut wait = ENGINE_WAIT;
         while let Err(error) = recover::reconcile(&platform).await {
+            // Nobody knows when it will be there: those who wait are told so now.
+            platform.gateway.routes().are_known();
             tracing::warn!(%error, "the engine could not be looked at; trying again");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(ENGINE_WAIT_MAX);
         }
+    };
+    let work = async {
+        // Visitors wait for what runs to be known, and nobody for the histories.
+        tokio::join!(looked_at, jobs.read_histories());
         // What was changed by hand before or meanwhile is put back, again and again.
         while platform.runtime.replaces_in_place() {
             if let Err(error) = recover::keep(&platform).await {

@@ -2,6 +2,8 @@
 
 #[path = "support/asking.rs"]
 mod asking;
+#[path = "api/deadlines.rs"]
+mod deadlines;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -10,6 +12,7 @@ use asking::{Asked, Bench, HOST, PATIENCE, Stream, asked, get, post};
 use axum::http::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use slipway::services::login_limit::Attempt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PASSWORD: &str = "correct horse";
@@ -461,7 +464,8 @@ async fn the_builder_says_how_it_is() {
             assert_eq!(answer.header(name), value, "{path}");
             let policy = answer.header("content-security-policy");
             assert!(
-                policy.contains("frame-src http://*.localhost:8080;") && policy.contains("frame-ancestors 'none'"),
+                policy.contains("frame-src 'self' http://*.localhost:8080;")
+                    && policy.contains("frame-ancestors 'none'"),
                 "{path}: {policy}"
             );
             assert!(!policy.contains("unsafe"));
@@ -551,8 +555,8 @@ async fn with_a_password_nothing_is_open_but_what_must_be() {
         bench.ask(get("/api/v1/apps").with("cookie", garbage)).await.problem(401, "unauthorized");
     }
 
-    let from = "192.0.2.1".parse().expect("an address");
-    let session = bench.services.login(PASSWORD, from).await.expect("the password");
+    let from = Attempt { from: "192.0.2.1".parse().expect("an address"), browser: None };
+    let session = bench.services.login(PASSWORD, &from).await.expect("the password");
     let cookie = format!("a=b; slipway_session=bad; slipway_session={}", session.expose_secret());
     assert_eq!(bench.ask(get("/api/v1/apps").with("cookie", &cookie)).await.status, StatusCode::OK);
     assert_eq!(bench.ask(get("/docs").with("cookie", &cookie)).await.status, StatusCode::OK);
@@ -624,22 +628,54 @@ async fn the_login_page_begins_and_ends_a_session() {
 #[tokio::test]
 async fn passwords_cannot_be_guessed_quickly() {
     let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
-    let (one, other) = ("192.0.2.1".parse().expect("an address"), "192.0.2.2".parse().expect("an address"));
+    let from = |address: &str| Attempt { from: address.parse().expect("an address"), browser: None };
+    let (one, other) = (from("192.0.2.1"), from("192.0.2.2"));
     let mut codes = Vec::new();
     for _ in 0..7 {
-        codes.push(bench.services.login("guess", one).await.expect_err("refused").code);
+        codes.push(bench.services.login("guess", &one).await.expect_err("refused").code);
     }
     assert_eq!(codes[..5], ["wrong_password"; 5]);
     assert_eq!(codes[5..], ["too_many_logins"; 2]);
     // Not even the right one, then; but from elsewhere.
-    let error = bench.services.login(PASSWORD, one).await.expect_err("refused");
+    let error = bench.services.login(PASSWORD, &one).await.expect_err("refused");
     assert!(error.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)));
-    assert!(bench.services.login(PASSWORD, other).await.is_ok());
+    assert!(bench.services.login(PASSWORD, &other).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_browser_that_has_logged_in_before_is_not_kept_out_by_strangers() {
+    let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
+    let form = |password: &str| {
+        let form = post("/login").with("content-type", "application/x-www-form-urlencoded");
+        form.body(format!("password={}", password.replace(' ', "+")))
+    };
+    let first = bench.ask(form(PASSWORD)).await;
+    let cookies = first.headers.get_all("set-cookie").iter().filter_map(|cookie| cookie.to_str().ok());
+    let browser =
+        cookies.filter_map(|cookie| cookie.split(';').next()).find(|pair| pair.starts_with("slipway_browser="));
+    let browser = browser.expect("the browser is marked").to_owned();
+    // Somebody guesses from the same address, as all do where a proxy hides theirs.
+    for _ in 0..20 {
+        bench.ask(form("guess")).await;
+    }
+    assert_eq!(bench.ask(form(PASSWORD)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    let forged = format!("{}0", &browser[..browser.len() - 1]);
+    let forged = if forged == browser { format!("{}1", &browser[..browser.len() - 1]) } else { forged };
+    assert_eq!(bench.ask(form(PASSWORD).with("cookie", &forged)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    let tossed = format!("slipway_browser=1.2.3; {forged}; {browser}");
+    assert_eq!(bench.ask(form(PASSWORD).with("cookie", &tossed)).await.status, StatusCode::SEE_OTHER);
+    // It may not guess without end either, and opens nothing by itself.
+    for _ in 0..5 {
+        bench.ask(form("guess").with("cookie", &browser)).await;
+    }
+    assert_eq!(bench.ask(form(PASSWORD).with("cookie", &browser)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(bench.ask(get("/").with("cookie", &browser)).await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
 async fn a_proxy_is_believed_only_when_it_is_the_operators() {
-    for (trust, last) in [("false", StatusCode::TOO_MANY_REQUESTS), ("true", StatusCode::FORBIDDEN)] {
+    // Requests of a test come from this machine.
+    for (trust, last) in [("192.0.2.0/24", StatusCode::TOO_MANY_REQUESTS), ("127.0.0.0/8", StatusCode::FORBIDDEN)] {
         let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD), ("SLIPWAY_TRUST_PROXY", trust)]).await;
         let form = |from: &str| {
             let form = post("/login").with("content-type", "application/x-www-form-urlencoded").body("password=wrong");

@@ -63,7 +63,7 @@ async fn fill(builder: &Builder, from: usize, to: usize) {
 }
 
 /// Resident memory in MiB, once the process has come to rest after its start.
-async fn at_rest(builder: &Builder) -> f64 {
+pub async fn at_rest(builder: &Builder) -> f64 {
     let mut last = (ticks(builder.pid()), Instant::now());
     // At rest: no processor time used for two seconds.
     loop {
@@ -75,7 +75,12 @@ async fn at_rest(builder: &Builder) -> f64 {
             break;
         }
     }
-    let status = std::fs::read_to_string(format!("/proc/{}/status", builder.pid())).expect("it runs");
+    resident(builder.pid())
+}
+
+/// Resident memory in MiB.
+pub fn resident(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     kib / 1024.0

@@ -7,6 +7,7 @@ mod cluster;
 mod deployments;
 mod gateway;
 mod home;
+mod hostile;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -15,7 +16,7 @@ mod tokens;
 use report::Report;
 
 /// Parts that can be measured alone: `scripts/bench gateway tokens`.
-const PARTS: [&str; 5] = ["home", "tokens", "deployments", "gateway", "cluster"];
+const PARTS: [&str; 6] = ["home", "tokens", "deployments", "gateway", "hostile", "cluster"];
 
 fn main() {
     // Cargo adds flags of its own.
@@ -35,6 +36,7 @@ fn main() {
                 "tokens" => tokens::measure(&mut report).await,
                 "deployments" => deployments::measure(&mut report).await,
                 "gateway" => gateway::measure(&mut report).await,
+                "hostile" => hostile::measure(&mut report).await,
                 _ => cluster::measure(&mut report).await,
             }
         }

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::error::{AppError, AppResult, ErrorKind};
+use crate::error::{AppError, AppResult, ErrorKind, UploadTimedOut};
 
 /// Parameters in the path. What cannot be the name of anything leads nowhere: 404, with the reason.
 pub struct Path<T>(pub T);
@@ -108,6 +108,8 @@ async fn body<S: Send + Sync>(request: Request, state: &S) -> AppResult<Bytes> {
     Bytes::from_request(request, state).await.map_err(|error| {
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
             AppError::new(ErrorKind::TooLarge, "too_large", "The body is larger than this call takes.")
+        } else if UploadTimedOut::is_cause_of(&error) {
+            UploadTimedOut.into()
         } else {
             AppError::bad_request("The body broke off before its end.")
         }

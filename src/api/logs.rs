@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future, stream};
 use serde::{Deserialize, Serialize};
@@ -16,7 +14,7 @@ use utoipa::IntoParams;
 use super::extract::{Path, Query};
 use super::sse;
 use crate::domain::{AppName, Environment, LogStream};
-use crate::error::{AppError, AppResult, ErrorKind};
+use crate::error::{AppError, AppResult};
 use crate::services::Services;
 
 /// Lines from before now, when nobody says how many.
@@ -50,7 +48,7 @@ struct LogLine<'a> {
 
 /// Read an app's log.
 ///
-/// Lines of text, the oldest first. With `follow=true`, server-sent events named `log` with
+/// Lines of text, the oldest first, of the last 1 MiB. With `follow=true`, server-sent events named `log` with
 /// `{"stream": "app", "line": …}`, until the container ends. Their ids number the lines of one
 /// connection: a log is not kept, and who comes back asks for the lines before with `tail`.
 #[utoipa::path(
@@ -71,8 +69,8 @@ pub async fn tail(
     };
     let app = services.app(&name).await?;
     let environment = query.environment.unwrap_or(Environment::Prod);
-    let mut lines = services.app_log(&app, environment, lines_before, query.follow);
     if query.follow {
+        let mut lines = services.app_log(&app, environment, lines_before, true);
         let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
         return match first {
             Ok(Some(Err(error))) => Err(error),
@@ -80,15 +78,10 @@ pub async fn tail(
             Err(_) => Ok(followed(lines)),
         };
     }
-    let first = match lines.next().await {
-        // Nothing was deployed: nothing was logged.
-        None | Some(Err(AppError { kind: ErrorKind::NotFound, .. })) => None,
-        Some(Err(error)) => return Err(error),
-        Some(Ok(line)) => Some(Ok(line)),
-    };
-    let text = stream::iter(first).chain(lines).map(|line| line.map(|line| Bytes::from(line + "\n")));
+    let lines = services.app_log_lines(&app, environment, lines_before).await?;
+    let text: String = lines.into_iter().map(|line| line + "\n").collect();
     let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(text)).into_response())
+    Ok((headers, text).into_response())
 }
 
 /// Lines as events. An error in the middle is the end: who follows comes back and is told then.

@@ -15,6 +15,7 @@ mod list;
 mod logs;
 mod models;
 pub mod openapi;
+mod preview_links;
 mod resources;
 mod runs;
 mod sse;
@@ -57,6 +58,9 @@ fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
         (Method::POST, "/api/v1/apps/{app}/publish", post(deployments::publish)),
         (Method::POST, "/api/v1/apps/{app}/rollback", post(deployments::rollback)),
         (Method::GET, "/api/v1/apps/{app}/releases", get(deployments::releases)),
+        (Method::POST, "/api/v1/apps/{app}/preview-links", post(preview_links::create)),
+        (Method::GET, "/api/v1/apps/{app}/preview-links", get(preview_links::list)),
+        (Method::DELETE, "/api/v1/apps/{app}/preview-links/{id}", delete(preview_links::revoke)),
         (Method::GET, "/api/v1/apps/{app}/logs", get(logs::tail)),
         (Method::GET, "/api/v1/apps/{app}/resources", get(resources::read)),
         (Method::GET, "/api/v1/apps/{app}/versions", get(versions::list)),

@@ -11,8 +11,8 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    apps, deployments, events, files, jobs, logs, models, resources, runs, system, templates, tokens, turns, usage,
-    versions,
+    apps, deployments, events, files, jobs, logs, models, preview_links, resources, runs, system, templates, tokens,
+    turns, usage, versions,
 };
 use crate::error::Problem;
 use crate::guard::SESSION_COOKIE;
@@ -31,6 +31,7 @@ use crate::guard::SESSION_COOKIE;
         (name = "Apps", description = "What a user builds."),
         (name = "Turns", description = "The conversation with the model."),
         (name = "Deployments", description = "Preview, production, and the way back."),
+        (name = "Share links", description = "Drafts and previews for people without a log-in."),
         (name = "Versions", description = "The app's history."),
         (name = "Files", description = "What is in the app."),
         (name = "Scheduled jobs", description = "Runs of apps that run by a schedule."),
@@ -46,6 +47,7 @@ use crate::guard::SESSION_COOKIE;
         turns::create, turns::go_on, turns::list, turns::attachment,
         deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
         resources::read,
+        preview_links::create, preview_links::list, preview_links::revoke,
         versions::list, versions::diff, versions::restore,
         files::list, files::read, files::write, files::delete, files::lock, files::unlock,
         runs::create, runs::list, runs::log,
@@ -73,6 +75,8 @@ const WHOLE: &[&str] = &[
     "Job",
     "Model",
     "ModelList",
+    "PreviewLink",
+    "PreviewLinkList",
     "Question",
     "Release",
     "ReleaseList",

@@ -78,8 +78,10 @@ impl Bases {
             },
         };
         if let Some(base) = self.pinned(docker, &fallback, output).await? {
-            output.say(format!("The base image {wanted} is not here and cannot be pulled ({reason})."));
-            output.say(format!("{fallback} is used instead, which setup built from the distribution's packages."));
+            output.say(format!("The base image {wanted} is not here and cannot be pulled ({reason}).")).await;
+            output
+                .say(format!("{fallback} is used instead, which setup built from the distribution's packages."))
+                .await;
             return Ok(base);
         }
         Err(BuildError::BaseImageMissing { wanted: wanted.clone(), fallback, reason })
@@ -115,7 +117,7 @@ impl Bases {
                 tracing::warn!(image = name, used = %id, found = now.as_deref().unwrap_or("none"), "a base image's tag has moved: the image from before is used until Slipway is started again");
                 output.say(format!(
                     "{name} is another image now than when Slipway started. The one from then is used; restart Slipway to take the new one."
-                ));
+                )).await;
             }
             return Ok(Some(Base { name: name.to_owned(), id }));
         }
@@ -146,7 +148,7 @@ async fn id_of(docker: &Docker, image: &str) -> Result<Option<String>, BuildErro
 }
 
 async fn pull(docker: &Docker, image: &str, output: &mut Output<'_>) -> Result<(), Fault> {
-    output.say(format!("Pulling the base image {image}."));
+    output.say(format!("Pulling the base image {image}.")).await;
     let (name, tag) = split_tag(image);
     let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();
     let mut stream = std::pin::pin!(docker.create_image(Some(options), None, None));

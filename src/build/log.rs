@@ -5,54 +5,78 @@ use std::collections::VecDeque;
 use bollard::errors::Error;
 
 use super::{BuildError, is_outage};
-use crate::engine::Fault;
 use crate::engine::line::Lines;
+use crate::engine::output::Bounded;
+use crate::engine::{Fault, LineSink};
 
 /// Lines that are kept for the error.
 const LAST_LINES: usize = 20;
 
-/// Reads the engine's output, hands the lines worth showing on, and keeps the last.
+/// Reads the engine's output, hands the lines worth showing on, as far as they are bounded, and keeps the last.
 pub(super) struct Output<'a> {
     lines: Lines,
-    each: Each<'a>,
-}
-
-struct Each<'a> {
-    log: &'a (dyn Fn(String) + Send + Sync),
+    log: &'a dyn LineSink,
+    bounded: Bounded<'a>,
     last: VecDeque<String>,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(log: &'a (dyn Fn(String) + Send + Sync)) -> Self {
-        Self { lines: Lines::default(), each: Each { log, last: VecDeque::new() } }
+    pub(super) fn new(log: &'a dyn LineSink) -> Self {
+        Self { lines: Lines::default(), log, bounded: Bounded::new(log), last: VecDeque::new() }
     }
 
     /// Takes a piece of the engine's output, which need not be whole lines.
-    pub(super) fn take(&mut self, piece: &str) {
-        let each = &mut self.each;
-        self.lines.push(piece.as_bytes(), &mut |line| each.line(line));
+    pub(super) async fn take(&mut self, piece: &str) {
+        let mut lines = Vec::new();
+        self.lines.push(piece.as_bytes(), &mut |line| lines.push(line));
+        for line in lines {
+            self.line(line).await;
+        }
     }
 
     /// Says something of our own.
-    pub(super) fn say(&mut self, line: impl Into<String>) {
-        self.finish();
-        self.each.line(line.into());
+    pub(super) async fn say(&mut self, line: impl Into<String>) {
+        self.finish_line().await;
+        self.line(line.into()).await;
     }
 
-    /// Hands out a last line that has no line break.
-    pub(super) fn finish(&mut self) {
-        let each = &mut self.each;
-        self.lines.finish(&mut |line| each.line(line));
+    /// The build is over, however it ended: hands out what was kept for the end.
+    pub(super) async fn end(&mut self) {
+        self.finish_line().await;
+        self.bounded.end().await;
+    }
+
+    /// Takes a last line that has no line break.
+    async fn finish_line(&mut self) {
+        let mut last = None;
+        self.lines.finish(&mut |line| last = Some(line));
+        if let Some(line) = last {
+            self.line(line).await;
+        }
+    }
+
+    async fn line(&mut self, line: String) {
+        if is_bookkeeping(&line) {
+            return;
+        }
+        // What came before a step is not why the step fails.
+        if line.starts_with("Step ") {
+            self.last.clear();
+        } else if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line.clone());
+        self.bounded.line(line).await;
     }
 
     /// The last lines so far that a step wrote.
     pub(super) fn last_lines(&self) -> Vec<String> {
-        self.each.last.iter().cloned().collect()
+        self.last.iter().cloned().collect()
     }
 
     /// What the error that ended the build means.
-    pub(super) fn failure(&mut self, error: Error) -> BuildError {
-        self.finish();
+    pub(super) async fn failure(&mut self, error: Error) -> BuildError {
+        self.end().await;
         if is_outage(&error) {
             return Fault::from(error).into();
         }
@@ -65,24 +89,8 @@ impl<'a> Output<'a> {
             return BuildError::DiskFull;
         }
         let message = explain(message.trim());
-        (self.each.log)(message.clone());
+        self.log.line(message.clone()).await;
         BuildError::Failed { message, lines: self.last_lines() }
-    }
-}
-
-impl Each<'_> {
-    fn line(&mut self, line: String) {
-        if is_bookkeeping(&line) {
-            return;
-        }
-        // What came before a step is not why the step fails.
-        if line.starts_with("Step ") {
-            self.last.clear();
-        } else if self.last.len() == LAST_LINES {
-            self.last.pop_front();
-        }
-        self.last.push_back(line.clone());
-        (self.log)(line);
     }
 }
 
@@ -120,8 +128,8 @@ fn explain(message: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_last_lines_are_those_of_the_step_that_failed() {
+    #[tokio::test]
+    async fn the_last_lines_are_those_of_the_step_that_failed() {
         let seen = std::sync::Mutex::new(Vec::new());
         let log = |line: String| seen.lock().expect("no panic").push(line);
         let mut output = Output::new(&log);
@@ -133,18 +141,18 @@ mod tests {
             "half ",
             "a line\n\u{1b}[91mERROR: no\n\u{1b}[0m",
         ] {
-            output.take(piece);
+            output.take(piece).await;
         }
         let error = "The command '/bin/sh -c false' returned a non-zero code: 1".to_owned();
-        let failed = output.failure(Error::DockerStreamError { error });
+        let failed = output.failure(Error::DockerStreamError { error }).await;
         let BuildError::Failed { message, lines } = failed else { panic!("{failed:?}") };
         assert_eq!(message, "“false” failed with exit code 1 while the image was built.");
         assert_eq!(lines, ["Step 2/2 : RUN false", "half a line", "ERROR: no"]);
         assert_eq!(seen.lock().expect("no panic").len(), 5);
 
         let full = Error::DockerStreamError { error: "write /x: no space left on device".to_owned() };
-        assert_eq!(output.failure(full), BuildError::DiskFull);
+        assert_eq!(output.failure(full).await, BuildError::DiskFull);
         let gone = Error::RequestTimeoutError;
-        assert!(matches!(output.failure(gone), BuildError::Unavailable(_)));
+        assert!(matches!(output.failure(gone).await, BuildError::Unavailable(_)));
     }
 }

@@ -28,7 +28,7 @@ pub use clean::ImageDisk;
 pub use ledger::Ledger;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
-use crate::engine::{self, Fault, Installation};
+use crate::engine::{self, Fault, Installation, LineSink};
 
 /// Bytes of memory that one step of a build may use; there is no swap beyond it.
 const BUILD_MEMORY_BYTES: i32 = 1024 * 1024 * 1024;
@@ -96,6 +96,8 @@ pub struct BuildRequest {
     pub base: String,
     /// The commit's files as an uncompressed tar, a `Dockerfile` at the top.
     pub context: Vec<u8>,
+    /// Longest build; the usual limit where there is none.
+    pub time_limit: Option<Duration>,
 }
 
 /// A built image.
@@ -257,7 +259,7 @@ impl ImageBuilder {
 
     /// Builds a version, or finds what was built of it before.
     ///
-    /// `log` is handed one clean line after the other. The build ends when `cancel` fires or the
+    /// `log` is handed one clean line after the other, bounded as [`crate::engine::output`] says. The build ends when `cancel` fires or the
     /// time limit passes; the engine then removes what it had begun.
     ///
     /// # Errors
@@ -265,17 +267,18 @@ impl ImageBuilder {
     pub async fn build(
         &self,
         request: BuildRequest,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Built, BuildError> {
         if let Some(image) = self.find(&request.app, request.app_id, &request.version).await? {
-            log(format!("Version {} was built before: its image is used again.", request.version.short()));
+            log.line(format!("Version {} was built before: its image is used again.", request.version.short())).await;
             return Ok(Built { image, reused: true });
         }
+        let limit = request.time_limit.unwrap_or(self.settings.time_limit);
         let mut output = log::Output::new(log);
         let work = async {
             let base = self.bases.resolve(&self.docker, &self.settings, &request.base, &mut output).await?;
-            output.say(format!("The base image is {} ({}).", base.name, base.id));
+            output.say(format!("The base image is {} ({}).", base.name, base.id)).await;
             let (app_id, version) = (request.app_id, request.version.clone());
             let image = self.run(request, base.id.clone(), &mut output).await?;
             let entry = ledger::Entry { image: image.digest().to_owned(), base: base.id };
@@ -284,12 +287,13 @@ impl ImageBuilder {
         };
         let ended = tokio::select! {
             biased;
-            () = cancel.cancelled() => return Err(BuildError::Cancelled),
-            ended = tokio::time::timeout(self.settings.time_limit, work) => ended,
+            () = cancel.cancelled() => Some(Err(BuildError::Cancelled)),
+            ended = tokio::time::timeout(limit, work) => ended.ok(),
         };
+        output.end().await;
         match ended {
-            Ok(result) => result.map(|image| Built { image, reused: false }),
-            Err(_) => Err(BuildError::TimedOut { limit: self.settings.time_limit, lines: output.last_lines() }),
+            Some(result) => result.map(|image| Built { image, reused: false }),
+            None => Err(BuildError::TimedOut { limit, lines: output.last_lines() }),
         }
     }
 
@@ -324,14 +328,14 @@ impl ImageBuilder {
             match step {
                 Ok(info) => {
                     if let Some(text) = info.stream.or(info.status) {
-                        output.take(&text);
+                        output.take(&text).await;
                     }
                     id = info.aux.and_then(|aux| aux.id).or(id);
                 }
-                Err(error) => return Err(output.failure(error)),
+                Err(error) => return Err(output.failure(error).await),
             }
         }
-        output.finish();
+        output.end().await;
         id.and_then(|id| image_ref(&app, &id)).ok_or_else(|| BuildError::Failed {
             message: "The engine ended the build without naming an image.".to_owned(),
             lines: output.last_lines(),

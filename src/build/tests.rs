@@ -22,7 +22,14 @@ fn version(digit: char) -> VersionId {
 
 fn request(app: &(AppName, AppId), digit: char, files: &[(&str, &str)]) -> BuildRequest {
     let context = tar_of(files);
-    BuildRequest { app: app.0.clone(), app_id: app.1, version: version(digit), base: "nginx".to_owned(), context }
+    BuildRequest {
+        app: app.0.clone(),
+        app_id: app.1,
+        version: version(digit),
+        base: "nginx".to_owned(),
+        context,
+        time_limit: None,
+    }
 }
 
 /// Collects a build's log.
@@ -118,6 +125,27 @@ async fn a_tag_that_moves_changes_nothing() {
     assert_eq!(builder.find(&app.0, app.1, &version('d')).await, Ok(None));
     let built = build(&builder, request(&app, 'd', &files("4")), &log).await.expect("it builds");
     assert!(!built.reused && built.image.digest() != forged.digest());
+}
+
+#[tokio::test]
+async fn of_a_step_that_prints_a_lot_the_beginning_and_the_end_are_kept() {
+    use crate::engine::output::LINES_MAX;
+    let sandbox = Sandbox::new().await;
+    let (builder, app, log) = (builder(&sandbox), sandbox.app(), Log::default());
+    let dockerfile = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN seq 60000; echo no such module; exit 3\n";
+    let failed = build(&builder, request(&app, 'c', &[("Dockerfile", dockerfile)]), &log).await;
+    let Err(BuildError::Failed { lines, .. }) = failed else { panic!("{failed:?}") };
+    assert_eq!(lines.last().map(String::as_str), Some("no such module"));
+    // The lines themselves, and three that say what was left out, how long it is, and why it failed.
+    let lines = log.0.into_inner().expect("no panic");
+    assert_eq!(lines.len(), LINES_MAX + 3);
+    assert!(lines[..10].iter().any(|line| line == "1"), "{:?}", &lines[..10]);
+    let [.., last, message] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(last, "no such module");
+    assert!(message.contains("failed with exit code 3"), "{message}");
+    assert_eq!(lines[lines.len() - 3], "60000");
+    let left_out = lines.iter().find(|line| line.contains("are left out here")).expect("it is said");
+    assert!(left_out.contains("50005 lines ("), "{left_out}");
 }
 
 #[tokio::test]

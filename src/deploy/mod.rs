@@ -3,11 +3,12 @@
 //! One contract, two runtimes: a Docker engine, and a Kubernetes cluster. Owns containers and
 //! networks, or the objects of the apps' namespaces.
 //! Knows nothing of builds, routes, events or the database: images come in by name, and callers
-//! read streams or hand in callbacks.
+//! read streams or hand in what takes lines.
 
 pub mod docker;
 pub mod kubernetes;
 mod probe;
+mod record;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe, ReleaseNumber, RunId};
-use crate::engine::{EngineInfo, Fault};
+use crate::engine::{EngineInfo, Fault, LineSink};
 
 pub use docker::{DockerRuntime, DockerSettings, SubnetPool};
 pub use kubernetes::{KubernetesRuntime, KubernetesSettings};
@@ -110,6 +111,8 @@ pub enum InstanceEventKind {
         /// It had used more memory than it may.
         oom: bool,
     },
+    /// Somebody else took it down: it was scaled to nothing, or deleted. The runtime does not bring it back by itself.
+    TakenDown,
 }
 
 /// A job that is to run to its end.
@@ -374,7 +377,7 @@ impl Runtime {
     pub async fn start(
         &self,
         deployment: &Deployment,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Instance, DeployError> {
         match self {
@@ -391,7 +394,7 @@ impl Runtime {
         instance: &Instance,
         probe: &Probe,
         deadline: Duration,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Answered, DeployError> {
         match self {
@@ -416,7 +419,7 @@ impl Runtime {
         instance: Instance,
         probe: &Probe,
         deadline: Duration,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Instance, DeployError> {
         match self {
@@ -476,12 +479,7 @@ impl Runtime {
 
     /// Removes all that an app runs or ran, with its network or namespace, and waits until it is gone. Already
     /// gone is success. `tell` is handed what holds it up, in sentences.
-    pub async fn remove_app(
-        &self,
-        app: &AppName,
-        app_id: AppId,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<(), DeployError> {
+    pub async fn remove_app(&self, app: &AppName, app_id: AppId, tell: &dyn LineSink) -> Result<(), DeployError> {
         match self {
             Self::Docker(docker) => docker.remove_app(app, app_id).await,
             Self::Kubernetes(cluster) => cluster.remove_app(app, app_id, tell).await,
@@ -514,13 +512,13 @@ impl Runtime {
     }
 
     /// Runs a job to its end and removes what is left of it. A run that goes on already is joined.
-    /// `log` is handed every line, up to a bound. When this is dropped or the runtime goes away,
+    /// `log` is handed the lines, bounded as [`crate::engine::output`] says. When this is dropped or the runtime goes away,
     /// the job itself goes on: see [`Self::runs`] and [`Self::end_run`]. Cancelling answers soon, even
     /// where what is left of it cannot be removed for now.
     pub async fn run(
         &self,
         spec: &RunSpec,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         match self {
@@ -560,7 +558,7 @@ impl Runtime {
         &self,
         left: &LeftRun,
         time_limit: Duration,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         match self {

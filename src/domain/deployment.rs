@@ -54,4 +54,8 @@ pub struct DeploymentSpec {
     /// Environment variables that are no secret.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// The image's own process is the container's first one, which nothing else in the container can end; it reaps the
+    /// processes that others leave behind. Else an engine that has an init program starts that first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_init: bool,
 }

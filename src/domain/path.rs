@@ -42,6 +42,9 @@ fn check_path(text: &str) -> Result<(), Invalid> {
     if text.contains('\\') || text.chars().any(char::is_control) {
         return refuse("has a backslash or a control character in it.");
     }
+    if text.chars().any(is_unseen) {
+        return refuse("has a character in it that is not seen or that turns the direction of writing around.");
+    }
     let mut depth = 0;
     for part in text.split('/') {
         depth += 1;
@@ -58,14 +61,26 @@ fn check_path(text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// `.git` as file systems that fold case or drop trailing dots and spaces would read it.
+/// `.git` as file systems read it that fold case, drop trailing dots and spaces, give short names (NTFS) or take what
+/// follows a colon for a part of the file (NTFS streams). What HFS+ passes over is refused as unseen.
 fn is_git(part: &str) -> bool {
-    let part = part.trim_end_matches(['.', ' ']).to_ascii_lowercase();
-    part == ".git" || part == "git~1" || part.starts_with(".git:")
+    let part = part.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
+    part.eq_ignore_ascii_case(".git") || part.eq_ignore_ascii_case("git~1")
+}
+
+/// Characters that leave no mark of their own: those that Unicode calls default-ignorable (Unicode 16,
+/// `DerivedCoreProperties.txt`), which HFS+ passes over in names and with which two names look the same, the controls
+/// of the direction of writing among them, and the separators of lines and paragraphs.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(80).filter(|c| !c.is_control()).collect()
+    text.chars().take(80).filter(|c| !c.is_control() && !is_unseen(*c)).collect()
 }
 
 #[cfg(test)]
@@ -74,7 +89,8 @@ mod tests {
 
     #[test]
     fn paths_stay_inside() {
-        for good in ["index.html", "public/a b.css", ".gitignore", "a/.github/x", "ü.txt"] {
+        for good in ["index.html", "public/a b.css", ".gitignore", "a/.github/x", "ü.txt", "日本.txt", "a:b", "git~2"]
+        {
             assert!(good.parse::<WorkspacePath>().is_ok(), "{good}");
         }
         for bad in [
@@ -88,6 +104,18 @@ mod tests {
             ".git/config",
             "a/.GIT/x",
             ".git./x",
+            ".git. . /x",
+            ".git::$INDEX_ALLOCATION/config",
+            ".git :x/config",
+            "a/GIT~1:x",
+            "git~1 /config",
+            ".g\u{200c}it/config",
+            ".git\u{feff}",
+            "\u{ad}.git/config",
+            "photo\u{202e}gpj.exe",
+            "a\u{2066}b",
+            "a\u{2028}b",
+            "a\u{e0041}b",
             "a\\b",
             "a\0b",
             "a\nb",

@@ -1,71 +1,88 @@
 //! Secret values taken out of what others wrote, before it is kept, told to the model, or committed.
 //!
-//! An app knows its own secrets and may print them; whatever it prints goes through here. Pure.
+//! An app knows its own secrets and may print them; whatever it prints goes through here. Pure. A value is known in its
+//! usual forms: as it is and in other cases, for addresses, in JSON, in hexadecimal digits, in base64 once and twice. Who wants
+//! to get one past this can: reversed, spaced out, in base32, encrypted. That is no wall against an app that is meant to leak
+//! its secrets, but keeps the accidents of honest ones out of logs and prompts.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{JobError, SmokeCheck};
 
-/// Values shorter than this are no secrets (“none”, “x”), and would be found everywhere.
+/// Values shorter than this, in bytes, are no secrets (“none”, “x”), and would be found everywhere.
 const SHORTEST: usize = 8;
-/// So much of a secret's beginning is taken out where a text was cut in the middle of it.
+/// Lines of a value of several lines (a private key, say) that are at least so long, in bytes, count on their own.
+const SHORTEST_LINE: usize = 16;
+/// So much of a secret's beginning, in bytes, is taken out where a text was cut in the middle of it.
 const CUT: usize = 10;
+/// Longer values, in bytes, are known in fewer forms, so that what is looked for stays small.
+const MANY_FORMS_MAX: usize = 4 * 1024;
 
-/// What is taken out, and what stands in its place. Its values are never printed.
+/// What is taken out, and what stands in its place. Its values are never printed. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Redaction(Vec<Form>);
+pub struct Redaction(Option<Arc<Forms>>);
 
-#[derive(Clone)]
-struct Form {
-    written: String,
-    mark: String,
+/// One pass over a text finds all forms, however many there are.
+struct Forms {
+    search: AhoCorasick,
+    /// In lower case, in the order of the search's patterns.
+    written: Vec<String>,
+    marks: Vec<String>,
 }
 
 impl std::fmt::Debug for Redaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redaction({} forms)", self.0.len())
+        write!(f, "Redaction({} forms)", self.0.as_ref().map_or(0, |forms| forms.written.len()))
     }
 }
 
 impl Redaction {
-    /// Takes out these values, by their names.
+    /// Takes out these values in their usual forms, by their names.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a SecretString)>) -> Self {
-        let mut forms: Vec<Form> = Vec::new();
+        let mut marks: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in secrets {
             let value = value.expose_secret().trim();
-            if value.len() < SHORTEST {
-                continue;
+            let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE && *line != value);
+            for part in [value].into_iter().chain(lines).filter(|part| part.len() >= SHORTEST) {
+                for form in written(part) {
+                    marks.entry(form.to_ascii_lowercase()).or_insert_with(|| format!("[secret {name}]"));
+                }
             }
-            let mark = format!("[secret {name}]");
-            forms.extend(written(value).into_iter().map(|written| Form { written, mark: mark.clone() }));
         }
-        // The longest first: one may be a part of another.
-        forms.sort_by_key(|form| std::cmp::Reverse(form.written.len()));
-        Self(forms)
+        if marks.is_empty() {
+            return Self::default();
+        }
+        let (written, marks): (Vec<_>, Vec<_>) = marks.into_iter().unzip();
+        let search = AhoCorasick::builder()
+            // One form may be a part of another.
+            .match_kind(MatchKind::LeftmostLongest)
+            .ascii_case_insensitive(true)
+            .build(&written)
+            .expect("secrets are far fewer and shorter than the search's bounds");
+        Self(Some(Arc::new(Forms { search, written, marks })))
     }
 
     /// The text without them.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut out = Cow::Borrowed(text);
-        for form in &self.0 {
-            if out.contains(&form.written) {
-                out = Cow::Owned(out.replace(&form.written, &form.mark));
-            }
-        }
-        for form in &self.0 {
-            // A text that was cut to its length may end in the middle of one.
-            let begun = form.written.get(..CUT).and_then(|begin| out.rfind(begin));
-            if let Some(at) = begun.filter(|at| form.written.starts_with(&out[*at..])) {
-                let mut cut = out.into_owned();
-                cut.replace_range(at.., &form.mark);
-                out = Cow::Owned(cut);
-            }
+        let Some(forms) = &self.0 else { return Cow::Borrowed(text) };
+        let mut out = if forms.search.is_match(text) {
+            Cow::Owned(forms.search.replace_all(text, &forms.marks))
+        } else {
+            Cow::Borrowed(text)
+        };
+        // A text that was cut to its length may end in the middle of one.
+        if let Some((at, mark)) = forms.begun(&out) {
+            let mut cut = out.into_owned();
+            cut.replace_range(at.., mark);
+            out = Cow::Owned(cut);
         }
         out
     }
@@ -104,41 +121,67 @@ impl Redaction {
     }
 }
 
-/// The ways in which a value is commonly written: as it is, for addresses, in JSON, as base64 wherever in
-/// a longer text it stands, as hexadecimal digits.
-fn written(value: &str) -> BTreeSet<String> {
-    let mut forms = BTreeSet::from([value.to_owned()]);
-    let hex = hex::encode(value);
-    forms.extend([hex.to_uppercase(), hex]);
-    let (mut upper, mut lower) = (String::new(), String::new());
+impl Forms {
+    /// Where the text ends in the beginning of a form, and what stands for that. Looks at no more of the text's end than a form
+    /// is long.
+    fn begun(&self, text: &str) -> Option<(usize, &str)> {
+        let longest = self.written.iter().map(String::len).max().unwrap_or_default();
+        let from = (text.len().saturating_sub(longest)..=text.len()).find(|at| text.is_char_boundary(*at))?;
+        let end = text[from..].to_ascii_lowercase();
+        let begun = self.written.iter().zip(&self.marks).filter_map(|(form, mark)| {
+            let begin = form.get(..CUT)?;
+            let at = end.match_indices(begin).map(|(at, _)| at).find(|at| form.starts_with(&end[*at..]))?;
+            Some((from + at, mark.as_str()))
+        });
+        begun.min_by_key(|(at, _)| *at)
+    }
+}
+
+/// The forms in which a value is usually written; cases of ASCII letters are not told apart.
+fn written(value: &str) -> Vec<String> {
+    let mut forms = vec![value.to_owned(), value.to_uppercase(), value.to_lowercase(), hex::encode(value)];
+    let mut encoded = String::new();
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            upper.push(char::from(byte));
-            lower.push(char::from(byte));
+            encoded.push(char::from(byte));
         } else {
-            let _ = write!(upper, "%{byte:02X}");
-            let _ = write!(lower, "%{byte:02x}");
+            let _ = write!(encoded, "%{byte:02x}");
         }
     }
-    forms.extend([upper.replace("%20", "+"), lower.replace("%20", "+"), upper, lower]);
+    forms.extend([encoded.replace("%20", "+"), encoded]);
     let json = serde_json::Value::from(value).to_string();
-    forms.insert(json.trim_matches('"').to_owned());
+    forms.push(json.trim_matches('"').to_owned());
+    let once = base64_within(value.as_bytes());
+    if value.len() <= MANY_FORMS_MAX {
+        for separator in [":", " ", "-"] {
+            let pairs: Vec<_> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+            forms.push(pairs.join(separator));
+        }
+        forms.extend(once.iter().flat_map(|inner| base64_within(inner.as_bytes())));
+    }
+    forms.extend(once);
+    forms.retain(|form| form.len() >= SHORTEST);
+    forms
+}
+
+/// The digits of base64, in both alphabets, that stand for these bytes wherever in a longer text they are.
+fn base64_within(bytes: &[u8]) -> Vec<String> {
+    let mut forms = Vec::new();
     for before in 0..3 {
-        let bytes = [&[0][..0], &vec![0; before], value.as_bytes()].concat();
+        let bytes = [&[0; 3][..before], bytes].concat();
         // The digits at both ends hold bits of what stands beside it.
         let (from, to) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             forms.extend(engine.encode(&bytes).get(from..to).map(str::to_owned));
         }
     }
-    forms.retain(|form| form.len() >= SHORTEST);
     forms
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base64::engine::general_purpose::STANDARD;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
     fn redaction(value: &str) -> Redaction {
         Redaction::new([("WEBHOOK_SECRET", &SecretString::from(value.to_owned()))])
@@ -155,9 +198,19 @@ mod tests {
             "secret=whsec_a%2bb%2fc+d%22e&a=b".to_owned(),
             serde_json::json!({ "secret": value }).to_string(),
             hex::encode(value),
+            hex::encode_upper(value),
+            value.to_uppercase(),
+            "WHSEC_A%2BB%2Fc%20D%22E".to_owned(),
+            separated(value, ":").to_uppercase(),
+            separated(value, " "),
+            separated(value, "-"),
         ] {
-            let redacted = redaction.text(&text);
-            assert!(redacted.contains("[secret WEBHOOK_SECRET]") && !redacted.contains("whsec"), "{redacted}");
+            let redacted = redaction.text(&text).to_lowercase();
+            assert!(redacted.contains("[secret webhook_secret]") && !redacted.contains("whsec"), "{redacted}");
+            assert!(
+                !redacted.contains(&separated("c d", ":")[..5]) && !redacted.contains(&hex::encode("c d")),
+                "{redacted}"
+            );
         }
         for before in ["", "u", "us", "user:"] {
             let text = STANDARD.encode(format!("{before}{value} and more"));
@@ -166,6 +219,53 @@ mod tests {
             let left = redacted.replace("[secret WEBHOOK_SECRET]", "");
             assert!(left.len() <= text.len() - value.len(), "{redacted}");
         }
+    }
+
+    fn separated(value: &str, separator: &str) -> String {
+        value.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
+    }
+
+    #[test]
+    fn base64_of_base64_is_taken_out_wherever_it_stands() {
+        let redaction = redaction("whsec_a+b/c?~>0123456789");
+        for outer in ["", "x", "xy"] {
+            for inner in ["", "u", "us", "user:"] {
+                let plain = format!("{inner}whsec_a+b/c?~>0123456789 and more");
+                let once = [STANDARD.encode(&plain), URL_SAFE.encode(&plain), URL_SAFE_NO_PAD.encode(&plain)];
+                for once in once.map(|once| format!("{outer}{once}")) {
+                    for twice in [STANDARD.encode(&once), STANDARD_NO_PAD.encode(&once), URL_SAFE.encode(&once)] {
+                        let redacted = redaction.text(&twice);
+                        assert!(redacted.contains("[secret WEBHOOK_SECRET]"), "{outer} {inner}: {twice}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_a_long_value_count_on_their_own() {
+        let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----\n";
+        let redaction = redaction(key);
+        assert_eq!(redaction.text("it is AQEFAASCBKcwggSjAgEAAoIB."), "it is [secret WEBHOOK_SECRET].");
+    }
+
+    /// A hundred secrets, and a megabyte that is full of their beginnings.
+    #[test]
+    fn the_cost_grows_with_the_text_alone() {
+        let values: Vec<_> = (0..100).map(|n| SecretString::from(format!("{}{n:04}", "a".repeat(60)))).collect();
+        let redaction = Redaction::new(values.iter().map(|value| ("KEY", value)));
+        let time = |length: usize| {
+            let text = "a".repeat(length);
+            let begun = std::time::Instant::now();
+            assert!(matches!(redaction.text(&text), Cow::Owned(cut) if cut.ends_with("[secret KEY]")));
+            begun.elapsed().as_secs_f64()
+        };
+        time(1 << 16);
+        let (one, sixteen) = (time(1 << 16), time(1 << 20));
+        assert!(sixteen < one * 64.0 + 0.1, "{one} s for 64 KiB, {sixteen} s for 1 MiB");
+        let long = SecretString::from("b".repeat(1 << 20));
+        let written: usize = written(long.expose_secret()).iter().map(String::len).sum();
+        assert!(written < 20 << 20, "{written} bytes are looked for");
     }
 
     #[test]

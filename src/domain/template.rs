@@ -61,6 +61,9 @@ pub struct TemplateManifest {
     /// being deployed; it prints what is wrong and ends with another code than 0.
     #[serde(default)]
     pub check: Vec<String>,
+    /// Its process is the container's first one and reaps what others leave behind: no init program is put before it.
+    #[serde(default)]
+    pub is_init: bool,
     /// Words in a description that suggest this template.
     #[serde(default)]
     pub keywords: Vec<String>,
@@ -90,6 +93,7 @@ impl TemplateManifest {
             limits: ResourceLimits::default(),
             schedule: None,
             variables: std::collections::BTreeMap::new(),
+            is_init: self.is_init,
         })
     }
 }

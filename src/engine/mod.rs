@@ -9,6 +9,7 @@ pub mod label;
 pub mod line;
 #[cfg(test)]
 pub mod netns;
+pub mod output;
 #[cfg(test)]
 pub mod testing;
 mod tls;
@@ -20,6 +21,7 @@ use bollard::Docker;
 
 pub use fault::{Fault, is_outage};
 pub use label::Installation;
+pub use output::LineSink;
 pub use transport::{connect, connect_with_tls};
 
 /// Longest wait for an answer that needs no work: lists, inspections, tags.

@@ -113,6 +113,8 @@ impl PlayedEngine {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("resolv.conf"), format!("nameserver {resolver}\n")).expect("a file");
+        // The machine's own engine may have settings that its file and our options would both give.
+        std::fs::write(path("daemon.json"), "{}").expect("a file");
         run(&source("scripts/engine-certificates"), &[&path("tls"), "localhost", "127.0.0.1"]);
         let log = File::create(path("log")).expect("a file");
         // A mount namespace as well: what the engine mounts goes with it.
@@ -122,7 +124,7 @@ impl PlayedEngine {
             .args(["unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""])
             .args([path("resolv.conf"), source("k8s/builder/engine/dockerd")])
             .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
-            .args(["--mtu=1400"])
+            .args(["--config-file", &path("daemon.json"), "--mtu=1400"])
             .args(runtime())
             .args(options)
             .env("SLIPWAY_TLS_DIR", path("tls/server"))

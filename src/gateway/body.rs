@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::pool::Connection;
 use super::routes::InFlight;
+use crate::error::UploadTimedOut;
 
 /// When a request's body was last read from.
 #[derive(Debug)]
@@ -23,11 +24,17 @@ pub(super) struct Upload {
     begun: Instant,
     /// Milliseconds after `begun`.
     last: AtomicU64,
+    timed_out: AtomicBool,
 }
 
 impl Upload {
     pub(super) fn last_progress(&self) -> Instant {
         self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// Whether the client did not send it fast enough.
+    pub(super) fn timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed)
     }
 
     fn progress(&self) {
@@ -41,7 +48,7 @@ pub(super) fn watched(request: Request<Body>) -> (Request<Body>, Option<Arc<Uplo
     if request.body().is_end_stream() {
         return (request, None);
     }
-    let upload = Arc::new(Upload { begun: Instant::now(), last: AtomicU64::new(0) });
+    let upload = Arc::new(Upload { begun: Instant::now(), last: AtomicU64::new(0), timed_out: AtomicBool::new(false) });
     let watch = Arc::clone(&upload);
     (request.map(|inner| Body::new(Watched { inner, watch })), Some(upload))
 }
@@ -57,9 +64,20 @@ impl HttpBody for Watched {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(cx);
-        if frame.is_ready() {
+        let mut frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(frame) = &mut frame {
             self.watch.progress();
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        super::headers::clean_trailers(trailers);
+                    }
+                }
+                Some(Err(error)) if UploadTimedOut::is_cause_of(error) => {
+                    self.watch.timed_out.store(true, Ordering::Relaxed);
+                }
+                Some(Err(_)) | None => {}
+            }
         }
         frame
     }

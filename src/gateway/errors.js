@@ -29,7 +29,7 @@
     timer = 0;
     const errors = waiting;
     waiting = [];
-    fetch(address, { method: "POST", body: JSON.stringify(errors), keepalive: true, credentials: "omit" })
+    fetch(address, { method: "POST", body: JSON.stringify(errors), keepalive: true, credentials: "same-origin" })
       .then(() => {
         // Whoever shows this page in a frame may look again; what there is to see, the builder tells.
         if (window.parent !== window) window.parent.postMessage({ slipway: "errors" }, "*");

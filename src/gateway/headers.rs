@@ -2,8 +2,8 @@
 
 use axum::body::Body;
 use axum::http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT,
+    FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 
@@ -15,8 +15,10 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// What is for the next server alone, besides `Connection` and what that names.
+const HOP_BY_HOP: [HeaderName; 7] =
+    [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 /// Cookies whose names begin so are the builder's.
 const OUR_COOKIES: &str = "slipway_";
 
@@ -38,12 +40,7 @@ fn lists(headers: &HeaderMap, token: &str) -> bool {
 }
 
 /// Makes a client's request one of ours to the app.
-pub(super) fn prepare_request(
-    request: &mut Request<Body>,
-    client: &ClientInfo,
-    trust_forwarded: bool,
-    upgrade: Option<&HeaderValue>,
-) {
+pub(super) fn prepare_request(request: &mut Request<Body>, client: &ClientInfo, upgrade: Option<&HeaderValue>) {
     *request.version_mut() = Version::HTTP_11;
     if request.uri().scheme().is_some() || request.uri().authority().is_some() {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
@@ -68,15 +65,16 @@ pub(super) fn prepare_request(
     // Answered by us: the body is asked for as soon as the app reads it.
     headers.remove(EXPECT);
     headers.insert(HOST, client.host.clone());
-    forwarded(headers, client, trust_forwarded);
+    remove_look_alikes(headers);
+    forwarded(headers, client);
     strip_cookies(headers);
 }
 
-fn forwarded(headers: &mut HeaderMap, client: &ClientInfo, trusted: bool) {
+fn forwarded(headers: &mut HeaderMap, client: &ClientInfo) {
     // Canonical: an IPv4 client on a socket that takes both is shown as what it is.
     let ip = client.ip.to_canonical().to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-    if trusted {
+    if client.is_proxy {
         let chain = match headers.get(X_FORWARDED_FOR).and_then(|before| before.to_str().ok()) {
             Some(before) => format!("{before}, {ip}"),
             None => ip,
@@ -85,12 +83,50 @@ fn forwarded(headers: &mut HeaderMap, client: &ClientInfo, trusted: bool) {
         headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(client.scheme));
         headers.entry(X_FORWARDED_HOST).or_insert_with(|| client.host.clone());
     } else {
-        for claim in [FORWARDED, X_REAL_IP, X_FORWARDED_PORT] {
+        let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
+        for claim in claims {
             headers.remove(claim);
         }
         headers.insert(X_FORWARDED_FOR, value(ip));
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme));
         headers.insert(X_FORWARDED_HOST, client.host.clone());
+    }
+}
+
+/// Whether a header of this name says who the client is and how it came, which is ours to say.
+fn is_claim(name: &str) -> bool {
+    name == FORWARDED.as_str() || name == "x-real-ip" || name.starts_with("x-forwarded-")
+}
+
+/// Whether a header of this name frames a message, routes it, or is ours to set. A client must have no second way to say it.
+fn is_owned(name: &str) -> bool {
+    is_claim(name)
+        || HOP_BY_HOP.iter().any(|owned| name == owned.as_str())
+        || [CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST].iter().any(|owned| name == owned.as_str())
+}
+
+/// Removes the headers that are spelled with an underscore and that servers which hand headers over as variables (CGI,
+/// WSGI) take for one that is ours: both become `HTTP_X_FORWARDED_FOR`.
+fn remove_look_alikes(headers: &mut HeaderMap) {
+    let is_look_alike = |name: &str| name.contains('_') && is_owned(&name.replace('_', "-"));
+    let names: Vec<_> = headers.keys().filter(|name| is_look_alike(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Removes from the trailers of a request what must not come behind a body (RFC 9110, 6.5.1): what frames or routes the
+/// message, says who the client is, identifies it, or describes the content. Some servers add trailers to the headers.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    const BEFORE_THE_BODY: [HeaderName; 6] =
+        [AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE, TRAILER];
+    let is_forbidden = |name: &str| {
+        let name = name.replace('_', "-");
+        is_owned(&name) || BEFORE_THE_BODY.iter().any(|other| name == other.as_str())
+    };
+    let names: Vec<_> = trailers.keys().filter(|name| is_forbidden(name.as_str())).cloned().collect();
+    for name in names {
+        trailers.remove(name);
     }
 }
 
@@ -102,6 +138,8 @@ pub(super) fn prepare_response(response: &mut Response<Body>, host: &HeaderValue
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     remove_hop_by_hop(headers);
+    // Browsers clear cookies for the whole site: the builder's and other apps' too.
+    headers.remove(CLEAR_SITE_DATA);
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);
@@ -128,8 +166,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
-    {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
 }
@@ -213,6 +250,7 @@ mod tests {
 
     fn client() -> ClientInfo {
         ClientInfo {
+            is_proxy: false,
             ip: "::ffff:192.0.2.7".parse().expect("an address"),
             scheme: "http",
             host: HeaderValue::from_static("shop.localhost:8080"),
@@ -229,12 +267,46 @@ mod tests {
 
     fn prepared(headers: &[(&str, &str)], trusted: bool) -> Request<Body> {
         let mut request = request(headers);
-        prepare_request(&mut request, &client(), trusted, None);
+        prepare_request(&mut request, &ClientInfo { is_proxy: trusted, ..client() }, None);
         request
     }
 
     fn all(headers: &HeaderMap, name: &str) -> Vec<String> {
         headers.get_all(name).iter().map(|v| v.to_str().expect("text").to_owned()).collect()
+    }
+
+    #[test]
+    fn a_client_has_no_second_way_to_say_what_is_ours() {
+        let named = |request: &Request<Body>, name: &str| request.headers().contains_key(name);
+        for trusted in [false, true] {
+            let request = prepared(
+                &[
+                    ("x_forwarded_for", "1.2.3.4"),
+                    ("X_Real-IP", "1.2.3.4"),
+                    ("content_length", "9"),
+                    ("my_header", "1"),
+                ],
+                trusted,
+            );
+            for name in ["x_forwarded_for", "x_real-ip", "content_length"] {
+                assert!(!named(&request, name), "{name}");
+            }
+            assert!(named(&request, "my_header"), "others are the app's business");
+        }
+        let request = prepared(&[("x-forwarded-prefix", "/x"), ("x-forwarded-ssl", "on"), ("x-forwarder", "1")], false);
+        assert!(!named(&request, "x-forwarded-prefix") && !named(&request, "x-forwarded-ssl"));
+        assert!(named(&request, "x-forwarder"));
+
+        let mut trailers = HeaderMap::new();
+        for name in
+            ["x-forwarded-for", "x_forwarded_for", "forwarded", "host", "cookie", "content-type", "digest", "x-sum"]
+        {
+            trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        clean_trailers(&mut trailers);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["digest", "x-sum"]);
     }
 
     #[test]
@@ -296,6 +368,18 @@ mod tests {
         );
         assert_eq!(all(sent.headers(), "cookie"), ["a=1; b=slipway_2", "c=3"]);
         assert!(!prepared(&[("cookie", "SLIPWAY_session=x")], false).headers().contains_key("cookie"));
+    }
+
+    #[test]
+    fn an_app_clears_no_data_of_the_site_that_it_shares() {
+        let mut response = Response::builder()
+            .header("Clear-Site-Data", "\"cookies\"")
+            .header("clear-site-data", "\"*\"")
+            .header("x-other", "kept")
+            .body(Body::empty())
+            .expect("a response");
+        prepare_response(&mut response, &client().host);
+        assert!(!response.headers().contains_key("clear-site-data") && response.headers().contains_key("x-other"));
     }
 
     #[test]

@@ -20,27 +20,32 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use tokio::sync::Semaphore;
+
 use crate::domain::{AppName, Environment};
 use pool::{Connection, SendError};
 use routes::{Door, InFlight};
 
 pub use pages::{Trouble, page, unknown_host};
 pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+pub use tunnel::ClientSide;
 
 /// How often a request is tried: on a kept connection, on a new one, and on what replaced the instance.
 const TRIES: usize = 6;
+/// Requests that wait at once for what runs to be known.
+const HELD_MAX: usize = 256;
 
 /// How the gateway behaves.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
-    /// Believe `X-Forwarded-*` of requests: only where a proxy of the operator stands in front.
-    pub trust_forwarded: bool,
     /// Have pages of previews report their errors; see [`inject`].
     pub report_errors: bool,
     /// Longest wait for a connection to an instance.
     pub connect: Duration,
     /// Longest wait for the head of an answer, counted from the last byte that was sent.
     pub head: Duration,
+    /// Longest wait for an instance that may be found at any moment, right after the builder's own start.
+    pub hold: Duration,
     /// Longest silence within an answer's body. Tunnels may be silent for as long as they like.
     pub idle: Duration,
 }
@@ -48,10 +53,10 @@ pub struct GatewaySettings {
 impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
-            trust_forwarded: false,
             report_errors: false,
             connect: Duration::from_secs(2),
             head: Duration::from_mins(1),
+            hold: Duration::from_secs(2),
             idle: Duration::from_mins(15),
         }
     }
@@ -62,6 +67,8 @@ impl Default for GatewaySettings {
 pub struct ClientInfo {
     /// Address of the peer.
     pub ip: IpAddr,
+    /// The peer is a proxy of the operator's: its `X-Forwarded-*` are believed.
+    pub is_proxy: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The host as the client wrote it, port included.
@@ -73,12 +80,13 @@ pub struct ClientInfo {
 pub struct Gateway {
     routes: Routes,
     settings: std::sync::Arc<GatewaySettings>,
+    held: std::sync::Arc<Semaphore>,
 }
 
 impl Gateway {
     /// A gateway over a table of routes.
     pub fn new(routes: Routes, settings: GatewaySettings) -> Self {
-        Self { routes, settings: std::sync::Arc::new(settings) }
+        Self { routes, settings: settings.into(), held: Semaphore::new(HELD_MAX).into() }
     }
 
     /// The routes, which are the caller's to change.
@@ -98,11 +106,11 @@ impl Gateway {
         let reports = self.settings.report_errors
             && environment == Environment::Preview
             && inject::opens_page(request.method(), request.headers());
-        let answer = match self.enter(app, environment) {
+        let answer = match self.enter_soon(app, environment).await {
             Ok(_) if request.method() == Method::CONNECT => Err(Trouble::NoProxy),
             Ok(door) => {
                 let upgrade = headers::upgrade_of(&request);
-                headers::prepare_request(&mut request, client, self.settings.trust_forwarded, upgrade.as_ref());
+                headers::prepare_request(&mut request, client, upgrade.as_ref());
                 if reports {
                     inject::ask_plain(request.headers_mut());
                 }
@@ -119,6 +127,18 @@ impl Gateway {
                 if reports { inject::into_answer(response) } else { response }
             }
             Err(trouble) => page(trouble, Some((app, environment)), accept.as_ref()),
+        }
+    }
+
+    /// Lets a request in. Right after the builder's start it waits until it is known what runs, but not for long, and
+    /// only where few others wait.
+    async fn enter_soon(&self, app: &AppName, environment: Environment) -> Result<InFlight, Trouble> {
+        match self.enter(app, environment) {
+            Err(Trouble::Starting | Trouble::Stopped) if let Ok(_held) = self.held.try_acquire() => {
+                let _ = tokio::time::timeout(self.settings.hold, self.routes.found(app, environment)).await;
+                self.enter(app, environment)
+            }
+            other => other,
         }
     }
 
@@ -178,6 +198,7 @@ impl Gateway {
                     match &replay {
                         // Kept connections are closed by apps whenever they like, also at this very moment.
                         Some(copy) if is_kept || next.is_some() => request = copy_of(copy),
+                        _ if upload.is_some_and(|upload| upload.timed_out()) => return Err(Trouble::UploadTimedOut),
                         _ => return Err(Trouble::Failed),
                     }
                     if let Some(next) = next {

@@ -26,6 +26,8 @@ pub enum Trouble {
     Failed,
     /// It runs, but does not answer in time.
     TimedOut,
+    /// The visitor did not send the request fast enough.
+    UploadTimedOut,
     /// It was asked to be a proxy.
     NoProxy,
 }
@@ -37,6 +39,7 @@ impl Trouble {
             Self::Unknown => StatusCode::NOT_FOUND,
             Self::Failed => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::UploadTimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::NoProxy => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -60,6 +63,10 @@ impl Trouble {
             Self::TimedOut => (
                 format!("{name} takes too long"),
                 "It did not answer in time. Try again in a moment; if it stays that way, the app's log in the builder says more.",
+            ),
+            Self::UploadTimedOut => (
+                "The request took too long".to_owned(),
+                "It was not sent fast enough. Try again over a better connection.",
             ),
             Self::NoProxy => ("This is no proxy".to_owned(), "CONNECT is not answered here."),
         }

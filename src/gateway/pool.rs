@@ -23,6 +23,9 @@ use super::routes::Live;
 
 /// Connections that are kept for one instance.
 const KEPT_MAX: usize = 256;
+/// What a connection holds at most of an answer that the client does not read, and of a request that the app
+/// does not read, in bytes. An answer's head has to fit in.
+pub(super) const BUFFER_MAX: usize = 64 * 1024;
 /// How long one is kept without a request.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// How old a kept one may be for a request that must not be sent twice: apps close idle connections
@@ -58,7 +61,11 @@ impl Connection {
         };
         // An answer that waits for a full packet is no faster for it.
         let _ = stream.set_nodelay(true);
-        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Trouble::Failed)?;
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(BUFFER_MAX)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Trouble::Failed)?;
         Ok(Box::new(Self { sender, driver, is_over: false }))
     }
 

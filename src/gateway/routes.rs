@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
@@ -67,6 +67,8 @@ struct Inner {
     writer: Mutex<()>,
     /// Ends what would never end by itself.
     closing: CancellationToken,
+    /// Right after the builder's start it is not known yet what runs. Said again at each change until it is.
+    unknown: watch::Sender<bool>,
 }
 
 /// Preview, then prod.
@@ -211,6 +213,35 @@ impl Routes {
         Self::default()
     }
 
+    /// The table of a builder that has just started and has not looked yet at what runs: what is not there may be
+    /// found at any moment, until [`Self::are_known`] is called.
+    pub fn unknown() -> Self {
+        let routes = Self::default();
+        routes.inner.unknown.send_replace(true);
+        routes
+    }
+
+    /// From now on the table says what runs.
+    pub fn are_known(&self) {
+        self.inner.unknown.send_replace(false);
+    }
+
+    /// How many wait for what runs to be known.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.inner.unknown.receiver_count()
+    }
+
+    /// Waits until an environment answers, or until it is known what runs. Done at once when that is known.
+    pub(super) async fn found(&self, app: &AppName, environment: Environment) {
+        let mut unknown = self.inner.unknown.subscribe();
+        while *unknown.borrow_and_update() && !matches!(self.state(app, environment), Some(RouteState::Up(_))) {
+            if unknown.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Sends an environment's requests to an instance from now on. Answers the one that had them
     /// until now, if that is another.
     pub fn set(&self, app: &AppName, environment: Environment, upstream: Upstream) -> Option<Replaced> {
@@ -308,6 +339,7 @@ impl Routes {
         }
         // First the table, then the sign at the old door: who is turned away finds the new one.
         self.inner.table.store(Arc::new(table));
+        self.inner.unknown.send_if_modified(|unknown| *unknown);
         replaced.map(|live| {
             live.retire();
             Replaced(live)

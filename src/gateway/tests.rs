@@ -87,7 +87,10 @@ impl Front {
     }
 
     async fn with(settings: GatewaySettings) -> Self {
-        let routes = Routes::new();
+        Self::over(Routes::new(), settings).await
+    }
+
+    async fn over(routes: Routes, settings: GatewaySettings) -> Self {
         let gateway = Gateway::new(routes.clone(), settings);
         let pages = Router::new().fallback(front).with_state(gateway);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -138,7 +141,9 @@ async fn front(
     let Some(HostName::App(app, environment)) = HostName::parse(host.to_str().expect("text"), "localhost") else {
         return unknown_host(host.to_str().expect("text"), None);
     };
-    gateway.handle(&app, environment, &ClientInfo { ip: peer.ip(), scheme: "http", host }, request).await
+    gateway
+        .handle(&app, environment, &ClientInfo { ip: peer.ip(), is_proxy: false, scheme: "http", host }, request)
+        .await
 }
 
 fn shop() -> AppName {

@@ -1,16 +1,30 @@
 //! Requests that switch to another protocol: from then on bytes go both ways, and we look no more.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::pages::Trouble;
+use super::pool::BUFFER_MAX;
 use super::routes::InFlight;
 use super::{Gateway, body};
 use crate::domain::{AppName, Environment};
+
+/// The client's side of a tunnel; in the extensions of a request that asks to switch.
+#[derive(Clone)]
+pub struct ClientSide {
+    /// Set when the client's connection is to end.
+    pub ended: CancellationToken,
+    /// Whatever is to live as long as the tunnel.
+    pub held: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 impl Gateway {
     /// Asks the instance to switch. Where it does, a task carries the bytes until one side ends or
@@ -24,6 +38,7 @@ impl Gateway {
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Trouble> {
         let client = request.extensions_mut().remove::<OnUpgrade>();
+        let side = request.extensions_mut().remove::<ClientSide>();
         let stream = loop {
             match tokio::time::timeout(self.settings.connect, TcpStream::connect(door.live().address())).await {
                 Ok(Ok(stream)) => break stream,
@@ -35,7 +50,8 @@ impl Gateway {
             }
         };
         let _ = stream.set_nodelay(true);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Trouble::Failed)?;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER_MAX).handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(|_| Trouble::Failed)?;
         // Ends with the connection, which ends with the tunnel or the answer's body.
         tokio::spawn(connection.with_upgrades());
         let answer = tokio::time::timeout(self.settings.head, sender.send_request(request)).await;
@@ -54,9 +70,16 @@ impl Gateway {
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut instance).await;
                 Ok::<_, hyper::Error>(())
             };
+            let ended = async {
+                match &side {
+                    Some(side) => side.ended.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 () = door.live().closing.cancelled() => {}
+                () = ended => {}
                 _ = carry => {}
             }
         });

@@ -32,7 +32,7 @@ pub use error::ModelError;
 pub use limits::{Cap, DayLimit, Spent, TurnLimits};
 pub use listing::Listing;
 pub use models::{Model, ModelTable};
-pub use ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};
+pub use ports::{COMPUTE_TIME, Content, FileEntry, HostError, Precious, ToolHost, TurnSink, Written};
 pub use prompts::REPAIR_PROMPT;
 pub use proving::{CheckReport, PreviewAnswer, PreviewRequest};
 pub use retry::RetryPolicy;

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::bounded_work::Budget;
+
 /// Lines of a file that are looked at.
 const FILE_LINES: usize = 20_000;
 /// Lines of the wanted text that are compared.
@@ -18,8 +20,12 @@ const SHOWN: usize = 6;
 const WIDTH: usize = 200;
 /// Places that are named.
 const PLACES: usize = 6;
+/// Places that are counted.
+const COUNTED: usize = 100;
+/// Words of a line that are compared.
+const WORDS: usize = 200;
 
-/// The lines, from 1, at which `wanted` begins. Places that overlap are counted.
+/// The lines, from 1, at which `wanted` begins: the first hundred. Places that overlap are counted.
 pub fn places(text: &str, wanted: &str) -> Vec<usize> {
     let mut places = Vec::new();
     let (mut at, mut line) = (0, 1);
@@ -29,7 +35,7 @@ pub fn places(text: &str, wanted: &str) -> Vec<usize> {
         let start = at + found;
         at = start + wanted.chars().next().map_or(1, char::len_utf8);
         line += text[start..at].matches('\n').count();
-        if at >= text.len() {
+        if at >= text.len() || places.len() == COUNTED {
             break;
         }
     }
@@ -37,14 +43,15 @@ pub fn places(text: &str, wanted: &str) -> Vec<usize> {
 }
 
 /// Why `wanted` cannot be replaced in the file: how often it occurs, and where it nearly does.
-/// None if it occurs exactly once.
-pub fn misfit(path: &str, text: &str, wanted: &str) -> Option<String> {
+/// None if it occurs exactly once. When the budget is spent, what was not looked at is not told of.
+pub fn misfit(path: &str, text: &str, wanted: &str, budget: &Budget) -> Option<String> {
     let places = places(text, wanted);
     match places.len() {
         1 => None,
-        0 => Some(format!("old_text occurs 0 times in {path}. {}", nearest(text, wanted))),
+        0 => Some(format!("old_text occurs 0 times in {path}. {}", nearest(text, wanted, budget))),
         times => Some(format!(
-            "old_text occurs {times} times in {path}, beginning at {}. Take in more of the lines around the one you mean.",
+            "old_text occurs {}{times} times in {path}, beginning at {}. Take in more of the lines around the one you mean.",
+            if times == COUNTED { "at least " } else { "" },
             lines_named(&places)
         )),
     }
@@ -67,8 +74,12 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn new(text: &'a str) -> Self {
         let bare: String = text.split_whitespace().collect();
-        let mut words: Vec<u64> =
-            text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).map(hash).collect();
+        let mut words: Vec<u64> = text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|word| !word.is_empty())
+            .take(WORDS)
+            .map(hash)
+            .collect();
         words.sort_unstable();
         words.dedup();
         Self { text, bare: hash(&bare), words }
@@ -93,7 +104,7 @@ fn hash(text: &str) -> u64 {
 }
 
 /// The lines of the file that are most like the wanted ones.
-fn nearest(text: &str, wanted: &str) -> String {
+fn nearest(text: &str, wanted: &str, budget: &Budget) -> String {
     let lines: Vec<Line<'_>> = text.split('\n').take(FILE_LINES).map(Line::new).collect();
     let sought: Vec<Line<'_>> = wanted.trim_matches('\n').split('\n').take(WANTED_LINES).map(Line::new).collect();
     #[expect(clippy::cast_precision_loss, reason = "a bounded number of lines")]
@@ -101,7 +112,7 @@ fn nearest(text: &str, wanted: &str) -> String {
         let pairs = sought.iter().zip(&lines[at..]);
         pairs.map(|(wanted, line)| wanted.alike(line)).sum::<f32>() / sought.len() as f32
     };
-    let scores: Vec<f32> = (0..lines.len()).map(score).collect();
+    let scores: Vec<f32> = (0..lines.len()).take_while(|_| !budget.is_spent()).map(score).collect();
     let best = scores.iter().copied().fold(0.0, f32::max);
     if best < ALIKE {
         let first = wanted.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -183,8 +194,8 @@ mod tests {
 
     #[test]
     fn once_is_no_misfit_and_more_are_counted_with_their_lines() {
-        assert_eq!(misfit("m.py", FILE, "def add"), None);
-        let twice = misfit("m.py", FILE, "return total").unwrap();
+        assert_eq!(misfit("m.py", FILE, "def add", &Budget::unlimited()), None);
+        let twice = misfit("m.py", FILE, "return total", &Budget::unlimited()).unwrap();
         assert!(twice.starts_with("old_text occurs 2 times in m.py, beginning at lines 5, 9."), "{twice}");
         assert_eq!(places("aaa", "aa"), [1, 1]);
         assert_eq!(places("ä\nä\n", "\nä"), [1]);
@@ -193,28 +204,30 @@ mod tests {
 
     #[test]
     fn white_space_is_pointed_out() {
-        let told = misfit("m.py", FILE, "    total = a * b\n    return total").unwrap();
+        let told = misfit("m.py", FILE, "    total = a * b\n    return total", &Budget::unlimited()).unwrap();
         assert!(told.contains("0 times") && told.contains("lines 8–9; only white space differs"), "{told}");
         assert!(told.contains("one is indented with tabs"), "{told}");
         assert!(told.contains("line 8\n  in the file: “⇥total = a * b”\n  in old_text: “    total = a * b”"), "{told}");
-        let told = misfit("m.py", FILE, "      total = a + b").unwrap();
+        let told = misfit("m.py", FILE, "      total = a + b", &Budget::unlimited()).unwrap();
         assert!(told.contains("line 4") && told.contains("indented differently"), "{told}");
-        let told = misfit("a.txt", "one\r\ntwo\r\n", "one\ntwo").unwrap();
+        let told = misfit("a.txt", "one\r\ntwo\r\n", "one\ntwo", &Budget::unlimited()).unwrap();
         assert!(told.contains("CR LF"), "{told}");
-        let told = misfit("a.txt", "one word  \ntwo", "one word\ntwo").unwrap();
+        let told = misfit("a.txt", "one word  \ntwo", "one word\ntwo", &Budget::unlimited()).unwrap();
         assert!(told.contains("white space at the end"), "{told}");
     }
 
     #[test]
     fn a_line_that_changed_is_shown_beside_the_wanted_one() {
-        let told = misfit("m.py", FILE, "def add(a, b):\n    total = a - b - 1\n    return total").unwrap();
+        let told =
+            misfit("m.py", FILE, "def add(a, b):\n    total = a - b - 1\n    return total", &Budget::unlimited())
+                .unwrap();
         assert!(told.contains("nearly matches lines 3–5"), "{told}");
         assert!(
             told.contains("line 4\n  in the file: “    total = a + b”\n  in old_text: “    total = a - b - 1”"),
             "{told}"
         );
         assert!(!told.contains("line 5\n"), "only what differs: {told}");
-        let told = misfit("m.py", FILE, "class Nothing: pass").unwrap();
+        let told = misfit("m.py", FILE, "class Nothing: pass", &Budget::unlimited()).unwrap();
         assert!(told.contains("No line of it is like “class Nothing: pass”"), "{told}");
     }
 
@@ -230,9 +243,16 @@ mod tests {
             let count =
                 (0..file.len()).filter(|&at| file.is_char_boundary(at) && file[at..].starts_with(&wanted)).count();
             assert_eq!(places(&file, &wanted).len(), count, "{file:?} {wanted:?}");
-            assert_eq!(misfit("f", &file, &wanted).is_none(), count == 1);
+            assert_eq!(misfit("f", &file, &wanted, &Budget::unlimited()).is_none(), count == 1);
         }
+        let many = misfit("f", &"a".repeat(100_000), &"a".repeat(50_000), &Budget::unlimited()).unwrap();
+        assert!(many.starts_with("old_text occurs at least 100 times in f"), "{many}");
+        let line = (0..100_000).map(|n| format!("w{n} ")).collect::<String>();
+        let told = misfit("f", &format!("{line}\n").repeat(3), &format!("{line}x"), &Budget::unlimited()).unwrap();
+        assert!(told.len() < 2_000 && told.contains("nearly matches line 1"), "{told}");
+        let told = misfit("f", "x = 1\n", "x = 2", &Budget::of(std::time::Duration::ZERO)).unwrap();
+        assert!(told.contains("0 times in f. No line of it is like"), "{told}");
         let long = "x = 1\n".repeat(50_000);
-        assert!(misfit("f", &long, "y = 2").is_some_and(|told| told.len() < 2_000));
+        assert!(misfit("f", &long, "y = 2", &Budget::unlimited()).is_some_and(|told| told.len() < 2_000));
     }
 }

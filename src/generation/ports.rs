@@ -2,10 +2,15 @@
 //! tell and keep what it does. Implemented where jobs are run.
 
 use std::future::Future;
+use std::time::Duration;
 
 use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
 use super::wire::Message;
+use crate::bounded_work::Budget;
 use crate::domain::{EventBody, WorkspacePath};
+
+/// How long one piece of a tool's work may take.
+pub const COMPUTE_TIME: Duration = Duration::from_secs(3);
 
 /// A file of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,15 @@ pub struct Precious {
     pub by_hand: bool,
 }
 
+/// What writing a file came to: lines added and removed, against what stood there before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Lines added.
+    pub additions: u32,
+    /// Lines removed.
+    pub deletions: u32,
+}
+
 /// Why the workspace did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -60,7 +74,15 @@ pub trait ToolHost: Send {
     /// A file's bytes.
     fn read(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<Vec<u8>, HostError>> + Send;
     /// Makes or replaces a file, with the folders above it.
-    fn write(&mut self, path: &WorkspacePath, content: &str) -> impl Future<Output = Result<(), HostError>> + Send;
+    fn write(&mut self, path: &WorkspacePath, content: &str)
+    -> impl Future<Output = Result<Written, HostError>> + Send;
+    /// Runs work on the app's text that takes processor time, away from the async threads, within a budget of
+    /// [`COMPUTE_TIME`].
+    fn compute<R: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&Budget) -> R + Send + 'static,
+    ) -> impl Future<Output = Result<R, HostError>> + Send;
     /// The files that a turn has to be careful with: those that a person or an earlier turn made or
     /// changed. For a turn that goes on with another's work, as they were before that, with what it has
     /// changed since. Read once, before the first change.
@@ -83,7 +105,8 @@ pub trait TurnSink: Send {
     /// ends with `written`, or with a failed `tool` event: then it stands in the workspace as it
     /// did before. A `tool` event of the name `model` is no tool but a notice, e.g. that the
     /// connection broke. With `taken_back`, what that answer had said and begun to write does not count.
-    fn event(&mut self, body: EventBody);
+    /// Whoever takes them may be slow: then the model's answer is read more slowly.
+    fn event(&mut self, body: EventBody) -> impl Future<Output = ()> + Send;
 
     /// Keeps all messages of this turn so far, the user's prompt first, so that a crash does not
     /// lose them. Called after each answer and each tool. Only the last two may differ from those

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ModelClient, Provider, Timeouts, WireFormat};
-use super::ports::{Content, FileEntry, HostError, Precious, ToolHost, TurnSink};
+use super::ports::{COMPUTE_TIME, Content, FileEntry, HostError, Precious, ToolHost, TurnSink, Written};
 use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
 use super::retry::RetryPolicy;
 use super::wire::{Images, Message};
 use super::{TurnInput, TurnLimits, TurnOutcome, run_turn};
+use crate::bounded_work::Budget;
 use crate::domain::{EventBody, FileState, TextKind, TurnMode, WorkspacePath};
 
 /// Files in memory; `Dockerfile` is the platform's, and writing `full.txt` finds the disk full.
@@ -57,7 +58,14 @@ impl ToolHost for MemoryHost {
         let missing = || HostError::Refused(format!("There is no file {path}."));
         self.files.get(path.as_str()).cloned().ok_or_else(missing)
     }
-    async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<(), HostError> {
+    async fn compute<R: Send + 'static>(
+        &mut self,
+        _: &'static str,
+        work: impl FnOnce(&Budget) -> R + Send + 'static,
+    ) -> Result<R, HostError> {
+        Ok(work(&Budget::of(COMPUTE_TIME)))
+    }
+    async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<Written, HostError> {
         Self::check(path)?;
         if let Some(stop) = &self.stopped_by {
             stop.cancel();
@@ -65,8 +73,13 @@ impl ToolHost for MemoryHost {
                 tokio::task::yield_now().await;
             }
         }
-        self.files.insert(path.to_string(), content.as_bytes().to_vec());
-        Ok(())
+        let old = self.files.insert(path.to_string(), content.as_bytes().to_vec()).unwrap_or_default();
+        // Lines that the other does not have: enough where none is there twice.
+        let old = String::from_utf8_lossy(&old);
+        let missing = |these: &str, in_those: &str| {
+            u32::try_from(these.lines().filter(|line| !in_those.lines().any(|other| other == *line)).count()).unwrap()
+        };
+        Ok(Written { additions: missing(content, &old), deletions: missing(&old, content) })
     }
     async fn precious(&mut self) -> Result<Vec<Precious>, HostError> {
         let file = |(path, bytes): (&String, &Vec<u8>)| {
@@ -143,7 +156,7 @@ impl MemorySink {
 }
 
 impl TurnSink for MemorySink {
-    fn event(&mut self, body: EventBody) {
+    async fn event(&mut self, body: EventBody) {
         if let Some((cancel, predicate)) = &self.cancel_at
             && predicate(&body)
         {

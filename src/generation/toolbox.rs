@@ -1,8 +1,9 @@
 //! What the tools do: each call run against a [`ToolHost`], with an answer for the model and a
 //! line for the user.
 
-use regex::RegexBuilder;
-use similar::{ChangeTag, TextDiff};
+use std::time::{Duration, Instant};
+
+use regex::{Regex, RegexBuilder};
 
 use super::agent::Rewrites;
 use super::limits::Cap;
@@ -11,6 +12,7 @@ use super::near;
 use super::ports::{HostError, ToolHost};
 use super::proving;
 use super::tools::ToolCall;
+use crate::bounded_work::Budget;
 use crate::domain::{FileState, Question, WorkspacePath};
 
 /// Most bytes of a file that one answer shows.
@@ -23,6 +25,16 @@ const SEARCHED_MAX: u64 = 1024 * 1024;
 const MATCHES_MAX: usize = 100;
 /// Longest piece of a matching line that is shown, in characters.
 const MATCH_WIDTH: usize = 240;
+/// Longest pattern, in bytes.
+const PATTERN_MAX: usize = 1_000;
+/// Bytes that a compiled pattern may take: matching takes time that grows with it.
+const PATTERN_COMPILED_MAX: usize = 1 << 20;
+/// Bytes at the beginning of a line that are searched: the budget is looked at between lines.
+const LINE_SEARCHED_MAX: usize = 16 * 1024;
+/// Bytes of files that are searched at once.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long a search may take.
+const SEARCH_TIME: Duration = Duration::from_secs(6);
 
 /// Answers a question to the user.
 const ASKED: &str = "The person sees the question now, and your turn ends. Their next message is the answer.";
@@ -123,9 +135,9 @@ pub async fn run<H: ToolHost>(
             done
         }
         ToolCall::EditFile { path, old_text, new_text } => match edited(host, &path, &old_text, &new_text).await {
-            Ok((before, after)) => {
+            Ok(after) => {
                 bounds.check(&path, Some(&after))?;
-                let done = write_edited(host, path.clone(), &before, &after).await;
+                let done = write_edited(host, path.clone(), &after).await;
                 if done.is_ok() {
                     bounds.changed(&path, Some(&after));
                 }
@@ -210,44 +222,113 @@ async fn read_text<H: ToolHost>(host: &mut H, path: &WorkspacePath) -> Result<St
 }
 
 async fn search<H: ToolHost>(host: &mut H, pattern: &str) -> Result<ToolOutcome, HostError> {
-    let regex = match RegexBuilder::new(pattern).size_limit(1 << 20).build() {
+    if pattern.len() > PATTERN_MAX {
+        return refuse(format!("The pattern has {} bytes, and at most {PATTERN_MAX} are allowed.", pattern.len()));
+    }
+    let text = pattern.to_owned();
+    let compiled = host.compute("compile a search", move |_| compiled(&text)).await?;
+    let regex = match compiled {
         Ok(regex) => regex,
-        Err(error) => {
-            return refuse(format!("The pattern is no regular expression: {}.", one_line(&error.to_string())));
-        }
+        Err(why) => return refuse(format!("The pattern is no regular expression: {why}.")),
     };
-    let (mut lines, mut files, mut more) = (Vec::new(), 0, false);
+    let mut search = Search::default();
     let listed = host.list().await?;
-    for file in listed.into_iter().take(FILES_MAX).filter(|file| file.bytes <= SEARCHED_MAX) {
-        let text = match read_text(host, &file.path).await {
-            Ok(text) => text,
-            Err(HostError::Refused(_)) => continue,
-            Err(failed @ HostError::Failed(_)) => return Err(failed),
-        };
-        let before = lines.len();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| regex.is_match(line)) {
-            if lines.len() == MATCHES_MAX {
-                more = true;
-                break;
+    let mut files = listed.into_iter().take(FILES_MAX).filter(|file| file.bytes <= SEARCHED_MAX);
+    while !search.is_over() {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES
+            && let Some(file) = files.next()
+        {
+            match read_text(host, &file.path).await {
+                Ok(text) => {
+                    bytes += text.len();
+                    batch.push((file.path, text));
+                }
+                Err(HostError::Refused(_)) => {}
+                Err(failed @ HostError::Failed(_)) => return Err(failed),
             }
-            let shown: String = line.trim_end().chars().take(MATCH_WIDTH).collect();
-            lines.push(format!("{}:{}: {shown}", file.path, number + 1));
         }
-        files += usize::from(lines.len() > before);
-        if more {
-            lines.push("… and more: narrow the pattern.".into());
+        if batch.is_empty() {
             break;
         }
+        let regex = regex.clone();
+        let work = move |budget: &Budget| {
+            search.look(&regex, &batch, budget);
+            search
+        };
+        search = host.compute("search", work).await?;
     }
-    let found = lines.len().min(MATCHES_MAX);
+    let Search { mut lines, files, more, late, .. } = search;
+    let found = lines.len();
+    if more {
+        lines.push("… and more: narrow the pattern.".into());
+    }
+    if late {
+        lines.push(
+            "… the search took too long and was stopped: not all files were searched. Use a simpler pattern.".into(),
+        );
+    }
     let shown: String = one_line(pattern).chars().take(60).collect();
     let summary = match found {
+        0 if late => format!("Searched “{shown}” · stopped, it took too long"),
         0 => format!("Searched “{shown}” · nothing found"),
         _ => format!("Searched “{shown}” · {} in {}", counted(found, "line"), counted(files, "file")),
     };
     let answer =
-        if found == 0 { "No line matches.".into() } else { material::wrap("lines of files", &lines.join("\n")) };
+        if lines.is_empty() { "No line matches.".into() } else { material::wrap("lines of files", &lines.join("\n")) };
     Ok(ToolOutcome::done(summary, answer))
+}
+
+fn compiled(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern).size_limit(PATTERN_COMPILED_MAX).build();
+    built.map_err(|error| one_line(&error.to_string()))
+}
+
+/// What a search has found.
+#[derive(Default)]
+struct Search {
+    lines: Vec<String>,
+    /// Files with lines that match.
+    files: usize,
+    /// There are more lines.
+    more: bool,
+    /// It was stopped.
+    late: bool,
+    took: Duration,
+}
+
+impl Search {
+    fn is_over(&self) -> bool {
+        self.more || self.late
+    }
+
+    fn look(&mut self, regex: &Regex, files: &[(WorkspacePath, String)], budget: &Budget) {
+        let started = Instant::now();
+        let budget = budget.at_most(SEARCH_TIME.saturating_sub(self.took));
+        for (path, text) in files {
+            let before = self.lines.len();
+            for (nth, line) in text.lines().enumerate() {
+                if budget.is_spent() {
+                    self.late = true;
+                    break;
+                }
+                if !regex.is_match(&line[..line.floor_char_boundary(LINE_SEARCHED_MAX)]) {
+                    continue;
+                }
+                if self.lines.len() == MATCHES_MAX {
+                    self.more = true;
+                    break;
+                }
+                let shown: String = line.trim_end().chars().take(MATCH_WIDTH).collect();
+                self.lines.push(format!("{path}:{}: {shown}", nth + 1));
+            }
+            self.files += usize::from(self.lines.len() > before);
+            if self.is_over() {
+                break;
+            }
+        }
+        self.took += started.elapsed();
+    }
 }
 
 async fn write<H: ToolHost>(host: &mut H, path: WorkspacePath, content: &str) -> Result<ToolOutcome, HostError> {
@@ -256,13 +337,8 @@ async fn write<H: ToolHost>(host: &mut H, path: WorkspacePath, content: &str) ->
     Ok(ToolOutcome::changed(summary, path, FileState::Written))
 }
 
-/// A file's text before and after an edit that is not yet written.
-async fn edited<H: ToolHost>(
-    host: &mut H,
-    path: &WorkspacePath,
-    old: &str,
-    new: &str,
-) -> Result<(String, String), HostError> {
+/// A file's text after an edit that is not yet written.
+async fn edited<H: ToolHost>(host: &mut H, path: &WorkspacePath, old: &str, new: &str) -> Result<String, HostError> {
     if old.is_empty() {
         return refuse("old_text is empty: give the text to replace, or use write_file for a new file.");
     }
@@ -270,30 +346,18 @@ async fn edited<H: ToolHost>(
         return refuse("old_text and new_text are the same: there is nothing to change.");
     }
     let before = read_text(host, path).await?;
-    if let Some(why) = near::misfit(path.as_str(), &before, old) {
-        return refuse(why);
-    }
-    let at = before.find(old).unwrap_or_default();
-    let after = [&before[..at], new, &before[at + old.len()..]].concat();
-    Ok((before, after))
+    let (name, old, new) = (path.to_string(), old.to_owned(), new.to_owned());
+    let work = move |budget: &Budget| match near::misfit(&name, &before, &old, budget) {
+        Some(why) => Err(HostError::Refused(why)),
+        None => Ok(before.replacen(&old, &new, 1)),
+    };
+    host.compute("edit a file", work).await?
 }
 
-async fn write_edited<H: ToolHost>(
-    host: &mut H,
-    path: WorkspacePath,
-    before: &str,
-    after: &str,
-) -> Result<ToolOutcome, HostError> {
-    host.write(&path, after).await?;
-    let (mut added, mut removed) = (0, 0);
-    for change in TextDiff::from_lines(before, after).iter_all_changes() {
-        match change.tag() {
-            ChangeTag::Insert => added += 1,
-            ChangeTag::Delete => removed += 1,
-            ChangeTag::Equal => {}
-        }
-    }
-    Ok(ToolOutcome::changed(format!("Edited {path} +{added} −{removed}"), path, FileState::Written))
+async fn write_edited<H: ToolHost>(host: &mut H, path: WorkspacePath, after: &str) -> Result<ToolOutcome, HostError> {
+    let written = host.write(&path, after).await?;
+    let summary = format!("Edited {path} +{} −{}", written.additions, written.deletions);
+    Ok(ToolOutcome::changed(summary, path, FileState::Written))
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -308,4 +372,45 @@ fn one_line(text: &str) -> String {
         line.push('…');
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::stage::MemoryHost;
+
+    async fn searched(host: &mut MemoryHost, pattern: &str) -> ToolOutcome {
+        match search(host, pattern).await {
+            Ok(outcome) => outcome,
+            Err(error) => ToolOutcome::refused("search", error.to_string()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_says_what_it_found_and_where_it_was_stopped() {
+        let long = format!("{}needle", "x".repeat(LINE_SEARCHED_MAX));
+        let mut host = MemoryHost::with(&[("a.txt", "needle\nhay\n"), ("b.txt", &long), ("c.txt", "a needle\n")]);
+        let found = searched(&mut host, "needle").await;
+        assert_eq!(found.summary, "Searched “needle” · 2 lines in 2 files");
+        assert!(found.answer.contains("a.txt:1: needle\nc.txt:1: a needle"), "{}", found.answer);
+        assert_eq!(searched(&mut host, "nothing").await.answer, "No line matches.");
+        for pattern in ["(", &"a".repeat(PATTERN_MAX + 1), &"(a{1000}){1000}".repeat(3)] {
+            assert!(!searched(&mut host, pattern).await.ok, "{}", &pattern[..pattern.len().min(40)]);
+        }
+    }
+
+    #[test]
+    fn a_search_ends_with_its_budget() {
+        let files = [("a.txt".parse().unwrap(), "needle\n".repeat(10))];
+        let regex = compiled("needle").unwrap();
+        let mut search = Search::default();
+        search.look(&regex, &files, &Budget::of(Duration::ZERO));
+        assert!(search.late && search.is_over() && search.lines.is_empty());
+        let mut search = Search { took: SEARCH_TIME, ..Search::default() };
+        search.look(&regex, &files, &Budget::unlimited());
+        assert!(search.late, "over all files together");
+        let mut search = Search::default();
+        search.look(&regex, &files, &Budget::unlimited());
+        assert_eq!((search.lines.len(), search.late), (10, false));
+    }
 }

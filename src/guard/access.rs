@@ -48,7 +48,10 @@ pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next
     };
     request.extensions_mut().insert(PasswordSet(services.password_is_set()));
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // The listener keeps a place for addresses where somebody is logged in.
+    response.extensions_mut().insert(caller);
+    response
 }
 
 /// Addresses that are open without a login.

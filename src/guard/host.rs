@@ -50,20 +50,24 @@ fn is_host(text: &str) -> bool {
 #[derive(Debug, Clone)]
 pub struct OwnHosts {
     domain: String,
+    apps_domain: String,
     listen: SocketAddr,
 }
 
 impl OwnHosts {
     /// As configured.
     pub fn new(config: &Config) -> Self {
-        Self { domain: config.domain.clone(), listen: config.listen }
+        Self { domain: config.domain.clone(), apps_domain: config.apps_domain.clone(), listen: config.listen }
     }
 
     /// What a host stands for. Where the builder listens on loopback its bare address is the
     /// builder's too. Any other name that leads here is none of ours, or a page anywhere could have
     /// its own name lead here and read what it likes.
     pub fn find(&self, host: &str) -> Option<HostName> {
-        HostName::parse(host, &self.domain).or_else(|| self.is_bare(host).then_some(HostName::Builder))
+        if HostName::parse(host, &self.domain) == Some(HostName::Builder) || self.is_bare(host) {
+            return Some(HostName::Builder);
+        }
+        HostName::parse(host, &self.apps_domain).filter(|found| *found != HostName::Builder)
     }
 
     fn is_bare(&self, host: &str) -> bool {
@@ -130,7 +134,11 @@ mod tests {
 
     #[test]
     fn the_bare_address_is_ours_on_loopback_alone() {
-        let own = |listen: &str| OwnHosts { domain: "localhost".into(), listen: listen.parse().expect("an address") };
+        let own = |listen: &str| OwnHosts {
+            domain: "localhost".into(),
+            apps_domain: "localhost".into(),
+            listen: listen.parse().expect("an address"),
+        };
         let loopback = own("127.0.0.1:8080");
         for host in [
             "localhost:8080",
@@ -156,5 +164,20 @@ mod tests {
         assert_eq!(own("0.0.0.0:8080").find("127.0.0.1:8080"), None);
         let app = "brisk-otter".parse().expect("a name");
         assert_eq!(loopback.find("Brisk-Otter-Preview.localhost:9"), Some(HostName::App(app, Environment::Preview)));
+    }
+
+    #[test]
+    fn apps_with_a_domain_of_their_own_are_not_at_the_builders() {
+        let own = OwnHosts {
+            domain: "pages.test".into(),
+            apps_domain: "apps.test".into(),
+            listen: "0.0.0.0:80".parse().expect("an address"),
+        };
+        let app = "tides".parse().expect("a name");
+        assert_eq!(own.find("builder.pages.test"), Some(HostName::Builder));
+        assert_eq!(own.find("tides.apps.test"), Some(HostName::App(app, Environment::Prod)));
+        for host in ["tides.pages.test", "tides-preview.pages.test", "builder.apps.test", "apps.test"] {
+            assert_eq!(own.find(host), None, "{host}");
+        }
     }
 }

@@ -23,6 +23,15 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 
 /// A page of a title and a few sentences, which are escaped here.
 pub fn plain_page(status: StatusCode, title: &str, sentences: &[&str]) -> Response {
+    page(status, title, sentences, None)
+}
+
+/// The same, with an address and the words that lead there, in a tab of its own.
+pub fn linked_page(status: StatusCode, title: &str, sentences: &[&str], link: (&str, &str)) -> Response {
+    page(status, title, sentences, Some(link))
+}
+
+fn page(status: StatusCode, title: &str, sentences: &[&str], link: Option<(&str, &str)>) -> Response {
     let mut body = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
@@ -31,6 +40,10 @@ pub fn plain_page(status: StatusCode, title: &str, sentences: &[&str]) -> Respon
     );
     for sentence in sentences {
         let _ = write!(body, "<p>{}</p>", escaped(sentence));
+    }
+    if let Some((address, words)) = link {
+        let (address, words) = (escaped(address), escaped(words));
+        let _ = write!(body, "<p><a href=\"{address}\" target=\"_blank\" rel=\"noopener\">{words}</a></p>");
     }
     body.push_str("</main></body></html>\n");
     let headers = [

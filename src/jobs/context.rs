@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{App, EventBody, Job, JobError, LogStream, Redaction, Step, StepName, StepState};
+use crate::engine::LineSink;
 use crate::error::AppError;
 use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
@@ -70,6 +72,19 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// A job's log, which takes lines no faster than they are kept.
+#[derive(Clone, Copy)]
+pub struct JobLog<'a> {
+    context: &'a JobContext,
+    stream: LogStream,
+}
+
+impl LineSink for JobLog<'_> {
+    fn line(&self, line: String) -> BoxFuture<'_, ()> {
+        Box::pin(self.context.log(self.stream, line))
+    }
+}
+
 /// A job at work.
 pub struct JobContext {
     /// What it works with.
@@ -95,13 +110,18 @@ impl JobContext {
     }
 
     /// Tells something that belongs to this job.
-    pub fn emit(&self, body: EventBody) {
-        self.platform.events.emit(self.job.app_id, Some(self.job.id), body);
+    pub async fn emit(&self, body: EventBody) {
+        self.platform.events.emit(self.job.app_id, Some(self.job.id), body).await;
     }
 
     /// A line of the job's log.
-    pub fn log(&self, stream: LogStream, line: impl Into<String>) {
-        self.emit(EventBody::Log { stream, line: self.redaction.string(line.into()) });
+    pub async fn log(&self, stream: LogStream, line: impl Into<String>) {
+        self.emit(EventBody::Log { stream, line: self.redaction.string(line.into()) }).await;
+    }
+
+    /// The job's log, for what is handed to adapters.
+    pub fn lines(&self, stream: LogStream) -> JobLog<'_> {
+        JobLog { context: self, stream }
     }
 
     /// Ends here if somebody asked for it.

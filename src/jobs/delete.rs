@@ -29,13 +29,13 @@ pub async fn withdraw(context: &JobContext) -> Result<(), Failure> {
 async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let (id, name) = (context.job.app_id, context.job.app.clone());
-    context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name()));
-    let tell = |line: String| context.log(LogStream::Deploy, line);
+    context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name())).await;
+    let tell = context.lines(LogStream::Deploy);
     rollout::patiently(context, || Box::pin(platform.runtime.remove_app(&name, id, &tell))).await?;
     for environment in Environment::ALL {
         platform.gateway.routes().remove(&name, environment);
     }
-    context.log(LogStream::Deploy, "Removing images.");
+    context.log(LogStream::Deploy, "Removing images.").await;
     let pushed = rollout::patiently(context, || {
         Box::pin(async {
             let removed = platform.images.remove_pushed(&name).await;
@@ -50,7 +50,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
             tracing::warn!(app = %name, reason = error.message, "a deleted app's images stay in the registry");
             let repository = crate::build::repository(&name);
             let left = format!("{} The images in {repository} stay there; remove them by hand.", error.message);
-            context.log(LogStream::Deploy, left);
+            context.log(LogStream::Deploy, left).await;
         }
     }
     rollout::patiently(context, || {
@@ -60,7 +60,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
         })
     })
     .await?;
-    context.log(LogStream::Deploy, "Removing the repository and what was attached to messages.");
+    context.log(LogStream::Deploy, "Removing the repository and what was attached to messages.").await;
     let (workspaces, uploads, folder) = (platform.workspaces.clone(), platform.uploads.clone(), name.clone());
     tokio::task::spawn_blocking(move || {
         uploads.remove(id).map_err(Into::into).and_then(|()| workspaces.remove(&folder))

@@ -122,8 +122,9 @@ async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<I
         version: version.clone(),
         base: template.manifest.base.clone(),
         context: archive,
+        time_limit: None,
     };
-    let log = |line| context.log(LogStream::Build, line);
+    let log = context.lines(LogStream::Build);
     let built = rollout::patiently(context, || {
         Box::pin(async {
             let built = platform.images.build(request.clone(), &log, &context.cancel).await;
@@ -137,7 +138,7 @@ async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<I
 async fn push(context: &JobContext, app: &App, version: &VersionId, image: ImageRef) -> Result<ImageRef, Failure> {
     let platform = &context.platform;
     if let Some(registry) = &platform.config.registry {
-        context.log(LogStream::Build, format!("Pushing to {registry}."));
+        context.log(LogStream::Build, format!("Pushing to {registry}.")).await;
     }
     rollout::patiently(context, || {
         Box::pin(async {

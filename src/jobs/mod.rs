@@ -16,6 +16,7 @@ pub mod rollout;
 pub mod runs;
 pub mod schedule;
 mod smoke;
+pub mod space;
 mod tool_host;
 
 use std::collections::HashMap;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deploy::DeployError;
 use crate::domain::{
-    App, AppId, Attachment, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, TurnId, TurnMode,
+    App, AppId, Attachment, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Redaction, TurnId, TurnMode,
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{AppLocks, Platform, job_event};
@@ -151,6 +152,11 @@ impl Jobs {
         }
     }
 
+    /// Whether no job runs at this moment.
+    pub fn is_idle(&self) -> bool {
+        self.running().is_empty()
+    }
+
     /// Looks for work again.
     pub fn wake(&self) {
         self.0.wake.send_modify(|count| *count = count.wrapping_add(1));
@@ -216,14 +222,21 @@ impl Jobs {
             Ok(app) => platform.redaction(&app).await,
             Err(error) => Err(error.into()),
         };
-        // What cannot be read now the job cannot read either, and it says so.
-        let redaction = redaction.unwrap_or_default();
+        let (redaction, unreadable) = match redaction {
+            Ok(redaction) => (redaction, None),
+            Err(error) => (Redaction::default(), Some(error)),
+        };
         let context = JobContext::new(platform.clone(), job.clone(), cancel, redaction);
         tracing::info!(job = job.id.0, app = %job.app, kind = job.kind.as_str(), attempt = job.attempts, "job begins");
         let outcome = tokio::select! {
             // What is dropped here is taken up again at the next start.
             () = platform.lifecycle.aborting.cancelled() => None,
-            outcome = AssertUnwindSafe(self.perform(&context)).catch_unwind() => Some(outcome),
+            outcome = AssertUnwindSafe(async {
+                match unreadable {
+                    None => self.perform(&context).await,
+                    Some(error) => unbegun(&context, &error).await,
+                }
+            }).catch_unwind() => Some(outcome),
         };
         self.running().remove(&job.id);
         let Some(outcome) = outcome else { return };
@@ -313,6 +326,19 @@ pub fn runtime_unavailable(error: &DeployError) -> AppError {
         _ => AppError::new(ErrorKind::Unavailable, "docker_unavailable", error.to_string())
             .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
     }
+}
+
+/// Ends a job of whose app the secrets cannot be read. Without them they cannot be taken out of what the job tells, so it is
+/// not begun.
+async fn unbegun(context: &JobContext, error: &AppError) -> Result<JobResult, Failure> {
+    tracing::error!(job = context.job.id.0, %error, "the app's secrets cannot be read: the job is not begun");
+    if context.job.kind == JobKind::Delete {
+        delete::withdraw(context).await?;
+    }
+    let message =
+        "The app's secrets could not be read, so nothing was begun: they could have been shown in what it tells.";
+    Err(Failure::failed("secrets_unreadable", message)
+        .hint("Try again. If it happens again, see the builder's own log."))
 }
 
 #[cfg(test)]

@@ -2,22 +2,26 @@
 //! deployed, and the app's own preview looked at and asked.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 
-use super::context::{Failure, JobContext};
+use super::context::{Failure, JobContext, JobLog};
 use super::tool_host::host_error;
+use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
 use crate::deploy::DeployError;
 use crate::domain::{App, Environment, HostName, LogStream, SmokeKind, TemplateKind, VersionId};
+use crate::engine::LineSink;
 use crate::error::AppError;
 use crate::gateway::RouteState;
 use crate::generation::{CheckReport, HostError, PreviewAnswer, PreviewRequest};
 use crate::platform::Platform;
-use crate::proof::{self, AskError, Fetched, Question, Signature};
+use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
 use crate::store::PageRequest;
 use crate::workspace::NewFile;
 
@@ -54,22 +58,11 @@ pub async fn check(context: &JobContext, app: &App, template: &Template) -> Resu
         version: content_id(&archive)?,
         base: template.manifest.base.clone(),
         context: archive,
+        time_limit: Some(BUILD_LIMIT),
     };
-    let lines = std::sync::Mutex::new(Vec::new());
-    let log = |line: String| {
-        // The check's own command is the platform's, and long.
-        if line.starts_with("Step ") && line.contains("RUN [\"python3\", \"-c\"") {
-            return;
-        }
-        context.log(LogStream::Build, line.clone());
-        lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(line);
-    };
-    let work = platform.images.build(request, &log, &context.cancel);
-    let built = match tokio::time::timeout(BUILD_LIMIT, work).await {
-        Ok(ended) => ended,
-        Err(_) => Err(BuildError::TimedOut { limit: BUILD_LIMIT, lines: Vec::new() }),
-    };
-    let lines = lines.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let log = CheckLog { log: context.lines(LogStream::Build), lines: Mutex::default() };
+    let built = platform.images.build(request, &log, &context.cancel).await;
+    let lines = log.lines.into_inner().unwrap_or_else(PoisonError::into_inner);
     match built {
         Ok(_) => {}
         Err(BuildError::Failed { .. } | BuildError::TimedOut { .. }) => {
@@ -87,6 +80,23 @@ pub async fn check(context: &JobContext, app: &App, template: &Template) -> Resu
     match links(platform, app, template).await? {
         Some(report) => Ok(report),
         None => Ok(CheckReport { ok: true, sentence: "It builds.".to_owned(), lines: Vec::new() }),
+    }
+}
+
+/// A check's output: shown in the job's log, and kept for the answer. The build bounds it.
+struct CheckLog<'a> {
+    log: JobLog<'a>,
+    lines: Mutex<Vec<String>>,
+}
+
+impl LineSink for CheckLog<'_> {
+    fn line(&self, line: String) -> BoxFuture<'_, ()> {
+        // The check's own command is the platform's, and long.
+        if line.starts_with("Step ") && line.contains("RUN [\"python3\", \"-c\"") {
+            return Box::pin(std::future::ready(()));
+        }
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        self.log.line(line)
     }
 }
 
@@ -118,7 +128,9 @@ async fn links(platform: &Platform, app: &App, template: &Template) -> Result<Op
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/').to_owned();
     let mut pages: Vec<String> = files.keys().filter_map(|file| proof::page_address(file)).collect();
     pages.sort();
-    let checks = Box::pin(proof::crawl(&host, "/", &pages, |path| std::future::ready(Ok(serve(&files, &path))))).await;
+    let reader = Reader { pool: platform.cpu_work.clone(), owner: Owner::App(app.name.clone()) };
+    let fetch = |path: String| std::future::ready(Ok(serve(&files, &path)));
+    let checks = Box::pin(proof::crawl(&host, "/", &pages, &reader, fetch)).await;
     let failed: Vec<String> = checks.iter().filter(|check| !check.ok).map(crate::domain::SmokeCheck::line).collect();
     Ok(Some(if failed.is_empty() {
         let sentence =

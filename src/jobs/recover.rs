@@ -19,6 +19,7 @@ use crate::domain::{
     App, AppId, Environment, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, ProcessKind,
     ReleaseState, Run, RunTrigger, TurnId,
 };
+use crate::engine::output::Discard;
 use crate::error::AppResult;
 use crate::gateway::{RouteState, Upstream};
 use crate::platform::{Platform, job_event};
@@ -27,6 +28,8 @@ use crate::workspace::Workspace;
 
 /// How long a change of a run that was made before it got its number may be on its way.
 const TOLD_AGAIN: Duration = Duration::from_mins(10);
+/// Pause before a live release that somebody took down is put back.
+const PUT_BACK_PAUSE: Duration = Duration::from_secs(2);
 /// Live releases that are started again at once.
 const STARTS_AT_ONCE: usize = 4;
 
@@ -298,6 +301,7 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
             }
         }
     }
+    platform.gateway.routes().are_known();
     for FoundInstance { instance, .. } in found {
         let release = platform.store.release(instance.app_id, instance.environment, instance.release).await;
         let wanted = match release {
@@ -372,8 +376,8 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
     let deployment = rollout::deployment(platform, &app, &release).await?;
     let never = CancellationToken::new();
-    let instance = Box::pin(platform.runtime.start(&deployment, &|_| {}, &never)).await?;
-    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &|_| {}, &never)).await?;
+    let instance = Box::pin(platform.runtime.start(&deployment, &Discard, &never)).await?;
+    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &Discard, &never)).await?;
     // A job may have begun meanwhile: then the app may be gone by now, or another release live.
     let still_live = platform
         .store
@@ -433,7 +437,8 @@ async fn end_run(platform: &Platform, left: &LeftRun) -> AppResult<()> {
 }
 
 /// Follows what happens to containers, for as long as the builder lives: one that dies is shown
-/// as stopped, one that comes back as ready.
+/// as stopped, one that comes back as ready. What somebody took down by hand is put back, since Slipway itself
+/// removes what is not to run.
 pub async fn watch(platform: Arc<Platform>) {
     let draining = platform.lifecycle.draining.clone();
     let mut events = platform.runtime.watch();
@@ -458,13 +463,35 @@ pub async fn watch(platform: Arc<Platform>) {
                 }
                 EnvironmentState::Ready
             }
-            InstanceEventKind::Died { .. } => {
+            InstanceEventKind::Died { .. } | InstanceEventKind::TakenDown => {
+                if event.kind == InstanceEventKind::TakenDown {
+                    platform.lifecycle.tasks.spawn(put_back(platform.clone(), app.id, instance.environment));
+                }
                 platform.gateway.routes().set_state(&app.name, instance.environment, RouteState::Stopped);
                 EnvironmentState::Stopped
             }
         };
         if let Err(error) = set_state(&platform, app.id, instance.environment, state).await {
             tracing::warn!(app = %app.name, %error, "an environment's state could not be kept");
+        }
+    }
+}
+
+/// Puts back a live release that somebody took down by hand. What cannot be done now, the next look does.
+async fn put_back(platform: Arc<Platform>, id: AppId, environment: Environment) {
+    let draining = platform.lifecycle.draining.clone();
+    let work = async {
+        // Who deletes one object may delete more; and two who do not agree do so slowly.
+        tokio::time::sleep(PUT_BACK_PAUSE).await;
+        tracing::info!(app = id.0, %environment, "a live release was taken down by hand and is put back");
+        keep_one(&platform, id, environment).await
+    };
+    tokio::select! {
+        () = draining.cancelled() => {}
+        done = work => {
+            if let Err(failure) = done {
+                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be put back");
+            }
         }
     }
 }

@@ -77,7 +77,7 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
         ProcessKind::Service(probe) => {
             let deployment = deployment(&context.platform, app, release).await?;
             let runtime = &context.platform.runtime;
-            let tell = |line: String| context.log(LogStream::Deploy, line);
+            let tell = context.lines(LogStream::Deploy);
             let start = patiently(context, || Box::pin(runtime.start(&deployment, &tell, &context.cancel)));
             let instance = context.step(StepName::Start, start).await?;
             context
@@ -86,7 +86,9 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                         Box::pin(runtime.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
                     })
                     .await?;
-                    context.log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis));
+                    context
+                        .log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis))
+                        .await;
                     if smoke::is_due(release) {
                         Box::pin(smoke::prove(context, app, release, probe, &instance)).await?;
                     }
@@ -197,7 +199,7 @@ where
         let error = match ask().await {
             Ok(answer) => {
                 if told {
-                    context.log(LogStream::Deploy, "It is back.");
+                    context.log(LogStream::Deploy, "It is back.").await;
                 }
                 return Ok(answer);
             }
@@ -208,7 +210,7 @@ where
             let error = error.to_string();
             // Somebody else's words may end without a full stop.
             let stop = if error.ends_with(['.', '…']) { "" } else { "." };
-            context.log(LogStream::Deploy, format!("{error}{stop} This goes on as soon as it is back."));
+            context.log(LogStream::Deploy, format!("{error}{stop} This goes on as soon as it is back.")).await;
             told = true;
         }
         tokio::select! {
@@ -219,7 +221,7 @@ where
 }
 
 async fn check_run(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
-    let log = |line: String| context.log(LogStream::App, line);
+    let log = context.lines(LogStream::App);
     let outcome = runs::run_to_end(context, app, release, RunTrigger::Check, &log).await?;
     if outcome.succeeded() { Ok(()) } else { Err(outcome.failure()) }
 }
@@ -432,7 +434,7 @@ async fn clean_up(platform: Arc<Platform>, app: App) {
                 tracing::warn!(app = %app.name, %error, "what was freed could not be kept");
             }
             let line = format!("Old images were removed: {freed} freed.");
-            platform.events.emit(app.id, None, crate::domain::EventBody::Log { stream: LogStream::Deploy, line });
+            platform.events.emit(app.id, None, crate::domain::EventBody::Log { stream: LogStream::Deploy, line }).await;
         }
         Err(error) => tracing::warn!(app = %app.name, %error, "old images are still there"),
     }

@@ -5,20 +5,20 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Failure, JobContext};
 use super::rollout;
 use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
-use crate::domain::{App, AppId, Environment, Release, Run, RunId, RunState, RunTrigger};
+use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
+use crate::engine::LineSink;
 use crate::error::{AppError, AppResult};
 use crate::platform::Platform;
 use crate::store::runs::RunEnding;
 
 /// How long one run may take.
 pub const TIME_LIMIT: Duration = Duration::from_mins(15);
-/// How much of what a run prints is kept, in bytes.
-const LOG_MAX: usize = 256 * 1024;
 /// Runs of an app that are kept.
 const KEPT_RUNS: u32 = 100;
 
@@ -81,7 +81,7 @@ pub async fn run_to_end(
     app: &App,
     release: &Release,
     trigger: RunTrigger,
-    log: &(dyn Fn(String) + Send + Sync),
+    log: &dyn LineSink,
 ) -> Result<Ended, Failure> {
     let platform = &context.platform;
     let is_ours = |owner: AppId, run: &Run| {
@@ -95,12 +95,7 @@ pub async fn run_to_end(
     let spec = spec(platform, app, release, id).await?;
     let redaction = platform.redaction(app).await?;
     let printed = Mutex::new(Printed::default());
-    let keep = |line: String| {
-        let line = redaction.string(line);
-        if lock(&printed).take(&line) {
-            log(line);
-        }
-    };
+    let keep = Told { printed: &printed, redaction: &redaction, log };
     let outcome = rollout::patiently(context, || {
         lock(&printed).begin_again();
         Box::pin(platform.runtime.run(&spec, &keep, &context.cancel))
@@ -121,7 +116,8 @@ pub async fn run_to_end(
     }
 }
 
-/// What a run has printed: kept from its first line in each attempt to read it, and told but once.
+/// What a run has printed: kept from its first line in each attempt to read it, and told but once. The runtime
+/// bounds it.
 #[derive(Default)]
 struct Printed {
     text: String,
@@ -146,6 +142,20 @@ impl Printed {
         }
         self.place += 1;
         is_new
+    }
+}
+
+/// Keeps a run's lines, and hands on those that were not told before.
+struct Told<'a> {
+    printed: &'a Mutex<Printed>,
+    redaction: &'a Redaction,
+    log: &'a dyn LineSink,
+}
+
+impl LineSink for Told<'_> {
+    fn line(&self, line: String) -> BoxFuture<'_, ()> {
+        let line = self.redaction.string(line);
+        if lock(self.printed).take(&line) { self.log.line(line) } else { Box::pin(std::future::ready(())) }
     }
 }
 
@@ -278,10 +288,8 @@ fn lock<T>(printed: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn keep_line(printed: &mut String, line: &str) {
-    if printed.len() + line.len() < LOG_MAX {
-        printed.push_str(line);
-        printed.push('\n');
-    }
+    printed.push_str(line);
+    printed.push('\n');
 }
 
 async fn end(

@@ -9,12 +9,13 @@ use futures_util::StreamExt;
 
 use super::context::{Failure, JobContext};
 use super::rollout;
+use crate::bounded_work::Owner;
 use crate::deploy::Instance;
 use crate::domain::{
     App, Environment, HostName, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
 };
 use crate::platform::Platform;
-use crate::proof::{self, Signature, Smoke};
+use crate::proof::{self, Reader, Signature, Smoke};
 use crate::store::jobs as table;
 
 /// Failed checks that the error names.
@@ -52,7 +53,8 @@ pub async fn prove(
     let now = platform.clock.now().as_second();
     let pages =
         if kinds.contains(&SmokeKind::Links) { pages(platform, app, &release.version).await? } else { Vec::new() };
-    let smoke = Smoke { address, host, health: &probe.path, pages: &pages, kinds, signing, now };
+    let reader = Reader { pool: platform.cpu_work.clone(), owner: Owner::App(app.name.clone()) };
+    let smoke = Smoke { address, host, health: &probe.path, pages: &pages, kinds, signing, now, reader };
     let checks = tokio::select! {
         () = context.cancel.cancelled() => return Err(Failure::Cancelled),
         checks = proof::smoke(&platform.asker, &smoke) => checks,
@@ -62,9 +64,9 @@ pub async fn prove(
     platform.events.commit(move |t| Ok((table::set_checks(t, id, &kept)?, Vec::new()))).await?;
     let count = SmokeCount::of(&checks);
     for check in checks.iter().filter(|check| !check.ok) {
-        context.log(LogStream::Deploy, format!("Check failed: {}", check.line()));
+        context.log(LogStream::Deploy, format!("Check failed: {}", check.line())).await;
     }
-    context.log(LogStream::Deploy, format!("{} of {} checks passed.", count.passed, count.total()));
+    context.log(LogStream::Deploy, format!("{} of {} checks passed.", count.passed, count.total())).await;
     if count.failed == 0 {
         return Ok(());
     }

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::bounded_work::{Budget, Owner, WorkError};
 use crate::catalog::Template;
 use crate::domain::{App, EventBody, JobKind, TurnId, Usage, VersionId, WorkspacePath};
 use crate::error::{AppError, ErrorKind};
 use crate::generation::{
-    self, CheckReport, Content, HostError, Message, Precious, PreviewAnswer, PreviewRequest, ToolHost, TurnSink,
+    self, COMPUTE_TIME, CheckReport, Content, HostError, Message, Precious, PreviewAnswer, PreviewRequest, ToolHost,
+    TurnSink, Written,
 };
 use crate::jobs::context::JobContext;
 use crate::jobs::{briefing, proving};
@@ -66,8 +68,8 @@ fn precious(
     let mut by_hand = BTreeSet::new();
     for edit in edits {
         // A history that was put right by hand may lack one.
-        let files = workspace.file_diffs(edit).unwrap_or_default();
-        by_hand.extend(files.into_iter().filter(|file| file.status == FileStatus::Added).map(|file| file.path));
+        let files = workspace.changed_files(edit).unwrap_or_default();
+        by_hand.extend(files.into_iter().filter(|(_, status)| *status == FileStatus::Added).map(|(path, _)| path));
     }
     let content = |entry: &FileEntry, read: Result<Vec<u8>, WorkspaceError>| {
         Ok::<_, WorkspaceError>(String::from_utf8(read?).map_or(Content::Binary(entry.bytes), Content::Text))
@@ -124,6 +126,7 @@ fn precious(
 pub(super) fn host_error(error: AppError) -> HostError {
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::TooLarge => HostError::Refused(error.detail),
+        ErrorKind::Unavailable if matches!(error.code, "busy" | "too_slow") => HostError::Refused(error.detail),
         _ => HostError::Failed(error.detail),
     }
 }
@@ -155,13 +158,28 @@ impl ToolHost for WorkspaceHost<'_> {
         found.await.map_err(host_error)
     }
 
-    async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<(), HostError> {
+    async fn compute<R: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&Budget) -> R + Send + 'static,
+    ) -> Result<R, HostError> {
+        let owner = Owner::App(self.app.name.clone());
+        let done = self.platform.cpu_work.run(name, owner, COMPUTE_TIME, work).await;
+        // The model can do something else meanwhile, or ask for less.
+        done.map_err(|error| match error {
+            WorkError::Busy | WorkError::TooSlow(_) => HostError::Refused(error.to_string()),
+            WorkError::Failed(_) => HostError::Failed(AppError::from(error).detail),
+        })
+    }
+
+    async fn write(&mut self, path: &WorkspacePath, content: &str) -> Result<Written, HostError> {
         self.may_change(path).await?;
         let (path, bytes) = (path.clone(), content.as_bytes().to_vec());
         let written = self
             .platform
             .change_workspace(self.app.id, &self.app.name, move |workspace| workspace.write(&path, &bytes));
-        written.await.map(|_| ()).map_err(host_error)
+        let done = written.await.map_err(host_error)?;
+        Ok(Written { additions: done.additions, deletions: done.deletions })
     }
 
     async fn delete(&mut self, path: &WorkspacePath) -> Result<(), HostError> {
@@ -206,11 +224,11 @@ pub struct TurnEvents<'a> {
 }
 
 impl TurnSink for TurnEvents<'_> {
-    fn event(&mut self, body: EventBody) {
+    async fn event(&mut self, body: EventBody) {
         if let EventBody::Usage(usage) = &body {
             self.usage = *usage;
         }
-        self.context.emit(body);
+        self.context.emit(body).await;
     }
 
     async fn keep(&mut self, messages: &[Message]) -> Result<(), String> {

@@ -7,6 +7,7 @@ use html5ever::tokenizer::states::RawKind;
 use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
 use super::css;
+use crate::bounded_work::Budget;
 
 /// How an address is used, which says what it should answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,12 +35,25 @@ pub(super) struct Page {
     pub(super) shows_something: bool,
 }
 
-/// Reads a page.
-pub(super) fn read(html: &str) -> Page {
-    let input = BufferQueue::default();
-    input.push_back(StrTendril::from(html));
+/// Bytes that are read between two looks at the budget. Within one tag, each attribute is compared with all
+/// before it, so that time grows with the square of their number.
+const STEP: usize = 4 * 1024;
+
+/// Reads a page. When the budget is spent, the rest counts as something to see, and where it leads to is not
+/// told.
+pub(super) fn read(html: &str, budget: &Budget) -> Page {
     let tokenizer = Tokenizer::new(Reader::default(), TokenizerOpts::default());
-    let _ = tokenizer.feed(&input);
+    let mut rest = html;
+    while !rest.is_empty() {
+        if budget.is_spent() {
+            return Page { shows_something: true, ..tokenizer.sink.0.into_inner().page };
+        }
+        let (step, after) = rest.split_at(rest.floor_char_boundary(STEP));
+        let input = BufferQueue::default();
+        input.push_back(StrTendril::from(step));
+        let _ = tokenizer.feed(&input);
+        rest = after;
+    }
     tokenizer.end();
     tokenizer.sink.0.into_inner().page
 }
@@ -194,6 +208,10 @@ fn srcset(text: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
+    fn read(html: &str) -> Page {
+        super::read(html, &Budget::unlimited())
+    }
+
     #[test]
     fn a_page_says_what_it_leads_to_and_loads() {
         let page = read(
@@ -255,5 +273,19 @@ mod tests {
         {
             let _ = read(html);
         }
+    }
+
+    #[test]
+    fn a_page_is_read_in_steps_and_as_far_as_its_time_goes() {
+        let words = "<p>é</p>".repeat(STEP);
+        let page = read(&format!("{words}<a href=\"x.html\">x</a><style>@import 'a.css';{}</style>", " ".repeat(STEP)));
+        let found: Vec<&str> = page.links.iter().map(|(address, _)| address.as_str()).collect();
+        assert_eq!(found, ["x.html", "a.css"]);
+        let attributes: String = (0..400_000).map(|n| format!(" a{n:x}")).collect();
+        let hostile = format!("<a href=\"first.html\"></a><p{attributes}>");
+        // Without the bound this takes minutes.
+        let page = super::read(&hostile, &Budget::of(std::time::Duration::from_millis(100)));
+        assert!(page.shows_something);
+        assert_eq!(page.links, [("first.html".to_owned(), Use::Page)]);
     }
 }

@@ -11,6 +11,7 @@ mod ask;
 mod css;
 mod html;
 mod lines;
+mod sender;
 mod site;
 mod webhook;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
+use crate::bounded_work::{BoundedWork, Owner};
 use crate::domain::{SmokeCheck, SmokeKind};
 
 pub use ask::{Answer, AskError, Asker, Question};
@@ -32,6 +34,24 @@ const TIME_LIMIT: Duration = Duration::from_mins(1);
 /// Lines of a wrong answer that are kept as evidence, and their length in characters.
 const LINES_MAX: usize = 5;
 const LINE_MAX: usize = 240;
+
+/// Where what an app answers is read, off the async threads.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Runs it.
+    pub pool: BoundedWork,
+    /// Whose text it is.
+    pub owner: Owner,
+}
+
+#[cfg(test)]
+impl Reader {
+    /// One with a pool of its own.
+    fn alone() -> Self {
+        let bounds = crate::bounded_work::PoolBounds::of_processors();
+        Self { pool: BoundedWork::new("test", bounds), owner: Owner::Person }
+    }
+}
 
 /// What is to be asked of a version.
 #[derive(Debug, Clone)]
@@ -50,6 +70,8 @@ pub struct Smoke<'a> {
     pub signing: Option<(Signature, SecretString)>,
     /// Unix seconds.
     pub now: i64,
+    /// Where its pages are read.
+    pub reader: Reader,
 }
 
 /// Asks everything, and answers with the evidence. Never fails: what cannot be asked is a failed check.
@@ -116,8 +138,9 @@ async fn asked(
 }
 
 /// The health path answers as it should.
-async fn health(asker: &Asker, smoke: &Smoke<'_>) -> SmokeCheck {
-    asked(asker, smoke, "health", Question::get(smoke.health), |answer| match answer.status {
+async fn health(asker: &Asker, smoke: &Smoke<'_>, headers: &[(String, String)]) -> SmokeCheck {
+    let question = Question { headers, ..Question::get(smoke.health) };
+    asked(asker, smoke, "health", question, |answer| match answer.status {
         200..=399 => Ok(None),
         status => Err(format!("It answered {status}.")),
     })

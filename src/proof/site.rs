@@ -5,13 +5,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use reqwest::Url;
 
 use super::html::{self, Use};
-use super::{Asker, Question, Smoke, css, first_lines};
+use super::{Asker, Question, Reader, Smoke, css, first_lines};
+use crate::bounded_work::Budget;
 use crate::domain::SmokeCheck;
 
 /// Addresses that are looked at.
@@ -50,7 +52,7 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
             body: answer.body,
         })
     };
-    crawl_into(smoke.host, smoke.health, smoke.pages, fetch, checks).await;
+    crawl_into(smoke.host, smoke.health, smoke.pages, &smoke.reader, fetch, checks).await;
 }
 
 /// The address of a page by its file's path below the site's folder; none for what is no page, or is not served.
@@ -68,18 +70,22 @@ pub fn page_address(file: &str) -> Option<String> {
     Some(url.path().to_owned())
 }
 
+/// How long one page or stylesheet may take to be read.
+const READ_TIME: Duration = Duration::from_secs(2);
+
 /// Looks at `pages`, and at everything that can be reached from `start`. `fetch` gets paths with their query.
-pub async fn crawl<F, A>(host: &str, start: &str, pages: &[String], fetch: F) -> Vec<SmokeCheck>
+pub async fn crawl<F, A>(host: &str, start: &str, pages: &[String], reader: &Reader, fetch: F) -> Vec<SmokeCheck>
 where
     F: Fn(String) -> A,
     A: Future<Output = Result<Fetched, String>>,
 {
     let mut checks = Vec::new();
-    crawl_into(host, start, pages, fetch, &mut checks).await;
+    crawl_into(host, start, pages, reader, fetch, &mut checks).await;
     checks
 }
 
 /// A place that is to be looked at.
+#[derive(Clone)]
 struct Place {
     url: Url,
     used: Use,
@@ -89,8 +95,34 @@ struct Place {
     alone: bool,
 }
 
-async fn crawl_into<F, A>(host: &str, start: &str, pages: &[String], fetch: F, checks: &mut Vec<SmokeCheck>)
-where
+/// What an answer says once it is read.
+struct Judged {
+    answer: Fetched,
+    /// Why it will not do.
+    wrong: Option<String>,
+    /// Where it leads to, if it will do.
+    found: Vec<(Url, Use)>,
+}
+
+/// Reads an answer off the async threads: its text is the app's.
+async fn judged(place: &Place, answer: Fetched, reader: &Reader) -> Result<Judged, String> {
+    let place = place.clone();
+    let work = move |budget: &Budget| {
+        let wrong = wrong(&place, &answer, budget);
+        let found = if wrong.is_none() { leads_to(&place, &answer, budget) } else { Vec::new() };
+        Judged { answer, wrong, found }
+    };
+    reader.pool.run("read a page", reader.owner.clone(), READ_TIME, work).await.map_err(|error| error.to_string())
+}
+
+async fn crawl_into<F, A>(
+    host: &str,
+    start: &str,
+    pages: &[String],
+    reader: &Reader,
+    fetch: F,
+    checks: &mut Vec<SmokeCheck>,
+) where
     F: Fn(String) -> A,
     A: Future<Output = Result<Fetched, String>>,
 {
@@ -114,7 +146,13 @@ where
             let Some(place) = waiting.pop_front() else { break };
             asked += 1;
             let answer = fetch(path_of(&place.url));
-            open.push(async move { (place, answer.await) });
+            open.push(async move {
+                let answer = match answer.await {
+                    Ok(answer) => judged(&place, answer, reader).await,
+                    Err(why) => Err(why),
+                };
+                (place, answer)
+            });
         }
         let Some((place, answer)) = open.next().await else {
             let Some(pages) = pages.take() else { break };
@@ -140,9 +178,9 @@ where
         };
         let mut check = match &answer {
             Err(why) => SmokeCheck { note: Some(why.clone()), ..check },
-            Ok(answer) => {
+            Ok(Judged { answer, wrong, .. }) => {
                 let check = SmokeCheck { status: Some(answer.status), millis: answer.millis, ..check };
-                match wrong(&place, answer) {
+                match wrong.clone() {
                     None => SmokeCheck { ok: true, ..check },
                     Some(why) => {
                         let lines = if answer.status >= 500 {
@@ -155,8 +193,7 @@ where
                 }
             }
         };
-        if let (true, Ok(answer)) = (check.ok, &answer) {
-            let found = leads_to(&place, answer);
+        if let (true, Ok(Judged { answer, found, .. })) = (check.ok, answer) {
             if let Some(to) = answer.location.as_deref().and_then(|to| place.url.join(to).ok())
                 && is_local(&root, &to)
             {
@@ -222,7 +259,7 @@ fn is_local(root: &Url, url: &Url) -> bool {
 }
 
 /// Why the answer will not do for its use.
-fn wrong(place: &Place, answer: &Fetched) -> Option<String> {
+fn wrong(place: &Place, answer: &Fetched, budget: &Budget) -> Option<String> {
     let used = place.used;
     let status = answer.status;
     if (300..400).contains(&status) {
@@ -250,7 +287,7 @@ fn wrong(place: &Place, answer: &Fetched) -> Option<String> {
     if used == Use::Page
         && kind == "text/html"
         && !is_piece
-        && !html::read(&String::from_utf8_lossy(&answer.body)).shows_something
+        && !html::read(&String::from_utf8_lossy(&answer.body), budget).shows_something
     {
         return Some("The page is empty: there is no text, picture or control on it, and no script.".to_owned());
     }
@@ -258,7 +295,7 @@ fn wrong(place: &Place, answer: &Fetched) -> Option<String> {
 }
 
 /// The addresses that an answer leads to.
-fn leads_to(place: &Place, answer: &Fetched) -> Vec<(Url, Use)> {
+fn leads_to(place: &Place, answer: &Fetched, budget: &Budget) -> Vec<(Url, Use)> {
     if let Some(to) = &answer.location {
         return place.url.join(to).map(|url| (url, place.used)).into_iter().collect();
     }
@@ -269,7 +306,7 @@ fn leads_to(place: &Place, answer: &Fetched) -> Vec<(Url, Use)> {
     let kind = answer.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let text = String::from_utf8_lossy(&answer.body);
     let (base, links) = if kind == "text/html" && place.used != Use::Image {
-        let page = html::read(&text);
+        let page = html::read(&text, budget);
         let base = page.base.and_then(|base| place.url.join(&base).ok()).unwrap_or_else(|| place.url.clone());
         (base, page.links)
     } else if kind == "text/css" {
@@ -330,7 +367,7 @@ mod tests {
         let pages: HashMap<String, Fetched> = pages.into_iter().map(|(path, page)| (path.to_owned(), page)).collect();
         let missing = Fetched { status: 404, ..html("<p>not here") };
         let fetch = |path: String| std::future::ready(Ok(pages.get(&path).unwrap_or(&missing).clone()));
-        let checks = crawl("shop-preview.localhost:8080", "/", alone, fetch).await;
+        let checks = crawl("shop-preview.localhost:8080", "/", alone, &Reader::alone(), fetch).await;
         checks.iter().map(|check| format!("{} {}", if check.ok { "ok" } else { "NO" }, check.line())).collect()
     }
 
@@ -384,7 +421,7 @@ mod tests {
             let number: u32 = path.trim_start_matches('/').parse().unwrap_or(0);
             std::future::ready(Ok(html(&format!("<a href=/{}>next</a><a href=/{}>after</a>", number + 1, number + 2))))
         };
-        let checks = crawl("a.localhost", "/", &[], endless).await;
+        let checks = crawl("a.localhost", "/", &[], &Reader::alone(), endless).await;
         assert_eq!(checks.len(), ADDRESSES_MAX + 1);
         let last = checks.last().map(SmokeCheck::line).unwrap_or_default();
         assert!(last.ends_with("more addresses were not asked: 200 are asked at most."), "{last}");
@@ -432,7 +469,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_that_does_not_answer_fails() {
-        let checks = crawl("a.localhost", "/health", &[], |path| {
+        let checks = crawl("a.localhost", "/health", &[], &Reader::alone(), |path| {
             std::future::ready(if path == "/" { Ok(html("<p>x")) } else { Err("The app did not answer.".to_owned()) })
         })
         .await;

@@ -1,10 +1,11 @@
 //! A webhook's signatures: how calls are signed, and that only the rightly signed get through.
 
 use hmac::{Hmac, KeyInit, Mac};
+use rand::seq::SliceRandom as _;
 use secrecy::ExposeSecret;
-use serde_json::json;
 use sha2::Sha256;
 
+use super::sender::{self, Message};
 use super::{Asker, Question, Smoke, asked, health};
 use crate::domain::{Invalid, SmokeCheck};
 
@@ -64,7 +65,8 @@ pub fn sign(signature: Signature, secret: &str, now: i64, body: &str) -> Vec<(St
 }
 
 pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
-    checks.push(health(asker, smoke).await);
+    let visitor = ("User-Agent".to_owned(), sender::BROWSER.to_owned());
+    checks.push(health(asker, smoke, &[visitor]).await);
     let Some((signature, secret)) = &smoke.signing else {
         checks.push(SmokeCheck {
             what: "rightly signed call".to_owned(),
@@ -79,26 +81,39 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
         return;
     };
     let secret = secret.expose_secret();
-    // An event that no sender sends: templates and prompts say that it is answered and left alone.
-    let body = json!({"type": "slipway.check", "id": "evt_slipway_check", "object": "event", "data": {"object": {}}});
-    let body = body.to_string();
-    let right = sign(*signature, secret, smoke.now, &body);
-    let wrong = sign(*signature, &format!("not-{secret}"), smoke.now, &body);
-    let stale = sign(*signature, secret, smoke.now - STALE, &body);
-    let mut calls = vec![("rightly signed call", right), ("wrongly signed call", wrong), ("unsigned call", Vec::new())];
+    let now = smoke.now;
+    let wrong = format!("whsec_{}", hex::encode(rand::random::<[u8; 20]>()));
+    let mut calls = vec![
+        ("rightly signed call", Message::Test, Some((secret, now))),
+        ("wrongly signed call", Message::Real, Some((wrong.as_str(), now))),
+        ("unsigned call", Message::Real, None),
+        ("unsigned test call", Message::Test, None),
+    ];
     if signature.ages() {
-        calls.push(("stale call", stale));
+        calls.push(("stale call", Message::Real, Some((secret, now - STALE))));
     }
-    for (what, mut headers) in calls {
-        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
-        if *signature == Signature::Github {
-            headers.push(("X-GitHub-Event".to_owned(), "ping".to_owned()));
-        }
+    let mut calls: Vec<_> = {
+        let mut random = rand::rng();
+        let made = calls.into_iter().map(|(what, message, signed)| {
+            let mut call = sender::call(*signature, message, smoke.host, now, &mut random);
+            if let Some((secret, at)) = signed {
+                call.headers.extend(sign(*signature, secret, at, &call.body));
+            }
+            (what, call)
+        });
+        made.enumerate().collect()
+    };
+    // In no order that an app could know them by; shown in the usual one.
+    calls.shuffle(&mut rand::rng());
+    let mut evidence = Vec::new();
+    for (place, (what, call)) in calls {
         let is_right = what == "rightly signed call";
-        let question =
-            Question { method: "POST", headers: &headers, body: body.clone().into_bytes(), ..Question::get(PATH) };
-        checks.push(asked(asker, smoke, what, question, |answer| judge(is_right, answer.status)).await);
+        let body = call.body.into_bytes();
+        let question = Question { method: "POST", headers: &call.headers, body, ..Question::get(PATH) };
+        evidence.push((place, asked(asker, smoke, what, question, |answer| judge(is_right, answer.status)).await));
     }
+    evidence.sort_by_key(|(place, _)| *place);
+    checks.extend(evidence.into_iter().map(|(_, check)| check));
 }
 
 /// What the answer to a call means: why it is right, or what is wrong.
@@ -120,6 +135,7 @@ fn judge(is_right: bool, status: u16) -> Result<Option<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reader;
     use super::*;
 
     #[test]
@@ -144,6 +160,7 @@ mod tests {
             kinds: &[],
             signing: None,
             now: 17,
+            reader: Reader::alone(),
         };
         let mut checks = Vec::new();
         check(&Asker::default(), &smoke, &mut checks).await;

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::AppName;
@@ -14,6 +15,8 @@ use crate::services::Services;
 
 /// Largest report, in bytes.
 const REPORT_MAX: usize = 32 * 1024;
+/// Reports that are read at once; anybody can send one, and a page can do without.
+static READING: Semaphore = Semaphore::const_new(64);
 
 /// Whether a path is ours rather than the app's.
 pub(super) fn is_ours(path: &str) -> bool {
@@ -36,6 +39,9 @@ pub(super) async fn answer(services: &Services, app: &AppName, place: Place, req
             if !is_same_origin(&parts.headers) {
                 return StatusCode::FORBIDDEN.into_response();
             }
+            let Ok(_reading) = READING.try_acquire() else {
+                return StatusCode::TOO_MANY_REQUESTS.into_response();
+            };
             let Ok(bytes) = axum::body::to_bytes(body, REPORT_MAX).await else {
                 return StatusCode::PAYLOAD_TOO_LARGE.into_response();
             };

@@ -2,46 +2,37 @@
 //!
 //! Without a password everybody who reaches the builder is its user: it listens on loopback only.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::time::Duration;
-
-use governor::clock::Clock as _;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Services;
+use super::login_limit::{Attempt, LoginLimit};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::store::access::ApiToken;
 
 /// How long a session lasts.
 pub const SESSION_DAYS: i64 = 30;
-/// Logins that one address may try in a burst, and then one more each [`LOGIN_EVERY`].
-const LOGIN_BURST: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
-const LOGIN_EVERY: Duration = Duration::from_secs(12);
 /// Begins every API token, so that one is recognised where it should not be.
 const TOKEN_PREFIX: &str = "slipway_";
 
 /// The password, and how often it may be guessed.
 pub struct Access {
     password: Option<SecretString>,
-    logins: DefaultKeyedRateLimiter<IpAddr>,
+    pub(super) limit: LoginLimit,
 }
 
 impl Access {
     pub(super) fn new(password: Option<SecretString>) -> Self {
-        let quota = Quota::with_period(LOGIN_EVERY).expect("the period is not zero").allow_burst(LOGIN_BURST);
-        Self { password, logins: RateLimiter::keyed(quota) }
+        Self { password, limit: LoginLimit::new() }
     }
 }
 
-fn hash(secret: &str) -> String {
+pub(super) fn hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
-fn random_secret() -> String {
+pub(super) fn random_secret() -> String {
     hex::encode(rand::random::<[u8; 32]>())
 }
 
@@ -51,27 +42,17 @@ impl Services {
         self.access.password.is_some()
     }
 
-    /// Begins a session; answers with its secret. Rate-limited by address.
-    pub async fn login(&self, password: &str, from: IpAddr) -> AppResult<SecretString> {
+    /// Begins a session; answers with its secret. Attempts are limited.
+    pub async fn login(&self, password: &str, attempt: &Attempt) -> AppResult<SecretString> {
         let Some(expected) = &self.access.password else {
             return Err(AppError::conflict("no_password", "No password is set: everything is open to you already."));
         };
-        if let Err(wait) = self.access.logins.check_key(&from) {
-            let seconds = wait.wait_time_from(governor::clock::DefaultClock::default().now()).as_secs() + 1;
-            return Err(AppError::new(
-                ErrorKind::TooManyRequests,
-                "too_many_logins",
-                "Too many attempts from your address.",
-            )
-            .hint(format!("Try again in {seconds} seconds."))
-            .retry_after(seconds));
-        }
+        self.access.limit.check(attempt)?;
         // Of equal length, so that the time to compare says nothing about the password's.
         let (given, expected) = (hash(password), hash(expected.expose_secret()));
         if !bool::from(given.as_bytes().ct_eq(expected.as_bytes())) {
             return Err(AppError::new(ErrorKind::Forbidden, "wrong_password", "This is not the password."));
         }
-        self.access.logins.retain_recent();
         let secret = random_secret();
         let now = self.now();
         let until = now + jiff::SignedDuration::from_hours(24 * SESSION_DAYS);

@@ -8,11 +8,11 @@ use crate::generation::material;
 
 impl Services {
     /// Whether pages of this place come through the gateway, which asks them to report. On a cluster
-    /// previews do not.
+    /// previews do only where they need the log-in.
     pub fn collects_browser_errors(&self, place: Place) -> bool {
         match place {
             Place::Draft => true,
-            Place::Preview => !self.platform.runtime.replaces_in_place(),
+            Place::Preview => !self.platform.runtime.replaces_in_place() || self.config().protects_previews(),
         }
     }
 

@@ -5,6 +5,9 @@ use crate::domain::{AppName, WorkspacePath};
 use crate::error::{AppError, AppResult};
 use crate::workspace::WorkspaceError;
 
+/// The one folder with a dot that is meant to be asked for (RFC 8615).
+const WELL_KNOWN: &str = ".well-known";
+
 /// A file of a draft.
 #[derive(Debug, Clone)]
 pub struct DraftFile {
@@ -27,14 +30,18 @@ impl Services {
         };
         let wanted = url_path.trim_matches('/').to_owned();
         let as_folder = url_path.ends_with('/') || wanted.is_empty();
+        // As the server of a deployed site has it: what begins with a dot is no page.
+        let hidden = wanted.split('/').any(|part| part.starts_with('.') && part != WELL_KNOWN);
         self.platform
             .read_workspace(name, move |workspace| {
                 let mut candidates = Vec::new();
-                if !as_folder {
+                if !as_folder && !hidden {
                     candidates.push(wanted.clone());
                     candidates.push(format!("{wanted}.html"));
                 }
-                candidates.push(format!("{wanted}/index.html"));
+                if !hidden {
+                    candidates.push(format!("{wanted}/index.html"));
+                }
                 candidates.push("404.html".to_owned());
                 for (at, candidate) in candidates.iter().enumerate() {
                     let full = format!("{root}/{}", candidate.trim_start_matches('/'));

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Services;
+use crate::bounded_work::{Budget, Owner};
 use crate::catalog::Template;
 use crate::domain::{App, Environment, HostName, ProcessKind, TemplateKind, WorkspacePath};
 use crate::error::{AppError, AppResult};
@@ -24,6 +26,8 @@ use crate::workspace::{NewFile, WorkspaceError};
 const PIECE: usize = 64 * 1024;
 /// Pieces that wait for a slow reader; then the archive's thread waits too.
 const PIECES: usize = 4;
+/// How long somebody may take to download an archive.
+const EXPORT_TIME: Duration = Duration::from_mins(30);
 /// Where an image would live; its user sets it.
 const REGISTRY: &str = "registry.example.com";
 /// When a job without a schedule would run, if it were not suspended.
@@ -68,7 +72,7 @@ impl Services {
         let template = self.template_of(app)?;
         let facts = Facts {
             app,
-            host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.domain()),
+            host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.apps_domain()),
             schedule: self.settings(app).await?.schedule.map(String::from),
             secrets: self.platform.secrets(app, Environment::Prod).await?.into_keys().collect(),
             template: &template,
@@ -78,7 +82,8 @@ impl Services {
 
         let (pieces, received) = mpsc::channel(PIECES);
         let (workspaces, name) = (self.platform.workspaces.clone(), app.name.clone());
-        tokio::task::spawn_blocking(move || {
+        let (pool, owner) = (self.platform.export_work.clone(), Owner::App(app.name.clone()));
+        let work = move |_: &Budget| {
             let outlet = Outlet { pieces: pieces.clone() };
             let writer = GzEncoder::new(BufWriter::with_capacity(PIECE, outlet), Compression::default());
             let made = workspaces.open(&name).and_then(|workspace| write(&workspace, writer, name.as_str(), &extra));
@@ -87,11 +92,17 @@ impl Services {
                 // The reader may be gone, which would be the reason.
                 let _ = pieces.blocking_send(Err(error));
             }
-        });
+        };
+        // Ends by itself when the reader goes, since nobody takes the next piece.
+        let packing = tokio::spawn(async move { pool.run("export", owner, EXPORT_TIME, work).await });
         // What fails before the first piece is an answer of its own, not an archive that breaks off.
         let mut received = ReceiverStream::new(received);
         let first = match received.next().await {
             Some(Err(error)) => return Err(error.into()),
+            None => {
+                packing.await.map_err(|error| AppError::internal(&error))??;
+                None
+            }
             first => first,
         };
         Ok(stream::iter(first).chain(received).map(|piece| piece.map_err(io::Error::other)))

@@ -38,7 +38,7 @@ impl Services {
             .platform
             .read_workspace(&app.name, move |workspace| {
                 let changed: Vec<WorkspacePath> =
-                    workspace.file_diffs(&head)?.into_iter().map(|diff| diff.path).collect();
+                    workspace.changed_files(&head)?.into_iter().map(|(path, _)| path).collect();
                 Ok((workspace.tree_at(&head)?, changed))
             })
             .await?;

@@ -5,12 +5,17 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::Services;
 use crate::deploy::DeployError;
-use crate::domain::{App, Environment, EventBody, EventId, Job, JobKind, LogStream};
+use crate::domain::{App, Environment, Job, JobKind, LogStream};
+use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
-use crate::events::EventScope;
 
 /// Jobs among which the last build is looked for.
 const JOBS_LOOKED_AT: u32 = 50;
+/// Lines of a job's log that are read: room for a build and a run, each of which is bounded by itself, and for the
+/// builder's own words.
+const JOB_LINES_MAX: usize = 2 * LINES_MAX + 1000;
+/// Bytes of these lines.
+const JOB_BYTES_MAX: usize = 2 * BYTES_MAX + 128 * 1024;
 
 impl Services {
     /// The last preview job, and what it logged: the build's output and the deployment's words.
@@ -23,19 +28,9 @@ impl Services {
         Ok(Some((job, lines)))
     }
 
-    /// What a job logged.
+    /// What a job logged: the last of it, where it is more than one build and one run may write.
     pub async fn job_log(&self, job: &Job) -> AppResult<Vec<(LogStream, String)>> {
-        let mut lines = Vec::new();
-        let mut after = EventId(0);
-        loop {
-            let page = self.platform.store.events_after(EventScope::Job(job.id), after, 2000).await?;
-            let Some(last) = page.last() else { return Ok(lines) };
-            after = last.id;
-            lines.extend(page.into_iter().filter_map(|event| match event.body {
-                EventBody::Log { stream, line } => Some((stream, line)),
-                _ => None,
-            }));
-        }
+        Ok(self.platform.store.last_log_lines(job.id, JOB_LINES_MAX, JOB_BYTES_MAX).await?)
     }
 
     /// What the app wrote in an environment, from `tail` lines before the end. With `follow` it goes on.
@@ -56,13 +51,20 @@ impl Services {
         lines.take_until(self.platform.lifecycle.draining.clone().cancelled_owned()).boxed()
     }
 
-    /// The last lines that the app wrote, all at once.
+    /// The last lines that the app wrote, all at once: at most `tail`, and no more than are kept of a run.
     pub async fn app_log_lines(&self, app: &App, environment: Environment, tail: u32) -> AppResult<Vec<String>> {
-        match self.app_log(app, environment, tail, false).try_collect().await {
-            // Nothing was deployed: nothing was logged.
-            Err(AppError { kind: ErrorKind::NotFound, .. }) => Ok(Vec::new()),
-            other => other,
+        let tail = tail.min(u32::try_from(LINES_MAX).unwrap_or(u32::MAX));
+        let mut lines = self.app_log(app, environment, tail, false);
+        let mut last = Tail::new(LINES_MAX, BYTES_MAX);
+        while let Some(line) = lines.next().await {
+            match line {
+                Ok(line) => last.push(line),
+                // Nothing was deployed: nothing was logged.
+                Err(AppError { kind: ErrorKind::NotFound, .. }) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(last.into_lines())
     }
 }
 

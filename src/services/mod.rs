@@ -13,10 +13,12 @@ pub mod export;
 pub mod files;
 pub mod fixes;
 pub mod health;
+pub mod login_limit;
 pub mod logs;
 pub mod metrics;
 pub mod models;
 mod names;
+pub mod preview_access;
 pub mod probing;
 pub mod runs;
 pub mod spending;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 
+use crate::bounded_work::BoundedWork;
 use crate::config::Config;
 use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
 use crate::error::{AppError, AppResult};
@@ -46,6 +49,7 @@ pub struct Inner {
     platform: Arc<Platform>,
     jobs: Jobs,
     access: access::Access,
+    tickets: preview_access::Tickets,
     metrics: metrics::Metrics,
 }
 
@@ -60,7 +64,13 @@ impl Services {
     /// Services on a platform and its queue.
     pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
         let access = access::Access::new(platform.config.admin_password.clone());
-        Self(Arc::new(Inner { access, jobs, metrics: metrics::Metrics::new(), platform }))
+        Self(Arc::new(Inner {
+            access,
+            tickets: preview_access::Tickets::default(),
+            jobs,
+            metrics: metrics::Metrics::new(),
+            platform,
+        }))
     }
 
     /// A link to one of our hosts.
@@ -73,9 +83,14 @@ impl Services {
         &self.platform.config
     }
 
-    /// The domain under which builder and apps live.
-    pub fn domain(&self) -> &str {
-        &self.platform.config.domain
+    /// Runs what takes processor time on text from outside.
+    pub fn cpu_work(&self) -> &BoundedWork {
+        &self.platform.cpu_work
+    }
+
+    /// The domain under which apps live.
+    pub fn apps_domain(&self) -> &str {
+        &self.platform.config.apps_domain
     }
 
     /// Leads requests to apps.

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, row};
-use crate::domain::{AppId, Event, EventBody, EventId, JobId};
+use crate::domain::{AppId, Event, EventBody, EventId, JobId, LogStream};
 
 /// Whose events are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,6 +141,32 @@ impl Store {
         .await
     }
 
+    /// The last lines of a job's log, the oldest first: at most so many, and no more than so many bytes.
+    pub async fn last_log_lines(
+        &self,
+        job: JobId,
+        lines_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(LogStream, String)>, StoreError> {
+        self.read(move |c| {
+            let mut query =
+                c.prepare_cached("SELECT * FROM events WHERE job_id = ?1 AND name = 'log' ORDER BY id DESC LIMIT ?2")?;
+            let mut rows = query.query(params![job.0, i64::try_from(lines_max).unwrap_or(i64::MAX)])?;
+            let (mut lines, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                let EventBody::Log { stream, line } = kept(row)?.event.body else { continue };
+                bytes += line.len() + 1;
+                if bytes > bytes_max {
+                    break;
+                }
+                lines.push((stream, line));
+            }
+            lines.reverse();
+            Ok(lines)
+        })
+        .await
+    }
+
     /// The line that says what a job does at this moment: the newest one in its own words, unless a step began or
     /// ended since. What a build or the app writes meanwhile is no news of that.
     pub async fn last_words(&self, job: JobId) -> Result<Option<String>, StoreError> {
@@ -218,7 +244,7 @@ fn keep_joined(t: &Transaction<'_>, row: Option<&KeptRow>) -> Result<(), StoreEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{LogStream, TextKind};
+    use crate::domain::TextKind;
 
     fn text(delta: &str) -> EventBody {
         EventBody::Text { delta: delta.to_owned(), kind: TextKind::Answer }
@@ -264,6 +290,30 @@ mod tests {
             let rows = store.events_after(EventScope::Job(JobId(1)), EventId(0), 100).await.expect("read");
             assert_eq!(rows.iter().map(|event| event.id.0).collect::<Vec<_>>(), [3, 4, 5]);
         }
+    }
+
+    #[tokio::test]
+    async fn of_a_jobs_log_the_last_lines_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        store
+            .write(|t| {
+                for at in 1..=100 {
+                    let body = EventBody::Log { stream: LogStream::Build, line: format!("{at:04}") };
+                    let event = Event { id: EventId(at), app: AppId(1), job: Some(JobId(1)), body };
+                    insert(t, &event, &event.body.to_json())?;
+                }
+                Ok(())
+            })
+            .await
+            .expect("kept");
+        let read = async |lines, bytes| {
+            let lines = store.last_log_lines(JobId(1), lines, bytes).await.expect("read");
+            (lines.first().map(|(_, line)| line.clone()), lines.len())
+        };
+        assert_eq!(read(1000, 100_000).await, (Some("0001".to_owned()), 100));
+        assert_eq!(read(10, 100_000).await, (Some("0091".to_owned()), 10));
+        assert_eq!(read(1000, 52).await, (Some("0091".to_owned()), 10));
     }
 
     #[tokio::test]

@@ -11,9 +11,12 @@ pub mod events;
 pub mod jobs;
 pub mod locks;
 pub mod page;
+pub mod preview_access;
 pub mod releases;
 mod row;
 pub mod runs;
+pub mod server_keys;
+pub mod space;
 pub mod spending;
 pub mod turns;
 pub mod versions;
@@ -37,6 +40,8 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0004_proof", include_str!("../../migrations/0004_proof.sql")),
     ("0005_wire", include_str!("../../migrations/0005_wire.sql")),
     ("0006_turns", include_str!("../../migrations/0006_turns.sql")),
+    ("0009_server_keys", include_str!("../../migrations/0009_server_keys.sql")),
+    ("0010_preview_access", include_str!("../../migrations/0010_preview_access.sql")),
 ];
 
 /// Why the database did not do what it was asked.
@@ -147,10 +152,13 @@ async fn connect(path: &Path) -> Result<tokio_rusqlite::Connection, StoreError> 
     let connection = tokio_rusqlite::Connection::open(path).await?;
     connection
         .call(|connection| {
+            // The first has an effect on a new database alone; an old one is rewritten later. The log is cut back to
+            // 4 MiB after a large change.
             // NORMAL in WAL loses nothing when the process dies; a power cut may cost the last commits, never the file.
             connection.execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
-                 PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;",
+                "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+                 PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;
+                 PRAGMA journal_size_limit = 4194304;",
             )?;
             connection.set_prepared_statement_cache_capacity(64);
             Ok::<_, StoreError>(())

@@ -42,6 +42,7 @@ impl Shown {
             ErrorKind::NotFound => "Nothing here",
             ErrorKind::Unauthorized => "Log in first",
             ErrorKind::Forbidden => "Not allowed",
+            ErrorKind::Late => "That took too long",
             ErrorKind::Conflict => "That does not fit right now",
             ErrorKind::TooManyRequests => "Too many attempts",
             ErrorKind::Internal => "Something went wrong",

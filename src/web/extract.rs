@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::error::{AppError, ErrorKind};
+use crate::error::{AppError, ErrorKind, UploadTimedOut};
 
 /// Parameters in the path. One that is not ours leads nowhere: 404.
 pub struct Path<T>(pub T);
@@ -44,6 +44,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequest<S> for Form<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
         match axum::extract::Form::from_request(request, state).await {
             Ok(axum::extract::Form(value)) => Ok(Self(value)),
+            Err(error) if UploadTimedOut::is_cause_of(&error) => Err(UploadTimedOut.into()),
             Err(error) => Err(match error.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => {
                     AppError::new(ErrorKind::TooLarge, "too_large", "This is more than can be sent at once.")

@@ -1,19 +1,50 @@
 //! Source code in colours: a few classes that the style sheet knows, nothing inline.
 //!
-//! The grammars are unpacked when the first file is shown, and kept. Slow for long files:
-//! call it off the async threads.
+//! The grammars are unpacked when the first file is shown, and kept. Some of their patterns take time that
+//! grows with the square of a line's length, so lines and the time for a file are bounded. What was coloured
+//! is kept. Takes processor time: call it off the async threads.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet};
 
 use super::format::Html;
+use crate::bounded_work::{Budget, Kept};
 
 /// Beyond this many bytes a file is shown without colours.
 pub const COLOUR_LIMIT: usize = 200 * 1024;
-/// A line longer than this is shown without colours: minified code.
-const LINE_LIMIT: usize = 2_000;
+/// A line longer than this many bytes is shown without colours: minified code.
+const LINE_LIMIT: usize = 1_000;
+/// Bytes of a first line that may tell which grammar a file has.
+const FIRST_LINE_LIMIT: usize = 200;
+/// How long one file may take to be coloured.
+pub const COLOUR_TIME: Duration = Duration::from_millis(1500);
+/// Bytes of coloured files that are kept.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// How long a file that took too long is kept with half of its colours, before it is tried again.
+const KEPT_HALF: Duration = Duration::from_mins(1);
+
+/// A file as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coloured {
+    /// Its text: every byte, escaped.
+    pub html: Html,
+    /// What has no colours although its grammar is known.
+    pub without: Option<WithoutColours>,
+}
+
+/// What of a file has no colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutColours {
+    /// All of it: it is too long.
+    TooLong,
+    /// Everything from this line on, counted from 1: the time was up.
+    From(usize),
+}
+
+static KEPT: LazyLock<Kept<Coloured>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
 
 static GRAMMARS: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
@@ -43,15 +74,28 @@ static CLASSES: LazyLock<Vec<(Scope, &'static str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Renders a file's text by its name. Every byte of it appears, escaped.
-pub fn render(file_name: &str, text: &str) -> Html {
-    let mut out = String::with_capacity(text.len() * 2);
-    let grammar = if text.len() > COLOUR_LIMIT { None } else { grammar_of(file_name, text) };
-    match grammar {
-        Some(grammar) => coloured(grammar, text, &mut out),
-        None => escape_into(text, &mut out),
+/// Renders a file's text by its name, in colours as far as the budget reaches.
+pub fn render(file_name: &str, text: &str, budget: &Budget) -> Coloured {
+    let Some(grammar) = grammar_of(file_name, text) else { return plain(text, None) };
+    if text.len() > COLOUR_LIMIT {
+        return plain(text, Some(WithoutColours::TooLong));
     }
-    Html(out)
+    let key = Kept::<Coloured>::key(&[grammar.name.as_bytes(), text.as_bytes()]);
+    if let Some(kept) = KEPT.get(&key) {
+        return kept;
+    }
+    let coloured = coloured(grammar, text, budget);
+    if !budget.is_cancelled() {
+        let time = coloured.without.map(|_| KEPT_HALF);
+        KEPT.put(key, coloured.clone(), coloured.html.0.len(), time);
+    }
+    coloured
+}
+
+fn plain(text: &str, without: Option<WithoutColours>) -> Coloured {
+    let mut out = String::with_capacity(text.len() * 2);
+    escape_into(text, &mut out);
+    Coloured { html: Html(out), without }
 }
 
 fn grammar_of(file_name: &str, text: &str) -> Option<&'static SyntaxReference> {
@@ -61,31 +105,43 @@ fn grammar_of(file_name: &str, text: &str) -> Option<&'static SyntaxReference> {
         "toml" | "conf" | "cfg" => "ini",
         other => other,
     };
+    let first_line = text.lines().next().unwrap_or_default();
+    let first_line = &first_line[..first_line.floor_char_boundary(FIRST_LINE_LIMIT)];
     GRAMMARS
         .find_syntax_by_extension(near)
         .or_else(|| GRAMMARS.find_syntax_by_extension(file_name))
-        .or_else(|| GRAMMARS.find_syntax_by_first_line(text))
+        .or_else(|| GRAMMARS.find_syntax_by_first_line(first_line))
 }
 
-fn coloured(grammar: &SyntaxReference, text: &str, out: &mut String) {
+fn coloured(grammar: &SyntaxReference, text: &str, budget: &Budget) -> Coloured {
+    let mut out = String::with_capacity(text.len() * 2);
     let mut state = ParseState::new(grammar);
     let mut stack = ScopeStack::new();
     let mut open: &str = "";
-    for line in text.split_inclusive('\n') {
+    let mut done = 0;
+    let mut without = None;
+    for (nth, line) in text.split_inclusive('\n').enumerate() {
+        if budget.is_spent() {
+            without = Some(WithoutColours::From(nth + 1));
+            break;
+        }
         let ops =
             if line.len() > LINE_LIMIT { Vec::new() } else { state.parse_line(line, &GRAMMARS).unwrap_or_default() };
         let mut from = 0;
         for (at, op) in &ops {
-            emit(&line[from..*at], class_of(&stack), &mut open, out);
+            emit(&line[from..*at], class_of(&stack), &mut open, &mut out);
             from = *at;
             // A grammar that pops too much loses its colours, not the text.
             let _ = stack.apply(op);
         }
-        emit(&line[from..], class_of(&stack), &mut open, out);
+        emit(&line[from..], class_of(&stack), &mut open, &mut out);
+        done += line.len();
     }
     if !open.is_empty() {
         out.push_str("</span>");
     }
+    escape_into(&text[done..], &mut out);
+    Coloured { html: Html(out), without }
 }
 
 /// Writes a piece, reusing the open element when its class is the same.
@@ -132,6 +188,10 @@ pub fn escape_into(text: &str, out: &mut String) {
 mod tests {
     use super::*;
 
+    fn shown(name: &str, text: &str) -> String {
+        render(name, text, &Budget::unlimited()).html.0
+    }
+
     fn text_of(html: &str) -> String {
         scraper::Html::parse_fragment(&format!("<pre>\n{html}</pre>")).root_element().text().collect()
     }
@@ -148,13 +208,13 @@ mod tests {
             ("none.zzz", "plain & <plain>"),
             ("empty.py", ""),
         ] {
-            assert_eq!(text_of(&render(name, text).0), text, "{name}");
+            assert_eq!(text_of(&shown(name, text)), text, "{name}");
         }
     }
 
     #[test]
     fn python_has_colours() {
-        let html = render("main.py", "# why\ndef f():\n    return 'x'\n").0;
+        let html = shown("main.py", "# why\ndef f():\n    return 'x'\n");
         for piece in
             [r#"<span class="hc"># why"#, r#"<span class="hk">def"#, r#"<span class="hf">f"#, r#"<span class="hs">"#]
         {
@@ -165,6 +225,36 @@ mod tests {
     #[test]
     fn long_files_and_lines_are_shown_plain() {
         let text = format!("x = '{}'\n", "<".repeat(5_000));
-        assert_eq!(text_of(&render("main.py", &text).0), text);
+        assert_eq!(text_of(&shown("main.py", &text)), text);
+        let long = "x = 1\n".repeat(COLOUR_LIMIT / 6 + 1);
+        let coloured = render("main.py", &long, &Budget::unlimited());
+        assert_eq!((coloured.without, coloured.html.0), (Some(WithoutColours::TooLong), long));
+    }
+
+    #[test]
+    fn the_rest_is_plain_when_the_time_is_up() {
+        let text = "# seen once\ndef f():\n    return '<'\n";
+        let none = render("main.py", text, &Budget::of(Duration::ZERO));
+        assert_eq!(none.without, Some(WithoutColours::From(1)));
+        assert!(text_of(&none.html.0) == text && !none.html.0.contains("span"));
+        // Kept, so that the next view costs nothing; but not for long.
+        assert_eq!(render("main.py", text, &Budget::unlimited()), none);
+    }
+
+    #[test]
+    fn text_that_is_slow_to_colour_ends_in_time_with_every_byte() {
+        let hostile = |piece: &str| {
+            let line = format!("{}\n", piece.repeat(990 / piece.len()));
+            line.repeat(COLOUR_LIMIT / line.len() - 1)
+        };
+        let span = regex::Regex::new("</?span[^>]*>").unwrap();
+        for (name, text) in [("a.py", hostile("a.")), ("a.lisp", hostile("(a "))] {
+            // A tenth of what a page allows, so that the test is quick.
+            let coloured = render(name, &text, &Budget::of(COLOUR_TIME / 10));
+            let Some(WithoutColours::From(line)) = coloured.without else { panic!("{name}: {:?}", coloured.without) };
+            assert!(line < text.lines().count(), "{name}");
+            let bare = span.replace_all(&coloured.html.0, "").into_owned();
+            assert!(bare == text, "{name} lost text");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `/login` and `/logout`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -11,7 +11,14 @@ use super::extract::{Form, Query};
 use super::plain_pages::LoginPage;
 use super::reply;
 use crate::error::{AppResult, ErrorKind};
-use crate::guard::{ClientIp, clear_session_cookie, is_https, local_path, session_cookie, session_secrets};
+use crate::guard::{
+    ClientIp, browser_cookie, browser_marks, clear_session_cookie, is_https, local_path, plain_page, session_cookie,
+    session_secrets,
+};
+use crate::services::login_limit::Attempt;
+
+/// Largest form, in bytes: anybody can send it.
+pub(super) const FORM_MAX: usize = 4 * 1024;
 
 /// What the address says.
 #[derive(Default, Deserialize)]
@@ -41,14 +48,18 @@ pub async fn login(
     State(web): State<Web>,
     chrome: Chrome,
     from: ClientIp,
+    headers: HeaderMap,
     Form(form): Form<LoginForm>,
 ) -> AppResult<Response> {
     let to = ours(&form.to);
-    match web.services.login(&form.password, from.0).await {
+    let is_https = is_https(&web.services);
+    let browser = web.services.known_browser(browser_marks(&headers, is_https)).await?;
+    match web.services.login(&form.password, &Attempt { from: from.0, browser }).await {
         Ok(secret) => {
-            let mut response = Redirect::to(to).into_response();
-            let cookie = session_cookie(&secret, is_https(&web.services));
-            response.headers_mut().append(header::SET_COOKIE, cookie);
+            let mut response = go_on(to);
+            response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
+            let mark = web.services.browser_mark(browser).await?;
+            response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));
             Ok(response)
         }
         Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooManyRequests) => {
@@ -65,6 +76,19 @@ pub async fn login(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Leads on after a login. The pages' policy lets no form of theirs end at another host, not even by redirects: where the
+/// way leads to a draft or a preview, the browser begins it anew.
+fn go_on(to: &str) -> Response {
+    if !to.starts_with("/preview-access?") {
+        return Redirect::to(to).into_response();
+    }
+    let mut response = plain_page(StatusCode::OK, "You are logged in", &["The page that you asked for opens now."]);
+    if let Ok(refresh) = HeaderValue::try_from(format!("0; url={to}")) {
+        response.headers_mut().insert(header::REFRESH, refresh);
+    }
+    response
 }
 
 /// `POST /logout`

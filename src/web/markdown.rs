@@ -1,12 +1,20 @@
 //! The model's Markdown as HTML that can do no harm: rendered, then cleaned.
 //!
-//! Knows nothing of turns or streams. Raw HTML in the text is shown as text.
+//! Knows nothing of turns or streams. Raw HTML in the text is shown as text. The text's length and nesting are
+//! bounded before anything reads it.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 use super::format::Html;
+use super::highlight::escape_into;
+use crate::bounded_work::{Budget, Kept};
+
+mod nesting;
+
+use nesting::shallow;
 
 static CLEANER: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     let mut cleaner = ammonia::Builder::empty();
@@ -48,28 +56,134 @@ static CLEANER: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     cleaner
 });
 
-/// Renders a whole text.
-pub fn render(text: &str) -> Html {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    let events = Parser::new_ext(text, options).map(|event| match event {
-        Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
-        // A picture would have to be loaded from another host: its words stand for it.
-        Event::Start(Tag::Image { dest_url, .. }) => Event::Text(CowStr::from(format!("({dest_url}) "))),
-        Event::End(pulldown_cmark::TagEnd::Image) => Event::Text(CowStr::Borrowed("")),
-        // Headings of an answer stand below those of the page.
-        Event::Start(Tag::Heading { level, id, classes, attrs }) => {
-            Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })
-        }
-        Event::End(pulldown_cmark::TagEnd::Heading(level)) => Event::End(pulldown_cmark::TagEnd::Heading(lower(level))),
-        other => other,
-    });
-    let mut rendered = String::with_capacity(text.len() * 3 / 2);
-    html::push_html(&mut rendered, events);
-    Html(CLEANER.clean(&rendered).to_string())
+/// Most bytes of one text that are rendered.
+pub const RENDERED_MAX: usize = 128 * 1024;
+/// Most elements within each other in what is rendered: twenty lists, a table, and the emphasis in it.
+pub const DEPTH_MAX: usize = 48;
+/// Elements that a table needs within it, its head, its row and its cell.
+const TABLE_DEPTH: usize = 3;
+/// Bytes of rendered text that are kept.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// How long a text that took too long is kept without formatting, before it is tried again.
+const KEPT_PLAIN: Duration = Duration::from_mins(1);
+
+/// A rendered text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// What it is as HTML.
+    pub html: Html,
+    /// Bytes at its end that are left out.
+    pub left_out: usize,
 }
 
-fn lower(level: pulldown_cmark::HeadingLevel) -> pulldown_cmark::HeadingLevel {
-    use pulldown_cmark::HeadingLevel::{H3, H4, H5, H6};
+static KEPT: LazyLock<Kept<Rendered>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
+
+/// Renders a text: its first [`RENDERED_MAX`] bytes, and nesting as deep as people write it. What is
+/// rendered is kept. When the budget is spent first, the text is shown as it is. Takes processor time: call
+/// it off the async threads.
+pub fn render(text: &str, budget: &Budget) -> Rendered {
+    let shown = beginning(text);
+    let key = Kept::<Rendered>::key(&[shown.as_bytes()]);
+    let left_out = text.len() - shown.len();
+    if let Some(kept) = KEPT.get(&key) {
+        return Rendered { left_out, ..kept };
+    }
+    let formatted = formatted(&shallow(shown), budget);
+    let time = formatted.is_none().then_some(KEPT_PLAIN);
+    let html = formatted.unwrap_or_else(|| plain(shown));
+    let rendered = Rendered { html, left_out };
+    if !budget.is_cancelled() {
+        KEPT.put(key, rendered.clone(), rendered.html.0.len(), time);
+    }
+    rendered
+}
+
+/// The first lines of a text, up to the bound.
+fn beginning(text: &str) -> &str {
+    if text.len() <= RENDERED_MAX {
+        return text;
+    }
+    let text = &text[..text.floor_char_boundary(RENDERED_MAX)];
+    text.rfind('\n').map_or(text, |end| &text[..=end])
+}
+
+/// The text as it is, with its lines.
+fn plain(text: &str) -> Html {
+    let mut html = String::from(r#"<p class="tail">"#);
+    escape_into(text, &mut html);
+    html.push_str("</p>");
+    Html(html)
+}
+
+/// None when the budget was spent first.
+fn formatted(text: &str, budget: &Budget) -> Option<Html> {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+    let mut nesting = Nesting::default();
+    let events = Parser::new_ext(text, options)
+        .take_while(|_| !budget.is_spent())
+        .filter_map(|event| nesting.keep(event))
+        .map(|event| match event {
+            Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
+            // A picture would have to be loaded from another host: its words stand for it.
+            Event::Start(Tag::Image { dest_url, .. }) => Event::Text(CowStr::from(format!("({dest_url}) "))),
+            Event::End(TagEnd::Image) => Event::Text(CowStr::Borrowed("")),
+            // Headings of an answer stand below those of the page.
+            Event::Start(Tag::Heading { level, id, classes, attrs }) => {
+                Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })
+            }
+            Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
+            other => other,
+        });
+    let mut rendered = String::with_capacity(text.len() * 3 / 2);
+    html::push_html(&mut rendered, events);
+    budget.check().ok()?;
+    Some(Html(CLEANER.clean(&rendered).to_string()))
+}
+
+/// Leaves out the elements that stand too deep, not what is in them: everything that reads the HTML, the
+/// cleaner first, takes time that grows with the square of its depth.
+#[derive(Default)]
+struct Nesting {
+    /// For each open element whether it is left out.
+    left_out: Vec<bool>,
+    /// The open table is left out, so that its rows are too.
+    no_table: bool,
+}
+
+impl Nesting {
+    fn keep<'a>(&mut self, event: Event<'a>) -> Option<Event<'a>> {
+        match event {
+            Event::Start(tag) => {
+                let within = match tag {
+                    Tag::Table(_) => TABLE_DEPTH,
+                    // A list without its items would be none.
+                    Tag::List(_) => 1,
+                    _ => 0,
+                };
+                let of_table = matches!(tag, Tag::TableHead | Tag::TableRow | Tag::TableCell);
+                let leave_out = self.left_out.len() + 1 + within > DEPTH_MAX || (of_table && self.no_table);
+                self.no_table |= leave_out && matches!(tag, Tag::Table(_));
+                self.left_out.push(leave_out);
+                if leave_out { is_block(tag.to_end()).then_some(Event::SoftBreak) } else { Some(Event::Start(tag)) }
+            }
+            Event::End(tag) => {
+                let was_left_out = self.left_out.pop().unwrap_or(true);
+                if tag == TagEnd::Table {
+                    self.no_table = false;
+                }
+                (!was_left_out).then_some(Event::End(tag))
+            }
+            other => Some(other),
+        }
+    }
+}
+
+fn is_block(tag: TagEnd) -> bool {
+    !matches!(tag, TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image)
+}
+
+fn lower(level: HeadingLevel) -> HeadingLevel {
+    use HeadingLevel::{H3, H4, H5, H6};
     match level as u8 {
         1 | 2 => H3,
         3 => H4,
@@ -98,11 +212,18 @@ pub fn split_tail(text: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng};
+
     use super::*;
+
+    fn html(text: &str) -> String {
+        render(text, &Budget::unlimited()).html.0
+    }
 
     #[test]
     fn markdown_becomes_html() {
-        let html = render("# Hi\n\n- **a** `b`\n\n| x |\n|---|\n| 1 |\n\n```html\n<b>\n```\n").0;
+        let html = html("# Hi\n\n- **a** `b`\n\n| x |\n|---|\n| 1 |\n\n```html\n<b>\n```\n");
         for piece in ["<h3>Hi</h3>", "<strong>a</strong>", "<code>b</code>", "<td>1</td>", "&lt;b&gt;"] {
             assert!(html.contains(piece), "{piece} in {html}");
         }
@@ -127,7 +248,7 @@ mod tests {
             "<svg/onload=alert(1)>",
         ];
         for attack in attacks {
-            let html = render(attack).0;
+            let html = html(attack);
             let fragment = scraper::Html::parse_fragment(&html);
             for node in fragment.tree.nodes() {
                 let Some(element) = node.value().as_element() else { continue };
@@ -150,5 +271,94 @@ mod tests {
         assert_eq!(split_tail("One"), ("", "One"));
         assert_eq!(split_tail("A\n\n```\nx\n\ny"), ("A\n\n", "```\nx\n\ny"));
         assert_eq!(split_tail("```\nx\n\ny\n```\n\nz"), ("```\nx\n\ny\n```\n\n", "z"));
+    }
+
+    /// How deep the elements of a fragment stand within each other.
+    fn depth(html: &str) -> usize {
+        let fragment = scraper::Html::parse_fragment(html);
+        fragment.tree.nodes().map(|node| node.ancestors().count()).max().unwrap_or(0)
+    }
+
+    /// Markers of containers, and of what stands in a line.
+    const PIECES: &[&str] = &[
+        "- ", "* ", "+ ", "1. ", "12) ", "> ", ">", "-\t", "  ", "    ", "\t", "\n", "\r", "\r\n", "\n\n", "a ", "a",
+        "# ", "```\n", "~~~\n", "*", "_", "**", "~~", "`", "``", "[", "]", "](b)", "![", "(", ")", "<", "<a>",
+        "<div>\n", "<!--", "|", "|-|-|\n", "&amp;", "&#", "\\", "[a]: b\n", "---\n", "===\n", "é",
+    ];
+
+    #[test]
+    fn nesting_is_bounded_whatever_makes_it() {
+        let deep = |marker: &str, times: usize| format!("{}a", marker.repeat(times));
+        let mut texts: Vec<String> =
+            ["- ", "* ", "1. ", "> ", ">", "- > ", "-\t", "   > "].iter().map(|m| deep(m, 12_000)).collect();
+        // Nested over many lines, and then continued by lines that close nothing.
+        texts.push((0..300).map(|n| format!("{}- a\n", " ".repeat(2 * n))).collect());
+        texts.push((0..40).map(|n| format!("{}{}a\n", " ".repeat(40 * n), "- ".repeat(20))).collect());
+        texts.push(format!("{}\n{}", deep("> ", 8_000), "b\n".repeat(8_000)));
+        texts.push(format!("{}\n{}", deep("- ", 8_000), "b\n\n".repeat(8_000)));
+        texts.push(format!("a\r{}", deep("> ", 8_000)));
+        texts.push(format!("{}a{}", "**a ".repeat(5_000), " a**".repeat(5_000)));
+        texts.push(format!("{}a{}", "*_".repeat(5_000), "_*".repeat(5_000)));
+        texts.push(format!("{}a{}", "![".repeat(5_000), "](b)".repeat(5_000)));
+        let table = format!("{}|a|b|\n{}|-|-|\n{}|c|d|\n", "> ".repeat(19), "> ".repeat(19), "> ".repeat(19));
+        texts.push(table);
+        for text in texts {
+            let html = html(&text);
+            // Root, html element and text node come on top.
+            assert!(depth(&html) <= DEPTH_MAX + 3, "{} deep: {}", depth(&html), &text[..40]);
+            assert!(html.len() < text.len() * 12, "{} bytes of {}: {}", html.len(), text.len(), &text[..40]);
+        }
+    }
+
+    #[test]
+    fn what_people_nest_is_rendered_as_they_wrote_it() {
+        let list: String = (0..12).map(|n| format!("{}- item {n}\n", "  ".repeat(n))).collect();
+        assert_eq!(html(&list).matches("<ul>").count(), 12);
+        assert_eq!(html(&format!("{}a", "> ".repeat(20))).matches("<blockquote>").count(), 20);
+        let quoted = html(&format!("{}a", "> ".repeat(22)));
+        assert!(quoted.matches("<blockquote>").count() == 20 && quoted.contains("&gt; &gt; a"), "{quoted}");
+    }
+
+    #[test]
+    fn any_text_is_rendered_with_its_words_within_the_bounds() {
+        let mut random = StdRng::seed_from_u64(8);
+        for round in 0..400 {
+            let mut text = String::new();
+            let repeats = random.random_range(1..60);
+            let runs = random.random_range(1..12);
+            for _ in 0..runs {
+                let piece: String =
+                    (0..random.random_range(1..4)).map(|_| PIECES[random.random_range(0..PIECES.len())]).collect();
+                text.push_str(&piece.repeat(random.random_range(1..=repeats)));
+            }
+            text.push_str("\n\nwordattheend");
+            let html = html(&text);
+            assert!(depth(&html) <= DEPTH_MAX + 3, "round {round}: {text:?}");
+            assert!(html.contains("wordattheend"), "round {round}: {text:?} became {html:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_line_and_says_how_much_is_left_out() {
+        let text = "A line of words.\n\n".repeat(RENDERED_MAX / 10);
+        let rendered = render(&text, &Budget::unlimited());
+        assert!(rendered.left_out >= text.len() - RENDERED_MAX && rendered.left_out < text.len() - RENDERED_MAX + 40);
+        assert!(rendered.html.0.ends_with("<p>A line of words.</p>\n"));
+        assert_eq!(render("short", &Budget::unlimited()).left_out, 0);
+    }
+
+    #[test]
+    fn without_time_a_text_is_shown_as_it_is() {
+        let budget = Budget::of(Duration::ZERO);
+        let rendered = render("**never** <seen> before", &budget);
+        assert_eq!(rendered.html.0, r#"<p class="tail">**never** &lt;seen&gt; before</p>"#);
+    }
+
+    #[test]
+    fn what_was_rendered_is_kept() {
+        let text = format!("Kept: {}", "*a* ".repeat(500));
+        let first = render(&text, &Budget::unlimited());
+        assert!(first.html.0.contains("<em>a</em>"));
+        assert_eq!(render(&text, &Budget::of(Duration::ZERO)), first, "without any time");
     }
 }

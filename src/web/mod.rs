@@ -18,6 +18,7 @@ pub mod login;
 pub mod markdown;
 pub mod plain;
 pub mod plain_pages;
+pub mod preview_access;
 pub mod reply;
 #[cfg(test)]
 mod samples;
@@ -25,8 +26,10 @@ mod samples;
 mod tests;
 pub mod ui;
 pub mod upload;
+mod visible;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 
@@ -59,8 +62,9 @@ pub fn router(services: Services) -> Router {
         .route("/apps", post(home::create))
         .route("/suggest", get(home::suggest))
         .route("/suggest/name", get(home::suggest_name))
-        .route("/login", get(login::page).post(login::login))
+        .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(login::FORM_MAX)))
         .route("/logout", post(login::logout))
+        .route("/preview-access", get(preview_access::hand_on))
         .route("/health", get(plain::health))
         .route("/shortcuts", get(plain::shortcuts))
         .route("/settings", get(plain::settings))
@@ -73,7 +77,7 @@ pub fn router(services: Services) -> Router {
         .merge(app::routes())
         .fallback(error_page::nothing_here)
         .method_not_allowed_fallback(error_page::not_this_way)
-        .layer(axum::extract::DefaultBodyLimit::max(FORM_MAX))
+        .layer(DefaultBodyLimit::max(FORM_MAX))
         .layer(axum::middleware::from_fn_with_state(web.clone(), error_page::layer))
         // Never a stream of events: the layer leaves these alone, so that nothing is held back.
         .layer(CompressionLayer::new().gzip(true).br(false))

@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::Web;
+use super::app::turn_view::Answer;
 use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
 use super::cost::{self, CostView};
 use super::extract::{Form, Path};
@@ -14,6 +15,7 @@ use super::format::When;
 use super::login::ours;
 use super::plain_pages::{CheckView, HealthPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView};
 use super::reply;
+use crate::bounded_work::{Budget, Owner};
 use crate::domain::Bytes;
 use crate::error::AppResult;
 use crate::services::Services;
@@ -133,6 +135,8 @@ fn with_cookie(mut response: Response, name: &str, value: &str) -> Response {
 }
 
 /// `POST /markdown`: a part of the model's text that has just been closed, rendered and cleaned.
-pub async fn markdown(text: String) -> Response {
-    reply::html(super::markdown::render(&text).0)
+pub async fn markdown(State(web): State<Web>, text: String) -> AppResult<Response> {
+    let work = move |budget: &Budget| Answer::new(&text, "", budget).html(None).0;
+    let time = super::app::turn_view::RENDER_TIME;
+    Ok(reply::html(web.services.cpu_work().run("markdown", Owner::Person, time, work).await?))
 }

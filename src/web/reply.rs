@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::ui;
+use super::{ui, visible};
 use crate::error::{AppError, AppResult};
 
 /// Who asks.
@@ -58,7 +58,7 @@ pub fn html(body: String) -> Response {
         (header::CACHE_CONTROL, "private, no-cache"),
         (header::VARY, "hx-request, hx-request-type, cookie"),
     ];
-    (headers, body).into_response()
+    (headers, visible::in_html(body)).into_response()
 }
 
 /// A page.
@@ -126,7 +126,7 @@ impl Pieces {
 
     /// All of them.
     pub fn into_html(self) -> String {
-        self.0
+        visible::in_html(self.0)
     }
 }
 
@@ -153,5 +153,13 @@ mod tests {
         let html = Pieces::new().replace("chips", "<div id=\"chips\"></div>").announce("a < b").into_html();
         assert!(html.contains(r##"<hx-partial hx-target="#chips" hx-swap="outerHTML">"##));
         assert!(html.contains("a &lt; b"));
+        assert!(Pieces::new().fill("x", "\u{1b}[31m\u{7}").into_html().contains(">␛[31m␇<"));
+    }
+
+    #[tokio::test]
+    async fn no_page_hands_out_control_characters() {
+        let body = html("<pre>\u{1b}]0;title\u{7}\tline\n</pre>".to_owned()).into_body();
+        let body = axum::body::to_bytes(body, 1024).await.expect("a body");
+        assert_eq!(body, "<pre>␛]0;title␇\tline\n</pre>");
     }
 }

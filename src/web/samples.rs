@@ -16,6 +16,7 @@ use super::app::preview_views::{
     AnswerView, ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView,
     ViewLink, WebhookPanel,
 };
+use super::app::share::{LinkView, MadeLink, ShareTab};
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, live_blocks};
 use super::chrome;
 use super::cost::CostView;
@@ -24,6 +25,8 @@ use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
 use super::plain_pages::{
     CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
 };
+use crate::bounded_work::Budget;
+use crate::browser_errors;
 use crate::domain::{
     App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
     JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
@@ -32,6 +35,7 @@ use crate::domain::{
 };
 use crate::generation::models::Price;
 use crate::services::models::{ModelOffer, ModelOffers};
+use crate::services::preview_access::LinkLife;
 use crate::services::spending::SpendingReport;
 use askama::Template;
 
@@ -329,9 +333,11 @@ fn frame_tab(app: &App) -> String {
             },
         ],
         modes: Vec::new(),
+        share: Some("/apps/brisk-otter/share?place=draft".into()),
         frame: Some(Frame {
             kind: "draft",
             url: "about:blank".into(),
+            src: "about:blank".into(),
             shown: "brisk-otter-draft.localhost:8080".into(),
             title: "Draft of brisk-otter".into(),
         }),
@@ -353,6 +359,32 @@ fn frame_tab(app: &App) -> String {
     .expect("renders")
 }
 
+fn share_tab(app: &App) -> String {
+    let link = |id, place, life: i64| LinkView {
+        id,
+        place,
+        created: When::new(ago(600), now()),
+        ends: When::new(ago(-life), now()),
+    };
+    ShareTab {
+        app: &app.name,
+        place: browser_errors::Place::Draft,
+        has_draft: true,
+        lives: LinkLife::ALL,
+        usual: LinkLife::default(),
+        made: Some(MadeLink {
+            url: format!(
+                "http://brisk-otter-draft.localhost:8080/.slipway/enter?link={}",
+                "0123456789abcdef".repeat(4)
+            ),
+            ends: When::new(ago(-86_400), now()),
+        }),
+        links: vec![link(2, browser_errors::Place::Draft, 86_400), link(1, browser_errors::Place::Preview, 604_800)],
+    }
+    .render()
+    .expect("renders")
+}
+
 fn panel_tab(app: &App, panel: Panel) -> String {
     PreviewTab {
         app: &app.name,
@@ -366,6 +398,7 @@ fn panel_tab(app: &App, panel: Panel) -> String {
             },
         ],
         modes: Vec::new(),
+        share: None,
         frame: None,
         note: None,
         errors: String::new(),
@@ -519,6 +552,7 @@ fn releases_tab(app: &App) -> String {
                     limits: ResourceLimits::default(),
                     variables: std::collections::BTreeMap::default(),
                     schedule: None,
+                    is_init: false,
                 },
                 state,
                 job: JobId(1),
@@ -585,7 +619,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
     let view = if edit {
         FileView::Edit { text: HTML.into(), head: version_id(12).to_string(), new: false }
     } else {
-        source(path, HTML)
+        source(path, HTML, &Budget::unlimited())
     };
     CodeTab {
         app: &app.name,
@@ -622,7 +656,7 @@ fn logs_tab(app: &App) -> String {
 
 fn finished_turns(app: &App) -> Vec<String> {
     let render = |turn: &Turn, blocks: &[Block<'_>]| {
-        TurnArticle::new(&app.name, turn, answers(blocks), now()).render().expect("renders")
+        TurnArticle::new(&app.name, turn, answers(blocks, &Budget::unlimited()), now()).render().expect("renders")
     };
     let mut first = turn(TurnState::Done);
     first.id = TurnId(28);
@@ -652,14 +686,14 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let app = app();
     let mut live = finished_turns(&app);
     live.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks()), now())
+        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks(), &Budget::unlimited()), now())
             .render()
             .expect("renders"),
     );
     let mut done = finished_turns(&app);
     done.truncate(1);
     done.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks()), now())
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks(), &Budget::unlimited()), now())
             .with_steps(super::app::turn_view::steps(&blocks()))
             .render()
             .expect("renders"),
@@ -668,10 +702,14 @@ pub fn pages() -> Vec<(&'static str, String)> {
         "## A long answer\n\n{}",
         "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor.\n\n".repeat(330)
     );
-    let long_turn =
-        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&[Block::Text(TextKind::Answer, &long)]), now())
-            .render()
-            .expect("renders");
+    let long_turn = TurnArticle::new(
+        &app.name,
+        &turn(TurnState::Done),
+        answers(&[Block::Text(TextKind::Answer, &long)], &Budget::unlimited()),
+        now(),
+    )
+    .render()
+    .expect("renders");
     let page = |tab, stage| app_page(&app, tab, stage, done.clone(), false, None);
     let show = |page: AppPage| page.render().expect("renders");
     let mut demo = home(0);
@@ -703,6 +741,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-api", show(page("preview", panel_tab(&app, Panel::Api(api))))),
         ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(WebhookPanel { app: &app.name, environment: "preview", url: format!("{}/webhook", url(&app, Environment::Preview)), signature: WebhookPanel::signature(None), running: true }.render().expect("renders")))))),
         ("app-job", show(page("preview", panel_tab(&app, Panel::Job(runs_panel(&app)))))),
+        ("app-share", show(page("preview", share_tab(&app)))),
         ("app-code", show(page("code", code_tab(&app, false, false)))),
         ("app-edit", show(page("code", code_tab(&app, false, true)))),
         ("app-versions", show(page("versions", VersionsTab { app: &app.name, versions: versions().iter().map(|version| VersionView::new(version, &app, now())).collect(), more: Some("/apps/brisk-otter/versions?cursor=1".into()) }.render().expect("renders")))),

@@ -9,6 +9,7 @@ use tower::ServiceExt;
 
 use super::router;
 use super::samples::{Selected, select};
+use crate::bounded_work::{Budget, Owner};
 use crate::config::Config;
 use crate::domain::{AppName, EventId, TurnMode};
 use crate::services::Services;
@@ -452,4 +453,65 @@ async fn the_preview_follows_turns_as_its_user_wants() {
     assert_eq!(ticked().await, 1);
     site.post(&format!("/apps/{name}/auto-preview"), &[]).await;
     assert_eq!(ticked().await, 0);
+}
+
+/// Takes every place for work on text until the sender is dropped.
+fn busy(services: &Services) -> std::sync::mpsc::Sender<()> {
+    let (hold, end) = std::sync::mpsc::channel::<()>();
+    let end = std::sync::Arc::new(std::sync::Mutex::new(end));
+    for owner in 0..64 {
+        let (pool, end) = (services.cpu_work().clone(), end.clone());
+        let owner = Owner::App(format!("other-{owner}").parse().expect("a name"));
+        tokio::spawn(async move {
+            let wait = move |_: &Budget| end.lock().expect("nobody panics").recv().is_ok();
+            drop(pool.run("held by a test", owner, std::time::Duration::from_mins(1), wait).await);
+        });
+    }
+    hold
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_that_takes_long_keeps_nobody_else_waiting() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    site.services.start_turn(&name, "A page", TurnMode::Discuss).await.expect("a turn");
+    site.turn_ended(&name).await;
+    let hold = busy(&site.services);
+    let full = async {
+        while site.services.cpu_work().numbers().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all places are taken");
+    // What has text to render waits; everything else answers.
+    let hostile = format!("{}a", "- ".repeat(12_000));
+    let markdown = site.send(Request::post("/markdown").body(Body::from(hostile)).expect("a request"));
+    let page = format!("/apps/{name}");
+    let talk = site.get(&page);
+    let (mut markdown, mut talk) = (Box::pin(markdown), Box::pin(talk));
+    for path in ["/shortcuts", "/settings", &format!("/apps/{name}/versions"), "/"] {
+        // A tab alone, without the conversation beside it.
+        tokio::select! {
+            biased;
+            _ = &mut markdown => panic!("it was rendered without a place"),
+            _ = &mut talk => panic!("it was rendered without a place"),
+            answer = site.piece(path) => assert_eq!(answer.status, StatusCode::OK, "{path}"),
+        }
+    }
+    drop(hold);
+    let (markdown, talk) = tokio::join!(markdown, talk);
+    assert_eq!((markdown.status, talk.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(markdown.body.matches("<ul>").count(), 20);
+    let turn = talk.page().attribute("li.turn", "data-turn");
+    let text = site.get(&format!("/apps/{name}/turns/{turn}/text")).await;
+    assert!(text.headers[header::CONTENT_TYPE].to_str().expect("ASCII").starts_with("text/plain"));
+    assert!(text.body.trim().len() > 20, "{}", text.body);
+}
+
+#[tokio::test]
+async fn a_long_text_says_that_there_is_more() {
+    let site = Site::start().await;
+    let long = "A line of words.\n\n".repeat(20_000);
+    let answer = site.send(Request::post("/markdown").body(Body::from(long)).expect("a request")).await;
+    assert!(answer.page().text(".note").starts_with("This text is longer: "), "{}", answer.page().text(".note"));
 }

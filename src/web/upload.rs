@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::extract::Form;
-use crate::error::{AppError, ErrorKind};
+use crate::error::{AppError, ErrorKind, UploadTimedOut};
 use crate::services::attachments::{BYTES_MAX, FILES_MAX, NewAttachment};
 
 /// Largest such form, in bytes: the files, and room for the words and the form's own signs.
@@ -71,6 +71,9 @@ fn too_large() -> AppError {
 }
 
 fn refusal(error: &MultipartError) -> AppError {
+    if UploadTimedOut::is_cause_of(error) {
+        return UploadTimedOut.into();
+    }
     match error.status() {
         axum::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
         _ => AppError::bad_request("The form broke off before its end, or cannot be read."),

@@ -7,7 +7,7 @@ use git2::Repository;
 use tar::{Builder, EntryType, Header};
 
 use super::history::files_of;
-use super::{NewFile, Workspace, WorkspaceError, repo};
+use super::{NewFile, Workspace, WorkspaceError, nested, repo};
 use crate::domain::VersionId;
 
 /// Files by path, with their modes.
@@ -48,7 +48,8 @@ impl Workspace {
         tar.finish()
     }
 
-    /// The files of a commit with `extra` laid over them.
+    /// The files of a commit with `extra` laid over them. Of a folder that git would take for a repository, its `HEAD` is
+    /// left out: what is taken away, or built, never holds one.
     pub(super) fn content(
         &self,
         repo: &Repository,
@@ -57,7 +58,12 @@ impl Workspace {
     ) -> Result<Content, WorkspaceError> {
         let mut content = Content::new();
         let mut total = 0;
-        for (path, file) in files_of(repo, &commit.tree()?)? {
+        let files = files_of(repo, &commit.tree()?)?;
+        let repositories = nested::repositories(files.keys().map(String::as_str));
+        for (path, file) in files {
+            if nested::makes_one(&path, &repositories) {
+                continue;
+            }
             if extra.iter().any(|extra| in_the_way(&path, extra.path.as_str())) {
                 continue;
             }

@@ -1,13 +1,23 @@
 //! What changed between versions, as text and as lines for pages.
 
-use git2::{Delta, Diff, DiffDelta, DiffFindOptions, DiffLineType, DiffOptions, ObjectType, Oid, Patch, Repository};
+use git2::{
+    Blob, Delta, Diff, DiffDelta, DiffFindOptions, DiffLineType, DiffOptions, ObjectType, Oid, Patch, Repository,
+};
 
 use super::history::{Known, files_of};
 use super::{Workspace, WorkspaceError, repo};
+use crate::bounded_work::Budget;
 use crate::domain::{ChangeSize, VersionId, WorkspacePath};
 
 /// Larger files, in bytes, are not compared line by line.
 const COMPARE_MAX: u64 = 2 * 1024 * 1024;
+/// Most lines of a file's two versions together, that are not the same at its beginning and its end, that are
+/// compared. The time for this grows with their number times that of the differences.
+const FILE_COMPARED_MAX: usize = 40_000;
+/// Most lines that are compared of all files of one version.
+const ALL_COMPARED_MAX: usize = 400_000;
+/// Most lines of a file's two versions together of which differences are made to be shown.
+const FILE_SHOWABLE_MAX: usize = 200_000;
 /// Bytes of one file's differences in a text.
 const FILE_TEXT_MAX: usize = 256 * 1024;
 /// Bytes of a whole text.
@@ -94,7 +104,7 @@ impl Workspace {
     pub fn diff(&self, version: &VersionId) -> Result<String, WorkspaceError> {
         let repo = self.repo()?;
         let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
-        text_of(&repo, &diff, FILE_TEXT_MAX, TEXT_MAX)
+        text_of(&mut Comparer::new(&repo, &self.0.budget), &diff, FILE_TEXT_MAX, TEXT_MAX)
     }
 
     /// All differences of the newest version from an earlier one, as a unified diff of about `bytes`
@@ -104,13 +114,21 @@ impl Workspace {
         let (from, to) = (repo::commit_of(&repo, version)?.tree()?, repo::commit_of(&repo, &self.head()?)?.tree()?);
         let mut diff = repo.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options()))?;
         diff.find_similar(Some(DiffFindOptions::new().renames(true).rename_limit(200)))?;
-        text_of(&repo, &diff, bytes / 2, bytes)
+        text_of(&mut Comparer::new(&repo, &self.0.budget), &diff, bytes / 2, bytes)
+    }
+
+    /// The files that a version changed, against the one before, without comparing what stands in them.
+    pub fn changed_files(&self, version: &VersionId) -> Result<Vec<(WorkspacePath, FileStatus)>, WorkspaceError> {
+        let repo = self.repo()?;
+        let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
+        Ok(diff.deltas().filter_map(|delta| Some((path_of(&delta)?, status_of(&delta)))).collect())
     }
 
     /// A version's differences from the one before, file by file.
     pub fn file_diffs(&self, version: &VersionId) -> Result<Vec<FileDiff>, WorkspaceError> {
         let repo = self.repo()?;
         let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
+        let mut comparer = Comparer::new(&repo, &self.0.budget);
         let mut files = Vec::new();
         let mut lines_left = LINES_MAX;
         for (at, delta) in diff.deltas().enumerate() {
@@ -119,22 +137,23 @@ impl Workspace {
             let old_path = (status == FileStatus::Renamed)
                 .then(|| delta.old_file().path().and_then(|path| path.to_str()?.parse().ok()))
                 .flatten();
+            let outcome = comparer.compare(&delta)?;
             let mut file = FileDiff {
                 path,
                 old_path,
                 status,
-                additions: 0,
-                deletions: 0,
+                additions: outcome.additions(),
+                deletions: outcome.deletions(),
                 binary: false,
                 lines: Vec::new(),
-                truncated: bytes_of(&repo, &delta) > COMPARE_MAX,
+                truncated: outcome != Compared::Showable,
             };
             if !file.truncated {
                 // Only comparing tells whether a file is text.
                 match Patch::from_diff(&diff, at)? {
-                    Some(compared) if !compared.delta().flags().is_binary() => {
-                        (file.additions, file.deletions) = line_counts(&compared)?;
-                        file.truncated = !read_lines(&compared, lines_left.min(FILE_LINES_MAX), &mut file.lines)?;
+                    Some(changes) if !changes.delta().flags().is_binary() => {
+                        (file.additions, file.deletions) = line_counts(&changes)?;
+                        file.truncated = !read_lines(&changes, lines_left.min(FILE_LINES_MAX), &mut file.lines)?;
                     }
                     _ => file.binary = true,
                 }
@@ -153,9 +172,11 @@ impl Workspace {
         let tree = self.tree()?;
         let mut changes = Vec::new();
         let mut size = ChangeSize::default();
+        let mut comparer = Comparer::new(&repo, &self.0.budget);
         let mut count = |old: Option<Oid>, new: &[u8]| -> Result<(), WorkspaceError> {
+            self.0.budget.check()?;
             let blob = old.map(|id| repo.find_blob(id)).transpose()?;
-            let (additions, deletions) = count_lines(blob.as_ref().map_or(&[], |blob| blob.content()), new)?;
+            let (additions, deletions) = comparer.count(blob.as_ref().map_or(&[], |blob| blob.content()), new)?;
             size.files += 1;
             size.additions += additions;
             size.deletions += deletions;
@@ -183,8 +204,146 @@ impl Workspace {
     }
 }
 
+/// Decides which files are compared line by line, and counts lines where they are not.
+struct Comparer<'r> {
+    repo: &'r Repository,
+    budget: &'r Budget,
+    /// Lines that may still be compared.
+    lines_left: usize,
+}
+
+/// What comes of a file's two versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    /// Its differences can be made.
+    Showable,
+    /// It has so many bytes.
+    TooLarge(u64),
+    /// It has so many lines: what is not the same at its beginning and its end counts as replaced.
+    TooManyLines { additions: u32, deletions: u32 },
+}
+
+impl Compared {
+    fn additions(self) -> u32 {
+        if let Self::TooManyLines { additions, .. } = self { additions } else { 0 }
+    }
+
+    fn deletions(self) -> u32 {
+        if let Self::TooManyLines { deletions, .. } = self { deletions } else { 0 }
+    }
+}
+
+impl<'r> Comparer<'r> {
+    fn new(repo: &'r Repository, budget: &'r Budget) -> Self {
+        Self { repo, budget, lines_left: ALL_COMPARED_MAX }
+    }
+
+    /// Looks at a file before its differences are made.
+    fn compare(&mut self, delta: &DiffDelta<'_>) -> Result<Compared, WorkspaceError> {
+        self.budget.check()?;
+        let bytes = bytes_of(self.repo, delta);
+        if bytes > COMPARE_MAX {
+            return Ok(Compared::TooLarge(bytes));
+        }
+        let (old, new) = self.contents(delta);
+        let (old, new) = (content(old.as_ref()), content(new.as_ref()));
+        if is_binary(old) || is_binary(new) {
+            return Ok(Compared::Showable);
+        }
+        let middle = Middle::of(old, new);
+        if line_count(old) + line_count(new) > FILE_SHOWABLE_MAX || !self.take(&middle) {
+            let (additions, deletions) = middle.replaced();
+            return Ok(Compared::TooManyLines { additions, deletions });
+        }
+        Ok(Compared::Showable)
+    }
+
+    /// Lines added and removed from `old` to `new`; none between files that are no text.
+    fn count(&mut self, old: &[u8], new: &[u8]) -> Result<(u32, u32), WorkspaceError> {
+        if old.len().max(new.len()) as u64 > COMPARE_MAX || is_binary(old) || is_binary(new) {
+            return Ok((0, 0));
+        }
+        let middle = Middle::of(old, new);
+        if middle.is_one_sided() || self.budget.is_spent() || !self.take(&middle) {
+            return Ok(middle.replaced());
+        }
+        line_counts(&Patch::from_buffers(middle.old, None, middle.new, None, Some(&mut options()))?)
+    }
+
+    /// Whether these lines may be compared, of which there are only so many.
+    fn take(&mut self, middle: &Middle<'_>) -> bool {
+        if middle.is_one_sided() {
+            return true;
+        }
+        let lines = line_count(middle.old) + line_count(middle.new);
+        let fits = lines <= FILE_COMPARED_MAX.min(self.lines_left);
+        if fits {
+            self.lines_left -= lines;
+        }
+        fits
+    }
+
+    /// A file's two versions, as far as they are there.
+    fn contents(&self, delta: &DiffDelta<'_>) -> (Option<Blob<'r>>, Option<Blob<'r>>) {
+        let blob = |id: Oid| if id.is_zero() { None } else { self.repo.find_blob(id).ok() };
+        (blob(delta.old_file().id()), blob(delta.new_file().id()))
+    }
+}
+
+fn content<'b>(blob: Option<&'b Blob<'_>>) -> &'b [u8] {
+    blob.map_or(&[], |blob| blob.content())
+}
+
+/// What is left of two texts without the lines that are the same at their beginning and at their end.
+struct Middle<'t> {
+    old: &'t [u8],
+    new: &'t [u8],
+}
+
+impl<'t> Middle<'t> {
+    fn of(old: &'t [u8], new: &'t [u8]) -> Self {
+        let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+        let whole = same == old.len() && same == new.len();
+        let start = if whole { same } else { after_last_line(&old[..same]) };
+        let (old, new) = (&old[start..], &new[start..]);
+        let same = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
+        // The first line of what is the same may be the end of one that is not.
+        let tail = &old[old.len() - same..];
+        let tail = tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| tail.len() - at - 1);
+        Self { old: &old[..old.len() - tail], new: &new[..new.len() - tail] }
+    }
+
+    fn is_one_sided(&self) -> bool {
+        self.old.is_empty() || self.new.is_empty()
+    }
+
+    /// Lines added and removed, where all of it was replaced.
+    fn replaced(&self) -> (u32, u32) {
+        (clamp(line_count(self.new)), clamp(line_count(self.old)))
+    }
+}
+
+fn after_last_line(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+}
+
+fn line_count(text: &[u8]) -> usize {
+    let ends = text.iter().filter(|byte| **byte == b'\n').count();
+    ends + usize::from(text.last().is_some_and(|last| *last != b'\n'))
+}
+
+/// Git's own guess: text has no zero byte at its beginning.
+fn is_binary(text: &[u8]) -> bool {
+    text[..text.len().min(8000)].contains(&0)
+}
+
 /// Differences as text; of one file at most about `file_max` bytes, of all about `text_max`.
-fn text_of(repo: &Repository, diff: &Diff<'_>, file_max: usize, text_max: usize) -> Result<String, WorkspaceError> {
+fn text_of(
+    comparer: &mut Comparer<'_>,
+    diff: &Diff<'_>,
+    file_max: usize,
+    text_max: usize,
+) -> Result<String, WorkspaceError> {
     let mut parts: Vec<String> = Vec::new();
     let mut length = 0;
     let count = diff.deltas().len();
@@ -194,22 +353,25 @@ fn text_of(repo: &Repository, diff: &Diff<'_>, file_max: usize, text_max: usize)
             break;
         }
         let name = path_of(&delta).map_or_else(|| "?".to_owned(), String::from);
-        let size = bytes_of(repo, &delta);
-        let comparable = size <= COMPARE_MAX;
-        let part = match comparable.then(|| Patch::from_diff(diff, at)).transpose()?.flatten() {
-            Some(mut compared) => {
-                let whole = compared.to_buf()?;
-                let whole = String::from_utf8_lossy(&whole);
-                match cut_lines(&whole, file_max) {
-                    (_, 0) => whole.into_owned(),
-                    (start, more) => {
-                        format!("{start}{more} more lines of the differences in {name} are not shown.\n")
+        let unshown = |why: String| format!("diff --git a/{name} b/{name}\n{why}: its differences are not shown.\n");
+        let part = match comparer.compare(&delta)? {
+            Compared::TooLarge(bytes) => unshown(format!("The file has {bytes} bytes")),
+            Compared::TooManyLines { additions, deletions } => {
+                unshown(format!("The file has {additions} new and {deletions} old lines to compare"))
+            }
+            Compared::Showable => match Patch::from_diff(diff, at)? {
+                Some(mut patch) => {
+                    let whole = patch.to_buf()?;
+                    let whole = String::from_utf8_lossy(&whole);
+                    match cut_lines(&whole, file_max) {
+                        (_, 0) => whole.into_owned(),
+                        (start, more) => {
+                            format!("{start}{more} more lines of the differences in {name} are not shown.\n")
+                        }
                     }
                 }
-            }
-            None => {
-                format!("diff --git a/{name} b/{name}\nThe file has {size} bytes: its differences are not shown.\n")
-            }
+                None => unshown("The file cannot be compared".to_owned()),
+            },
         };
         length += part.len();
         parts.push(part);
@@ -234,22 +396,28 @@ pub(super) fn against_parent<'r>(
     Ok(diff)
 }
 
-/// How much a difference is. A renamed file counts as one that went and one that came, if renames were not looked for.
-pub(super) fn size_of(diff: &Diff<'_>) -> Result<ChangeSize, WorkspaceError> {
-    let stats = diff.stats()?;
-    Ok(ChangeSize {
-        files: clamp(stats.files_changed()),
-        additions: clamp(stats.insertions()),
-        deletions: clamp(stats.deletions()),
-    })
+/// How much a difference is. A renamed file counts as one that went and one that came, if renames were not looked
+/// for. Where there is too much to compare, lines count as replaced.
+pub(super) fn size_of(repo: &Repository, diff: &Diff<'_>) -> ChangeSize {
+    let unlimited = Budget::unlimited();
+    let mut comparer = Comparer::new(repo, &unlimited);
+    let mut size = ChangeSize::default();
+    for delta in diff.deltas() {
+        size.files += 1;
+        if bytes_of(repo, &delta) > COMPARE_MAX {
+            continue;
+        }
+        let (old, new) = comparer.contents(&delta);
+        let (additions, deletions) = comparer.count(content(old.as_ref()), content(new.as_ref())).unwrap_or_default();
+        size.additions = size.additions.saturating_add(additions);
+        size.deletions = size.deletions.saturating_add(deletions);
+    }
+    size
 }
 
 /// Lines added and removed from `old` to `new`; none between files that are no text.
-pub(super) fn count_lines(old: &[u8], new: &[u8]) -> Result<(u32, u32), WorkspaceError> {
-    if old.len().max(new.len()) as u64 > COMPARE_MAX {
-        return Ok((0, 0));
-    }
-    line_counts(&Patch::from_buffers(old, None, new, None, Some(&mut options()))?)
+pub(super) fn count_lines(repo: &Repository, old: &[u8], new: &[u8]) -> Result<(u32, u32), WorkspaceError> {
+    Comparer::new(repo, &Budget::unlimited()).count(old, new)
 }
 
 fn options() -> DiffOptions {
@@ -474,6 +642,56 @@ mod tests {
         let files = bench.app.file_diffs(&head).unwrap();
         assert!(files[1].truncated && files[1].lines.is_empty());
         assert_eq!(files[0].lines.len(), 3);
+    }
+
+    /// The most lines that are compared, and the most differences between them: each line of one of two letters.
+    #[test]
+    fn files_of_very_many_lines_are_counted_and_not_compared() {
+        let lines = |seed: usize, count: usize| -> String {
+            (0..count).map(|n| if (n * n / 7 + n / seed).is_multiple_of(3) { "a\n" } else { "b\n" }).collect()
+        };
+        let bench = Bench::new(&[("many.txt", &lines(5, 30_000)), ("top.txt", &lines(5, 60_000))]);
+        let started = std::time::Instant::now();
+        // Both versions together are beyond the bound, and a line added to the one that is larger still is not.
+        let outcome = bench.app.write(&path("many.txt"), lines(11, 30_000).as_bytes()).unwrap();
+        assert!(outcome.additions > 29_000 && outcome.deletions > 29_000, "{outcome:?}");
+        let outcome = bench.app.write(&path("top.txt"), format!("c\n{}", lines(5, 60_000)).as_bytes()).unwrap();
+        assert_eq!((outcome.additions, outcome.deletions), (1, 0));
+        let commit = bench.app.commit_all(&note("x")).unwrap().unwrap();
+        assert!(commit.size.additions > 29_000, "{:?}", commit.size);
+        let files = bench.app.file_diffs(&commit.id).unwrap();
+        assert!(files[0].truncated && files[0].lines.is_empty() && files[0].additions > 29_000);
+        assert!(!files[1].truncated && files[1].additions == 1);
+        let text = bench.app.diff(&commit.id).unwrap();
+        assert!(
+            text.contains("old lines to compare: its differences are not shown.") && text.contains("+c\n"),
+            "{text}"
+        );
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+        let changed = bench.app.changed_files(&commit.id).unwrap();
+        assert_eq!(changed, [(path("many.txt"), FileStatus::Modified), (path("top.txt"), FileStatus::Modified)]);
+        let stopped = Budget::of(std::time::Duration::ZERO);
+        let late = bench.all.open_within(bench.app.app(), &stopped).unwrap();
+        assert!(matches!(late.file_diffs(&commit.id), Err(WorkspaceError::Stopped)));
+    }
+
+    #[test]
+    fn counting_agrees_with_git_whatever_the_texts() {
+        use rand::rngs::StdRng;
+        use rand::{RngExt as _, SeedableRng};
+        let bench = Bench::new(&[]);
+        let repo = bench.app.repo().unwrap();
+        let mut random = StdRng::seed_from_u64(3);
+        let mut text = || -> Vec<u8> {
+            let alphabet = [b'a', b'b', b'\n'];
+            (0..random.random_range(0..24)).map(|_| alphabet[random.random_range(0..3)]).collect()
+        };
+        for _ in 0..2_000 {
+            let (old, new) = (text(), text());
+            let whole = Patch::from_buffers(&old, None, &new, None, Some(&mut options())).unwrap();
+            let expected = line_counts(&whole).unwrap();
+            assert_eq!(count_lines(&repo, &old, &new).unwrap(), expected, "{old:?} {new:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::bounded_work::Spent;
 use crate::domain::{AppName, VersionId};
 
 /// Why a workspace did not do what was asked. The sentences are for users and for the model.
@@ -40,6 +41,9 @@ pub enum WorkspaceError {
     /// Somebody else writes to the repository at this moment.
     #[error("The workspace is being changed by something else: try again in a moment.")]
     Busy,
+    /// The time for it was up, or nobody waits for it any more.
+    #[error("This took too long, so it was stopped. Nothing was changed.")]
+    Stopped,
     /// The repository itself is not well.
     #[error("The app's repository cannot be used: {}", .0.message())]
     Git(#[source] git2::Error),
@@ -52,6 +56,12 @@ impl WorkspaceError {
     /// A refusal with this sentence.
     pub(super) fn refused(sentence: impl Into<String>) -> Self {
         Self::Refused(sentence.into())
+    }
+}
+
+impl From<Spent> for WorkspaceError {
+    fn from(_: Spent) -> Self {
+        Self::Stopped
     }
 }
 

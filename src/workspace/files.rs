@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::history::{TreeFiles, files_of};
 use super::worktree::{Found, WorkTree, too_large};
-use super::{Workspace, WorkspaceError, diff, ignore, repo};
+use super::{Workspace, WorkspaceError, diff, ignore, nested, repo};
 use crate::domain::WorkspacePath;
 
 /// Bytes that are looked at to guess whether a file is text.
@@ -59,6 +59,9 @@ impl Workspace {
         if size > limits.file_bytes {
             return Err(too_large(path, size, limits.file_bytes));
         }
+        if path.file_name() == ignore::FILE {
+            ignore::check(path, bytes)?;
+        }
         let tree = self.tree()?;
         let before = tree.stat(path)?;
         let old = match tree.read(path, limits.total_bytes) {
@@ -74,12 +77,17 @@ impl Workspace {
         if old.as_deref() == Some(bytes) {
             return Ok(WriteOutcome { created: false, changed: false, additions: 0, deletions: 0 });
         }
+        if before.is_none() && nested::can_complete(path.as_str()) {
+            let found = self.found(&tree)?;
+            let there = || found.iter().map(|found| found.path.as_str());
+            nested::check(there(), there().chain([path.as_str()]))?;
+        }
         if before.is_none_or(|before| size > before.bytes) {
             let others = self.found(&tree)?;
             let others = || others.iter().filter(|found| found.path != *path);
             limits.check_all(others().count() + 1, others().map(|found| found.stat.bytes).sum::<u64>() + size)?;
         }
-        let (additions, deletions) = diff::count_lines(old.as_deref().unwrap_or_default(), bytes)?;
+        let (additions, deletions) = diff::count_lines(&self.repo()?, old.as_deref().unwrap_or_default(), bytes)?;
         self.guarding_rules(&tree, path, old.as_deref(), || tree.write(path, bytes).map(|_| ()))?;
         Ok(WriteOutcome { created: before.is_none(), changed: true, additions, deletions })
     }
@@ -133,8 +141,26 @@ impl Workspace {
             return change();
         }
         let before = self.found(tree)?;
+        let rules_before = rules_of(tree, &before);
         change()?;
-        let after = self.found(tree)?;
+        let undo = || match old {
+            Some(old) => tree.write(path, old).map(|_| ()),
+            None => tree.remove(path).map(|_| ()),
+        };
+        let after = match self.found(tree) {
+            Ok(after) => after,
+            Err(error) => {
+                undo()?;
+                return Err(error);
+            }
+        };
+        let rules_after = rules_of(tree, &after);
+        if rules_after > ignore::TOTAL_MAX.max(rules_before) {
+            undo()?;
+            let (actual, limit) = (rules_after as u64, ignore::TOTAL_MAX as u64);
+            let what = "The app’s .gitignore files together".to_owned();
+            return Err(WorkspaceError::TooLarge { what, actual, limit, unit: "rules" });
+        }
         let is_there = |path: &WorkspacePath| after.binary_search_by(|found| found.path.cmp(path)).is_ok();
         let vanished: Vec<&str> = before
             .iter()
@@ -144,15 +170,19 @@ impl Workspace {
         if vanished.is_empty() {
             return Ok(());
         }
-        match old {
-            Some(old) => tree.write(path, old).map(|_| ())?,
-            None => tree.remove(path).map(|_| ())?,
-        }
+        undo()?;
         let named = vanished.iter().take(5).map(|path| format!("“{path}”")).collect::<Vec<_>>().join(", ");
         Err(WorkspaceError::refused(format!(
             "These rules would leave out files that are part of the app ({named}): delete those files first, or change the rules."
         )))
     }
+}
+
+/// How many rules the app's `.gitignore` files have together.
+fn rules_of(tree: &WorkTree, found: &[Found]) -> usize {
+    let files = found.iter().filter(|found| found.path.file_name() == ignore::FILE);
+    let texts = files.map(|found| tree.peek(&found.path, ignore::RULES_MAX as u64));
+    texts.map(|text| ignore::count(&String::from_utf8_lossy(&text))).sum()
 }
 
 /// Whether a file's path, or a folder's ending in `/`, is in a version.
@@ -315,6 +345,38 @@ mod tests {
         assert_eq!(bench.app.list().unwrap()[1].bytes, 3_000_000_000);
         assert!(!bench.app.write(&path("huge"), b"small").unwrap().created);
         assert_eq!(bench.app.read(&path("huge")).unwrap(), b"small");
+    }
+
+    #[test]
+    fn many_rules_are_refused_and_what_stood_there_stays() {
+        let bench = Bench::new(&[("a.txt", "a"), (".gitignore", "*.log\n")]);
+        let app = &bench.app;
+        let rules = |name: &str, count: usize| (0..count).map(|n| format!("{name}{n}\n")).collect::<String>();
+        let error = app.write(&path(".gitignore"), rules("x", 10_000).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("“.gitignore” would have 10000 rules, and at most 500 are allowed"), "{error}");
+        assert_eq!(app.read(&path(".gitignore")).unwrap(), b"*.log\n");
+        // In folders within each other, each within its own bound.
+        bench.write("a/.gitignore", &rules("a", 500));
+        let error = app.write(&path("a/b/.gitignore"), rules("b", 500).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("together would have 1001 rules, and at most 1000 are allowed"), "{error}");
+        assert!(!app.exists(&path("a/b/.gitignore")).unwrap());
+        bench.write("a/b/.gitignore", &rules("b", 499));
+        // Fewer than before is always allowed.
+        std::fs::write(app.root().join(".gitignore"), rules("x", 400)).unwrap();
+        bench.write("a/.gitignore", &rules("a", 499));
+        bench.write("a/b/c.txt", "c");
+    }
+
+    #[test]
+    fn a_walk_ends_when_its_time_is_up() {
+        let bench = Bench::new(&[("a.txt", "a")]);
+        let budget = crate::bounded_work::Budget::unlimited();
+        let app = bench.all.open_within(bench.app.app(), &budget).unwrap();
+        assert_eq!(app.list().unwrap().len(), 1);
+        budget.cancel();
+        assert!(matches!(app.list(), Err(WorkspaceError::Stopped)));
+        assert!(matches!(app.write(&path("b.txt"), b"b"), Err(WorkspaceError::Stopped)));
+        assert!(!bench.app.exists(&path("b.txt")).unwrap());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use git2::{Index, IndexEntry, IndexTime, ObjectType, Oid, Repository, Sort, Tree
 use super::files::{FileEntry, is_binary, is_tracked};
 use super::message::{self, CommitNote};
 use super::worktree::{Found, Stat, WorkTree, too_large};
-use super::{NewFile, Workspace, WorkspaceError, diff, repo};
+use super::{NewFile, Workspace, WorkspaceError, diff, nested, repo};
 use crate::domain::{ChangeSize, TurnId, VersionId, VersionKind, WorkspacePath};
 
 /// Mode of an ordinary file in a tree.
@@ -130,6 +130,7 @@ impl Workspace {
         let tree = self.tree()?;
         let found = tree.walk(&|path| is_tracked(&files, path))?;
         limits.check_all(found.len(), found.iter().map(|found| found.stat.bytes).sum())?;
+        nested::check(files.keys().map(String::as_str), found.iter().map(|found| found.path.as_str()))?;
 
         let known = Known::of(&repo);
         let mut index = repo::index_at(&repo, &head.tree()?)?;
@@ -229,6 +230,7 @@ impl Workspace {
         let repo = self.repo()?;
         let wanted = repo::commit_of(&repo, version)?.tree()?;
         let head = repo::head(&repo)?;
+        nested::check([], files_of(&repo, &wanted)?.keys().map(String::as_str))?;
         let restored = self.follow(&repo, &wanted).and_then(|index| commit_index(&repo, &head, index, true, note));
         match restored {
             Ok(commit) => {
@@ -300,7 +302,8 @@ impl Workspace {
         let files = files_of(repo, &repo::head(repo)?.tree()?)?;
         let wanted_files = files_of(repo, wanted)?;
         fs::write(repo.path().join(FOLLOW_MARK), wanted.id().to_string())?;
-        let tree = self.tree()?;
+        // Stopped in the middle, the work tree would be half of each version.
+        let tree = self.tree()?.uncancelled();
         // Deletions first: a file may have to make room for a folder.
         for found in tree.walk(&|path| is_tracked(&files, path) || is_tracked(&wanted_files, path))? {
             if !wanted_files.contains_key(found.path.as_str()) {
@@ -371,7 +374,7 @@ fn describe(repo: &Repository, commit: &git2::Commit<'_>) -> Result<Commit, Work
         kind: parts.kind,
         turn: parts.turn,
         at: jiff::Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
-        size: diff::size_of(&diff)?,
+        size: diff::size_of(repo, &diff),
     })
 }
 

@@ -1,24 +1,52 @@
 //! The rules of `.gitignore` files: which paths of a work tree are no part of the app.
 
-use globset::{GlobBuilder, GlobMatcher};
+//!
+//! Each path is matched against all rules of a file at once, and what was compiled is kept by the file's
+//! content. Rules are bounded in number and length, since matching takes time that grows with both.
+
+use std::sync::{Arc, LazyLock};
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::WorkspaceError;
+use crate::bounded_work::Kept;
+use crate::domain::WorkspacePath;
 
 /// Longest `.gitignore` that is read, in bytes; a longer one has no rules.
 pub(super) const RULES_MAX: usize = 64 * 1024;
+/// Most rules of one file; a file with more has none.
+const COUNT_MAX: usize = 500;
+/// Most rules that may hold for one path, and most that an app may have. Files further in have none beyond that.
+pub(super) const TOTAL_MAX: usize = 1_000;
+/// Longest rule in bytes; a longer one counts for nothing.
+const RULE_MAX: usize = 500;
+/// Bytes of compiled rules that are kept.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
+/// About how many bytes a compiled rule takes.
+const RULE_BYTES: usize = 4 * 1024;
 
 /// The name of the files that hold rules.
 pub(super) const FILE: &str = ".gitignore";
+
+static KEPT: LazyLock<Kept<Arc<Compiled>>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
 
 /// The rules of one `.gitignore`, for paths below its folder.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     /// The folder that the rules belong to: empty, or ending in `/`.
     base: String,
+    compiled: Arc<Compiled>,
+}
+
+/// The rules of a file, in their order.
+#[derive(Debug, Default)]
+struct Compiled {
+    globs: GlobSet,
     rules: Vec<Rule>,
 }
 
 #[derive(Debug)]
 struct Rule {
-    glob: GlobMatcher,
     keep: bool,
     folders_only: bool,
 }
@@ -26,16 +54,71 @@ struct Rule {
 impl Rules {
     /// Reads rules that stand in the folder `base` (empty, or ending in `/`). A line that is no pattern counts for nothing.
     pub(super) fn parse(base: &str, text: &[u8]) -> Self {
-        let text = if text.len() > RULES_MAX { "" } else { std::str::from_utf8(text).unwrap_or_default() };
-        Self { base: base.to_owned(), rules: text.lines().filter_map(parse_line).collect() }
+        let compiled = if text.is_empty() { Arc::default() } else { compiled(text) };
+        Self { base: base.to_owned(), compiled }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.compiled.rules.len()
     }
 
     /// What these rules say about a path of the workspace: ignored, kept, or nothing.
     fn verdict(&self, path: &str, folder: bool) -> Option<bool> {
+        if self.compiled.rules.is_empty() {
+            return None;
+        }
         let path = path.strip_prefix(&self.base)?;
-        let rule = self.rules.iter().rev().find(|rule| (folder || !rule.folders_only) && rule.glob.is_match(path))?;
-        Some(!rule.keep)
+        let rules = &self.compiled.rules;
+        let matching = self.compiled.globs.matches(path).into_iter().filter(|nth| folder || !rules[*nth].folders_only);
+        // The last one decides.
+        matching.max().map(|nth| !rules[nth].keep)
     }
+}
+
+/// Refuses a `.gitignore` whose rules would not all be used.
+pub(super) fn check(path: &WorkspacePath, text: &[u8]) -> Result<(), WorkspaceError> {
+    let too_large = |actual: usize, limit: usize, unit| {
+        let (actual, limit) = (actual as u64, limit as u64);
+        Err(WorkspaceError::TooLarge { what: format!("“{path}”"), actual, limit, unit })
+    };
+    if text.len() > RULES_MAX {
+        return too_large(text.len(), RULES_MAX, "bytes");
+    }
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    if let Some(nth) = text.lines().position(|line| line.len() > RULE_MAX) {
+        return Err(WorkspaceError::refused(format!(
+            "Line {} of “{path}” is longer than {RULE_MAX} bytes: rules are shorter, e.g. “*.log”.",
+            nth + 1
+        )));
+    }
+    let count = count(text);
+    if count > COUNT_MAX { too_large(count, COUNT_MAX, "rules") } else { Ok(()) }
+}
+
+/// How many lines of a file may be rules.
+pub(super) fn count(text: &str) -> usize {
+    text.lines().map(trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')).count()
+}
+
+fn compiled(text: &[u8]) -> Arc<Compiled> {
+    let text = if text.len() > RULES_MAX { "" } else { std::str::from_utf8(text).unwrap_or_default() };
+    if count(text) > COUNT_MAX {
+        return Arc::default();
+    }
+    let key = Kept::<Arc<Compiled>>::key(&[text.as_bytes()]);
+    if let Some(kept) = KEPT.get(&key) {
+        return kept;
+    }
+    let (globs, rules): (Vec<Glob>, Vec<Rule>) = text.lines().filter_map(parse_line).unzip();
+    let mut set = GlobSetBuilder::new();
+    for glob in globs {
+        set.add(glob);
+    }
+    // Together they may be too large for the matcher where each is not: then they count for nothing.
+    let compiled = Arc::new(set.build().map_or_else(|_| Compiled::default(), |globs| Compiled { globs, rules }));
+    KEPT.put(key, compiled.clone(), compiled.rules.len() * RULE_BYTES, None);
+    compiled
 }
 
 /// What a stack of rules, the outermost folder's first, says about one path. The innermost
@@ -44,7 +127,10 @@ pub(super) fn is_ignored(stack: &[Rules], path: &str, folder: bool) -> bool {
     stack.iter().rev().find_map(|rules| rules.verdict(path, folder)).unwrap_or(false)
 }
 
-fn parse_line(line: &str) -> Option<Rule> {
+fn parse_line(line: &str) -> Option<(Glob, Rule)> {
+    if line.len() > RULE_MAX {
+        return None;
+    }
     let mut line = trim_end(line);
     if line.is_empty() || line.starts_with('#') {
         return None;
@@ -65,7 +151,7 @@ fn parse_line(line: &str) -> Option<Rule> {
     let escaped = line.replace('{', "[{]").replace('}', "[}]");
     let pattern = if anchored { escaped } else { format!("**/{escaped}") };
     let glob = GlobBuilder::new(&pattern).literal_separator(true).backslash_escape(true).build().ok()?;
-    Some(Rule { glob: glob.compile_matcher(), keep, folders_only })
+    Some((glob, Rule { keep, folders_only }))
 }
 
 /// Without spaces at the end, unless a backslash keeps one.
@@ -115,6 +201,30 @@ mod tests {
             assert!(!ignored(rules, path, false), "{rules:?} leaves {path}");
         }
         assert!(ignored("dist/", "dist", true));
+    }
+
+    #[test]
+    fn rules_beyond_the_bounds_are_refused_when_written_and_unused_when_found() {
+        let path: WorkspacePath = ".gitignore".parse().unwrap();
+        let lines = |count: usize| (0..count).map(|n| format!("x{n}\n")).collect::<String>();
+        check(&path, lines(COUNT_MAX).as_bytes()).unwrap();
+        let error = check(&path, lines(10_000).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("10000 rules") && error.contains("at most 500"), "{error}");
+        assert!(ignored(&lines(COUNT_MAX), "x499", false) && !ignored(&lines(COUNT_MAX + 1), "x0", false));
+        check(&path, format!("{}{}", "# words\n\n".repeat(2_000), lines(3)).as_bytes()).unwrap();
+        let long = format!("a\n{}\n", "*a".repeat(RULE_MAX));
+        let error = check(&path, long.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("Line 2 of “.gitignore” is longer than 500 bytes"), "{error}");
+        assert!(ignored(&long, "a", false) && !ignored(&long, &"a".repeat(RULE_MAX), false));
+        assert!(check(&path, " \n".repeat(RULES_MAX).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn rules_are_compiled_once() {
+        let text = b"kept-once-*\n!kept-once-not\n";
+        let (one, other) = (Rules::parse("", text), Rules::parse("deep/er/", text));
+        assert!(Arc::ptr_eq(&one.compiled, &other.compiled));
+        assert!(is_ignored(&[one, other], "deep/er/kept-once-x", false));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod files;
 mod history;
 mod ignore;
 mod message;
+mod nested;
 mod recover;
 mod repo;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use files::{FileEntry, WriteOutcome};
 pub use history::Commit;
 pub use message::{BODY_MAX, CommitNote, TITLE_MAX};
 
+use crate::bounded_work::Budget;
 use crate::domain::{AppName, VersionId, WorkspacePath};
 
 /// How much an app may hold.
@@ -109,6 +111,7 @@ impl Workspaces {
             return Err(WorkspaceError::Exists(app.clone()));
         }
         self.check_limits(files)?;
+        nested::check([], files.iter().map(|file| file.path.as_str()))?;
         let aside = self.aside(UNFINISHED, app);
         DirBuilder::new().mode(0o700).create(&aside)?;
         let made = history::first_version(&aside, &self.settings(), files, commit).and_then(|version| {
@@ -116,7 +119,7 @@ impl Workspaces {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => WorkspaceError::Exists(app.clone()),
                 _ => error.into(),
             })?;
-            Ok((self.workspace(app), version))
+            Ok((self.workspace(app, &Budget::unlimited()), version))
         });
         if made.is_err() {
             drop(fs::remove_dir_all(&aside));
@@ -126,8 +129,14 @@ impl Workspaces {
 
     /// The workspace of an app.
     pub fn open(&self, app: &AppName) -> Result<Workspace, WorkspaceError> {
+        self.open_within(app, &Budget::unlimited())
+    }
+
+    /// The workspace of an app, to work with as long as the budget lasts. After that, what reads ends with
+    /// [`WorkspaceError::Stopped`]; what has begun to change something ends it.
+    pub fn open_within(&self, app: &AppName, budget: &Budget) -> Result<Workspace, WorkspaceError> {
         if self.path_of(app).join(repo::GIT_DIR).is_dir() {
-            Ok(self.workspace(app))
+            Ok(self.workspace(app, budget))
         } else {
             Err(WorkspaceError::NoWorkspace(app.clone()))
         }
@@ -171,12 +180,13 @@ impl Workspaces {
         self.root.join(format!("{prefix}{app}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
-    fn workspace(&self, app: &AppName) -> Workspace {
+    fn workspace(&self, app: &AppName, budget: &Budget) -> Workspace {
         Workspace(Arc::new(Inner {
             app: app.clone(),
             root: self.path_of(app),
             settings: self.settings(),
             limits: self.limits,
+            budget: budget.clone(),
         }))
     }
 
@@ -217,6 +227,7 @@ struct Inner {
     root: PathBuf,
     settings: PathBuf,
     limits: Limits,
+    budget: Budget,
 }
 
 impl Workspace {
@@ -240,7 +251,8 @@ impl Workspace {
     }
 
     fn tree(&self) -> Result<worktree::WorkTree, WorkspaceError> {
-        worktree::WorkTree::open(&self.0.root).map_err(|error| self.or_gone(error))
+        let tree = worktree::WorkTree::open(&self.0.root).map_err(|error| self.or_gone(error))?;
+        Ok(tree.within(&self.0.budget))
     }
 
     /// Says that the workspace was removed, when that is why something failed.

@@ -11,6 +11,7 @@ use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt}
 use super::WorkspaceError;
 use super::ignore::{self, Rules};
 use super::repo::GIT_DIR;
+use crate::bounded_work::Budget;
 use crate::domain::WorkspacePath;
 
 /// How the names of files begin that are being written and not yet in their place.
@@ -21,6 +22,7 @@ const WALK_MAX: u64 = 50_000;
 /// A work tree, held open.
 pub(super) struct WorkTree {
     root: Dir,
+    budget: Budget,
 }
 
 /// A file that a walk came upon.
@@ -57,7 +59,20 @@ pub(super) type Tracked<'a> = &'a dyn Fn(&str) -> bool;
 impl WorkTree {
     /// Opens the work tree at `root`.
     pub(super) fn open(root: &Path) -> Result<Self, WorkspaceError> {
-        Ok(Self { root: Dir::open_ambient_dir(root, ambient_authority())? })
+        let root = Dir::open_ambient_dir(root, ambient_authority())?;
+        Ok(Self { root, budget: Budget::unlimited() })
+    }
+
+    /// The same, whose walks end when the budget is spent.
+    #[must_use]
+    pub(super) fn within(self, budget: &Budget) -> Self {
+        Self { budget: budget.clone(), ..self }
+    }
+
+    /// The same, whose walks end in any case: for the middle of a change.
+    #[must_use]
+    pub(super) fn uncancelled(self) -> Self {
+        Self { budget: Budget::unlimited(), ..self }
     }
 
     /// A file's bytes. `None` when nothing stands there.
@@ -147,10 +162,9 @@ impl WorkTree {
     /// All files that belong to the app, in the order of their paths: no repository, no symbolic
     /// links or devices, nothing that `.gitignore` names unless it is tracked.
     pub(super) fn walk(&self, tracked: Tracked<'_>) -> Result<Vec<Found>, WorkspaceError> {
-        let mut found = Vec::new();
-        let mut seen = 0;
-        let mut stack = Vec::new();
-        walk_folder(&self.root, "", false, &mut stack, &mut seen, tracked, &mut found)?;
+        let mut walk = Walk { stack: Vec::new(), seen: 0, tracked, found: Vec::new(), budget: &self.budget };
+        walk.folder(&self.root, "", false)?;
+        let mut found = walk.found;
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         Ok(found)
     }
@@ -158,7 +172,8 @@ impl WorkTree {
     /// Whether a rule leaves an untracked file at `path` out of the app.
     pub(super) fn ignored_by(&self, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
         let text = path.as_str();
-        let mut stack = vec![read_rules(&self.root, "")];
+        let mut stack = Vec::new();
+        push_rules(&mut stack, &self.root, "");
         let mut folder = self.root.try_clone()?;
         let mut open = true;
         for (at, _) in text.match_indices('/') {
@@ -169,7 +184,7 @@ impl WorkTree {
             let name = parent.rsplit('/').next().unwrap_or_default();
             match open.then(|| open_folder(&folder, name)) {
                 Some(Ok(inner)) => {
-                    stack.push(read_rules(&inner, &text[..=at]));
+                    push_rules(&mut stack, &inner, &text[..=at]);
                     folder = inner;
                 }
                 // Not there yet, so without rules of its own.
@@ -241,63 +256,77 @@ impl WorkTree {
     }
 }
 
-fn walk_folder(
-    folder: &Dir,
-    base: &str,
-    ignored: bool,
-    stack: &mut Vec<Rules>,
-    seen: &mut u64,
-    tracked: Tracked<'_>,
-    found: &mut Vec<Found>,
-) -> Result<(), WorkspaceError> {
-    stack.push(read_rules(folder, base));
-    for entry in folder.entries()? {
-        *seen += 1;
-        if *seen > WALK_MAX {
-            return Err(WorkspaceError::TooLarge {
-                what: "The app".into(),
-                actual: *seen,
-                limit: WALK_MAX,
-                unit: "files and folders",
-            });
-        }
-        let entry = entry?;
-        // What cannot be named by a path of ours is not part of the app.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let Ok(path) = format!("{base}{name}").parse::<WorkspacePath>() else { continue };
-        if name.starts_with(TEMP_PREFIX) {
-            continue;
-        }
-        let metadata = match folder.symlink_metadata(&name) {
-            Ok(metadata) => metadata,
-            // Taken away while we looked.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
-        };
-        if metadata.is_file() {
-            if (ignored || ignore::is_ignored(stack, path.as_str(), false)) && !tracked(path.as_str()) {
+/// A walk through the work tree.
+struct Walk<'a> {
+    /// The rules of the folders that it is in, the outermost first.
+    stack: Vec<Rules>,
+    /// Entries it has looked at.
+    seen: u64,
+    tracked: Tracked<'a>,
+    found: Vec<Found>,
+    budget: &'a Budget,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Dir, base: &str, ignored: bool) -> Result<(), WorkspaceError> {
+        push_rules(&mut self.stack, folder, base);
+        for entry in folder.entries()? {
+            self.budget.check()?;
+            self.seen += 1;
+            if self.seen > WALK_MAX {
+                return Err(WorkspaceError::TooLarge {
+                    what: "The app".into(),
+                    actual: self.seen,
+                    limit: WALK_MAX,
+                    unit: "files and folders",
+                });
+            }
+            let entry = entry?;
+            // What cannot be named by a path of ours is not part of the app.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(path) = format!("{base}{name}").parse::<WorkspacePath>() else { continue };
+            if name.starts_with(TEMP_PREFIX) {
                 continue;
             }
-            found.push(Found { path, stat: Stat::of(&metadata) });
-        } else if metadata.is_dir() {
-            let inner_base = format!("{path}/");
-            let inner_ignored = ignored || ignore::is_ignored(stack, path.as_str(), true);
-            if inner_ignored && !tracked(&inner_base) {
-                continue;
-            }
-            let inner = match open_folder(folder, &name) {
-                Ok(inner) => inner,
-                Err(error) if error.kind() == io::ErrorKind::NotFound || is_link_refusal(&error) => continue,
+            let metadata = match folder.symlink_metadata(&name) {
+                Ok(metadata) => metadata,
+                // Taken away while we looked.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
-            // Another repository is not part of the app.
-            if inner.symlink_metadata(GIT_DIR).is_err() {
-                walk_folder(&inner, &inner_base, inner_ignored, stack, seen, tracked, found)?;
+            if metadata.is_file() {
+                if (ignored || ignore::is_ignored(&self.stack, path.as_str(), false)) && !(self.tracked)(path.as_str())
+                {
+                    continue;
+                }
+                self.found.push(Found { path, stat: Stat::of(&metadata) });
+            } else if metadata.is_dir() {
+                let inner_base = format!("{path}/");
+                let inner_ignored = ignored || ignore::is_ignored(&self.stack, path.as_str(), true);
+                if inner_ignored && !(self.tracked)(&inner_base) {
+                    continue;
+                }
+                let inner = match open_folder(folder, &name) {
+                    Ok(inner) => inner,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound || is_link_refusal(&error) => continue,
+                    Err(error) => return Err(error.into()),
+                };
+                // Another repository is not part of the app.
+                if inner.symlink_metadata(GIT_DIR).is_err() {
+                    self.folder(&inner, &inner_base, inner_ignored)?;
+                }
             }
         }
+        self.stack.pop();
+        Ok(())
     }
-    stack.pop();
-    Ok(())
+}
+
+/// Adds a folder's rules, unless there are too many by then.
+fn push_rules(stack: &mut Vec<Rules>, folder: &Dir, base: &str) {
+    let rules = read_rules(folder, base);
+    let before: usize = stack.iter().map(Rules::len).sum();
+    stack.push(if before + rules.len() > ignore::TOTAL_MAX { Rules::default() } else { rules });
 }
 
 fn read_rules(folder: &Dir, base: &str) -> Rules {

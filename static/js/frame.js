@@ -57,7 +57,8 @@ export function draftChanged() {
 }
 
 function refreshIfEmpty() {
-  if (!find(".frame")) refreshStage();
+  // What is shown once, such as a new link, stays until its reader leaves.
+  if (!find(".frame") && !find("[data-shown-once]")) refreshStage();
 }
 
 /** An environment has changed its state. */

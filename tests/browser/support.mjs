@@ -135,12 +135,12 @@ function removeEverything(installation) {
   }
 }
 
-/** A real Chromium, the one of the system. */
-export function startBrowser() {
+/** A real Chromium, the one of the system, with further arguments. */
+export function startBrowser(further = []) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync"],
+      "--disable-component-update", "--disable-sync", ...further],
   });
 }
 

@@ -1,5 +1,6 @@
 //! Builds and starts that fail: what ran goes on, and the reason is said.
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::support::builder::Builder;
@@ -87,4 +88,21 @@ async fn settings_that_cannot_be_read_are_said() {
     builder.write(&app, "app.toml", "schedule = \n").await;
     let job = builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
     has_words(&job, "bad_settings");
+}
+
+/// What an app prints cannot be cleaned of secrets that cannot be read: then nothing that could print is begun.
+#[tokio::test]
+async fn no_job_runs_whose_secrets_cannot_be_read() {
+    let builder = Builder::start().await;
+    let app = builder.create("static-site", "Has a broken secret").await;
+    let database = Connection::open(builder.data().join("slipway.db")).expect("the builder's database");
+    let broken = "INSERT INTO secrets SELECT id, 'preview', 'BROKEN', CAST(x'ff' AS TEXT) FROM apps";
+    assert_eq!(database.execute(broken, []).expect("inserted"), 1);
+    let job = builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
+    has_words(&job, "secrets_unreadable");
+    assert!(job["steps"].as_array().is_none_or(Vec::is_empty), "nothing was begun: {job:#}");
+    assert_eq!(builder.app(&app).await["name"], app.as_str(), "the app is as it was");
+    // Once they can be read, it can be tried again.
+    database.execute("DELETE FROM secrets", []).expect("deleted");
+    builder.preview(&app).await;
 }

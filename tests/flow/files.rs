@@ -86,6 +86,17 @@ async fn paths_that_are_not_ours_are_refused() {
     let draft = builder.open(&format!("{app}-draft"), "/etc/passwd").await;
     assert_eq!(draft.status, 404, "{}", draft.text());
     assert_eq!(builder.head(&app).await, head, "nothing was written");
+
+    // What begins with a dot is no page of a draft either, as it is none of the deployed site.
+    for (path, status) in
+        [(".key", 404), (".config/key.html", 404), (".well-known/security.txt", 200), ("a/.b/c.txt", 404)]
+    {
+        builder.write(&app, &format!("public/{path}"), "SECRET=1").await;
+        let draft = builder.open(&format!("{app}-draft"), &format!("/{path}")).await;
+        assert_eq!(draft.status, status, "{path}: {}", draft.text());
+    }
+    assert_eq!(builder.open(&format!("{app}-draft"), "/%2Ekey").await.status, 404);
+    assert_eq!(builder.open(&format!("{app}-draft"), "/.config/key").await.status, 404);
 }
 
 #[tokio::test]

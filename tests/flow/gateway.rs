@@ -159,3 +159,49 @@ async fn hosts_that_are_not_ours() {
     }
     assert_eq!(builder.get("/apps").await.expect(200)["apps"], json!([]));
 }
+
+#[tokio::test]
+async fn visitors_do_not_see_that_the_builder_starts_again() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    const VISITORS: usize = 3;
+    let mut builder = Builder::start().await;
+    let app = builder.create("static-site", "Always open").await;
+    builder.preview(&app).await;
+    let url = builder.at(&format!("{app}-preview.localhost"), "/");
+    let ends = std::sync::Arc::new(AtomicBool::new(false));
+    let answers = std::sync::Arc::new([const { AtomicUsize::new(0) }; VISITORS]);
+    let visitor = |number: usize| {
+        let (url, ends, answers) = (url.clone(), ends.clone(), answers.clone());
+        let http = crate::support::builder::client();
+        tokio::spawn(async move {
+            let mut other = Vec::new();
+            while !ends.load(Ordering::Relaxed) {
+                // While there is no builder nobody answers; whoever does, answers well.
+                match http.get(&url).header("Connection", "close").send().await {
+                    Ok(answer) if answer.status() == 200 => {
+                        answers[number].fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(answer) => other.push(answer.status()),
+                    Err(_) => tokio::time::sleep(std::time::Duration::from_micros(300)).await,
+                }
+            }
+            other
+        })
+    };
+    let visitors: Vec<_> = (0..VISITORS).map(visitor).collect();
+    let count = || answers.each_ref().map(|count| count.load(Ordering::Relaxed));
+    for _ in 0..4 {
+        let before = count();
+        builder.restart().await;
+        eventually("every visitor is answered again", PATIENCE, || {
+            let all = count().iter().zip(before).all(|(now, before)| *now > before + 1);
+            std::future::ready(all.then_some(()))
+        })
+        .await;
+    }
+    ends.store(true, Ordering::Relaxed);
+    for visitor in visitors {
+        let other = visitor.await.expect("no panic");
+        assert!(other.is_empty(), "{other:?}");
+    }
+}

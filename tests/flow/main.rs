@@ -9,14 +9,18 @@ mod browser_errors;
 mod failures;
 mod files;
 mod gateway;
+mod hostile;
 mod jobs;
 mod lifecycle;
 mod load;
+mod output;
+mod preview_access;
 mod proof;
 mod registry;
 mod startup;
 mod streams;
 mod templates;
+mod verifier;
 
 use fake_claude::KEY;
 

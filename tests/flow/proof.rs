@@ -1,5 +1,6 @@
 //! Proof before "ready": a version that answers, but not as it should, never takes traffic.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -81,9 +82,15 @@ async fn a_webhook_shows_whom_it_refuses() {
     let builder = Builder::start().await;
     let app = builder.create("webhook", "Takes events").await;
     for (mode, kinds) in [
-        ("timestamped", &["rightly signed call", "wrongly signed call", "unsigned call", "stale call"][..]),
-        ("github", &["rightly signed call", "wrongly signed call", "unsigned call"]),
-        ("stripe", &["rightly signed call", "wrongly signed call", "unsigned call", "stale call"]),
+        (
+            "timestamped",
+            &["rightly signed call", "wrongly signed call", "unsigned call", "unsigned test call", "stale call"][..],
+        ),
+        ("github", &["rightly signed call", "wrongly signed call", "unsigned call", "unsigned test call"]),
+        (
+            "stripe",
+            &["rightly signed call", "wrongly signed call", "unsigned call", "unsigned test call", "stale call"],
+        ),
     ] {
         builder.write(&app, "app.toml", &format!("signature = \"{mode}\"\n")).await;
         let job = builder.preview(&app).await;
@@ -107,13 +114,28 @@ async fn a_webhook_shows_whom_it_refuses() {
     assert!(job["error"]["lines"].to_string().contains("KeyError"), "{job:#}");
 }
 
-/// A webhook that shows its environment to everybody; what it does with events is added.
+/// A webhook that shows its environment, in which its template leaves a copy of the secret, to everybody; what it does with events is added.
 const LEAKY: &str = "import base64\nimport os\n\nfrom fastapi import FastAPI\n\napp = FastAPI()\n\
-    SECRET = os.environ['WEBHOOK_SECRET']\nprint(dict(os.environ), flush=True)\n\
+    SECRET = os.environ['COPIED_SECRET']\nprint(dict(os.environ), flush=True)\n\
     print('Authorization: Basic', base64.b64encode(f'me:{SECRET}'.encode()).decode(), flush=True)\n\n\n\
     @app.get('/health')\ndef health():\n    return {'status': 'ok'}\n\n\n\
     @app.get('/env')\ndef env():\n    return dict(os.environ)\n\n\n";
 const MARK: &str = "[secret WEBHOOK_SECRET]";
+
+/// The webhook template, but that the app gets its secret.
+fn telling_template(folder: &Path) {
+    let original = Path::new("app_templates/webhook");
+    std::fs::create_dir_all(folder.join("files")).expect("made");
+    std::fs::copy(original.join("template.toml"), folder.join("template.toml")).expect("copied");
+    for file in std::fs::read_dir(original.join("files")).expect("there") {
+        let file = file.expect("a file");
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        let start = r#"CMD ["/platform/python", "-I", "-S", "/app/verify.py"]"#;
+        assert!(file.file_name() != "Dockerfile" || text.contains(start));
+        let telling = r#"CMD ["sh", "-c", "COPIED_SECRET=$WEBHOOK_SECRET exec /platform/python -I -S /app/verify.py"]"#;
+        std::fs::write(folder.join("files").join(file.file_name()), text.replace(start, telling)).expect("written");
+    }
+}
 
 #[tokio::test]
 async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_history() {
@@ -138,7 +160,10 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
         says("Mended."),
     ])
     .await;
-    let builder = Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
+    let mut builder =
+        Builder::start_with(&[("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", &fake.base_url())]).await;
+    telling_template(&builder.data().join("templates/webhook"));
+    builder.restart().await;
     let app = builder.create("webhook", "Talks too much").await;
     builder.write(&app, "main.py", &good).await;
     builder.preview(&app).await;

@@ -38,6 +38,36 @@ async fn what_cannot_work_is_refused_by_name() {
     }
 }
 
+#[tokio::test]
+async fn nobody_else_reads_a_data_directory_that_was_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut builder = Builder::start().await;
+    builder.stop().await;
+    let data = builder.data();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).expect("opened");
+    builder.restart().await;
+    let app = builder.create("static-site", "Nobody else's").await;
+    builder.write(&app, "site/new.txt", "hello").await;
+    let (mut open, mut folders) = (Vec::new(), vec![data.clone()]);
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+        for path in entries.chain([folder.clone()]) {
+            let found = path.symlink_metadata().expect("it is there");
+            seen += 1;
+            if found.permissions().mode() & 0o077 != 0 {
+                open.push(path.clone());
+            }
+            if found.is_dir() && path != folder {
+                folders.push(path);
+            }
+        }
+    }
+    assert!(seen > 20, "{seen} files");
+    assert!(open.is_empty(), "others may read {open:?}");
+    assert!(builder.log().contains("was open to others (mode 0755)"), "{}", builder.log());
+}
+
 /// The login form, sent as a browser sends it.
 fn form(builder: &Builder, fields: &str) -> reqwest::RequestBuilder {
     let login = builder.http.post(builder.at("builder.localhost", "/login"));

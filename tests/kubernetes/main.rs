@@ -9,6 +9,7 @@ mod jobs;
 mod line;
 mod load;
 mod outages;
+mod preview_access;
 mod proof;
 mod stage;
 mod upkeep;

@@ -91,6 +91,12 @@ impl Stage {
         Self { operator, services, cluster, registry, engine, builder, settings, folder, _processes: processes }
     }
 
+    /// The builder dies in the middle of what it does, and is started again with further settings.
+    pub async fn restart_with(&mut self, settings: &[(&str, String)]) {
+        self.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.restart_at_once().await;
+    }
+
     /// The builder dies in the middle of what it does, and is started again.
     pub async fn restart_at_once(&mut self) {
         let builder = self.builder.take().expect("a builder");

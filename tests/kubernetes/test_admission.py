@@ -21,6 +21,8 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NAMESPACES = "may only touch namespaces that are named app-*"
 LEVEL = 'enforces the Pod Security level "restricted"'
 BINDING = "binds slipway-app-manager to itself"
+SERVICES = "Services of the type ClusterIP"
+INGRESSES = "the two hosts of the namespace's own app"
 
 
 def equal(one, other):
@@ -39,10 +41,13 @@ class Policy:
     def __init__(self):
         file = ROOT / "k8s/builder/admission/policy.yaml"
         self.spec = next(thing for thing in yaml.safe_load_all(file.read_text()) if thing["kind"].endswith("Policy"))["spec"]
-        self.environment = celpy.Environment()
+        self.environment, self.programs = celpy.Environment(), {}
 
     def evaluate(self, expression, names):
-        program = self.environment.program(self.environment.compile(expression), functions={"_==_": equal, "_!=_": differ})
+        program = self.programs.get(expression)
+        if not program:
+            program = self.environment.program(self.environment.compile(expression), functions={"_==_": equal, "_!=_": differ})
+            self.programs[expression] = program
         return program.evaluate(names)
 
     def refusals(self, request, object_, old, namespace):
@@ -187,6 +192,67 @@ class Admission(unittest.TestCase):
         # The right binding in somebody else's namespace would let the account read what is there.
         for other in STRANGERS:
             self.assert_refused(NAMESPACES, "CREATE", "rolebindings", binding(), within=other, **options)
+
+    def test_services_have_no_address_outside(self):
+        def service(**spec):
+            return thing("x-prod", MANAGED, spec={"selector": {"a": "b"}, "ports": [{"port": 80}]} | spec)
+
+        self.assert_admitted("CREATE", "services", service(type="ClusterIP", clusterIP="10.0.0.1"), within=APP)
+        self.assert_admitted("UPDATE", "services", service(), service(externalIPs=["192.0.2.1"]), within=APP)
+        self.assert_admitted("DELETE", "services", old=service(type="NodePort"), within=APP)
+        for wrong in (
+            {"type": "ClusterIP", "externalIPs": ["192.0.2.1"]},
+            {"type": "NodePort"},
+            {"type": "LoadBalancer"},
+            {"type": "ExternalName", "externalName": "metadata.example.org"},
+            {"loadBalancerIP": "192.0.2.1"},
+        ):
+            with self.subTest(service=wrong):
+                self.assert_refused(SERVICES, "CREATE", "services", service(**wrong), within=APP)
+                self.assert_refused(SERVICES, "UPDATE", "services", service(**wrong), service(), within=APP)
+        # A load balancer's address that somebody only claims is in the status.
+        self.assert_refused(SERVICES, "UPDATE", "services", service(), service(), within=APP, subresource="status")
+        # Another group's kind of the same name has a form of its own.
+        self.assert_admitted("CREATE", "services", thing("x", MANAGED), within=APP, group="serving.example.test")
+
+    def test_ingresses_have_the_apps_own_hosts(self):
+        def ingress(*hosts, **spec):
+            return thing("x-prod", MANAGED, spec={"rules": [{"host": host} if host else {} for host in hosts]} | spec)
+
+        options = {"within": APP, "group": "networking.k8s.io"}
+        for host in ("x.localhost", "x-preview.localhost"):
+            self.assert_admitted("CREATE", "ingresses", ingress(host), **options)
+            self.assert_admitted("CREATE", "ingresses", ingress(host, tls=[{"hosts": [host], "secretName": "x"}]), **options)
+        self.assert_admitted("DELETE", "ingresses", old=ingress("builder.localhost"), **options)
+        self.assert_admitted("CREATE", "ingresses", ingress("x.localhost"), within=APP, group="extensions")
+        for wrong in (
+            ingress("builder.localhost"),
+            ingress("y.localhost"),
+            ingress("x-draft.localhost"),
+            ingress("x.localhost", "y.localhost"),
+            ingress("x.localhost", ""),
+            ingress("*.localhost"),
+            ingress("app-x.localhost"),
+            ingress("x.example.org"),
+            ingress("x.localhost.example.org"),
+            ingress(),
+            ingress("x.localhost", defaultBackend={"service": {"name": "x"}}),
+            ingress("x.localhost", backend={"serviceName": "x"}),
+            ingress("x.localhost", tls=[{"hosts": ["builder.localhost"]}]),
+            ingress("x.localhost", tls=[{"secretName": "x"}]),
+            thing("x", MANAGED, spec={}),
+        ):
+            with self.subTest(ingress=wrong):
+                self.assert_refused(INGRESSES, "CREATE", "ingresses", wrong, **options)
+                self.assert_refused(INGRESSES, "UPDATE", "ingresses", wrong, ingress("x.localhost"), **options)
+        self.assert_refused(INGRESSES, "UPDATE", "ingresses", ingress("x.localhost"), ingress("x.localhost"), subresource="status", **options)
+
+    def test_bootstrap_names_the_domains(self):
+        """The place that bootstrap, and whoever does it by hand, puts the domains in."""
+        names = [variable["name"] for variable in self.policy.spec["variables"]]
+        self.assertEqual(names.index("domains"), 2)
+        for file in ("scripts/bootstrap-cluster.sh", "docs/kubernetes.md"):
+            self.assertIn("/spec/variables/2/expression", (ROOT / file).read_text())
 
     def test_other_accounts_are_none_of_its_business(self):
         for user in (

@@ -36,6 +36,15 @@ class Install(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return done.stdout
 
+    def test_another_installer_than_the_expected_one_is_not_run(self):
+        said = self.play("""
+            install 99999999999 --installer-sha256 "$(printf x | sha256sum | cut -d' ' -f1)" && exit 1
+            [ ! -e /tmp/runs ] && [ ! -e /usr/local/bin/k3s ]
+            install 99999999999 --installer-sha256 "$(sha256sum </from/install.sh | cut -d' ' -f1)"
+            [ -e /tmp/runs ]
+        """)
+        self.assertIn("installer is not the expected one", said)
+
     def test_a_full_disk_is_no_reason_against_running_it_again(self):
         said = self.play("""
             if install 5000; then exit 1; fi

@@ -85,6 +85,31 @@ class Manifests(unittest.TestCase):
         self.assertNotIn("--tls=false", text)
         self.assertNotIn("2375", text)
 
+    def test_the_engine_does_not_start_without_its_packet_filter(self):
+        with tempfile.TemporaryDirectory() as folder:
+            here = pathlib.Path(folder)
+            for file in ("ca.pem", "cert.pem", "key.pem"):
+                (here / file).write_text("a stand-in")
+            (here / "dockerd").write_text("#!/bin/sh\necho started\n")
+            (here / "ip6tables").write_text("#!/bin/sh\nexit 0\n")
+            for program, started in (("exit 0", True), ("case $* in *REJECT*) exit 1 ;; esac", False)):
+                (here / "iptables").write_text(f"#!/bin/sh\n{program}\n")
+                for file in ("dockerd", "ip6tables", "iptables"):
+                    (here / file).chmod(0o755)
+                done = run(
+                    "env", f"PATH={folder}:{os.environ['PATH']}", f"SLIPWAY_TLS_DIR={folder}",
+                    str(ROOT / "k8s/builder/engine/dockerd"),
+                )  # fmt: skip
+                self.assertEqual((done.returncode == 0, "started" in done.stdout), (started, started), done.stderr)
+                self.assertEqual("the engine is not started" in done.stderr, not started)
+
+    def test_apps_on_a_domain_of_their_own(self):
+        text = self.put_together("--domain", "example.test", "--apps-domain", "apps-example.test")
+        hosts = re.findall(r"host: (\S+)", "".join(self.documents(text, "Ingress")))
+        self.assertCountEqual(hosts, ["builder.example.test", "'*.apps-example.test'"])
+        self.assertIn("SLIPWAY_DOMAIN: example.test", text)
+        self.assertIn("SLIPWAY_APPS_DOMAIN: apps-example.test", text)
+
     def test_a_changed_setting_is_a_new_pod(self):
         def name_of_settings(*options):
             return re.search(r"name: (slipway-settings-\S+)", self.put_together("--domain", "x.test", *options)).group(1)
@@ -122,6 +147,7 @@ class Manifests(unittest.TestCase):
     def test_what_makes_no_sense_is_refused_before_anything_is_done(self):
         for options in (
             ["--domain", "a b"],
+            ["--apps-domain", "a b", "--domain", "x.test"],
             ["--domain", "x.test\n  evil: true"],
             ["--ip", "nowhere"],
             ["--public-url", "http://fixed"],

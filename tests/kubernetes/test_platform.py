@@ -154,6 +154,16 @@ class Platform(unittest.TestCase):
         line.close()
         return text
 
+    def enter(self, app, place):
+        """The cookie that a logged-in browser gets on the host of a draft or a preview."""
+        answer, text = self.ask("GET", f"/preview-access?app={app}&place={place}")
+        self.assertEqual(answer.status, 303, text)
+        address = urllib.parse.urlsplit(answer.getheader("Location"))
+        self.assertEqual(address.netloc, f"{app}-{place}.{DOMAIN}")
+        answer, text = self.ask("GET", f"{address.path}?{address.query}", headers={"Host": address.netloc, "Cookie": ""})
+        self.assertEqual(answer.status, 303, text)
+        return answer.getheader("Set-Cookie").split(";")[0]
+
     def write(self, app, text):
         answer, said = self.ask("PUT", f"/api/v1/apps/{app}/files/public/index.html", text)
         self.assertLess(answer.status, 300, said)
@@ -187,9 +197,14 @@ class Platform(unittest.TestCase):
         self.assertRegex(release["image"], r"^127\.0\.0\.1:30500/slipway/.+@sha256:[0-9a-f]{64}$")
         state = self.call("GET", f"/apps/{app}")["environments"]["prod"]
         self.assertEqual((state["state"], state["url"]), ("ready", f"http://{app}.{DOMAIN}"))
-        # The draft goes through the builder, under a host of its own.
-        answer, text = self.ask("GET", "/", headers={"Host": f"{app}-draft.{DOMAIN}"})
-        self.assertEqual((answer.status, text), (200, "two"))
+        # Draft and preview go through the builder, which asks for the log-in; nothing leads past it.
+        for place in ("draft", "preview"):
+            answer, text = self.ask("GET", "/", headers={"Host": f"{app}-{place}.{DOMAIN}"})
+            self.assertEqual(answer.status, 401, text)
+            answer, text = self.ask("GET", "/", headers={"Host": f"{app}-{place}.{DOMAIN}", "Cookie": self.enter(app, place)})
+            self.assertEqual((answer.status, text), (200, "two"))
+        ingresses = kubectl("-n", f"app-{app}", "get", "ingress", "-o", "jsonpath={.items[*].metadata.name}")
+        self.assertEqual(ingresses, f"{app}-prod")
 
         with self.subTest("the builder's pod has no more than it needs"):
             pods = kubectl("-n", "builder-system", "get", "pods", "-l", "app.kubernetes.io/component=builder", "-o", "json")

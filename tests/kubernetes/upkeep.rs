@@ -115,6 +115,28 @@ async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_scaled_to_nothing_by_hand_comes_back_at_once() {
+    // No regular look comes in the time of this test.
+    let stage = Stage::with(&[("SLIPWAY_RECONCILE_SECONDS", "3600".to_owned())]).await;
+    let app = stage.app("static-site").await;
+    let job = stage.preview(&app).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    let name = format!("{}-preview", app.name);
+    let deployments = stage.objects::<Deployment>(&app);
+    let nothing = json!({"spec": {"replicas": 0}});
+    deployments.patch_scale(&name, &PatchParams::default(), &Patch::Merge(nothing)).await.expect("it is scaled");
+    until("its pod is back", async || {
+        let deployment = deployments.get(&name).await.ok()?;
+        let available = deployment.status?.available_replicas.unwrap_or(0);
+        (deployment.spec?.replicas == Some(1) && available == 1).then_some(())
+    })
+    .await;
+    deployments.delete(&name, &DeleteParams::default()).await.expect("it goes");
+    until("it answers", async || (stage.fetch(&app, Environment::Preview, "/").await.0 == 200).then_some(())).await;
+    stage.delete(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_does_not_go_holds_up_nobody_else() {
     let stage = Stage::new().await;
     let (stuck, other) = (stage.app("static-site").await, stage.app("static-site").await);

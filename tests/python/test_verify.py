@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -164,13 +165,15 @@ class Settings(unittest.TestCase):
 
 
 class Server(unittest.TestCase):
-    """The ASGI app around main.py's."""
+    """The verifier before the app's process, joined by the sockets that join them in a container."""
 
     def setUp(self):
         self.handled, self.passed_on = [], []
 
-    def call(self, headers, body=BODY, path="/webhook", method="POST", handle=None, pieces=None, kind="http", mode="timestamped"):
-        async def inner(scope, receive, send):
+    def call(self, headers, body=BODY, path="/webhook", method="POST", handle=None, pieces=None, kind="http", mode="timestamped", inner=None):
+        """The status and the JSON of the answer. `self.sent` keeps the messages that it was sent in."""
+
+        async def plain(scope, receive, send):
             self.passed_on.append((scope["type"], scope.get("method"), scope.get("path")))
             await send({"type": "http.response.start", "status": 299, "headers": []})
             await send({"type": "http.response.body", "body": b"{}"})
@@ -182,21 +185,36 @@ class Server(unittest.TestCase):
         messages.append({"type": "http.request", "body": b"" if pieces else body, "more_body": False})
         if pieces == []:
             messages = [{"type": "http.disconnect"}]
-        sent = []
+        self.sent = sent = []
+        self.received = 0
 
         async def receive():
-            return messages.pop(0)
+            if messages:
+                self.received += 1
+                return messages.pop(0)
+            # The client waits for its answer.
+            await asyncio.Event().wait()
 
         async def send(message):
             sent.append(message)
 
-        app = verify.Verified(inner, handle or keep, mode, SECRET, clock=lambda: NOW)
-        scope = {"type": kind, "method": method, "path": path, "headers": headers}
+        async def run():
+            host, sides = verify.Host(inner or plain, handle or keep), []
+
+            async def connect():
+                near, far = socket.socketpair()
+                sides.append(asyncio.create_task(host._connected(*await asyncio.open_unix_connection(sock=far))))
+                return verify.Channel(*await asyncio.open_unix_connection(sock=near))
+
+            scope = {"type": kind, "method": method, "path": path, "headers": headers, "client": ["192.0.2.1", 1], "query_string": b"a=%20"}
+            await asyncio.wait_for(verify.Gate(connect, mode, SECRET, clock=lambda: NOW)(scope, receive, send), 10)
+            await asyncio.gather(*sides)
+
         self.log = io.StringIO()
         with redirect_stderr(self.log):
-            asyncio.run(app(scope, receive, send))
-        content = b"".join(message.get("body", b"") for message in sent)
-        return sent[0]["status"], json.loads(content)
+            asyncio.run(run())
+        content = b"".join(message.get("body") or b"" for message in sent)
+        return sent[0].get("status"), json.loads(content or b"null")
 
     def test_a_signed_call_reaches_handle(self):
         status, answer = self.call(timestamped() + [(b"x-kind", b"test")])
@@ -226,6 +244,80 @@ class Server(unittest.TestCase):
         self.call([], path="/webhook", kind="websocket")
         self.assertEqual(len(self.passed_on), 4)
         self.assertEqual(self.handled, [])
+
+    def test_the_app_gets_what_the_client_sent(self):
+        seen = {}
+
+        async def app(scope, receive, send):
+            seen.update(scope)
+            seen["body"], more = b"", True
+            while more:
+                piece = await receive()
+                seen["body"], more = seen["body"] + piece["body"], piece["more_body"]
+            await send({"type": "http.response.start", "status": 201, "headers": [(b"x-kind", b"\xff")]})
+            await send({"type": "http.response.body", "body": b'"' + b"x" * 200_000, "more_body": True})
+            await send({"type": "http.response.body", "body": b'"'})
+
+        pieces = [b"a" * 100_000, b"b" * 100_000]
+        status, answer = self.call([(b"x-name", b"\xfc")], path="/upload", pieces=pieces, inner=app)
+        self.assertEqual((status, answer), (201, "x" * 200_000))
+        self.assertEqual(self.sent[0]["headers"], [(b"x-kind", b"\xff")])
+        self.assertEqual((seen["headers"], seen["client"], seen["query_string"]), ([(b"x-name", b"\xfc")], ("192.0.2.1", 1), b"a=%20"))
+        self.assertEqual(seen["body"], b"".join(pieces))
+        self.assertLess(max(len(message.get("body", b"")) for message in self.sent), 100_000, "large bodies go in pieces")
+
+    def test_websockets_go_both_ways(self):
+        async def app(scope, receive, send):
+            self.assertEqual((await receive())["bytes"], b"\x00\xff")
+            await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+            await send({"type": "websocket.send", "text": "ünï"})
+            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+
+        async def converse():
+            near, far = socket.socketpair()
+            host = verify.Host(app, None)
+            side = asyncio.create_task(host._connected(*await asyncio.open_unix_connection(sock=far)))
+
+            async def connect():
+                return verify.Channel(*await asyncio.open_unix_connection(sock=near))
+
+            said, sent = [{"type": "websocket.receive", "bytes": b"\x00\xff", "text": None}], []
+
+            async def receive():
+                return said.pop(0) if said else await asyncio.Event().wait()
+
+            async def send(message):
+                sent.append(message)
+
+            scope = {"type": "websocket", "path": "/webhook", "headers": [], "subprotocols": ["a"]}
+            await asyncio.wait_for(verify.Gate(connect, "timestamped", SECRET)(scope, receive, send), 10)
+            await side
+            return sent
+
+        accept, text, close = asyncio.run(converse())
+        self.assertEqual((accept["type"], text["text"], close["code"]), ("websocket.accept", "ünï", 1000))
+
+    def test_an_app_that_breaks_is_500_and_tells_the_log(self):
+        async def breaks(scope, receive, send):
+            raise RuntimeError("inner detail")
+
+        with self.assertRaises(json.JSONDecodeError):
+            self.call([], path="/x", method="GET", inner=breaks)
+        self.assertEqual((self.sent[0]["status"], self.sent[1]["body"]), (500, b"Internal Server Error"))
+        self.assertIn("inner detail", self.log.getvalue())
+
+    def test_a_broken_frame_of_the_app_is_no_answer(self):
+        async def reads(frame):
+            near, far = socket.socketpair()
+            far.sendall(frame)
+            far.close()
+            return await verify.Channel(*await asyncio.open_unix_connection(sock=near)).read()
+
+        self.assertIsNone(asyncio.run(reads(b"")))
+        self.assertIsNone(asyncio.run(reads(b"\x00\x00")))
+        for frame in (b"\xff" * 8, b"\x00\x00\x00\x02\x00\x00\x00\x00[]", b"\x00\x00\x00\x01\x00\x00\x00\x00{"):
+            with self.assertRaises(ValueError):
+                asyncio.run(reads(frame))
 
     def test_bodies_too_large_or_broken_off(self):
         large = b"x" * (verify.MAX_BODY_BYTES + 1)
@@ -277,39 +369,142 @@ class Server(unittest.TestCase):
 
 
 class Start(unittest.TestCase):
-    """application(), run in a process of its own, as the server runs it."""
+    """The two processes, as a container runs them."""
 
-    def start(self, main, settings='signature = "github"\n', secret="s"):
-        with tempfile.TemporaryDirectory() as folder:
+    def app(self, main):
+        """What the app's process says to a verifier that starts it: its message, exit code and standard error."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind("")
+        listener.listen()
+        with tempfile.TemporaryDirectory() as folder, listener:
             shutil.copy(TEMPLATE / "verify.py", folder)
             Path(folder, "main.py").write_text(main)
-            Path(folder, "app.toml").write_text(settings)
-            environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "WEBHOOK_SECRET": secret}
-            code = "import verify; app = verify.application(); print(app.mode)"
-            return subprocess.run(
-                [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+            number = listener.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-B", f"{folder}/verify.py", "--app", str(number)], pass_fds=[number], stderr=subprocess.PIPE, text=True
             )
 
-    def test_it_starts(self):
-        done = self.start("def app(): ...\ndef handle(event): ...\n")
-        self.assertEqual((done.returncode, done.stdout), (0, "github\n"), done.stderr)
+            async def start():
+                channel = verify.Channel(*await asyncio.open_unix_connection(listener.getsockname()))
+                listener.close()
+                await channel.write({"kind": "start"})
+                message = await asyncio.wait_for(channel.read(), 30)
+                channel.close()
+                return message
 
-    def test_it_starts_without_a_secret_and_says_so(self):
-        done = self.start("def app(): ...\ndef handle(event): ...\n", secret="")
-        self.assertEqual(done.returncode, 0)
-        self.assertIn("every call will be refused", done.stderr)
+            message = asyncio.run(start())
+            _, errors = process.communicate(timeout=30)
+            return message, process.returncode, errors
+
+    def test_it_starts_and_ends_with_its_verifier(self):
+        message, code, errors = self.app("def app(): ...\ndef handle(event): ...\n")
+        self.assertEqual((message, code), ({"kind": "started"}, 0), errors)
+
+    def test_a_lifespan_is_run(self):
+        lifespan = """
+import sys
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    while True:
+        kind = (await receive())["type"]
+        print("saw", kind, file=sys.stderr)
+        await send({"type": kind + ("{}"), "message": "no database"})
+        if kind.endswith("shutdown"):
+            return
+def handle(event): ...
+"""
+        message, code, errors = self.app(lifespan.replace("{}", ".complete"))
+        self.assertEqual((message, code), ({"kind": "started"}, 0), errors)
+        self.assertIn("saw lifespan.startup\nsaw lifespan.shutdown", errors)
+        message, code, errors = self.app(lifespan.replace("{}", ".failed"))
+        self.assertEqual((message, code), (None, 3))
+        self.assertIn("the app did not start: no database", errors)
 
     def test_it_refuses_to_start_with_a_sentence(self):
-        for main, settings, sentence in (
-            ("def handle(event): ...\n", "", "main.py defines no `app`"),
-            ("def app(): ...\n", "", "main.py defines no `handle(event)`"),
-            ("def app(): ...\nhandle = 3\n", "", "main.py defines no `handle(event)`"),
-            ("", 'signature = "off"\n', 'signature = "off" is unknown'),
+        for main, sentence in (
+            ("def handle(event): ...\n", "main.py defines no `app`"),
+            ("def app(): ...\n", "main.py defines no `handle(event)`"),
+            ("def app(): ...\nhandle = 3\n", "main.py defines no `handle(event)`"),
         ):
-            done = self.start(main, settings)
-            self.assertEqual(done.returncode, 1)
-            self.assertIn(sentence, done.stderr)
-            self.assertNotIn("Traceback", done.stderr)
+            message, code, errors = self.app(main)
+            self.assertEqual((message, code), (None, 1))
+            self.assertIn(sentence, errors)
+            self.assertNotIn("Traceback", errors)
+
+    def test_the_verifier_refuses_unknown_settings_with_a_sentence(self):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(TEMPLATE / "verify.py", folder)
+            Path(folder, "app.toml").write_text('signature = "off"\n')
+            done = subprocess.run([sys.executable, "-IB", f"{folder}/verify.py"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('signature = "off" is unknown', done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_the_verifier_is_closed_to_the_app_and_so_is_its_secret(self):
+        # The second program stands for main.py: of the same user, and with nothing but what the verifier gives it.
+        done = subprocess.run(
+            [sys.executable, "-B", "-c", VERIFIER, str(TEMPLATE), APP], capture_output=True, text=True, timeout=60,
+            env={**os.environ, "WEBHOOK_SECRET": SECRET},
+        )
+        said = "has the secret: False\nmem Permission denied\nenviron Permission denied\nfd/0 Permission denied\nmaps Permission denied\nptrace -1\n"
+        self.assertEqual(done.stdout, said, done.stderr)
+
+    def test_nobody_listens_beside_the_verifier(self):
+        with socket.create_server(("", 0)) as free:
+            port = free.getsockname()[1]
+        owned = verify.own_port(port)
+        addresses = [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET, "127.0.0.1")]
+        if len(owned) == 2:
+            addresses += [(socket.AF_INET6, "::"), (socket.AF_INET6, "::1")]
+
+        def others_listen():
+            for family, address in addresses:
+                for flags in range(4):
+                    with socket.socket(family) as other:
+                        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, flags & 1)
+                        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, flags >> 1)
+                        try:
+                            other.bind((address, port))
+                            other.listen()
+                        except OSError:
+                            continue
+                        yield address, flags
+
+        self.assertEqual(list(others_listen()), [])
+        # As it stops it takes no new connections, and still nobody else does.
+        for listener in owned:
+            listener.shutdown(socket.SHUT_RD)
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        self.assertEqual(list(others_listen()), [])
+        for listener in owned:
+            listener.close()
+
+
+VERIFIER = '''
+import os, shutil, sys
+sys.path.insert(0, sys.argv[1])
+import verify
+if os.geteuid() == 0:
+    # Every process is open to root.
+    os.setgid(65534)
+    os.setuid(65534)
+verify.close_to_others()
+python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+os.waitpid(verify.App([python, "-c", sys.argv[2]]).pid, 0)
+'''
+APP = '''
+import ctypes, os
+parent = os.getppid()
+print("has the secret:", "WEBHOOK_SECRET" in os.environ)
+for name in ("mem", "environ", "fd/0", "maps"):
+    try:
+        open(f"/proc/{parent}/{name}", "rb").read(1)
+        print(name, "is open")
+    except OSError as error:
+        print(name, error.strerror)
+print("ptrace", ctypes.CDLL(None).ptrace(16, parent, 0, 0))
+'''
 
 
 if __name__ == "__main__":

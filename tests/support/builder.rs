@@ -28,6 +28,10 @@ pub struct Builder {
     child: Option<Child>,
     folder: TempDir,
     settings: Vec<(String, String)>,
+    /// Begins with the limit on open files that shells usually have.
+    few_files: bool,
+    /// The cookie that requests to the API carry; empty: none.
+    session: String,
     /// Where it listens.
     pub port: u16,
     /// Leads every name to this machine; follows no redirect.
@@ -92,8 +96,14 @@ impl Resolve for Here {
 
 /// A client for any host of ours.
 pub fn client() -> Client {
+    client_from(Ipv4Addr::LOCALHOST)
+}
+
+/// The same, coming from another address of this machine.
+pub fn client_from(address: Ipv4Addr) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
+        .local_address(std::net::IpAddr::V4(address))
         .dns_resolver(Arc::new(Here))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -127,9 +137,26 @@ impl Builder {
 
     /// With these environment variables.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::begin(settings, false).await
+    }
+
+    /// The same, from a shell with the usual limit of 1,024 open files.
+    pub async fn start_with_few_files(settings: &[(&str, &str)]) -> Self {
+        Self::begin(settings, true).await
+    }
+
+    async fn begin(settings: &[(&str, &str)], few_files: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut builder = Self { child: None, folder, settings, port: free_port(), http: client() };
+        let mut builder = Self {
+            child: None,
+            folder,
+            settings,
+            few_files,
+            session: String::new(),
+            port: free_port(),
+            http: client(),
+        };
         while !builder.launch().await {
             builder.port = free_port();
         }
@@ -173,7 +200,13 @@ impl Builder {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = Command::new(binary());
+        let mut command = if self.few_files {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg("ulimit -Sn 1024 && exec \"$0\" \"$@\"").arg(binary());
+            shell
+        } else {
+            Command::new(binary())
+        };
         for name in [
             "ANTHROPIC_API_KEY",
             "ANTHROPIC_BASE_URL",
@@ -264,6 +297,13 @@ impl Builder {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Bytes of memory that the process holds at this moment.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
     // Addresses
 
     /// An address on one of its hosts.
@@ -273,7 +313,23 @@ impl Builder {
 
     /// A request to the API.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")))
+        let request = self.http.request(method, self.at("builder.localhost", &format!("/api/v1{path}")));
+        if self.session.is_empty() { request } else { request.header("Cookie", &self.session) }
+    }
+
+    /// Logs in: from now on requests to the API carry the session.
+    pub async fn log_in(&mut self, password: &str) {
+        let login = self.http.post(self.at("builder.localhost", "/login"));
+        let login = login.header("Content-Type", "application/x-www-form-urlencoded");
+        let answer = send(login.body(format!("password={password}"))).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text());
+        let cookie = answer.header("set-cookie").split(';').next().expect("a cookie");
+        cookie.clone_into(&mut self.session);
+    }
+
+    /// The session's cookie.
+    pub fn session(&self) -> &str {
+        &self.session
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -86,7 +86,7 @@ fn body(
         readonly_rootfs: Some(true),
         tmpfs: Some(tmpfs),
         ipc_mode: Some("private".to_owned()),
-        init: Some(init),
+        init: Some(init && !spec.is_init),
         // Until it has answered, an end is an end; then `wait_ready` has the engine start it again.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log_options.into()) }),

@@ -31,7 +31,7 @@ pub(super) struct Reader {
     /// When the last message came.
     pub(super) last: Option<Timestamp>,
     /// Messages up to here were read before.
-    skip_to: Option<Timestamp>,
+    pub(super) skip_to: Option<Timestamp>,
 }
 
 impl Reader {

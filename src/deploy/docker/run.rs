@@ -1,6 +1,5 @@
 //! Runs of jobs: a container to its end, its log, its exit code, and nothing left of it.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bollard::query_parameters::KillContainerOptionsBuilder;
@@ -8,28 +7,24 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use super::super::record::Record;
 use super::super::{DeployError, InstanceState, LeftRun, RunOutcome, RunSpec};
 use super::inspect::Found;
 use super::logs::Reader;
-use super::ready::LAST_LINES;
 use super::{DockerRuntime, container};
 use crate::domain::{Clock, ReleaseNumber};
-use crate::engine::{self, Fault, label};
+use crate::engine::{self, Fault, LineSink, label};
 
-/// Lines of one run that are handed out.
-const LINES_MAX: usize = 10_000;
-/// Bytes of one run's lines that are handed out.
-const BYTES_MAX: usize = 1024 * 1024;
 /// How long the end of a run may take to be told that is over already.
 const READ_LIMIT: Duration = Duration::from_mins(1);
-/// How long the log is read after the run's end; it ends by itself right away.
-const LOG_GRACE: Duration = Duration::from_secs(5);
+/// How long more of the log is waited for after the run's end; it ends by itself right away.
+const LOG_GRACE: Duration = Duration::from_secs(2);
 
 impl DockerRuntime {
     pub(in super::super) async fn run(
         &self,
         spec: &RunSpec,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         let name = self.run_name(spec);
@@ -74,23 +69,13 @@ impl DockerRuntime {
         &self,
         id: &str,
         time_limit: Duration,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         let mut record = Record::new(log);
-        let ended = tokio_util::sync::CancellationToken::new();
+        let ended = CancellationToken::new();
         let outcome = {
-            let reading = async {
-                let all = self.record(id, &mut record);
-                let grace = async {
-                    ended.cancelled().await;
-                    tokio::time::sleep(LOG_GRACE).await;
-                };
-                tokio::select! {
-                    () = all => {}
-                    () = grace => {}
-                }
-            };
+            let reading = self.record(id, &mut record, &ended);
             let waiting = async {
                 let mut exit = std::pin::pin!(self.exit(id));
                 let outcome = tokio::select! {
@@ -122,10 +107,11 @@ impl DockerRuntime {
                     exit_code: (!timed_out).then_some(exit.code),
                     timed_out,
                     oom: exit.oom,
-                    log_tail: record.tail.into(),
+                    log_tail: record.end().await,
                 })
             }
             Err(DeployError::Cancelled) => {
+                record.end().await;
                 if let Err(error) = self.end_run(id).await {
                     tracing::debug!(%error, container = id, "a cancelled run is still there");
                 }
@@ -136,21 +122,63 @@ impl DockerRuntime {
         }
     }
 
-    /// Reads a run's log to its end.
-    async fn record(&self, id: &str, record: &mut Record<'_>) {
+    /// Reads a run's log to its end. Who follows a log that is rotated faster than it is read is left standing by the
+    /// engine: what was written meanwhile is read once the run has `ended`.
+    async fn record(&self, id: &str, record: &mut Record<'_>, ended: &CancellationToken) {
         let mut reader = Reader::default();
-        let mut frames = std::pin::pin!(self.frames(id, "all", None, true));
-        while let Some(frame) = frames.next().await {
+        let is_whole = self.read_run(id, &mut reader, record, Some(ended)).await;
+        ended.cancelled().await;
+        if !is_whole {
+            record.gap();
+        }
+        reader.skip_to = reader.last;
+        self.read_run(id, &mut reader, record, None).await;
+        let mut lines = Vec::new();
+        reader.finish(&mut |line| lines.push(line));
+        for line in lines {
+            record.line(line).await;
+        }
+    }
+
+    /// Reads on in a run's log: until the run has `ended` and nothing more comes, or else what is there by now.
+    /// `false` when it did not come to the log's own end.
+    async fn read_run(
+        &self,
+        id: &str,
+        reader: &mut Reader,
+        record: &mut Record<'_>,
+        ended: Option<&CancellationToken>,
+    ) -> bool {
+        let mut frames = std::pin::pin!(self.frames(id, "all", reader.last, ended.is_some()));
+        let mut lines = Vec::new();
+        loop {
+            let silence = async {
+                match ended {
+                    Some(ended) => {
+                        ended.cancelled().await;
+                        tokio::time::sleep(LOG_GRACE).await;
+                    }
+                    None => tokio::time::sleep(engine::QUICK).await,
+                }
+            };
+            let frame = tokio::select! {
+                biased;
+                frame = frames.next() => frame,
+                () = silence => return false,
+            };
             match frame {
-                Ok(frame) => reader.take(&frame, &mut |line| record.line(line)),
-                Err(error) => {
+                Some(Ok(frame)) => reader.take(&frame, &mut |line| lines.push(line)),
+                Some(Err(error)) => {
                     let fault = Fault::from(error);
                     tracing::debug!(%fault, container = id, "a run's log broke off");
-                    break;
+                    return false;
                 }
+                None => return true,
+            }
+            for line in lines.drain(..) {
+                record.line(line).await;
             }
         }
-        reader.finish(&mut |line| record.line(line));
     }
 
     pub(in super::super) async fn runs(&self) -> Result<Vec<LeftRun>, DeployError> {
@@ -171,7 +199,7 @@ impl DockerRuntime {
         &self,
         left: &LeftRun,
         time_limit: Duration,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         let Some(started_at) = left.started_at else {
@@ -201,34 +229,4 @@ fn left_run(found: Found) -> Option<LeftRun> {
         running: matches!(found.state, InstanceState::Running | InstanceState::Restarting),
         id: found.id,
     })
-}
-
-/// A run's lines, handed on up to a bound, and the last of them kept.
-struct Record<'a> {
-    log: &'a (dyn Fn(String) + Send + Sync),
-    lines: usize,
-    bytes: usize,
-    tail: VecDeque<String>,
-}
-
-impl<'a> Record<'a> {
-    fn new(log: &'a (dyn Fn(String) + Send + Sync)) -> Self {
-        Self { log, lines: 0, bytes: 0, tail: VecDeque::new() }
-    }
-
-    fn line(&mut self, line: String) {
-        if self.tail.len() == LAST_LINES as usize {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line.clone());
-        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
-            return;
-        }
-        self.lines += 1;
-        self.bytes += line.len();
-        (self.log)(line);
-        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
-            (self.log)("… the rest of this run's output is not kept.".to_owned());
-        }
-    }
 }

@@ -14,6 +14,7 @@ use kube::api::LogParams;
 use tokio::sync::mpsc;
 
 use super::super::DeployError;
+use super::super::record::Record;
 use super::client::Cluster;
 use super::fault::Fault;
 use super::ready::{Known, changes, take};
@@ -50,20 +51,20 @@ fn release(pod: &Pod) -> u32 {
 }
 
 /// Where lines go.
-pub(super) enum Sink<'a> {
+pub(super) enum Sink<'a, 'r> {
     /// To whoever reads the stream.
     Reader(&'a mpsc::Sender<Result<String, DeployError>>),
-    /// To somebody who is never too slow.
-    Call(&'a mut (dyn FnMut(String) + Send)),
+    /// To a run's record.
+    Record(&'a mut Record<'r>),
 }
 
-impl Sink<'_> {
+impl Sink<'_, '_> {
     /// False when nobody wants more.
     async fn give(&mut self, line: String) -> bool {
         match self {
             Self::Reader(sender) => sender.send(Ok(line)).await.is_ok(),
-            Self::Call(call) => {
-                call(line);
+            Self::Record(record) => {
+                record.line(line).await;
                 true
             }
         }
@@ -85,7 +86,7 @@ impl Reader {
         pod: &str,
         tail: Option<u32>,
         follow: bool,
-        mut sink: Sink<'_>,
+        mut sink: Sink<'_, '_>,
     ) -> Result<(), Fault> {
         let parameters = LogParams {
             follow,

@@ -271,7 +271,8 @@ struct Running<'a> {
     selector: Labels,
     leads_to: Labels,
     held: bool,
-    host: String,
+    /// Where an Ingress leads to it; none where none does.
+    host: Option<String>,
     ingress: Ingress<'a>,
     apis: &'a Apis,
     pod: Value,
@@ -293,7 +294,9 @@ pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, p
     if let ProcessKind::Service(probe) = &deployment.spec.process {
         labels.insert(label::PORT.to_owned(), probe.port.to_string());
     }
+    let is_behind_login = owner.settings.protects_previews && deployment.environment == Environment::Preview;
     let host = HostName::App(owner.app.clone(), deployment.environment).to_host(&owner.settings.domain);
+    let host = (!is_behind_login).then_some(host);
     let is_job = deployment.spec.process == ProcessKind::Job;
     let running = Running {
         name: &name,
@@ -339,7 +342,7 @@ pub(super) fn run(owner: &Owner<'_>, apis: &Apis, spec: &RunSpec) -> Vec<Value> 
         selector: Labels::new(),
         leads_to: Labels::new(),
         held: false,
-        host: String::new(),
+        host: None,
         ingress: Ingress { class: &owner.settings.ingress_class, namespace: &owner.settings.ingress_namespace },
         apis,
         pod: run_pod(spec),
@@ -393,6 +396,7 @@ mod tests {
         KubernetesSettings {
             installation: "abc123".parse().expect("a name"),
             domain: "203.0.113.7.nip.io".to_owned(),
+            protects_previews: false,
             ingress_class: "traefik".to_owned(),
             ingress_namespace: "kube-system".to_owned(),
             builder_namespace: "builder-system".to_owned(),
@@ -425,6 +429,7 @@ mod tests {
                 limits: ResourceLimits::default(),
                 schedule: Some("0 7 * * *".to_owned()),
                 variables: [("GREETING".to_owned(), "say \"hi\": {{ no }}\n- x".to_owned())].into(),
+                is_init: false,
             },
             secrets: secrets.into(),
         }
@@ -452,6 +457,17 @@ mod tests {
             "cronjob",
             shown(&release(&owner, &apis("v1"), &deployment(ProcessKind::Job), Pace::Free))
         );
+        // A preview that needs the log-in is reached through the builder alone.
+        let closed = KubernetesSettings { protects_previews: true, ..settings.clone() };
+        let closed = Owner { settings: &closed, app: &app, app_id: AppId(7) };
+        let kinds = |owner: &Owner<'_>, environment| -> Vec<String> {
+            let wanted = Deployment { environment, ..deployment(service.clone()) };
+            let objects = release(owner, &apis("v1"), &wanted, Pace::Free);
+            objects.iter().map(|object| object["kind"].as_str().expect("a kind").to_owned()).collect()
+        };
+        assert_eq!(kinds(&closed, Environment::Preview), ["Secret", "Service", "Deployment"]);
+        assert_eq!(kinds(&closed, Environment::Prod), ["Secret", "Service", "Deployment", "Ingress"]);
+        assert_eq!(kinds(&owner, Environment::Preview), ["Secret", "Service", "Deployment", "Ingress"]);
         // An older cluster.
         let old = release(&owner, &apis("v1beta1"), &deployment(service), Pace::Free);
         assert_eq!(old[3]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["servicePort"], "http");

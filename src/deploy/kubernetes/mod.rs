@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DeployError, Deployment, FoundInstance, Instance, InstanceState};
 use crate::domain::{AppId, AppName, Environment, ProcessKind, ReleaseNumber};
-use crate::engine::{EngineInfo, Installation, label};
+use crate::engine::{EngineInfo, Installation, LineSink, label};
 use client::Cluster;
 use fault::Fault;
 use manifest::{Owner, Pace};
@@ -51,6 +51,8 @@ pub struct KubernetesSettings {
     pub installation: Installation,
     /// The domain under which apps live.
     pub domain: String,
+    /// Previews are reached through the builder, which asks for its log-in: they have no Ingress.
+    pub protects_previews: bool,
     /// Class of the Ingresses.
     pub ingress_class: String,
     /// Where the ingress controller runs.
@@ -131,7 +133,7 @@ impl KubernetesRuntime {
     pub(super) async fn start(
         &self,
         deployment: &Deployment,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Instance, DeployError> {
         self.prepare(&deployment.app, deployment.app_id).await?;
@@ -188,11 +190,7 @@ impl KubernetesRuntime {
     }
 
     /// Waits for room for a release's pod, unless it is what runs already.
-    async fn room_for_release(
-        &self,
-        deployment: &Deployment,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<(), DeployError> {
+    async fn room_for_release(&self, deployment: &Deployment, tell: &dyn LineSink) -> Result<(), DeployError> {
         let namespace = manifest::namespace(&deployment.app);
         let name = manifest::environment_name(&deployment.app, deployment.environment);
         let there = self.cluster().call(self.workloads(&namespace).get_opt(&name)).await?;
@@ -222,7 +220,8 @@ impl KubernetesRuntime {
     async fn apply_release(&self, deployment: &Deployment) -> Result<(), DeployError> {
         self.apply_parts(deployment, Pace::Free, |_| true).await?;
         if deployment.spec.process == ProcessKind::Job && deployment.spec.schedule.is_none() {
-            self.remove_schedule(deployment).await?;
+            let version = self.cluster().apis().await?.cronjob.clone();
+            self.remove_object(deployment, &version, "CronJob", "cronjobs").await?;
         }
         Ok(())
     }
@@ -243,14 +242,25 @@ impl KubernetesRuntime {
         for object in secrets {
             self.cluster().apply(object).await?;
         }
+        let has_ingress = others.iter().any(|object| object["kind"] == "Ingress");
         try_join_all(others.into_iter().map(|object| self.cluster().apply(object))).await?;
+        // One from before previews needed the log-in would lead past it.
+        if is_wanted("Ingress") && !has_ingress && matches!(deployment.spec.process, ProcessKind::Service(_)) {
+            self.remove_object(deployment, &apis.ingress, "Ingress", "ingresses").await?;
+        }
         Ok(())
     }
 
-    async fn remove_schedule(&self, deployment: &Deployment) -> Result<(), DeployError> {
+    /// Deletes an object of an environment; one that is gone already is fine.
+    async fn remove_object(
+        &self,
+        deployment: &Deployment,
+        version: &str,
+        kind: &str,
+        plural: &str,
+    ) -> Result<(), DeployError> {
         let namespace = manifest::namespace(&deployment.app);
-        let apis = self.cluster().apis().await?;
-        let resource = client::resource(&apis.cronjob, "CronJob", "cronjobs");
+        let resource = client::resource(version, kind, plural);
         let api: Api<kube::api::DynamicObject> =
             Api::namespaced_with(self.cluster().client.clone(), &namespace, &resource);
         let name = manifest::environment_name(&deployment.app, deployment.environment);

@@ -17,7 +17,8 @@ use super::client::FIELD_MANAGER;
 use super::fault::Fault;
 use super::manifest;
 use crate::domain::{AppId, AppName};
-use crate::engine::label;
+use crate::engine::output::Discard;
+use crate::engine::{LineSink, label};
 
 /// How long a namespace may take to go, with all that is in it.
 const REMOVAL_LIMIT: Duration = Duration::from_mins(5);
@@ -73,7 +74,7 @@ impl KubernetesRuntime {
             Presence::There => Ok(true),
             Presence::Gone => Ok(false),
             Presence::Leaving => {
-                self.namespace_gone(&manifest::namespace(app), &|_| {}).await?;
+                self.namespace_gone(&manifest::namespace(app), &Discard).await?;
                 Ok(false)
             }
         }
@@ -108,7 +109,7 @@ impl KubernetesRuntime {
         &self,
         app: &AppName,
         app_id: AppId,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
     ) -> Result<(), DeployError> {
         self.prepared().remove(&app_id);
         match self.look(app, app_id).await {
@@ -126,7 +127,7 @@ impl KubernetesRuntime {
     }
 
     /// Waits until a namespace that was deleted is gone; says what holds it where it takes its time.
-    async fn namespace_gone(&self, name: &str, tell: &(dyn Fn(String) + Send + Sync)) -> Result<(), DeployError> {
+    async fn namespace_gone(&self, name: &str, tell: &dyn LineSink) -> Result<(), DeployError> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut changes = watcher(self.namespace_api(), config).default_backoff().boxed();
         let mut held_by: Option<String> = None;
@@ -150,7 +151,7 @@ impl KubernetesRuntime {
                 let holds = what_holds(&namespace);
                 if holds != held_by {
                     if let Some(holds) = &holds {
-                        tell(format!("The namespace {name} is on its way out, and waits: {holds}"));
+                        tell.line(format!("The namespace {name} is on its way out, and waits: {holds}")).await;
                     }
                     held_by = holds;
                 }

@@ -24,14 +24,16 @@ use super::manifest::Pace;
 use super::verdict::{self, Stage, Trouble, TroubleKind, Verdict};
 use super::{KubernetesRuntime, client, manifest};
 use crate::domain::Probe;
-use crate::engine::{label, line};
+use crate::engine::{LineSink, label, line};
 
 /// How long a pod may wait for its place, its image and its container: others decide about that, not the app.
 const PLACING_LIMIT: Duration = Duration::from_mins(10);
 /// How long it waits for one of these before that is told.
 const TELL_AFTER: Duration = Duration::from_secs(10);
 /// Lines of an app's log that an error shows.
-pub(super) const LAST_LINES: i64 = 20;
+const LAST_LINES: i64 = 20;
+/// Bytes of these lines that are read.
+const LAST_BYTES: i64 = 128 * 1024;
 
 /// Objects of one kind as they are now, by name.
 pub(super) type Known<K> = BTreeMap<String, K>;
@@ -231,7 +233,7 @@ impl KubernetesRuntime {
         instance: &Instance,
         probe: &Probe,
         deadline: Duration,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Answered, DeployError> {
         let begun = Instant::now();
@@ -263,7 +265,7 @@ impl KubernetesRuntime {
         deployment: &Deployment,
         probe: &Probe,
         deadline: Duration,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<Instance, DeployError> {
         let work = async {
@@ -296,7 +298,7 @@ impl KubernetesRuntime {
         instance: &Instance,
         goal: Goal,
         limit: Duration,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
     ) -> Result<(), DeployError> {
         let namespace = manifest::namespace(&instance.app);
         let mut changes = self.rollout_changes(instance, &namespace).await?;
@@ -324,7 +326,7 @@ impl KubernetesRuntime {
                         Some((before, since)) if before.is_still(&found) => *since,
                         _ => {
                             if found.grace > Duration::ZERO {
-                                tell(words);
+                                tell.line(words).await;
                             }
                             now
                         }
@@ -344,7 +346,7 @@ impl KubernetesRuntime {
                 });
             }
             if let Some(line) = progress.untold(now) {
-                tell(line);
+                tell.line(line).await;
             }
             tokio::select! {
                 change = changes.next() => match change {
@@ -411,7 +413,12 @@ impl KubernetesRuntime {
     pub(super) async fn pod_lines(&self, namespace: &str, pod: &str) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), namespace);
         for previous in [false, true] {
-            let parameters = LogParams { tail_lines: Some(LAST_LINES), previous, ..LogParams::default() };
+            let parameters = LogParams {
+                tail_lines: Some(LAST_LINES),
+                limit_bytes: Some(LAST_BYTES),
+                previous,
+                ..LogParams::default()
+            };
             if let Ok(text) = self.cluster().call(pods.logs(pod, &parameters)).await
                 && !text.is_empty()
             {

@@ -19,7 +19,7 @@ use super::fault::Fault;
 use super::quantity;
 use super::ready::changes;
 use crate::domain::AppName;
-use crate::engine::label;
+use crate::engine::{LineSink, label};
 
 /// How long pods that are on their way out may take to go.
 const LEAVING_LIMIT: Duration = Duration::from_secs(45);
@@ -36,7 +36,7 @@ impl KubernetesRuntime {
         app: &AppName,
         namespace: &str,
         pod: &Value,
-        tell: &(dyn Fn(String) + Send + Sync),
+        tell: &dyn LineSink,
     ) -> Result<(), Fault> {
         match self.room(app, namespace, pod, tell).await {
             // Somebody deleted the namespace since we looked: who applies what is missing finds out.
@@ -45,13 +45,7 @@ impl KubernetesRuntime {
         }
     }
 
-    async fn room(
-        &self,
-        app: &AppName,
-        namespace: &str,
-        pod: &Value,
-        tell: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<(), Fault> {
+    async fn room(&self, app: &AppName, namespace: &str, pod: &Value, tell: &dyn LineSink) -> Result<(), Fault> {
         let quotas: Api<ResourceQuota> = Api::namespaced(self.cluster().client.clone(), namespace);
         let has_room = |quota: &ResourceQuota| fits(quota, pod);
         if self.cluster().call(quotas.get_opt(super::manifest::QUOTA)).await?.is_none_or(|quota| has_room(&quota)) {
@@ -63,7 +57,8 @@ impl KubernetesRuntime {
         let (pods, workloads) =
             tokio::try_join!(self.cluster().call(pods.list(&of_app)), self.cluster().call(workloads.list(&of_app)))?;
         let limit = if makes_room(&pods.items, &workloads.items) {
-            tell("The app's quota is used up until an earlier version has gone: waiting for that.".to_owned());
+            tell.line("The app's quota is used up until an earlier version has gone: waiting for that.".to_owned())
+                .await;
             LEAVING_LIMIT
         } else {
             COUNTING_LIMIT

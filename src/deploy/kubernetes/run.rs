@@ -1,7 +1,6 @@
 //! Runs of jobs: a Job to its end, its log, its exit code. A schedule's runs are the cluster's to
 //! start; here they are found, named, and seen to their end like any other.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -15,22 +14,19 @@ use kube::runtime::watcher;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::super::record::Record;
 use super::super::{DeployError, LeftRun, RunOutcome, RunSpec, ScheduledRun};
 use super::client::FIELD_MANAGER;
 use super::fault::Fault;
 use super::logs::{Reader, Sink, container};
-use super::ready::{Known, LAST_LINES, changes, take};
+use super::ready::{Known, changes, take};
 use super::verdict::{self, Trouble, TroubleKind};
 use super::{KubernetesRuntime, manifest};
 use crate::domain::{AppName, Clock, ReleaseNumber, RunId};
-use crate::engine::label;
+use crate::engine::{LineSink, label};
 
-/// Lines of one run that are handed out.
-const LINES_MAX: usize = 10_000;
-/// Bytes of one run's lines that are handed out.
-const BYTES_MAX: usize = 1024 * 1024;
-/// How long the log is read after the run's end; it ends by itself right away.
-const LOG_GRACE: Duration = Duration::from_secs(5);
+/// How long the log is read after the run's end: a node keeps no more than some MiB of it.
+const LOG_GRACE: Duration = Duration::from_secs(30);
 /// How long a run that was cancelled is removed for before that is left to later.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(3);
 /// How much later than the cluster we end a run that is out of time.
@@ -59,7 +55,7 @@ impl KubernetesRuntime {
     pub(in super::super) async fn run(
         &self,
         spec: &RunSpec,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         let (namespace, name) = (manifest::namespace(&spec.app), manifest::run_name(spec));
@@ -75,13 +71,7 @@ impl KubernetesRuntime {
     }
 
     /// Makes a run's Job, with all that it needs around it, unless it is there.
-    async fn begin(
-        &self,
-        spec: &RunSpec,
-        namespace: &str,
-        name: &str,
-        log: &(dyn Fn(String) + Send + Sync),
-    ) -> Result<(), DeployError> {
+    async fn begin(&self, spec: &RunSpec, namespace: &str, name: &str, log: &dyn LineSink) -> Result<(), DeployError> {
         self.prepare(&spec.app, spec.app_id).await?;
         if self.cluster().call(self.jobs(namespace).get_opt(name)).await?.is_some() {
             return Ok(());
@@ -116,7 +106,7 @@ impl KubernetesRuntime {
         namespace: &str,
         name: &str,
         limit: Duration,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         let mut record = Record::new(log);
@@ -133,16 +123,18 @@ impl KubernetesRuntime {
                     exit_code: exit.code,
                     timed_out: exit.timed_out,
                     oom: exit.oom,
-                    log_tail: record.tail.into(),
+                    log_tail: record.end().await,
                 })
             }
             // The cluster is away: the run goes on, or is there to be asked about when it is back.
             Err(error @ DeployError::ClusterUnavailable(_)) => Err(error),
             Err(DeployError::Cancelled) => {
+                record.end().await;
                 self.remove_soon(namespace, name).await;
                 Err(DeployError::Cancelled)
             }
             Err(error) => {
+                record.end().await;
                 self.remove_job(namespace, name).await?;
                 Err(error)
             }
@@ -177,8 +169,7 @@ impl KubernetesRuntime {
             let pod = has_begun.wait_for(Option::is_some).await.ok().and_then(|pod| pod.clone());
             if let Some(pod) = pod {
                 let mut reader = Reader::default();
-                let mut keep = |line| record.line(line);
-                if let Err(fault) = reader.read(&pods, &pod, None, true, Sink::Call(&mut keep)).await {
+                if let Err(fault) = reader.read(&pods, &pod, None, true, Sink::Record(record)).await {
                     tracing::debug!(?fault, pod, "a run's log broke off");
                 }
             }
@@ -257,7 +248,7 @@ impl KubernetesRuntime {
         &self,
         left: &LeftRun,
         time_limit: Duration,
-        log: &(dyn Fn(String) + Send + Sync),
+        log: &dyn LineSink,
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, DeployError> {
         let started_at = left.started_at.unwrap_or_else(|| Clock::System.now());
@@ -366,34 +357,4 @@ fn scheduled_run(job: &Job) -> Option<ScheduledRun> {
         release: ReleaseNumber(labels.get(label::RELEASE)?.parse().ok()?),
         started_at: job.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0),
     })
-}
-
-/// A run's lines, handed on up to a bound, and the last of them kept.
-struct Record<'a> {
-    log: &'a (dyn Fn(String) + Send + Sync),
-    lines: usize,
-    bytes: usize,
-    tail: VecDeque<String>,
-}
-
-impl<'a> Record<'a> {
-    fn new(log: &'a (dyn Fn(String) + Send + Sync)) -> Self {
-        Self { log, lines: 0, bytes: 0, tail: VecDeque::new() }
-    }
-
-    fn line(&mut self, line: String) {
-        if self.tail.len() == usize::try_from(LAST_LINES).unwrap_or(20) {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line.clone());
-        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
-            return;
-        }
-        self.lines += 1;
-        self.bytes += line.len();
-        (self.log)(line);
-        if self.lines >= LINES_MAX || self.bytes >= BYTES_MAX {
-            (self.log)("… the rest of this run's output is not kept.".to_owned());
-        }
-    }
 }

@@ -35,7 +35,7 @@ impl KubernetesRuntime {
                     }),
                 watcher::Event::Delete(workload) => {
                     last.remove(&workload.name_any());
-                    let kind = InstanceEventKind::Died { code: None, oom: false };
+                    let kind = InstanceEventKind::TakenDown;
                     found(&workload, None).map(|found| InstanceEvent { instance: found.instance, kind })
                 }
                 watcher::Event::Init | watcher::Event::InitDone => None,
@@ -84,7 +84,9 @@ fn kind(state: InstanceState) -> Option<InstanceEventKind> {
     match state {
         InstanceState::Running => Some(InstanceEventKind::Started),
         InstanceState::Created => None,
-        InstanceState::Restarting | InstanceState::Stopped => Some(InstanceEventKind::Died { code: None, oom: false }),
+        InstanceState::Restarting => Some(InstanceEventKind::Died { code: None, oom: false }),
+        // Slipway deletes what is not to run: it never scales anything to nothing.
+        InstanceState::Stopped => Some(InstanceEventKind::TakenDown),
     }
 }
 
@@ -175,9 +177,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::engine::label;
 
     fn namespace(name: &str, uid: &str) -> Namespace {
         serde_json::from_value(json!({"metadata": {"name": name, "uid": uid}})).expect("a namespace")
+    }
+
+    #[test]
+    fn one_that_is_scaled_to_nothing_was_taken_down_and_has_not_stopped() {
+        let workload = |replicas: i32, available: i32| -> Workload {
+            let labels = json!({
+                label::APP: "tides", label::APP_ID: "7", label::ENVIRONMENT: "prod", label::RELEASE: "3",
+            });
+            serde_json::from_value(json!({
+                "metadata": {"name": "tides-prod", "namespace": "app-tides", "labels": labels},
+                "spec": {"replicas": replicas, "selector": {}, "template": {}},
+                "status": {"availableReplicas": available},
+            }))
+            .expect("a Deployment")
+        };
+        let told = |replicas, available| kind(found(&workload(replicas, available), None).expect("ours").state);
+        assert_eq!(told(0, 0), Some(InstanceEventKind::TakenDown));
+        assert_eq!(told(1, 0), Some(InstanceEventKind::Died { code: None, oom: false }));
+        assert_eq!(told(1, 1), Some(InstanceEventKind::Started));
     }
 
     #[test]

@@ -105,3 +105,42 @@ async fn the_table_tells_what_it_holds() {
     assert!(routes.snapshot().is_empty());
     assert_eq!(front.get("/").await.0, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn right_after_the_start_requests_wait_for_what_runs_to_be_found() {
+    let front = Front::over(Routes::unknown(), GatewaySettings::default()).await;
+    let app = serve(saying("ok")).await;
+    front.routes.set_state(&shop(), Prod, RouteState::Starting);
+    let found = async {
+        // The first that waits is there; another route does not let it in.
+        while front.routes.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        front.routes.set_state(&shop(), Environment::Preview, RouteState::Stopped);
+        assert_eq!(front.routes.waiting(), 1);
+        front.routes.set(&shop(), Prod, app.upstream(1));
+    };
+    let (answer, ()) = tokio::join!(front.get("/"), found);
+    assert_eq!(answer, (StatusCode::OK, "ok".to_owned()));
+
+    // Once it is known what runs, nobody waits.
+    front.routes.set_state(&shop(), Prod, RouteState::Stopped);
+    let known = async {
+        while front.routes.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        front.routes.are_known();
+    };
+    let (answer, ()) = tokio::join!(front.get("/"), known);
+    assert_eq!(answer.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(front.get("/").await.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_request_waits_no_longer_than_it_may() {
+    let settings = GatewaySettings { hold: Duration::from_millis(50), ..GatewaySettings::default() };
+    let front = Front::over(Routes::unknown(), settings).await;
+    front.routes.set_state(&shop(), Prod, RouteState::Starting);
+    assert_eq!(front.get("/").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(front.routes.waiting(), 0);
+}

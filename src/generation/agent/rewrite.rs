@@ -17,6 +17,10 @@ const NAMED: usize = 5;
 /// What is no text counts as a line for so many bytes, and as so many lines at most: a picture is no book.
 const BINARY_LINE: u64 = 256;
 const BINARY_LINES: u64 = 200;
+/// Lines of a file that count; what a turn does to those further down is not noticed.
+const FILE_LINES: usize = 20_000;
+/// Lines of all files that a turn finds that count. They are counted at each write, which has to stay quick.
+const ALL_LINES: usize = 200_000;
 
 /// What a turn found, and how much of it is lost by now.
 #[derive(Debug, Default)]
@@ -40,6 +44,7 @@ impl Rewrites {
     /// With the files that the turn found and has to be careful with, and what was changed before it.
     pub fn new(files: impl IntoIterator<Item = Precious>) -> Self {
         let mut rewrites = Self::default();
+        let mut left = ALL_LINES;
         for Precious { path, before, now, by_hand } in files {
             if now != before {
                 rewrites.now.insert(path.clone(), now.map(|now| weighed(&path, &now)).unwrap_or_default());
@@ -49,7 +54,9 @@ impl Rewrites {
                     Content::Text(_) => None,
                     Content::Binary(bytes) => Some(Bytes(bytes)),
                 };
-                let lines = weighed(&path, &before);
+                let mut lines = weighed(&path, &before);
+                lines.truncate(left);
+                left -= lines.len();
                 rewrites.found.insert(path, Found { lines, binary, by_hand });
             }
         }
@@ -144,7 +151,7 @@ fn hash(value: &impl Hash) -> u64 {
 /// The lines that say something, whatever their indentation.
 fn lines(text: &str) -> Vec<u64> {
     let bare = text.lines().map(str::trim).filter(|line| line.chars().any(char::is_alphanumeric));
-    bare.map(|line| hash(&line)).collect()
+    bare.take(FILE_LINES).map(|line| hash(&line)).collect()
 }
 
 #[cfg(test)]
@@ -199,6 +206,15 @@ mod tests {
         assert_eq!(turn.question(&path("b"), Some(&indented)), None);
         // But what was moved and then thrown away is lost.
         assert!(turn.question(&path("c"), Some("")).is_some());
+    }
+
+    #[test]
+    fn the_lines_that_count_are_bounded() {
+        let text = (0..30_000).map(|n| format!("{n}\n")).collect::<String>();
+        let names: Vec<String> = (0..15).map(|n| format!("{n}.txt")).collect();
+        let turn = Rewrites::new(names.iter().map(|name| file(name, Content::Text(text.clone()), false)));
+        assert_eq!(turn.found.values().map(|file| file.lines.len()).sum::<usize>(), ALL_LINES);
+        assert!(turn.found.values().all(|file| file.lines.len() <= FILE_LINES));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             if let Some(cap) = self.input.limits.reached(self.before(), self.steps, self.used, cost) {
                 return TurnEnd::Cap(cap);
             }
-            let conversation = self.conversation();
+            let conversation = self.conversation().await;
             let draft = self.listen(&conversation, &tools).await;
             if !matches!(draft.heard, Heard::Broken(_)) {
                 attempts = Attempts::new(self.client.retry_policy());
@@ -163,7 +163,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                 Heard::Broken(error) => self.after_break(&draft, error, &mut attempts).await,
                 Heard::Ended(end) => {
                     let (why, shown) = end.undone();
-                    self.say_not_done(&draft, shown);
+                    self.say_not_done(&draft, shown).await;
                     self.add(&draft, |_| why.to_owned());
                     // The turn ends anyway; what cannot be kept now is in the outcome.
                     let _ = self.keep().await;
@@ -196,9 +196,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     /// History and turn as one valid conversation, told as short as it has to be.
-    fn conversation(&mut self) -> Vec<Message> {
+    async fn conversation(&mut self) -> Vec<Message> {
         let (told, shorter) = self.length.told(&self.all(), self.input.threshold);
-        self.notice(shorter);
+        self.notice(shorter).await;
         history::repair(&told, &self.input.model)
     }
 
@@ -207,15 +207,15 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     /// After the provider found the conversation too long: whether it could be made shorter.
-    fn squeeze(&mut self) -> bool {
+    async fn squeeze(&mut self) -> bool {
         let shorter = self.length.squeeze(&self.all());
-        self.notice(shorter);
+        self.notice(shorter).await;
         shorter.is_some()
     }
 
-    fn notice(&mut self, words: Option<&str>) {
+    async fn notice(&mut self, words: Option<&str>) {
         if let Some(words) = words {
-            self.tool_event(NOTICE, words, true);
+            self.tool_event(NOTICE, words, true).await;
         }
     }
 
@@ -278,7 +278,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                     }
                 }
                 Ok(Some(item)) => {
-                    if let Err(end) = self.show(item, &mut typed) {
+                    if let Err(end) = self.show(item, &mut typed).await {
                         break Heard::Ended(end);
                     }
                 }
@@ -291,10 +291,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     /// Shows what the stream brought.
-    fn show(&mut self, item: StreamItem, typed: &mut HashMap<usize, TypedFile>) -> Result<(), TurnEnd> {
+    async fn show(&mut self, item: StreamItem, typed: &mut HashMap<usize, TypedFile>) -> Result<(), TurnEnd> {
         match item {
-            StreamItem::Text { index, delta } => self.say(TextKind::Answer, index, delta),
-            StreamItem::Thought { index, delta } => self.say(TextKind::Thought, index, delta),
+            StreamItem::Text { index, delta } => self.say(TextKind::Answer, index, delta).await,
+            StreamItem::Thought { index, delta } => self.say(TextKind::Thought, index, delta).await,
             StreamItem::ToolStarted { index, name } => {
                 if name == "write_file" && self.input.mode == TurnMode::Build {
                     typed.insert(index, TypedFile::new());
@@ -303,7 +303,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             StreamItem::ToolInput { index, json } => {
                 if let Some(file) = typed.get_mut(&index) {
                     for event in file.push(&json) {
-                        self.sink.event(event);
+                        self.sink.event(event).await;
                     }
                     if file.bytes() > self.input.limits.file_bytes {
                         return Err(TurnEnd::Cap(Cap::FileBytes));
@@ -312,7 +312,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             }
             StreamItem::Usage(answer) => {
                 let usage: Usage = self.input.models.priced(&self.input.model, self.used + answer);
-                self.sink.event(EventBody::Usage(usage));
+                self.sink.event(EventBody::Usage(usage)).await;
             }
             StreamItem::ToolEnded { .. } => {}
         }
@@ -320,7 +320,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     /// Shows text; a new block begins a new paragraph.
-    fn say(&mut self, kind: TextKind, index: usize, delta: String) {
+    async fn say(&mut self, kind: TextKind, index: usize, delta: String) {
         if delta.is_empty() {
             return;
         }
@@ -332,28 +332,28 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             TextKind::Answer => self.said.answer += delta.len(),
             TextKind::Thought => self.said.thought += delta.len(),
         }
-        self.sink.event(EventBody::Text { delta, kind });
+        self.sink.event(EventBody::Text { delta, kind }).await;
     }
 
-    fn tool_event(&mut self, name: &str, summary: impl Into<String>, ok: bool) {
-        self.sink.event(EventBody::tool(name, summary, ok));
+    async fn tool_event(&mut self, name: &str, summary: impl Into<String>, ok: bool) {
+        self.sink.event(EventBody::tool(name, summary, ok)).await;
     }
 
     /// Tells of a broken answer, of which nothing counts if it came to no tool: then it is taken back.
-    fn broken_off(&mut self, draft: &Draft, words: String) {
+    async fn broken_off(&mut self, draft: &Draft, words: String) {
         if !draft.results.is_empty() || draft.blocks.is_empty() {
-            return self.tool_event(NOTICE, words, false);
+            return self.tool_event(NOTICE, words, false).await;
         }
         let taken_back = Some(std::mem::take(&mut self.said));
         let summary = format!("{words} The unfinished answer was taken back.");
-        self.sink.event(EventBody::Tool { name: NOTICE.to_owned(), summary, ok: false, taken_back });
+        self.sink.event(EventBody::Tool { name: NOTICE.to_owned(), summary, ok: false, taken_back }).await;
     }
 
     /// Runs a complete call. Input that is no JSON is left for the answer's end, which knows why.
     async fn run_call(&mut self, raw: &RawCall, stream: &AnswerStream, results: &mut Results) -> Result<(), TurnEnd> {
         let Ok(input) = raw.input() else { return Ok(()) };
         if self.asked.is_some() {
-            self.tool_event(&raw.name, format!("{} not done: a question is open", raw.name), false);
+            self.tool_event(&raw.name, format!("{} not done: a question is open", raw.name), false).await;
             results.add(&raw.id, QUESTION_OPEN.to_owned(), true);
             return self.keep_so_far(stream, results).await;
         }
@@ -389,9 +389,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         if let Some((path, state)) = outcome.change {
             self.patience.changed(&path);
             self.files.insert(path.clone(), state);
-            self.sink.event(EventBody::File { path, state, delta: None });
+            self.sink.event(EventBody::File { path, state, delta: None }).await;
         }
-        self.tool_event(&raw.name, outcome.summary, outcome.ok);
+        self.tool_event(&raw.name, outcome.summary, outcome.ok).await;
         results.add(&raw.id, answer, !outcome.ok);
         self.keep_so_far(stream, results).await?;
         enough.map_or(Ok(()), Err)
@@ -443,10 +443,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     /// Shows which calls of an answer were not done; says whether there are any.
-    fn say_not_done(&mut self, draft: &Draft, why: &str) -> bool {
+    async fn say_not_done(&mut self, draft: &Draft, why: &str) -> bool {
         let calls = unanswered(&draft.blocks, &draft.results);
         for call in &calls {
-            self.tool_event(&call.name, format!("{} not done: {why}", call.name), false);
+            self.tool_event(&call.name, format!("{} not done: {why}", call.name), false).await;
         }
         !calls.is_empty()
     }
@@ -454,16 +454,16 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     /// An answer that broke off: tried again, or gone on from where its tools left it.
     async fn after_break(&mut self, draft: &Draft, error: &ModelError, attempts: &mut Attempts) -> Result<(), TurnEnd> {
         if !draft.results.is_empty() {
-            self.say_not_done(draft, "the connection broke off");
+            self.say_not_done(draft, "the connection broke off").await;
             self.add(draft, |_| "The connection broke off in the middle of this call, so nothing was done.".into());
             self.keep().await?;
         }
         if let Some(question) = self.asked.take() {
             return Err(TurnEnd::Asked(question));
         }
-        if matches!(error, ModelError::ContextWindow | ModelError::TooLarge) && self.squeeze() {
+        if matches!(error, ModelError::ContextWindow | ModelError::TooLarge) && self.squeeze().await {
             if draft.results.is_empty() && !draft.blocks.is_empty() {
-                self.broken_off(draft, error.to_string());
+                self.broken_off(draft, error.to_string()).await;
             }
             return Ok(());
         }
@@ -474,7 +474,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             return Err(TurnEnd::Failed(error.clone().into()));
         };
         let wait_for = if wait.as_secs() < 2 { String::new() } else { format!(" in {} s", wait.as_secs()) };
-        self.broken_off(draft, format!("{error} Asking again{wait_for}."));
+        self.broken_off(draft, format!("{error} Asking again{wait_for}.")).await;
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(TurnEnd::Stopped),
@@ -498,7 +498,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         self.blind =
             earlier.any(|block| matches!(block, ContentBlock::Image { id, .. } if self.input.images.get(id).is_some()));
         if self.blind {
-            self.tool_event(NOTICE, "The provider refused the request. Asking again without the images.", false);
+            self.tool_event(NOTICE, "The provider refused the request. Asking again without the images.", false).await;
         }
         Ok(self.blind)
     }
@@ -519,11 +519,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let limit = (*reason == StopReason::MaxTokens).then_some(draft.max_tokens);
         let why =
             if limit.is_some() { "the answer reached its limit in the middle of it" } else { "its input is no JSON" };
-        let is_broken = self.say_not_done(draft, why);
+        let is_broken = self.say_not_done(draft, why).await;
         self.add(draft, |call| what_is_wrong(call, limit));
         let next = match reason {
             _ if self.asked.is_some() => Err(self.asked.take().map_or(TurnEnd::Done, TurnEnd::Asked)),
-            StopReason::ContextWindow if self.squeeze() => {
+            StopReason::ContextWindow if self.squeeze().await => {
                 if draft.results.is_empty() && !is_broken {
                     self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
                 }

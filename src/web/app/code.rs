@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
 use super::page::{AppQuery, show, show_changed};
+use crate::bounded_work::{Budget, Owner};
 use crate::domain::{App, AppName, VersionId, WorkspacePath};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
@@ -14,6 +15,7 @@ use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
 use crate::web::format::{self, encode_path};
+use crate::web::highlight::COLOUR_TIME;
 use crate::web::home::field;
 use crate::web::reply::{self, Caller};
 
@@ -212,8 +214,9 @@ async fn shown(
         Ok(text) if !binary => {
             let facts = format!("{} · {size}", format::count(text.lines().count() as u64, "line", "lines"));
             let name = path.as_str().to_owned();
-            let coloured = tokio::task::spawn_blocking(move || source(&name, &text)).await;
-            (facts, coloured.map_err(|error| AppError::internal(&error))?)
+            let work = move |budget: &Budget| source(&name, &text, budget);
+            let owner = Owner::App(app.name.clone());
+            (facts, services.cpu_work().run("highlight", owner, COLOUR_TIME, work).await?)
         }
         _ => (size.clone(), FileView::Binary { bytes: size }),
     };

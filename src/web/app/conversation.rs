@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::page::AppQuery;
-use super::turn_view::{Block, Offers, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
+use super::turn_view::{Block, Offers, RENDER_TIME, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
+use crate::bounded_work::{Budget, Owner};
 use crate::domain::{App, AppName, AttachmentId, EventId, TextKind, Turn, TurnId, TurnMode, TurnState};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
@@ -68,13 +69,18 @@ pub async fn article(
 ) -> AppResult<String> {
     let live = is_live(turn);
     let blocks = services.turn_blocks(turn, if live { until } else { ALL }).await?;
-    let shown = shown(&blocks);
+    let offers = if live { Offers::default() } else { offers(services, app, turn).await? };
     let now = services.now();
-    if live {
-        return reply::render(&TurnArticle::new(&app.name, turn, live_blocks(&shown), now));
-    }
-    let article = TurnArticle::new(&app.name, turn, answers(&shown), now).offering(offers(services, app, turn).await?);
-    reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
+    let (name, turn) = (app.name.clone(), turn.clone());
+    let render = move |budget: &Budget| {
+        let shown = shown(&blocks);
+        if live {
+            return reply::render(&TurnArticle::new(&name, &turn, live_blocks(&shown, budget), now));
+        }
+        let article = TurnArticle::new(&name, &turn, answers(&shown, budget), now).offering(offers);
+        reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
+    };
+    services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
 }
 
 /// What may be done from a turn that has ended. Most need no look into the database.
@@ -209,9 +215,22 @@ pub async fn steps(
     let app = web.services.app(&name).await?;
     let turn = find(&web.services, &app, TurnId(id)).await?;
     let blocks = web.services.turn_blocks(&turn, ALL).await?;
-    let steps = rendered_steps(&shown(&blocks));
+    let render = move |_: &Budget| rendered_steps(&shown(&blocks));
+    let steps = web.services.cpu_work().run("steps", Owner::App(app.name), RENDER_TIME, render).await?;
     let steps = if steps.is_empty() { r#"<p class="step">It took no steps.</p>"#.to_owned() } else { steps };
     Ok(reply::html(format!(r#"<div class="steps">{steps}</div>"#)))
+}
+
+/// `GET /apps/{app}/turns/{turn}/text`: the model's words as they came, in plain text.
+pub async fn text(State(web): State<Web>, Path((name, id)): Path<(AppName, i64)>) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let turn = find(&web.services, &app, TurnId(id)).await?;
+    let blocks = web.services.turn_blocks(&turn, ALL).await?;
+    let answers = blocks.iter().filter_map(|block| match block {
+        TurnBlock::Answer(text) => Some(text.trim_end()),
+        _ => None,
+    });
+    Ok((answers.collect::<Vec<_>>().join("\n\n") + "\n").into_response())
 }
 
 async fn find(services: &Services, app: &App, id: TurnId) -> AppResult<Turn> {

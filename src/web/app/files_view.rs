@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 
 use askama::Template;
 
+use crate::bounded_work::Budget;
 use crate::domain::AppName;
 use crate::services::files::ListedFile;
 use crate::web::format::{self, Html};
-use crate::web::highlight;
+use crate::web::highlight::{self, WithoutColours};
 use crate::web::ui::{self, icon, icon_with};
 
 /// More lines of a file are not shown at once.
@@ -111,6 +112,8 @@ pub enum FileView {
         gutter: Html,
         /// There is more.
         cut: bool,
+        /// Why some of it has no colours, in a sentence.
+        without_colours: Option<String>,
     },
     /// To be changed.
     Edit {
@@ -144,8 +147,8 @@ impl<'a> FilePanel<'a> {
     }
 }
 
-/// A file's text in colours. Slow for long files: call it off the async threads.
-pub fn source(path: &str, text: &str) -> FileView {
+/// A file's text in colours. Takes processor time: call it off the async threads.
+pub fn source(path: &str, text: &str, budget: &Budget) -> FileView {
     let cut = text.match_indices('\n').nth(LINES_SHOWN - 1).map(|(at, _)| at + 1).filter(|at| *at < text.len());
     let shown = &text[..cut.unwrap_or(text.len())];
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -153,7 +156,14 @@ pub fn source(path: &str, text: &str) -> FileView {
     for number in 1..=shown.lines().count().max(1) {
         let _ = writeln!(gutter, "{number}");
     }
-    FileView::Source { html: highlight::render(name, shown), gutter: Html(gutter), cut: cut.is_some() }
+    let coloured = highlight::render(name, shown, budget);
+    let without_colours = coloured.without.map(|without| match without {
+        WithoutColours::TooLong => "It is shown without colours, because it is long.".to_owned(),
+        WithoutColours::From(line) => {
+            format!("From line {line} on it is shown without colours, because they take too long.")
+        }
+    });
+    FileView::Source { html: coloured.html, gutter: Html(gutter), cut: cut.is_some(), without_colours }
 }
 
 #[derive(Default)]
@@ -250,10 +260,12 @@ mod tests {
     #[test]
     fn a_long_file_is_cut_at_a_line() {
         let text = "x\n".repeat(LINES_SHOWN + 3);
-        let FileView::Source { html, cut, .. } = source("a.txt", &text) else { panic!("it is text") };
+        let FileView::Source { html, cut, .. } = source("a.txt", &text, &Budget::unlimited()) else {
+            panic!("it is text")
+        };
         assert!(cut);
         assert_eq!(html.0.lines().count(), LINES_SHOWN);
-        let FileView::Source { cut, .. } = source("a.txt", "x\n") else { panic!("it is text") };
+        let FileView::Source { cut, .. } = source("a.txt", "x\n", &Budget::unlimited()) else { panic!("it is text") };
         assert!(!cut);
     }
 }

@@ -22,8 +22,6 @@ use crate::web::reply::{self, Caller};
 
 /// Lines in the page; the rest is a link away.
 const LINES_SHOWN: usize = 2_000;
-/// Lines of an app's log that are given as text.
-const LINES_TEXT: u32 = 100_000;
 /// Lines that go to the browser in one message.
 const BATCH: usize = 200;
 
@@ -100,7 +98,7 @@ pub async fn tab(
     show(services, chrome, caller, &app, "logs", stage, &AppQuery::default()).await
 }
 
-/// The lines of a log; of an app's at most `tail`, of a build's all.
+/// The lines of a log: the last of an app's, at most `tail`, and all that are kept of a build's.
 async fn lines(services: &Services, app: &App, source: Source, tail: u32) -> AppResult<Vec<(LogStream, String)>> {
     match source.environment() {
         Some(_) if services.answers_http(app).is_ok_and(|answers| !answers) => Ok(Vec::new()),
@@ -120,7 +118,7 @@ pub async fn text(
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
     let mut text = String::new();
-    for (_, line) in lines(&web.services, &app, query.source, LINES_TEXT).await? {
+    for (_, line) in lines(&web.services, &app, query.source, u32::MAX).await? {
         text.push_str(&line);
         text.push('\n');
     }

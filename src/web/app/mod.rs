@@ -13,6 +13,7 @@ pub mod model;
 pub mod page;
 pub mod preview;
 pub mod preview_views;
+pub mod share;
 pub mod stream;
 pub mod trying;
 pub mod turn_view;
@@ -33,6 +34,7 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/turns", get(conversation::earlier).post(conversation::start).layer(with_files))
         .route("/apps/{app}/attachments/{id}", get(conversation::attachment))
         .route("/apps/{app}/turns/{turn}/steps", get(conversation::steps))
+        .route("/apps/{app}/turns/{turn}/text", get(conversation::text))
         .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::go_on))
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
@@ -56,6 +58,8 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/browser-errors", get(preview::browser_errors).post(preview::fix_browser_errors))
         .route("/apps/{app}/fix", get(actions::back).post(actions::fix))
         .route("/apps/{app}/auto-preview", get(actions::back).post(actions::auto_preview))
+        .route("/apps/{app}/share", get(share::tab).post(share::create))
+        .route("/apps/{app}/share/{id}/revoke", get(share::back).post(share::revoke))
         .route("/apps/{app}/runs", get(actions::back).post(trying::run_now))
         .route("/apps/{app}/runs/{run}", get(trying::run_log))
         .route("/apps/{app}/try", post(trying::try_request))

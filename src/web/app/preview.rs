@@ -20,6 +20,7 @@ use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
 use crate::web::format::{self, When};
+use crate::web::preview_access::hand_on_address;
 use crate::web::reply::{self, Caller};
 
 /// How long a running app may take to describe its endpoints before the page goes without.
@@ -110,6 +111,7 @@ pub async fn tab(
                 app: &app.name,
                 views: Vec::new(),
                 modes: Vec::new(),
+                share: None,
                 frame: None,
                 note: None,
                 errors: String::new(),
@@ -183,6 +185,7 @@ async fn stage<'a>(
         app: &app.name,
         views,
         modes: Vec::new(),
+        share: None,
         frame: None,
         note: None,
         errors: String::new(),
@@ -205,6 +208,8 @@ async fn stage<'a>(
         }
     };
     tab.note = note(app, view, status);
+    let behind_login = view.place().filter(|_| services.config().protects_previews());
+    tab.share = behind_login.map(|place| format!("{href}/share?place={}", place.as_str()));
     let as_page = kind == TemplateKind::Static || query.page;
     if kind != TemplateKind::Static && runs {
         let word = if kind == TemplateKind::Webhook { "Calls" } else { "Endpoints" };
@@ -221,6 +226,8 @@ async fn stage<'a>(
             kind: view.as_str(),
             shown: url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_owned(),
             title: format!("{} of {}", view.title(), app.name),
+            // The frame gets its cookie on the way, whatever browsers let a page within another one keep.
+            src: behind_login.map_or_else(|| url.clone(), |place| hand_on_address(&app.name, place)),
             url,
         });
         if let Some(place) = view.place()

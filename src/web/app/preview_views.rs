@@ -16,6 +16,8 @@ pub struct PreviewTab<'a> {
     pub views: Vec<ViewLink>,
     /// How it can be looked at.
     pub modes: Vec<ViewLink>,
+    /// Where links to it are made, if it needs the log-in.
+    pub share: Option<String>,
     /// The running app in a frame.
     pub frame: Option<Frame>,
     /// A sentence above it.
@@ -44,6 +46,8 @@ pub struct Frame {
     pub kind: &'static str,
     /// Where it answers.
     pub url: String,
+    /// What the frame opens: that, or an address of ours that hands it on to there.
+    pub src: String,
     /// The address without its scheme.
     pub shown: String,
     /// For screen readers.
@@ -155,13 +159,37 @@ impl AnswerView {
     }
 }
 
+/// Most bytes of JSON with its lines set: indentation makes deeply nested JSON many times as long.
+const PRETTY_MAX: usize = 256 * 1024;
+
 /// JSON with its lines set; anything else as it is.
 fn pretty(body: &str) -> String {
-    match serde_json::from_str::<serde_json::Value>(body) {
+    let pretty = match serde_json::from_str::<serde_json::Value>(body) {
         Ok(value @ (serde_json::Value::Object(_) | serde_json::Value::Array(_))) => {
-            serde_json::to_string_pretty(&value).unwrap_or_else(|_| body.to_owned())
+            let mut out = Vec::new();
+            let bounded = Bounded { out: &mut out, left: PRETTY_MAX };
+            serde_json::to_writer_pretty(bounded, &value).ok().and_then(|()| String::from_utf8(out).ok())
         }
-        _ => body.to_owned(),
+        _ => None,
+    };
+    pretty.unwrap_or_else(|| body.to_owned())
+}
+
+/// Takes so many bytes and no more.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    left: usize,
+}
+
+impl std::io::Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.left = self.left.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -367,5 +395,7 @@ mod tests {
         assert_eq!(pretty(r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}");
         assert_eq!(pretty("<p>{"), "<p>{");
         assert_eq!(pretty("7"), "7");
+        let deep = format!("{}{}{}", "[".repeat(120), vec!["0"; 20_000].join(","), "]".repeat(120));
+        assert_eq!(pretty(&deep), deep, "set in lines it would have megabytes of spaces");
     }
 }

@@ -26,6 +26,7 @@ use crate::store::StoreError;
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
 use crate::web::reply::Pieces;
+use crate::web::visible;
 
 /// Events that are answered with one set of pieces, when that many wait.
 const BATCH: usize = 256;
@@ -130,7 +131,7 @@ async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> 
         | EventBody::File { .. }
         | EventBody::Tool { .. }
         | EventBody::Log { .. }
-        | EventBody::Environment { .. } => Some(with_id(event.body.name(), event.json())),
+        | EventBody::Environment { .. } => Some(with_id(event.body.name(), &visible::in_json(event.json()))),
         EventBody::Job { id, kind, .. } if kind == "generate" => told_turn(services, app, *id, event.id, false).await,
         EventBody::Job { state, .. } if state.is_final() => Some(with_id("releases", "{}")),
         EventBody::Job { .. } | EventBody::Usage(_) => None,
@@ -155,5 +156,6 @@ async fn turn(services: &Services, app: &App, job: JobId, at: EventId, anew: boo
     let Some(turn) = services.turn_of_job(&job).await? else { return Ok(None) };
     let ended = !is_live(&turn);
     let html = article(services, app, &turn, if ended { EventId(i64::MAX) } else { at }, false).await?;
+    let html = visible::in_html(html);
     Ok(Some(serde_json::json!({ "id": turn.id, "ended": ended, "anew": anew, "html": html }).to_string()))
 }

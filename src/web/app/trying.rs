@@ -48,7 +48,7 @@ pub async fn try_request(
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
     let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    if !has_type && serde_json::from_str::<serde_json::Value>(&form.body).is_ok() {
+    if !has_type && serde_json::from_str::<serde::de::IgnoredAny>(&form.body).is_ok() {
         headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
     }
     let body = form.body.into_bytes();

@@ -2,14 +2,19 @@
 //!
 //! Pure: made from what the services tell; asks nothing itself.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use askama::Template;
 
+use crate::bounded_work::Budget;
 use crate::domain::{
     AppName, Attachment, AttachmentId, FileState, JobId, Question, TextKind, Turn, TurnMode, TurnState, VersionId,
 };
 use crate::generation::material;
 use crate::web::format::{self, Html, When};
-use crate::web::markdown;
+use crate::web::highlight::escape_into;
+use crate::web::markdown::{self, Rendered};
 use crate::web::ui::{self, Icon, icon, icon_with};
 
 /// A file's content is shown up to this many bytes while it is written; the rest is in *Code*.
@@ -98,12 +103,7 @@ impl<'a> AttachedView<'a> {
 #[derive(Debug, Clone)]
 pub enum BlockView {
     /// The model's words: what is rendered for good, and the tail that may still change.
-    Answer {
-        /// Rendered Markdown.
-        html: Html,
-        /// As it came.
-        tail: String,
-    },
+    Answer(Answer),
     /// What it thinks on the way.
     Thought(String),
     /// A step, rendered.
@@ -208,8 +208,44 @@ pub enum Block<'a> {
     },
 }
 
+/// How long the texts of one turn may take to be rendered; what is left then is shown as it is.
+pub const RENDER_TIME: Duration = Duration::from_secs(1);
+
+/// The model's words, rendered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    rendered: Rendered,
+    tail: String,
+}
+
+impl Answer {
+    /// Renders `text`; `tail` can still change its meaning and is shown as it is.
+    pub fn new(text: &str, tail: &str, budget: &Budget) -> Self {
+        Self { rendered: markdown::render(text, budget), tail: tail.to_owned() }
+    }
+
+    /// As it stands in a page, with a sentence about what is left out. The whole text is at `whole`.
+    pub fn html(&self, whole: Option<String>) -> Html {
+        let mut html = self.rendered.html.0.clone();
+        if !self.tail.is_empty() {
+            html.push_str(r#"<p class="tail">"#);
+            escape_into(&self.tail, &mut html);
+            html.push_str("</p>");
+        }
+        if self.rendered.left_out > 0 {
+            let size = format::bytes(self.rendered.left_out as u64);
+            let _ = write!(html, r#"<p class="note"><span>This text is longer: {size} more are not shown here."#);
+            if let Some(whole) = whole {
+                let _ = write!(html, r#" <a href="{whole}">The whole text</a>"#);
+            }
+            html.push_str("</span></p>");
+        }
+        Html(html)
+    }
+}
+
 /// Blocks in the order in which they came, for a turn that is at work.
-pub fn live_blocks(blocks: &[Block<'_>]) -> Vec<BlockView> {
+pub fn live_blocks(blocks: &[Block<'_>], budget: &Budget) -> Vec<BlockView> {
     blocks
         .iter()
         .enumerate()
@@ -218,7 +254,7 @@ pub fn live_blocks(blocks: &[Block<'_>]) -> Vec<BlockView> {
                 Block::Text(TextKind::Answer, text) => {
                     let growing = at + 1 == blocks.len();
                     let (done, tail) = if growing { markdown::split_tail(text) } else { (text, "") };
-                    BlockView::Answer { html: markdown::render(done), tail: tail.to_owned() }
+                    BlockView::Answer(Answer::new(done, tail, budget))
                 }
                 Block::Text(TextKind::Thought, text) => BlockView::Thought(text.to_owned()),
                 Block::File { path, state, lines, content } => {
@@ -231,13 +267,11 @@ pub fn live_blocks(blocks: &[Block<'_>]) -> Vec<BlockView> {
 }
 
 /// The words alone, for a turn that has ended: its steps are behind the summary.
-pub fn answers(blocks: &[Block<'_>]) -> Vec<BlockView> {
+pub fn answers(blocks: &[Block<'_>], budget: &Budget) -> Vec<BlockView> {
     blocks
         .iter()
         .filter_map(|block| match *block {
-            Block::Text(TextKind::Answer, text) => {
-                Some(BlockView::Answer { html: markdown::render(text), tail: String::new() })
-            }
+            Block::Text(TextKind::Answer, text) => Some(BlockView::Answer(Answer::new(text, "", budget))),
             _ => None,
         })
         .collect()
@@ -294,6 +328,11 @@ impl<'a> TurnArticle<'a> {
             withdraw: turn.job.filter(|_| turn.state == TurnState::Queued),
             next: Offers::default(),
         }
+    }
+
+    /// Where the model's words stand as they came, in plain text.
+    fn whole(&self) -> String {
+        format!("/apps/{}/turns/{}/text", self.app, self.id)
     }
 
     /// With what may be done from it.
@@ -396,7 +435,9 @@ mod tests {
     fn a_finished_turn_says_what_it_came_to() {
         let (app, turn) = (samples::app(), samples::turn(TurnState::Done));
         let blocks = samples::blocks();
-        let html = TurnArticle::new(&app.name, &turn, answers(&blocks), samples::now()).render().expect("renders");
+        let html = TurnArticle::new(&app.name, &turn, answers(&blocks, &Budget::unlimited()), samples::now())
+            .render()
+            .expect("renders");
         let page = samples::select(&html);
         assert!(page.text(".summary summary").starts_with("3 files, +120 −14version 1238 s$0.04"));
         assert_eq!(page.count("[data-block=file]"), 0);
@@ -441,7 +482,9 @@ mod tests {
     fn a_running_turn_shows_its_steps_as_they_come() {
         let (app, turn) = (samples::app(), samples::turn(TurnState::Running));
         let blocks = samples::blocks();
-        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks), samples::now()).render().expect("renders");
+        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks, &Budget::unlimited()), samples::now())
+            .render()
+            .expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.attribute("[data-block=file]", "data-path"), "public/index.html");
         assert!(page.count("[data-live] [data-working]") == 1 && page.count(".summary") == 0);
@@ -507,7 +550,9 @@ mod tests {
         turn.prompt = "<script>alert(1)</script>".into();
         turn.note = Some("<img src=x>".into());
         let blocks = [Block::Tool { summary: "</pre><script>", ok: false }];
-        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks), samples::now()).render().expect("renders");
+        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks, &Budget::unlimited()), samples::now())
+            .render()
+            .expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count("script") + page.count("img"), 0);
         assert_eq!(page.text(".said"), "<script>alert(1)</script>");

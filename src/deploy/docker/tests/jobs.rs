@@ -43,7 +43,8 @@ async fn a_run_tells_its_exit_code_and_leaves_nothing() {
     assert!(outcome.oom && outcome.exit_code != Some(0), "{outcome:?}");
     let (outcome, log) = run(&scene, &run_spec(&scene, 4, "chatter")).await;
     assert_eq!(outcome.exit_code, Some(0));
-    assert!(log.len() <= 10_001 && log.last().is_some_and(|line| line.contains("not kept")), "{}", log.len());
+    assert!(log.len() <= 10_002 && log.iter().any(|line| line.contains("are left out here")), "{}", log.len());
+    assert_eq!(log.last(), outcome.log_tail.last(), "its end is kept");
     assert_eq!(scene.runtime.runs().await, Ok(Vec::new()));
     assert_eq!(scene.runtime.instances().await, Ok(Vec::new()));
 }

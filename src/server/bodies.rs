@@ -1,0 +1,134 @@
+//! Bodies at the listener: a request's has to arrive at a minimum rate, an answer's tells the
+//! connection's slot when it is through.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::connections::ForwardedRequest;
+use super::slot::Slot;
+use crate::error::UploadTimedOut;
+
+/// Bytes a second that a body has to arrive with, once its client has used up the time that it may
+/// be silent. Apache's `mod_reqtimeout` asks for as much.
+const RATE_MIN: u32 = 500;
+
+/// A request's body. Waiting for the client uses up its credit of time, bytes give it back at
+/// [`RATE_MIN`], never above what it began with: whoever sends faster than that may take as long as
+/// it takes. Time in which nobody reads the body costs the client nothing.
+pub(super) struct Received {
+    inner: Incoming,
+    slot: Arc<Slot>,
+    credit: Duration,
+    credit_max: Duration,
+    waits_since: Option<Instant>,
+    /// Made when the client is first waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Received {
+    /// `patience`: how long the client may be silent.
+    pub(super) fn new(inner: Incoming, slot: Arc<Slot>, patience: Duration) -> Self {
+        Self { inner, slot, credit: patience, credit_max: patience, waits_since: None, timer: None }
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<UploadTimedOut> {
+        if self.waits_since.is_none() {
+            let now = Instant::now();
+            self.waits_since = Some(now);
+            self.slot.awaits_body(true);
+            let deadline = now + self.credit;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| UploadTimedOut),
+            None => Poll::Pending,
+        }
+    }
+
+    fn came(&mut self, bytes: usize) {
+        if let Some(since) = self.waits_since.take() {
+            self.slot.awaits_body(false);
+            self.credit = self.credit.saturating_sub(since.elapsed());
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.credit = (self.credit + Duration::from_secs(bytes.into()) / RATE_MIN).min(self.credit_max);
+    }
+}
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                let bytes = data.map_or(0, Bytes::len);
+                self.came(bytes);
+                Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)))
+            }
+            Poll::Pending => self.wait(cx).map(|error| Some(Err(axum::Error::new(error)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.slot.awaits_body(false);
+    }
+}
+
+/// An answer's body; when it is dropped, the connection waits for its next request.
+pub(super) struct Answered {
+    inner: Body,
+    slot: Arc<Slot>,
+    /// Counted until then.
+    _request: Option<Arc<ForwardedRequest>>,
+}
+
+impl Answered {
+    pub(super) fn new(inner: Body, slot: Arc<Slot>, request: Option<Arc<ForwardedRequest>>) -> Self {
+        Self { inner, slot, _request: request }
+    }
+}
+
+impl HttpBody for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.slot.answered();
+    }
+}

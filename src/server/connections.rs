@@ -1,0 +1,487 @@
+//! Which connections are open, who may open one more, and which end.
+//!
+//! Three rules keep strangers from taking the listener away from everybody else:
+//!
+//! - **Slots are bounded.** All connections together, and those of one address, have a bound. Whoever
+//!   comes when it is reached takes the slot of a connection that waits for its client; who is logged in
+//!   takes any stranger's. Only where there is none to end is the newcomer refused.
+//! - **Waiting is bounded.** A client that is waited for (for a head, or until it reads) has a deadline.
+//!   One task looks through all connections for it, so that a connection needs no timers of its own.
+//! - **Memory is bounded.** Unfinished heads have a budget for all together, and so has the number of
+//!   clients that do not read. Beyond it the longest wait of the address with the most of them ends first.
+//!
+//! A trusted proxy, and this machine, have no bound of their own, since many clients are behind one
+//! address; what a proxy's clients have in hand is counted by the address that the proxy names.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::slot::{Phase, Slot, Source};
+use crate::guard::Proxies;
+
+/// How long a connection is kept without a request, between two of them.
+const IDLE_MAX: Duration = Duration::from_mins(1);
+/// Connections, or a proxy's requests, of one address that is not known.
+const SOURCE_MAX: usize = 128;
+/// What all unfinished heads may have together, beyond what each has free, in bytes.
+const HEADS_MAX: usize = 8 * 1024 * 1024;
+/// Clients that do not read, each of which holds up to a few hundred kilobytes of an answer.
+const STALLED_MAX: usize = 256;
+/// A client on a slow line takes something at least that often; it does not count as one that does not
+/// read before, unless there are many of them at its address.
+const SLOW_LINE: Duration = Duration::from_secs(2);
+/// That many.
+const FEW: usize = 4;
+/// Pause between two searches for clients that do not read.
+const SEARCH_PAUSE_MS: u64 = 100;
+/// How long an address is known after somebody there was logged in.
+const KNOWN_FOR: Duration = Duration::from_hours(24);
+/// Addresses that are known at once.
+const KNOWN_MAX: usize = 1024;
+/// Files that are kept for everything but connections.
+const FILES_KEPT: u64 = 256;
+
+/// Bounds of the listener.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections at once.
+    pub(super) connections: usize,
+    /// How long a client may keep us waiting in the middle of something.
+    pub(super) patience: Duration,
+}
+
+impl Limits {
+    /// As configured, as far as `files` (how many may be open) allow: a connection to an app needs two.
+    pub(super) fn new(connections: usize, patience: Duration, files: Option<u64>) -> Self {
+        let fit = files.map(|files| usize::try_from(files.saturating_sub(FILES_KEPT) / 2).unwrap_or(usize::MAX));
+        let allowed = connections.min(fit.unwrap_or(usize::MAX)).max(16);
+        if allowed < connections {
+            tracing::warn!(
+                allowed,
+                configured = connections,
+                open_files_max = files,
+                "fewer connections than configured: the limit on open files (ulimit -n) is too low"
+            );
+        }
+        Self { connections: allowed, patience }
+    }
+
+    /// Connections of one address that is not known.
+    fn of_source(&self) -> usize {
+        SOURCE_MAX.min(self.connections / 4).max(4)
+    }
+
+    /// Connections of one address where somebody is logged in: never all there are, for not everybody
+    /// there has to be.
+    fn of_known(&self) -> usize {
+        self.connections / 2
+    }
+
+    fn stalled(&self) -> usize {
+        STALLED_MAX.min(self.connections / 4).max(4)
+    }
+}
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// Its address has as many as it may have, all in use.
+    SourceFull,
+    /// There are as many as there may be, all in use.
+    Full,
+}
+
+/// The listener's connections. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Connections(Arc<Table>);
+
+/// Behind [`Connections`].
+pub(super) struct Table {
+    limits: Limits,
+    proxies: Proxies,
+    begun: Instant,
+    state: Mutex<State>,
+    /// Bytes of unfinished heads beyond those that are free.
+    heads: AtomicUsize,
+    /// Clients that take nothing of what is written.
+    stalled: AtomicUsize,
+    /// When clients that do not read were last searched for.
+    searched: AtomicU64,
+    /// A connection was opened where there was none.
+    opened: Notify,
+    /// Milliseconds by which tests are ahead of time.
+    #[cfg(test)]
+    ahead: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    open: HashMap<u64, Arc<Slot>>,
+    /// How many of them each address has.
+    by_source: HashMap<Source, usize>,
+    /// Requests in hand of clients behind a proxy.
+    forwarded: HashMap<Source, usize>,
+    /// Where somebody was logged in, and when that was last seen.
+    known: HashMap<Source, Instant>,
+}
+
+/// An open connection's slot, which it gives back when this is dropped.
+pub(super) struct Admitted(Arc<Slot>);
+
+/// A request of a client behind a proxy, counted until this is dropped.
+pub(super) struct ForwardedRequest {
+    table: Arc<Table>,
+    source: Source,
+}
+
+impl Connections {
+    pub(super) fn new(limits: Limits, proxies: Proxies) -> Self {
+        Self(Arc::new(Table {
+            limits,
+            proxies,
+            begun: Instant::now(),
+            state: Mutex::default(),
+            heads: AtomicUsize::new(0),
+            stalled: AtomicUsize::new(0),
+            searched: AtomicU64::new(0),
+            opened: Notify::new(),
+            #[cfg(test)]
+            ahead: AtomicU64::new(0),
+        }))
+    }
+
+    /// Takes a connection in, or refuses it.
+    pub(super) fn admit(&self, peer: IpAddr) -> Result<Admitted, Refused> {
+        let table = &self.0;
+        let peer = peer.to_canonical();
+        let source = Source::of(peer);
+        let is_shared = is_this_machine(peer) || table.proxies.contains(peer);
+        let mut state = table.state();
+        let is_known = state.knows(source);
+        let most = match (is_shared, is_known) {
+            (true, _) => table.limits.connections,
+            (false, true) => table.limits.of_known(),
+            (false, false) => table.limits.of_source(),
+        };
+        if state.count(source) >= most && !state.end_idlest_of(source, table.now()) {
+            return Err(Refused::SourceFull);
+        }
+        if state.open.len() >= table.limits.connections {
+            let few = (table.limits.connections / 32).max(1);
+            if !state.make_room(few, source, is_known, table.now()) {
+                return Err(Refused::Full);
+            }
+        }
+        state.next += 1;
+        let slot = Arc::new(Slot::new(table.clone(), state.next, source, is_shared));
+        *state.by_source.entry(source).or_default() += 1;
+        state.open.insert(slot.id, slot.clone());
+        if state.open.len() == 1 {
+            table.opened.notify_one();
+        }
+        Ok(Admitted(slot))
+    }
+
+    /// Counts a request that a proxy hands on for this client; none if the client has too many in hand.
+    pub(super) fn forwarded(&self, client: IpAddr) -> Option<ForwardedRequest> {
+        let source = Source::of(client);
+        let mut state = self.0.state();
+        let most = if state.knows(source) { self.0.limits.of_known() } else { self.0.limits.of_source() };
+        let count = state.forwarded.entry(source).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(ForwardedRequest { table: self.0.clone(), source })
+    }
+
+    /// Somebody at this address is logged in.
+    pub(super) fn known(&self, client: IpAddr) {
+        let now = Instant::now();
+        let mut state = self.0.state();
+        state.known.insert(Source::of(client), now);
+        if state.known.len() > KNOWN_MAX {
+            let oldest = state.known.iter().min_by_key(|(_, seen)| **seen).map(|(source, _)| *source);
+            oldest.and_then(|source| state.known.remove(&source));
+        }
+    }
+
+    /// Ends connections whose clients keep us waiting for too long, until the future is dropped.
+    pub(super) async fn watch_deadlines(&self) {
+        let table = &self.0;
+        let every = (table.limits.patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let mut was_late = false;
+        loop {
+            let is_empty = table.state().open.is_empty();
+            if is_empty {
+                table.opened.notified().await;
+            }
+            let begun = Instant::now();
+            tokio::time::sleep(every).await;
+            // Where the whole process had no processor, what clients have sent is still to be read: once.
+            was_late = !was_late && begun.elapsed() > 3 * every;
+            if !was_late {
+                table.end_late();
+            }
+        }
+    }
+}
+
+/// Where a proxy of the operator's, or their own tools, come from when they run beside the builder.
+fn is_this_machine(address: IpAddr) -> bool {
+    address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
+}
+
+impl Table {
+    /// Milliseconds since the table was made; never 0.
+    pub(super) fn now(&self) -> u64 {
+        let now = millis(self.begun.elapsed()).saturating_add(1);
+        #[cfg(test)]
+        let now = now + self.ahead.load(Relaxed);
+        now
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn heads_grew(&self, bytes: usize) {
+        if self.heads.fetch_add(bytes, Relaxed) + bytes > HEADS_MAX {
+            self.end_large_heads();
+        }
+    }
+
+    pub(super) fn heads_shrank(&self, bytes: usize) {
+        self.heads.fetch_sub(bytes, Relaxed);
+    }
+
+    pub(super) fn one_more_stalls(&self) {
+        let now = self.now();
+        if self.stalled.fetch_add(1, Relaxed) >= self.limits.stalled()
+            && now.saturating_sub(self.searched.load(Relaxed)) >= SEARCH_PAUSE_MS
+        {
+            self.searched.store(now, Relaxed);
+            self.end_silent_readers(now);
+        }
+    }
+
+    pub(super) fn one_less_stalls(&self) {
+        self.stalled.fetch_sub(1, Relaxed);
+    }
+
+    /// Ends the unfinished heads that have been on their way for longest, until half the budget is free.
+    fn end_large_heads(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        let mut large = state.scored(|slot| (slot.head_excess() > 0).then(|| slot.head(now).unwrap_or_default()));
+        large.sort_by_key(|(score, _)| Reverse(*score));
+        let mut left: usize = large.iter().map(|(_, slot)| slot.head_excess()).sum();
+        for (_, slot) in large {
+            if left <= HEADS_MAX / 2 {
+                break;
+            }
+            left -= slot.head_excess().min(left);
+            state.end(&slot, "heads of all clients are too large together");
+        }
+    }
+
+    /// Ends the clients that have read nothing for longest, where there are too many.
+    fn end_silent_readers(&self, now: u64) {
+        let mut state = self.state();
+        let slow_line = millis(SLOW_LINE);
+        let mut silent = state.scored(|slot| slot.stalled(now));
+        let enough = self.limits.stalled() * 3 / 4;
+        let mut surplus = silent.len().saturating_sub(enough);
+        silent.sort_by_key(|(score, _)| Reverse(*score));
+        let mut of_source: HashMap<Source, usize> = HashMap::new();
+        for (_, slot) in &silent {
+            *of_source.entry(slot.source).or_default() += 1;
+        }
+        for (_, slot) in silent {
+            if surplus == 0 {
+                break;
+            }
+            let are_few = slot.is_shared || of_source.get(&slot.source).is_none_or(|count| *count <= FEW);
+            if are_few && slot.stalled(now).is_none_or(|age| age < slow_line) {
+                continue;
+            }
+            of_source.entry(slot.source).and_modify(|count| *count -= 1);
+            state.end(&slot, "too many clients do not read");
+            surplus -= 1;
+        }
+    }
+
+    /// Ends every connection whose client has kept us waiting for too long.
+    fn end_late(&self) {
+        let now = self.now();
+        let patience = millis(self.limits.patience);
+        let idle = millis(IDLE_MAX.max(self.limits.patience));
+        let mut state = self.state();
+        let late: Vec<_> = state
+            .open
+            .values()
+            .filter_map(|slot| {
+                let over = |age: Option<u64>, most: u64| age.is_some_and(|age| age > most);
+                let why = if over(slot.stalled(now), patience) {
+                    "the client does not read"
+                } else if over(slot.head(now), patience) {
+                    "the request's head is not whole in time"
+                } else if over(slot.waiting(now), if slot.is_fresh() { patience } else { idle }) {
+                    "no request came"
+                } else {
+                    return None;
+                };
+                Some((slot.clone(), why))
+            })
+            .collect();
+        for (slot, why) in late {
+            state.end(&slot, why);
+        }
+    }
+}
+
+impl State {
+    fn count(&self, source: Source) -> usize {
+        self.by_source.get(&source).copied().unwrap_or_default()
+    }
+
+    fn knows(&self, source: Source) -> bool {
+        self.known.get(&source).is_some_and(|seen| seen.elapsed() < KNOWN_FOR)
+    }
+
+    /// Whether nobody who is logged in uses this connection, as far as we know.
+    fn is_strangers(&self, slot: &Slot) -> bool {
+        !slot.is_known() && (slot.is_shared || !self.knows(slot.source))
+    }
+
+    /// The connections that `age` gives an age (in milliseconds), each with a score: the age, times how many
+    /// connections its address has, so that one of many ends before one of few. Those of people who are
+    /// logged in come last.
+    fn scored(&self, age: impl Fn(&Slot) -> Option<u64>) -> Vec<(u64, Arc<Slot>)> {
+        let scored = self.open.values().filter_map(|slot| {
+            let age = age(slot)? + 1;
+            let score = if !self.is_strangers(slot) {
+                0
+            } else if slot.is_shared {
+                age
+            } else {
+                age.saturating_mul(self.count(slot.source) as u64)
+            };
+            Some((score, slot.clone()))
+        });
+        scored.collect()
+    }
+
+    /// Ends the one of an address whose client has been waited for longest, those of people who are logged in
+    /// last; whether there was one.
+    fn end_idlest_of(&mut self, source: Source, now: u64) -> bool {
+        let own = self.open.values().filter(|slot| slot.source == source);
+        let idlest = own.filter_map(|slot| {
+            let age = if slot.is_known() { slot.waiting(now) } else { slot.awaited(now) };
+            Some(((!slot.is_known(), age?), slot))
+        });
+        let Some(slot) = idlest.max_by_key(|(rank, _)| *rank).map(|(_, slot)| slot.clone()) else { return false };
+        self.end(&slot, "its address opened another one, and has as many as it may");
+        true
+    }
+
+    /// Ends up to `few` connections, so that one of `newcomer` can be opened; whether any was ended.
+    fn make_room(&mut self, few: usize, newcomer: Source, is_known: bool, now: u64) -> bool {
+        let mut waiting = self.scored(|slot| if self.is_strangers(slot) { slot.awaited(now) } else { None });
+        if !waiting.is_empty() {
+            if waiting.len() > few {
+                waiting.select_nth_unstable_by_key(few - 1, |(score, _)| Reverse(*score));
+                waiting.truncate(few);
+            }
+            for (_, slot) in waiting {
+                self.end(&slot, "another client needs its slot");
+            }
+            return true;
+        }
+        // Everything is in use. Who is logged in takes a slot from the address that has the most, and so does
+        // who has few, from one that has many.
+        let own = self.count(newcomer);
+        let heaviest = self
+            .open
+            .values()
+            .filter(|slot| self.is_strangers(slot) && (is_known || !slot.is_shared))
+            .max_by_key(|slot| (self.count(slot.source), slot.phase() != Phase::Tunnel));
+        let Some(slot) = heaviest.cloned() else { return false };
+        if !is_known && self.count(slot.source) <= 4 * (own + 1) {
+            return false;
+        }
+        self.end(&slot, "another client needs its slot");
+        true
+    }
+
+    /// Has a connection end, and counts it no more.
+    fn end(&mut self, slot: &Slot, why: &'static str) {
+        if self.remove(slot) {
+            tracing::debug!(source = ?slot.source, why, "a connection is ended");
+            slot.ended.cancel();
+            // Now, and not when its task comes to it: else the next one searches again for what is to end.
+            slot.closed();
+        }
+    }
+
+    /// Counts a connection no more; whether it was counted.
+    fn remove(&mut self, slot: &Slot) -> bool {
+        if self.open.remove(&slot.id).is_none() {
+            return false;
+        }
+        forget_one(&mut self.by_source, slot.source);
+        true
+    }
+}
+
+fn forget_one(counts: &mut HashMap<Source, usize>, source: Source) {
+    if let Some(count) = counts.get_mut(&source) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&source);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Admitted {
+    /// The slot, for those that outlive the socket.
+    pub(super) fn slot(&self) -> Arc<Slot> {
+        self.0.clone()
+    }
+}
+
+impl Deref for Admitted {
+    type Target = Slot;
+    fn deref(&self) -> &Slot {
+        &self.0
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.closed();
+        self.0.table().state().remove(&self.0);
+    }
+}
+
+impl Drop for ForwardedRequest {
+    fn drop(&mut self) {
+        forget_one(&mut self.table.state().forwarded, self.source);
+    }
+}
+
+#[cfg(test)]
+mod tests;

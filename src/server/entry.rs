@@ -1,0 +1,256 @@
+//! Who may see a draft or a preview, where that needs the log-in: browsers with the cookie of a pass for its host.
+//!
+//! One without it that opens a page is sent to the builder's host, which knows whether it is logged in and sends it back
+//! with a ticket, for which it gets the cookie here. A share link leads here as well. The builder's own cookie and its
+//! API tokens are never sent to these hosts, and are good for nothing at them.
+
+use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use secrecy::ExposeSecret;
+
+use crate::browser_errors::Place;
+use crate::config::Config;
+use crate::domain::{AppName, HostName};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::gateway::inject::{PREFIX, opens_page};
+use crate::guard::{linked_page, local_path, plain_page};
+use crate::services::Services;
+use crate::services::preview_access::{ENTER, Pass};
+
+/// Name of the cookie; with https it has the prefix that keeps other hosts from setting it. The gateway keeps cookies
+/// that begin so away from apps, and apps from setting them.
+const COOKIE_NAME: &str = "slipway_preview";
+const HOST_PREFIX: &str = "__Host-";
+/// Below [`PREFIX`]: where a browser that was given the cookie shows whether it kept it.
+const ENTERED: &str = "entered";
+/// Where webhooks are called; see [`Services::takes_signed_calls`].
+const WEBHOOK: &str = "/webhook";
+/// Longest secret that is looked up, in bytes.
+const SECRET_MAX: usize = 128;
+
+/// The answer to a request for a draft or a preview that is not to reach it; none when it may.
+pub(super) async fn answer(services: &Services, app: &AppName, place: Place, parts: &Parts) -> Option<Response> {
+    let ours = parts.uri.path().strip_prefix(PREFIX).filter(|ours| matches!(*ours, ENTER | ENTERED));
+    if !services.config().protects_previews() {
+        // A link that was made before, or one that is shared from habit.
+        return ours.map(|_| redirect(&next(parts)));
+    }
+    let answered = match ours {
+        Some(_) if parts.method != Method::GET => {
+            Ok(Some((StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET")]).into_response()))
+        }
+        Some(ENTER) => enter(services, app, place, parts).await.map(Some),
+        Some(_) => entered(services, app, place, parts).await.map(Some),
+        None => check(services, app, place, parts).await,
+    };
+    answered.unwrap_or_else(|error| {
+        Some(plain_page(error.kind.status(), "This cannot be shown at the moment", &[&error.detail]))
+    })
+}
+
+async fn check(services: &Services, app: &AppName, place: Place, parts: &Parts) -> AppResult<Option<Response>> {
+    let is_https = services.config().is_https();
+    if services.has_pass(app, place, secrets(&parts.headers, is_https)).await? {
+        return Ok(None);
+    }
+    let is_webhook = place == Place::Preview && parts.method == Method::POST && parts.uri.path() == WEBHOOK;
+    if is_webhook && services.takes_signed_calls(app).await {
+        return Ok(None);
+    }
+    if opens_page(&parts.method, &parts.headers) {
+        let next = parts.uri.path_and_query().and_then(|path| local_path(path.as_str())).unwrap_or("/");
+        return Ok(Some(redirect(&builder_address(services, app, place, next))));
+    }
+    Ok(Some(refusal(&parts.headers)))
+}
+
+/// Where the builder sends a logged-in browser back from, with a ticket.
+fn builder_address(services: &Services, app: &AppName, place: Place, next: &str) -> String {
+    let pairs = [("app", app.as_str()), ("place", place.as_str()), ("next", next)];
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("{}/preview-access?{query}", services.url(&HostName::Builder))
+}
+
+/// What a script or a program is told, in its own form.
+fn refusal(headers: &HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let detail = "Drafts and previews need Slipway's log-in or a share link.";
+    let hint = "Open the address in a browser, or have a share link made on the app's page in Slipway.";
+    if accept.contains("text/html") {
+        return plain_page(StatusCode::UNAUTHORIZED, "This needs a log-in", &[detail, hint]);
+    }
+    let mut response = if accept.contains("json") {
+        AppError::new(ErrorKind::Unauthorized, "unauthorized", detail).hint(hint).into_response()
+    } else {
+        let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+        (StatusCode::UNAUTHORIZED, kind, format!("{detail} {hint}\n")).into_response()
+    };
+    // No token is good here, whatever the problem's usual header says.
+    response.headers_mut().remove(axum::http::header::WWW_AUTHENTICATE);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `/.slipway/enter?ticket=…&next=…` and `/.slipway/enter?link=…`: gives the cookie.
+async fn enter(services: &Services, app: &AppName, place: Place, parts: &Parts) -> AppResult<Response> {
+    let config = services.config();
+    let (ticket, link) = (parameter(parts, "ticket"), parameter(parts, "link"));
+    let entered = redirect(&entered_address(&next(parts)));
+    let pass = match (&ticket, &link) {
+        (Some(ticket), _) => services.enter_by_ticket(ticket, app, place).await?,
+        (None, Some(link)) => services.enter_by_link(link, app, place).await?,
+        (None, None) => None,
+    };
+    if let Some(pass) = pass {
+        let mut response = entered;
+        for cookie in cookies(config, &pass) {
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        return Ok(response);
+    }
+    // An address that was used before, opened again by a browser that has its cookie from then.
+    if services.has_pass(app, place, secrets(&parts.headers, config.is_https())).await? {
+        return Ok(entered);
+    }
+    if ticket.is_some() {
+        return Ok(linked_page(
+            StatusCode::FORBIDDEN,
+            "This address is for one use",
+            &["It was opened before, or more than a minute ago."],
+            (&services.place_url(app, place, &next(parts)), "Open the page again"),
+        ));
+    }
+    let sentences = [
+        "It has ended, or was taken back. Ask whoever gave it to you for a new one.",
+        "Somebody who can log in to Slipway makes one on the app's page.",
+    ];
+    Ok(plain_page(StatusCode::GONE, "This link does not open anything any more", &sentences))
+}
+
+fn entered_address(next: &str) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
+    format!("{PREFIX}{ENTERED}?{query}")
+}
+
+/// `/.slipway/entered?next=…`: leads on. A browser that kept no cookie would be sent round in circles.
+async fn entered(services: &Services, app: &AppName, place: Place, parts: &Parts) -> AppResult<Response> {
+    if services.has_pass(app, place, secrets(&parts.headers, services.config().is_https())).await? {
+        return Ok(redirect(&next(parts)));
+    }
+    let sentences = [
+        "Your browser did not keep the cookie by which this page knows that you may see it.",
+        "Within another page, some browsers keep none: open it in a tab of its own. Else allow cookies for this address.",
+    ];
+    let url = services.place_url(app, place, &next(parts));
+    Ok(linked_page(StatusCode::FORBIDDEN, "This page needs a cookie", &sentences, (&url, "Open it in a new tab")))
+}
+
+/// Where to go on this host afterwards: a path, which leads to no other host.
+fn next(parts: &Parts) -> String {
+    parameter(parts, "next").filter(|next| local_path(next).is_some()).unwrap_or_else(|| "/".to_owned())
+}
+
+fn parameter(parts: &Parts, name: &str) -> Option<String> {
+    let query = parts.uri.query().unwrap_or_default();
+    let found = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
+    found.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+}
+
+fn redirect(to: &str) -> Response {
+    let to = HeaderValue::try_from(to).unwrap_or(HeaderValue::from_static("/"));
+    let headers = [
+        (LOCATION, to),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (StatusCode::SEE_OTHER, headers).into_response()
+}
+
+/// What may be a pass's secret among a request's cookies.
+fn secrets(headers: &HeaderMap, is_https: bool) -> impl Iterator<Item = &str> {
+    let prefix = if is_https { HOST_PREFIX } else { "" };
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(move |pair| pair.trim().strip_prefix(prefix)?.strip_prefix(COOKIE_NAME)?.strip_prefix('='))
+        .filter(|secret| {
+            (1..=SECRET_MAX).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+}
+
+/// The cookies that hold a pass.
+///
+/// The builder's pages show drafts and previews in a frame. Where browsers take the two for one site, a cookie of that
+/// site is sent there. Where they do not, only one that says so and is kept apart for each site around it is
+/// (`SameSite=None; Partitioned`), and only over https, or on `*.localhost`, which browsers trust as much: with
+/// plain http and two sites, the frame shows a link to a tab of its own.
+fn cookies(config: &Config, pass: &Pass) -> Vec<HeaderValue> {
+    let max_age = pass.until.as_second().saturating_sub(pass.at.as_second()).max(0);
+    let is_https = config.is_https();
+    let prefix = if is_https { HOST_PREFIX } else { "" };
+    let secret = pass.secret.expose_secret();
+    let common = format!("{prefix}{COOKIE_NAME}={secret}; Path=/; HttpOnly; Max-Age={max_age}");
+    let secure = if is_https { "; Secure" } else { "" };
+    let own = format!("{common}; SameSite=Lax{secure}");
+    let framed = format!("{common}; SameSite=None; Secure; Partitioned");
+    let is_local = config.apps_domain == "localhost" || config.apps_domain.ends_with(".localhost");
+    let all = match (config.apps_are_another_site(), is_https) {
+        (true, true) => vec![framed],
+        // Not every browser takes a `Secure` cookie on `localhost`.
+        (true, false) if is_local => vec![own, framed],
+        _ => vec![own],
+    };
+    let value = |text: String| {
+        let mut value = HeaderValue::try_from(text).expect("a pass's secret is hexadecimal");
+        value.set_sensitive(true);
+        value
+    };
+    all.into_iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_by(environment: &[(&str, &str)]) -> Vec<String> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Config::load(None, environment, &[]).expect("good");
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let pass = Pass { secret: "00ff".into(), at, until: at + jiff::SignedDuration::from_hours(1) };
+        cookies(&config, &pass).iter().map(|cookie| cookie.to_str().expect("text").to_owned()).collect()
+    }
+
+    #[test]
+    fn the_cookie_is_one_that_browsers_send_from_within_our_pages() {
+        let plain = "slipway_preview=00ff; Path=/; HttpOnly; Max-Age=3600";
+        let nip = ("SLIPWAY_DOMAIN", "203.0.113.7.nip.io");
+        let (https, apart) = (("SLIPWAY_PUBLIC_URL", "https://{host}"), ("SLIPWAY_APPS_DOMAIN", "apps.test"));
+        assert_eq!(set_by(&[nip]), [format!("{plain}; SameSite=Lax")]);
+        assert_eq!(set_by(&[nip, https]), [format!("__Host-{plain}; SameSite=Lax; Secure")]);
+        let framed = "SameSite=None; Secure; Partitioned";
+        assert_eq!(set_by(&[nip, https, apart]), [format!("__Host-{plain}; {framed}")]);
+        assert_eq!(set_by(&[nip, apart]), [format!("{plain}; SameSite=Lax")]);
+        assert_eq!(set_by(&[]), [format!("{plain}; SameSite=Lax"), format!("{plain}; {framed}")]);
+    }
+
+    #[test]
+    fn a_pass_is_found_among_anything() {
+        let found = |cookie: &str, is_https: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::from_str(cookie).expect("a header"));
+            secrets(&headers, is_https).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(found("a=b; slipway_preview=11; slipway_preview=22; c", false), ["11", "22"]);
+        assert_eq!(found("__Host-slipway_preview=11; slipway_preview=22", true), ["11"], "none that a neighbour set");
+        for garbage in
+            ["", "slipway_preview", "slipway_preview=", "slipway_previewx=1", "slipway_preview=\"1\"", ";;==="]
+        {
+            assert!(found(garbage, false).is_empty(), "{garbage}");
+        }
+        assert!(found(&format!("slipway_preview={}", "a".repeat(SECRET_MAX + 1)), false).is_empty());
+    }
+}

@@ -1,0 +1,229 @@
+//! Takes connections and serves them: the deadlines and bounds around every request.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{RETRY_AFTER, UPGRADE};
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use super::App;
+use super::bodies::{Answered, Received};
+use super::connections::{Admitted, Connections, ForwardedRequest, Limits, Refused};
+use super::slot::Slot;
+use super::transport::Transport;
+use crate::file_limit;
+use crate::gateway::ClientSide;
+use crate::guard::{Caller, ClientIp, plain_page};
+use crate::lifecycle::Lifecycle;
+
+/// Largest head of a request, in bytes. What waits to be written is bounded by the same number.
+const HEAD_MAX: usize = 64 * 1024;
+/// Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`).
+const QUEUE_MAX: u32 = 4096;
+/// Connections that are taken in one go.
+const TAKEN_AT_ONCE: u32 = 512;
+/// A peer that has vanished without a word is noticed after so long, and a few more questions.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+/// After accepting failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens on an address, with a queue for connections that arrive at once: where it is full, the system drops what
+/// asks for a connection, and whoever asked tries again a second later.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last connections are still closing can be taken at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE_MAX)
+}
+
+/// Serves connections until the builder is to stop. Answers in hand then come to their end, streams
+/// of events end by themselves, and what is left is cut off when the grace period is over. Ends as
+/// soon as no new connections are taken; those that are open are among the lifecycle's tasks.
+pub async fn serve(listener: TcpListener, app: App, lifecycle: Lifecycle) -> std::io::Result<()> {
+    let config = app.0.services.config();
+    let limits = Limits::new(config.max_connections, config.client_timeout, file_limit::current());
+    let connections = Connections::new(limits, app.0.proxies.clone());
+    probe_silent_peers(&listener)?;
+    tokio::select! {
+        () = lifecycle.draining.cancelled() => Ok(()),
+        () = connections.watch_deadlines() => Ok(()),
+        () = accept(&listener, &app, &connections, limits, &lifecycle) => Ok(()),
+    }
+}
+
+/// Has the system ask peers that have been silent for long whether they are still there. Connections inherit
+/// this from their listener.
+fn probe_silent_peers(listener: &TcpListener) -> rustix::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, KEEPALIVE)?;
+    sockopt::set_tcp_keepintvl(listener, KEEPALIVE / 4)?;
+    sockopt::set_tcp_keepcnt(listener, 4)
+}
+
+/// Takes connections, for ever.
+async fn accept(listener: &TcpListener, app: &App, connections: &Connections, limits: Limits, lifecycle: &Lifecycle) {
+    let mut taken: u32 = 0;
+    loop {
+        // All that wait are taken in one go: where thousands of requests are in hand the turn comes seldom, and
+        // meanwhile the queue runs full. Not for ever, for the requests are to have theirs.
+        let accepted = tokio::task::unconstrained(listener.accept()).await;
+        taken = taken.wrapping_add(1);
+        if taken.is_multiple_of(TAKEN_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
+        match accepted {
+            Ok((stream, peer)) => match connections.admit(peer.ip()) {
+                Ok(slot) => {
+                    let connection = Connection {
+                        app: app.clone(),
+                        connections: connections.clone(),
+                        slot: slot.slot(),
+                        peer: peer.ip().to_canonical(),
+                        patience: limits.patience,
+                    };
+                    lifecycle.tasks.spawn(connection.serve(stream, slot, peer, lifecycle.clone()));
+                }
+                Err(refused) => refuse(&stream, refused),
+            },
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot take connections at this moment");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Says why there is no room, if that can be said at once.
+fn refuse(stream: &TcpStream, refused: Refused) {
+    let words = match refused {
+        Refused::SourceFull => "There are too many connections from your address. Close some, then try again.\n",
+        Refused::Full => "There are too many connections at this moment. Try again in a moment.\n",
+    };
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{words}",
+        words.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
+}
+
+/// The client went away before we came to it.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
+}
+
+/// One connection, and what its requests need to know of it.
+#[derive(Clone)]
+struct Connection {
+    app: App,
+    connections: Connections,
+    slot: Arc<Slot>,
+    peer: IpAddr,
+    patience: Duration,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, admitted: Admitted, peer: SocketAddr, lifecycle: Lifecycle) {
+        let ended = self.slot.ended.clone();
+        // An event is one small write, and is to leave at once.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone at once");
+            return;
+        }
+        // No buffers before there is something to put into them.
+        tokio::select! {
+            readable = stream.readable() => if readable.is_err() { return },
+            () = ended.cancelled() => return,
+            () = lifecycle.draining.cancelled() => return,
+        }
+        let service = service_fn(move |request| {
+            let connection = self.clone();
+            async move { Ok::<_, Infallible>(connection.answer(request, peer).await) }
+        });
+        let connection = http1::Builder::new()
+            // The table of connections keeps the deadlines.
+            .header_read_timeout(None)
+            .max_header_size(HEAD_MAX)
+            .max_buf_size(HEAD_MAX)
+            .serve_connection(TokioIo::new(Transport::new(stream, admitted)), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let over = tokio::select! {
+            over = connection.as_mut() => over,
+            () = ended.cancelled() => return,
+            () = lifecycle.draining.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    over = connection => over,
+                    () = ended.cancelled() => return,
+                    () = lifecycle.aborting.cancelled() => return,
+                }
+            }
+        };
+        if let Err(error) = over {
+            // Clients go away in the middle of everything.
+            tracing::debug!(%error, %peer, "a connection ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<hyper::body::Incoming>, peer: SocketAddr) -> Response<Answered> {
+        self.slot.asked();
+        let client = self.app.0.proxies.client(ClientIp(self.peer), request.headers()).0;
+        let forwarded = if client == self.peer {
+            None
+        } else {
+            let Some(counted) = self.connections.forwarded(client) else {
+                return self.answered(too_many_requests(), None);
+            };
+            Some(Arc::new(counted))
+        };
+        let mut request = request.map(|body| {
+            if hyper::body::Body::is_end_stream(&body) {
+                Body::new(body)
+            } else {
+                Body::new(Received::new(body, self.slot.clone(), self.patience))
+            }
+        });
+        request.extensions_mut().insert(ConnectInfo(peer));
+        if request.headers().contains_key(UPGRADE) {
+            let held = forwarded.clone().map(|counted| counted as _);
+            request.extensions_mut().insert(ClientSide { ended: self.slot.ended.clone(), held });
+        }
+        let response = self.app.answer(request).await;
+        if !self.slot.is_known() && response.extensions().get::<Caller>().is_some_and(|caller| caller.is_known()) {
+            self.connections.known(client);
+            // A proxy's connections are for whoever comes next.
+            if client == self.peer {
+                self.slot.known();
+            }
+        }
+        self.answered(response, forwarded)
+    }
+
+    fn answered(&self, response: Response, forwarded: Option<Arc<ForwardedRequest>>) -> Response<Answered> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.slot.switched();
+        }
+        response.map(|body| Answered::new(body, self.slot.clone(), forwarded))
+    }
+}
+
+fn too_many_requests() -> Response {
+    let sentences = ["Too many requests from your address are being answered at this moment. Try again in a moment."];
+    let mut response = plain_page(StatusCode::TOO_MANY_REQUESTS, "Too many requests", &sentences);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}

@@ -1,0 +1,134 @@
+// Previews behind the log-in, as people meet them: the frame shows the preview at once, a link opens it to somebody without a
+// password, and where apps have a site of their own nothing changes.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import {
+  assertAccessible, assertQuiet, done, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder, watch,
+} from "./support.mjs";
+
+const password = "seven-white-sails";
+let browser;
+before(async () => (browser = await startBrowser()));
+after(() => browser?.close());
+
+/** Logs in at an address, which is opened afterwards. */
+async function logIn(page, url) {
+  await page.goto(url);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+}
+
+/** A call of the HTTP API by a page of ours, with its session, that must go well; its JSON. */
+async function ask(page, method, path, body) {
+  const { ok, text } = await page.evaluate(async ([method, path, body]) => {
+    const json = typeof body === "object" && method !== "GET";
+    const answer = await fetch(`/api/v1${path}`, {
+      method, headers: json ? { "content-type": "application/json" } : {}, body: json ? JSON.stringify(body) : body,
+    });
+    return { ok: answer.ok, text: await answer.text() };
+  }, [method, path, body]);
+  assert.ok(ok, `${method} ${path}: ${text}`);
+  return text.startsWith("{") ? JSON.parse(text) : text;
+}
+
+/** The app of a test with a preview, made over the API by the page that is logged in. */
+async function deploy(page, name) {
+  const call = (...words) => ask(page, ...words);
+  await call("POST", "/apps", { name, template: "static-site", description: "A page to show", auto_preview: false });
+  await call("PUT", `/apps/${name}/files/public/index.html`, "<!doctype html><title>T</title><h1>Tides</h1><script>console.error('low water')</script>");
+  await done({ api: call }, `/apps/${name}/previews`);
+}
+
+test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, async () => {
+  const builder = await startBuilder({ SLIPWAY_ADMIN_PASSWORD: password });
+  try {
+    const page = await openPage(browser, { colorScheme: "light" });
+    await logIn(page, builder.origin);
+    await deploy(page, "slack-water");
+    for (const place of ["draft", "preview"]) {
+      await page.goto(`${builder.origin}/apps/slack-water?view=${place}`);
+      await page.frameLocator(".frame iframe").getByRole("heading", { name: "Tides" }).waitFor();
+      // Reports of errors come with the cookie.
+      await page.getByText("1 browser error").waitFor();
+    }
+    page.problems = page.problems.filter((problem) => !problem.includes("low water"));
+    await shoot(page, "preview behind the log-in");
+
+    await page.getByRole("link", { name: "Share", exact: true }).click();
+    await page.getByLabel("It lasts").selectOption("1h");
+    await assertAccessible(page, "share");
+    await page.getByRole("button", { name: "Make a link" }).click();
+    const link = await page.getByRole("status").locator("code").textContent();
+    await page.getByRole("cell", { name: "Preview", exact: true }).waitFor();
+    await assertAccessible(page, "share with a link");
+    await shoot(page, "share light");
+    await page.emulateMedia({ colorScheme: "dark" });
+    await shoot(page, "share dark");
+    await page.setViewportSize({ width: 390, height: 800 });
+    await shoot(page, "share narrow");
+    await page.setViewportSize({ width: 1280, height: 800 });
+
+    // Somebody else, without a session.
+    const other = await openPage(browser);
+    await other.goto(builder.host("slack-water-preview"));
+    await other.getByLabel("Password").waitFor();
+    await other.goto(link);
+    await other.getByRole("heading", { name: "Tides" }).waitFor();
+    assert.equal(other.url(), `${builder.host("slack-water-preview")}/`, "the clean address");
+    await other.goto(builder.host("slack-water-draft"));
+    await other.getByLabel("Password").waitFor();
+
+    await page.getByRole("button", { name: /^Take back/ }).click();
+    await page.getByText("There are none.").waitFor();
+    await other.goto(builder.host("slack-water-preview"));
+    await other.getByLabel("Password").waitFor();
+    await other.goto(link);
+    await other.getByRole("heading", { name: "This link does not open anything any more" }).waitFor();
+    await shoot(other, "share link ended");
+
+    // The preview's own address, after the log-in that it asks for.
+    await logIn(other, `${builder.host("slack-water-preview")}/?high=tide`);
+    await other.getByRole("heading", { name: "Tides" }).waitFor();
+    assert.equal(other.url(), `${builder.host("slack-water-preview")}/?high=tide`);
+    assertQuiet(page);
+    await Promise.all([page.context().close(), other.context().close()]);
+  } finally {
+    await builder.stop();
+  }
+});
+
+test("the frame shows a preview on one site and on another, and says so where it cannot", { timeout: PATIENCE * 2 }, async () => {
+  // Names that Chromium leads to this machine: with plain http, cookies of another site are not kept.
+  const mapped = await startBrowser(["--host-resolver-rules=MAP *.test 127.0.0.1"]);
+  try {
+    for (const [own, apps, shows] of [["quay.test", "", true], ["quay.test", "wharf.test", false]]) {
+      const builder = await startBuilder({
+        SLIPWAY_ADMIN_PASSWORD: password, SLIPWAY_DOMAIN: own, ...(apps && { SLIPWAY_APPS_DOMAIN: apps }),
+      });
+      builder.origin = `http://builder.${own}:${builder.port}`;
+      const page = await openPage(mapped);
+      await logIn(page, builder.origin);
+      await ask(page, "POST", "/apps", { name: "slack-water", template: "static-site", description: "A page to show", auto_preview: false });
+      await page.goto(`${builder.origin}/apps/slack-water?view=draft`);
+      const frame = page.frameLocator(".frame iframe");
+      if (shows) {
+        await frame.getByRole("heading").first().waitFor();
+        assert.match(page.frames()[1].url(), /slack-water-draft\.quay\.test/);
+      } else {
+        await frame.getByRole("heading", { name: "This page needs a cookie" }).waitFor();
+        await shoot(page, "preview on another site without https");
+        const [tab] = await Promise.all([
+          page.context().waitForEvent("page"),
+          frame.getByRole("link", { name: "Open it in a new tab" }).click(),
+        ]);
+        watch(tab);
+        await eventually("the tab shows the draft", () => tab.url() === `http://slack-water-draft.${apps}:${builder.port}/`);
+      }
+      await page.context().close();
+      await builder.stop();
+    }
+  } finally {
+    await mapped.close();
+  }
+});
