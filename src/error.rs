@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::bounded_work::WorkError;
-use crate::domain::Invalid;
+use crate::domain::{Invalid, Refusal};
 use crate::store::StoreError;
 
 /// What kind of wrong it is; decides the status.
@@ -225,6 +225,18 @@ impl From<WorkError> for AppError {
             WorkError::TooSlow(_) => Self::too_slow(error.to_string()),
             WorkError::Failed(why) => Self::internal(why),
         }
+    }
+}
+
+impl From<Refusal> for AppError {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::Scope(_) => "token_scope",
+            Refusal::OtherApp => "token_app",
+            Refusal::NeedsSession => "needs_login",
+        };
+        Self::new(ErrorKind::Forbidden, code, refusal.to_string())
+            .hint("Use another token, or log in: tokens are made on the settings page.")
     }
 }
 

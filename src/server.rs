@@ -71,6 +71,9 @@ impl App {
                 return plain_page(StatusCode::BAD_REQUEST, "This request cannot be read", &sentences);
             }
         };
+        if let Some(answer) = guard::cookies_too_large(&parts.headers, &host) {
+            return answer;
+        }
         if parts.method == Method::CONNECT {
             return plain_page(StatusCode::METHOD_NOT_ALLOWED, "This is no proxy", &["CONNECT is not answered here."]);
         }

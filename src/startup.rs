@@ -25,7 +25,7 @@ use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy,
 use crate::jobs::{Jobs, recover, rollout, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
 use crate::platform::{AppLocks, Draining, Model, Platform};
-use crate::services::Services;
+use crate::services::{Services, sessions};
 use crate::store::Store;
 use crate::uploads::Uploads;
 use crate::workspace::{Limits, Workspaces};
@@ -50,6 +50,8 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let in_pod = config.runtime == RuntimeKind::Kubernetes && config.cluster.kubeconfig.is_none();
     let lock = data_dir::take(&config.data_dir, if in_pod { Volume::OfPod } else { Volume::Shared })?;
     let store = Store::open(&config.data_dir).await?;
+    let password = config.admin_password.as_ref();
+    sessions::end_those_of_another_password(&store, &config.data_dir, password, Clock::System.now()).await?;
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;

@@ -4,6 +4,8 @@
 mod asking;
 #[path = "api/deadlines.rs"]
 mod deadlines;
+#[path = "api/logins.rs"]
+mod logins;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -556,14 +558,16 @@ async fn with_a_password_nothing_is_open_but_what_must_be() {
     }
 
     let from = Attempt { from: "192.0.2.1".parse().expect("an address"), browser: None };
-    let session = bench.services.login(PASSWORD, &from).await.expect("the password");
+    let session = bench.services.login(PASSWORD, &from, "").await.expect("the password");
     let cookie = format!("a=b; slipway_session=bad; slipway_session={}", session.expose_secret());
     assert_eq!(bench.ask(get("/api/v1/apps").with("cookie", &cookie)).await.status, StatusCode::OK);
     assert_eq!(bench.ask(get("/docs").with("cookie", &cookie)).await.status, StatusCode::OK);
-    let made = bench.ask(post("/api/v1/tokens").with("cookie", &cookie).json(&json!({ "name": "CI" }))).await;
+    let made = bench
+        .ask(post("/api/v1/tokens").with("cookie", &cookie).json(&json!({ "name": "CI", "scope": "admin" })))
+        .await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
     let made = made.json();
-    assert_eq!(keys(&made), set(["id", "name", "created_at", "last_used_at", "token"]));
+    assert_eq!(keys(&made), set(["id", "name", "scope", "app", "created_at", "expires_at", "last_used_at", "token"]));
     let bearer = format!("Bearer {}", made["token"].as_str().expect("a token"));
     let tokens = bench.ask(get("/api/v1/tokens").with("authorization", &bearer)).await;
     assert_eq!(tokens.status, StatusCode::OK);
@@ -577,7 +581,7 @@ async fn with_a_password_nothing_is_open_but_what_must_be() {
     assert_eq!(revoked.status, StatusCode::NO_CONTENT);
     bench.ask(get("/api/v1/apps").with("authorization", &bearer)).await.problem(401, "unauthorized");
 
-    bench.services.logout(session.expose_secret()).await.expect("ended");
+    bench.services.logout(vec![session.expose_secret()]).await.expect("ended");
     bench.ask(get("/api/v1/apps").with("cookie", &cookie)).await.problem(401, "unauthorized");
 }
 
@@ -612,7 +616,8 @@ async fn the_login_page_begins_and_ends_a_session() {
         .problem(403, "cross_origin");
     let out = bench.ask(post("/logout").with("cookie", &cookie)).await;
     assert!(
-        out.header("set-cookie").starts_with("slipway_session=; ") && out.header("set-cookie").contains("Max-Age=0")
+        out.header("set-cookie").starts_with("__Host-slipway_session=; ")
+            && out.header("set-cookie").contains("Max-Age=0")
     );
     assert_eq!(bench.ask(get("/").with("cookie", &cookie)).await.status, StatusCode::SEE_OTHER);
     for _ in 0..3 {
@@ -632,14 +637,14 @@ async fn passwords_cannot_be_guessed_quickly() {
     let (one, other) = (from("192.0.2.1"), from("192.0.2.2"));
     let mut codes = Vec::new();
     for _ in 0..7 {
-        codes.push(bench.services.login("guess", &one).await.expect_err("refused").code);
+        codes.push(bench.services.login("guess", &one, "").await.expect_err("refused").code);
     }
     assert_eq!(codes[..5], ["wrong_password"; 5]);
     assert_eq!(codes[5..], ["too_many_logins"; 2]);
     // Not even the right one, then; but from elsewhere.
-    let error = bench.services.login(PASSWORD, &one).await.expect_err("refused");
+    let error = bench.services.login(PASSWORD, &one, "").await.expect_err("refused");
     assert!(error.retry_after.is_some_and(|seconds| (1..=60).contains(&seconds)));
-    assert!(bench.services.login(PASSWORD, &other).await.is_ok());
+    assert!(bench.services.login(PASSWORD, &other, "").await.is_ok());
 }
 
 #[tokio::test]
@@ -713,8 +718,8 @@ async fn only_our_own_origin_and_hosts_are_served() {
     ] {
         bench.ask(create().with(name, value)).await.problem(403, "cross_origin");
         bench.ask(create().with("origin", &own).with(name, value)).await.problem(403, "cross_origin");
-        // Looking is not changing.
-        assert_eq!(bench.ask(get("/api/v1/apps").with(name, value)).await.status, StatusCode::OK);
+        // Nor is anything looked at for another page.
+        bench.ask(get("/api/v1/apps").with(name, value)).await.problem(403, "cross_origin");
     }
     let page = bench.ask(post("/apps").with("origin", "null").with("accept", "text/html")).await;
     assert_eq!((page.status, page.header("content-type")), (StatusCode::FORBIDDEN, "text/html; charset=utf-8"));

@@ -1,5 +1,6 @@
 //! Apps: make, list, look at, delete, take away.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
@@ -11,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Json, Path, Query};
 use super::jobs::{JobJson, accepted};
 use super::list::{Limit, page_request};
-use crate::domain::{App, AppName, Environment, EnvironmentState, ReleaseNumber, TemplateName, VersionId};
+use crate::domain::{App, AppName, Environment, EnvironmentState, Principal, ReleaseNumber, TemplateName, VersionId};
 use crate::error::AppResult;
 use crate::services::Services;
 use crate::services::apps::CreateApp;
@@ -173,9 +174,13 @@ pub async fn create(State(services): State<Services>, Json(new): Json<NewApp>) -
     get, path = "/api/v1/apps", tag = "Apps", params(AppsQuery),
     responses((status = 200, description = "Apps, the one changed last first.", body = AppList)),
 )]
-pub async fn list(State(services): State<Services>, Query(query): Query<AppsQuery>) -> AppResult<axum::Json<AppList>> {
+pub async fn list(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Query(query): Query<AppsQuery>,
+) -> AppResult<axum::Json<AppList>> {
     let page = page_request(query.limit, query.cursor, 2)?;
-    let filter = AppFilter { search: query.search, template: query.template };
+    let filter = AppFilter { search: query.search, template: query.template, only: principal.only_app().cloned() };
     let page = services.list_apps(filter, page).await?;
     Ok(axum::Json(AppList {
         apps: page.items.into_iter().map(|app| AppJson::new(&services, app)).collect(),

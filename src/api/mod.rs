@@ -5,6 +5,7 @@
 //! nothing of engines, git or SQL, nor who may call: that is the guard's.
 
 mod apps;
+mod authorize;
 mod deployments;
 mod docs;
 mod events;
@@ -18,6 +19,7 @@ pub mod openapi;
 mod preview_links;
 mod resources;
 mod runs;
+mod sessions;
 mod sse;
 mod system;
 mod templates;
@@ -31,62 +33,69 @@ use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::Method;
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 
+use authorize::{About, Needs, guarded};
+
 use crate::error::{AppError, ErrorKind};
 use crate::services::Services;
 
-/// Every call: its method, its path as the router reads it, and its handler. The tests hold this
+/// Every call: its method, its path as the router reads it, what it needs, and its handler. The tests hold this
 /// against the OpenAPI document.
-fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
+fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
+    use About::{App, Builder, Job, Shared};
+    use Needs::{ManageLogins, Nothing, Read, Write};
     let file_limit = DefaultBodyLimit::max(files::FILE_BODY_MAX);
     let turn_limit = DefaultBodyLimit::max(turns::BODY_MAX);
     vec![
-        (Method::POST, "/api/v1/apps", post(apps::create)),
-        (Method::GET, "/api/v1/apps", get(apps::list)),
-        (Method::GET, "/api/v1/apps/{app}", get(apps::read)),
-        (Method::PATCH, "/api/v1/apps/{app}", patch(apps::change)),
-        (Method::DELETE, "/api/v1/apps/{app}", delete(apps::delete)),
-        (Method::GET, "/api/v1/apps/{app}/export", get(apps::export)),
-        (Method::GET, "/api/v1/apps/{app}/events", get(events::follow)),
-        (Method::GET, "/api/v1/apps/{app}/model", get(models::read)),
-        (Method::PUT, "/api/v1/apps/{app}/model", put(models::choose)),
-        (Method::GET, "/api/v1/apps/{app}/usage", get(usage::of_app)),
-        (Method::POST, "/api/v1/apps/{app}/turns", post(turns::create).layer(turn_limit)),
-        (Method::GET, "/api/v1/apps/{app}/turns", get(turns::list)),
-        (Method::GET, "/api/v1/apps/{app}/attachments/{id}", get(turns::attachment)),
-        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", post(turns::go_on)),
-        (Method::POST, "/api/v1/apps/{app}/previews", post(deployments::preview)),
-        (Method::POST, "/api/v1/apps/{app}/publish", post(deployments::publish)),
-        (Method::POST, "/api/v1/apps/{app}/rollback", post(deployments::rollback)),
-        (Method::GET, "/api/v1/apps/{app}/releases", get(deployments::releases)),
-        (Method::POST, "/api/v1/apps/{app}/preview-links", post(preview_links::create)),
-        (Method::GET, "/api/v1/apps/{app}/preview-links", get(preview_links::list)),
-        (Method::DELETE, "/api/v1/apps/{app}/preview-links/{id}", delete(preview_links::revoke)),
-        (Method::GET, "/api/v1/apps/{app}/logs", get(logs::tail)),
-        (Method::GET, "/api/v1/apps/{app}/resources", get(resources::read)),
-        (Method::GET, "/api/v1/apps/{app}/versions", get(versions::list)),
-        (Method::GET, "/api/v1/apps/{app}/versions/{id}/diff", get(versions::diff)),
-        (Method::POST, "/api/v1/apps/{app}/versions/{id}/restore", post(versions::restore)),
-        (Method::GET, "/api/v1/apps/{app}/files", get(files::list)),
-        (Method::GET, "/api/v1/apps/{app}/files/{*path}", get(files::read)),
-        (Method::PUT, "/api/v1/apps/{app}/files/{*path}", put(files::write).layer(file_limit)),
-        (Method::DELETE, "/api/v1/apps/{app}/files/{*path}", delete(files::delete)),
-        (Method::PUT, "/api/v1/apps/{app}/locks/{*path}", put(files::lock)),
-        (Method::DELETE, "/api/v1/apps/{app}/locks/{*path}", delete(files::unlock)),
-        (Method::POST, "/api/v1/apps/{app}/runs", post(runs::create)),
-        (Method::GET, "/api/v1/apps/{app}/runs", get(runs::list)),
-        (Method::GET, "/api/v1/apps/{app}/runs/{id}/log", get(runs::log)),
-        (Method::GET, "/api/v1/jobs/{id}", get(jobs::read)),
-        (Method::POST, "/api/v1/jobs/{id}/cancel", post(jobs::cancel)),
-        (Method::GET, "/api/v1/jobs/{id}/events", get(jobs::events)),
-        (Method::GET, "/api/v1/templates", get(templates::list)),
-        (Method::GET, "/api/v1/models", get(models::list)),
-        (Method::GET, "/api/v1/usage", get(usage::all)),
-        (Method::POST, "/api/v1/tokens", post(tokens::create)),
-        (Method::GET, "/api/v1/tokens", get(tokens::list)),
-        (Method::DELETE, "/api/v1/tokens/{id}", delete(tokens::revoke)),
-        (Method::GET, "/healthz", get(system::healthz)),
-        (Method::GET, "/readyz", get(system::readyz)),
-        (Method::GET, "/metrics", get(system::metrics)),
+        (Method::POST, "/api/v1/apps", Write(Builder), post(apps::create)),
+        (Method::GET, "/api/v1/apps", Read(Shared), get(apps::list)),
+        (Method::GET, "/api/v1/apps/{app}", Read(App), get(apps::read)),
+        (Method::PATCH, "/api/v1/apps/{app}", Write(App), patch(apps::change)),
+        (Method::DELETE, "/api/v1/apps/{app}", Write(App), delete(apps::delete)),
+        (Method::GET, "/api/v1/apps/{app}/export", Read(App), get(apps::export)),
+        (Method::GET, "/api/v1/apps/{app}/events", Read(App), get(events::follow)),
+        (Method::GET, "/api/v1/apps/{app}/model", Read(App), get(models::read)),
+        (Method::PUT, "/api/v1/apps/{app}/model", Write(App), put(models::choose)),
+        (Method::GET, "/api/v1/apps/{app}/usage", Read(App), get(usage::of_app)),
+        (Method::POST, "/api/v1/apps/{app}/turns", Write(App), post(turns::create).layer(turn_limit)),
+        (Method::GET, "/api/v1/apps/{app}/turns", Read(App), get(turns::list)),
+        (Method::GET, "/api/v1/apps/{app}/attachments/{id}", Read(App), get(turns::attachment)),
+        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", Write(App), post(turns::go_on)),
+        (Method::POST, "/api/v1/apps/{app}/previews", Write(App), post(deployments::preview)),
+        (Method::POST, "/api/v1/apps/{app}/publish", Write(App), post(deployments::publish)),
+        (Method::POST, "/api/v1/apps/{app}/rollback", Write(App), post(deployments::rollback)),
+        (Method::GET, "/api/v1/apps/{app}/releases", Read(App), get(deployments::releases)),
+        (Method::POST, "/api/v1/apps/{app}/preview-links", Write(App), post(preview_links::create)),
+        (Method::GET, "/api/v1/apps/{app}/preview-links", Read(App), get(preview_links::list)),
+        (Method::DELETE, "/api/v1/apps/{app}/preview-links/{id}", Write(App), delete(preview_links::revoke)),
+        (Method::GET, "/api/v1/apps/{app}/logs", Read(App), get(logs::tail)),
+        (Method::GET, "/api/v1/apps/{app}/resources", Read(App), get(resources::read)),
+        (Method::GET, "/api/v1/apps/{app}/versions", Read(App), get(versions::list)),
+        (Method::GET, "/api/v1/apps/{app}/versions/{id}/diff", Read(App), get(versions::diff)),
+        (Method::POST, "/api/v1/apps/{app}/versions/{id}/restore", Write(App), post(versions::restore)),
+        (Method::GET, "/api/v1/apps/{app}/files", Read(App), get(files::list)),
+        (Method::GET, "/api/v1/apps/{app}/files/{*path}", Read(App), get(files::read)),
+        (Method::PUT, "/api/v1/apps/{app}/files/{*path}", Write(App), put(files::write).layer(file_limit)),
+        (Method::DELETE, "/api/v1/apps/{app}/files/{*path}", Write(App), delete(files::delete)),
+        (Method::PUT, "/api/v1/apps/{app}/locks/{*path}", Write(App), put(files::lock)),
+        (Method::DELETE, "/api/v1/apps/{app}/locks/{*path}", Write(App), delete(files::unlock)),
+        (Method::POST, "/api/v1/apps/{app}/runs", Write(App), post(runs::create)),
+        (Method::GET, "/api/v1/apps/{app}/runs", Read(App), get(runs::list)),
+        (Method::GET, "/api/v1/apps/{app}/runs/{id}/log", Read(App), get(runs::log)),
+        (Method::GET, "/api/v1/jobs/{id}", Read(Job), get(jobs::read)),
+        (Method::POST, "/api/v1/jobs/{id}/cancel", Write(Job), post(jobs::cancel)),
+        (Method::GET, "/api/v1/jobs/{id}/events", Read(Job), get(jobs::events)),
+        (Method::GET, "/api/v1/templates", Read(Shared), get(templates::list)),
+        (Method::GET, "/api/v1/models", Read(Shared), get(models::list)),
+        (Method::GET, "/api/v1/usage", Read(Builder), get(usage::all)),
+        (Method::POST, "/api/v1/tokens", Needs::MakeToken, post(tokens::create)),
+        (Method::GET, "/api/v1/tokens", ManageLogins, get(tokens::list)),
+        (Method::DELETE, "/api/v1/tokens/{id}", ManageLogins, delete(tokens::revoke)),
+        (Method::GET, "/api/v1/sessions", ManageLogins, get(sessions::list)),
+        (Method::DELETE, "/api/v1/sessions", ManageLogins, delete(sessions::end_all)),
+        (Method::DELETE, "/api/v1/sessions/{id}", ManageLogins, delete(sessions::end)),
+        (Method::GET, "/healthz", Nothing, get(system::healthz)),
+        (Method::GET, "/readyz", Nothing, get(system::readyz)),
+        (Method::GET, "/metrics", Read(Builder), get(system::metrics)),
     ]
 }
 
@@ -95,7 +104,8 @@ fn calls() -> Vec<(Method, &'static str, MethodRouter<Services>)> {
 pub fn router(services: Services) -> Router {
     let mut under_api = Router::new().route("/openapi.json", get(openapi::document));
     let mut beside = Router::new().merge(docs::router());
-    for (_, path, handler) in calls() {
+    for (_, path, needs, handler) in calls() {
+        let handler = guarded(needs, handler, &services);
         match path.strip_prefix("/api") {
             Some(rest) => under_api = under_api.route(rest, handler),
             None => beside = beside.route(path, handler),

@@ -11,11 +11,11 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    apps, deployments, events, files, jobs, logs, models, preview_links, resources, runs, system, templates, tokens,
-    turns, usage, versions,
+    apps, deployments, events, files, jobs, logs, models, preview_links, resources, runs, sessions, system, templates,
+    tokens, turns, usage, versions,
 };
 use crate::error::Problem;
-use crate::guard::SESSION_COOKIE;
+use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,7 +25,9 @@ use crate::guard::SESSION_COOKIE;
             Errors are `application/problem+json` with a `code` for programs, a `detail` for people and, where there \
             is one, a `hint`. Lists are objects with `next`, which is the `cursor` of the next page, or null. Times \
             are RFC 3339 in UTC. Without an admin password everything is open; with one, send an API token as \
-            `Authorization: Bearer …`.",
+            `Authorization: Bearer …`. A token has a scope: `read` looks, `write` makes, changes and deletes apps as well, \
+            `admin` sees and ends sessions and tokens too; no token makes tokens. One for a single app sees and \
+            changes that app alone. What a token may not do is answered with 403.",
     ),
     tags(
         (name = "Apps", description = "What a user builds."),
@@ -40,6 +42,7 @@ use crate::guard::SESSION_COOKIE;
         (name = "Cost", description = "What the model has cost."),
         (name = "Templates", description = "What an app can be made from."),
         (name = "Tokens", description = "How programs come in."),
+        (name = "Sessions", description = "Browsers that have logged in."),
         (name = "System", description = "How the builder is."),
     ),
     paths(
@@ -55,6 +58,7 @@ use crate::guard::SESSION_COOKIE;
         templates::list,
         models::list, models::read, models::choose, usage::all, usage::of_app,
         tokens::create, tokens::list, tokens::revoke,
+        sessions::list, sessions::end, sessions::end_all,
         system::healthz, system::readyz, system::metrics,
     ),
     components(schemas(Problem)),
@@ -82,6 +86,8 @@ const WHOLE: &[&str] = &[
     "ReleaseList",
     "Run",
     "RunList",
+    "Session",
+    "SessionList",
     "Template",
     "TemplateList",
     "Token",
@@ -98,7 +104,8 @@ struct Common;
 impl Modify for Common {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
-        let session = ApiKey::Cookie(ApiKeyValue::with_description(SESSION_COOKIE, "A browser that has logged in."));
+        let about = format!("A browser that has logged in; over https the cookie is `{HOST_SESSION_COOKIE}`.");
+        let session = ApiKey::Cookie(ApiKeyValue::with_description(SESSION_COOKIE, about.as_str()));
         components.add_security_scheme("session", SecurityScheme::ApiKey(session));
         let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token.")).build();
         components.add_security_scheme("token", SecurityScheme::Http(token));
@@ -170,7 +177,7 @@ mod tests {
     fn every_call_is_documented_and_every_documented_call_is_there() {
         let routed: BTreeSet<_> = super::super::calls()
             .into_iter()
-            .map(|(method, path, _)| format!("{method} {}", path.replace("{*", "{")))
+            .map(|(method, path, ..)| format!("{method} {}", path.replace("{*", "{")))
             .collect();
         let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
         let mut documented = BTreeSet::new();

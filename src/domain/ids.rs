@@ -53,6 +53,15 @@ numeric_id! {
     JobId
 }
 
+numeric_id! {
+    /// A login of one browser; never used again for another one.
+    SessionId
+}
+numeric_id! {
+    /// An API token; never used again for another one.
+    TokenId
+}
+
 /// The number of a release within its app and environment, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

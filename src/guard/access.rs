@@ -6,9 +6,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::{Guard, cookie, is_call};
+use super::{ClientIp, Guard, cookie, is_call, is_https};
+use crate::domain::Principal;
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
+use crate::services::tokens::TokenCheck;
 
 /// Longest address that a login leads back to, in bytes.
 const NEXT_MAX: usize = 2000;
@@ -37,13 +39,24 @@ impl Caller {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordSet(pub bool);
 
-/// Lets in who may come in.
-pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+/// Lets in who may come in. Says in the request's extensions who it is: as a [`Caller`], and as a [`Principal`] where
+/// it is somebody that we know.
+pub(super) async fn check(State(guard): State<Guard>, from: ClientIp, mut request: Request, next: Next) -> Response {
     let services = &guard.0.services;
-    let caller = match caller(services, request.headers()).await {
-        Ok(Some(caller)) => caller,
+    let caller = match principal(services, request.headers(), from).await {
+        Ok(Some(principal)) => {
+            if matches!(principal, Principal::Token(_)) && !takes_tokens(request.uri()) {
+                return AppError::new(ErrorKind::Forbidden, "needs_login", "API tokens are for the HTTP API alone.")
+                    .hint("Pages need a login. The calls are listed at /docs.")
+                    .into_response();
+            }
+            let caller = Caller::from(&principal);
+            request.extensions_mut().insert(principal);
+            caller
+        }
         Ok(None) if is_open(request.uri().path()) => Caller::Stranger,
         Ok(None) => return refuse(&request),
+        Err(error) if error.kind == ErrorKind::Unauthorized && is_open(request.uri().path()) => Caller::Stranger,
         Err(error) => return error.into_response(),
     };
     request.extensions_mut().insert(PasswordSet(services.password_is_set()));
@@ -54,28 +67,48 @@ pub(super) async fn check(State(guard): State<Guard>, mut request: Request, next
     response
 }
 
+impl From<&Principal> for Caller {
+    fn from(principal: &Principal) -> Self {
+        match principal {
+            Principal::Anyone => Self::Anyone,
+            Principal::Session(_) => Self::Session,
+            Principal::Token(_) => Self::Token,
+        }
+    }
+}
+
 /// Addresses that are open without a login.
 fn is_open(path: &str) -> bool {
     matches!(path, "/login" | "/healthz" | "/readyz" | "/favicon.ico") || path.starts_with("/static/")
 }
 
-async fn caller(services: &Services, headers: &HeaderMap) -> AppResult<Option<Caller>> {
+/// Where a token is good: at the API, whose calls each say what scope they need, and at its description. A page does
+/// what a person may do, and is not for programs.
+fn takes_tokens(uri: &Uri) -> bool {
+    let path = uri.path();
+    is_call(uri) || path == "/docs" || path.starts_with("/docs/") || path.starts_with("/static/")
+}
+
+async fn principal(services: &Services, headers: &HeaderMap, from: ClientIp) -> AppResult<Option<Principal>> {
     if !services.password_is_set() {
-        return Ok(Some(Caller::Anyone));
+        return Ok(Some(Principal::Anyone));
     }
     // Who shows a token is asked for that alone: a bad one is not made good by a cookie.
     if headers.contains_key(AUTHORIZATION) {
-        return Ok(match bearer(headers) {
-            Some(token) if services.token_is_valid(token).await? => Some(Caller::Token),
-            _ => None,
-        });
+        let Some(token) = bearer(headers) else { return Ok(None) };
+        return match services.check_token(token).await? {
+            TokenCheck::Good(token) => Ok(Some(Principal::Token(token.grant()))),
+            TokenCheck::Ended(end) => Err(AppError::new(
+                ErrorKind::Unauthorized,
+                "token_ended",
+                format!("This API token ended on {}.", end.strftime("%-d %B %Y")),
+            )
+            .hint("Make a new one on the settings page.")),
+            TokenCheck::Unknown => Ok(None),
+        };
     }
-    for secret in cookie::session_secrets(headers) {
-        if services.session_is_valid(secret).await? {
-            return Ok(Some(Caller::Session));
-        }
-    }
-    Ok(None)
+    let secrets = cookie::session_secrets(headers, is_https(services)).collect();
+    Ok(services.find_session(secrets, from.0).await?.map(Principal::Session))
 }
 
 /// The token of `Authorization: Bearer …`, if that is what stands there, once.

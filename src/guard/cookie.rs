@@ -6,14 +6,19 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::services::access::SESSION_DAYS;
 
-/// Its name. The gateway keeps cookies that begin with `slipway_` away from apps.
+/// Its name over plain http. The gateway keeps cookies that begin with `slipway_` away from apps.
 pub const SESSION_COOKIE: &str = "slipway_session";
+/// Its name over https: browsers take a cookie of such a name from this very host alone, so that no app on a
+/// neighbouring host can set one.
+pub const HOST_SESSION_COOKIE: &str = "__Host-slipway_session";
 
-/// Sessions that one request may try. An app on a neighbouring host can set cookies of this name
-/// too, and is not to hide the good one behind a single bad one.
-const TRIED_MAX: usize = 8;
-/// Longest secret that is looked up, in bytes.
-const SECRET_MAX: usize = 128;
+/// Length of a secret in characters: 32 bytes in hexadecimal.
+const SECRET_LENGTH: usize = 64;
+
+/// The cookie's name.
+fn name(secure: bool) -> &'static str {
+    if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE }
+}
 
 /// The value of `Set-Cookie` that begins a session. `secure`: sent over https alone.
 pub fn session_cookie(secret: &SecretString, secure: bool) -> HeaderValue {
@@ -29,56 +34,71 @@ pub fn clear_session_cookie(secure: bool) -> HeaderValue {
 }
 
 fn written(secret: &str, max_age: i64, secure: bool) -> HeaderValue {
+    let name = name(secure);
     let secure = if secure { "; Secure" } else { "" };
-    let text = format!("{SESSION_COOKIE}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
+    let text = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age}{secure}");
     HeaderValue::try_from(text).expect("a session's secret is hexadecimal")
 }
 
-/// What may be a session's secret among a request's cookies. What is no text, or none of ours, is
-/// passed over: a browser sends whatever it was given by anyone.
-pub fn session_secrets(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// What may be a session's secret among a request's cookies; `secure`: links are https. All of them: over plain http an
+/// app on a neighbouring host can set cookies of this name too, and must not hide the good one behind bad ones. How
+/// many there are is bounded by the size of the request's head. What is no text, or none of ours, is passed over: a
+/// browser sends whatever it was given by anyone.
+pub fn session_secrets(headers: &HeaderMap, secure: bool) -> impl Iterator<Item = &str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
-        .filter(|secret| {
-            (1..=SECRET_MAX).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        })
-        .take(TRIED_MAX)
+        .filter_map(move |pair| pair.trim().strip_prefix(name(secure))?.strip_prefix('='))
+        .filter(|secret| secret.len() == SECRET_LENGTH && secret.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(cookies: &[&[u8]]) -> Vec<String> {
+    fn found(cookies: &[&[u8]], secure: bool) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for cookie in cookies {
             headers.append(COOKIE, HeaderValue::from_bytes(cookie).expect("a header"));
         }
-        session_secrets(&headers).map(str::to_owned).collect()
+        session_secrets(&headers, secure).map(str::to_owned).collect()
     }
 
     #[test]
     fn a_session_is_found_among_anything() {
-        assert_eq!(found(&[b"a=b; slipway_session=00ff; c"]), ["00ff"]);
-        assert_eq!(found(&[b"slipway_session=bad value; slipway_session=11", b"slipway_session=22"]), ["11", "22"]);
+        let secret = |digit: &str| digit.repeat(SECRET_LENGTH);
+        let cookie = format!("a=b; slipway_session={}; c", secret("0"));
+        assert_eq!(found(&[cookie.as_bytes()], false), [secret("0")]);
+        let two = format!("slipway_session=bad value; slipway_session={}", secret("1"));
+        let third = format!("slipway_session={}", secret("2"));
+        assert_eq!(found(&[two.as_bytes(), third.as_bytes()], false), [secret("1"), secret("2")]);
         for garbage in [
             &b""[..],
             b"slipway_session",
             b"slipway_session=",
+            b"slipway_session=00ff",
             b"slipway_sessionx=1",
-            b"xslipway_session=1",
             b"slipway_session=\"1\"",
             b"slipway_session=\xff\xfe",
             b";;;===",
+            format!("slipway_session={}", "a".repeat(SECRET_LENGTH + 1)).as_bytes(),
+            format!("xslipway_session={}", secret("a")).as_bytes(),
+            format!("slipway_session={}", secret("g")).as_bytes(),
         ] {
-            assert!(found(&[garbage]).is_empty(), "{garbage:?}");
+            assert!(found(&[garbage], false).is_empty(), "{garbage:?}");
         }
-        assert!(found(&[format!("slipway_session={}", "a".repeat(129)).as_bytes()]).is_empty());
-        assert_eq!(found(&["slipway_session=a; ".repeat(50).as_bytes()]).len(), TRIED_MAX);
+        let tossed = format!("slipway_session={}; ", secret("a")).repeat(500) + &third;
+        assert_eq!(found(&[tossed.as_bytes()], false).last(), Some(&secret("2")), "none is too many");
+    }
+
+    #[test]
+    fn over_https_only_this_hosts_own_cookie_counts() {
+        let secret = |digit: &str| digit.repeat(SECRET_LENGTH);
+        let both = format!("slipway_session={}; __Host-slipway_session={}", secret("1"), secret("2"));
+        assert_eq!(found(&[both.as_bytes()], true), [secret("2")]);
+        assert_eq!(found(&[both.as_bytes()], false), [secret("1")]);
     }
 
     #[test]
@@ -86,7 +106,7 @@ mod tests {
         let cookie = session_cookie(&SecretString::from("00ff"), true);
         assert_eq!(
             cookie.to_str().expect("text"),
-            "slipway_session=00ff; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000; Secure"
+            "__Host-slipway_session=00ff; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000; Secure"
         );
         assert!(cookie.is_sensitive());
         let gone = clear_session_cookie(false);

@@ -1,4 +1,4 @@
-//! Who may come in: password, sessions, API tokens.
+//! Who may come in: the password, and how a session begins and ends with it.
 //!
 //! Without a password everybody who reaches the builder is its user: it listens on loopback only.
 
@@ -8,13 +8,12 @@ use subtle::ConstantTimeEq;
 
 use super::Services;
 use super::login_limit::{Attempt, LoginLimit};
+use super::sessions::browser_name;
 use crate::error::{AppError, AppResult, ErrorKind};
-use crate::store::access::ApiToken;
+use crate::store::sessions::NewSession;
 
 /// How long a session lasts.
 pub const SESSION_DAYS: i64 = 30;
-/// Begins every API token, so that one is recognised where it should not be.
-const TOKEN_PREFIX: &str = "slipway_";
 
 /// The password, and how often it may be guessed.
 pub struct Access {
@@ -42,8 +41,8 @@ impl Services {
         self.access.password.is_some()
     }
 
-    /// Begins a session; answers with its secret. Attempts are limited.
-    pub async fn login(&self, password: &str, attempt: &Attempt) -> AppResult<SecretString> {
+    /// Begins a session of a browser that names itself `browser`; answers with its secret. Attempts are limited.
+    pub async fn login(&self, password: &str, attempt: &Attempt, browser: &str) -> AppResult<SecretString> {
         let Some(expected) = &self.access.password else {
             return Err(AppError::conflict("no_password", "No password is set: everything is open to you already."));
         };
@@ -56,46 +55,19 @@ impl Services {
         let secret = random_secret();
         let now = self.now();
         let until = now + jiff::SignedDuration::from_hours(24 * SESSION_DAYS);
-        self.platform.store.insert_session(hash(&secret), now, until).await?;
+        let session = NewSession {
+            hash: hash(&secret),
+            at: now,
+            until,
+            address: attempt.from.to_string(),
+            browser: browser_name(browser),
+        };
+        self.platform.store.insert_session(session).await?;
         Ok(SecretString::from(secret))
     }
 
-    /// Whether this session's secret is good.
-    pub async fn session_is_valid(&self, secret: &str) -> AppResult<bool> {
-        Ok(self.platform.store.session_is_valid(hash(secret), self.now()).await?)
-    }
-
-    /// Ends a session.
-    pub async fn logout(&self, secret: &str) -> AppResult<()> {
-        Ok(self.platform.store.remove_session(hash(secret)).await?)
-    }
-
-    /// Whether this API token is good.
-    pub async fn token_is_valid(&self, token: &str) -> AppResult<bool> {
-        if !token.starts_with(TOKEN_PREFIX) {
-            return Ok(false);
-        }
-        Ok(self.platform.store.use_token(hash(token), self.now()).await?)
-    }
-
-    /// All API tokens, newest first.
-    pub async fn tokens(&self) -> AppResult<Vec<ApiToken>> {
-        Ok(self.platform.store.tokens().await?)
-    }
-
-    /// A new API token. Its text is shown this one time.
-    pub async fn create_token(&self, name: &str) -> AppResult<(ApiToken, SecretString)> {
-        let name = name.trim();
-        if name.is_empty() || name.chars().count() > 80 || name.chars().any(char::is_control) {
-            return Err(AppError::invalid("Give the token a name of 1 to 80 characters, such as “CI”."));
-        }
-        let secret = format!("{TOKEN_PREFIX}{}", random_secret());
-        let token = self.platform.store.insert_token(name.to_owned(), hash(&secret), self.now()).await?;
-        Ok((token, SecretString::from(secret)))
-    }
-
-    /// Takes a token back.
-    pub async fn revoke_token(&self, id: i64) -> AppResult<()> {
-        Ok(self.platform.store.remove_token(id).await?)
+    /// Ends the sessions of these secrets.
+    pub async fn logout(&self, secrets: Vec<&str>) -> AppResult<()> {
+        Ok(self.platform.store.end_sessions_of(secrets.into_iter().map(hash).collect()).await?)
     }
 }

@@ -150,17 +150,12 @@ impl Services {
         if !self.config().protects_previews() {
             return Ok(Some(self.place_url(&app, place, next)));
         }
-        for session in sessions {
-            if self.session_is_valid(session).await? {
-                let (secret, now) = (random_secret(), Instant::now());
-                let url = self.enter_url(&app, place, &[("ticket", &secret), ("next", next)]);
-                let until = now + TICKET_LIFE;
-                let ticket = Ticket { hash: hash(&secret), app, place, session: hash(session), until };
-                self.tickets.keep(ticket, now);
-                return Ok(Some(url));
-            }
-        }
-        Ok(None)
+        let Some(session) = self.session_hash(sessions).await? else { return Ok(None) };
+        let (secret, now) = (random_secret(), Instant::now());
+        let url = self.enter_url(&app, place, &[("ticket", &secret), ("next", next)]);
+        let ticket = Ticket { hash: hash(&secret), app, place, session, until: now + TICKET_LIFE };
+        self.tickets.keep(ticket, now);
+        Ok(Some(url))
     }
 
     /// Uses a ticket; none if it is not good here, or not any more.

@@ -17,6 +17,8 @@ pub struct AppFilter {
     pub search: Option<String>,
     /// Of this template alone.
     pub template: Option<TemplateName>,
+    /// This app alone.
+    pub only: Option<AppName>,
 }
 
 const SELECT: &str = "
@@ -142,6 +144,7 @@ impl Store {
                     "{SELECT}
                      WHERE (a.updated_at, a.id) < (:time, :id)
                        AND (:template IS NULL OR a.template = :template)
+                       AND (:only IS NULL OR a.name = :only)
                        AND (:search IS NULL OR a.name LIKE :search ESCAPE '\\' OR a.description LIKE :search ESCAPE '\\')
                      ORDER BY a.updated_at DESC, a.id DESC LIMIT :limit"
                 ))?
@@ -149,6 +152,7 @@ impl Store {
                     named_params! {
                         ":time": time, ":id": id, ":search": search, ":limit": page.fetch(),
                         ":template": filter.template.as_ref().map(TemplateName::as_str),
+                        ":only": filter.only.as_ref().map(AppName::as_str),
                     },
                     app,
                 )?
@@ -323,7 +327,7 @@ mod tests {
         add(&store, "odd", "100% wool_socks", 2).await;
         for (search, expected) in [("100%", vec!["odd"]), ("_", vec!["odd"]), ("PLAIN", vec!["plain"]), ("\\", vec![])]
         {
-            let filter = AppFilter { search: Some(search.into()), template: None };
+            let filter = AppFilter { search: Some(search.into()), ..AppFilter::default() };
             let page = store.apps(filter, PageRequest::first(10)).await.expect("read");
             let names: Vec<_> = page.items.iter().map(|app| app.name.as_str()).collect();
             assert_eq!(names, expected, "{search}");

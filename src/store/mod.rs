@@ -16,6 +16,7 @@ pub mod releases;
 mod row;
 pub mod runs;
 pub mod server_keys;
+pub mod sessions;
 pub mod space;
 pub mod spending;
 pub mod turns;
@@ -42,6 +43,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0006_turns", include_str!("../../migrations/0006_turns.sql")),
     ("0009_server_keys", include_str!("../../migrations/0009_server_keys.sql")),
     ("0010_preview_access", include_str!("../../migrations/0010_preview_access.sql")),
+    ("0011_logins", include_str!("../../migrations/0011_logins.sql")),
 ];
 
 /// Why the database did not do what it was asked.

@@ -125,7 +125,7 @@ async fn home(
         kind => Some(kind.parse::<TemplateName>()?),
     };
     let page = PageRequest { cursor: query.cursor.map(Cursor::try_from).transpose()?, ..PageRequest::first(PAGE) };
-    let wanted = AppFilter { search: search.clone(), template: filter.clone() };
+    let wanted = AppFilter { search: search.clone(), template: filter.clone(), only: None };
     let (apps, total) = tokio::join!(services.list_apps(wanted, page), services.count_apps());
     let (apps, total) = (apps?, total?);
     let title = |name: &TemplateName| {

@@ -53,12 +53,14 @@ pub async fn login(
 ) -> AppResult<Response> {
     let to = ours(&form.to);
     let is_https = is_https(&web.services);
-    let browser = web.services.known_browser(browser_marks(&headers, is_https)).await?;
-    match web.services.login(&form.password, &Attempt { from: from.0, browser }).await {
+    let known = web.services.known_browser(browser_marks(&headers, is_https)).await?;
+    let attempt = Attempt { from: from.0, browser: known };
+    let agent = headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default();
+    match web.services.login(&form.password, &attempt, agent).await {
         Ok(secret) => {
             let mut response = go_on(to);
             response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
-            let mark = web.services.browser_mark(browser).await?;
+            let mark = web.services.browser_mark(known).await?;
             response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));
             Ok(response)
         }
@@ -93,11 +95,10 @@ fn go_on(to: &str) -> Response {
 
 /// `POST /logout`
 pub async fn logout(State(web): State<Web>, headers: HeaderMap) -> AppResult<Response> {
-    for secret in session_secrets(&headers) {
-        web.services.logout(secret).await?;
-    }
+    let is_https = is_https(&web.services);
+    web.services.logout(session_secrets(&headers, is_https).collect()).await?;
     let mut response = Redirect::to("/login").into_response();
-    response.headers_mut().append(header::SET_COOKIE, clear_session_cookie(is_https(&web.services)));
+    response.headers_mut().append(header::SET_COOKIE, clear_session_cookie(is_https));
     Ok(response)
 }
 

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod assets;
+pub mod browser;
 pub mod chrome;
 pub mod cost;
 pub mod error_page;
@@ -22,6 +23,7 @@ pub mod preview_access;
 pub mod reply;
 #[cfg(test)]
 mod samples;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 pub mod ui;
@@ -67,9 +69,11 @@ pub fn router(services: Services) -> Router {
         .route("/preview-access", get(preview_access::hand_on))
         .route("/health", get(plain::health))
         .route("/shortcuts", get(plain::shortcuts))
-        .route("/settings", get(plain::settings))
-        .route("/settings/tokens", post(plain::make_token))
-        .route("/settings/tokens/{id}/revoke", post(plain::revoke_token))
+        .route("/settings", get(settings::page))
+        .route("/settings/tokens", post(settings::make_token))
+        .route("/settings/tokens/{id}/revoke", post(settings::revoke_token))
+        .route("/settings/sessions/end", post(settings::end_all_sessions))
+        .route("/settings/sessions/{id}/end", post(settings::end_session))
         .route("/settings/keys", post(plain::keys))
         .route("/theme", post(plain::theme))
         .route("/markdown", post(plain::markdown))

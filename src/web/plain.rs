@@ -1,24 +1,21 @@
-//! `/health`, `/settings`, `/shortcuts`, the theme, and Markdown for the live conversation.
+//! `/health`, `/shortcuts`, the theme, and Markdown for the live conversation.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::Web;
 use super::app::turn_view::Answer;
 use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
-use super::cost::{self, CostView};
-use super::extract::{Form, Path};
+use super::extract::Form;
 use super::format::When;
 use super::login::ours;
-use super::plain_pages::{CheckView, HealthPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView};
+use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
 use super::reply;
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::Bytes;
 use crate::error::AppResult;
-use crate::services::Services;
 
 /// `GET /health`
 pub async fn health(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
@@ -44,44 +41,6 @@ fn title(name: &str) -> String {
 /// `GET /shortcuts`
 pub async fn shortcuts(chrome: Chrome) -> AppResult<Response> {
     reply::page(&ShortcutsPage { chrome, keys: SHORTCUTS })
-}
-
-/// `GET /settings`
-pub async fn settings(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
-    reply::page(&settings_page(&web.services, chrome, None).await?)
-}
-
-async fn settings_page(services: &Services, chrome: Chrome, made: Option<MadeToken>) -> AppResult<SettingsPage> {
-    let now = services.now();
-    let tokens = services.tokens().await?.into_iter().map(|token| TokenView {
-        id: token.id,
-        name: token.name,
-        created: When::new(token.created_at, now),
-        used: token.last_used_at.map(|at| When::new(at, now)),
-    });
-    let cost = reply::render(&CostView::new(&services.spending(None, cost::DAYS).await?, true))?;
-    Ok(SettingsPage { chrome, themes: Theme::ALL, cost, tokens: tokens.collect(), made })
-}
-
-/// What the form says.
-#[derive(Deserialize)]
-pub struct TokenForm {
-    name: String,
-}
-
-/// `POST /settings/tokens`: the one page that shows a token's text.
-pub async fn make_token(State(web): State<Web>, chrome: Chrome, Form(form): Form<TokenForm>) -> AppResult<Response> {
-    let (token, plain) = web.services.create_token(&form.name).await?;
-    let made = MadeToken { name: token.name, plain: plain.expose_secret().to_owned() };
-    let mut response = reply::page(&settings_page(&web.services, chrome, Some(made)).await?)?;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
-}
-
-/// `POST /settings/tokens/{id}/revoke`
-pub async fn revoke_token(State(web): State<Web>, Path(id): Path<i64>) -> AppResult<Response> {
-    web.services.revoke_token(id).await?;
-    Ok(Redirect::to("/settings#tokens").into_response())
 }
 
 /// What the form says.

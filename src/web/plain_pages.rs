@@ -1,8 +1,8 @@
-//! Pages that are not about one app, as they are shown: log in, health, settings, shortcuts. Pure.
+//! Pages that are not about one app, as they are shown: log in, health, shortcuts. Pure.
 
 use askama::Template;
 
-use super::chrome::{Chrome, Theme};
+use super::chrome::Chrome;
 use super::format::When;
 use super::ui;
 
@@ -42,42 +42,6 @@ pub struct CheckView {
     pub detail: String,
     /// What to do about it.
     pub hint: Option<String>,
-}
-
-/// Look, model, tokens.
-#[derive(Template)]
-#[template(path = "settings.html")]
-pub struct SettingsPage {
-    /// Around it.
-    pub chrome: Chrome,
-    /// Those that can be chosen.
-    pub themes: [Theme; 3],
-    /// What the model has cost, rendered.
-    pub cost: String,
-    /// Newest first.
-    pub tokens: Vec<TokenView>,
-    /// The one that was just made.
-    pub made: Option<MadeToken>,
-}
-
-/// A token in the list.
-pub struct TokenView {
-    /// Its number.
-    pub id: i64,
-    /// What its maker called it.
-    pub name: String,
-    /// When it was made.
-    pub created: When,
-    /// When it was last used.
-    pub used: Option<When>,
-}
-
-/// A token's text, shown once.
-pub struct MadeToken {
-    /// What its maker called it.
-    pub name: String,
-    /// The token itself.
-    pub plain: String,
 }
 
 /// What the keyboard can do.

@@ -11,7 +11,7 @@ use super::login::ours;
 use crate::browser_errors::Place;
 use crate::domain::AppName;
 use crate::error::{AppError, AppResult, ErrorKind};
-use crate::guard::session_secrets;
+use crate::guard::{is_https, session_secrets};
 
 /// What the address says.
 #[derive(Deserialize)]
@@ -35,7 +35,8 @@ pub async fn hand_on(
     Query(query): Query<PlaceQuery>,
 ) -> AppResult<Response> {
     let next = ours(&query.next);
-    let url = web.services.ticket_url(&query.app, query.place, next, session_secrets(&headers)).await?;
+    let sessions = session_secrets(&headers, is_https(&web.services));
+    let url = web.services.ticket_url(&query.app, query.place, next, sessions).await?;
     let url = url.and_then(|url| HeaderValue::try_from(url).ok()).ok_or_else(|| {
         AppError::new(
             ErrorKind::Forbidden,

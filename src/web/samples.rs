@@ -22,9 +22,8 @@ use super::chrome;
 use super::cost::CostView;
 use super::format::When;
 use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
-use super::plain_pages::{
-    CheckView, HealthPage, LoginPage, MadeToken, SHORTCUTS, SettingsPage, ShortcutsPage, TokenView,
-};
+use super::plain_pages::{CheckView, HealthPage, LoginPage, SHORTCUTS, ShortcutsPage};
+use super::settings;
 use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
@@ -43,7 +42,7 @@ pub fn now() -> Timestamp {
     "2026-11-20T14:42:00Z".parse().expect("a time")
 }
 
-fn ago(seconds: i64) -> Timestamp {
+pub fn ago(seconds: i64) -> Timestamp {
     Timestamp::from_second(now().as_second() - seconds).expect("a time")
 }
 
@@ -169,7 +168,7 @@ fn model_form(app: &App) -> String {
     ModelForm::new(app, false, "claude-opus-5-5", &offers).render().expect("renders")
 }
 
-fn cost(by_app: bool) -> String {
+pub fn cost(by_app: bool) -> String {
     let spent = |turns: u64, cost_usd: f64| Spending {
         turns,
         input_tokens: turns * 21_400,
@@ -754,7 +753,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
             CheckView { name: "Database".into(), ok: true, detail: "The database answers.".into(), hint: None },
             CheckView { name: "Docker".into(), ok: false, detail: "The Docker engine does not answer.".into(), hint: Some("Start Docker (for example with sudo systemctl start docker).".into()) },
         ] }.render().expect("renders")),
-        ("settings", SettingsPage { chrome: chrome::sample(), themes: chrome::Theme::ALL, cost: cost(true), tokens: vec![TokenView { id: 1, name: "CI".into(), created: When::new(ago(90_000), now()), used: None }], made: Some(MadeToken { name: "CI".into(), plain: "slipway_0123456789abcdef".into() }) }.render().expect("renders")),
+        ("settings", settings::sample().render().expect("renders")),
         ("shortcuts", ShortcutsPage { chrome: chrome::sample(), keys: SHORTCUTS }.render().expect("renders")),
         ("error", error),
     ]

@@ -11,9 +11,10 @@ use super::router;
 use super::samples::{Selected, select};
 use crate::bounded_work::{Budget, Owner};
 use crate::config::Config;
-use crate::domain::{AppName, EventId, TurnMode};
+use crate::domain::{AppName, EventId, Principal, Scope, TurnMode};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
+use crate::services::tokens::TokenCheck;
 use crate::startup::{self, Builder};
 
 struct Site {
@@ -53,7 +54,12 @@ impl Site {
         let config = Config::load(None, variables, &[]).expect("a configuration");
         let builder = startup::start(config).await.expect("starts");
         let services = builder.services.clone();
-        Self { router: router(services.clone()), services, builder, _folder: folder }
+        Self {
+            router: router(services.clone()).layer(axum::Extension(Principal::Anyone)),
+            services,
+            builder,
+            _folder: folder,
+        }
     }
 
     async fn app(&self, template: &str) -> AppName {
@@ -398,15 +404,29 @@ async fn look_and_tokens_are_kept() {
     assert_eq!(page.attribute("html", "data-theme"), "dark");
     assert_eq!(page.text("[aria-pressed=true]"), "Dark");
 
-    let made = site.post("/settings/tokens", &[("name", "CI <x>")]).await;
+    let name = site.app("static-site").await;
+    let form = [("name", "CI <x>"), ("scope", "write"), ("app", name.as_str()), ("end", "7")];
+    let made = site.post("/settings/tokens", &form).await;
     assert_eq!(made.headers[header::CACHE_CONTROL], "no-store");
     let token = made.page().text(".copyable code");
-    assert!(site.services.token_is_valid(&token).await.expect("asked"));
+    let check = async || site.services.check_token(&token).await.expect("asked");
+    let TokenCheck::Good(good) = check().await else { panic!("the token is good") };
+    assert_eq!((good.scope, good.app.as_ref()), (Scope::Write, Some(&name)));
     let list = site.get("/settings").await;
-    assert!(!list.body.contains(&token) && list.page().text("tbody td").contains("CI <x>"));
-    let revoke = list.page().attribute("tbody form", "action");
+    assert!(!list.body.contains(&token) && list.page().text("#token-list td").contains("CI <x>"));
+    assert!(
+        list.page().texts("#token-list td").iter().any(|text| text == "in 6 days" || text == "in 7 days"),
+        "{:?}",
+        list.page().texts("td")
+    );
+    let revoke = list.page().attribute("#token-list form", "action");
     assert_eq!(site.post(&revoke, &[]).await.status, StatusCode::SEE_OTHER);
-    assert!(!site.services.token_is_valid(&token).await.expect("asked"));
+    assert_eq!(check().await, TokenCheck::Unknown);
+    for bad in [("scope", "all"), ("end", "0"), ("end", "soon"), ("app", "no-such-app")] {
+        let refused = site.post("/settings/tokens", &[("name", "x"), bad]).await;
+        assert!(refused.status.is_client_error(), "{bad:?}");
+    }
+    assert!(site.get("/settings").await.page().text("#sessions + p").contains("No password is set"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

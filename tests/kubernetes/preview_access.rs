@@ -58,7 +58,7 @@ async fn a_preview_is_reached_through_the_builder_alone() {
     assert!(text(&headers, LOCATION).starts_with("http://builder.localhost/preview-access?"), "{headers:?}");
 
     let attempt = Attempt { from: "192.0.2.1".parse().expect("an address"), browser: None };
-    let session = stage.services.login(PASSWORD, &attempt).await.expect("a session");
+    let session = stage.services.login(PASSWORD, &attempt, "").await.expect("a session");
     let session = format!("slipway_session={}", secrecy::ExposeSecret::expose_secret(&session));
     let address = format!("/preview-access?app={}&place=preview", app.name);
     let (_, headers, said) = browse(&stage, "builder.localhost", &address, &session).await;

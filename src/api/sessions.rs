@@ -1,0 +1,109 @@
+//! Sessions of browsers: list, end.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::{Path, Query};
+use super::list::PageQuery;
+use crate::domain::{Principal, SessionId};
+use crate::error::{AppError, AppResult};
+use crate::services::Services;
+use crate::store::sessions::Session;
+
+/// A browser that has logged in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Session)]
+pub struct SessionJson {
+    /// For ever.
+    #[schema(value_type = i64)]
+    id: SessionId,
+    /// When it logged in.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it was last used, to the minute.
+    #[schema(value_type = String, format = DateTime)]
+    last_used_at: Timestamp,
+    /// When it ends by itself.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+    /// The address of its last use.
+    address: String,
+    /// The browser, as it names itself.
+    browser: String,
+    /// It is the one that asks.
+    current: bool,
+}
+
+/// A page of sessions.
+#[derive(Serialize, ToSchema)]
+pub struct SessionList {
+    /// The one used last first.
+    sessions: Vec<SessionJson>,
+    /// Where the next page begins; null at the end.
+    next: Option<String>,
+}
+
+/// List sessions.
+#[utoipa::path(
+    get, path = "/api/v1/sessions", tag = "Sessions", params(PageQuery),
+    responses((status = 200, description = "Browsers that have logged in, the one used last first.", body = SessionList)),
+)]
+pub async fn list(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Query(page): Query<PageQuery>,
+) -> AppResult<axum::Json<SessionList>> {
+    let sessions = services.sessions(&principal).await?;
+    let (sessions, next) = page.cut(sessions, |session: &Session| {
+        let used = i64::MAX - session.last_used_at.as_millisecond();
+        format!("{used:020}{:020}", i64::MAX - session.id.0)
+    })?;
+    let current = principal.session();
+    let json = |session: Session| SessionJson {
+        current: current == Some(session.id),
+        id: session.id,
+        created_at: session.created_at,
+        last_used_at: session.last_used_at,
+        expires_at: session.expires_at,
+        address: session.address,
+        browser: session.browser,
+    };
+    Ok(axum::Json(SessionList { sessions: sessions.into_iter().map(json).collect(), next }))
+}
+
+/// End a session.
+///
+/// Its browser has to log in again. One that has ended already is fine.
+#[utoipa::path(
+    delete, path = "/api/v1/sessions/{id}", tag = "Sessions",
+    params(("id" = i64, Path, description = "The session's id.")),
+    responses((status = 204, description = "It has ended.")),
+)]
+pub async fn end(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> AppResult<StatusCode> {
+    let id = id.parse().map_err(|_| AppError::not_found("session of this name: a session's id is a whole number"))?;
+    services.end_session(&principal, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all sessions.
+///
+/// Every browser has to log in again, the one that asks among them. Tokens stay.
+#[utoipa::path(
+    delete, path = "/api/v1/sessions", tag = "Sessions",
+    responses((status = 204, description = "All have ended.")),
+)]
+pub async fn end_all(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+) -> AppResult<StatusCode> {
+    services.end_all_sessions(&principal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,252 @@
+//! `/settings`: look, model, cost, who is logged in, API tokens.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use super::Web;
+use super::browser::browser_title;
+use super::chrome::{Chrome, Theme};
+use super::cost::{self, CostView};
+use super::extract::{Form, Path};
+use super::format::When;
+use super::reply;
+use super::ui;
+use crate::domain::{Invalid, Principal, Scope, SessionId, TokenId};
+use crate::error::{AppError, AppResult};
+use crate::services::Services;
+use crate::services::tokens::{NewToken, TOKEN_DAYS, TokenEnd};
+use crate::store::access::ApiToken;
+use crate::store::sessions::Session;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "settings.html")]
+pub struct SettingsPage {
+    chrome: Chrome,
+    /// Those that can be chosen.
+    themes: [Theme; 3],
+    /// What the model has cost, rendered.
+    cost: String,
+    /// The one used last first.
+    sessions: Vec<SessionView>,
+    /// Newest first.
+    tokens: Vec<TokenView>,
+    scopes: [Scope; 3],
+    /// When a token can end, in days and in words.
+    ends: [(u32, &'static str); 4],
+    end: u32,
+    /// The one that was just made.
+    made: Option<MadeToken>,
+}
+
+/// A browser that has logged in.
+struct SessionView {
+    id: SessionId,
+    /// In a few words.
+    browser: String,
+    /// As it names itself.
+    full: String,
+    address: String,
+    created: When,
+    used: When,
+    /// It is the one that shows the page.
+    current: bool,
+}
+
+impl SessionView {
+    fn new(session: Session, by: &Principal, now: jiff::Timestamp) -> Self {
+        Self {
+            current: by.session() == Some(session.id),
+            id: session.id,
+            browser: browser_title(&session.browser),
+            full: session.browser,
+            address: session.address,
+            created: When::new(session.created_at, now),
+            used: When::new(session.last_used_at, now),
+        }
+    }
+}
+
+/// A token in the list.
+struct TokenView {
+    id: TokenId,
+    name: String,
+    scope: Scope,
+    /// The one app that it is for.
+    app: Option<String>,
+    created: When,
+    used: Option<When>,
+    end: Option<When>,
+    /// Its end has come.
+    ended: bool,
+}
+
+impl TokenView {
+    fn new(token: ApiToken, now: jiff::Timestamp) -> Self {
+        Self {
+            ended: token.has_ended(now),
+            id: token.id,
+            name: token.name,
+            scope: token.scope,
+            app: token.app.map(|app| app.to_string()),
+            created: When::new(token.created_at, now),
+            used: token.last_used_at.map(|at| When::new(at, now)),
+            end: token.expires_at.map(|at| When::new(at, now)),
+        }
+    }
+}
+
+/// A token's text, shown once.
+struct MadeToken {
+    name: String,
+    plain: String,
+}
+
+/// `GET /settings`
+pub async fn page(
+    State(web): State<Web>,
+    chrome: Chrome,
+    Extension(principal): Extension<Principal>,
+) -> AppResult<Response> {
+    reply::page(&filled(&web.services, chrome, &principal, None).await?)
+}
+
+async fn filled(
+    services: &Services,
+    chrome: Chrome,
+    by: &Principal,
+    made: Option<MadeToken>,
+) -> AppResult<SettingsPage> {
+    let now = services.now();
+    let sessions = services.sessions(by).await?.into_iter().map(|session| SessionView::new(session, by, now));
+    let tokens = services.tokens(by).await?.into_iter().map(|token| TokenView::new(token, now));
+    let cost = reply::render(&CostView::new(&services.spending(None, cost::DAYS).await?, true))?;
+    Ok(SettingsPage {
+        chrome,
+        themes: Theme::ALL,
+        cost,
+        sessions: sessions.collect(),
+        tokens: tokens.collect(),
+        scopes: Scope::ALL,
+        ends: [(7, "7 days"), (30, "30 days"), (TOKEN_DAYS, "90 days"), (365, "A year")],
+        end: TOKEN_DAYS,
+        made,
+    })
+}
+
+/// What the form says.
+#[derive(Deserialize)]
+pub struct TokenForm {
+    name: String,
+    #[serde(default)]
+    scope: Scope,
+    /// An app's name; empty: all apps.
+    #[serde(default)]
+    app: String,
+    /// Days, or `never`; empty: as usual.
+    #[serde(default)]
+    end: String,
+}
+
+impl TokenForm {
+    fn read(self) -> AppResult<NewToken> {
+        let end = match self.end.as_str() {
+            "" => TokenEnd::Days(TOKEN_DAYS),
+            "never" => TokenEnd::Never,
+            days => {
+                TokenEnd::Days(days.parse().map_err(|_| AppError::invalid("A token ends after a number of days."))?)
+            }
+        };
+        let app = match self.app.trim() {
+            "" => None,
+            app => Some(app.parse().map_err(|error: Invalid| AppError::from(error))?),
+        };
+        Ok(NewToken { name: self.name, scope: self.scope, app, end })
+    }
+}
+
+/// `POST /settings/tokens`: the one page that shows a token's text.
+pub async fn make_token(
+    State(web): State<Web>,
+    chrome: Chrome,
+    Extension(principal): Extension<Principal>,
+    Form(form): Form<TokenForm>,
+) -> AppResult<Response> {
+    let (token, plain) = web.services.create_token(&principal, form.read()?).await?;
+    let made = MadeToken { name: token.name, plain: plain.expose_secret().to_owned() };
+    let mut response = reply::page(&filled(&web.services, chrome, &principal, Some(made)).await?)?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// `POST /settings/tokens/{id}/revoke`
+pub async fn revoke_token(
+    State(web): State<Web>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<i64>,
+) -> AppResult<Response> {
+    web.services.revoke_token(&principal, TokenId(id)).await?;
+    Ok(Redirect::to("/settings#tokens").into_response())
+}
+
+/// `POST /settings/sessions/{id}/end`
+pub async fn end_session(
+    State(web): State<Web>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<i64>,
+) -> AppResult<Response> {
+    web.services.end_session(&principal, SessionId(id)).await?;
+    Ok(Redirect::to("/settings#sessions").into_response())
+}
+
+/// `POST /settings/sessions/end`: all of them.
+pub async fn end_all_sessions(
+    State(web): State<Web>,
+    Extension(principal): Extension<Principal>,
+) -> AppResult<Response> {
+    web.services.end_all_sessions(&principal).await?;
+    Ok(Redirect::to("/login").into_response())
+}
+
+#[cfg(test)]
+pub(super) fn sample() -> SettingsPage {
+    use super::samples::{ago, cost, now};
+    let session = |id, browser: &str, current| SessionView {
+        id: SessionId(id),
+        browser: browser_title(browser),
+        full: browser.into(),
+        address: "2001:db8::7".into(),
+        created: When::new(ago(90_000), now()),
+        used: When::new(ago(30), now()),
+        current,
+    };
+    let token = |id, app: Option<&str>, end: Option<When>, ended| TokenView {
+        id: TokenId(id),
+        name: "CI".into(),
+        scope: Scope::Write,
+        app: app.map(str::to_owned),
+        created: When::new(ago(90_000), now()),
+        used: None,
+        end,
+        ended,
+    };
+    SettingsPage {
+        chrome: super::chrome::sample(),
+        themes: Theme::ALL,
+        cost: cost(true),
+        sessions: vec![
+            session(2, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", true),
+            session(1, "", false),
+        ],
+        tokens: vec![token(2, Some("brisk-otter"), None, false), token(1, None, Some(When::new(ago(9), now())), true)],
+        scopes: Scope::ALL,
+        ends: [(7, "7 days"), (30, "30 days"), (TOKEN_DAYS, "90 days"), (365, "A year")],
+        end: TOKEN_DAYS,
+        made: Some(MadeToken { name: "CI".into(), plain: "slipway_0123456789abcdef".into() }),
+    }
+}
