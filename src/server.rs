@@ -9,6 +9,7 @@ mod bodies;
 mod connections;
 mod draft;
 mod entry;
+mod large_head;
 mod listener;
 mod reports;
 mod slot;
@@ -71,7 +72,7 @@ impl App {
                 return plain_page(StatusCode::BAD_REQUEST, "This request cannot be read", &sentences);
             }
         };
-        if let Some(answer) = guard::cookies_too_large(&parts.headers, &host) {
+        if let Some(answer) = guard::cookies_too_large(&parts, &host) {
             return answer;
         }
         if parts.method == Method::CONNECT {

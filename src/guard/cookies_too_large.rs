@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use axum::http::header::{CONNECTION, COOKIE, HeaderName, SET_COOKIE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 
@@ -13,84 +14,119 @@ use super::plain_page;
 use crate::domain::name::strip_port;
 
 /// Most bytes of cookies that a request may carry. Servers of apps take less than we do, often 64 KiB of head in all.
-pub const COOKIES_MAX: usize = 32 * 1024;
+const COOKIES_MAX: usize = 32 * 1024;
 /// Most bytes of `Set-Cookie` in one answer; browsers take about 256 KiB of head. What is left is cleared by the next.
-const CLEARED_MAX: usize = 96 * 1024;
-/// What is added to one cookie's name to have it expire, reckoned in bytes.
-const EXPIRY: &str = "=; Max-Age=0; Path=/";
+const CLEARED_MAX: usize = 160 * 1024;
+/// What is added to one cookie's name to have it expire.
+const EXPIRY: &str = "=; Max-Age=0; Path=";
 /// Most domains above a host for which cookies are cleared.
 const DOMAINS_MAX: usize = 10;
+/// Most paths above an address for which cookies are cleared.
+const PATHS_MAX: usize = 8;
 /// Begins the names of our own cookies.
 const OUR_COOKIES: &str = "slipway_";
 
 /// The answer to a request for `host` whose cookies are too large; none where they are not.
-pub fn cookies_too_large(headers: &HeaderMap, host: &str) -> Option<Response> {
-    let bytes: usize = headers.get_all(COOKIE).iter().map(HeaderValue::len).sum();
-    (bytes > COOKIES_MAX).then(|| {
-        let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-        clearing(lines, host)
-    })
+pub fn cookies_too_large(parts: &Parts, host: &str) -> Option<Response> {
+    let lines = || parts.headers.get_all(COOKIE).iter();
+    let bytes: usize = lines().map(HeaderValue::len).sum();
+    (bytes > COOKIES_MAX).then(|| clearing(lines().flat_map(|line| names(line.as_bytes())), host, parts.uri.path()))
 }
 
-/// The answer that clears the cookies in these lines of `Cookie`.
-pub fn clearing<'a>(lines: impl Iterator<Item = &'a [u8]>, host: &str) -> Response {
+/// The answer to a request whose head is larger than what is read: `cookies` are names of cookies, separated by `;`.
+pub fn head_too_large(cookies: &[u8], host: &str, path: &str) -> Response {
+    if !cookies.is_empty() {
+        return clearing(names(cookies), host, path);
+    }
+    let sentences = ["The address and the headers of this request are larger than what this server reads."];
+    let mut response = plain_page(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "This request is too large", &sentences);
+    close(response.headers_mut());
+    response
+}
+
+/// The names in a line of `Cookie`, as far as they can be set.
+fn names(line: &[u8]) -> impl Iterator<Item = &str> {
+    line.split(|byte| *byte == b';')
+        .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split('=').next())
+        .filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// The answer that clears the cookies of these names.
+fn clearing<'a>(names: impl Iterator<Item = &'a str>, host: &str, path: &str) -> Response {
     let mut response = plain_page(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "Too many cookies",
         &[
-            "Your browser sent more cookies than this server reads. Most likely an app set them for all of its neighbours.",
-            "They have been cleared now. Reload this page; if you see it again, reload once more, or delete the cookies of \
-             this site in your browser's settings.",
+            "Your browser sent more cookies than this server reads. Most likely an app set them for all hosts of this domain.",
+            "They have been deleted, and you may have to log in again. Reload this page. If it does not go away after some \
+             reloads, delete the cookies of this site in your browser's settings.",
         ],
     );
     let headers = response.headers_mut();
     // Browsers heed it over https and on localhost; elsewhere the cookies expire by name.
     headers.insert(HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cookies\""));
     // What may follow on this connection is as large.
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let domains = shared_domains(host);
-    let names: BTreeSet<&str> = lines
-        .filter_map(|line| std::str::from_utf8(line).ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split('=').next())
-        .filter(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()))
-        .collect();
+    close(headers);
+    let (domains, paths) = (shared_domains(host), paths(path));
+    let names: BTreeSet<&str> = names.collect();
+    // The whole domain's cookies first, which are the usual ones.
+    let shared = paths.iter().map(|path| (domains.as_slice(), path, false));
+    let own = paths.iter().map(|path| (&[][..], path, true));
     let mut room = CLEARED_MAX;
-    for name in names {
-        // Our own cookie of this very host is small: only one of that name for the whole domain is another's.
-        let own_host = (!is_ours(name)).then_some(None);
-        for of in domains.iter().map(|domain| Some(domain.as_str())).chain(own_host) {
-            let text = match of {
-                Some(domain) => format!("{name}{EXPIRY}; Domain={domain}"),
-                None => format!("{name}{EXPIRY}"),
-            };
-            let Some(left) = room.checked_sub(text.len()) else { return response };
-            room = left;
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.append(SET_COOKIE, value);
+    for (domains, path, own_host) in shared.chain(own) {
+        for name in &names {
+            let shared = domains.iter().map(|domain| format!("{name}{EXPIRY}{path}; Domain={domain}"));
+            // Our own cookie of this very host is small: only one of that name for the whole domain is another's.
+            let own = (own_host && !is_ours(name)).then(|| format!("{name}{EXPIRY}{path}"));
+            for text in shared.chain(own) {
+                let Some(left) = room.checked_sub(text.len()) else { return response };
+                room = left;
+                if let Ok(value) = HeaderValue::try_from(text) {
+                    headers.append(SET_COOKIE, value);
+                }
             }
         }
     }
     response
 }
 
+/// The paths of cookies that are sent to this one: itself and those above it.
+fn paths(path: &str) -> BTreeSet<&str> {
+    let mut paths = BTreeSet::from(["/"]);
+    if path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') {
+        for (at, _) in path.match_indices('/').skip(1).take(PATHS_MAX) {
+            paths.extend([&path[..at], &path[..=at]]);
+        }
+        paths.extend(path.starts_with('/').then_some(path));
+    }
+    paths
+}
+
+/// The domains for which a cookie is sent to this host.
+fn shared_domains(host: &str) -> Vec<String> {
+    let host = strip_port(host).trim_end_matches('.').to_ascii_lowercase();
+    let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    if !is_name || host.parse::<std::net::IpAddr>().is_ok() {
+        return Vec::new();
+    }
+    let above = std::iter::successors(Some(host.as_str()), |name| name.split_once('.').map(|(_, rest)| rest));
+    // Of names without a dot, browsers take cookies for `localhost` alone.
+    let settable = above.filter(|name| name.contains('.') || *name == "localhost");
+    settable.take(DOMAINS_MAX).map(str::to_owned).collect()
+}
+
 fn is_ours(name: &str) -> bool {
     name.trim_start_matches("__Host-").starts_with(OUR_COOKIES)
 }
 
-/// The domains for which a neighbour of `host` may have set a cookie that is sent to it: the host and what stands above
-/// it. Browsers pass over those that take no cookies.
-fn shared_domains(host: &str) -> Vec<String> {
-    let host = strip_port(host).trim_end_matches('.').to_ascii_lowercase();
-    if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() {
-        return Vec::new();
-    }
-    let above = std::iter::successors(Some(host.as_str()), |name| name.split_once('.').map(|(_, rest)| rest));
-    above.take(DOMAINS_MAX).map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::Request;
+
     use super::*;
 
     fn expired(response: &Response) -> Vec<&str> {
@@ -99,19 +135,24 @@ mod tests {
 
     #[test]
     fn what_is_too_large_is_cleared_by_name() {
-        let mut headers = HeaderMap::new();
+        let parts = |cookies: &[&str]| {
+            let request =
+                cookies.iter().fold(Request::get("/apps/tides"), |request, line| request.header(COOKIE, *line));
+            request.body(()).expect("a request").into_parts().0
+        };
         let cookie = format!("a={}; slipway_session=00; b", "x".repeat(COOKIES_MAX - 30));
-        headers.append(COOKIE, HeaderValue::try_from(cookie).expect("a header"));
-        assert!(cookies_too_large(&headers, "builder.x.test").is_none());
-        headers.append(COOKIE, HeaderValue::try_from(format!("c={}", "x".repeat(100))).expect("a header"));
-        let response = cookies_too_large(&headers, "builder.x.test:8080").expect("too large");
+        assert!(cookies_too_large(&parts(&[&cookie]), "builder.x.test").is_none());
+        let other = format!("c={}", "x".repeat(100));
+        let response = cookies_too_large(&parts(&[&cookie, &other]), "builder.x.test:8080").expect("too large");
         assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         assert_eq!(response.headers()["clear-site-data"], "\"cookies\"");
         let expired = expired(&response);
         for name in ["a", "b", "c"] {
-            for of in ["", "; Domain=builder.x.test", "; Domain=x.test"] {
-                let wanted = format!("{name}=; Max-Age=0; Path=/{of}");
-                assert!(expired.contains(&wanted.as_str()), "{wanted}: {expired:?}");
+            for path in ["/", "/apps", "/apps/", "/apps/tides"] {
+                for of in ["", "; Domain=builder.x.test", "; Domain=x.test"] {
+                    let wanted = format!("{name}=; Max-Age=0; Path={path}{of}");
+                    assert!(expired.contains(&wanted.as_str()), "{wanted}: {expired:?}");
+                }
             }
         }
         assert!(expired.contains(&"slipway_session=; Max-Age=0; Path=/; Domain=x.test"), "{expired:?}");
@@ -120,18 +161,29 @@ mod tests {
 
     #[test]
     fn an_answer_is_bounded_and_the_next_clears_the_rest() {
+        // What a browser keeps of one domain: 180 cookies of 4096 bytes, name and value together.
         let mut names: Vec<String> = (0..180).map(|n| format!("{n:0>4000}")).collect();
         let mut answers = 0;
         while !names.is_empty() {
-            let line = names.iter().map(|name| format!("{name}=x")).collect::<Vec<_>>().join("; ");
-            let response = clearing([line.as_bytes()].into_iter(), "ducks.x.test");
+            let line = names.join(";");
+            let response = head_too_large(line.as_bytes(), "ducks.x.test", "/a/b/c");
             let expired = expired(&response);
             assert!(expired.iter().map(|text| text.len()).sum::<usize>() <= CLEARED_MAX);
             let before = names.len();
-            names.retain(|name| expired.iter().filter(|text| text.starts_with(name.as_str())).count() < 4);
+            names.retain(|name| !expired.contains(&format!("{name}=; Max-Age=0; Path=/; Domain=x.test").as_str()));
             assert!(names.len() < before);
             answers += 1;
         }
-        assert!(answers <= 30, "{answers}");
+        assert!(answers <= 10, "{answers}");
+    }
+
+    #[test]
+    fn foreign_hosts_and_paths_add_nothing_to_an_answer() {
+        for (host, path) in [("x.test; Secure", "/"), ("192.0.2.1", "/a;Domain=y"), ("[::1]:80", "*"), ("", "/a b")] {
+            let response = head_too_large(b"a", host, path);
+            assert_eq!(expired(&response), ["a=; Max-Age=0; Path=/"], "{host} {path}");
+        }
+        let response = head_too_large(b"", "x.test", "/");
+        assert!(!response.headers().contains_key("clear-site-data"));
     }
 }

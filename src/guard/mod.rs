@@ -30,7 +30,7 @@ use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Pr
 pub use access::{Caller, PasswordSet, local_path, login_address};
 pub use client::{ClientIp, Proxies};
 pub use cookie::{HOST_SESSION_COOKIE, SESSION_COOKIE, clear_session_cookie, session_cookie, session_secrets};
-pub use cookies_too_large::{COOKIES_MAX, cookies_too_large};
+pub use cookies_too_large::{cookies_too_large, head_too_large};
 pub use host::{BadHost, OwnHosts, requested_host};
 pub use known_browser::{browser_cookie, browser_marks};
 pub use plain::{linked_page, plain_page};

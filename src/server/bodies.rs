@@ -35,6 +35,7 @@ pub(super) struct Received {
 impl Received {
     /// `patience`: how long the client may be silent.
     pub(super) fn new(inner: Incoming, slot: Arc<Slot>, patience: Duration) -> Self {
+        slot.reads_body(true);
         Self { inner, slot, credit: patience, credit_max: patience, waits_since: None, timer: None }
     }
 
@@ -92,6 +93,7 @@ impl HttpBody for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
+        self.slot.reads_body(false);
         self.slot.awaits_body(false);
     }
 }

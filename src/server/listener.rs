@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::App;
 use super::bodies::{Answered, Received};
 use super::connections::{Admitted, Connections, ForwardedRequest, Limits, Refused};
+use super::large_head::HEAD_MAX;
 use super::slot::Slot;
 use super::transport::Transport;
 use crate::file_limit;
@@ -25,8 +26,9 @@ use crate::gateway::ClientSide;
 use crate::guard::{Caller, ClientIp, plain_page};
 use crate::lifecycle::Lifecycle;
 
-/// Largest head of a request, in bytes. What waits to be written is bounded by the same number.
-const HEAD_MAX: usize = 64 * 1024;
+/// Largest head that the HTTP library takes, in bytes: more than it is given. What waits to be written is bounded by
+/// the same number.
+const BUFFER_MAX: usize = HEAD_MAX + 16 * 1024;
 /// Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`).
 const QUEUE_MAX: u32 = 4096;
 /// Connections that are taken in one go.
@@ -156,8 +158,8 @@ impl Connection {
         let connection = http1::Builder::new()
             // The table of connections keeps the deadlines.
             .header_read_timeout(None)
-            .max_header_size(HEAD_MAX)
-            .max_buf_size(HEAD_MAX)
+            .max_header_size(BUFFER_MAX)
+            .max_buf_size(BUFFER_MAX)
             .serve_connection(TokioIo::new(Transport::new(stream, admitted)), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);

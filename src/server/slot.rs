@@ -54,6 +54,8 @@ pub(super) struct Slot {
     is_known: AtomicBool,
     head_bytes: AtomicUsize,
     head_since: AtomicU64,
+    /// A request's body is being read.
+    reads_body: AtomicBool,
     body_since: AtomicU64,
     stalled_since: AtomicU64,
     table: Arc<Table>,
@@ -73,6 +75,7 @@ impl Slot {
             head_bytes: AtomicUsize::new(0),
             head_since: AtomicU64::new(0),
             body_since: AtomicU64::new(0),
+            reads_body: AtomicBool::new(false),
             stalled_since: AtomicU64::new(0),
             table,
         }
@@ -122,6 +125,16 @@ impl Slot {
     /// A request on it came from somebody who is logged in.
     pub(super) fn known(&self) {
         self.is_known.store(true, Relaxed);
+    }
+
+    /// A request's body is being read, or has been. It may last longer than the answer.
+    pub(super) fn reads_body(&self, reads: bool) {
+        self.reads_body.store(reads, Relaxed);
+    }
+
+    /// Whether what comes next from the client is a part of a head.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.phase() == Phase::Waiting && !self.reads_body.load(Relaxed)
     }
 
     /// The client is waited for in the middle of a request's body, or not any more.

@@ -1,24 +1,47 @@
 //! A client's socket that tells its slot in the table what happens: bytes came, or the client
-//! takes nothing of what is written. It sets no timers of its own; see [`super::connections`].
+//! takes nothing of what is written. It sets no timers of its own; see [`super::connections`]. A head that is
+//! larger than the HTTP library reads is answered here; see [`super::large_head`].
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connections::Admitted;
+use super::large_head::{LargeHead, Scan};
 
 /// A connection's socket, for as long as which its slot is taken.
 pub(super) struct Transport {
     stream: TcpStream,
     slot: Admitted,
+    /// The head that is on its way.
+    scan: Option<Box<Scan>>,
+    large_head: Option<LargeHead>,
 }
 
 impl Transport {
     pub(super) fn new(stream: TcpStream, slot: Admitted) -> Self {
-        Self { stream, slot }
+        Self { stream, slot, scan: None, large_head: None }
+    }
+
+    /// Looks at what was read; whether it belongs to a head that is too large.
+    fn is_too_large(&mut self, bytes: &[u8]) -> bool {
+        if !self.slot.awaits_head() {
+            self.scan = None;
+            return false;
+        }
+        let scan = self.scan.get_or_insert_default();
+        scan.feed(bytes);
+        if scan.is_too_large() {
+            self.large_head = self.scan.take().map(LargeHead::new);
+            return true;
+        }
+        if scan.is_over() {
+            self.scan = None;
+        }
+        false
     }
 
     fn watch(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -32,13 +55,25 @@ impl Transport {
 
 impl AsyncRead for Transport {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let bytes = buf.filled().len() - before;
-        if bytes > 0 {
-            self.slot.received(bytes);
+        let this = &mut *self;
+        if this.large_head.is_none() {
+            let before = buf.filled().len();
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+            let bytes = buf.filled().len() - before;
+            if bytes == 0 {
+                return read;
+            }
+            this.slot.received(bytes);
+            if !this.is_too_large(&buf.filled()[before..]) {
+                return read;
+            }
+            // The library would answer it by itself if it knew.
+            buf.set_filled(before);
         }
-        read
+        if let Some(large_head) = &mut this.large_head {
+            ready!(large_head.poll(&mut this.stream, cx))?;
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request's head is too large")))
     }
 }
 

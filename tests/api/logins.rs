@@ -1,9 +1,13 @@
 //! Sessions and tokens, and what other pages can do to them, through the whole guard.
 
+use std::net::Ipv4Addr;
+
 use axum::http::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use slipway::services::login_limit::Attempt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::PASSWORD;
 use super::asking::{Asked, Bench, asked, get, post};
@@ -168,5 +172,53 @@ async fn cookies_of_neighbours_neither_hide_the_session_nor_lock_the_browser_out
         assert_eq!(answer.header("clear-site-data"), "\"cookies\"", "{host}");
         let expired: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
         assert!(expired.iter().any(|value| *value == "large=; Max-Age=0; Path=/; Domain=localhost"), "{expired:?}");
+    }
+}
+
+/// Sends a request for `path` with that many cookies of 4000 bytes to the builder; the answer.
+async fn ask_with_cookies(stream: &mut TcpStream, path: &str, count: usize) -> String {
+    let cookies: Vec<_> = (0..count).map(|n| format!("c{n}={}", "x".repeat(4000))).collect();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: builder.x.localhost\r\nCookie: {}\r\n\r\n", cookies.join("; "));
+    stream.write_all(head.as_bytes()).await.expect("taken to its end");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("a whole head"));
+    }
+    let answer = String::from_utf8(answer).expect("text").to_ascii_lowercase();
+    let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    let mut body = vec![0; length.parse().expect("a number")];
+    stream.read_exact(&mut body).await.expect("a whole body");
+    answer + &String::from_utf8_lossy(&body)
+}
+
+#[tokio::test]
+async fn a_browser_full_of_cookies_is_told_to_forget_them() {
+    let bench = Bench::with(&[("SLIPWAY_DOMAIN", "x.localhost"), ("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "10")]).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(slipway::server::serve(listener, bench.app.clone(), bench.lifecycle()));
+    // The largest amount is what browsers keep of one domain; and the connection may have been used before.
+    for (count, used_before) in [(10, false), (16, false), (175, false), (175, true)] {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        if used_before {
+            let answer = ask_with_cookies(&mut stream, "/healthz", 0).await;
+            assert!(answer.starts_with("http/1.1 200 "), "{answer}");
+        }
+        let answer = ask_with_cookies(&mut stream, "/healthz", count).await;
+        assert!(answer.starts_with("http/1.1 431 "), "{count}: {answer}");
+        assert!(answer.contains("\r\nclear-site-data: \"cookies\"\r\n") && answer.contains("Too many cookies"));
+        for n in [0, count / 2, count - 1] {
+            for path in ["/", "/healthz"] {
+                let expiry = format!("\r\nset-cookie: c{n}=; max-age=0; path={path}; domain=x.localhost\r\n");
+                assert!(answer.contains(&expiry), "{count}: {expiry}");
+            }
+        }
+        assert_eq!(stream.read(&mut [0]).await.expect("an orderly end"), 0, "the connection is closed");
+    }
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    for _ in 0..20 {
+        // What is read on one connection has no bound, each head has.
+        let answer = ask_with_cookies(&mut stream, "/healthz", 7).await;
+        assert!(answer.starts_with("http/1.1 200 "), "{answer}");
     }
 }
