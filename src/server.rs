@@ -62,6 +62,10 @@ pub fn app(services: Services, pages: Router) -> App {
 }
 
 impl App {
+    fn is_https(&self) -> bool {
+        guard::is_https(&self.0.services)
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Response {
         let (parts, body) = request.into_parts();
@@ -72,7 +76,7 @@ impl App {
                 return plain_page(StatusCode::BAD_REQUEST, "This request cannot be read", &sentences);
             }
         };
-        if let Some(answer) = guard::cookies_too_large(&parts, &host) {
+        if let Some(answer) = guard::cookies_too_large(&parts, &host, self.is_https()) {
             return answer;
         }
         if parts.method == Method::CONNECT {

@@ -27,16 +27,19 @@ const PATHS_MAX: usize = 8;
 const OUR_COOKIES: &str = "slipway_";
 
 /// The answer to a request for `host` whose cookies are too large; none where they are not.
-pub fn cookies_too_large(parts: &Parts, host: &str) -> Option<Response> {
+pub fn cookies_too_large(parts: &Parts, host: &str, is_https: bool) -> Option<Response> {
     let lines = || parts.headers.get_all(COOKIE).iter();
     let bytes: usize = lines().map(HeaderValue::len).sum();
-    (bytes > COOKIES_MAX).then(|| clearing(lines().flat_map(|line| names(line.as_bytes())), host, parts.uri.path()))
+    (bytes > COOKIES_MAX).then(|| {
+        let names = lines().flat_map(|line| names(line.as_bytes()));
+        clearing(names, host, parts.uri.path(), is_https)
+    })
 }
 
 /// The answer to a request whose head is larger than what is read: `cookies` are names of cookies, separated by `;`.
-pub fn head_too_large(cookies: &[u8], host: &str, path: &str) -> Response {
+pub fn head_too_large(cookies: &[u8], host: &str, path: &str, is_https: bool) -> Response {
     if !cookies.is_empty() {
-        return clearing(names(cookies), host, path);
+        return clearing(names(cookies), host, path, is_https);
     }
     let sentences = ["The address and the headers of this request are larger than what this server reads."];
     let mut response = plain_page(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "This request is too large", &sentences);
@@ -56,7 +59,7 @@ fn close(headers: &mut HeaderMap) {
 }
 
 /// The answer that clears the cookies of these names.
-fn clearing<'a>(names: impl Iterator<Item = &'a str>, host: &str, path: &str) -> Response {
+fn clearing<'a>(names: impl Iterator<Item = &'a str>, host: &str, path: &str, is_https: bool) -> Response {
     let mut response = plain_page(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "Too many cookies",
@@ -67,8 +70,11 @@ fn clearing<'a>(names: impl Iterator<Item = &'a str>, host: &str, path: &str) ->
         ],
     );
     let headers = response.headers_mut();
-    // Browsers heed it over https and on localhost; elsewhere the cookies expire by name.
-    headers.insert(HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cookies\""));
+    // Only where browsers heed it. Elsewhere the cookies expire by name; Chromium ignores `Set-Cookie` beside
+    // `Clear-Site-Data` even where it does not heed the latter.
+    if is_https || is_localhost(host) {
+        headers.insert(HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cookies\""));
+    }
     // What may follow on this connection is as large.
     close(headers);
     let (domains, paths) = (shared_domains(host), paths(path));
@@ -92,6 +98,12 @@ fn clearing<'a>(names: impl Iterator<Item = &'a str>, host: &str, path: &str) ->
         }
     }
     response
+}
+
+/// Whether browsers trust this host without https.
+fn is_localhost(host: &str) -> bool {
+    let host = strip_port(host).to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 /// The paths of cookies that are sent to this one: itself and those above it.
@@ -141,11 +153,15 @@ mod tests {
             request.body(()).expect("a request").into_parts().0
         };
         let cookie = format!("a={}; slipway_session=00; b", "x".repeat(COOKIES_MAX - 30));
-        assert!(cookies_too_large(&parts(&[&cookie]), "builder.x.test").is_none());
+        assert!(cookies_too_large(&parts(&[&cookie]), "builder.x.test", false).is_none());
         let other = format!("c={}", "x".repeat(100));
-        let response = cookies_too_large(&parts(&[&cookie, &other]), "builder.x.test:8080").expect("too large");
+        let response = cookies_too_large(&parts(&[&cookie, &other]), "builder.x.test:8080", false).expect("too large");
         assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        assert_eq!(response.headers()["clear-site-data"], "\"cookies\"");
+        assert!(!response.headers().contains_key("clear-site-data"), "it would do nothing but hide the rest");
+        for (host, is_https) in [("builder.x.test", true), ("builder.localhost:8080", false), ("LOCALHOST", false)] {
+            let response = head_too_large(b"a", host, "/", is_https);
+            assert_eq!(response.headers()["clear-site-data"], "\"cookies\"", "{host}");
+        }
         let expired = expired(&response);
         for name in ["a", "b", "c"] {
             for path in ["/", "/apps", "/apps/", "/apps/tides"] {
@@ -166,7 +182,7 @@ mod tests {
         let mut answers = 0;
         while !names.is_empty() {
             let line = names.join(";");
-            let response = head_too_large(line.as_bytes(), "ducks.x.test", "/a/b/c");
+            let response = head_too_large(line.as_bytes(), "ducks.x.test", "/a/b/c", true);
             let expired = expired(&response);
             assert!(expired.iter().map(|text| text.len()).sum::<usize>() <= CLEARED_MAX);
             let before = names.len();
@@ -180,10 +196,10 @@ mod tests {
     #[test]
     fn foreign_hosts_and_paths_add_nothing_to_an_answer() {
         for (host, path) in [("x.test; Secure", "/"), ("192.0.2.1", "/a;Domain=y"), ("[::1]:80", "*"), ("", "/a b")] {
-            let response = head_too_large(b"a", host, path);
+            let response = head_too_large(b"a", host, path, false);
             assert_eq!(expired(&response), ["a=; Max-Age=0; Path=/"], "{host} {path}");
         }
-        let response = head_too_large(b"", "x.test", "/");
+        let response = head_too_large(b"", "x.test", "/", true);
         assert!(!response.headers().contains_key("clear-site-data"));
     }
 }

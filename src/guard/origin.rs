@@ -4,9 +4,13 @@
 //! keeps out is not enough, so the very origin is looked at. Looking is checked as well as changing: an app's
 //! `<img>`, `fetch` or frame must not run with the session. Only a browser that opens an address in a tab may come
 //! from elsewhere.
+//!
+//! Browsers say where a request comes from (`Sec-Fetch-Site`) over https and to localhost. Over plain http they send
+//! `Origin` with some requests, and `Referer` unless the page that asks wants none. So an app that hides its `Referer`
+//! can make a browser load our pages there; it cannot read them, and they change nothing.
 
 use axum::extract::Request;
-use axum::http::header::{HeaderName, ORIGIN};
+use axum::http::header::{ACCEPT, HeaderName, ORIGIN, REFERER};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,12 +22,14 @@ use crate::error::{AppError, AppResult, ErrorKind};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+/// Hands a browser on to a draft or a preview. The frame of one that has lost its pass is sent here by the app's host.
+const HANDS_ON: &str = "/preview-access";
 
 /// Refuses what another origin's page sends.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let checked = match requested_host(&parts) {
-        Ok(host) if is_safe(&parts.method) => may_look(&parts.method, &parts.headers, host),
+        Ok(host) if is_safe(&parts.method) => may_look(&parts.method, parts.uri.path(), &parts.headers, host),
         Ok(host) => same_origin(&parts.headers, host),
         Err(error) => Err(AppError::bad_request(error.to_string())),
     };
@@ -43,11 +49,11 @@ fn refused() -> AppResult<()> {
         .hint("Do it on Slipway's own pages. A program sends neither Origin nor Sec-Fetch-Site."))
 }
 
-/// Whether a request that only looks, with these headers, may be answered. A browser that tells no `Sec-Fetch-Site`,
-/// an old one or one at a plain http address, is judged by `Origin`, which it sends with some requests only.
-fn may_look(method: &Method, headers: &HeaderMap, host: &str) -> AppResult<()> {
+/// Whether a request that only looks, with these headers, may be answered. Without `Sec-Fetch-Site`, `Origin` and
+/// `Referer` decide, as far as they are there.
+fn may_look(method: &Method, path: &str, headers: &HeaderMap, host: &str) -> AppResult<()> {
     if !headers.contains_key(SEC_FETCH_SITE) {
-        return same_origin(headers, host);
+        return if is_loaded_by_other(headers, host) { refused() } else { same_origin(headers, host) };
     }
     if is_same_origin_or_none(headers) {
         return Ok(());
@@ -55,8 +61,21 @@ fn may_look(method: &Method, headers: &HeaderMap, host: &str) -> AppResult<()> {
     // A tab that goes to us from elsewhere, by a link or a redirect. In a frame the destination is another one.
     let opens_page = *method == Method::GET
         && is_only(headers, &SEC_FETCH_MODE, b"navigate")
-        && is_only(headers, &SEC_FETCH_DEST, b"document");
+        && (is_only(headers, &SEC_FETCH_DEST, b"document")
+            || (path == HANDS_ON && is_only(headers, &SEC_FETCH_DEST, b"iframe")));
     if opens_page { Ok(()) } else { refused() }
+}
+
+/// Whether another page's address is named and the request opens no page, as that of an `<img>` or a script. What opens
+/// a page asks for HTML, whether it is a link or a frame.
+fn is_loaded_by_other(headers: &HeaderMap, host: &str) -> bool {
+    let opens_page =
+        headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
+    let is_ours = |referer: &str| {
+        let end = referer.match_indices('/').nth(2).map_or(referer.len(), |(at, _)| at);
+        is_of(&referer[..end], host)
+    };
+    !opens_page && headers.get_all(REFERER).iter().any(|referer| !referer.to_str().is_ok_and(is_ours))
 }
 
 /// Whether a header is there once, with this value.
@@ -160,7 +179,7 @@ mod tests {
             for (name, value) in given {
                 headers.append(name, HeaderValue::from_str(value).expect("a header"));
             }
-            may_look(method, &headers, host).is_ok()
+            may_look(method, "/apps", &headers, host).is_ok()
         };
         let fetched = |site: &str, mode: &str, dest: &str| {
             let given = [(SEC_FETCH_SITE, site), (SEC_FETCH_MODE, mode), (SEC_FETCH_DEST, dest)];
@@ -192,7 +211,28 @@ mod tests {
             let head = [(SEC_FETCH_SITE, site), (SEC_FETCH_MODE, "navigate"), (SEC_FETCH_DEST, "document")];
             assert!(!looks(&Method::HEAD, &head), "no browser opens a page with HEAD");
         }
+        let framed = [(SEC_FETCH_SITE, "same-site"), (SEC_FETCH_MODE, "navigate"), (SEC_FETCH_DEST, "iframe")];
+        let framed = framed.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
+        let framed = framed.collect::<HeaderMap>();
+        assert!(may_look(&Method::GET, HANDS_ON, &framed, host).is_ok(), "a preview's frame asks for a new pass");
+        assert!(may_look(&Method::GET, "/preview-access/x", &framed, host).is_err());
+
         assert!(looks(&Method::GET, &[]), "a program, or an old browser");
+        let (ours, page) = ("http://builder.localhost:8080/apps/tides?x=/", "text/html,*/*;q=0.8");
+        for (referer, accept, allowed) in [
+            (ours, "image/*", true),
+            ("http://builder.localhost:8080", "*/*", true),
+            ("http://ducks.localhost:8080/", page, true),
+            ("http://ducks.localhost:8080/", "image/avif,*/*", false),
+            ("http://ducks.localhost:8080/builder.localhost:8080/", "*/*", false),
+            ("http://builder.localhost:8081/", "*/*", false),
+            ("about:client", "*/*", false),
+            ("//", "*/*", false),
+        ] {
+            let found = looks(&Method::GET, &[(REFERER, referer), (ACCEPT, accept)]);
+            assert_eq!(found, allowed, "{referer} {accept}");
+        }
+        assert!(!looks(&Method::GET, &[(REFERER, "http://ducks.localhost:8080/")]));
         assert!(looks(&Method::GET, &[(ORIGIN, "http://builder.localhost:8080")]));
         assert!(!looks(&Method::GET, &[(ORIGIN, "http://ducks.localhost:8080")]));
         assert!(!looks(&Method::GET, &[(ORIGIN, "null")]));

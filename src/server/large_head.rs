@@ -131,11 +131,12 @@ impl Scan {
         }
     }
 
-    fn answer(&self) -> Vec<u8> {
+    fn answer(&self, is_https: bool) -> Vec<u8> {
         written(guard::head_too_large(
             &self.names,
             &String::from_utf8_lossy(&self.host),
             &String::from_utf8_lossy(&self.path),
+            is_https,
         ))
     }
 }
@@ -168,7 +169,10 @@ fn written(response: Response) -> Vec<u8> {
 }
 
 /// Answers a head that is too large.
-pub(super) struct LargeHead(Stage);
+pub(super) struct LargeHead {
+    stage: Stage,
+    is_https: bool,
+}
 
 enum Stage {
     /// Reads on to the end of the head.
@@ -184,8 +188,9 @@ enum Stage {
 }
 
 impl LargeHead {
-    pub(super) fn new(scan: Box<Scan>) -> Self {
-        Self(Stage::Reading(scan))
+    /// `is_https`: browsers reach us over https.
+    pub(super) fn new(scan: Box<Scan>, is_https: bool) -> Self {
+        Self { stage: Stage::Reading(scan), is_https }
     }
 
     /// Goes on; ready when the connection is to be closed.
@@ -196,9 +201,9 @@ impl LargeHead {
     ) -> Poll<io::Result<()>> {
         let mut piece = [0; PIECE];
         loop {
-            match &mut self.0 {
+            match &mut self.stage {
                 Stage::Reading(scan) if scan.is_over || scan.bytes > READ_MAX => {
-                    self.0 = Stage::Writing { answer: scan.answer(), sent: 0 };
+                    self.stage = Stage::Writing { answer: scan.answer(self.is_https), sent: 0 };
                 }
                 Stage::Reading(scan) => {
                     let mut buf = ReadBuf::new(&mut piece);
@@ -217,7 +222,7 @@ impl LargeHead {
                 }
                 Stage::Writing { .. } => {
                     ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
-                    self.0 = Stage::Draining { left: READ_MAX };
+                    self.stage = Stage::Draining { left: READ_MAX };
                 }
                 Stage::Draining { left } => {
                     let mut buf = ReadBuf::new(&mut piece);

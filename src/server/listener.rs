@@ -151,6 +151,7 @@ impl Connection {
             () = ended.cancelled() => return,
             () = lifecycle.draining.cancelled() => return,
         }
+        let is_https = self.app.is_https();
         let service = service_fn(move |request| {
             let connection = self.clone();
             async move { Ok::<_, Infallible>(connection.answer(request, peer).await) }
@@ -160,7 +161,7 @@ impl Connection {
             .header_read_timeout(None)
             .max_header_size(BUFFER_MAX)
             .max_buf_size(BUFFER_MAX)
-            .serve_connection(TokioIo::new(Transport::new(stream, admitted)), service)
+            .serve_connection(TokioIo::new(Transport::new(stream, admitted, is_https)), service)
             .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let over = tokio::select! {

@@ -16,14 +16,16 @@ use super::large_head::{LargeHead, Scan};
 pub(super) struct Transport {
     stream: TcpStream,
     slot: Admitted,
+    is_https: bool,
     /// The head that is on its way.
     scan: Option<Box<Scan>>,
     large_head: Option<LargeHead>,
 }
 
 impl Transport {
-    pub(super) fn new(stream: TcpStream, slot: Admitted) -> Self {
-        Self { stream, slot, scan: None, large_head: None }
+    /// `is_https`: browsers reach us over https.
+    pub(super) fn new(stream: TcpStream, slot: Admitted, is_https: bool) -> Self {
+        Self { stream, slot, is_https, scan: None, large_head: None }
     }
 
     /// Looks at what was read; whether it belongs to a head that is too large.
@@ -35,7 +37,7 @@ impl Transport {
         let scan = self.scan.get_or_insert_default();
         scan.feed(bytes);
         if scan.is_too_large() {
-            self.large_head = self.scan.take().map(LargeHead::new);
+            self.large_head = self.scan.take().map(|scan| LargeHead::new(scan, self.is_https));
             return true;
         }
         if scan.is_over() {

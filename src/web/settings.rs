@@ -14,7 +14,7 @@ use super::chrome::{Chrome, Theme};
 use super::cost::{self, CostView};
 use super::extract::{Form, Path};
 use super::format::When;
-use super::reply;
+use super::reply::{self, Caller};
 use super::ui;
 use crate::domain::{Invalid, Principal, Scope, SessionId, TokenId};
 use crate::error::{AppError, AppResult};
@@ -207,10 +207,11 @@ pub async fn end_session(
 /// `POST /settings/sessions/end`: all of them.
 pub async fn end_all_sessions(
     State(web): State<Web>,
+    caller: Caller,
     Extension(principal): Extension<Principal>,
 ) -> AppResult<Response> {
     web.services.end_all_sessions(&principal).await?;
-    Ok(Redirect::to("/login").into_response())
+    Ok(reply::go(caller, "/login"))
 }
 
 #[cfg(test)]

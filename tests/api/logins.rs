@@ -122,7 +122,7 @@ async fn sessions_are_listed_and_ended() {
     assert_eq!((&of("Firefox/140")["current"], &of("Chrome/140")["current"]), (&json!(true), &json!(false)));
     assert_eq!(of("Chrome/140")["address"], "192.0.2.7");
     let page = ask(get("/settings"), &first).await.text();
-    assert!(page.contains("Log out everywhere") && page.contains("192.0.2.7") && page.contains("(this one)"));
+    assert!(page.contains("Log out everywhere") && page.contains("192.0.2.7") && page.contains("this browser"));
 
     let end = |id: &Value| post(&format!("/settings/sessions/{id}/end"));
     assert_eq!(ask(end(&of("Chrome/140")["id"]), &first).await.status, StatusCode::SEE_OTHER);

@@ -55,6 +55,16 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     page.problems = page.problems.filter((problem) => !problem.includes("low water"));
     await shoot(page, "preview behind the log-in");
 
+    // A link on another site leads in, logged in.
+    const elsewhere = watch(await page.context().newPage());
+    await elsewhere.goto(`http://127.0.0.1:${builder.port}/healthz`);
+    await elsewhere.evaluate((url) => (location.href = url), `${builder.origin}/settings`);
+    await elsewhere.getByRole("heading", { name: "Sessions" }).waitFor();
+    await elsewhere.goto(`http://127.0.0.1:${builder.port}/healthz`);
+    await elsewhere.evaluate((url) => (location.href = url), builder.host("slack-water-preview"));
+    await elsewhere.getByRole("heading", { name: "Tides" }).waitFor();
+    await elsewhere.close();
+
     await page.getByRole("link", { name: "Share", exact: true }).click();
     await page.getByLabel("It lasts").selectOption("1h");
     await assertAccessible(page, "share");
@@ -115,6 +125,12 @@ test("the frame shows a preview on one site and on another, and says so where it
       if (shows) {
         await frame.getByRole("heading").first().waitFor();
         assert.match(page.frames()[1].url(), /slack-water-draft\.quay\.test/);
+        // One that has lost its pass gets another, by way of the builder's host.
+        await page.context().clearCookies({ name: /slipway_preview/ });
+        await page.frames()[1].evaluate(() => void setTimeout(() => location.reload()));
+        await eventually("the pass is there again", async () =>
+          (await page.context().cookies()).some(({ name }) => name.includes("slipway_preview")), 10_000);
+        await frame.getByRole("heading").first().waitFor();
       } else {
         await frame.getByRole("heading", { name: "This page needs a cookie" }).waitFor();
         await shoot(page, "preview on another site without https");

@@ -94,7 +94,7 @@ async fn with_a_password_nothing_is_open() {
     assert_eq!(home.status, 200);
 
     let token = builder.request(reqwest::Method::POST, "/tokens").header("Cookie", &session);
-    let token = send(token.json(&json!({"name": "a program"}))).await.expect(201);
+    let token = send(token.json(&json!({"name": "a program", "scope": "admin"}))).await.expect(201);
     let secret = token["token"].as_str().expect("a token").to_owned();
     let list = builder.request(reqwest::Method::GET, "/apps");
     assert_eq!(send(list.bearer_auth(&secret)).await.status, 200);
