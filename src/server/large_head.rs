@@ -252,8 +252,8 @@ mod tests {
             }
             assert!(scan.is_over() && !scan.is_too_large());
             assert_eq!((scan.path.as_slice(), scan.host.as_slice()), (&b"/apps/tides"[..], &b"a.x.test"[..]), "{size}");
-            let names: Vec<_> = std::str::from_utf8(&scan.names).expect("text").split(';').map(str::trim).collect();
-            assert_eq!(names, ["a", "bb", "cc", "e", ""], "{size}");
+            let names = std::str::from_utf8(&scan.names).expect("text").split(';').map(str::trim);
+            assert_eq!(names.filter(|name| !name.is_empty()).collect::<Vec<_>>(), ["a", "bb", "cc", "e"], "{size}");
         }
     }
 
