@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::{HostName, Invalid, ModelId};
+use crate::domain::{AllowedNetwork, HostName, Invalid, ModelId, Network};
 
 /// One setting.
 struct Key {
@@ -131,7 +131,13 @@ const KEYS: &[Key] = &[
         "blocked_networks",
         "SLIPWAY_BLOCKED_NETWORKS",
         "",
-        "Networks that apps may not reach, such as 203.0.113.0/24, with commas; private ones never can be.",
+        "Networks that apps and builds may not reach, such as 203.0.113.0/24, with commas; private ones never can be.",
+    ),
+    key(
+        "allowed_networks",
+        "SLIPWAY_ALLOWED_NETWORKS",
+        "",
+        "Private IPv4 addresses that apps and builds may reach on Docker, such as a proxy at 10.0.0.7:3128, with commas.",
     ),
     key("reconcile_seconds", "SLIPWAY_RECONCILE_SECONDS", "300", "How often what was changed by hand is put back."),
     key("turn_max_steps", "SLIPWAY_TURN_MAX_STEPS", "60", "Answers of the model in one turn."),
@@ -222,8 +228,6 @@ pub struct ClusterConfig {
     pub ingress_class: String,
     /// Where the ingress controller runs.
     pub ingress_namespace: String,
-    /// Networks that apps may not reach, besides private ones.
-    pub blocked_networks: Vec<String>,
     /// How often what was changed by hand is put back.
     pub reconcile_every: Duration,
 }
@@ -268,6 +272,10 @@ pub struct Config {
     pub runtime: RuntimeKind,
     /// What a cluster needs to be told.
     pub cluster: ClusterConfig,
+    /// Networks that apps and builds may not reach, besides private ones.
+    pub blocked_networks: Vec<Network>,
+    /// Private addresses that apps and builds may reach; only on Docker.
+    pub allowed_networks: Vec<AllowedNetwork>,
     /// Where images are pushed.
     pub registry: Option<String>,
     /// The registry's name as nodes pull from it.
@@ -402,9 +410,10 @@ impl Config {
                 kubeconfig: owned("kubeconfig"),
                 ingress_class: owned("ingress_class").unwrap_or_default(),
                 ingress_namespace: owned("ingress_namespace").unwrap_or_default(),
-                blocked_networks: networks(sources)?,
                 reconcile_every: Duration::from_secs(sources.positive("reconcile_seconds")?),
             },
+            blocked_networks: list(sources, "blocked_networks")?,
+            allowed_networks: allowed_networks(sources, runtime)?,
             data_dir: owned("data_dir").unwrap_or_default().into(),
             listen,
             domain,
@@ -556,24 +565,22 @@ fn turn_caps(sources: &Sources) -> Result<TurnCaps, ConfigError> {
     })
 }
 
-/// Networks as an address, a slash and a number.
-fn networks(sources: &Sources) -> Result<Vec<String>, ConfigError> {
-    let text = sources.text("blocked_networks").unwrap_or_default();
-    let all = text.split(',').map(str::trim).filter(|network| !network.is_empty());
-    let checked = all.map(|network| {
-        let good = network.split_once('/').is_some_and(|(address, bits)| {
-            let longest = match address.parse::<std::net::IpAddr>() {
-                Ok(std::net::IpAddr::V4(_)) => 32,
-                Ok(std::net::IpAddr::V6(_)) => 128,
-                Err(_) => return false,
-            };
-            bits.parse::<u8>().is_ok_and(|bits| bits <= longest)
-        });
-        let refuse =
-            || sources.bad("blocked_networks", format!("expected networks such as 203.0.113.0/24, not “{network}”"));
-        good.then(|| network.to_owned()).ok_or_else(refuse)
-    });
-    checked.collect()
+/// Values with commas between them.
+fn list<T: FromStr<Err = Invalid>>(sources: &Sources, name: &'static str) -> Result<Vec<T>, ConfigError> {
+    let text = sources.text(name).unwrap_or_default();
+    let all = text.split(',').map(str::trim).filter(|value| !value.is_empty());
+    all.map(|value| value.parse().map_err(|error: Invalid| sources.bad(name, error.0))).collect()
+}
+
+fn allowed_networks(sources: &Sources, runtime: RuntimeKind) -> Result<Vec<AllowedNetwork>, ConfigError> {
+    let allowed = list(sources, "allowed_networks")?;
+    if runtime == RuntimeKind::Kubernetes && !allowed.is_empty() {
+        return Err(sources.bad(
+            "allowed_networks",
+            "this setting is for the Docker runtime; on a cluster, add a NetworkPolicy to the app's namespace",
+        ));
+    }
+    Ok(allowed)
 }
 
 /// Addresses, or networks as an address, a slash and a number. A plain “true” is refused: whoever reaches
@@ -769,6 +776,7 @@ mod tests {
             (("SLIPWAY_REGISTRY_PASSWORD_FILE", "/nowhere"), "/nowhere"),
             (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), "SLIPWAY_REGISTRY"),
             (("SLIPWAY_BLOCKED_NETWORKS", "203.0.113.0/24, nonsense"), "nonsense"),
+            (("SLIPWAY_ALLOWED_NETWORKS", "10.0.0.7:3128, nonsense"), "nonsense"),
             (("SLIPWAY_TRUST_PROXY", "true"), "name the proxy's addresses"),
             (("SLIPWAY_TRUST_PROXY", "10.0.0.1,proxy.test"), "proxy.test"),
             (("SLIPWAY_MAX_CONNECTIONS", "1"), "max_connections"),

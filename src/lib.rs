@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod file_limit;
+pub mod firewall;
 pub mod gateway;
 pub mod generation;
 pub mod guard;

@@ -16,6 +16,15 @@ fn main() -> anyhow::Result<()> {
             print!("{}", Config::reference());
             Ok(())
         }
+        Command::NetworkRules(ref how) => {
+            let firewall = startup::firewall(&cli.configuration()?)?;
+            if how.print {
+                print!("{}", firewall.script(&how.resolver));
+                return Ok(());
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(firewall.serve()).context("the packet filter rules were not put up")
+        }
         Command::Serve => {
             // Before anything is written, and while there is one thread.
             data_dir::only_owner_reads();

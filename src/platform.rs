@@ -20,6 +20,7 @@ use crate::domain::{
 };
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
+use crate::firewall::Firewall;
 use crate::gateway::Gateway;
 use crate::generation::{ListedModel, Listing, ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
@@ -97,6 +98,8 @@ pub struct Platform {
     pub images: ImageBuilder,
     /// Runs them.
     pub runtime: Runtime,
+    /// What keeps apps and builds on Docker away from private addresses.
+    pub firewall: Firewall,
     /// Leads requests to them.
     pub gateway: Gateway,
     /// What browsers report of drafts and previews.

@@ -15,10 +15,13 @@ use crate::build::{BuildSettings, ImageBuilder, Ledger, RegistryLogin};
 use crate::catalog::Catalog;
 use crate::config::{Config, Provider as Answering, RuntimeKind};
 use crate::data_dir::{self, Volume};
-use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime, SubnetPool};
+use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime};
 use crate::domain::Clock;
+use crate::engine::subnet::SubnetPool;
 use crate::engine::{self, Installation};
+use crate::error::AppError;
 use crate::events::EventLog;
+use crate::firewall::{Firewall, FirewallSettings};
 use crate::gateway::{Gateway, GatewaySettings, Routes};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
@@ -33,6 +36,8 @@ use crate::workspace::{Limits, Workspaces};
 /// Waits between attempts to look at an engine that is not there.
 const ENGINE_WAIT: Duration = Duration::from_secs(1);
 const ENGINE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at the packet filter rules. Each start of a container looks as well.
+const PROTECTION_CHECKED_EVERY: Duration = Duration::from_secs(30);
 
 /// A builder that works, without its HTTP side.
 pub struct Builder {
@@ -62,15 +67,16 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let docker = docker.map_err(|error| anyhow::anyhow!("DOCKER_HOST: {error}"))?;
     let images = config.data_dir.join("images.json");
     let ledger = Ledger::open(&images).with_context(|| format!("{} cannot be read", images.display()))?;
+    let firewall = firewall_of(&config, &installation);
     let build = BuildSettings {
         ledger,
         base_images: config.base_images.clone(),
         registry: config.registry.clone(),
         registry_pull: config.registry_pull.clone(),
         registry_login: config.registry_login.clone().map(|(username, password)| RegistryLogin { username, password }),
-        ..BuildSettings::new(installation.clone())
+        ..BuildSettings::new(installation.clone(), firewall.clone())
     };
-    let runtime = runtime(&config, &docker, installation).await?;
+    let runtime = runtime(&config, &docker, installation, &firewall).await?;
     let replaces_in_place = runtime.replaces_in_place();
     let platform = Arc::new(Platform {
         browser_errors: crate::browser_errors::BrowserErrors::default(),
@@ -87,6 +93,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         catalog,
         images: ImageBuilder::new(docker, build),
         runtime,
+        firewall,
         gateway: Gateway::new(
             Routes::unknown(),
             GatewaySettings {
@@ -109,6 +116,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     jobs.recover().await?;
     jobs.start();
     lifecycle.tasks.spawn(keep_true(platform.clone(), jobs.clone()));
+    lifecycle.tasks.spawn(keep_protected(platform.clone()));
     lifecycle.tasks.spawn(recover::watch(platform.clone()));
     lifecycle.tasks.spawn(space::keep_small(platform.clone(), jobs.clone()));
     if platform.runtime.keeps_schedules() {
@@ -119,11 +127,41 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     Ok(Builder { services: Services::new(platform, jobs), lifecycle, _lock: lock })
 }
 
+/// What keeps apps and builds away from private addresses.
+fn firewall_of(config: &Config, installation: &Installation) -> Firewall {
+    Firewall::new(FirewallSettings {
+        blocked: config.blocked_networks.clone(),
+        allowed: config.allowed_networks.clone(),
+        ..FirewallSettings::new(installation, engine::is_local(config.docker_host.as_deref()))
+    })
+}
+
+/// The firewall of the builder whose data directory the configuration names. Nothing is written there.
+pub fn firewall(config: &Config) -> anyhow::Result<Firewall> {
+    let has_own_rules = !(config.blocked_networks.is_empty() && config.allowed_networks.is_empty());
+    let installation = match std::fs::read_to_string(config.data_dir.join("installation")) {
+        Ok(text) => text.trim().parse()?,
+        // Only what is allowed or blocked besides the usual depends on whose networks it is for.
+        Err(error) if error.kind() == ErrorKind::NotFound && !has_own_rules => "unknown".parse()?,
+        Err(error) => {
+            let shown = config.data_dir.display();
+            return Err(error)
+                .with_context(|| format!("no builder has been started in the data directory {shown} yet"));
+        }
+    };
+    Ok(firewall_of(config, &installation))
+}
+
 /// Where apps run. A cluster's client is made only where there is a cluster.
-async fn runtime(config: &Config, docker: &bollard::Docker, installation: Installation) -> anyhow::Result<Runtime> {
+async fn runtime(
+    config: &Config,
+    docker: &bollard::Docker,
+    installation: Installation,
+    firewall: &Firewall,
+) -> anyhow::Result<Runtime> {
     match config.runtime {
         RuntimeKind::Docker => {
-            let settings = DockerSettings { installation, subnets: SubnetPool::default() };
+            let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall: firewall.clone() };
             Ok(Runtime::Docker(DockerRuntime::new(docker.clone(), settings)))
         }
         RuntimeKind::Kubernetes => {
@@ -136,7 +174,7 @@ async fn runtime(config: &Config, docker: &bollard::Docker, installation: Instal
                 builder_namespace: "builder-system".to_owned(),
                 builder_account: "builder-controller".to_owned(),
                 app_role: "slipway-app-manager".to_owned(),
-                blocked: config.cluster.blocked_networks.clone(),
+                blocked: config.blocked_networks.iter().map(ToString::to_string).collect(),
                 run_limit: runs::TIME_LIMIT,
             };
             let cluster = KubernetesRuntime::connect(config.cluster.kubeconfig.as_deref(), settings)
@@ -183,12 +221,39 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
     Ok(Model { client, id, is_demo, table, listing: Listing::default() })
 }
 
+/// Has the packet filter rules stand, from the start and again and again: a restart of the engine or another program
+/// may remove them.
+async fn keep_protected(platform: Arc<Platform>) {
+    let draining = platform.lifecycle.draining.clone();
+    let work = async {
+        loop {
+            if let Err(error) = platform.runtime.protect().await {
+                tracing::debug!(%error, "the engine's networks could not be looked at");
+            }
+            tokio::time::sleep(PROTECTION_CHECKED_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = draining.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// What runs is led to or removed, and what builds left in the engine is removed.
+async fn reconcile(platform: &Arc<Platform>) -> Result<(), AppError> {
+    recover::reconcile(platform).await?;
+    if let Err(error) = platform.images.remove_leftovers().await {
+        tracing::warn!(%error, "what earlier builds left in the engine is still there");
+    }
+    Ok(())
+}
+
 /// Looks at history and at the engine once both can be looked at; nobody waits for it.
 async fn keep_true(platform: Arc<Platform>, jobs: Jobs) {
     let draining = platform.lifecycle.draining.clone();
     let looked_at = async {
         let mut wait = ENGINE_WAIT;
-        while let Err(error) = recover::reconcile(&platform).await {
+        while let Err(error) = reconcile(&platform).await {
             // Nobody knows when it will be there: those who wait are told so now.
             platform.gateway.routes().are_known();
             tracing::warn!(%error, "the engine could not be looked at; trying again");

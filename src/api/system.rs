@@ -25,10 +25,13 @@ pub struct Readiness {
 /// One thing that is needed. A stranger is told its name and whether it is well, and no more.
 #[derive(Serialize, ToSchema)]
 pub struct ReadinessCheck {
-    /// What it is: `database`, `docker`, `disk`, `model`.
+    /// What it is: `database`, `docker`, `network`, `disk`, `model`.
     name: String,
     /// Whether it is well.
     ok: bool,
+    /// It is well enough to go on, but the operator should know.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warning: bool,
     /// How it is, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -39,9 +42,9 @@ pub struct ReadinessCheck {
 
 impl ReadinessCheck {
     fn new(check: Check, caller: Caller) -> Self {
-        let Check { name, ok, detail, hint } = check;
+        let Check { name, ok, warning, detail, hint } = check;
         let known = caller.is_known();
-        Self { name, ok, detail: known.then_some(detail), hint: hint.filter(|_| known) }
+        Self { name, ok, warning: warning && known, detail: known.then_some(detail), hint: hint.filter(|_| known) }
     }
 }
 

@@ -138,6 +138,22 @@ impl Bases {
     }
 }
 
+/// Refuses images of apps and of build steps, which hold what other apps wrote.
+pub(super) fn refuse_ours(image: &str) -> Result<(), BuildError> {
+    let is_app = image.starts_with("sha256:")
+        || image.split(['/', ':', '@']).any(|word| word == "slipway" || word == super::steps::STEP_REPOSITORY);
+    if is_app {
+        return Err(is_ours(image));
+    }
+    Ok(())
+}
+
+/// The error for a Dockerfile that names an image of an app or of a build step.
+pub(super) fn is_ours(image: &str) -> BuildError {
+    let message = format!("The Dockerfile names the image {image}: an app cannot be built on another app.");
+    BuildError::Failed { message, lines: Vec::new() }
+}
+
 /// The id of an image by its name or id; none when it is not there.
 async fn id_of(docker: &Docker, image: &str) -> Result<Option<String>, BuildError> {
     match engine::call(engine::QUICK, docker.inspect_image(image)).await {
@@ -147,7 +163,7 @@ async fn id_of(docker: &Docker, image: &str) -> Result<Option<String>, BuildErro
     }
 }
 
-async fn pull(docker: &Docker, image: &str, output: &mut Output<'_>) -> Result<(), Fault> {
+pub(super) async fn pull(docker: &Docker, image: &str, output: &mut Output<'_>) -> Result<(), Fault> {
     output.say(format!("Pulling the base image {image}.")).await;
     let (name, tag) = split_tag(image);
     let options = CreateImageOptionsBuilder::new().from_image(name).tag(tag).build();

@@ -3,15 +3,20 @@
 use std::collections::{HashMap, HashSet};
 
 use bollard::models::ImageSummary;
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    ListImagesOptionsBuilder, PruneImagesOptionsBuilder, RemoveImageOptions, RemoveImageOptionsBuilder,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::steps::STEP_REPOSITORY;
 use super::{BuildError, ImageBuilder};
 use crate::domain::{AppId, AppName, ImageRef};
 use crate::engine::{self, Fault};
 
 /// Images that are asked about at once.
 const LOOKS_AT_ONCE: usize = 8;
+/// Images of build steps that are kept, so that a step is not done again: the newest.
+const STEPS_KEPT: usize = 24;
 
 /// What this builder's images take of the engine's disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +120,44 @@ impl ImageBuilder {
         if !gone.is_empty() {
             self.settings.ledger.forget(app_id, |id| gone.contains(id));
         }
+        self.prune_unfinished_later();
         Ok(freed)
+    }
+
+    /// Removes what failed builds left, once no build is under way, without anybody waiting for it.
+    pub(super) fn prune_unfinished_later(&self) {
+        let builder = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = builder.prune_unfinished().await {
+                tracing::debug!(%error, "what failed builds left in the engine is still there");
+            }
+        });
+    }
+
+    /// Removes images that no build has finished, and all but the newest of those that steps became.
+    ///
+    /// # Errors
+    /// When the engine is not there.
+    pub async fn prune_unfinished(&self) -> Result<(), BuildError> {
+        // A build that is under way may be about to use them: whoever ends last comes here as well.
+        let Ok(_alone) = self.building.try_write() else { return Ok(()) };
+        let steps = format!("{STEP_REPOSITORY}/{}", self.settings.installation);
+        let filter = HashMap::from([("reference", vec![steps.as_str()])]);
+        let options = ListImagesOptionsBuilder::new().filters(&filter).build();
+        let mut images = engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?;
+        images.sort_by_key(|image| std::cmp::Reverse(image.created));
+        for name in images.into_iter().skip(STEPS_KEPT).flat_map(|image| image.repo_tags) {
+            // Only its name goes while an app's image is built on it.
+            match engine::call(engine::SLOW, self.docker.remove_image(&name, None::<RemoveImageOptions>, None)).await {
+                Ok(_) | Err(Fault::NotFound(_) | Fault::Conflict(_)) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        let mut filter = self.settings.installation.filter();
+        filter.insert("dangling".to_owned(), vec!["true".to_owned()]);
+        let options = PruneImagesOptionsBuilder::new().filters(&filter).build();
+        engine::call(engine::SLOW, self.docker.prune_images(Some(options))).await?;
+        Ok(())
     }
 
     async fn images(&self, app: &AppName, app_id: AppId) -> Result<Vec<ImageSummary>, BuildError> {
@@ -125,7 +167,7 @@ impl ImageBuilder {
     }
 
     /// Removes an image under all its tags, and its parents that no other image needs. Answers their ids.
-    async fn remove(&self, id: &str) -> Result<Vec<String>, Fault> {
+    pub(super) async fn remove(&self, id: &str) -> Result<Vec<String>, Fault> {
         let options = RemoveImageOptionsBuilder::new().force(true).build();
         match engine::call(engine::SLOW, self.docker.remove_image(id, Some(options), None)).await {
             Ok(removed) => Ok(removed.into_iter().filter_map(|item| item.deleted).collect()),

@@ -24,15 +24,29 @@ pub(super) fn labelled(mut context: Vec<u8>, labels: HashMap<String, String>) ->
     let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("\"{key}\"=\"{value}\"")).collect();
     let text = format!("{}LABEL {}\n{}", &dockerfile[..at], pairs.join(" "), &dockerfile[at..]);
 
-    // The engine unpacks a tar from front to back, so that a later entry replaces an earlier one.
     context.truncate(end);
+    (append(context, &text), HashMap::new())
+}
+
+/// The context with another Dockerfile. `None` where it has none.
+pub(super) fn with_dockerfile(context: &[u8], text: &str) -> Option<Vec<u8>> {
+    let (_, end) = read(context)?;
+    Some(append(context[..end].to_vec(), text))
+}
+
+/// The text of the context's Dockerfile.
+pub(super) fn dockerfile(context: &[u8]) -> Option<String> {
+    read(context).map(|(text, _)| text)
+}
+
+/// The engine unpacks a tar from front to back, so that a later entry replaces an earlier one.
+fn append(entries: Vec<u8>, text: &str) -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o644);
     header.set_size(text.len() as u64);
-    let mut tar = tar::Builder::new(context);
+    let mut tar = tar::Builder::new(entries);
     let appended = tar.append_data(&mut header, DOCKERFILE, text.as_bytes()).and_then(|()| tar.into_inner());
-    let context = appended.expect("a short path and a Vec take any entry");
-    (context, HashMap::new())
+    appended.expect("a short path and a Vec take any entry")
 }
 
 /// The Dockerfile's text, and where the tar's last entry ends.

@@ -18,11 +18,13 @@ pub(super) struct Output<'a> {
     log: &'a dyn LineSink,
     bounded: Bounded<'a>,
     last: VecDeque<String>,
+    /// What is shown for each of the engine's own steps, none for nothing.
+    steps: Option<Vec<Option<String>>>,
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(log: &'a dyn LineSink) -> Self {
-        Self { lines: Lines::default(), log, bounded: Bounded::new(log), last: VecDeque::new() }
+        Self { lines: Lines::default(), log, bounded: Bounded::new(log), last: VecDeque::new(), steps: None }
     }
 
     /// Takes a piece of the engine's output, which need not be whole lines.
@@ -46,8 +48,22 @@ impl<'a> Output<'a> {
         self.bounded.end().await;
     }
 
+    /// Has the engine's own steps shown as these, by their place; none: as the engine says them.
+    pub(super) async fn show_steps(&mut self, steps: Option<Vec<Option<String>>>) {
+        self.finish_line().await;
+        self.steps = steps;
+    }
+
+    /// A step's end in the engine's words, as an error that the log shows too.
+    pub(super) async fn failed(&mut self, message: &str) -> BuildError {
+        self.end().await;
+        let message = explain(message.trim());
+        self.log.line(message.clone()).await;
+        BuildError::Failed { message, lines: self.last_lines() }
+    }
+
     /// Takes a last line that has no line break.
-    async fn finish_line(&mut self) {
+    pub(super) async fn finish_line(&mut self) {
         let mut last = None;
         self.lines.finish(&mut |line| last = Some(line));
         if let Some(line) = last {
@@ -55,9 +71,15 @@ impl<'a> Output<'a> {
         }
     }
 
-    async fn line(&mut self, line: String) {
+    async fn line(&mut self, mut line: String) {
         if is_bookkeeping(&line) {
             return;
+        }
+        if let (Some(steps), Some(place)) = (&self.steps, place_of_step(&line)) {
+            match steps.get(place.saturating_sub(1)) {
+                Some(Some(shown)) => line.clone_from(shown),
+                _ => return,
+            }
         }
         // What came before a step is not why the step fails.
         if line.starts_with("Step ") {
@@ -88,10 +110,13 @@ impl<'a> Output<'a> {
         if matches!(Fault::from_message(&message), Fault::DiskFull) {
             return BuildError::DiskFull;
         }
-        let message = explain(message.trim());
-        self.log.line(message.clone()).await;
-        BuildError::Failed { message, lines: self.last_lines() }
+        self.failed(&message).await
     }
+}
+
+/// The number of the step that the engine begins: `Step 2/5 : …`.
+fn place_of_step(line: &str) -> Option<usize> {
+    line.strip_prefix("Step ")?.split_once('/')?.0.parse().ok()
 }
 
 /// What the engine says of its own intermediate images and containers, which tells a user nothing.

@@ -6,10 +6,13 @@
 mod base;
 mod clean;
 mod context;
+mod dockerfile;
 mod ledger;
 mod log;
 mod push;
 mod registry;
+mod sandbox;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -28,14 +31,14 @@ pub use clean::ImageDisk;
 pub use ledger::Ledger;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
+use crate::engine::subnet::{SubnetPool, Subnets};
 use crate::engine::{self, Fault, Installation, LineSink};
+use crate::firewall::Firewall;
 
-/// Bytes of memory that one step of a build may use; there is no swap beyond it.
-const BUILD_MEMORY_BYTES: i32 = 1024 * 1024 * 1024;
-/// Cores that one step of a build may use, in the engine's unit: microseconds of each 100 ms.
-const BUILD_CPU_QUOTA_US: i32 = 200_000;
-/// Against 1024 for an app's container: when the machine is busy, what serves goes first.
-const BUILD_CPU_SHARES: i32 = 512;
+/// Largest image where nobody says otherwise.
+const IMAGE_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// The engine's name for no network: what it does for us itself runs nothing.
+const NO_NETWORK: &str = "none";
 
 /// How images are built, and where they go.
 #[derive(Debug, Clone)]
@@ -54,6 +57,10 @@ pub struct BuildSettings {
     pub registry_login: Option<RegistryLogin>,
     /// Longest build.
     pub time_limit: Duration,
+    /// Largest image in bytes, with what it is built on; also what one step may write.
+    pub image_max_bytes: u64,
+    /// Keeps builds away from private addresses.
+    pub firewall: Firewall,
     /// What was built before.
     pub ledger: Ledger,
 }
@@ -69,9 +76,11 @@ pub struct RegistryLogin {
 
 impl BuildSettings {
     /// Settings with the usual limits, no registry, and no configured base images.
-    pub fn new(installation: Installation) -> Self {
+    pub fn new(installation: Installation, firewall: Firewall) -> Self {
         Self {
             installation,
+            firewall,
+            image_max_bytes: IMAGE_MAX_BYTES,
             base_images: BTreeMap::new(),
             fallback: "slipway.local".to_owned(),
             registry: None,
@@ -146,6 +155,15 @@ pub enum BuildError {
         /// Why it cannot be pulled.
         reason: String,
     },
+    /// The image, or what a step wrote, is larger than it may be.
+    #[error(
+        "The image would be larger than {} with what it is built on. Leave out what the app does not need.",
+        crate::domain::Bytes(*limit)
+    )]
+    TooLarge {
+        /// The limit that it ran into, in bytes.
+        limit: u64,
+    },
     /// No space left where the engine keeps images.
     #[error(
         "The disk of the Docker engine is full. Delete apps that are not needed, or run `docker system prune`, and build again."
@@ -216,6 +234,11 @@ pub struct ImageBuilder {
     settings: std::sync::Arc<BuildSettings>,
     bases: base::Bases,
     registry: Option<registry::Registry>,
+    subnets: std::sync::Arc<Subnets>,
+    /// This process among those that the builder has been, by which its builds are known.
+    process: String,
+    /// Held for reading by each build, for writing by who removes images that a build may be about to use.
+    building: std::sync::Arc<tokio::sync::RwLock<()>>,
 }
 
 impl ImageBuilder {
@@ -223,7 +246,15 @@ impl ImageBuilder {
     pub fn new(docker: Docker, settings: BuildSettings) -> Self {
         let login = settings.registry_login.as_ref();
         let registry = settings.registry.as_deref().map(|host| registry::Registry::new(host, login));
-        Self { docker, settings: std::sync::Arc::new(settings), bases: base::Bases::default(), registry }
+        Self {
+            docker,
+            settings: std::sync::Arc::new(settings),
+            bases: base::Bases::default(),
+            registry,
+            subnets: std::sync::Arc::new(Subnets::new(SubnetPool::BUILDS)),
+            process: hex::encode(rand::random::<[u8; 8]>()),
+            building: std::sync::Arc::default(),
+        }
     }
 
     /// Asks the engine who it is, and the registry, if there is one, whether it is there.
@@ -280,21 +311,27 @@ impl ImageBuilder {
             let base = self.bases.resolve(&self.docker, &self.settings, &request.base, &mut output).await?;
             output.say(format!("The base image is {} ({}).", base.name, base.id)).await;
             let (app_id, version) = (request.app_id, request.version.clone());
-            let image = self.run(request, base.id.clone(), &mut output).await?;
+            let image = Box::pin(self.run(request, base.id.clone(), &mut output)).await?;
             let entry = ledger::Entry { image: image.digest().to_owned(), base: base.id };
             self.settings.ledger.record(app_id, &version, entry);
             Ok(image)
         };
+        let building = self.building.read().await;
         let ended = tokio::select! {
             biased;
             () = cancel.cancelled() => Some(Err(BuildError::Cancelled)),
             ended = tokio::time::timeout(limit, work) => ended.ok(),
         };
+        drop(building);
         output.end().await;
-        match ended {
+        let ended = match ended {
             Some(result) => result.map(|image| Built { image, reused: false }),
             None => Err(BuildError::TimedOut { limit, lines: output.last_lines() }),
+        };
+        if ended.is_err() {
+            self.prune_unfinished_later();
         }
+        ended
     }
 
     async fn run(
@@ -306,20 +343,48 @@ impl ImageBuilder {
         let BuildRequest { app, app_id, version, context, .. } = request;
         let tag = tag(&app, &version);
         let labels = self.settings.installation.labels(&app, app_id);
-        let (context, rest) = context::labelled(context, labels);
+        let given = BTreeMap::from([("BASE_IMAGE".to_owned(), base)]);
+        let refused = |message| BuildError::Failed { message, lines: Vec::new() };
+        let Some(text) = context::dockerfile(&context) else {
+            return Err(refused("There is no Dockerfile at the top of the app's files.".to_owned()));
+        };
+        let plan = dockerfile::Plan::read(&text).map_err(refused)?;
+        let steps = steps::Steps { builder: self, plan: &plan, tag: &tag, given };
+        let id = if plan.runs {
+            let mut room = sandbox::Room::new(self.docker.clone());
+            let built = Box::pin(steps.run(context, labels, &mut room, output)).await;
+            room.close().await?;
+            built?
+        } else {
+            steps.check(output).await?;
+            let (context, rest) = context::labelled(context, labels);
+            self.engine_build(context, Some(&tag), &steps.given, rest, output).await?
+        };
+        self.check_size(&id).await?;
+        image_ref(&app, &id).ok_or_else(|| refused("The engine ended the build without naming an image.".to_owned()))
+    }
+
+    /// Has the engine do what a Dockerfile says that runs nothing. Answers the image's id.
+    async fn engine_build(
+        &self,
+        context: Vec<u8>,
+        tag: Option<&str>,
+        given: &BTreeMap<String, String>,
+        labels: HashMap<String, String>,
+        output: &mut log::Output<'_>,
+    ) -> Result<String, BuildError> {
+        let given: HashMap<_, _> = given.clone().into_iter().collect();
         let mut options = BuildImageOptionsBuilder::new()
             .dockerfile(context::DOCKERFILE)
-            .t(&tag)
             .rm(true)
             .forcerm(true)
-            .memory(BUILD_MEMORY_BYTES)
-            .memswap(BUILD_MEMORY_BYTES)
-            .cpushares(BUILD_CPU_SHARES)
-            .cpuperiod(100_000)
-            .cpuquota(BUILD_CPU_QUOTA_US)
-            .buildargs(&HashMap::from([("BASE_IMAGE".to_owned(), base)]));
-        if !rest.is_empty() {
-            options = options.labels(&rest);
+            .networkmode(NO_NETWORK)
+            .buildargs(&given);
+        if let Some(tag) = tag {
+            options = options.t(tag);
+        }
+        if !labels.is_empty() {
+            options = options.labels(&labels);
         }
         let body = bollard::body_full(Bytes::from(context));
         let mut stream = std::pin::pin!(self.docker.build_image(options.build(), None, Some(body)));
@@ -335,11 +400,26 @@ impl ImageBuilder {
                 Err(error) => return Err(output.failure(error).await),
             }
         }
-        output.end().await;
-        id.and_then(|id| image_ref(&app, &id)).ok_or_else(|| BuildError::Failed {
+        output.finish_line().await;
+        let id = match (id, tag) {
+            (None, Some(tag)) => engine::call(engine::QUICK, self.docker.inspect_image(tag)).await?.id,
+            (id, _) => id,
+        };
+        id.ok_or_else(|| BuildError::Failed {
             message: "The engine ended the build without naming an image.".to_owned(),
             lines: output.last_lines(),
         })
+    }
+
+    /// Removes an image that is too large.
+    async fn check_size(&self, id: &str) -> Result<(), BuildError> {
+        let limit = self.settings.image_max_bytes;
+        let image = engine::call(engine::QUICK, self.docker.inspect_image(id)).await?;
+        if image.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default() <= limit {
+            return Ok(());
+        }
+        self.remove(id).await?;
+        Err(BuildError::TooLarge { limit })
     }
 }
 

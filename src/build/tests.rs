@@ -1,5 +1,6 @@
 //! Builds on the real engine.
 
+mod sandbox;
 mod separate_engine;
 
 use std::sync::Mutex;
@@ -9,11 +10,20 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use super::*;
 use crate::engine::label;
 use crate::engine::testing::{Line, Sandbox, eventually, tar_of};
+use crate::firewall::FirewallSettings;
 
 const NGINX: &str = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nWORKDIR /srv\nCOPY . .\n";
 
+fn firewall(installation: &Installation) -> Firewall {
+    Firewall::new(FirewallSettings::new(installation, true))
+}
+
+fn settings(sandbox: &Sandbox) -> BuildSettings {
+    BuildSettings::new(sandbox.installation.clone(), firewall(&sandbox.installation))
+}
+
 fn builder(sandbox: &Sandbox) -> ImageBuilder {
-    ImageBuilder::new(sandbox.docker.clone(), BuildSettings::new(sandbox.installation.clone()))
+    ImageBuilder::new(sandbox.docker.clone(), settings(sandbox))
 }
 
 fn version(digit: char) -> VersionId {
@@ -88,7 +98,7 @@ async fn a_tag_that_moves_changes_nothing() {
         let found = sandbox.docker.inspect_image(image.digest()).await.expect("by its id");
         found.config.and_then(|config| config.labels).unwrap_or_default().remove("mark")
     };
-    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    let mut settings = settings(&sandbox);
     settings.fallback = format!("slipway-test/{}", sandbox.installation);
     let base = format!("{}/nginx", settings.fallback);
     let (good, evil) = (marked("good").await, marked("evil").await);
@@ -196,8 +206,8 @@ async fn a_stopped_build_leaves_no_container_behind() {
     })
     .await;
 
-    let mut settings = BuildSettings::new(sandbox.installation.clone());
-    settings.time_limit = Duration::from_secs(2);
+    let mut settings = settings(&sandbox);
+    settings.time_limit = Duration::from_secs(6);
     let builder = ImageBuilder::new(sandbox.docker.clone(), settings);
     let late = build(&builder, request(&app, 'd', &[("Dockerfile", &dockerfile)]), &Log::default()).await;
     assert!(matches!(&late, Err(BuildError::TimedOut { lines, .. }) if lines.iter().any(|l| l == "begun")), "{late:?}");
@@ -207,7 +217,7 @@ async fn a_stopped_build_leaves_no_container_behind() {
 async fn base_images_that_cannot_be_had_are_replaced_or_named() {
     let sandbox = Sandbox::new().await;
     let app = sandbox.app();
-    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    let mut settings = settings(&sandbox);
     // Nobody listens on port 9.
     settings.base_images.insert("nginx".to_owned(), "127.0.0.1:9/none:1".to_owned());
     let here = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
@@ -256,7 +266,10 @@ async fn pruning_and_removing_touch_only_their_app() {
 #[tokio::test]
 async fn an_engine_that_is_away_is_told_apart() {
     let docker = engine::connect(Some("unix:///nowhere/docker.sock")).expect("a client");
-    let builder = ImageBuilder::new(docker, BuildSettings::new("t".parse().expect("a name")));
+    let builder = ImageBuilder::new(
+        docker,
+        BuildSettings::new("t".parse().expect("a name"), firewall(&"t".parse().expect("a name"))),
+    );
     let app = ("some-app".parse().expect("a name"), AppId(1));
     let away = build(&builder, request(&app, 'a', &[]), &Log::default()).await;
     assert!(matches!(&away, Err(BuildError::Unavailable(why)) if why.contains("cannot be reached")), "{away:?}");
@@ -266,7 +279,7 @@ async fn an_engine_that_is_away_is_told_apart() {
     let app = sandbox.app();
     let line = tokio::sync::Mutex::new(Line::new().await);
     let docker = engine::connect(Some(&line.lock().await.host)).expect("a client");
-    let builder = ImageBuilder::new(docker, BuildSettings::new(sandbox.installation.clone()));
+    let builder = ImageBuilder::new(docker, settings(&sandbox));
     let dockerfile = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN echo begun; sleep 300\n";
     let begun = tokio::sync::Notify::new();
     let log = |line: String| {
@@ -361,7 +374,7 @@ async fn images_are_pushed_and_known_by_the_registrys_digest() {
         async move { registry.answer(request).await }
     });
     let server = async { axum::serve(listener, router).await.expect("it serves") };
-    let mut settings = BuildSettings::new(sandbox.installation.clone());
+    let mut settings = settings(&sandbox);
     settings.registry = Some(address.clone());
     settings.registry_pull = Some("registry.test:5000".to_owned());
     let builder = ImageBuilder::new(sandbox.docker.clone(), settings.clone());

@@ -24,6 +24,20 @@ pub enum Command {
     Serve,
     /// List every setting with its default.
     Config,
+    /// Put up the packet filter rules that keep apps and builds on this machine's Docker engine away from private
+    /// networks and from the host. Needs root or `CAP_NET_ADMIN`. `serve` does it by itself where it may.
+    NetworkRules(NetworkRules),
+}
+
+/// How the rules are put up.
+#[derive(Debug, Args)]
+pub struct NetworkRules {
+    /// Write the IPv4 rules for `iptables-restore --noflush` to standard output, and change nothing.
+    #[arg(long)]
+    pub print: bool,
+    /// A DNS server that the engine asks, for --print; without --print this machine's are taken. May be repeated.
+    #[arg(long, value_name = "ADDRESS", requires = "print")]
+    pub resolver: Vec<std::net::IpAddr>,
 }
 
 /// Flags that win over the environment and the file.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe, ReleaseNumber, RunId};
 use crate::engine::{EngineInfo, Fault, LineSink};
 
-pub use docker::{DockerRuntime, DockerSettings, SubnetPool};
+pub use docker::{DockerRuntime, DockerSettings};
 pub use kubernetes::{KubernetesRuntime, KubernetesSettings};
 
 /// A release that is to run.
@@ -341,6 +341,15 @@ impl From<Fault> for DeployError {
     }
 }
 
+/// How much an app prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRate {
+    /// Lines a second.
+    pub lines: u64,
+    /// Bytes a second.
+    pub bytes: u64,
+}
+
 /// Where apps run.
 #[derive(Debug, Clone)]
 pub enum Runtime {
@@ -359,6 +368,17 @@ impl Runtime {
         match self {
             Self::Docker(docker) => docker.ping().await,
             Self::Kubernetes(cluster) => cluster.ping().await,
+        }
+    }
+
+    /// Has the packet filter rules stand that keep apps away from private addresses, where the builder sees to that.
+    ///
+    /// # Errors
+    /// [`DeployError::Unavailable`] when the runtime does not answer. Whether the rules stand, the firewall knows.
+    pub async fn protect(&self) -> Result<(), DeployError> {
+        match self {
+            Self::Docker(docker) => docker.protect().await,
+            Self::Kubernetes(_) => Ok(()),
         }
     }
 
@@ -499,6 +519,19 @@ impl Runtime {
         match self {
             Self::Docker(docker) => docker.logs(app, app_id, environment, tail, follow),
             Self::Kubernetes(cluster) => cluster.logs(app, app_id, environment, tail, follow),
+        }
+    }
+
+    /// How much the newest instance prints; none where that is little, nothing runs, or the runtime cannot tell.
+    pub async fn log_rate(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+    ) -> Result<Option<LogRate>, DeployError> {
+        match self {
+            Self::Docker(docker) => docker.log_rate(app, app_id, environment).await,
+            Self::Kubernetes(_) => Ok(None),
         }
     }
 

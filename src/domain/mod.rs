@@ -12,6 +12,7 @@ pub mod ids;
 pub mod job;
 pub mod model;
 pub mod name;
+pub mod network;
 pub mod path;
 pub mod principal;
 pub mod redaction;
@@ -35,6 +36,7 @@ pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, SessionId, 
 pub use job::{Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
 pub use model::{Effort, ModelChoice, ModelId};
 pub use name::{AppName, Environment, HostName};
+pub use network::{AllowedNetwork, BLOCKED_V4, BLOCKED_V6, Network};
 pub use path::WorkspacePath;
 pub use principal::{Action, Principal, Refusal, Scope, Target, TokenGrant};
 pub use redaction::Redaction;

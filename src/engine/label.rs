@@ -25,6 +25,11 @@ pub const ADDRESS: &str = "slipway.dev/address";
 /// Which builder's thing it is, where several share an engine.
 pub const INSTALLATION: &str = "slipway.dev/installation";
 
+/// How the names of all builders' bridge interfaces begin.
+pub const INTERFACE_PREFIX: &str = "slp";
+/// The engine's option that names a network's bridge interface.
+pub const INTERFACE_OPTION: &str = "com.docker.network.bridge.name";
+
 validated_string! {
     /// A builder among those that share an engine: 1–16 lowercase letters and digits, made once
     /// and kept with the builder's data. A builder sees and removes only its own things.
@@ -40,14 +45,31 @@ fn check_installation(text: &str) -> Result<(), Invalid> {
 }
 
 impl Installation {
-    /// The labels of everything that belongs to an app.
-    pub fn labels(&self, app: &AppName, app_id: AppId) -> HashMap<String, String> {
+    /// The labels of everything that belongs to this builder.
+    pub fn own_labels(&self) -> HashMap<String, String> {
         HashMap::from([
             (MANAGED_BY.to_owned(), MANAGED_BY_SLIPWAY.to_owned()),
             (INSTALLATION.to_owned(), self.to_string()),
-            (APP.to_owned(), app.to_string()),
-            (APP_ID.to_owned(), app_id.to_string()),
         ])
+    }
+
+    /// The labels of everything that belongs to an app.
+    pub fn labels(&self, app: &AppName, app_id: AppId) -> HashMap<String, String> {
+        let mut labels = self.own_labels();
+        labels.extend([(APP.to_owned(), app.to_string()), (APP_ID.to_owned(), app_id.to_string())]);
+        labels
+    }
+
+    /// How the names of this builder's bridge interfaces begin. The kernel allows 15 bytes, so this is not the whole
+    /// name of the installation; each network adds six more characters of its own.
+    pub fn interface_prefix(&self) -> String {
+        let digest = <sha2::Sha256 as sha2::Digest>::digest(self.as_str());
+        format!("{INTERFACE_PREFIX}{}", hex::encode(&digest[..3]))
+    }
+
+    /// A name for the bridge interface of a new network.
+    pub fn new_interface(&self) -> String {
+        format!("{}{}", self.interface_prefix(), hex::encode(rand::random::<[u8; 3]>()))
     }
 
     /// Filter for all that is ours.

@@ -10,6 +10,8 @@ pub mod line;
 #[cfg(test)]
 pub mod netns;
 pub mod output;
+pub mod seccomp;
+pub mod subnet;
 #[cfg(test)]
 pub mod testing;
 mod tls;
@@ -22,7 +24,7 @@ use bollard::Docker;
 pub use fault::{Fault, is_outage};
 pub use label::Installation;
 pub use output::LineSink;
-pub use transport::{connect, connect_with_tls};
+pub use transport::{connect, connect_with_tls, is_local};
 
 /// Longest wait for an answer that needs no work: lists, inspections, tags.
 pub const QUICK: Duration = Duration::from_secs(15);

@@ -62,6 +62,11 @@ fn open(place: Place) -> Result<Docker, Invalid> {
         .map_err(|error| Invalid::new(format!("The engine's client cannot be made: {error}")))
 }
 
+/// Whether the engine at `host` is on this machine, as far as its address says: a socket is, a TCP port may be anywhere.
+pub fn is_local(host: Option<&str>) -> bool {
+    matches!(Place::parse(host, None), Ok(Place::Unix(_)))
+}
+
 /// One engine, and the API version agreed on with it.
 struct Line<B> {
     client: Client<Connector, B>,

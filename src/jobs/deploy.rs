@@ -199,6 +199,7 @@ impl From<BuildError> for Failure {
             BuildError::BaseImageMissing { .. } => {
                 Self::failed("base_image_missing", message).hint("Run scripts/setup on the server, then try again.")
             }
+            BuildError::TooLarge { .. } => Self::failed("image_too_large", message),
             BuildError::DiskFull => {
                 Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
             }

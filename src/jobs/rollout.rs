@@ -60,7 +60,9 @@ pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Resu
         // On the heap: it holds all of the engine's calls.
         let deployed = Box::pin(deploy(context, app, &release)).await;
         if let Err(failure) = deployed {
-            return Err(Box::pin(give_up(context, app, &release, failure)).await?);
+            let failure = Box::pin(give_up(context, app, &release, failure)).await?;
+            platform.lifecycle.tasks.spawn(clean_up(platform.clone(), app.clone()));
+            return Err(failure);
         }
     }
     platform.lifecycle.tasks.spawn(clean_up(platform.clone(), app.clone()));

@@ -3,6 +3,7 @@
 use super::Services;
 use crate::build::BuildError;
 use crate::error::AppResult;
+use crate::firewall::{Missing, Protection};
 
 /// Below this much free disk, in bytes, something will fail soon.
 const DISK_LOW: u64 = 1024 * 1024 * 1024;
@@ -14,6 +15,9 @@ pub struct Check {
     pub name: String,
     /// Whether it is well.
     pub ok: bool,
+    /// It is well enough to go on, but the operator should know.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub warning: bool,
     /// How it is, in a sentence.
     pub detail: String,
     /// What to do about it.
@@ -23,11 +27,15 @@ pub struct Check {
 
 impl Check {
     fn good(name: &str, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), ok: true, detail: detail.into(), hint: None }
+        Self { name: name.to_owned(), ok: true, warning: false, detail: detail.into(), hint: None }
     }
 
     fn bad(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), ok: false, detail: detail.into(), hint: Some(hint.into()) }
+        Self { name: name.to_owned(), ok: false, warning: false, detail: detail.into(), hint: Some(hint.into()) }
+    }
+
+    fn warning(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { ok: true, warning: true, ..Self::bad(name, detail, hint) }
     }
 }
 
@@ -54,7 +62,7 @@ impl Services {
                 Ok(engine) => good_engine(&engine.version),
                 Err(error) => bad_engine(error.to_string()),
             };
-            return vec![engine];
+            return vec![engine, self.check_firewall().await];
         }
         let (cluster, engine) = tokio::join!(platform.runtime.ping(), platform.images.ping());
         let cluster = match cluster {
@@ -84,6 +92,41 @@ impl Services {
             },
         };
         vec![cluster, engine]
+    }
+
+    /// Whether apps and builds are kept away from private addresses.
+    async fn check_firewall(&self) -> Check {
+        const NAME: &str = "network";
+        match self.platform.firewall.ensure().await {
+            Protection::Held => Check::good(
+                NAME,
+                "Packet filter rules keep apps and builds away from this host and from private networks.",
+            ),
+            Protection::HeldByService { age } => Check::good(
+                NAME,
+                format!(
+                    "Packet filter rules keep apps and builds away from this host and from private networks. The service \
+                     slipway-network-rules has checked them {} seconds ago.",
+                    age.as_secs()
+                ),
+            ),
+            Protection::Unknown => Check::warning(NAME, "Nobody has looked at the packet filter rules yet.", ""),
+            Protection::Missing(why) => {
+                let hint = match &why {
+                    Missing::NotPermitted | Missing::NotInstalled | Missing::Failed(_) => {
+                        "Run scripts/setup --network-rules, which installs iptables and a service that keeps the rules up."
+                    }
+                    Missing::Remote | Missing::OtherNamespace => {
+                        "Run `slipway network-rules` on the engine's machine, where its networks are."
+                    }
+                };
+                Check::warning(
+                    NAME,
+                    format!("Apps and builds can reach private networks and services of the engine's host: {why}."),
+                    hint,
+                )
+            }
+        }
     }
 
     async fn check_disk(&self) -> Check {

@@ -4,7 +4,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Services;
-use crate::deploy::DeployError;
+use crate::deploy::{DeployError, LogRate};
 use crate::domain::{App, Environment, Job, JobKind, LogStream};
 use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
@@ -49,6 +49,11 @@ impl Services {
         };
         let lines = futures_util::stream::once(redacted).try_flatten();
         lines.take_until(self.platform.lifecycle.draining.clone().cancelled_owned()).boxed()
+    }
+
+    /// How much the app prints in an environment; none where that is little, or cannot be said.
+    pub async fn app_log_rate(&self, app: &App, environment: Environment) -> Option<LogRate> {
+        self.platform.runtime.log_rate(&app.name, app.id, environment).await.ok().flatten()
     }
 
     /// The last lines that the app wrote, all at once: at most `tail`, and no more than are kept of a run.

@@ -252,7 +252,7 @@ impl Store {
                 .prepare_cached(
                     "SELECT DISTINCT image FROM (
                         SELECT image, state, row_number() OVER (PARTITION BY environment ORDER BY number DESC) AS place
-                        FROM releases WHERE app_id = ?1)
+                        FROM releases WHERE app_id = ?1 AND state <> 'failed')
                      WHERE place <= ?2 OR state IN ('ready', 'deploying')",
                 )?
                 .query_map(params![app.0, keep], |r| row::text(r, "image"))?

@@ -21,19 +21,29 @@ use crate::error::AppResult;
 pub async fn health(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
     let (mut checks, disk) = tokio::join!(web.services.health(), web.services.image_disk());
     let now = web.services.now();
-    let well = checks.iter().all(|check| check.ok);
+    let title = match (checks.iter().all(|check| check.ok), checks.iter().any(|check| check.warning)) {
+        (true, false) => "Everything works",
+        (true, true) => "Everything works, with a warning",
+        (false, _) => "Something needs attention",
+    };
     let engine = checks.iter_mut().find(|check| check.name == "docker" && check.ok);
     if let (Some(engine), Some(disk)) = (engine, disk.filter(|disk| disk.images > 0)) {
         engine.detail = format!("{} The apps’ images take {} of its disk.", engine.detail, Bytes(disk.bytes));
     }
     let checks = checks
         .into_iter()
-        .map(|check| CheckView { name: title(&check.name), ok: check.ok, detail: check.detail, hint: check.hint })
+        .map(|check| CheckView {
+            name: capitalised(&check.name),
+            ok: check.ok,
+            warning: check.warning,
+            detail: check.detail,
+            hint: check.hint,
+        })
         .collect();
-    reply::page(&HealthPage { chrome, well, checked: When::new(now, now), checks })
+    reply::page(&HealthPage { chrome, title, checked: When::new(now, now), checks })
 }
 
-fn title(name: &str) -> String {
+fn capitalised(name: &str) -> String {
     let mut chars = name.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

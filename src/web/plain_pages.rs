@@ -24,8 +24,8 @@ pub struct LoginPage {
 pub struct HealthPage {
     /// Around it.
     pub chrome: Chrome,
-    /// All of it is.
-    pub well: bool,
+    /// How all of it is, in a few words.
+    pub title: &'static str,
     /// When that was.
     pub checked: When,
     /// One by one.
@@ -38,10 +38,34 @@ pub struct CheckView {
     pub name: String,
     /// It is well.
     pub ok: bool,
+    /// It is well enough to go on, but the operator should know.
+    pub warning: bool,
     /// How it is.
     pub detail: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl CheckView {
+    fn class(&self) -> &'static str {
+        ["not", "ok", "warn"][self.level()]
+    }
+
+    fn tag(&self) -> &'static str {
+        ["bad", "ok", "warn"][self.level()]
+    }
+
+    fn icon(&self) -> &'static str {
+        ["cross", "check", "warning"][self.level()]
+    }
+
+    fn word(&self) -> &'static str {
+        ["fails", "works", "warning"][self.level()]
+    }
+
+    fn level(&self) -> usize {
+        usize::from(self.ok) + usize::from(self.ok && self.warning)
+    }
 }
 
 /// What the keyboard can do.

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::super::{Deployment, RunSpec};
 use super::network::AppNetwork;
 use crate::domain::{DeploymentSpec, ProcessKind};
-use crate::engine::{Installation, label};
+use crate::engine::{Installation, label, seccomp};
 
 /// User and group of an app whose image does not name an ordinary one by number.
 const DEFAULT_USER: &str = "10001:10001";
@@ -21,6 +21,17 @@ const DEFAULT_USER: &str = "10001:10001";
 const TMP_OPTIONS: &str = "rw,noexec,nosuid,nodev,mode=1777,size=64m";
 /// A folder that the image declares a volume would else be a writable folder on the engine's disk.
 const VOLUME_OPTIONS: &str = "rw,noexec,nosuid,nodev,mode=1777,size=16m";
+
+/// What an app prints goes to the engine's binary log, which costs the engine least. Where the engine cannot follow,
+/// the app is not held up: lines beyond the buffer are left out. Old files are not compressed, which would cost a core
+/// for an app that prints without end.
+const LOG_OPTIONS: [(&str, &str); 5] = [
+    ("mode", "non-blocking"),
+    ("max-buffer-size", "1m"),
+    ("max-size", "10m"),
+    ("max-file", "2"),
+    ("compress", "false"),
+];
 
 /// The container of a release.
 pub(super) fn of_deployment(
@@ -71,7 +82,7 @@ fn body(
     let volumes = config.and_then(|config| config.volumes.clone()).unwrap_or_default();
     let mut tmpfs: HashMap<_, _> = volumes.into_iter().map(|path| (path, VOLUME_OPTIONS.to_owned())).collect();
     tmpfs.insert("/tmp".to_owned(), TMP_OPTIONS.to_owned());
-    let log_options = [("max-size", "10m"), ("max-file", "2")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let log_options = LOG_OPTIONS.map(|(key, value)| (key.to_owned(), value.to_owned()));
     let limits = spec.limits;
     let host = HostConfig {
         memory: Some(limits.memory_bytes),
@@ -80,8 +91,7 @@ fn body(
         nano_cpus: Some(limits.cpu_millis.saturating_mul(1_000_000)),
         pids_limit: Some(limits.processes),
         cap_drop: Some(vec!["ALL".to_owned()]),
-        // The engine's default seccomp profile applies as long as no other is named here.
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        security_opt: Some(seccomp::security_options()),
         privileged: Some(false),
         readonly_rootfs: Some(true),
         tmpfs: Some(tmpfs),
@@ -89,7 +99,7 @@ fn body(
         init: Some(init && !spec.is_init),
         // Until it has answered, an end is an end; then `wait_ready` has the engine start it again.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
-        log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log_options.into()) }),
+        log_config: Some(HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(log_options.into()) }),
         network_mode: Some(network.name.clone()),
         publish_all_ports: Some(false),
         ..Default::default()

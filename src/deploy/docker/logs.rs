@@ -10,16 +10,20 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::super::{DeployError, InstanceState};
+use super::super::{DeployError, InstanceState, LogRate};
 use super::DockerRuntime;
 use super::inspect::{Found, found_instance};
 use super::ready::LAST_LINES;
-use crate::domain::{AppId, AppName, Environment};
+use crate::domain::{AppId, AppName, Clock, Environment};
 use crate::engine::line::Lines;
 use crate::engine::{self, Fault};
 
 /// How often it is looked whether something runs again, while nothing does and somebody reads.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Lines at the end of a log by which it is measured how much an app prints.
+const RATE_LINES: u64 = 2_000;
+/// Lines a second from which on that is worth saying.
+const RATE_NOTED: u64 = 200;
 /// Lines that wait for a slow reader before the engine is read no further.
 const BUFFERED_LINES: usize = 256;
 
@@ -94,6 +98,52 @@ impl DockerRuntime {
         tokio::time::timeout(engine::QUICK, read).await.unwrap_or_default()
     }
 
+    /// The container of the highest release.
+    async fn newest(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+    ) -> Result<Option<Found>, DeployError> {
+        let found =
+            self.list(self.installation().app_filter(app, app_id)).await?.into_iter().filter_map(found_instance);
+        let newest = found.filter(|f| f.instance.environment == environment).max_by_key(|f| f.instance.release);
+        match newest {
+            Some(found) => self.inspect(&found.instance.id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// How much the newest instance prints; none where that is little, or nothing runs.
+    pub(in super::super) async fn log_rate(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+    ) -> Result<Option<LogRate>, DeployError> {
+        let Some(newest) = self.newest(app, app_id, environment).await? else { return Ok(None) };
+        let (mut reader, mut first, mut lines, mut bytes) = (Reader::default(), None, 0_u64, 0_u64);
+        let read = async {
+            let mut frames = std::pin::pin!(self.frames(&newest.id, &RATE_LINES.to_string(), None, false));
+            while let Some(Ok(frame)) = frames.next().await {
+                reader.take(&frame, &mut |line| {
+                    lines += 1;
+                    bytes += line.len() as u64 + 1;
+                });
+                first = first.or(reader.last);
+            }
+        };
+        if tokio::time::timeout(engine::QUICK, read).await.is_err() {
+            return Ok(None);
+        }
+        let Some(first) = first.filter(|_| lines >= RATE_LINES / 2) else { return Ok(None) };
+        // Until now, not until the last line: an app that has stopped printing prints less and less.
+        let millis = u64::try_from(Clock::System.now().duration_since(first).as_millis()).unwrap_or(1).max(1);
+        let per_second = |count: u64| count.saturating_mul(1000) / millis;
+        let rate = LogRate { lines: per_second(lines), bytes: per_second(bytes) };
+        Ok((rate.lines >= RATE_NOTED).then_some(rate))
+    }
+
     pub(in super::super) fn logs(
         &self,
         app: &AppName,
@@ -140,7 +190,7 @@ impl Follower {
         let mut tail = tail.to_string();
         let mut read: Option<(Found, Reader)> = None;
         loop {
-            if let Some(newest) = self.newest().await? {
+            if let Some(newest) = self.runtime.newest(&self.app, self.app_id, self.environment).await? {
                 let (mut reader, is_over) = match read.take() {
                     Some((before, reader)) if before.id == newest.id => {
                         // Started again since, or still running: then there is more.
@@ -187,16 +237,5 @@ impl Follower {
             }
         }
         Ok(())
-    }
-
-    /// The container of the highest release.
-    async fn newest(&self) -> Result<Option<Found>, DeployError> {
-        let filter = self.runtime.installation().app_filter(&self.app, self.app_id);
-        let found = self.runtime.list(filter).await?.into_iter().filter_map(found_instance);
-        let newest = found.filter(|f| f.instance.environment == self.environment).max_by_key(|f| f.instance.release);
-        match newest {
-            Some(found) => self.runtime.inspect(&found.instance.id).await,
-            None => Ok(None),
-        }
     }
 }

@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DeployError, Deployment, FoundInstance, Instance, InstanceState};
 use crate::domain::{AppId, AppName, Environment, ImageRef, ReleaseNumber};
+use crate::engine::subnet::{SubnetPool, Subnets};
 use crate::engine::{self, EngineInfo, Fault, Installation};
-
-pub use network::SubnetPool;
+use crate::firewall::Firewall;
 
 /// Seconds from the polite signal to the other one.
 const STOP_GRACE_SECS: i32 = 10;
@@ -40,6 +40,8 @@ pub struct DockerSettings {
     pub installation: Installation,
     /// Where apps' networks get their addresses.
     pub subnets: SubnetPool,
+    /// Keeps apps away from private addresses.
+    pub firewall: Firewall,
 }
 
 /// Runs apps as containers of one engine.
@@ -54,8 +56,7 @@ struct Inner {
     settings: DockerSettings,
     /// One at a time makes containers of an app, so that two never choose the same address.
     app_locks: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
-    /// One at a time looks for a free subnet.
-    subnet_lock: tokio::sync::Mutex<()>,
+    subnets: Subnets,
     /// The engine came without its init program.
     lacks_init: AtomicBool,
 }
@@ -66,9 +67,9 @@ impl DockerRuntime {
         Self {
             inner: Arc::new(Inner {
                 docker,
+                subnets: Subnets::new(settings.subnets),
                 settings,
                 app_locks: Mutex::default(),
-                subnet_lock: tokio::sync::Mutex::default(),
                 lacks_init: AtomicBool::new(false),
             }),
         }
@@ -112,8 +113,9 @@ impl DockerRuntime {
             Some(found) => self.remove(&found.id).await?,
             None => {}
         }
-        let image = self.image(&deployment.image).await?;
         let network = self.network(app, *app_id).await?;
+        let (image, _) = tokio::join!(self.image(&deployment.image), self.inner.settings.firewall.ensure());
+        let image = image?;
         if cancel.is_cancelled() {
             return Err(DeployError::Cancelled);
         }

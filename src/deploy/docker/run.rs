@@ -51,8 +51,9 @@ impl DockerRuntime {
 
     async fn begin(&self, name: &str, spec: &RunSpec, cancel: &CancellationToken) -> Result<String, DeployError> {
         let _one_at_a_time = self.app_lock(spec.app_id).await;
-        let image = self.image(&spec.image).await?;
         let network = self.network(&spec.app, spec.app_id).await?;
+        let (image, _) = tokio::join!(self.image(&spec.image), self.inner.settings.firewall.ensure());
+        let image = image?;
         if cancel.is_cancelled() {
             return Err(DeployError::Cancelled);
         }

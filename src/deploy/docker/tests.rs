@@ -1,5 +1,6 @@
 //! Containers on the real engine.
 
+mod egress;
 mod instances;
 mod jobs;
 mod streams;
@@ -18,6 +19,7 @@ use crate::domain::{
     AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe, ProcessKind, ReleaseNumber, ResourceLimits,
 };
 use crate::engine::testing::Sandbox;
+use crate::firewall::{Firewall, FirewallSettings};
 
 /// An app that does what its tests ask it to.
 const APP: &str = include_str!("tests/app.py");
@@ -78,8 +80,13 @@ impl Scene {
 
 /// A runtime as another builder on the same data would have it.
 fn runtime(sandbox: &Sandbox) -> Runtime {
-    let settings = DockerSettings { installation: sandbox.installation.clone(), subnets: SubnetPool::default() };
+    let firewall = firewall(&sandbox.installation);
+    let settings = DockerSettings { installation: sandbox.installation.clone(), subnets: SubnetPool::APPS, firewall };
     Runtime::Docker(DockerRuntime::new(sandbox.docker.clone(), settings))
+}
+
+fn firewall(installation: &crate::engine::Installation) -> Firewall {
+    Firewall::new(FirewallSettings::new(installation, true))
 }
 
 fn probe(path: &str) -> Probe {

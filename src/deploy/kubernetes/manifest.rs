@@ -14,35 +14,15 @@ use sha2::{Digest, Sha256};
 
 use super::super::{Deployment, RunSpec};
 use super::KubernetesSettings;
-use crate::domain::{AppId, AppName, DeploymentSpec, Environment, HostName, ImageRef, ProcessKind, ReleaseNumber};
+use crate::domain::{
+    AppId, AppName, BLOCKED_V4, BLOCKED_V6, DeploymentSpec, Environment, HostName, ImageRef, ProcessKind, ReleaseNumber,
+};
 use crate::engine::label;
 
 /// Kubernetes's own label for what an object is an instance of.
 const NAME: &str = "app.kubernetes.io/name";
 /// The quota of each app's namespace.
 pub(super) const QUOTA: &str = "slipway";
-/// IPv4 that an app may not reach: this network, private, carrier-grade, loopback, a cloud's wire
-/// server, link-local with the metadata services, protocol assignments, benchmarks, multicast, reserved.
-const BLOCKED_V4: [&str; 12] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "168.63.129.16/32",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.168.0.0/16",
-    "198.18.0.0/15",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-];
-/// IPv6 that an app may not reach: unspecified and loopback, IPv4 in other clothes (NAT64, Teredo,
-/// 6to4), unique local, link-local, multicast. Mapped IPv4 (`::ffff:0:0/96`) never is on a wire, and
-/// clusters take it for IPv4.
-const BLOCKED_V6: [&str; 8] =
-    ["::/128", "::1/128", "64:ff9b::/96", "2001::/32", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"];
-
 static TEMPLATES: LazyLock<Templates<'static>> = LazyLock::new(|| {
     let mut templates = Templates::new();
     templates.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);

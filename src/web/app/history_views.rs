@@ -215,6 +215,8 @@ pub struct LogsTab<'a> {
     pub earlier_words: String,
     /// New lines come by a stream of their own.
     pub live: bool,
+    /// Something to know about the log.
+    pub notice: Option<String>,
     /// What is said when there are no lines.
     pub nothing: &'static str,
 }

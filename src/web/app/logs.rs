@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::history_views::{LOG_SOURCES, LogRow, LogSource, LogsTab};
 use super::page::{AppQuery, show};
-use crate::domain::{App, AppName, Environment, LogStream};
+use crate::domain::{App, AppName, Bytes, Environment, LogStream};
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
 use crate::web::Web;
@@ -69,6 +69,16 @@ pub async fn tab(
     let is_job = services.answers_http(&app).is_ok_and(|answers| !answers);
     let deployed = source.environment().is_some_and(|environment| app.environment(environment).release.is_some());
     let runs = deployed && !is_job;
+    let notice = match source.environment().filter(|_| runs) {
+        Some(environment) => services.app_log_rate(&app, environment).await.map(|rate| {
+            let (lines, bytes) = (format::count(rate.lines, "line", "lines"), Bytes(rate.bytes));
+            format!(
+                "This app prints about {lines} ({bytes}) a second. Its log holds the last 20 MiB, and lines are left out \
+                 where it prints faster than they can be kept."
+            )
+        }),
+        None => None,
+    };
     let lines = match lines(services, &app, source, u32::try_from(LINES_SHOWN).unwrap_or(u32::MAX)).await {
         Ok(lines) => lines,
         // The page opens; why there is no log stands in it.
@@ -86,6 +96,7 @@ pub async fn tab(
         earlier,
         earlier_words: format::count(earlier as u64, "earlier line is", "earlier lines are"),
         live: runs,
+        notice,
         nothing: match source {
             Source::Preview | Source::Prod if is_job => {
                 "Each run has a log of its own: they are in Preview, under Runs."

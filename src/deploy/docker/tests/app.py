@@ -1,4 +1,4 @@
-import json, os, signal, socket, sys, time
+import ctypes, json, os, signal, socket, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODE = os.environ.get("MODE", "serve")
@@ -37,9 +37,17 @@ def self_report():
         "hostname": socket.gethostname(),
         "first_process": open("/proc/1/comm").read().strip(),
         "docker_socket": os.path.exists("/var/run/docker.sock"),
+        "io_uring": io_uring(),
         "word": os.environ.get("WORD"),
         "port": os.environ.get("PORT"),
     }
+
+
+def io_uring():
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Without parameters: where the call is allowed, the kernel complains about the address.
+    libc.syscall(425, 1, None)
+    return os.strerror(ctypes.get_errno())
 
 
 def write_much(path, mebibytes):
@@ -70,6 +78,8 @@ class Handler(BaseHTTPRequestHandler):
                 answer = "no"
             except socket.timeout:
                 answer = "timeout"
+        elif parts[0] == "resolve":
+            answer = attempt(lambda: bool(socket.getaddrinfo(parts[1], 80)) and None)
         elif parts[0] == "say":
             print("said " + parts[1], flush=True)
         elif parts[0] == "crash":
@@ -101,6 +111,12 @@ elif MODE.startswith("job"):
         print("step", n, flush=True)
     print("to stderr", file=sys.stderr, flush=True)
     sys.exit(int(MODE.removeprefix("job") or 0))
+elif MODE == "flood":
+    print("serving", flush=True)
+    server = ThreadingHTTPServer(("0.0.0.0", 8080), Handler)
+    __import__("threading").Thread(target=server.serve_forever).start()
+    while True:
+        print("x" * 100)
 elif MODE == "chatter":
     for n in range(20000):
         print("x" * 100)

@@ -22,7 +22,7 @@ async fn the_deployment_rules_hold_outside_and_inside() {
     assert_eq!(host.pids_limit, Some(128));
     assert_eq!(host.cap_drop, Some(vec!["ALL".to_owned()]));
     assert_eq!(host.cap_add, None);
-    assert_eq!(host.security_opt, Some(vec!["no-new-privileges:true".to_owned()]));
+    assert_eq!(host.security_opt, Some(crate::engine::seccomp::security_options()));
     assert_eq!((host.privileged, host.readonly_rootfs, host.init), (Some(false), Some(true), Some(true)));
     assert!(host.binds.is_none() && host.port_bindings.unwrap_or_default().is_empty());
     assert_eq!(
@@ -31,7 +31,9 @@ async fn the_deployment_rules_hold_outside_and_inside() {
         "it has answered"
     );
     let log = host.log_config.expect("a log config");
-    assert_eq!(log.config.expect("options")["max-size"], "10m");
+    let options = log.config.expect("options");
+    assert_eq!(log.typ.as_deref(), Some("local"));
+    assert_eq!((options["mode"].as_str(), options["max-size"].as_str()), ("non-blocking", "10m"));
     assert!(container.mounts.unwrap_or_default().is_empty(), "a volume of the image is no place to write");
     let labels = container.config.expect("a config").labels.expect("labels");
     assert_eq!(labels["app.kubernetes.io/managed-by"], "slipway");
@@ -53,6 +55,7 @@ async fn the_deployment_rules_hold_outside_and_inside() {
     assert_eq!(report["chown"], "Operation not permitted");
     assert_eq!((&report["hostname"], &report["first_process"]), (&"app".into(), &"docker-init".into()));
     assert_eq!(report["docker_socket"], false);
+    assert_eq!(report["io_uring"], "Operation not permitted");
     assert_eq!((&report["word"], &report["port"]), (&"only the app knows".into(), &"8080".into()));
 }
 
@@ -210,7 +213,9 @@ async fn apps_outlive_their_builder_and_keep_their_address() {
 #[tokio::test]
 async fn an_engine_that_is_away_is_told_apart() {
     let docker = crate::engine::connect(Some("unix:///nowhere/docker.sock")).expect("a client");
-    let settings = DockerSettings { installation: "t".parse().expect("a name"), subnets: SubnetPool::default() };
+    let installation = "t".parse().expect("a name");
+    let firewall = firewall(&installation);
+    let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall };
     let runtime = Runtime::Docker(DockerRuntime::new(docker, settings));
     assert!(matches!(runtime.ping().await, Err(DeployError::Unavailable(why)) if why.contains("cannot be reached")));
     assert!(matches!(runtime.instances().await, Err(DeployError::Unavailable(_))));

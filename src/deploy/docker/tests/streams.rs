@@ -44,6 +44,24 @@ async fn logs_go_on_over_restarts_and_releases() {
 }
 
 #[tokio::test]
+async fn an_app_that_prints_much_is_noticed() {
+    let scene = Scene::new().await;
+    let (app, app_id) = scene.app.clone();
+    let rate = async || scene.runtime.log_rate(&app, app_id, Preview).await.expect("a look");
+    assert_eq!(rate().await, None, "nothing runs");
+    let quiet = scene.serve(&scene.deployment(Preview, 1, "serve")).await;
+    assert_eq!(rate().await, None, "it prints one line");
+    let loud = scene.serve(&scene.deployment(Preview, 2, "flood")).await;
+    crate::engine::testing::eventually("it is noticed", LONG, async || {
+        rate().await.is_some_and(|rate| rate.lines > 200 && rate.bytes > 100 * rate.lines)
+    })
+    .await;
+    // It is neither held up nor too busy to answer.
+    assert_eq!(get(loud.address, "/health").await.expect("an answer"), "ok");
+    assert_eq!(get(quiet.address, "/health").await.expect("an answer"), "ok");
+}
+
+#[tokio::test]
 async fn what_happens_to_instances_is_told() {
     let scene = Scene::new().await;
     let mut events = scene.runtime.watch();
@@ -86,7 +104,9 @@ async fn an_engine_that_was_away_is_found_again() {
     let instance = scene.serve(&scene.deployment(Preview, 1, "serve")).await;
     let mut line = Line::new().await;
     let docker = crate::engine::connect(Some(&line.host)).expect("a client");
-    let settings = DockerSettings { installation: scene.sandbox.installation.clone(), subnets: SubnetPool::default() };
+    let installation = scene.sandbox.installation.clone();
+    let firewall = firewall(&installation);
+    let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall };
     let runtime = Runtime::Docker(DockerRuntime::new(docker, settings));
     let mut events = runtime.watch();
     assert_eq!(next(&mut events).await.kind, InstanceEventKind::Started);

@@ -1,0 +1,47 @@
+//! The DNS servers that the engine's resolver asks.
+//!
+//! The engine answers containers' look-ups itself, but sends what it does not know on from the container's own network
+//! namespace, so that its packets meet our rules. A server on a loopback address is asked from the host's namespace and
+//! needs no rule.
+
+use std::net::IpAddr;
+
+/// Where the engine reads its servers. The second is what it takes where the first names only systemd's stub.
+const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+/// Servers that are looked at; the C library asks three.
+const SERVERS_MAX: usize = 8;
+
+/// DNS servers of this machine that are not on a loopback address.
+pub(super) async fn of_this_machine() -> Vec<IpAddr> {
+    let mut servers = Vec::new();
+    for file in FILES {
+        if let Ok(text) = tokio::fs::read_to_string(file).await {
+            servers.extend(parse(&text));
+        }
+    }
+    servers.sort_unstable();
+    servers.dedup();
+    servers.truncate(SERVERS_MAX);
+    servers
+}
+
+fn parse(text: &str) -> impl Iterator<Item = IpAddr> {
+    let words = text.lines().map(str::split_whitespace);
+    words.filter_map(|mut words| match (words.next(), words.next()) {
+        (Some("nameserver"), Some(address)) => address.parse().ok().filter(|address: &IpAddr| !address.is_loopback()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn servers_are_read_without_loopback_ones() {
+        let text =
+            "# nameserver 10.0.0.1\nsearch lan\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver fe80::1%eth0\n";
+        assert_eq!(
+            super::parse(text).collect::<Vec<_>>(),
+            ["10.0.0.2".parse::<std::net::IpAddr>().expect("an address")]
+        );
+    }
+}
