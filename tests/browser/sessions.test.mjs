@@ -161,6 +161,8 @@ test("an app on a neighbouring host neither locks the browser out nor loads our 
     await page.getByRole("heading", { name: "Sessions" }).waitFor();
     page.once("dialog", (dialog) => dialog.accept());
     await page.getByRole("button", { name: "Log out everywhere" }).click();
+    // Else its navigation and ours meet.
+    await page.waitForURL((url) => url.pathname === "/login");
     await logIn(page, `${builder.origin}/settings`);
     await page.getByRole("heading", { name: "Sessions" }).waitFor();
     await page.context().close();
