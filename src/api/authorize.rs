@@ -71,7 +71,7 @@ async fn allowed(
         Needs::Write(about) => (about, true),
         Needs::ManageLogins | Needs::MakeToken => (About::Builder, true),
     };
-    // The guard says who asks; without it nobody is known.
+    // The guard puts the principal into the request; a request without one has no login.
     let Some(principal) = principal else {
         return Err(AppError::new(ErrorKind::Unauthorized, "unauthorized", "This needs a login or an API token."));
     };

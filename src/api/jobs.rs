@@ -19,7 +19,7 @@ use crate::services::Services;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobJson {
-    /// For ever.
+    /// Identifier; does not change.
     #[schema(value_type = i64, example = 17)]
     id: JobId,
     /// The app, which may be gone by now.

@@ -27,7 +27,7 @@ pub struct NewRun {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Run)]
 pub struct RunJson {
-    /// For ever.
+    /// Identifier; does not change.
     #[schema(value_type = i64)]
     id: RunId,
     /// Where it ran.

@@ -18,7 +18,7 @@ use crate::store::sessions::Session;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
 pub struct SessionJson {
-    /// For ever.
+    /// Identifier; does not change.
     #[schema(value_type = i64)]
     id: SessionId,
     /// When it logged in.

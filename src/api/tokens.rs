@@ -43,7 +43,7 @@ pub struct NewToken {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 pub struct TokenJson {
-    /// For ever.
+    /// Identifier; does not change.
     #[schema(value_type = i64)]
     id: TokenId,
     /// What its maker called it.

@@ -35,7 +35,7 @@ use crate::engine::subnet::{SubnetPool, Subnets};
 use crate::engine::{self, Fault, Installation, LineSink};
 use crate::firewall::Firewall;
 
-/// Largest image where nobody says otherwise.
+/// Default limit for the size of an image.
 const IMAGE_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The engine's name for no network: what it does for us itself runs nothing.
 const NO_NETWORK: &str = "none";

@@ -73,7 +73,7 @@ pub enum Target<'a> {
     App(&'a str),
 }
 
-/// What somebody is about to do.
+/// An operation that needs permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Look at something.
@@ -108,7 +108,7 @@ pub enum Principal {
     Token(TokenGrant),
 }
 
-/// Why somebody may not do something.
+/// Why an operation is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The token's scope is too small.

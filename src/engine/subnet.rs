@@ -124,7 +124,7 @@ impl Subnets {
             let request = request(name, labels.clone(), first, &interface);
             match call(SLOW, docker.create_network(request)).await {
                 Ok(_) => return Ok(Some(MadeNetwork { first, interface })),
-                // Somebody was quicker, or the machine itself uses it.
+                // Another process has taken the range, or the machine uses it.
                 Err(Fault::Conflict(why) | Fault::Other(why)) if why.to_ascii_lowercase().contains("overlap") => {}
                 Err(fault) => return Err(fault),
             }

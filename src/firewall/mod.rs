@@ -64,7 +64,7 @@ impl FirewallSettings {
 /// Whether the rules hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protection {
-    /// Nobody has looked yet.
+    /// The rules have not been checked yet.
     Unknown,
     /// This process has put them up, and has just seen them.
     Held,

@@ -113,7 +113,7 @@ async fn a_step_reaches_the_internet_and_nothing_near_and_may_do_little() {
     build(&builder, python(&sandbox.app(), 'a', &files), &again).await.expect("it builds");
     assert!(again.has("Step 6/8 : RUN") && !again.has("reach"), "{:?}", again.0);
 
-    // Nobody builds on an app's image or copies from it, not by its bare id either.
+    // An app's image is refused as a base and as a source of COPY, by its short id too.
     let id = &built.image.digest()["sha256:".len()..][..12];
     for refused in [
         format!("FROM {id}\nCOPY a /b\n"),

@@ -21,8 +21,8 @@ use super::ready::changes;
 use crate::domain::AppName;
 use crate::engine::{LineSink, label};
 
-/// How long pods that are on their way out may take to go. Mostly 10 s, but a kubelet that misses a container's end removes
-/// the pod only when it looks at all of them again, which was seen to take 72 s.
+/// Longest wait for terminating pods to be removed. Most take about 10 s. A kubelet that misses a container's exit removes
+/// the pod at its next full sync; the longest measured was 72 s.
 const LEAVING_LIMIT: Duration = Duration::from_mins(2);
 /// How long the quota may take to count a pod that is gone.
 const COUNTING_LIMIT: Duration = Duration::from_secs(2);

@@ -31,7 +31,7 @@ async fn an_app_reaches_the_internet_and_nothing_near() {
     assert_eq!(reach(&app, neighbours.internet, PORT).await, "ok");
     for (what, host, port) in [
         ("a LAN", neighbours.lan, PORT),
-        ("a DNS server of nobody's", neighbours.lan, 53),
+        ("a DNS server that is not configured", neighbours.lan, 53),
         ("a metadata service", neighbours.metadata, PORT),
         ("the host on a LAN", neighbours.host, port),
         ("the host's own address", own_address(), port),
@@ -92,7 +92,7 @@ async fn what_the_operator_allows_and_blocks_holds_and_comes_back() {
     let wanted = ["ok", REFUSED, REFUSED];
     assert_eq!(seen().await, wanted);
 
-    // Somebody empties this builder's chain: what holds for all builders stays, and the next look puts it back.
+    // This builder's chain is emptied: the rules for all builders stay, and the next check restores the chain.
     let chain = format!("SLIPWAY-OWN-{}", scene.sandbox.installation.interface_prefix());
     let emptied = std::process::Command::new("iptables").args(["--wait", "-F", &chain]).status().expect("iptables");
     assert!(emptied.success());
