@@ -4,20 +4,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
-  assertAccessible, assertQuiet, done, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder, watch,
+  assertAccessible, assertQuiet, done, eventually, logIn, openPage, password, PATIENCE, shoot, startBrowser, startBuilder, watch,
 } from "./support.mjs";
 
-const password = "seven-white-sails";
 let browser;
 before(async () => (browser = await startBrowser()));
 after(() => browser?.close());
-
-/** Logs in at an address, which is opened afterwards. */
-async function logIn(page, url) {
-  await page.goto(url);
-  await page.getByLabel("Password").fill(password);
-  await page.getByRole("button", { name: "Log in" }).click();
-}
 
 /** A call of the HTTP API by a page of ours, with its session, that must go well; its JSON. */
 async function ask(page, method, path, body) {

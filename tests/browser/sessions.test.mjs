@@ -3,19 +3,13 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
-import { assertAccessible, assertQuiet, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder } from "./support.mjs";
+import {
+  assertAccessible, assertQuiet, eventually, logIn, openPage, password, PATIENCE, shoot, startBrowser, startBuilder,
+} from "./support.mjs";
 
-const password = "seven-white-sails";
 let browser;
 before(async () => (browser = await startBrowser()));
 after(() => browser?.close());
-
-async function logIn(page, url) {
-  await page.goto(url);
-  await page.getByLabel("Password").fill(password);
-  await page.getByRole("button", { name: "Log in" }).click();
-  await page.waitForURL((url) => url.pathname !== "/login");
-}
 
 /** A person's next click: the settings in the menu. */
 async function clickOn(page) {

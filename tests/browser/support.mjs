@@ -215,6 +215,17 @@ export async function weigh(page, url) {
   return { bytes, foreign };
 }
 
+/** The password of builders that ask for one. */
+export const password = "seven-white-sails";
+
+/** Opens an address that asks for the password, and logs in there. */
+export async function logIn(page, url) {
+  await page.goto(url);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.waitForURL((url) => url.pathname !== "/login");
+}
+
 /** A screenshot for people. */
 export async function shoot(page, name) {
   await page.screenshot({ path: join(shots, `${name}.png`) });
