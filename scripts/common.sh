@@ -74,6 +74,25 @@ use_test_node() {
 # shellcheck disable=SC2034 # the scripts that source this file use it
 TEST_PYTHON_DIR=$CACHE/python
 
+# npm_package NAME@VERSION SHA512 DIRECTORY: fetches one package with npm, compares its checksum and unpacks it into the
+# directory, which exists. None of the package's own scripts runs.
+npm_package() {
+  local work archive
+  work=$(mktemp -d -p "$3")
+  if ! (cd "$work" && npm pack --ignore-scripts "$1") >"$work/log" 2>&1 </dev/null; then
+    tail -n 20 "$work/log" >&2
+    rm -rf "$work"
+    die "npm could not fetch $1: see its words above"
+  fi
+  archive=$(find "$work" -name '*.tgz')
+  if ! printf '%s  %s\n' "$2" "$archive" | sha512sum --check --status; then
+    rm -rf "$work"
+    die "$1 does not have the checksum that this script expects: nothing was installed"
+  fi
+  tar -xzf "$archive" --strip-components=1 --no-same-owner -C "$3"
+  rm -rf "$work"
+}
+
 # find_chromium: the first Chromium or Chrome there is; CHROMIUM overrides.
 find_chromium() {
   local name

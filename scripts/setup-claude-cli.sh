@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Optional: the Claude command-line tool on this server, in a terminal that a browser opens. Slipway does not need it;
-# it is for an operator who would rather look after the server with Claude than alone. Run it again to update.
+# it is for an operator who would rather look after the server with Claude than alone. Each version of Slipway installs
+# one version of the tool: run this again after an update.
 #
 #   scripts/setup-claude-cli.sh [OPTION…]
 #     --no-terminal      the tool alone, no terminal in the browser
@@ -8,9 +9,10 @@
 #     --port PORT        default 7681
 #     --remove           takes it all away again, with the user's home directory
 #
-# The tool comes from npm and belongs to a user of its own, `slipway-claude`, who may not become root. The terminal
-# (ttyd, from the distribution's packages) asks for that user's password, which is made and printed once. It speaks
-# plain HTTP: leave it on 127.0.0.1 and come by `ssh -L 7681:127.0.0.1:7681 SERVER`, or put TLS in front.
+# The tool is one executable, fetched with npm and compared with its checksum. It runs as a user of its own,
+# `slipway-claude`, who may not become root. The terminal (ttyd, from the distribution's packages) asks for that user's
+# password, which is made and printed once. It speaks plain HTTP: leave it on 127.0.0.1 and come by
+# `ssh -L 7681:127.0.0.1:7681 SERVER`, or put TLS in front.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -18,8 +20,8 @@ set -euo pipefail
 . "$ROOT/scripts/cluster-common.sh"
 help_asked "$@"
 
-PACKAGE=@anthropic-ai/claude-code
-ACCOUNT=slipway-claude SERVER_ACCOUNT=slipway-ttyd PREFIX=/opt/slipway-claude NODE_MAJOR=18
+VERSION=2.1.332
+ACCOUNT=slipway-claude SERVER_ACCOUNT=slipway-ttyd PREFIX=/opt/slipway-claude
 UNIT=slipway-claude-terminal UNIT_FILE=/etc/systemd/system/slipway-claude-terminal.service
 LISTEN=127.0.0.1 PORT=7681 TERMINAL=yes REMOVE=''
 while [ $# -gt 0 ]; do
@@ -77,18 +79,30 @@ check() {
 }
 
 install_tool() {
-  local log
-  if ! { have node && have npm; }; then apt_install nodejs npm; fi
-  [ "$(node_major)" -ge "$NODE_MAJOR" ] || die "the Claude tool needs Node $NODE_MAJOR or newer, and this is $(node --version)"
-  say "fetching $PACKAGE from npm"
-  log=$(mktemp)
-  if ! as_root npm install --global --prefix "$PREFIX" --no-audit --no-fund --ignore-scripts "$PACKAGE@latest" >"$log" 2>&1 </dev/null; then
-    tail -n 20 "$log" >&2
-    die "npm could not fetch $PACKAGE: see its words above"
-  fi
-  rm -f "$log"
+  local package sum work
+  case $(uname -m) in
+    x86_64)
+      package=@anthropic-ai/claude-code-linux-x64
+      sum=7f8256873c18bad2481d2702eff75838f5fab36f2db7b6400e1b0e8bccf0387ab97c53c4b94782861d8d31f8a74a0d06ad472463169e79b0b88740ea88accb73
+      ;;
+    aarch64)
+      package=@anthropic-ai/claude-code-linux-arm64
+      sum=0651cd12d2b7f0a04f594df5178954492f6c1dc942c9f59b4e14f5084aefc711fcf977258d82d9950c1dc970644c3eb6af0d5381f135bb56beaae3164b435226
+      ;;
+    *) die "the Claude tool does not come for $(uname -m)" ;;
+  esac
+  if ! have npm; then apt_install npm; fi
+  say "fetching $package $VERSION from npm"
+  mkdir -p "$CACHE"
+  work=$(mktemp -d -p "$CACHE")
+  npm_package "$package@$VERSION" "$sum" "$work"
+  as_root rm -rf "$PREFIX"
+  as_root install -D -m 755 "$work/claude" "$PREFIX/bin/claude"
+  rm -rf "$work"
   as_root ln -sfn "$PREFIX/bin/claude" /usr/local/bin/claude
-  say "claude is there: $(/usr/local/bin/claude --version 2>/dev/null | head -n1 || echo 'it does not start')"
+  local found
+  found=$(/usr/local/bin/claude --version </dev/null 2>/dev/null | head -n1) || die "$PREFIX/bin/claude does not start"
+  say "claude is there: $found"
 }
 
 make_accounts() {
