@@ -46,17 +46,21 @@ struct Inner {
     /// `http` or `https`, as links are written.
     scheme: &'static str,
     builder: Router,
+    /// Answers at hosts that are not ours.
+    probes: Router,
 }
 
 /// The builder's own host with pages and API behind the guard, and apps and drafts beside it.
 /// `pages` brings the answer to addresses that are none.
 pub fn app(services: Services, pages: Router) -> App {
+    let probes = crate::api::probes(services.clone());
     let own = crate::api::router(services.clone()).merge(pages);
     App(Arc::new(Inner {
         hosts: OwnHosts::new(services.config()),
         proxies: Proxies::new(&services.config().trusted_proxies),
         scheme: if guard::is_https(&services) { "https" } else { "http" },
         builder: guard::protect(own, services.clone()),
+        probes,
         services,
     }))
 }
@@ -109,6 +113,11 @@ impl App {
                 self.0.services.gateway().handle(&app, environment, &client, request).await
             }
             Some(HostName::Draft(app)) => draft::answer(&self.0.services, &app, &parts).await,
+            // Whoever asks by an address is told no more than whether the builder is well.
+            None if matches!(parts.uri.path(), "/healthz" | "/readyz") => {
+                let request = Request::from_parts(parts, body);
+                self.0.probes.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
             None => self.unknown(&host),
         }
     }

@@ -626,8 +626,11 @@ async fn the_login_page_begins_and_ends_a_session() {
     let limited = bench.ask(form(PASSWORD, "/")).await;
     assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(!limited.header("retry-after").is_empty());
-    // Off loopback the bare address is nobody's.
-    assert_eq!(bench.ask(get("/healthz").at("127.0.0.1:8080")).await.status, StatusCode::NOT_FOUND);
+    // Off loopback the bare address is nobody's, and says no more than whether the builder is well.
+    assert_eq!(bench.ask(get("/login").at("127.0.0.1:8080")).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(bench.ask(get("/healthz").at("127.0.0.1:8080")).await.text(), "ok");
+    let ready = bench.ask(get("/readyz").at("127.0.0.1:8080")).await;
+    assert!(ready.text().contains("\"checks\":[") && !ready.text().contains("\"detail\":\""), "{}", ready.text());
 }
 
 #[tokio::test]
@@ -744,13 +747,18 @@ async fn only_our_own_origin_and_hosts_are_served() {
         "registry.localhost",
         "x.localhost",
     ] {
-        let answer = bench.ask(get("/healthz").at(host)).await;
+        let answer = bench.ask(get("/settings").at(host)).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{host}");
         assert!(
             answer.header("content-type").starts_with("text/html") && answer.text().contains("There is nothing here"),
             "{host}"
         );
     }
+    assert_eq!(bench.ask(get("/healthz").at("evil.test")).await.text(), "ok");
+    assert_eq!(bench.ask(post("/readyz").at("evil.test")).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    // No password is set here; a page whose name leads here is told no more for that.
+    let ready = bench.ask(get("/readyz").at("evil.test")).await.text();
+    assert!(ready.contains("\"checks\":[") && !ready.contains("\"detail\":\""), "{ready}");
     let shown = bench.ask(get("/").at("a-b.test")).await.text();
     assert!(shown.contains("Nothing on this server is called a-b.test") && shown.contains("builder.localhost:8080"));
     for host in ["", "a b", "a/b", "<script>.localhost", "user@builder.localhost", ":8080", "builder.localhost:x"] {

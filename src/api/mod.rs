@@ -28,14 +28,15 @@ mod turns;
 mod usage;
 mod versions;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::Method;
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
+use axum::{Extension, Router};
 
 use authorize::{About, Needs, guarded};
 
 use crate::error::{AppError, ErrorKind};
+use crate::guard::Caller;
 use crate::services::Services;
 
 /// Every call: its method, its path as the router reads it, what it needs, and its handler. The tests hold this
@@ -97,6 +98,16 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::GET, "/readyz", Nothing, get(system::readyz)),
         (Method::GET, "/metrics", Read(Builder), get(system::metrics)),
     ]
+}
+
+/// Whether the builder is alive and ready, as strangers are told: for load balancers and monitors, which ask by address
+/// and not by name.
+pub fn probes(services: Services) -> Router {
+    Router::new()
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .layer(Extension(Caller::Stranger))
+        .with_state(services)
 }
 
 /// All calls, the OpenAPI document and the pages that show it. What is under `/api` and is no call

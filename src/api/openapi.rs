@@ -121,7 +121,11 @@ impl Modify for Common {
 
         let problem = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
         let problem = ResponseBuilder::new()
-            .description("Anything that went wrong.")
+            .description(
+                "Anything that went wrong. Any call can be refused with 503: `busy` when the builder has too much of \
+                 this kind to do (`Retry-After` says when to try again), `too_slow` when the work took longer than \
+                 allowed.",
+            )
             .content("application/problem+json", problem)
             .build();
         for item in document.paths.paths.values_mut() {

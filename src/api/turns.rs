@@ -95,7 +95,7 @@ impl From<Attachment> for AttachmentJson {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Turn)]
 pub struct TurnJson {
-    /// For ever.
+    /// Identifies the turn; never reused.
     #[schema(value_type = i64)]
     id: TurnId,
     /// Within its app, from 1.

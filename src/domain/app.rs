@@ -8,7 +8,7 @@ use super::{AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, Sc
 /// What a user builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// For ever.
+    /// Identifies the app; never reused.
     pub id: AppId,
     /// Free again after a delete.
     pub name: AppName,

@@ -230,7 +230,7 @@ pub struct Step {
 /// A durable unit of work on an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// For ever.
+    /// Identifies the job; never reused.
     pub id: JobId,
     /// The app, which may be gone by now.
     pub app_id: AppId,

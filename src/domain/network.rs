@@ -109,7 +109,23 @@ impl FromStr for AllowedNetwork {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn the_files_that_cannot_read_the_list_name_the_same_networks() {
+        let listed: BTreeSet<_> = BLOCKED_V4.into_iter().chain(BLOCKED_V6).collect();
+        for file in [
+            include_str!("../../k8s/builder/engine/network-policy.yaml"),
+            include_str!("../../k8s/builder/engine/dockerd"),
+        ] {
+            let words = file.split(|c: char| c.is_whitespace() || "\"'".contains(c));
+            let networks = words.filter(|word| word.contains('/') && word.parse::<Network>().is_ok());
+            let named: BTreeSet<_> = networks.filter(|word| !word.ends_with("/0")).collect();
+            assert_eq!(named, listed);
+        }
+    }
 
     #[test]
     fn networks_are_read_and_the_blocked_ones_are_networks() {

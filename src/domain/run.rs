@@ -35,7 +35,7 @@ words!(RunState { Running = "running", Succeeded = "succeeded", Failed = "failed
 /// One run, with what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// For ever.
+    /// Identifies the run; never reused.
     pub id: RunId,
     /// Where it ran.
     pub environment: Environment,

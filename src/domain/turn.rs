@@ -135,7 +135,7 @@ impl Turn {
 /// One message of the user, and what came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
-    /// For ever.
+    /// Identifies the turn; never reused.
     pub id: TurnId,
     /// Within its app, from 1.
     pub number: u32,

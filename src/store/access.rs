@@ -12,7 +12,7 @@ pub const USE_KEPT_EVERY_MS: i64 = 60_000;
 /// An API token as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiToken {
-    /// For ever.
+    /// Identifies the token; never reused.
     pub id: TokenId,
     /// What its maker called it.
     pub name: String,

@@ -11,7 +11,7 @@ use crate::domain::{AppId, AppName};
 /// A share link as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviewLink {
-    /// For ever.
+    /// Identifies the link; never reused.
     pub id: i64,
     /// What it opens.
     pub place: Place,

@@ -24,7 +24,7 @@ pub struct NewSession {
 /// A session as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// For ever.
+    /// Identifies the session; never reused.
     pub id: SessionId,
     /// When it began.
     pub created_at: Timestamp,
@@ -41,7 +41,7 @@ pub struct Session {
 /// The session that a cookie stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundSession {
-    /// For ever.
+    /// Identifies the session; never reused.
     pub id: SessionId,
     /// Of its secret.
     pub hash: String,
