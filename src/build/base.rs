@@ -141,7 +141,7 @@ impl Bases {
 /// Refuses images of apps and of build steps, which hold what other apps wrote.
 pub(super) fn refuse_ours(image: &str) -> Result<(), BuildError> {
     let is_app = image.starts_with("sha256:")
-        || image.split(['/', ':', '@']).any(|word| word == "slipway" || word == super::steps::STEP_REPOSITORY);
+        || image.split(['/', ':', '@']).any(|word| word == "slipway" || word == super::STEP_REPOSITORY);
     if is_app {
         return Err(is_ours(image));
     }

@@ -8,8 +8,7 @@ use bollard::query_parameters::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::steps::STEP_REPOSITORY;
-use super::{BuildError, ImageBuilder};
+use super::{BuildError, ImageBuilder, STEP_REPOSITORY};
 use crate::domain::{AppId, AppName, ImageRef};
 use crate::engine::{self, Fault};
 

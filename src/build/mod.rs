@@ -35,6 +35,9 @@ use crate::engine::subnet::{SubnetPool, Subnets};
 use crate::engine::{self, Fault, Installation, LineSink};
 use crate::firewall::Firewall;
 
+/// Repository of the images that steps become. A step that was done before on the same image is not done again.
+const STEP_REPOSITORY: &str = "slipway-step";
+
 /// Default limit for the size of an image.
 const IMAGE_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The engine's name for no network: what it does for us itself runs nothing.

@@ -9,13 +9,11 @@ use sha2::{Digest, Sha256};
 use super::dockerfile::{self, Command, Instruction, Part, Plan, Stage};
 use super::log::Output;
 use super::sandbox::Room;
-use super::{BuildError, ImageBuilder, base, context};
+use super::{BuildError, ImageBuilder, STEP_REPOSITORY, base, context};
 use crate::engine::{self, Fault, label};
 
 /// What a shell is where an image names none.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
-/// Repository of the images that steps become. A step that was done before on the same image is not done again.
-pub(super) const STEP_REPOSITORY: &str = "slipway-step";
 
 /// One build.
 pub(super) struct Steps<'a> {

@@ -13,6 +13,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod upload;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -163,12 +164,12 @@ impl Gateway {
         mut door: InFlight,
         request: Request<Body>,
     ) -> Result<Response<Body>, Trouble> {
-        let (mut request, upload) = body::watched(request);
+        let (mut request, upload) = upload::watched(request);
         // Kept so that the request can be sent once more, where sending it twice does no harm.
         let replay = (upload.is_none() && is_repeatable(request.method())).then(|| copy_of(&request));
         let mut fresh_only = false;
         for _ in 0..TRIES {
-            let kept = if fresh_only { None } else { door.live().checkout(replay.is_some()).await };
+            let kept = if fresh_only { None } else { door.live().pool.checkout(replay.is_some()).await };
             let is_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,

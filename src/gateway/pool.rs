@@ -17,9 +17,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::body::Upload;
 use super::pages::Trouble;
-use super::routes::Live;
+use super::upload::Upload;
 
 /// Connections that are kept for one instance.
 const KEPT_MAX: usize = 256;
@@ -154,18 +153,16 @@ impl Pool {
         };
         drop(kept);
     }
-}
 
-impl Live {
     /// A connection that was kept, if one is fit. For a request that can be sent again any will do.
     pub(super) async fn checkout(&self, is_repeatable: bool) -> Option<Box<Connection>> {
         let limit = if is_repeatable { KEPT_FOR } else { SURE_FOR };
         loop {
-            let (mut connection, since) = self.pool.state().kept.pop()?;
+            let (mut connection, since) = self.state().kept.pop()?;
             if since.elapsed() > limit {
                 if !is_repeatable {
                     // Still good for others.
-                    self.pool.state().kept.push((connection, since));
+                    self.state().kept.push((connection, since));
                     return None;
                 }
                 continue;
@@ -181,7 +178,7 @@ impl Live {
         if !connection.is_fit(cx) {
             return;
         }
-        let mut state = self.pool.state();
+        let mut state = self.state();
         if state.is_closed || state.kept.len() >= KEPT_MAX {
             return;
         }
@@ -196,12 +193,12 @@ impl Live {
 }
 
 /// Closes connections that nobody has used for a while, or that the app has closed.
-async fn sweep(live: Weak<Live>) {
+async fn sweep(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(live) = live.upgrade() else { return };
+        let Some(pool) = pool.upgrade() else { return };
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let mut state = live.pool.state();
+        let mut state = pool.state();
         state.kept.retain_mut(|(connection, since)| since.elapsed() < KEPT_FOR && connection.is_fit(&mut cx));
         if state.kept.is_empty() {
             state.is_swept = false;

@@ -109,7 +109,7 @@ fn index(environment: Environment) -> usize {
 #[derive(Debug)]
 pub(super) struct Live {
     upstream: Upstream,
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
     in_flight: AtomicUsize,
     retired: AtomicBool,
     emptied: Notify,

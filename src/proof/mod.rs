@@ -12,6 +12,7 @@ mod css;
 mod html;
 mod lines;
 mod sender;
+mod signature;
 mod site;
 mod webhook;
 
@@ -26,8 +27,8 @@ use crate::domain::{SmokeCheck, SmokeKind};
 
 pub use ask::{Answer, AskError, Asker, Question};
 pub use lines::telling;
+pub use signature::{Signature, sign};
 pub use site::{Fetched, crawl, page_address};
-pub use webhook::{Signature, sign};
 
 /// How long all checks of a version may take together.
 const TIME_LIMIT: Duration = Duration::from_mins(1);

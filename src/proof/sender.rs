@@ -6,7 +6,7 @@
 use rand::{Rng, RngExt as _};
 use serde_json::{Value, json};
 
-use super::Signature;
+use super::signature::Signature;
 
 /// What a usual browser says that it is.
 pub(super) const BROWSER: &str =

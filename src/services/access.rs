@@ -3,11 +3,12 @@
 //! Without a password everybody who reaches the builder is its user: it listens on loopback only.
 
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 use subtle::ConstantTimeEq;
 
 use super::Services;
 use super::login_limit::{Attempt, LoginLimit};
+use super::secret::{hash, random_secret};
 use super::sessions::browser_name;
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::store::sessions::NewSession;
@@ -25,14 +26,6 @@ impl Access {
     pub(super) fn new(password: Option<SecretString>) -> Self {
         Self { password, limit: LoginLimit::new() }
     }
-}
-
-pub(super) fn hash(secret: &str) -> String {
-    hex::encode(Sha256::digest(secret.as_bytes()))
-}
-
-pub(super) fn random_secret() -> String {
-    hex::encode(rand::random::<[u8; 32]>())
 }
 
 impl Services {

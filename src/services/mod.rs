@@ -21,6 +21,7 @@ mod names;
 pub mod preview_access;
 pub mod probing;
 pub mod runs;
+mod secret;
 pub mod sessions;
 pub mod spending;
 pub mod tokens;

@@ -12,7 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::Services;
-use super::access::{SESSION_DAYS, hash, random_secret};
+use super::access::SESSION_DAYS;
+use super::secret::{hash, random_secret};
 use crate::browser_errors::Place;
 use crate::domain::{App, AppName, Environment, HostName, TemplateKind, words};
 use crate::error::{AppError, AppResult, ErrorKind};

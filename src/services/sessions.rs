@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use super::Services;
-use super::access::hash;
+use super::secret::hash;
 use crate::domain::{Action, Principal, SessionId};
 use crate::error::AppResult;
 use crate::store::Store;

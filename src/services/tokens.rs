@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use super::Services;
-use super::access::{hash, random_secret};
+use super::secret::{hash, random_secret};
 use crate::domain::{Action, AppName, Principal, Scope, TokenId};
 use crate::error::{AppError, AppResult};
 use crate::store::access::{ApiToken, NewApiToken};

@@ -6,7 +6,7 @@ use std::io::Write;
 use git2::Repository;
 use tar::{Builder, EntryType, Header};
 
-use super::history::files_of;
+use super::tree::files_of;
 use super::{NewFile, Workspace, WorkspaceError, nested, repo};
 use crate::domain::VersionId;
 

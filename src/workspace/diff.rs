@@ -4,7 +4,8 @@ use git2::{
     Blob, Delta, Diff, DiffDelta, DiffFindOptions, DiffLineType, DiffOptions, ObjectType, Oid, Patch, Repository,
 };
 
-use super::history::{Known, files_of};
+use super::index::Known;
+use super::tree::files_of;
 use super::{Workspace, WorkspaceError, repo};
 use crate::bounded_work::Budget;
 use crate::domain::{ChangeSize, VersionId, WorkspacePath};

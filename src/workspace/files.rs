@@ -2,24 +2,10 @@
 
 use std::cell::OnceCell;
 
-use super::history::{TreeFiles, files_of};
+use super::tree::{FileEntry, SNIFF_BYTES, files_of, is_binary, is_tracked};
 use super::worktree::{Found, WorkTree, too_large};
 use super::{Workspace, WorkspaceError, diff, ignore, nested, repo};
 use crate::domain::WorkspacePath;
-
-/// Bytes that are looked at to guess whether a file is text.
-const SNIFF_BYTES: u64 = 8000;
-
-/// A file as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileEntry {
-    /// Where.
-    pub path: WorkspacePath,
-    /// Its size.
-    pub bytes: u64,
-    /// Guessed from its beginning: no text in UTF-8.
-    pub binary: bool,
-}
 
 /// What a write did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,23 +169,6 @@ fn rules_of(tree: &WorkTree, found: &[Found]) -> usize {
     let files = found.iter().filter(|found| found.path.file_name() == ignore::FILE);
     let texts = files.map(|found| tree.peek(&found.path, ignore::RULES_MAX as u64));
     texts.map(|text| ignore::count(&String::from_utf8_lossy(&text))).sum()
-}
-
-/// Whether a file's path, or a folder's ending in `/`, is in a version.
-pub(super) fn is_tracked(files: &TreeFiles, path: &str) -> bool {
-    if path.ends_with('/') {
-        files.range(path.to_owned()..).next().is_some_and(|(first, _)| first.starts_with(path))
-    } else {
-        files.contains_key(path)
-    }
-}
-
-/// Whether the beginning of a file is no text in UTF-8.
-pub(super) fn is_binary(bytes: &[u8]) -> bool {
-    let start = &bytes[..bytes.len().min(usize::try_from(SNIFF_BYTES).unwrap_or(usize::MAX))];
-    // A character cut in two at the end is still text.
-    let text = std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
-    !text || start.contains(&0)
 }
 
 #[cfg(test)]

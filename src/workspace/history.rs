@@ -1,21 +1,17 @@
 //! Versions: making them from the work tree, going back to them, and reading them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use git2::{Index, IndexEntry, IndexTime, ObjectType, Oid, Repository, Sort, Tree};
+use git2::{Index, ObjectType, Oid, Repository, Sort, Tree};
 
-use super::files::{FileEntry, is_binary, is_tracked};
+use super::index::{Known, index_entry};
 use super::message::{self, CommitNote};
+use super::tree::{FileEntry, MODE_FILE, MODE_PROGRAM, TreeFile, TreeFiles, files_of, is_binary, is_tracked};
 use super::worktree::{Found, Stat, WorkTree, too_large};
 use super::{NewFile, Workspace, WorkspaceError, diff, nested, repo};
 use crate::domain::{ChangeSize, TurnId, VersionId, VersionKind, WorkspacePath};
 
-/// Mode of an ordinary file in a tree.
-const MODE_FILE: u32 = 0o100_644;
-/// Mode of a file that can be run.
-const MODE_PROGRAM: u32 = 0o100_755;
 /// Says, while it stands in the repository, that the work tree is being made to follow a tree.
 pub(super) const FOLLOW_MARK: &str = "slipway-following";
 
@@ -38,39 +34,6 @@ pub struct Commit {
     pub at: jiff::Timestamp,
     /// Against the version before.
     pub size: ChangeSize,
-}
-
-/// An ordinary file in a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TreeFile {
-    pub(super) id: Oid,
-    pub(super) mode: u32,
-}
-
-/// The ordinary files of a tree by path.
-pub(super) type TreeFiles = BTreeMap<String, TreeFile>;
-
-/// The files of a tree whose paths are ours; links and other repositories are left out.
-pub(super) fn files_of(repo: &Repository, tree: &Tree<'_>) -> Result<TreeFiles, WorkspaceError> {
-    fn collect(repo: &Repository, tree: &Tree<'_>, base: &str, files: &mut TreeFiles) -> Result<(), WorkspaceError> {
-        for entry in tree {
-            let Ok(name) = entry.name() else { continue };
-            let Ok(path) = format!("{base}{name}").parse::<WorkspacePath>() else { continue };
-            let mode = u32::try_from(entry.filemode()).unwrap_or_default();
-            match entry.kind() {
-                Some(ObjectType::Blob) if matches!(mode, MODE_FILE | MODE_PROGRAM) => {
-                    files.insert(path.into(), TreeFile { id: entry.id(), mode });
-                }
-                // A path's depth is limited, so this ends.
-                Some(ObjectType::Tree) => collect(repo, &repo.find_tree(entry.id())?, &format!("{path}/"), files)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-    let mut files = TreeFiles::new();
-    collect(repo, tree, "", &mut files)?;
-    Ok(files)
 }
 
 /// Makes the repository in the empty folder `root` and commits `files`.
@@ -376,55 +339,6 @@ fn describe(repo: &Repository, commit: &git2::Commit<'_>) -> Result<Commit, Work
         at: jiff::Timestamp::from_second(commit.time().seconds()).unwrap_or_default(),
         size: diff::size_of(repo, &diff),
     })
-}
-
-/// What the index on disk knows about files without reading them.
-pub(super) struct Known {
-    index: Option<Index>,
-    written: (i64, i64),
-}
-
-impl Known {
-    pub(super) fn of(repo: &Repository) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        // Knowing nothing is slower and never wrong.
-        let written = fs::metadata(repo.path().join("index")).map_or((0, 0), |m| (m.mtime(), m.mtime_nsec()));
-        Self { index: Index::open(&repo.path().join("index")).ok(), written }
-    }
-
-    /// The content's id of a file that is certainly unchanged since it was last committed.
-    pub(super) fn id_of(&self, found: &Found) -> Option<Oid> {
-        // A file changed at the very moment the index was written could have changed again since.
-        if found.stat.modified >= self.written {
-            return None;
-        }
-        let entry = self.index.as_ref()?.get_path(found.path.as_path(), 0)?;
-        let same = index_entry(&found.path, found.stat, TreeFile { id: entry.id, mode: entry.mode });
-        let alike = entry.mtime == same.mtime
-            && entry.ctime == same.ctime
-            && (entry.dev, entry.ino, entry.file_size) == (same.dev, same.ino, same.file_size);
-        alike.then_some(entry.id)
-    }
-}
-
-/// An index entry. The index keeps the lower 32 bits of each number, as git does.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index's format keeps 32 bits of each")]
-fn index_entry(path: &WorkspacePath, stat: Stat, file: TreeFile) -> IndexEntry {
-    let time = |(seconds, nanoseconds): (i64, i64)| IndexTime::new(seconds as i32, nanoseconds as u32);
-    IndexEntry {
-        ctime: time(stat.changed),
-        mtime: time(stat.modified),
-        dev: stat.device as u32,
-        ino: stat.inode as u32,
-        mode: file.mode,
-        uid: 0,
-        gid: 0,
-        file_size: stat.bytes as u32,
-        id: file.id,
-        flags: 0,
-        flags_extended: 0,
-        path: path.as_str().as_bytes().to_vec(),
-    }
 }
 
 #[cfg(test)]

@@ -17,12 +17,14 @@ mod export;
 mod files;
 mod history;
 mod ignore;
+mod index;
 mod message;
 mod nested;
 mod recover;
 mod repo;
 #[cfg(test)]
 mod testing;
+mod tree;
 mod worktree;
 
 use std::collections::BTreeSet;
@@ -35,9 +37,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use diff::{DiffLine, FileDiff, FileStatus, LineKind, WorkChanges};
 pub use error::WorkspaceError;
-pub use files::{FileEntry, WriteOutcome};
+pub use files::WriteOutcome;
 pub use history::Commit;
 pub use message::{BODY_MAX, CommitNote, TITLE_MAX};
+pub use tree::FileEntry;
 
 use crate::bounded_work::Budget;
 use crate::domain::{AppName, VersionId, WorkspacePath};

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::history::files_of;
+use super::tree::files_of;
 use super::{Workspace, WorkspaceError, export, repo};
 
 impl Workspace {

@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::history_views::{AutoPreview, SettingsTab};
-use super::page::{AppQuery, show};
+use super::page::show;
+use super::query::AppQuery;
 use crate::browser_errors::Place;
 use crate::domain::{App, AppName, Environment, JobId, ReleaseNumber, VersionId};
 use crate::error::AppResult;

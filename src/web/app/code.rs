@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
-use super::page::{AppQuery, show, show_changed};
+use super::page::{show, show_changed};
+use super::query::AppQuery;
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{App, AppName, VersionId, WorkspacePath};
 use crate::error::{AppError, AppResult, ErrorKind};

@@ -5,7 +5,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::page::AppQuery;
+use super::query::AppQuery;
 use super::turn_view::{Block, Offers, RENDER_TIME, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{App, AppName, AttachmentId, EventId, TextKind, Turn, TurnId, TurnMode, TurnState};

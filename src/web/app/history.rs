@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::history_views::{
     Cleaned, DiffRow, DiffView, Place, ReleaseView, ReleasesTab, VersionPage, VersionView, VersionsTab,
 };
-use super::page::{AppQuery, show, show_changed};
+use super::page::{show, show_changed};
+use super::query::AppQuery;
 use crate::domain::{App, AppName, Environment, VersionId};
 use crate::error::AppResult;
 use crate::services::Services;

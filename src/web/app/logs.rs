@@ -10,7 +10,8 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use super::history_views::{LOG_SOURCES, LogRow, LogSource, LogsTab};
-use super::page::{AppQuery, show};
+use super::page::show;
+use super::query::AppQuery;
 use crate::domain::{App, AppName, Bytes, Environment, LogStream};
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;

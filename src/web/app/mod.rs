@@ -13,6 +13,7 @@ pub mod model;
 pub mod page;
 pub mod preview;
 pub mod preview_views;
+mod query;
 pub mod share;
 pub mod stream;
 pub mod trying;

@@ -6,6 +6,7 @@ use axum::response::Response;
 use super::bar::{Chips, Next, NextView, chips_of};
 use super::conversation;
 use super::deployment::{DeployView, Strip, is_shown};
+use super::query::AppQuery;
 use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, Version};
 use crate::error::AppResult;
 use crate::services::Services;
@@ -187,21 +188,6 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
         back: back.filter(|_| !waiting).map(|release| (release.number, release.version_number)),
         step,
     })
-}
-
-/// What a page of the app was asked with, besides its tab.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
-pub struct AppQuery {
-    /// Where in the conversation to begin.
-    pub turns: Option<String>,
-    /// What the composer holds already.
-    pub prompt: String,
-    /// The turn whose steps are shown at once.
-    pub steps: Option<i64>,
-    /// A part of the app was asked for, so on a narrow screen it is shown first.
-    #[serde(skip)]
-    pub looks: bool,
 }
 
 /// A tab, in the page around it or alone, as the caller wants it.

@@ -6,11 +6,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::page::{AppQuery, show};
+use super::page::show;
 use super::preview_views::{
     ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
     WebhookPanel,
 };
+use super::query::AppQuery;
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, RunState, TemplateKind};
 use crate::error::{AppResult, ErrorKind};

@@ -7,7 +7,8 @@ use axum::response::{Redirect, Response};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::page::{AppQuery, show};
+use super::page::show;
+use super::query::AppQuery;
 use crate::browser_errors::Place;
 use crate::domain::{App, AppName};
 use crate::error::AppResult;

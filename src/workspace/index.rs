@@ -1,0 +1,58 @@
+//! The repository's index as a cache: which files of the work tree are unchanged without reading them.
+
+use std::fs;
+
+use git2::{Index, IndexEntry, IndexTime, Oid, Repository};
+
+use super::tree::TreeFile;
+use super::worktree::{Found, Stat};
+use crate::domain::WorkspacePath;
+
+/// What the index on disk knows about files without reading them.
+pub(super) struct Known {
+    index: Option<Index>,
+    written: (i64, i64),
+}
+
+impl Known {
+    pub(super) fn of(repo: &Repository) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        // Knowing nothing is slower and never wrong.
+        let written = fs::metadata(repo.path().join("index")).map_or((0, 0), |m| (m.mtime(), m.mtime_nsec()));
+        Self { index: Index::open(&repo.path().join("index")).ok(), written }
+    }
+
+    /// The content's id of a file that is certainly unchanged since it was last committed.
+    pub(super) fn id_of(&self, found: &Found) -> Option<Oid> {
+        // A file changed at the very moment the index was written could have changed again since.
+        if found.stat.modified >= self.written {
+            return None;
+        }
+        let entry = self.index.as_ref()?.get_path(found.path.as_path(), 0)?;
+        let same = index_entry(&found.path, found.stat, TreeFile { id: entry.id, mode: entry.mode });
+        let alike = entry.mtime == same.mtime
+            && entry.ctime == same.ctime
+            && (entry.dev, entry.ino, entry.file_size) == (same.dev, same.ino, same.file_size);
+        alike.then_some(entry.id)
+    }
+}
+
+/// An index entry. The index keeps the lower 32 bits of each number, as git does.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index's format keeps 32 bits of each")]
+pub(super) fn index_entry(path: &WorkspacePath, stat: Stat, file: TreeFile) -> IndexEntry {
+    let time = |(seconds, nanoseconds): (i64, i64)| IndexTime::new(seconds as i32, nanoseconds as u32);
+    IndexEntry {
+        ctime: time(stat.changed),
+        mtime: time(stat.modified),
+        dev: stat.device as u32,
+        ino: stat.inode as u32,
+        mode: file.mode,
+        uid: 0,
+        gid: 0,
+        file_size: stat.bytes as u32,
+        id: file.id,
+        flags: 0,
+        flags_extended: 0,
+        path: path.as_str().as_bytes().to_vec(),
+    }
+}
