@@ -85,7 +85,11 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   // With loopback alone the browser would say that it is offline.
   ip("link", "add", "near", "type", "veth", "peer", "name", "far");
   ip("address", "add", "192.0.2.1/30", "dev", "near");
-  for (const end of ["near", "far"]) ip("link", "set", end, "up");
+  for (const end of ["near", "far"]) {
+    // Without IPv6, whose address would come a second or two later: that is a change of the network as well.
+    ip("link", "set", end, "addrgenmode", "none");
+    ip("link", "set", end, "up");
+  }
   console.log("ready");
   for await (const line of createInterface(process.stdin)) {
     const [port, path] = line.split(" ");
