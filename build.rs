@@ -11,12 +11,18 @@ use std::process::{Command, ExitCode};
 const FILES: [(&str, &str); 2] = [("dist/htmx.min.js", "htmx.min.js"), ("dist/ext/hx-sse.min.js", "hx-sse.min.js")];
 const PACKAGE: &str = "node_modules/htmx.org";
 const VENDOR: &str = "static/vendor";
+/// Folders that the binary embeds, apart from `static/vendor`, which this script writes itself.
+const EMBEDDED: [&str; 4] = ["app_templates", "prompts", "static/css", "static/js"];
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=package-lock.json");
     for (_, name) in FILES {
         println!("cargo:rerun-if-changed={VENDOR}/{name}");
+    }
+    // The compiler notices a changed file that is embedded, but not an added or removed one.
+    for folder in EMBEDDED {
+        println!("cargo:rerun-if-changed={folder}");
     }
     match vendor() {
         Ok(()) => ExitCode::SUCCESS,

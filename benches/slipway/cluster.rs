@@ -3,12 +3,12 @@
 //! The bare tools get the same files, base image and pod, and end as we do: with the first answer of the new version
 //! through its Service. Turns alternate, and each waits until the pods of the one before are gone.
 
-#[path = "../../tests/kubernetes/line.rs"]
+#[path = "../../tests/it/kubernetes/line.rs"]
 #[expect(dead_code, reason = "nothing is cut here")]
 mod line;
-#[path = "../../tests/kubernetes/load.rs"]
+#[path = "../../tests/it/kubernetes/load.rs"]
 mod load;
-#[path = "../../tests/kubernetes/stage.rs"]
+#[path = "../../tests/it/kubernetes/stage.rs"]
 #[expect(dead_code, reason = "the tests use the rest")]
 mod stage;
 

@@ -9,7 +9,7 @@ mod gateway;
 mod home;
 mod hostile;
 mod report;
-#[path = "../../tests/support/mod.rs"]
+#[path = "../../tests/it/support/mod.rs"]
 mod support;
 mod tokens;
 

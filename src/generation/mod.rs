@@ -39,7 +39,7 @@ pub use retry::RetryPolicy;
 pub use wire::{Images, Message};
 
 #[cfg(test)]
-#[path = "../../tests/support/fake_claude.rs"]
+#[path = "../../tests/it/support/fake_claude.rs"]
 mod fake_claude;
 #[cfg(test)]
 mod stage;

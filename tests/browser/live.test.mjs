@@ -8,7 +8,7 @@ import { assertQuiet, eventually, openPage, PATIENCE, shoot, startBrowser, start
 let builder;
 let browser;
 before(async () => {
-  [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "0.6" }), startBrowser()]);
+  [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "1.2" }), startBrowser()]);
 });
 after(async () => {
   await browser?.close();

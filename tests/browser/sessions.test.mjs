@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
+import { expose } from "./network.mjs";
 import {
   assertAccessible, assertQuiet, eventually, logIn, openPage, password, PATIENCE, shoot, startBrowser, startBuilder,
 } from "./support.mjs";
@@ -122,6 +123,7 @@ test("an app on a neighbouring host neither locks the browser out nor loads our 
   const mapped = await startBrowser(["--host-resolver-rules=MAP *.test 127.0.0.1"]);
   const pages = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<!doctype html><title>App</title>"));
   await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve));
+  await expose(pages.address().port);
   const builder = await startBuilder({ SLIPWAY_ADMIN_PASSWORD: password, SLIPWAY_DOMAIN: "quay.test" });
   try {
     builder.origin = `http://builder.quay.test:${builder.port}`;

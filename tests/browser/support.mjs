@@ -10,6 +10,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { expose, insideOf } from "./network.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -89,6 +90,7 @@ export async function startBuilder(settings = {}) {
     },
     30_000,
   );
+  await expose(port);
   return builder;
 }
 
@@ -135,10 +137,10 @@ function removeEverything(installation) {
   }
 }
 
-/** A real Chromium, the one of the system, with further arguments. */
-export function startBrowser(further = []) {
+/** A real Chromium, the one of the system, in a network of its own, with further arguments. */
+export async function startBrowser(further = []) {
   return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    executablePath: await insideOf(process.env.CHROMIUM ?? "/usr/bin/chromium"),
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
       "--disable-component-update", "--disable-sync", ...further],
   });
@@ -167,11 +169,6 @@ export function watch(page) {
   });
   page.on("response", (response) => {
     if (response.status() >= 500) page.problems.push(`${response.status()} ${response.url()}`);
-  });
-  // Said at once: whatever waits for the answer fails first, and for another reason.
-  page.on("requestfailed", (request) => {
-    const why = request.failure()?.errorText ?? "";
-    if (why.includes("ERR_NETWORK_CHANGED")) console.error(`${why}: ${request.method()} ${request.url()}`);
   });
   return page;
 }

@@ -1,36 +1,9 @@
 //! A model that fails in every way it can, and an engine that is not there: each has its sentence,
 //! nothing that was written is lost, and the app still opens.
 
-#[path = "../support/fake_claude.rs"]
-mod fake_claude;
-#[path = "../support/mod.rs"]
-mod support;
-
-use fake_claude::KEY;
+use crate::fake_claude::Wire;
+use crate::support::builder::{Builder, send};
 use serde_json::json;
-use support::builder::{Builder, send};
-
-/// How the model is spoken to.
-#[derive(Clone, Copy, PartialEq)]
-enum Wire {
-    Messages,
-    Chat,
-}
-
-impl Wire {
-    /// What the builder is told of a server at this address.
-    fn settings(self, base_url: &str) -> Vec<(&'static str, &str)> {
-        match self {
-            Self::Messages => vec![("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", base_url)],
-            Self::Chat => vec![
-                ("SLIPWAY_PROVIDER", "openai"),
-                ("SLIPWAY_MODEL", "some-model"),
-                ("OPENAI_API_KEY", KEY),
-                ("OPENAI_BASE_URL", base_url),
-            ],
-        }
-    }
-}
 
 /// Every script is played over both wire formats: the module is there twice.
 #[path = ""]

@@ -1,16 +1,11 @@
 //! The model as its user meets it, over either wire format: which one answers, what it sees, what it costs.
 
-#[path = "support/fake_claude.rs"]
-mod fake_claude;
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::fake_claude::{Answer, FakeClaude, KEY, Reply};
+use crate::support::builder::{Builder, binary, send};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fake_claude::{Answer, FakeClaude, KEY, Reply};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::builder::{Builder, binary, send};
 
 /// A provider of either kind and a builder that asks it.
 struct Scene {
@@ -65,7 +60,7 @@ impl Scene {
         page.text()
     }
 
-    async fn put(&self, path: &str, body: &Value) -> support::builder::Answer {
+    async fn put(&self, path: &str, body: &Value) -> crate::support::builder::Answer {
         send(self.builder.request(Method::PUT, path).json(body)).await
     }
 }
@@ -249,7 +244,7 @@ async fn a_form_without_scripts_brings_files_and_a_failed_turn_sends_them_again(
     scene.fake.push(Reply::error(401, "authentication_error", "no"));
     let sent = form(&[("prompt", None, b"Look"), ("mode", None, b"build"), ("files", Some("a.gif"), &gif())]).await;
     assert_eq!(sent.status, 303, "{}", sent.text());
-    let failed = support::eventually("the turn fails", support::PATIENCE, || async {
+    let failed = crate::support::eventually("the turn fails", crate::support::PATIENCE, || async {
         Some(scene.newest().await).filter(|turn| turn["state"] == "failed")
     })
     .await;
@@ -266,7 +261,7 @@ async fn a_form_without_scripts_brings_files_and_a_failed_turn_sends_them_again(
     // A field for files that was left empty is none.
     let sent = form(&[("prompt", None, b"Look"), ("again", None, again.as_bytes()), ("files", Some(""), b"")]).await;
     assert_eq!(sent.status, 303, "{}", sent.text());
-    let done = support::eventually("the turn ends", support::PATIENCE, || async {
+    let done = crate::support::eventually("the turn ends", crate::support::PATIENCE, || async {
         Some(scene.newest().await).filter(|turn| turn["state"] == "done")
     })
     .await;

@@ -56,13 +56,18 @@ impl Load {
         Self { ends, sent, failed, tasks }
     }
 
+    /// Requests that were answered so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Ends it, and tells what came of it.
-    pub async fn end(self) -> Outcome {
+    pub async fn end(mut self) -> Outcome {
         self.ends.store(true, Ordering::Relaxed);
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             task.await.expect("no panic");
         }
         let failures = std::mem::take(&mut *self.failed.lock().expect("no panic"));
-        Outcome { sent: self.sent.load(Ordering::Relaxed), failures }
+        Outcome { sent: self.sent(), failures }
     }
 }

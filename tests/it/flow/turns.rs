@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::WIRE;
-use crate::Wire;
-use crate::fake_claude::{Answer, FakeClaude, KEY, Reply};
+use crate::fake_claude::{Answer, FakeClaude, KEY, Reply, Wire};
 use crate::support::PATIENCE;
 use crate::support::builder::Builder;
 

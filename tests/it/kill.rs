@@ -1,15 +1,13 @@
 //! The process is killed (SIGKILL) at many points of what it does, and started again on the same
 //! data: nothing that was seen may be lost, nothing may be left over, and every job finds an end.
-
-#[path = "support/mod.rs"]
-mod support;
+//! Each point is a test of its own.
 
 use std::collections::BTreeMap;
 
+use crate::support::builder::{Builder, is_there};
+use crate::support::stream::{Event, joined};
+use crate::support::{PATIENCE, eventually};
 use serde_json::{Value, json};
-use support::builder::{Builder, is_there};
-use support::stream::{Event, joined};
-use support::{PATIENCE, eventually};
 
 /// When the process is killed: as soon as such an event has been seen.
 struct Point {
@@ -19,6 +17,18 @@ struct Point {
 
 const fn point(name: &'static str, seen: fn(&Event) -> bool) -> Point {
     Point { name, seen }
+}
+
+/// One test per point: `play` is given the point with the test's name.
+macro_rules! killed_at_each {
+    ($play:path: $($name:ident => $seen:expr;)+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                $play(super::point(stringify!($name), $seen)).await;
+            }
+        )+
+    };
 }
 
 /// What must never be lost again once it was seen.
@@ -147,112 +157,122 @@ async fn live_site(builder: &Builder) -> String {
     app
 }
 
-#[tokio::test]
-async fn killed_during_a_preview() {
+fn is_ready(event: &Event) -> bool {
+    event.name == "environment" && event.data["state"] == "ready"
+}
+
+async fn killed_during_a_preview(point: Point) {
     let mut builder = Builder::start().await;
     let app = live_site(&builder).await;
-    let points = [
-        point("queued", |event| event.is_job("queued")),
-        point("running", |event| event.is_job("running")),
-        point("environment deploying", |event| event.name == "environment"),
-        point("build running", |event| event.is_step("build", "running")),
-        point("first line of the build's log", |event| event.name == "log"),
-        point("build done", |event| event.is_step("build", "done")),
-        point("start running", |event| event.is_step("start", "running")),
-        point("start done", |event| event.is_step("start", "done")),
-        point("check running", |event| event.is_step("check", "running")),
-        point("check done", |event| event.is_step("check", "done")),
-        point("switch running", |event| event.is_step("switch", "running")),
-        point("environment ready", |event| event.name == "environment" && event.data["state"] == "ready"),
-        point("switch done", |event| event.is_step("switch", "done")),
-        point("succeeded", |event| event.is_job("succeeded")),
-    ];
-    for (number, point) in points.iter().enumerate() {
-        let words = format!("<h1>preview {number}</h1>\n");
-        builder.write(&app, "public/index.html", &words).await;
-        let (seen, job) = killed_at(&mut builder, &app, "/previews", &json!({}), point).await;
-        let job = check(&builder, &app, point, &seen, &job).await;
-        assert_eq!(job["state"], "succeeded", "{}: a deployment is taken up: {job:#}", point.name);
-        assert_eq!(builder.open(&format!("{app}-preview"), "/").await.text(), words, "{}", point.name);
+    let words = "<h1>another preview</h1>\n";
+    builder.write(&app, "public/index.html", words).await;
+    let (seen, job) = killed_at(&mut builder, &app, "/previews", &json!({}), &point).await;
+    let job = check(&builder, &app, &point, &seen, &job).await;
+    assert_eq!(job["state"], "succeeded", "a deployment is resumed: {job:#}");
+    assert_eq!(builder.open(&format!("{app}-preview"), "/").await.text(), words);
+}
+
+mod during_a_preview {
+    killed_at_each! { super::killed_during_a_preview:
+        queued => |event| event.is_job("queued");
+        running => |event| event.is_job("running");
+        environment_deploying => |event| event.name == "environment";
+        build_running => |event| event.is_step("build", "running");
+        first_line_of_the_build_log => |event| event.name == "log";
+        build_done => |event| event.is_step("build", "done");
+        start_running => |event| event.is_step("start", "running");
+        start_done => |event| event.is_step("start", "done");
+        check_running => |event| event.is_step("check", "running");
+        check_done => |event| event.is_step("check", "done");
+        switch_running => |event| event.is_step("switch", "running");
+        environment_ready => super::is_ready;
+        switch_done => |event| event.is_step("switch", "done");
+        succeeded => |event| event.is_job("succeeded");
+    }
+}
+
+async fn killed_during_a_publish(point: Point) {
+    let mut builder = Builder::start().await;
+    let app = live_site(&builder).await;
+    let words = "<h1>published</h1>\n";
+    builder.write(&app, "public/index.html", words).await;
+    builder.preview(&app).await;
+    let (seen, job) = killed_at(&mut builder, &app, "/publish", &json!({}), &point).await;
+    let job = check(&builder, &app, &point, &seen, &job).await;
+    assert_eq!(job["state"], "succeeded", "a publish is resumed: {job:#}");
+    assert_eq!(builder.open(&app, "/").await.text(), words);
+}
+
+mod during_a_publish {
+    killed_at_each! { super::killed_during_a_publish:
+        queued => |event| event.is_job("queued");
+        running => |event| event.is_job("running");
+        start_running => |event| event.is_step("start", "running");
+        start_done => |event| event.is_step("start", "done");
+        check_running => |event| event.is_step("check", "running");
+        switch_running => |event| event.is_step("switch", "running");
+        environment_ready => super::is_ready;
+        switch_done => |event| event.is_step("switch", "done");
+        succeeded => |event| event.is_job("succeeded");
     }
 }
 
 #[tokio::test]
-async fn killed_during_a_publish() {
+async fn killed_during_a_roll_back() {
     let mut builder = Builder::start().await;
     let app = live_site(&builder).await;
-    let points = [
-        point("queued", |event| event.is_job("queued")),
-        point("running", |event| event.is_job("running")),
-        point("start running", |event| event.is_step("start", "running")),
-        point("start done", |event| event.is_step("start", "done")),
-        point("check running", |event| event.is_step("check", "running")),
-        point("switch running", |event| event.is_step("switch", "running")),
-        point("environment ready", |event| event.name == "environment" && event.data["state"] == "ready"),
-        point("switch done", |event| event.is_step("switch", "done")),
-        point("succeeded", |event| event.is_job("succeeded")),
-    ];
-    for (number, point) in points.iter().enumerate() {
-        let words = format!("<h1>published {number}</h1>\n");
-        builder.write(&app, "public/index.html", &words).await;
-        builder.preview(&app).await;
-        let (seen, job) = killed_at(&mut builder, &app, "/publish", &json!({}), point).await;
-        let job = check(&builder, &app, point, &seen, &job).await;
-        assert_eq!(job["state"], "succeeded", "{}: a publish is taken up: {job:#}", point.name);
-        assert_eq!(builder.open(&app, "/").await.text(), words, "{}", point.name);
-    }
-    let back = point("start done, rolling back", |event| event.is_step("start", "done"));
-    let (seen, job) = killed_at(&mut builder, &app, "/rollback", &json!({}), &back).await;
-    let job = check(&builder, &app, &back, &seen, &job).await;
+    let first = builder.open(&app, "/").await.text();
+    builder.write(&app, "public/index.html", "<h1>published</h1>\n").await;
+    builder.preview(&app).await;
+    builder.publish(&app).await;
+    let point = point("start done", |event| event.is_step("start", "done"));
+    let (seen, job) = killed_at(&mut builder, &app, "/rollback", &json!({}), &point).await;
+    let job = check(&builder, &app, &point, &seen, &job).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
-    let last_but_one = format!("<h1>published {}</h1>\n", points.len() - 2);
-    assert_eq!(builder.open(&app, "/").await.text(), last_but_one);
+    assert_eq!(builder.open(&app, "/").await.text(), first);
 }
 
-#[tokio::test]
-async fn killed_during_a_turn() {
+async fn killed_during_a_turn(point: Point) {
     let mut builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "0.3")]).await;
     let app = builder.create("static-site", "Written in pieces").await;
-    let scaffold = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
-    let points = [
-        point("queued", |event| event.is_job("queued")),
-        point("running", |event| event.is_job("running")),
-        point("first words", |event| event.name == "text"),
-        point("first file begun", |event| event.name == "file"),
-        point("a file half typed", |event| event.name == "file" && event.data["delta"].is_string()),
-        point("a file written", |event| event.name == "file" && event.data["state"] == "written"),
-        point("usage", |event| event.name == "usage"),
-        point("succeeded", |event| event.is_job("succeeded")),
-    ];
-    for (number, point) in points.iter().enumerate() {
-        // As it was: the demo model changes a page of its own in one small edit, and types no file.
-        builder.write(&app, "public/index.html", &scaffold).await;
-        let body = json!({"prompt": format!("Words of turn {number}")});
-        let (seen, job) = killed_at(&mut builder, &app, "/turns", &body, point).await;
-        let job = check(&builder, &app, point, &seen, &job).await;
-        let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
-        let turn = &turns["turns"][0];
-        if job["state"] == "failed" {
-            assert_eq!(job["error"]["code"], "interrupted", "{}: {job:#}", point.name);
-            assert_eq!(turn["state"], "interrupted", "{}: {turn:#}", point.name);
-            assert!(turn["note"].as_str().is_some_and(|note| note.contains("kept")), "{}: {turn:#}", point.name);
-        } else {
-            assert_eq!(turn["state"], "done", "{}: {turn:#}", point.name);
-        }
-        assert_eq!(turn["prompt"], format!("Words of turn {number}"));
-        // Files that were said to be written are in the newest version, and nothing is half typed.
-        let head = builder.head(&app).await;
-        for event in seen.events.iter().filter(|event| event.name == "file" && event.data["state"] == "written") {
-            let path = event.data["path"].as_str().expect("a path");
-            let file = builder.get(&format!("/apps/{app}/files/{path}")).await;
-            assert_eq!(file.status, 200, "{}: {path} at {head}", point.name);
-        }
-        let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
-        assert!(index.trim_end().ends_with("</html>"), "{}: half a file: {index}", point.name);
+    let body = json!({"prompt": "Words of a turn"});
+    let (seen, job) = killed_at(&mut builder, &app, "/turns", &body, &point).await;
+    let job = check(&builder, &app, &point, &seen, &job).await;
+    let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
+    let turn = &turns["turns"][0];
+    if job["state"] == "failed" {
+        assert_eq!(job["error"]["code"], "interrupted", "{job:#}");
+        assert_eq!(turn["state"], "interrupted", "{turn:#}");
+        assert!(turn["note"].as_str().is_some_and(|note| note.contains("kept")), "{turn:#}");
+    } else {
+        assert_eq!(turn["state"], "done", "{turn:#}");
     }
+    assert_eq!(turn["prompt"], "Words of a turn");
+    // Files that were reported as written are in the newest version, and nothing is half typed.
+    let head = builder.head(&app).await;
+    for event in seen.events.iter().filter(|event| event.name == "file" && event.data["state"] == "written") {
+        let path = event.data["path"].as_str().expect("a path");
+        let file = builder.get(&format!("/apps/{app}/files/{path}")).await;
+        assert_eq!(file.status, 200, "{path} at {head}");
+    }
+    let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
+    assert!(index.trim_end().ends_with("</html>"), "half a file: {index}");
     builder.turn(&app, "The last words").await;
     let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
     assert!(index.contains("The last words"));
+}
+
+mod during_a_turn {
+    killed_at_each! { super::killed_during_a_turn:
+        queued => |event| event.is_job("queued");
+        running => |event| event.is_job("running");
+        first_words => |event| event.name == "text";
+        first_file_begun => |event| event.name == "file";
+        a_file_half_typed => |event| event.name == "file" && event.data["delta"].is_string();
+        a_file_written => |event| event.name == "file" && event.data["state"] == "written";
+        usage => |event| event.name == "usage";
+        succeeded => |event| event.is_job("succeeded");
+    }
 }
 
 #[tokio::test]
@@ -284,29 +304,28 @@ async fn a_job_that_dies_again_and_again_is_given_up() {
     assert_eq!(builder.open(&format!("{app}-preview"), "/").await.text(), "<h1>deadly</h1>\n");
 }
 
-#[tokio::test]
-async fn killed_during_a_deletion() {
+async fn killed_during_a_deletion(point: Point) {
     let mut builder = Builder::start().await;
-    let bystander = live_site(&builder).await;
-    let points: [fn(&Event) -> bool; 3] = [
-        |event| event.is_job("queued"),
-        |event| event.is_job("running"),
-        |event| event.name == "log" && event.data["line"] == "Removing images.",
-    ];
-    for seen in points {
-        let app = live_site(&builder).await;
-        let job = builder.delete(&format!("/apps/{app}")).await.expect(202);
-        let mut events = builder.job_events(&job["id"], 0).await;
-        events.wait("the deletion", PATIENCE, seen).await;
-        builder.kill();
-        builder.restart().await;
-        assert_eq!(builder.ended(&job).await["state"], "succeeded");
-        builder.get(&format!("/apps/{app}")).await.expect_problem(404, "not_found");
-        assert_eq!(builder.installation().of_app(&app), Vec::<String>::new());
-        assert!(!is_there(&builder.data().join("workspaces").join(&app)));
-    }
+    let (bystander, app) = (live_site(&builder).await, live_site(&builder).await);
+    let job = builder.delete(&format!("/apps/{app}")).await.expect(202);
+    let mut events = builder.job_events(&job["id"], 0).await;
+    events.wait(point.name, PATIENCE, point.seen).await;
+    builder.kill();
+    builder.restart().await;
+    assert_eq!(builder.ended(&job).await["state"], "succeeded");
+    builder.get(&format!("/apps/{app}")).await.expect_problem(404, "not_found");
+    assert_eq!(builder.installation().of_app(&app), Vec::<String>::new());
+    assert!(!is_there(&builder.data().join("workspaces").join(&app)));
     let releases = all_releases(&builder, &bystander).await;
-    consistent(&builder, &bystander, "beside deletions", &releases).await;
+    consistent(&builder, &bystander, "beside a deletion", &releases).await;
+}
+
+mod during_a_deletion {
+    killed_at_each! { super::killed_during_a_deletion:
+        queued => |event| event.is_job("queued");
+        running => |event| event.is_job("running");
+        images_being_removed => |event| event.name == "log" && event.data["line"] == "Removing images.";
+    }
 }
 
 #[tokio::test]
@@ -404,7 +423,7 @@ async fn a_container_that_went_away_is_started_again() {
     let app = live_site(&builder).await;
     builder.kill();
     for container in builder.installation().containers() {
-        support::engine::docker(&["rm", "--force", &container.id]).expect("it is removed");
+        crate::support::engine::docker(&["rm", "--force", &container.id]).expect("it is removed");
     }
     builder.restart().await;
     let releases = all_releases(&builder, &app).await;

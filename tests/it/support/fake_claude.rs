@@ -24,6 +24,28 @@ mod chat;
 /// The key that tests use.
 pub const KEY: &str = "sk-fake-7f3a";
 
+/// How the model is spoken to.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Wire {
+    Messages,
+    Chat,
+}
+
+impl Wire {
+    /// What the builder is told of a server at this address.
+    pub fn settings(self, base_url: &str) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Messages => vec![("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", base_url)],
+            Self::Chat => vec![
+                ("SLIPWAY_PROVIDER", "openai"),
+                ("SLIPWAY_MODEL", "some-model"),
+                ("OPENAI_API_KEY", KEY),
+                ("OPENAI_BASE_URL", base_url),
+            ],
+        }
+    }
+}
+
 /// The events of one streamed answer, each as the bytes that go over the wire.
 #[derive(Debug, Clone)]
 pub struct Answer {

@@ -1,16 +1,12 @@
 //! The HTTP API, the guard and the listener's split by host, on a real builder without an engine.
 
-#[path = "support/asking.rs"]
-mod asking;
-#[path = "api/deadlines.rs"]
 mod deadlines;
-#[path = "api/logins.rs"]
 mod logins;
 
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use asking::{Asked, Bench, HOST, PATIENCE, Stream, asked, get, post};
+use crate::asking::{Asked, Bench, HOST, PATIENCE, Stream, asked, get, post};
 use axum::http::{Method, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -256,7 +252,7 @@ async fn a_turn_is_followed_left_and_taken_up_again() {
 
     // Taken up in the middle: what was said is said once, however the pieces are joined by now.
     let path = format!("/api/v1/jobs/{}/events", job["id"]);
-    let said = |events: &[asking::Sse]| -> String {
+    let said = |events: &[crate::asking::Sse]| -> String {
         events
             .iter()
             .filter(|event| event.name == "text")

@@ -125,10 +125,8 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     stage.logged(&job, "count 0").await;
     stage.cluster.cut();
     stage.logged(&job, "goes on as soon as it is back").await;
-    let asked = std::time::Instant::now();
     stage.services.cancel(job.id).await.expect("a job");
     assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
-    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
     assert_eq!(runs().await[0], (RunTrigger::Check, RunState::Failed));
     stage.cluster.mend();
     until("its Job goes once the cluster is back", async || {

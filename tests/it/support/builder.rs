@@ -4,17 +4,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::engine::Installation;
 use super::stream::Stream;
@@ -34,6 +34,8 @@ pub struct Builder {
     session: String,
     /// Where it listens.
     pub port: u16,
+    /// Keeps the port free for the next start.
+    reserved: TcpSocket,
     /// Leads every name to this machine; follows no redirect.
     pub http: Client,
 }
@@ -116,17 +118,14 @@ pub fn binary() -> PathBuf {
     std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
 }
 
-/// A port that is free now, below those that the system gives to outgoing connections.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 20_000 + ((std::process::id().wrapping_mul(131).wrapping_add(step * 17)) % 12_000);
-        let port = u16::try_from(port).expect("below 32,000");
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
+/// A free port that stays ours: the socket is bound and never listens, so the system gives the port to no outgoing
+/// connection while the builder is not running, and the builder, which may reuse the address, can listen on it.
+fn reserve_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option of every socket");
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+    let port = socket.local_addr().expect("it is bound").port();
+    (socket, port)
 }
 
 impl Builder {
@@ -148,17 +147,11 @@ impl Builder {
     async fn begin(settings: &[(&str, &str)], few_files: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let mut builder = Self {
-            child: None,
-            folder,
-            settings,
-            few_files,
-            session: String::new(),
-            port: free_port(),
-            http: client(),
-        };
+        let (reserved, port) = reserve_port();
+        let mut builder =
+            Self { child: None, folder, settings, few_files, session: String::new(), port, reserved, http: client() };
         while !builder.launch().await {
-            builder.port = free_port();
+            (builder.reserved, builder.port) = reserve_port();
         }
         builder
     }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::PASSWORD;
-use super::asking::{Asked, Bench, asked, get, post};
+use crate::asking::{Asked, Bench, asked, get, post};
 
 /// Logs in; the value of `Cookie`.
 async fn login(bench: &Bench, browser: &str) -> String {

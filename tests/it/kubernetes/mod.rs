@@ -92,6 +92,7 @@ async fn whole_life(template: &str, file: &str, text: impl Fn(&str) -> String) {
     assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
     let address = stage.address(&app, Environment::Prod).await;
     let load = Load::on(&format!("http://{address}/"));
+    stage::until("visitors come", async || (load.sent() > 20).then_some(())).await;
     let begun = Instant::now();
     let job = stage.publish(&app).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
@@ -111,7 +112,6 @@ async fn whole_life(template: &str, file: &str, text: impl Fn(&str) -> String) {
     .await;
     let outcome = load.end().await;
     assert!(outcome.failures.is_empty(), "of {}: {:?}", outcome.sent, outcome.failures);
-    assert!(outcome.sent > 100, "{}", outcome.sent);
     eprintln!("{} requests, none failed", outcome.sent);
     stage.delete(&app).await;
 }

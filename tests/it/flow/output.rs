@@ -1,7 +1,6 @@
 //! Programs that print without measure: what is kept of it, and what it costs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -60,8 +59,6 @@ async fn a_job_that_prints_without_measure_costs_neither_memory_nor_its_last_lin
     let runs = builder.get(&format!("/apps/{app}/runs")).await.expect(200);
     let log = builder.get(&format!("/apps/{app}/runs/{}/log", runs["runs"][0]["id"])).await.text();
     assert_bounded(&log, first, "no such harbour");
-    eventually("memory is given back", Duration::from_secs(20), || async {
-        (builder.memory() < before + 15 * MIB).then_some(())
-    })
-    .await;
+    eventually("memory is given back", PATIENCE, || async { (builder.memory() < before + 15 * MIB).then_some(()) })
+        .await;
 }

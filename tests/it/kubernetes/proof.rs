@@ -9,8 +9,8 @@ use serde_json::json;
 use slipway::domain::{App, Environment, JobState, ReleaseState};
 use tokio_util::sync::CancellationToken;
 
-use crate::load::Load;
-use crate::stage::{self, Stage, http};
+use super::load::Load;
+use super::stage::{self, Stage, http};
 
 /// What preview's visitors see, from now until they are asked.
 struct Visitors {

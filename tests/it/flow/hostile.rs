@@ -2,23 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::support::PATIENCE;
 use crate::support::builder::{Builder, send};
 
 const PASSWORD: &str = "correct horse";
 /// Addresses that strangers come from, and how often each does each thing.
 const STRANGERS: u8 = 12;
 const EACH: usize = 25;
-/// The longest that a page may take on a machine that is busy with other tests; `scripts/bench hostile` holds one second.
-const PAGE: Duration = Duration::from_secs(3);
-/// By then every stranger's connection is ended. The builder gives a client three seconds.
-const ENDED: Duration = Duration::from_secs(20);
 
 /// A connection from an address of our choice.
 async fn connect(from: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
@@ -59,7 +55,7 @@ async fn stranger(from: Ipv4Addr, port: u16, opening: Vec<u8>, beginning: Arc<Se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_who_keep_us_waiting_are_ended_and_nobody_notices_them() {
+async fn strangers_who_keep_us_waiting_are_ended_and_pages_are_answered_meanwhile() {
     let builder =
         Builder::start_with_few_files(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD), ("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "3")])
             .await;
@@ -70,7 +66,6 @@ async fn strangers_who_keep_us_waiting_are_ended_and_nobody_notices_them() {
     let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers[0], numbers[1], "the limit on open files is raised: {files}");
 
-    let begun = Instant::now();
     let mut strangers = JoinSet::new();
     // Not all in one instant: on a busy machine this test itself would send their openings too late.
     let beginning = Arc::new(Semaphore::new(16));
@@ -82,35 +77,28 @@ async fn strangers_who_keep_us_waiting_are_ended_and_nobody_notices_them() {
             }
         }
     }
-    // Somebody logs in meanwhile, from elsewhere, and opens pages over kept and new connections.
+    // Somebody logs in meanwhile, from elsewhere, and opens pages over new connections. `scripts/bench hostile` says how
+    // long a page takes.
     let owner = Ipv4Addr::new(127, 2, 0, 1);
     let mut session = None;
-    let mut slowest = Duration::ZERO;
     for page in 0..20 {
         let client = crate::support::builder::client_from(owner);
         match &session {
             None => {
-                let asked = Instant::now();
                 let form = client.post(builder.at("builder.localhost", "/login"));
                 let form = form.header("content-type", "application/x-www-form-urlencoded");
                 let answer = send(form.body(format!("password={}", PASSWORD.replace(' ', "+")))).await;
                 assert_eq!(answer.status, 303, "page {page}: {}", answer.text());
-                slowest = slowest.max(asked.elapsed());
                 session = answer.header("set-cookie").split(';').next().map(str::to_owned);
             }
             Some(cookie) => {
                 for path in ["/", "/settings"] {
-                    let asked = Instant::now();
                     let answer = send(client.get(builder.at("builder.localhost", path)).header("cookie", cookie)).await;
                     assert_eq!(answer.status, 200, "page {page}: {}", answer.text());
-                    slowest = slowest.max(asked.elapsed());
                 }
             }
         }
     }
-    assert!(slowest < PAGE, "the slowest page took {slowest:?}");
-    let left = tokio::time::timeout(ENDED.saturating_sub(begun.elapsed()), async {
-        while strangers.join_next().await.is_some() {}
-    });
+    let left = tokio::time::timeout(PATIENCE, async { while strangers.join_next().await.is_some() {} });
     assert!(left.await.is_ok(), "{} connections of strangers are still open", strangers.len());
 }

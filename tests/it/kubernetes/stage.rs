@@ -205,7 +205,7 @@ impl Stage {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let seen = tokio::time::timeout(Duration::from_secs(5), seen).await;
+        let seen = tokio::time::timeout(PATIENCE, seen).await;
         seen.unwrap_or_else(|_| panic!("{environment} of {} never answered {expected}", app.name));
     }
 
@@ -358,7 +358,7 @@ async fn builder_token(operator: &Client) -> String {
         there.metadata.deletion_timestamp.is_none().then_some(())
     })
     .await;
-    let text = include_str!("../../k8s/builder/app/account.yaml");
+    let text = include_str!("../../../k8s/builder/app/account.yaml");
     let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).expect("manifests");
     for object in objects {
         let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
