@@ -18,7 +18,12 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
         let content = message.content.iter().filter(|block| is_sendable(block, message.role, same_model)).cloned();
         match sides.last_mut() {
             Some(last) if last.role == message.role => last.content.extend(content),
-            _ => sides.push(Message { role: message.role, content: content.collect(), model: message.model.clone() }),
+            _ => sides.push(Message {
+                role: message.role,
+                content: content.collect(),
+                model: message.model.clone(),
+                start: None,
+            }),
         }
     }
     let last = sides.len().saturating_sub(1);

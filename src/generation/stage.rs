@@ -200,7 +200,10 @@ pub fn input(prompt: &str, model: &str) -> TurnInput {
     TurnInput {
         system: "You build apps.".into(),
         history: Vec::new(),
+        origin: crate::domain::TurnOrigin::Person,
         prompt: prompt.into(),
+        evidence: None,
+        attached: Vec::new(),
         attachments: Vec::new(),
         images: Images::default(),
         notes: Vec::new(),

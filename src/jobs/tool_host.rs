@@ -146,7 +146,7 @@ impl ToolHost for WorkspaceHost<'_> {
         let found = async {
             let store = &self.platform.store;
             let JobKind::Generate { turn } = self.context.job.kind else { return Ok(Vec::new()) };
-            let root = briefing::root(&self.platform, self.app.id, &store.turn(turn).await?).await?;
+            let root = briefing::root(&self.platform, &store.turn(turn).await?).await?;
             let base = if root.id == turn { None } else { store.turn_base(root.id).await? };
             let edits = store.edits(self.app.id, EDITS_LOOKED_AT).await?;
             let template = self.template.clone();

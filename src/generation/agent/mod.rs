@@ -28,24 +28,14 @@ use super::limits::{Cap, Spent, TurnLimits};
 use super::models::ModelTable;
 use super::ports::{ToolHost, TurnSink};
 use super::wire::{ContentBlock, Images, Message};
-use crate::domain::{Effort, FileState, Question, RepairBudget, RepairEnd, TurnMode, Usage, WorkspacePath};
+use crate::domain::{
+    Effort, Evidence, FileState, Question, RepairBudget, RepairEnd, TurnMode, TurnOrigin, Usage, WorkspacePath,
+};
 
 pub use rewrite::Rewrites;
 
-/// Goes with each prompt of a discussion.
-pub const DISCUSS_NOTE: &str =
-    "(This message is for discussion: answer it, and change no files. The tools that write are off.)";
-/// Asks for the rest of an answer that was cut at its limit.
-pub const CONTINUE_NOTE: &str = "Your answer was cut at its limit of tokens. Go on where it ended.";
-/// Begins what is told to the model beside a person's own words.
-pub const NOTE_HEAD: &str = "(From Slipway, not from the person.)";
 /// The name of `tool` events that are notices about the model.
 pub const NOTICE: &str = "model";
-
-/// Whether a text in a user's message is ours, and not the person's.
-pub fn is_note(text: &str) -> bool {
-    text == DISCUSS_NOTE || text == CONTINUE_NOTE || text.starts_with(NOTE_HEAD)
-}
 
 /// What a turn starts from.
 #[derive(Debug, Clone)]
@@ -54,13 +44,19 @@ pub struct TurnInput {
     pub system: String,
     /// The messages of earlier turns, as they were kept.
     pub history: Vec<Message>,
-    /// What the user asks.
+    /// Why the turn exists.
+    pub origin: TurnOrigin,
+    /// What the user asks, or a sentence of Slipway's.
     pub prompt: String,
-    /// What the user sends with it, said before it.
+    /// What shows the failure that the turn is about.
+    pub evidence: Option<Evidence>,
+    /// The names of the files that the user sends with it.
+    pub attached: Vec<String>,
+    /// These files, one block each.
     pub attachments: Vec<ContentBlock>,
     /// The images that the conversation names.
     pub images: Images,
-    /// What the model is told with it, e.g. what was changed by hand since the last turn.
+    /// Notes of Slipway's that go with it, e.g. what was changed by hand since the last turn.
     pub notes: Vec<String>,
     /// How far the history is told shorter already.
     pub compaction: Compaction,

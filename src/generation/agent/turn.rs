@@ -10,13 +10,15 @@ use super::length::Length;
 use super::patience::{Patience, Patient};
 use super::rewrite::Rewrites;
 use super::typing::TypedFile;
-use super::{CONTINUE_NOTE, DISCUSS_NOTE, NOTICE, TurnEnd, TurnError, TurnInput, TurnOutcome};
+use super::{NOTICE, TurnEnd, TurnError, TurnInput, TurnOutcome};
 use crate::domain::{EventBody, FileState, Question, TakenBack, TextKind, TurnMode, Usage, WorkspacePath};
 use crate::generation::client::{AnswerStream, ModelClient};
 use crate::generation::compact;
 use crate::generation::error::ModelError;
 use crate::generation::history;
 use crate::generation::limits::{Cap, Spent, TurnLimits};
+use crate::generation::notes::ANSWER_CUT_NOTE;
+use crate::generation::opening::Opening;
 use crate::generation::ports::{HostError, ToolHost, TurnSink};
 use crate::generation::retry::Attempts;
 use crate::generation::toolbox::{self, Bounds, Ran, ToolOutcome, ToolStop};
@@ -90,12 +92,15 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         cancel: &'a CancellationToken,
         deadline: Instant,
     ) -> Self {
-        let mut prompt = input.attachments.clone();
-        prompt.push(ContentBlock::text(&input.prompt));
-        prompt.extend(input.notes.iter().map(ContentBlock::text));
-        if input.mode == TurnMode::Discuss {
-            prompt.push(ContentBlock::text(DISCUSS_NOTE));
-        }
+        let opening = Opening {
+            origin: input.origin,
+            prompt: &input.prompt,
+            evidence: input.evidence.as_ref(),
+            attachments: &input.attachments,
+            attached: &input.attached,
+            notes: &input.notes,
+            mode: input.mode,
+        };
         Self {
             client,
             input,
@@ -103,7 +108,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             sink,
             cancel,
             deadline,
-            messages: vec![Message::user(prompt)],
+            messages: vec![opening.message()],
             used: WireUsage::default(),
             files: BTreeMap::new(),
             steps: 0,
@@ -525,7 +530,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             _ if self.asked.is_some() => Err(self.asked.take().map_or(TurnEnd::Done, TurnEnd::Asked)),
             StopReason::ContextWindow if self.squeeze().await => {
                 if draft.results.is_empty() && !is_broken {
-                    self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
+                    self.messages.push(Message::user(vec![ContentBlock::text(ANSWER_CUT_NOTE)]));
                 }
                 Ok(Next::Go)
             }
@@ -533,7 +538,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             _ if is_broken => Ok(Next::Cut),
             _ if !draft.results.is_empty() => Ok(Next::Go),
             StopReason::MaxTokens => {
-                self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
+                self.messages.push(Message::user(vec![ContentBlock::text(ANSWER_CUT_NOTE)]));
                 // Text that grows is bounded by the turn's limits; thinking alone leads nowhere.
                 let has_grown = draft.blocks.iter().any(
                     |block| matches!(block, AnswerBlock::Said(ContentBlock::Text { text }) if !text.trim().is_empty()),

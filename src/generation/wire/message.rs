@@ -26,17 +26,31 @@ pub struct Message {
     /// The model that said it. Kept, never sent: thinking is dropped when the model changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// What is known of the turn that begins with it. Known from the turn itself, so neither kept here nor sent.
+    #[serde(skip)]
+    pub start: Option<TurnStart>,
+}
+
+/// What is known of a turn where it begins in a conversation, beside the message that the model gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TurnStart {
+    /// A person asked, and not Slipway after something failed.
+    pub by_person: bool,
+    /// What was asked, without what was sent along with it.
+    pub words: String,
+    /// The names of the files that came with it. Each has a block at the message's beginning.
+    pub attached: Vec<String>,
 }
 
 impl Message {
     /// Something from the user's side.
     pub fn user(content: Vec<ContentBlock>) -> Self {
-        Self { role: Role::User, content, model: None }
+        Self { role: Role::User, content, model: None, start: None }
     }
 
     /// Something that `model` said.
     pub fn assistant(content: Vec<ContentBlock>, model: impl Into<String>) -> Self {
-        Self { role: Role::Assistant, content, model: Some(model.into()) }
+        Self { role: Role::Assistant, content, model: Some(model.into()), start: None }
     }
 
     /// The text blocks, joined by blank lines.

@@ -19,7 +19,7 @@ pub use crate::domain::Effort;
 pub use chat_request::Dialect;
 pub use chat_stream::ChatAssembler;
 pub use images::Images;
-pub use message::{ContentBlock, Message, Role};
+pub use message::{ContentBlock, Message, Role, TurnStart};
 pub use partial_json::{FieldExtractor, PartialJsonError, Piece};
 pub use reader::Reader;
 pub use request::{Request, ToolSpec};
