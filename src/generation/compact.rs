@@ -41,15 +41,6 @@ pub struct Compaction {
     pub attached: usize,
 }
 
-/// When a conversation is made shorter, and how short, in tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Threshold {
-    /// Longer than this it is made shorter.
-    pub at: u64,
-    /// To at most this, where that is possible.
-    pub to: u64,
-}
-
 /// The conversation as it is sent.
 pub fn apply(messages: &[Message], compaction: Compaction) -> Vec<Message> {
     let turns = compaction.turns.min(messages.len());
@@ -143,6 +134,7 @@ fn lightened(message: &Message, with_files: bool) -> Message {
         role: message.role,
         content: content.collect(),
         model: message.model.clone(),
+        answer: None,
         start: message.start.clone(),
     }
 }

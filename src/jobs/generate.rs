@@ -17,7 +17,7 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
 use crate::generation::wire::ContentBlock;
 use crate::generation::{
-    Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, opening, run_turn,
+    Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, history, opening, run_turn,
 };
 use crate::platform::Platform;
 use crate::store::turns::{KeptMessage, TurnEnding};
@@ -57,11 +57,6 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             }
         };
         platform.store.set_turn_usage(id, outcome.usage).await?;
-        let messages = outcome
-            .messages
-            .iter()
-            .map(|message| serde_json::to_string(message).expect("a message came from JSON and goes back to it"));
-        platform.store.keep_messages(id, messages.collect()).await?;
         briefing::keep_compaction(platform, &turn, outcome.compaction).await?;
         platform.store.set_repairs(turn.shares_limits_with(), outcome.repairs.clone()).await?;
         Ok::<_, AppError>(outcome)
@@ -156,7 +151,7 @@ async fn input(
     let system = prompts::system(&facts, template.prompt.as_deref()).map_err(|error| AppError::internal(&error))?;
     let redaction = platform.redaction(app).await?;
     let kept = platform.store.messages_before(app.id, turn.id).await?;
-    let history = kept.into_iter().filter_map(|kept| message(kept, &redaction)).collect();
+    let history = history::join_parts(kept.into_iter().filter_map(|kept| message(kept, &redaction)));
     let (attachments, images) = attached(platform, app, turn).await?;
     let table = platform.model.table_for(&model).await;
     let briefing = briefing::brief(platform, app, turn).await?;

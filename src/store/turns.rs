@@ -243,12 +243,13 @@ impl Store {
         self.write(move |t| keep_repairs(t, id, &repairs)).await
     }
 
-    /// How many answers of the model a turn has kept.
+    /// How many answers of the model a turn has kept. The parts of one count once.
     pub async fn count_answers(&self, id: TurnId) -> Result<u32, StoreError> {
         self.read(move |c| {
             let count = c
                 .prepare_cached(
-                    "SELECT count(*) FROM messages WHERE turn_id = ?1 AND message ->> 'role' = 'assistant'",
+                    "SELECT count(DISTINCT coalesce(message ->> 'answer', 'at ' || position)) FROM messages
+                     WHERE turn_id = ?1 AND message ->> 'role' = 'assistant'",
                 )?
                 .query_row([id.0], |r| r.get(0))?;
             Ok(count)
@@ -442,13 +443,17 @@ impl Store {
         .await
     }
 
-    /// Keeps the turn's messages (JSON each), in place of those kept before.
-    pub async fn keep_messages(&self, id: TurnId, messages: Vec<String>) -> Result<(), StoreError> {
+    /// Appends messages (JSON each) to those of a turn, after the first `from` of them. Others that follow these are
+    /// dropped: a provider refused them.
+    pub async fn insert_messages(&self, id: TurnId, from: usize, messages: Vec<String>) -> Result<(), StoreError> {
         self.write(move |t| {
-            t.execute("DELETE FROM messages WHERE turn_id = ?1", [id.0])?;
-            for (position, message) in messages.iter().enumerate() {
-                t.prepare_cached("INSERT INTO messages (turn_id, position, message) VALUES (?1, ?2, ?3)")?
-                    .execute(params![id.0, row::integer(position as u64), message])?;
+            let from = row::integer(from as u64);
+            t.prepare_cached("DELETE FROM messages WHERE turn_id = ?1 AND position >= ?2")?
+                .execute(params![id.0, from])?;
+            let mut insert =
+                t.prepare_cached("INSERT INTO messages (turn_id, position, message) VALUES (?1, ?2, ?3)")?;
+            for (position, message) in (from..).zip(&messages) {
+                insert.execute(params![id.0, position, message])?;
             }
             Ok(())
         })
@@ -549,6 +554,30 @@ mod tests {
         // A turn that failed can be repeated with its answer.
         end(&store, yes.id, TurnState::Failed, None).await;
         store.insert_turn(one, answer(turn, 1), AT).await.expect("repeated");
+    }
+
+    #[tokio::test]
+    async fn messages_are_appended_and_what_was_refused_is_dropped() {
+        let (_folder, store, app) = store().await;
+        let first =
+            store.insert_turn(app, NewTurn::of_person("First", TurnMode::Build), AT).await.expect("inserted").id;
+        let next = store.insert_turn(app, NewTurn::of_person("Next", TurnMode::Build), AT).await.expect("inserted").id;
+        let said = |answer: &str| format!(r#"{{"role":"assistant"{answer}}}"#);
+        let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
+        let (part, whole) = (said(r#","answer":1"#), said(""));
+        store.insert_messages(first, 0, rows(&["{}"])).await.expect("kept");
+        store.insert_messages(first, 1, rows(&[&part, "{}", &part])).await.expect("kept");
+        store.insert_messages(first, 4, rows(&[&whole, &whole])).await.expect("kept");
+        assert_eq!(store.count_answers(first).await.expect("counted"), 3, "the parts of one answer count once");
+        store.insert_messages(first, 4, rows(&["[]"])).await.expect("kept");
+        store.insert_messages(next, 0, rows(&["{}"])).await.expect("kept");
+        let kept = store.messages_before(app, TurnId(next.0 + 1)).await.expect("read");
+        let told: Vec<&str> = kept.iter().map(|message| message.json.as_str()).collect();
+        assert_eq!(told, ["{}", &part, "{}", &part, "[]", "{}"]);
+        let starts: Vec<Option<&str>> =
+            kept.iter().map(|message| message.start.as_ref().map(|start| start.prompt.as_str())).collect();
+        assert_eq!(starts, [Some("First"), None, None, None, None, Some("Next")]);
+        assert_eq!(store.messages_before(app, next).await.expect("read").len(), 5);
     }
 
     #[tokio::test]

@@ -210,8 +210,11 @@ async fn a_turn_reads_writes_and_ends() {
     assert!(played.sink.events.contains(&EventBody::Usage(usage)));
     played.is_valid_history();
     assert_eq!(played.sink.kept.last(), Some(&played.outcome.messages));
-    // Kept after the prompt, each of the seven tools, and both answers.
-    assert_eq!(played.sink.kept.len(), 10);
+    // Kept after the prompt, each of the seven tools, and the answer that has more than tools: each message once.
+    assert_eq!(played.sink.kept.len(), 9);
+    assert!(played.sink.appended);
+    let size = |messages: &[Message]| serde_json::to_string(messages).unwrap().matches("\"type\"").count();
+    assert_eq!(size(&played.sink.rows), size(&played.outcome.messages), "no block is kept twice");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Bytes of text that count as one token where a server does not say what it used.
+pub const BYTES_PER_TOKEN: u64 = 4;
 /// What an image counts for in budgets of bytes: what it costs to look at does not depend on its file.
 const IMAGE_SIZE: usize = 6_400;
 
@@ -26,6 +28,9 @@ pub struct Message {
     /// The model that said it. Kept, never sent: thinking is dropped when the model changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Of a part of an answer: which answer of its turn it is a part of. Kept, never sent: parts are joined before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<u32>,
     /// What is known of the turn that begins with it. Known from the turn itself, so neither kept here nor sent.
     #[serde(skip)]
     pub start: Option<TurnStart>,
@@ -45,12 +50,12 @@ pub struct TurnStart {
 impl Message {
     /// Something from the user's side.
     pub fn user(content: Vec<ContentBlock>) -> Self {
-        Self { role: Role::User, content, model: None, start: None }
+        Self { role: Role::User, content, model: None, answer: None, start: None }
     }
 
     /// Something that `model` said.
     pub fn assistant(content: Vec<ContentBlock>, model: impl Into<String>) -> Self {
-        Self { role: Role::Assistant, content, model: Some(model.into()), start: None }
+        Self { role: Role::Assistant, content, model: Some(model.into()), answer: None, start: None }
     }
 
     /// The text blocks, joined by blank lines.
