@@ -245,6 +245,11 @@ impl From<StoreError> for AppError {
         match error {
             StoreError::NotFound => Self::not_found("such thing"),
             StoreError::Conflict(detail) => Self::conflict("conflict", detail),
+            StoreError::QuestionClosed => Self::conflict(
+                "question_closed",
+                "This question is not open any more: it was answered, or something else was asked since.",
+            )
+            .hint("See the newest message, and say in a message of your own what you want."),
             StoreError::DiskFull => Self::disk_full(),
             StoreError::Closed => Self::new(ErrorKind::Unavailable, "stopping", "Slipway is being stopped."),
             StoreError::Sqlite(_) | StoreError::Open(_) => Self::internal(&error),

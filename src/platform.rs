@@ -207,9 +207,18 @@ impl Platform {
         R: Send + 'static,
         F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
     {
+        self.read_workspace_within(app, WORKSPACE_TIME, move |workspace, _| read(workspace)).await
+    }
+
+    /// The same within a time of its own, with the budget that `read` has to check.
+    pub async fn read_workspace_within<R, F>(&self, app: &AppName, time: Duration, read: F) -> AppResult<R>
+    where
+        R: Send + 'static,
+        F: FnOnce(&Workspace, &Budget) -> Result<R, WorkspaceError> + Send + 'static,
+    {
         let (workspaces, name) = (self.workspaces.clone(), app.clone());
-        let work = move |budget: &Budget| read(&workspaces.open_within(&name, budget)?);
-        Ok(self.workspace_work.run("read workspace", Owner::App(app.clone()), WORKSPACE_TIME, work).await??)
+        let work = move |budget: &Budget| read(&workspaces.open_within(&name, budget)?, budget);
+        Ok(self.workspace_work.run("read workspace", Owner::App(app.clone()), time, work).await??)
     }
 
     /// Changes an app's workspace, off the async threads, alone and to the end.

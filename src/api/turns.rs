@@ -14,8 +14,8 @@ use super::jobs::{JobJson, accepted};
 use super::list::PageQuery;
 use crate::domain::attachment::file_name;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, AttachmentKind, ChangeSize, EventId, FileState, JobId, ModelId, Question,
-    Repair, Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WorkspacePath,
+    self, AnswerId, AppName, Attachment, AttachmentId, AttachmentKind, ChangeSize, EventId, Evidence, FileState, JobId,
+    ModelId, Question, QuestionKind, Repair, Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
@@ -29,9 +29,16 @@ pub const BODY_MAX: usize = BYTES_MAX / 3 * 4 + 4 * PROMPT_MAX + 1024 * 1024;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTurn {
-    /// In plain language; at most 100,000 characters.
+    /// In plain language; at most 100,000 characters. It may be left out with `answer_id`.
+    #[serde(default)]
     #[schema(example = "Add a page with our opening hours")]
     prompt: String,
+    /// The answer to the question that the newest turn ended with, one of its `answers`. What a question of the kind
+    /// `rewrite` asks is allowed by this alone, whatever `prompt` says. 409 `question_closed` once it was answered, or
+    /// something else was asked.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "17-1")]
+    answer_id: Option<AnswerId>,
     /// `build` may change files; `discuss` reads and answers.
     #[serde(default)]
     #[schema(value_type = Option<TurnMode>, default = "build")]
@@ -100,8 +107,17 @@ pub struct TurnJson {
     id: TurnId,
     /// Within its app, from 1.
     number: u32,
-    /// What the user wrote.
+    /// What the user wrote, or a sentence of Slipway's: see `origin`.
     prompt: String,
+    /// Why it exists: `person` (a person wrote it), `continue` (*Continue* was pressed), `repair` (a preview failed), `fix` (a
+    /// person asked for a fix of a failed deployment or of browser errors).
+    #[schema(value_type = String, example = "person")]
+    origin: &'static str,
+    /// What shows the failure that it is about, as it was printed.
+    evidence: Option<Evidence>,
+    /// The choice that it answers a question with.
+    #[schema(value_type = Option<String>, example = "17-1")]
+    answer_id: Option<AnswerId>,
     /// The files that came with it.
     attachments: Vec<AttachmentJson>,
     /// Whether the model may write.
@@ -128,8 +144,8 @@ pub struct TurnJson {
     /// The same as a word: `asked`, `stopped`, `withdrawn`, `interrupted`, `same_error`, `cap_steps`, `cap_files`,
     /// `cap_file_bytes`, `cap_tokens`, `cap_cost`, `cap_wall_time`, `cap_day`, or the code of an error.
     reason: Option<String>,
-    /// What the model asks; the answer is the next turn's prompt.
-    question: Option<Question>,
+    /// What the model asks; the answer is the next turn's prompt, or one of its `answers`.
+    question: Option<QuestionJson>,
     /// Whether there is work left to go on with.
     may_continue: bool,
     /// When it was sent.
@@ -145,6 +161,39 @@ pub struct TurnJson {
     answer: String,
     /// What it did, in order.
     steps: Vec<TurnStep>,
+}
+
+/// What the model asks a person.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Question)]
+pub struct QuestionJson {
+    /// The question, in a sentence or two.
+    text: String,
+    /// The words of the answers to choose from; another may be written all the same. None: only a written one.
+    choices: Vec<String>,
+    /// The same with their ids.
+    answers: Vec<AnswerJson>,
+    /// What it is about.
+    about: QuestionKind,
+}
+
+/// An answer to choose.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Answer)]
+pub struct AnswerJson {
+    /// Sent as `answer_id` with the next turn.
+    #[schema(value_type = String, example = "17-1")]
+    id: AnswerId,
+    /// Its words.
+    text: String,
+}
+
+impl QuestionJson {
+    fn new(turn: TurnId, question: Question) -> Self {
+        let numbered = (1..).zip(&question.choices);
+        let answers = numbered.map(|(choice, text)| AnswerJson { id: AnswerId { turn, choice }, text: text.clone() });
+        Self { text: question.text, answers: answers.collect(), about: question.about, choices: question.choices }
+    }
 }
 
 /// A part of what the model did.
@@ -201,11 +250,14 @@ impl TurnJson {
                 _ => None,
             })
             .collect();
-        let may_continue = turn.may_continue();
+        let (may_continue, repair) = (turn.may_continue(), turn.repair());
         Self {
             id: turn.id,
             number: turn.number,
             prompt: turn.prompt,
+            origin: turn.origin.as_str(),
+            evidence: turn.evidence,
+            answer_id: turn.answer,
             attachments: turn.attachments.into_iter().map(AttachmentJson::from).collect(),
             mode: turn.mode,
             state: turn.state,
@@ -215,9 +267,9 @@ impl TurnJson {
             size: turn.size,
             usage: turn.usage,
             note: turn.note,
-            repair: turn.repair,
+            repair,
             reason: turn.reason,
-            question: turn.question,
+            question: turn.question.map(|question| QuestionJson::new(turn.id, question)),
             may_continue,
             created_at: turn.created_at,
             started_at: turn.started_at,
@@ -251,7 +303,8 @@ pub async fn create(
     Json(new): Json<NewTurn>,
 ) -> AppResult<Response> {
     let files = new.attachments.into_iter().map(NewAttachmentJson::decode).collect::<AppResult<Vec<_>>>()?;
-    let (_, job) = services.start_turn_with(&name, &new.prompt, new.mode, files, None).await?;
+    let turn = domain::NewTurn { answer: new.answer_id, ..domain::NewTurn::of_person(new.prompt, new.mode) };
+    let (_, job) = services.start(&name, turn, files).await?;
     Ok(accepted(job))
 }
 

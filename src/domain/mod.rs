@@ -25,6 +25,7 @@ pub mod smoke;
 pub mod spending;
 pub mod template;
 pub mod turn;
+pub mod turn_origin;
 pub mod version;
 
 pub use app::{App, AppSettings, EnvironmentState, EnvironmentStatus};
@@ -48,9 +49,8 @@ pub use size::Bytes;
 pub use smoke::{SmokeCheck, SmokeCount, SmokeKind};
 pub use spending::Spending;
 pub use template::{TemplateKind, TemplateManifest, TemplateName};
-pub use turn::{
-    CONTINUE_PROMPT, INTERRUPTED, Question, QuestionKind, Repair, Turn, TurnMode, TurnState, Usage, WITHDRAWN,
-};
+pub use turn::{INTERRUPTED, Question, QuestionKind, Turn, TurnMode, TurnState, Usage, WITHDRAWN};
+pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
 pub use version::{ChangeSize, Version, VersionKind};
 
 /// A string from outside that is not what it should be, in words for the person who sent it.

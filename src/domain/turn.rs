@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Attachment, ChangeSize, JobId, ModelId, TurnId, VersionId, words};
+use super::{AnswerId, Attachment, ChangeSize, Evidence, JobId, ModelId, Repair, TurnId, TurnOrigin, VersionId, words};
 
 /// Whether the model may write.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -20,9 +20,6 @@ pub enum TurnMode {
 pub const INTERRUPTED: &str = "interrupted";
 /// The same: it was taken back before it began.
 pub const WITHDRAWN: &str = "withdrawn";
-
-/// What is said for a person who has work that was cut short go on.
-pub const CONTINUE_PROMPT: &str = "Go on where you stopped.";
 
 /// Where a turn stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -47,7 +44,7 @@ words!(TurnState {
     Queued = "queued", Running = "running", Done = "done", Stopped = "stopped", Failed = "failed", Interrupted = "interrupted"
 });
 
-/// What the model asks a person; the answer is their next message.
+/// What the model asks a person. The answer is their next message, or a press on one of the choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Question {
     /// The question, in a sentence or two.
@@ -66,7 +63,7 @@ pub enum QuestionKind {
     /// Something that the model wants to know.
     #[default]
     Other,
-    /// Whether most of what is there may be deleted or rewritten. The first choice allows it.
+    /// Whether most of what is there may be deleted or rewritten. The first choice allows it, and nothing else does.
     Rewrite,
 }
 
@@ -80,11 +77,15 @@ impl Question {
         }
     }
 
-    /// Whether this answer allows to delete or rewrite most of what is there.
-    pub fn allows_rewrite(&self, answer: &str) -> bool {
-        let first = answer.trim().split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        let is_yes = first.eq_ignore_ascii_case("yes") || self.choices.first().is_some_and(|yes| yes == answer.trim());
-        self.about == QuestionKind::Rewrite && is_yes
+    /// The text of the choice of this number, from 1.
+    pub fn choice(&self, number: u32) -> Option<&str> {
+        let at = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.choices.get(at).map(String::as_str)
+    }
+
+    /// Whether the choice of this number, from 1, allows to delete or rewrite most of what is there.
+    pub fn allows_rewrite(&self, choice: u32) -> bool {
+        self.about == QuestionKind::Rewrite && choice == 1
     }
 }
 
@@ -107,17 +108,22 @@ pub struct Usage {
     pub estimated: bool,
 }
 
-/// A turn that nobody wrote: it mends what the preview of an earlier turn failed at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Repair {
-    /// The turn of the user that it belongs to, whose limits it shares.
-    #[schema(value_type = i64)]
-    pub of: TurnId,
-    /// From 1.
-    pub number: u32,
-}
-
 impl Turn {
+    /// Which repair of which turn it is, if it is one.
+    pub fn repair(&self) -> Option<Repair> {
+        if let TurnOrigin::Repair(repair) = self.origin { Some(repair) } else { None }
+    }
+
+    /// The turn whose limits it shares: itself, or the turn that it repairs.
+    pub fn shares_limits_with(&self) -> TurnId {
+        self.repair().map_or(self.id, |repair| repair.of)
+    }
+
+    /// Whether it was cancelled before it began.
+    pub fn was_withdrawn(&self) -> bool {
+        self.state == TurnState::Stopped && self.started_at.is_none()
+    }
+
     /// Whether work was left that *Continue* goes on with: it was interrupted, stopped, failed, or
     /// ended at a cap.
     pub fn may_continue(&self) -> bool {
@@ -139,8 +145,14 @@ pub struct Turn {
     pub id: TurnId,
     /// Within its app, from 1.
     pub number: u32,
-    /// What the user wrote.
+    /// What the user wrote, or a sentence of Slipway's: see `origin`.
     pub prompt: String,
+    /// Why it exists.
+    pub origin: TurnOrigin,
+    /// What shows the failure that it is about.
+    pub evidence: Option<Evidence>,
+    /// The choice that it answers a question with.
+    pub answer: Option<AnswerId>,
     /// The files that came with it.
     pub attachments: Vec<Attachment>,
     /// Whether the model may write.
@@ -161,8 +173,6 @@ pub struct Turn {
     pub usage: Usage,
     /// Why it ended early, in a sentence: a cap, a stop, a failure.
     pub note: Option<String>,
-    /// What it repairs, if nobody wrote it: a preview that failed after an earlier turn.
-    pub repair: Option<Repair>,
     /// Why it ended early, as a word for programs: `asked`, `cap_steps`, `same_error`, …
     pub reason: Option<String>,
     /// What the model asks.

@@ -18,10 +18,11 @@ use tokio::time::timeout;
 
 use super::error::ModelError;
 use super::retry::{self, RetryPolicy};
-use super::wire::chat_stream::{self, BYTES_PER_TOKEN};
+use super::wire::chat_stream;
+use super::wire::message::BYTES_PER_TOKEN;
 use super::wire::{
     AnswerBlock, Assembler, ChatAssembler, ContentBlock, Dialect, Reader, Request, SseEvent, SseParser, StopReason,
-    StreamError, StreamItem, WireUsage,
+    StreamError, StreamItem, WireFormat, WireUsage,
 };
 use crate::domain::{Clock, ModelId};
 
@@ -39,41 +40,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often a request is said in other words.
 const WORDINGS_MAX: usize = 4;
 
-/// How a provider is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WireFormat {
-    /// The Messages API.
-    #[default]
-    Anthropic,
-    /// Chat completions, as OpenAI-compatible servers have them.
-    OpenAi,
-}
-
 impl WireFormat {
-    /// What people call it.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Anthropic => "the Messages API",
-            Self::OpenAi => "OpenAI's chat completions",
-        }
-    }
-
-    /// The setting that holds the key.
-    pub fn key_variable(self) -> &'static str {
-        match self {
-            Self::Anthropic => "ANTHROPIC_API_KEY",
-            Self::OpenAi => "OPENAI_API_KEY",
-        }
-    }
-
-    /// The setting that says where it answers.
-    pub fn base_url_variable(self) -> &'static str {
-        match self {
-            Self::Anthropic => "ANTHROPIC_BASE_URL",
-            Self::OpenAi => "OPENAI_BASE_URL",
-        }
-    }
-
     /// An address under the base URL, which may or may not name the version.
     fn address(self, base: &Url, rest: &str) -> Url {
         let mut url = base.clone();

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::client::WireFormat;
+use super::wire::WireFormat;
 
 /// Why the model gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

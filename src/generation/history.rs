@@ -18,7 +18,13 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
         let content = message.content.iter().filter(|block| is_sendable(block, message.role, same_model)).cloned();
         match sides.last_mut() {
             Some(last) if last.role == message.role => last.content.extend(content),
-            _ => sides.push(Message { role: message.role, content: content.collect(), model: message.model.clone() }),
+            _ => sides.push(Message {
+                role: message.role,
+                content: content.collect(),
+                model: message.model.clone(),
+                answer: None,
+                start: None,
+            }),
         }
     }
     let last = sides.len().saturating_sub(1);
@@ -53,6 +59,25 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
         push(&mut repaired, Message::user(answers));
     }
     repaired
+}
+
+/// Joins the parts in which answers were kept: what the model said in one message, what its tools answered in the next.
+pub fn join_parts(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
+    let mut joined: Vec<Message> = Vec::new();
+    for message in messages {
+        // An answer leaves two messages, so that its others are among the last two.
+        let is_same = |other: &&mut Message| {
+            message.answer.is_some() && (other.answer, other.role) == (message.answer, message.role)
+        };
+        match joined.iter_mut().rev().take(2).find(is_same) {
+            Some(same) => same.content.extend(message.content),
+            None => joined.push(message),
+        }
+    }
+    for message in &mut joined {
+        message.answer = None;
+    }
+    joined
 }
 
 /// Leaves the images of these messages out, and says which they were; whether there were any.

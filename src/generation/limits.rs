@@ -1,4 +1,4 @@
-//! How much one turn may use.
+//! How much one turn may use, and how long a conversation may get.
 
 use std::time::Duration;
 
@@ -44,6 +44,15 @@ pub struct DayLimit {
     pub usd: f64,
     /// US dollars left when the turn begins.
     pub left_usd: f64,
+}
+
+/// When a conversation is made shorter, and how short, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold {
+    /// Longer than this it is made shorter.
+    pub at: u64,
+    /// To at most this, where that is possible.
+    pub to: u64,
 }
 
 impl DayLimit {

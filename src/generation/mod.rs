@@ -17,26 +17,32 @@ pub mod listing;
 pub mod material;
 pub mod models;
 pub mod near;
+pub mod notes;
+pub mod opening;
+pub mod outcome;
 pub mod ports;
 pub mod prompts;
-pub mod proving;
 pub mod retry;
+pub mod rewrite;
+pub mod search;
 pub mod toolbox;
 pub mod tools;
+pub mod verification;
 pub mod wire;
 
 pub use agent::{TurnEnd, TurnError, TurnInput, TurnOutcome, run_turn};
-pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts, WireFormat};
-pub use compact::{Compaction, Threshold};
+pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts};
+pub use compact::Compaction;
 pub use error::ModelError;
-pub use limits::{Cap, DayLimit, Spent, TurnLimits};
+pub use limits::{Cap, DayLimit, Spent, Threshold, TurnLimits};
 pub use listing::Listing;
 pub use models::{Model, ModelTable};
-pub use ports::{COMPUTE_TIME, Content, FileEntry, HostError, Precious, ToolHost, TurnSink, Written};
-pub use prompts::REPAIR_PROMPT;
-pub use proving::{CheckReport, PreviewAnswer, PreviewRequest};
+pub use ports::{
+    COMPUTE_TIME, CheckReport, Content, FileEntry, HostError, PreviewAnswer, PreviewRequest, ProtectedFile,
+    SearchFound, SearchLimits, ToolHost, TurnSink, Written,
+};
 pub use retry::RetryPolicy;
-pub use wire::{Images, Message};
+pub use wire::{Images, Message, WireFormat};
 
 #[cfg(test)]
 #[path = "../../tests/it/support/fake_claude.rs"]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 use super::client::ListedModel;
-use super::compact::Threshold;
+use super::limits::Threshold;
 use super::wire::WireUsage;
 use crate::domain::{ModelId, Usage};
 

@@ -44,7 +44,7 @@ pub fn places(text: &str, wanted: &str) -> Vec<usize> {
 
 /// Why `wanted` cannot be replaced in the file: how often it occurs, and where it nearly does.
 /// None if it occurs exactly once. When the budget is spent, what was not looked at is not told of.
-pub fn misfit(path: &str, text: &str, wanted: &str, budget: &Budget) -> Option<String> {
+pub fn explain_no_match(path: &str, text: &str, wanted: &str, budget: &Budget) -> Option<String> {
     let places = places(text, wanted);
     match places.len() {
         1 => None,
@@ -193,9 +193,9 @@ mod tests {
     const FILE: &str = "import os\n\ndef add(a, b):\n    total = a + b\n    return total\n\ndef mul(a, b):\n\ttotal = a * b\n\treturn total\n";
 
     #[test]
-    fn once_is_no_misfit_and_more_are_counted_with_their_lines() {
-        assert_eq!(misfit("m.py", FILE, "def add", &Budget::unlimited()), None);
-        let twice = misfit("m.py", FILE, "return total", &Budget::unlimited()).unwrap();
+    fn once_is_no_explain_no_match_and_more_are_counted_with_their_lines() {
+        assert_eq!(explain_no_match("m.py", FILE, "def add", &Budget::unlimited()), None);
+        let twice = explain_no_match("m.py", FILE, "return total", &Budget::unlimited()).unwrap();
         assert!(twice.starts_with("old_text occurs 2 times in m.py, beginning at lines 5, 9."), "{twice}");
         assert_eq!(places("aaa", "aa"), [1, 1]);
         assert_eq!(places("ä\nä\n", "\nä"), [1]);
@@ -204,30 +204,34 @@ mod tests {
 
     #[test]
     fn white_space_is_pointed_out() {
-        let told = misfit("m.py", FILE, "    total = a * b\n    return total", &Budget::unlimited()).unwrap();
+        let told = explain_no_match("m.py", FILE, "    total = a * b\n    return total", &Budget::unlimited()).unwrap();
         assert!(told.contains("0 times") && told.contains("lines 8–9; only white space differs"), "{told}");
         assert!(told.contains("one is indented with tabs"), "{told}");
         assert!(told.contains("line 8\n  in the file: “⇥total = a * b”\n  in old_text: “    total = a * b”"), "{told}");
-        let told = misfit("m.py", FILE, "      total = a + b", &Budget::unlimited()).unwrap();
+        let told = explain_no_match("m.py", FILE, "      total = a + b", &Budget::unlimited()).unwrap();
         assert!(told.contains("line 4") && told.contains("indented differently"), "{told}");
-        let told = misfit("a.txt", "one\r\ntwo\r\n", "one\ntwo", &Budget::unlimited()).unwrap();
+        let told = explain_no_match("a.txt", "one\r\ntwo\r\n", "one\ntwo", &Budget::unlimited()).unwrap();
         assert!(told.contains("CR LF"), "{told}");
-        let told = misfit("a.txt", "one word  \ntwo", "one word\ntwo", &Budget::unlimited()).unwrap();
+        let told = explain_no_match("a.txt", "one word  \ntwo", "one word\ntwo", &Budget::unlimited()).unwrap();
         assert!(told.contains("white space at the end"), "{told}");
     }
 
     #[test]
     fn a_line_that_changed_is_shown_beside_the_wanted_one() {
-        let told =
-            misfit("m.py", FILE, "def add(a, b):\n    total = a - b - 1\n    return total", &Budget::unlimited())
-                .unwrap();
+        let told = explain_no_match(
+            "m.py",
+            FILE,
+            "def add(a, b):\n    total = a - b - 1\n    return total",
+            &Budget::unlimited(),
+        )
+        .unwrap();
         assert!(told.contains("nearly matches lines 3–5"), "{told}");
         assert!(
             told.contains("line 4\n  in the file: “    total = a + b”\n  in old_text: “    total = a - b - 1”"),
             "{told}"
         );
         assert!(!told.contains("line 5\n"), "only what differs: {told}");
-        let told = misfit("m.py", FILE, "class Nothing: pass", &Budget::unlimited()).unwrap();
+        let told = explain_no_match("m.py", FILE, "class Nothing: pass", &Budget::unlimited()).unwrap();
         assert!(told.contains("No line of it is like “class Nothing: pass”"), "{told}");
     }
 
@@ -243,16 +247,17 @@ mod tests {
             let count =
                 (0..file.len()).filter(|&at| file.is_char_boundary(at) && file[at..].starts_with(&wanted)).count();
             assert_eq!(places(&file, &wanted).len(), count, "{file:?} {wanted:?}");
-            assert_eq!(misfit("f", &file, &wanted, &Budget::unlimited()).is_none(), count == 1);
+            assert_eq!(explain_no_match("f", &file, &wanted, &Budget::unlimited()).is_none(), count == 1);
         }
-        let many = misfit("f", &"a".repeat(100_000), &"a".repeat(50_000), &Budget::unlimited()).unwrap();
+        let many = explain_no_match("f", &"a".repeat(100_000), &"a".repeat(50_000), &Budget::unlimited()).unwrap();
         assert!(many.starts_with("old_text occurs at least 100 times in f"), "{many}");
         let line = (0..100_000).map(|n| format!("w{n} ")).collect::<String>();
-        let told = misfit("f", &format!("{line}\n").repeat(3), &format!("{line}x"), &Budget::unlimited()).unwrap();
+        let told =
+            explain_no_match("f", &format!("{line}\n").repeat(3), &format!("{line}x"), &Budget::unlimited()).unwrap();
         assert!(told.len() < 2_000 && told.contains("nearly matches line 1"), "{told}");
-        let told = misfit("f", "x = 1\n", "x = 2", &Budget::of(std::time::Duration::ZERO)).unwrap();
+        let told = explain_no_match("f", "x = 1\n", "x = 2", &Budget::of(std::time::Duration::ZERO)).unwrap();
         assert!(told.contains("0 times in f. No line of it is like"), "{told}");
         let long = "x = 1\n".repeat(50_000);
-        assert!(misfit("f", &long, "y = 2", &Budget::unlimited()).is_some_and(|told| told.len() < 2_000));
+        assert!(explain_no_match("f", &long, "y = 2", &Budget::unlimited()).is_some_and(|told| told.len() < 2_000));
     }
 }

@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
 use super::wire::Message;
 use crate::bounded_work::Budget;
 use crate::domain::{EventBody, WorkspacePath};
@@ -30,9 +29,9 @@ pub enum Content {
     Binary(u64),
 }
 
-/// A file that a turn has to be careful with, or that the work it goes on with has made.
+/// A file edited by the user or by an earlier turn, or made by the turn that this one continues or repairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Precious {
+pub struct ProtectedFile {
     /// Where.
     pub path: WorkspacePath,
     /// What stood there before the work began; none where it is the work's own.
@@ -41,6 +40,90 @@ pub struct Precious {
     pub now: Option<Content>,
     /// A person made it.
     pub by_hand: bool,
+}
+
+/// A request to the app's own preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewRequest {
+    /// In capitals.
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: String,
+}
+
+/// What the preview answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PreviewAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// The beginning of the body.
+    pub body: String,
+    /// The body went on.
+    pub truncated: bool,
+    /// How long it took, in milliseconds.
+    pub millis: u64,
+    /// Something about the request that the model should know.
+    pub note: Option<String>,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Nothing is wrong.
+    pub ok: bool,
+    /// What was found, in a sentence.
+    pub sentence: String,
+    /// The lines that show it.
+    pub lines: Vec<String>,
+}
+
+/// How much a search may look at, give, and take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchLimits {
+    /// Files that are looked into.
+    pub files: usize,
+    /// Bytes of a file that is looked into; larger ones are left out.
+    pub file_bytes: u64,
+    /// Bytes at the beginning of a line that are searched: the budget is checked between lines.
+    pub line_bytes: usize,
+    /// Matching lines that are given.
+    pub matches: usize,
+    /// Characters of a matching line that are given.
+    pub match_chars: usize,
+    /// How long all of it may take.
+    pub time: Duration,
+}
+
+impl Default for SearchLimits {
+    fn default() -> Self {
+        Self {
+            files: 2_000,
+            file_bytes: 1024 * 1024,
+            line_bytes: 16 * 1024,
+            matches: 100,
+            match_chars: 240,
+            time: Duration::from_secs(6),
+        }
+    }
+}
+
+/// What a search has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SearchFound {
+    /// Matching lines, as `path:number: text`.
+    pub lines: Vec<String>,
+    /// Files with matching lines.
+    pub files: usize,
+    /// There are more matching lines.
+    pub more: bool,
+    /// It was stopped at its time limit, so that not all files were searched.
+    pub late: bool,
 }
 
 /// What writing a file came to: lines added and removed, against what stood there before.
@@ -76,6 +159,13 @@ pub trait ToolHost: Send {
     /// Makes or replaces a file, with the folders above it.
     fn write(&mut self, path: &WorkspacePath, content: &str)
     -> impl Future<Output = Result<Written, HostError>> + Send;
+    /// Finds the lines of text files that match a regular expression, in one pass away from the async threads. What is no
+    /// regular expression is refused.
+    fn search(
+        &mut self,
+        pattern: &str,
+        limits: SearchLimits,
+    ) -> impl Future<Output = Result<SearchFound, HostError>> + Send;
     /// Runs work on the app's text that takes processor time, away from the async threads, within a budget of
     /// [`COMPUTE_TIME`].
     fn compute<R: Send + 'static>(
@@ -83,10 +173,10 @@ pub trait ToolHost: Send {
         name: &'static str,
         work: impl FnOnce(&Budget) -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, HostError>> + Send;
-    /// The files that a turn has to be careful with: those that a person or an earlier turn made or
-    /// changed. For a turn that goes on with another's work, as they were before that, with what it has
+    /// The files whose content must not be thrown away unasked: those that a person or an earlier turn made or
+    /// changed. For a turn that continues or repairs another, as they were before that one, with what it has
     /// changed since. Read once, before the first change.
-    fn precious(&mut self) -> impl Future<Output = Result<Vec<Precious>, HostError>> + Send;
+    fn protected_files(&mut self) -> impl Future<Output = Result<Vec<ProtectedFile>, HostError>> + Send;
     /// Removes a file.
     fn delete(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<(), HostError>> + Send;
     /// Builds the workspace as it is now without deploying it, and says what is wrong.
@@ -108,8 +198,8 @@ pub trait TurnSink: Send {
     /// Whoever takes them may be slow: then the model's answer is read more slowly.
     fn event(&mut self, body: EventBody) -> impl Future<Output = ()> + Send;
 
-    /// Keeps all messages of this turn so far, the user's prompt first, so that a crash does not
-    /// lose them. Called after each answer and each tool. Only the last two may differ from those
-    /// of the call before. An error is a sentence for the user, and ends the turn.
-    fn keep(&mut self, messages: &[Message]) -> impl Future<Output = Result<(), String>> + Send;
+    /// Appends messages to the kept transcript of this turn, the opening one first, so that a crash does not lose them.
+    /// Called after each answer and each tool. `from` is how many of those kept before stay: all of them, but after the
+    /// provider refused the last ones. An error is a sentence for the user, keeps nothing, and ends the turn.
+    fn keep(&mut self, from: usize, messages: &[Message]) -> impl Future<Output = Result<(), String>> + Send;
 }

@@ -10,9 +10,6 @@ use rust_embed::RustEmbed;
 
 use crate::domain::{AppName, ResourceLimits, TemplateManifest, TemplateName};
 
-/// Begins what the model is told when nobody wrote it: the preview of its work failed.
-pub const REPAIR_PROMPT: &str = "The preview of your work failed.";
-
 #[derive(RustEmbed)]
 #[folder = "prompts/"]
 struct Prompts;

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::client::{ModelClient, Provider, Timeouts, WireFormat};
-use super::ports::{COMPUTE_TIME, Content, FileEntry, HostError, Precious, ToolHost, TurnSink, Written};
-use super::proving::{CheckReport, PreviewAnswer, PreviewRequest};
+use super::client::{ModelClient, Provider, Timeouts};
+use super::ports::{
+    COMPUTE_TIME, CheckReport, Content, FileEntry, HostError, PreviewAnswer, PreviewRequest, ProtectedFile,
+    SearchFound, SearchLimits, ToolHost, TurnSink, Written,
+};
 use super::retry::RetryPolicy;
-use super::wire::{Images, Message};
+use super::search;
+use super::wire::{Images, Message, WireFormat};
 use super::{TurnInput, TurnLimits, TurnOutcome, run_turn};
 use crate::bounded_work::Budget;
 use crate::domain::{EventBody, FileState, TextKind, TurnMode, WorkspacePath};
@@ -26,6 +29,8 @@ pub struct MemoryHost {
     /// Set by a check, which then has no end, and by a write, which then takes its time.
     pub stopped_by: Option<CancellationToken>,
     pub log: Vec<String>,
+    /// How often it was searched.
+    pub searches: u32,
     pub answer: PreviewAnswer,
 }
 
@@ -58,6 +63,12 @@ impl ToolHost for MemoryHost {
         let missing = || HostError::Refused(format!("There is no file {path}."));
         self.files.get(path.as_str()).cloned().ok_or_else(missing)
     }
+    async fn search(&mut self, pattern: &str, limits: SearchLimits) -> Result<SearchFound, HostError> {
+        self.searches += 1;
+        let files = self.list().await?;
+        let read = |path: &WorkspacePath| Ok::<_, HostError>(self.files.get(path.as_str()).cloned());
+        search::run(pattern, &limits, &Budget::unlimited(), &files, read)?.map_err(HostError::Refused)
+    }
     async fn compute<R: Send + 'static>(
         &mut self,
         _: &'static str,
@@ -81,11 +92,11 @@ impl ToolHost for MemoryHost {
         };
         Ok(Written { additions: missing(content, &old), deletions: missing(&old, content) })
     }
-    async fn precious(&mut self) -> Result<Vec<Precious>, HostError> {
+    async fn protected_files(&mut self) -> Result<Vec<ProtectedFile>, HostError> {
         let file = |(path, bytes): (&String, &Vec<u8>)| {
             let content = String::from_utf8(bytes.clone()).map_or(Content::Binary(bytes.len() as u64), Content::Text);
             let (before, now) = (Some(content.clone()), Some(content));
-            Precious { path: path.parse().unwrap(), before, now, by_hand: false }
+            ProtectedFile { path: path.parse().unwrap(), before, now, by_hand: false }
         };
         Ok(self.files.iter().map(file).collect())
     }
@@ -113,13 +124,31 @@ impl ToolHost for MemoryHost {
 pub type Predicate = fn(&EventBody) -> bool;
 
 /// Remembers everything; can cancel at an event, and fail to keep.
-#[derive(Default)]
 pub struct MemorySink {
     pub events: Vec<EventBody>,
+    /// What is kept, as it is kept.
+    pub rows: Vec<Message>,
+    /// Nothing that was kept has been dropped.
+    pub appended: bool,
+    /// What is kept after each time, as it is read.
     pub kept: Vec<Vec<Message>>,
     pub cancel_at: Option<(CancellationToken, Predicate)>,
     pub cancelled: Option<std::time::Instant>,
     pub keeps_left: Option<usize>,
+}
+
+impl Default for MemorySink {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            rows: Vec::new(),
+            appended: true,
+            kept: Vec::new(),
+            cancel_at: None,
+            cancelled: None,
+            keeps_left: None,
+        }
+    }
 }
 
 impl MemorySink {
@@ -165,11 +194,14 @@ impl TurnSink for MemorySink {
         }
         self.events.push(body);
     }
-    async fn keep(&mut self, messages: &[Message]) -> Result<(), String> {
+    async fn keep(&mut self, from: usize, messages: &[Message]) -> Result<(), String> {
         if let Some(left) = &mut self.keeps_left {
             *left = left.checked_sub(1).ok_or("The disk is full.")?;
         }
-        self.kept.push(messages.to_vec());
+        self.appended &= from == self.rows.len();
+        self.rows.truncate(from);
+        self.rows.extend_from_slice(messages);
+        self.kept.push(super::history::join_parts(self.rows.clone()));
         Ok(())
     }
 }
@@ -200,7 +232,10 @@ pub fn input(prompt: &str, model: &str) -> TurnInput {
     TurnInput {
         system: "You build apps.".into(),
         history: Vec::new(),
+        origin: crate::domain::TurnOrigin::Person,
         prompt: prompt.into(),
+        evidence: None,
+        attached: Vec::new(),
         attachments: Vec::new(),
         images: Images::default(),
         notes: Vec::new(),

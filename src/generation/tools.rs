@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::proving::{self, Proving};
+use super::verification::{self, VerificationCall};
 use super::wire::ToolSpec;
 use crate::domain::{Question, QuestionKind, TurnMode, WorkspacePath};
 
@@ -54,7 +54,7 @@ pub enum ToolCall {
         path: WorkspacePath,
     },
     /// Sees whether the work works.
-    Proving(Proving),
+    Verification(VerificationCall),
     /// Asks the person, and ends the turn.
     AskUser(Question),
 }
@@ -116,7 +116,7 @@ pub fn specs(mode: TurnMode) -> Vec<ToolSpec> {
             reading("delete_file", "Removes a file.", object(json!({ "path": path }), &["path"])),
         ]);
     }
-    tools.extend(proving::specs(mode));
+    tools.extend(verification::specs(mode));
     tools
 }
 
@@ -191,8 +191,8 @@ impl ToolCall {
             let names: Vec<&str> = offered.iter().map(|tool| tool.name).collect();
             return Err(format!("There is no tool of this name now. There are: {}.", names.join(", ")));
         }
-        if let Some(call) = Proving::parse(name, &input) {
-            return call.map(Self::Proving);
+        if let Some(call) = VerificationCall::parse(name, &input) {
+            return call.map(Self::Verification);
         }
         Ok(match name {
             "list_files" => Self::ListFiles,
@@ -218,7 +218,11 @@ impl ToolCall {
     pub fn changes(&self) -> Option<&WorkspacePath> {
         match self {
             Self::WriteFile { path, .. } | Self::EditFile { path, .. } | Self::DeleteFile { path } => Some(path),
-            Self::ListFiles | Self::ReadFile { .. } | Self::Search { .. } | Self::Proving(_) | Self::AskUser(_) => None,
+            Self::ListFiles
+            | Self::ReadFile { .. }
+            | Self::Search { .. }
+            | Self::Verification(_)
+            | Self::AskUser(_) => None,
         }
     }
 }

@@ -1,15 +1,13 @@
 //! What a turn is told besides the person's words: what they changed by hand since the last one,
-//! which files they locked, that it goes on with work that was cut short. And what the app may
-//! still spend today.
+//! and which files they locked. And what the app may still spend today.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::domain::{App, AppId, CONTINUE_PROMPT, Turn, WorkspacePath};
+use crate::domain::{App, AppId, Turn, WorkspacePath};
 use crate::error::AppResult;
-use crate::generation::agent::NOTE_HEAD;
-use crate::generation::{Compaction, DayLimit, material};
+use crate::generation::{Compaction, DayLimit, material, notes};
 use crate::platform::Platform;
 use crate::store::turns::TurnMemory;
 
@@ -35,19 +33,13 @@ pub struct Briefing {
 pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Briefing> {
     let memory = platform.store.turn_memory(app.id, turn.id).await?;
     let mut notes = Vec::new();
-    if turn.prompt == CONTINUE_PROMPT {
-        notes.push(format!(
-            "{NOTE_HEAD} The work above was cut short. What was written until then stands in the files. Look at them, \
-             then finish what was asked; do not begin again, and do nothing twice."
-        ));
-    }
     match changes_by_hand(platform, app, &memory).await {
         Ok(text) if text.is_empty() => {}
-        Ok(text) => notes.push(format!(
-            "{NOTE_HEAD} Since you looked last the person changed these files by hand, or put earlier ones back. Keep what \
+        Ok(text) => notes.push(notes::note(format!(
+            "Since you looked last the person changed these files by hand, or put earlier ones back. Keep what \
              they did unless they ask otherwise.\n{}",
             material::wrap("changes by hand, as a unified diff", &text)
-        )),
+        ))),
         // The turn can be done without.
         Err(error) => tracing::warn!(app = %app.name, %error, "changes by hand could not be read"),
     }
@@ -56,38 +48,41 @@ pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Bri
         let named: Vec<&str> = locked.iter().take(LOCKS_NAMED).map(WorkspacePath::as_str).collect();
         let more = locked.len() - named.len();
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        notes.push(format!(
-            "{NOTE_HEAD} The person has locked these files, so they cannot be changed or deleted: {}{more}.",
+        notes.push(notes::note(format!(
+            "The person has locked these files, so they cannot be changed or deleted: {}{more}.",
             named.join(", ")
-        ));
+        )));
     }
-    // A repair and Continue go on with what a person asked, and was answered, before.
-    let root = root(platform, app.id, turn).await?;
-    let question =
-        if root.id == turn.id { memory.question } else { platform.store.turn_memory(app.id, root.id).await?.question };
+    // A repair and *Continue* go on with what a person asked, and was answered, before.
+    let root = root(platform, turn).await?;
+    let answered = match root.answer {
+        Some(answer) => platform.store.turn_of(app.id, answer.turn).await?.question.zip(Some(answer.choice)),
+        None => None,
+    };
+    if let Some(chosen) = answered.as_ref().and_then(|(question, choice)| question.choice(*choice))
+        && root.id == turn.id
+        && chosen != turn.prompt
+    {
+        notes.push(notes::note(format!("To your question the person chose: “{chosen}”.")));
+    }
     let compaction = memory.compaction.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     keep_compaction(platform, turn, compaction).await?;
     Ok(Briefing {
         notes,
         compaction,
-        may_rewrite: question.is_some_and(|question| question.allows_rewrite(&root.prompt)),
+        may_rewrite: answered.is_some_and(|(question, choice)| question.allows_rewrite(choice)),
         day: day_limit(platform, app.id).await?,
     })
 }
 
-/// The turn of a person's that a turn goes on with: what a repair mends, what Continue continues. Else itself.
-pub async fn root(platform: &Platform, app: AppId, turn: &Turn) -> AppResult<Turn> {
+/// The turn whose work a turn goes on with: what a repair repairs, what *Continue* continues; else itself.
+pub async fn root(platform: &Platform, turn: &Turn) -> AppResult<Turn> {
     let mut root = turn.clone();
-    loop {
-        root = match root.repair {
-            Some(repair) => platform.store.turn(repair.of).await?,
-            None if root.prompt == CONTINUE_PROMPT => match platform.store.turn_before(app, root.id).await? {
-                Some(before) => before,
-                None => return Ok(root),
-            },
-            None => return Ok(root),
-        };
+    // Each is older than the one before, so this ends.
+    while let Some(earlier) = root.origin.earlier_turn().filter(|earlier| *earlier < root.id) {
+        root = platform.store.turn(earlier).await?;
     }
+    Ok(root)
 }
 
 /// What the model does not know: changes made by hand while its last turn was at work, and since.

@@ -12,12 +12,13 @@ use rusqlite::Transaction;
 
 use super::context::Failure;
 use crate::domain::{
-    AppId, AppName, Job, JobError, JobKind, JobResult, Repair, RepairBudget, RepairFailure, RepairVerdict, Turn,
-    TurnId, TurnMode, TurnState, VersionId,
+    AppId, AppName, Evidence, Job, JobError, JobKind, JobResult, NewTurn, Repair, RepairBudget, RepairFailure,
+    RepairVerdict, Turn, TurnId, TurnMode, TurnOrigin, TurnState, VersionId,
 };
 use crate::error::AppResult;
 use crate::events::NewEvent;
-use crate::generation::{REPAIR_PROMPT, Spent, TurnLimits, material};
+use crate::generation::notes::REPAIR_SENTENCE;
+use crate::generation::{Spent, TurnLimits};
 use crate::platform::{Platform, job_event};
 use crate::proof;
 use crate::store::{StoreError, jobs as table, turns};
@@ -52,9 +53,11 @@ pub enum Follow {
     },
     /// The model repairs.
     Repair {
-        /// What it is told.
+        /// What failed, in a sentence.
         prompt: String,
-        /// Of what.
+        /// What shows it; none where nothing was printed.
+        evidence: Option<Evidence>,
+        /// Which turn it repairs, and which attempt it is.
         repair: Repair,
         /// The repairs of that turn by now.
         repairs: RepairBudget,
@@ -101,7 +104,7 @@ async fn is_wanted(platform: &Platform, job: &Job) -> AppResult<bool> {
 async fn repair(platform: &Platform, turn: TurnId, error: &JobError) -> AppResult<Follow> {
     let store = &platform.store;
     let last = store.turn(turn).await?;
-    let root = last.repair.map_or(last.id, |repair| repair.of);
+    let root = last.shares_limits_with();
     let turns = store.turn_with_repairs(root).await?;
     // What failed in these turns, in their checks as in their previews.
     let mut repairs = store.repairs(root).await?;
@@ -113,7 +116,8 @@ async fn repair(platform: &Platform, turn: TurnId, error: &JobError) -> AppResul
     if let Some(cap) = limits.used_up(spent(platform, &turns).await?) {
         return Ok(Follow::Stop(cap.ends_repairs(&limits)));
     }
-    Ok(Follow::Repair { prompt: prompt(error), repair: Repair { of: root, number }, repairs })
+    let prompt = format!("{REPAIR_SENTENCE} {}", error.message);
+    Ok(Follow::Repair { prompt, evidence: evidence(error), repair: Repair { of: root, number }, repairs })
 }
 
 fn failure(error: &JobError) -> RepairFailure {
@@ -125,20 +129,15 @@ fn failure(error: &JobError) -> RepairFailure {
     RepairFailure::new(&error.message, &asked.filter(|line| !line.starts_with(' ')).cloned().collect::<Vec<_>>())
 }
 
-/// What the model is told of a failure. The lines are an app's or a build's: material, not instructions.
-fn prompt(error: &JobError) -> String {
-    // Evidence of smoke checks is short and whole; logs are not.
-    let lines = if error.code == "smoke_failed" { error.lines.clone() } else { proof::telling(&error.lines) };
-    let lines = if lines.is_empty() {
-        String::new()
-    } else {
-        format!("\n\n{}", material::wrap(&format!("preview: {}", error.code), &lines.join("\n")))
-    };
-    format!(
-        "{REPAIR_PROMPT} {}{lines}\n\nFind the cause and mend it with small edits. Leave alone what works. If it cannot \
-         be mended in the app's files, say why and change nothing.",
-        error.message
-    )
+/// The lines that show a failure. An app or a build printed them.
+fn evidence(error: &JobError) -> Option<Evidence> {
+    let lines = telling_lines(error);
+    (!lines.is_empty()).then(|| Evidence { source: format!("preview: {}", error.code), text: lines.join("\n") })
+}
+
+/// The lines of an error that matter. Those of smoke checks are few and all matter; those of logs are chosen.
+pub fn telling_lines(error: &JobError) -> Vec<String> {
+    if error.code == "smoke_failed" { error.lines.clone() } else { proof::telling(&error.lines) }
 }
 
 /// What these turns have used.
@@ -171,7 +170,7 @@ pub fn limits(platform: &Platform) -> TurnLimits {
 /// What the person's turn and its earlier repairs have used of the limits of a repair; none for a turn
 /// that is no repair.
 pub async fn spent_before(platform: &Platform, turn: &Turn) -> AppResult<Option<Spent>> {
-    let Some(repair) = turn.repair else { return Ok(None) };
+    let Some(repair) = turn.repair() else { return Ok(None) };
     let mut turns = platform.store.turn_with_repairs(repair.of).await?;
     turns.retain(|one| one.id.0 < turn.id.0 && one.state != TurnState::Queued);
     Ok(Some(spent(platform, &turns).await?))
@@ -197,9 +196,11 @@ impl Follow {
         let kind = match self {
             Self::Nothing | Self::Stop(_) => return Ok(None),
             Self::Preview { version, turn } => JobKind::Preview { version, turn: Some(turn) },
-            Self::Repair { prompt, repair, repairs } => {
+            Self::Repair { prompt, evidence, repair, repairs } => {
                 turns::keep_repairs(t, repair.of, &repairs)?;
-                let turn = turns::insert(t, app, &prompt, TurnMode::Build, Some(repair), at)?;
+                let origin = TurnOrigin::Repair(repair);
+                let new = NewTurn { origin, evidence, ..NewTurn::of_person(prompt, TurnMode::Build) };
+                let turn = turns::insert(t, app, &new, at)?;
                 JobKind::Generate { turn: turn.id }
             }
         };
@@ -221,13 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn the_model_is_told_what_matters_as_material() {
-        let told = prompt(&error("build_failed", &["Collecting x", "ERROR: No matching distribution found for x"]));
-        assert!(told.starts_with(&format!("{REPAIR_PROMPT} “pip install” failed.\n\n<material-")), "{told}");
-        assert!(told.contains("ERROR: No matching") && !told.contains("Collecting"), "{told}");
-        let told = prompt(&error("smoke_failed", &["GET /a (page): 404. It is not there.", "    <h1>x</h1>"]));
-        assert!(told.contains("<h1>x</h1>"), "evidence is told whole: {told}");
-        assert!(!prompt(&error("start_failed", &[])).contains("material"));
+    fn the_evidence_of_a_failure_is_what_matters_of_its_lines() {
+        let told = evidence(&error("build_failed", &["Collecting x", "ERROR: No matching distribution found for x"]));
+        let told = told.expect("lines");
+        assert_eq!(told.source, "preview: build_failed");
+        assert!(told.text.contains("ERROR: No matching") && !told.text.contains("Collecting"), "{told:?}");
+        let told = evidence(&error("smoke_failed", &["GET /a (page): 404. It is not there.", "    <h1>x</h1>"]));
+        assert!(told.is_some_and(|told| told.text.contains("<h1>x</h1>")), "that of smoke checks is kept whole");
+        assert_eq!(evidence(&error("start_failed", &[])), None);
     }
 
     #[test]

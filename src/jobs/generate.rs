@@ -10,17 +10,17 @@ use super::context::{Failure, JobContext};
 use super::follow;
 use super::tool_host::{TurnEvents, WorkspaceHost};
 use crate::domain::{
-    App, ChangeSize, Effort, INTERRUPTED, JobError, JobResult, ModelId, Question, Turn, TurnId, TurnState, Version,
-    VersionKind,
+    App, ChangeSize, Effort, Evidence, INTERRUPTED, JobError, JobResult, ModelId, Question, Redaction, Turn, TurnId,
+    TurnState, Version, VersionKind,
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
 use crate::generation::wire::ContentBlock;
 use crate::generation::{
-    Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, material, run_turn,
+    Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, history, opening, run_turn,
 };
 use crate::platform::Platform;
-use crate::store::turns::TurnEnding;
+use crate::store::turns::{KeptMessage, TurnEnding};
 use crate::workspace::CommitNote;
 
 /// Most tokens of one answer, thinking included.
@@ -57,13 +57,8 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             }
         };
         platform.store.set_turn_usage(id, outcome.usage).await?;
-        let messages = outcome
-            .messages
-            .iter()
-            .map(|message| serde_json::to_string(message).expect("a message came from JSON and goes back to it"));
-        platform.store.keep_messages(id, messages.collect()).await?;
         briefing::keep_compaction(platform, &turn, outcome.compaction).await?;
-        platform.store.set_repairs(root(&turn), outcome.repairs.clone()).await?;
+        platform.store.set_repairs(turn.shares_limits_with(), outcome.repairs.clone()).await?;
         Ok::<_, AppError>(outcome)
     };
     // What was written before a fault of ours is kept as well.
@@ -93,11 +88,6 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
     let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
     end(platform, id, closing, version.as_ref()).await?;
     failure.map_or(Ok(result), Err)
-}
-
-/// The turn of a person that a turn belongs to: itself, or the one that it repairs.
-fn root(turn: &Turn) -> TurnId {
-    turn.repair.map_or(turn.id, |repair| repair.of)
 }
 
 /// How a turn is closed.
@@ -159,21 +149,19 @@ async fn input(
     let facts =
         PromptFacts { app_name: &app.name, template: &app.template, manifest: &template.manifest, secrets: &secrets };
     let system = prompts::system(&facts, template.prompt.as_deref()).map_err(|error| AppError::internal(&error))?;
-    let history = platform
-        .store
-        .messages_before(app.id, turn.id)
-        .await?
-        .iter()
-        .filter_map(|text| serde_json::from_str::<Message>(text).ok())
-        .collect();
+    let redaction = platform.redaction(app).await?;
+    let kept = platform.store.messages_before(app.id, turn.id).await?;
+    let history = history::join_parts(kept.into_iter().filter_map(|kept| message(kept, &redaction)));
     let (attachments, images) = attached(platform, app, turn).await?;
     let table = platform.model.table_for(&model).await;
     let briefing = briefing::brief(platform, app, turn).await?;
-    let redaction = platform.redaction(app).await?;
     Ok(TurnInput {
         system,
         history,
+        origin: turn.origin,
         prompt: redaction.text(&turn.prompt).into_owned(),
+        evidence: turn.evidence.clone().map(|evidence| Evidence { text: redaction.string(evidence.text), ..evidence }),
+        attached: opening::names(&turn.attachments),
         attachments,
         images,
         notes: redaction.lines(briefing.notes),
@@ -187,8 +175,17 @@ async fn input(
         effort,
         limits: TurnLimits { day: Some(briefing.day), ..follow::limits(platform) },
         spent: follow::spent_before(platform, turn).await?,
-        repairs: platform.store.repairs(root(turn)).await?,
+        repairs: platform.store.repairs(turn.shares_limits_with()).await?,
     })
+}
+
+/// A message as it was kept, with what is known of the turn that it begins. None for one that cannot be read.
+fn message(kept: KeptMessage, redaction: &Redaction) -> Option<Message> {
+    let message = serde_json::from_str::<Message>(&kept.json).ok()?;
+    let start = kept
+        .start
+        .map(|start| opening::start(start.origin, &redaction.string(start.prompt), opening::names(&start.attachments)));
+    Some(Message { start, ..message })
 }
 
 /// What came with the message, as the model gets it, and the images of the conversation so far: the newest
@@ -211,6 +208,8 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
                 blocks.push(attached::image(attachment));
             } else if let Some(bytes) = uploads.read(id, &attachment.id)? {
                 blocks.push(attached::text(attachment, &String::from_utf8_lossy(&bytes)));
+            } else {
+                blocks.push(attached::missing(attachment));
             }
         }
         Ok::<_, std::io::Error>((blocks, images.into_iter().collect()))
@@ -220,12 +219,7 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
 
 /// One commit of everything that the turn changed; none if it changed nothing.
 async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option<Version>> {
-    // What an app or a build printed is evidence for the model, and no part of the history.
-    let words = match turn.repair {
-        Some(_) => turn.prompt.split("\n\n").next().unwrap_or_default(),
-        None => material::before(&turn.prompt),
-    };
-    let words = platform.redaction(app).await?.text(words).into_owned();
+    let words = platform.redaction(app).await?.text(&turn.prompt).into_owned();
     let note = CommitNote {
         title: words.clone(),
         body: words,

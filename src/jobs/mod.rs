@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deploy::DeployError;
 use crate::domain::{
-    App, AppId, Attachment, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Redaction, TurnId, TurnMode,
+    App, AppId, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, NewTurn, Redaction, TurnId,
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{AppLocks, Platform, job_event};
@@ -68,19 +68,10 @@ impl Jobs {
     }
 
     /// Queues a new turn of an app, with the files that came with it and the job that runs it: all or nothing.
-    pub async fn enqueue_turn(
-        &self,
-        app: &App,
-        prompt: String,
-        mode: TurnMode,
-        attached: Vec<Attachment>,
-    ) -> AppResult<(TurnId, Job)> {
+    pub async fn enqueue_turn(&self, app: &App, new: NewTurn) -> AppResult<(TurnId, Job)> {
         let (id, at) = (app.id, self.0.platform.clock.now());
         let turn_and_kind = move |t: &Transaction<'_>| {
-            let turn = turns::insert(t, id, &prompt, mode, None, at)?.id;
-            if !attached.is_empty() {
-                turns::attach(t, turn, &attached)?;
-            }
+            let turn = turns::insert(t, id, &new, at)?.id;
             Ok((turn, JobKind::Generate { turn }))
         };
         self.enqueue_with(app, turn_and_kind).await

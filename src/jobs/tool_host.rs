@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bounded_work::{Budget, Owner, WorkError};
 use crate::catalog::Template;
 use crate::domain::{App, EventBody, JobKind, TurnId, Usage, VersionId, WorkspacePath};
 use crate::error::{AppError, ErrorKind};
+use crate::generation::search;
 use crate::generation::{
-    self, COMPUTE_TIME, CheckReport, Content, HostError, Message, Precious, PreviewAnswer, PreviewRequest, ToolHost,
-    TurnSink, Written,
+    self, COMPUTE_TIME, CheckReport, Content, HostError, Message, PreviewAnswer, PreviewRequest, ProtectedFile,
+    SearchFound, SearchLimits, ToolHost, TurnSink, Written,
 };
 use crate::jobs::context::JobContext;
 use crate::jobs::{briefing, proving};
@@ -18,6 +20,9 @@ use crate::workspace::{FileEntry, FileStatus, Workspace, WorkspaceError};
 
 /// Versions made by hand in which a person's own files are looked for.
 const EDITS_LOOKED_AT: u32 = 50;
+
+/// How long a search may take to end after its own time limit.
+const SEARCH_GRACE: Duration = Duration::from_secs(1);
 
 /// The workspace as the model's tools see it.
 pub struct WorkspaceHost<'a> {
@@ -57,14 +62,14 @@ impl WorkspaceHost<'_> {
     }
 }
 
-/// The files to be careful with: those of `base`, the version before the work began, or of the work tree
+/// The files that are protected: those of `base`, the version before the work began, or of the work tree
 /// where this turn begins it.
-fn precious(
+fn protected_files(
     workspace: &Workspace,
     template: &Template,
     base: Option<&VersionId>,
     edits: &[VersionId],
-) -> Result<Vec<Precious>, WorkspaceError> {
+) -> Result<Vec<ProtectedFile>, WorkspaceError> {
     let mut by_hand = BTreeSet::new();
     for edit in edits {
         // A history that was put right by hand may lack one.
@@ -117,7 +122,7 @@ fn precious(
         let now = now.get(path).cloned();
         let by_hand = by_hand.contains(path);
         let matters = found.is_some() || (base.is_some() && before.get(path) != now.as_ref());
-        matters.then(|| Precious { path: path.clone(), before: found, now, by_hand })
+        matters.then(|| ProtectedFile { path: path.clone(), before: found, now, by_hand })
     };
     Ok(paths.into_iter().filter_map(file).collect())
 }
@@ -131,10 +136,14 @@ pub(super) fn host_error(error: AppError) -> HostError {
     }
 }
 
+fn entries(entries: Vec<FileEntry>) -> Vec<generation::FileEntry> {
+    entries.into_iter().map(|entry| generation::FileEntry { path: entry.path, bytes: entry.bytes }).collect()
+}
+
 impl ToolHost for WorkspaceHost<'_> {
     async fn list(&mut self) -> Result<Vec<generation::FileEntry>, HostError> {
         let entries = self.platform.read_workspace(&self.app.name, Workspace::list).await.map_err(host_error)?;
-        Ok(entries.into_iter().map(|entry| generation::FileEntry { path: entry.path, bytes: entry.bytes }).collect())
+        Ok(self::entries(entries))
     }
 
     async fn read(&mut self, path: &WorkspacePath) -> Result<Vec<u8>, HostError> {
@@ -142,20 +151,38 @@ impl ToolHost for WorkspaceHost<'_> {
         self.platform.read_workspace(&self.app.name, move |workspace| workspace.read(&path)).await.map_err(host_error)
     }
 
-    async fn precious(&mut self) -> Result<Vec<Precious>, HostError> {
+    async fn protected_files(&mut self) -> Result<Vec<ProtectedFile>, HostError> {
         let found = async {
             let store = &self.platform.store;
             let JobKind::Generate { turn } = self.context.job.kind else { return Ok(Vec::new()) };
-            let root = briefing::root(&self.platform, self.app.id, &store.turn(turn).await?).await?;
+            let root = briefing::root(&self.platform, &store.turn(turn).await?).await?;
             let base = if root.id == turn { None } else { store.turn_base(root.id).await? };
             let edits = store.edits(self.app.id, EDITS_LOOKED_AT).await?;
             let template = self.template.clone();
-            let read = self
-                .platform
-                .read_workspace(&self.app.name, move |workspace| precious(workspace, &template, base.as_ref(), &edits));
+            let read = self.platform.read_workspace(&self.app.name, move |workspace| {
+                protected_files(workspace, &template, base.as_ref(), &edits)
+            });
             read.await
         };
         found.await.map_err(host_error)
+    }
+
+    async fn search(&mut self, pattern: &str, limits: SearchLimits) -> Result<SearchFound, HostError> {
+        let pattern = pattern.to_owned();
+        // A search that is late gives what it has found, so the pool's own limit comes after its own.
+        let time = limits.time + SEARCH_GRACE;
+        let found = self.platform.read_workspace_within(&self.app.name, time, move |workspace, budget| {
+            let files = entries(workspace.list()?);
+            Ok(search::run(&pattern, &limits, budget, &files, |path| match workspace.read(path) {
+                Ok(bytes) => Ok(Some(bytes)),
+                // One that is gone or cannot be read as a file; another fault ends the search.
+                Err(error) => match host_error(error.into()) {
+                    HostError::Refused(_) => Ok(None),
+                    failed @ HostError::Failed(_) => Err(failed),
+                },
+            }))
+        });
+        found.await.map_err(host_error)??.map_err(HostError::Refused)
     }
 
     async fn compute<R: Send + 'static>(
@@ -231,13 +258,13 @@ impl TurnSink for TurnEvents<'_> {
         self.context.emit(body).await;
     }
 
-    async fn keep(&mut self, messages: &[Message]) -> Result<(), String> {
+    async fn keep(&mut self, from: usize, messages: &[Message]) -> Result<(), String> {
         let store = &self.context.platform.store;
         let kept = async {
             let messages = messages
                 .iter()
                 .map(|message| serde_json::to_string(message).expect("a message came from JSON and goes back to it"));
-            store.keep_messages(self.turn, messages.collect()).await?;
+            store.insert_messages(self.turn, from, messages.collect()).await?;
             store.set_turn_usage(self.turn, self.usage).await
         };
         kept.await.map_err(|error| AppError::from(error).detail)

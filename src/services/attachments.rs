@@ -70,13 +70,11 @@ impl Services {
     }
 
     /// The files that came with an earlier turn of the app, to be sent once more.
-    pub(super) async fn attachments_again(&self, app: &App, turn: i64) -> AppResult<Vec<Attachment>> {
-        let turn: Turn = self.platform.store.turn(crate::domain::TurnId(turn)).await?;
-        // Another app's are its own: their bytes are not there.
-        let (uploads, id) = (self.platform.uploads.clone(), app.id);
+    pub(super) async fn attachments_again(&self, app: &App, turn: &Turn) -> AppResult<Vec<Attachment>> {
+        let (uploads, id, attachments) = (self.platform.uploads.clone(), app.id, turn.attachments.clone());
         let there = tokio::task::spawn_blocking(move || {
             let is_there = |file: &Attachment| uploads.read(id, &file.id).is_ok_and(|bytes| bytes.is_some());
-            turn.attachments.into_iter().filter(is_there).collect()
+            attachments.into_iter().filter(is_there).collect()
         });
         there.await.map_err(|error| AppError::internal(&error))
     }

@@ -2,9 +2,8 @@
 
 use super::Services;
 use crate::browser_errors::{BrowserError, Place};
-use crate::domain::{App, AppName, Environment, Job, JobKind, Turn, TurnMode};
+use crate::domain::{App, AppName, Environment, Evidence, Job, JobKind, NewTurn, Turn, TurnMode, TurnOrigin};
 use crate::error::{AppError, AppResult};
-use crate::generation::material;
 
 impl Services {
     /// Whether pages of this place come through the gateway, which asks them to report. On a cluster
@@ -48,8 +47,10 @@ impl Services {
             return Err(AppError::conflict("no_browser_errors", "No browser has reported an error of it.")
                 .hint("Open the page and use it: what fails then is shown here."));
         }
-        let prompt = self.platform.redaction(&app).await?.string(prompt(place, &errors));
-        let started = self.start_turn(name, &prompt, TurnMode::Build).await?;
+        let mut new = fix(place, &errors);
+        let redaction = self.platform.redaction(&app).await?;
+        new.evidence = new.evidence.map(|evidence| Evidence { text: redaction.string(evidence.text), ..evidence });
+        let started = self.start(name, new, Vec::new()).await?;
         self.platform.browser_errors.clear(app.id, place);
         Ok(started)
     }
@@ -64,12 +65,13 @@ fn state(app: &App, place: Place) -> Option<String> {
     }
 }
 
-fn prompt(place: Place, errors: &[BrowserError]) -> String {
+fn fix(place: Place, errors: &[BrowserError]) -> NewTurn {
     let lines: Vec<String> = errors.iter().map(BrowserError::text).collect();
     let times = if errors.len() == 1 { "this error".to_owned() } else { format!("these {} errors", errors.len()) };
-    format!(
-        "A browser that had the {} open reported {times}. Find the cause and fix it.\n\n{}",
-        place.as_str(),
-        material::wrap("a browser's console", &lines.join("\n"))
-    )
+    let prompt = format!("A browser that had the {} open reported {times}. Find the cause and fix it.", place.as_str());
+    NewTurn {
+        origin: TurnOrigin::Fix,
+        evidence: Some(Evidence { source: "a browser's console".to_owned(), text: lines.join("\n") }),
+        ..NewTurn::of_person(prompt, TurnMode::Build)
+    }
 }

@@ -3,17 +3,19 @@
 use super::Services;
 use super::attachments::{self, NewAttachment};
 use crate::domain::{
-    App, AppName, CONTINUE_PROMPT, EventBody, EventId, FileState, Job, TakenBack, TextKind, Turn, TurnId, TurnMode,
-    TurnState, WorkspacePath,
+    AnswerId, App, AppName, EventBody, EventId, FileState, Job, NewTurn, TakenBack, TextKind, Turn, TurnId, TurnMode,
+    TurnOrigin, TurnState, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::EventScope;
 use crate::generation::agent::NOTICE;
 use crate::jobs::briefing;
-use crate::store::{Page, PageRequest};
+use crate::store::{Page, PageRequest, StoreError};
 
 /// Longest prompt, in characters.
 pub const PROMPT_MAX: usize = 100_000;
+/// Shown as the message of a person who pressed *Continue*.
+const CONTINUE_PROMPT: &str = "Continue";
 
 /// A part of what the model did in a turn, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,27 +116,24 @@ fn drop_unwritten(blocks: &mut Vec<TurnBlock>) {
 }
 
 impl Services {
-    /// Asks the model for something. Turns of an app wait for each other.
+    /// Asks the model for something, in a person's words.
     pub async fn start_turn(&self, name: &AppName, prompt: &str, mode: TurnMode) -> AppResult<(Turn, Job)> {
-        self.start_turn_with(name, prompt, mode, Vec::new(), None).await
+        self.start(name, NewTurn::of_person(prompt, mode), Vec::new()).await
     }
 
-    /// The same with files, and with those that came with the turn `again`.
-    pub async fn start_turn_with(
-        &self,
-        name: &AppName,
-        prompt: &str,
-        mode: TurnMode,
-        files: Vec<NewAttachment>,
-        again: Option<i64>,
-    ) -> AppResult<(Turn, Job)> {
+    /// Starts a turn, with `files` beside the attachments that it has. Turns of an app wait for each other. The prompt of an
+    /// answer may be left empty: then it is the chosen words.
+    pub async fn start(&self, name: &AppName, mut new: NewTurn, files: Vec<NewAttachment>) -> AppResult<(Turn, Job)> {
         attachments::check(&files)?;
         let app = self.app(name).await?;
-        let prompt = prompt.trim().replace("\r\n", "\n");
-        if prompt.is_empty() {
+        new.prompt = new.prompt.trim().replace("\r\n", "\n");
+        if let (Some(answer), true) = (new.answer, new.prompt.is_empty()) {
+            new.prompt = self.chosen_words(&app, answer).await?;
+        }
+        if new.prompt.is_empty() {
             return Err(AppError::invalid("Write what you would like to have."));
         }
-        if prompt.chars().count() > PROMPT_MAX {
+        if new.prompt.chars().count() > PROMPT_MAX {
             return Err(AppError::invalid(format!("A message has at most {PROMPT_MAX} characters.")));
         }
         if app.deleting {
@@ -148,13 +147,41 @@ impl Services {
             )
             .hint("Go on tomorrow (UTC), or raise SLIPWAY_APP_MAX_USD_PER_DAY."));
         }
-        let mut attached = match again {
-            Some(turn) => self.attachments_again(&app, turn).await?,
-            None => Vec::new(),
-        };
-        attached.extend(self.keep_attachments(&app, files).await?);
-        let (turn, job) = self.jobs.enqueue_turn(&app, prompt, mode, attached).await?;
+        new.attachments.extend(self.keep_attachments(&app, files).await?);
+        let (turn, job) = self.jobs.enqueue_turn(&app, new).await?;
         Ok((self.platform.store.turn(turn).await?, job))
+    }
+
+    /// The words of a choice. Whether its question is still open is checked when the turn is queued.
+    async fn chosen_words(&self, app: &App, answer: AnswerId) -> AppResult<String> {
+        let asker = match self.platform.store.turn_of(app.id, answer.turn).await {
+            Err(StoreError::NotFound) => return Err(StoreError::QuestionClosed.into()),
+            other => other?,
+        };
+        let words = asker.question.as_ref().and_then(|question| question.choice(answer.choice));
+        Ok(words.ok_or(StoreError::QuestionClosed)?.to_owned())
+    }
+
+    /// Starts a turn like an earlier one, with the same words, evidence and files. A consent that the earlier one gave counts
+    /// again only while nothing else was asked since.
+    pub async fn repeat_turn(&self, name: &AppName, id: TurnId) -> AppResult<(Turn, Job)> {
+        let app = self.app(name).await?;
+        let turn = self.turn(&app, id).await?;
+        let is_newest = self.newest_turn(&app).await?.is_some_and(|newest| newest.id == id);
+        let new = NewTurn {
+            origin: match turn.origin {
+                // A person asks for it now, and it gets limits of its own.
+                TurnOrigin::Repair(_) => TurnOrigin::Fix,
+                TurnOrigin::Continue { .. } => TurnOrigin::Continue { of: id },
+                origin @ (TurnOrigin::Person | TurnOrigin::Fix) => origin,
+            },
+            answer: turn.answer.filter(|_| is_newest),
+            attachments: self.attachments_again(&app, &turn).await?,
+            prompt: turn.prompt,
+            mode: turn.mode,
+            evidence: turn.evidence,
+        };
+        self.start(name, new, Vec::new()).await
     }
 
     /// Has the model go on with work that was cut short: an interruption, a stop, a failure, a cap.
@@ -164,20 +191,28 @@ impl Services {
         let newest = self.newest_turn(&app).await?.ok_or_else(|| AppError::not_found("turn of this number"))?;
         if newest.id != id {
             return Err(AppError::conflict("nothing_to_continue", "Something else was asked since.")
-                .hint("Say in a message what shall be done."));
+                .hint("Describe in a message what you want."));
         }
         if !newest.may_continue() {
             return Err(AppError::conflict("nothing_to_continue", "This turn has nothing left to go on with."));
         }
-        let was_heard = self.platform.store.has_messages(id).await?;
-        if was_heard {
-            return self.start_turn(name, CONTINUE_PROMPT, newest.mode).await;
+        if !self.platform.store.has_messages(id).await? {
+            return self.repeat_turn(name, id).await;
         }
-        // Begun again, with the files that came with it.
-        self.start_turn_with(name, &newest.prompt, newest.mode, Vec::new(), Some(id.0)).await
+        let origin = TurnOrigin::Continue { of: id };
+        let new = NewTurn { origin, ..NewTurn::of_person(CONTINUE_PROMPT, newest.mode) };
+        self.start(name, new, Vec::new()).await
     }
 
-    /// The newest turn of an app.
+    /// A turn of an app.
+    pub async fn turn(&self, app: &App, id: TurnId) -> AppResult<Turn> {
+        self.platform.store.turn_of(app.id, id).await.map_err(|error| match error {
+            StoreError::NotFound => AppError::not_found("turn of this number"),
+            other => other.into(),
+        })
+    }
+
+    /// The newest turn of an app that was not withdrawn.
     pub async fn newest_turn(&self, app: &App) -> AppResult<Option<Turn>> {
         Ok(self.platform.store.newest_turn(app.id).await?)
     }

@@ -183,7 +183,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ChangeSize, Environment, TurnId, TurnMode, TurnState};
+    use crate::domain::{ChangeSize, Environment, NewTurn, TurnId, TurnMode, TurnState};
     use crate::store::turns::TurnEnding;
 
     async fn store_with(names: &[&str]) -> (tempfile::TempDir, Store, Vec<(AppId, AppName)>) {
@@ -277,7 +277,11 @@ mod tests {
             (true, JobState::Failed, Some("interrupted"), TurnState::Interrupted, Some("interrupted")),
             (true, JobState::Succeeded, None, TurnState::Done, None),
         ] {
-            let turn = store.insert_turn(apps[0].0, "x".into(), TurnMode::Build, at(1)).await.expect("inserted").id;
+            let turn = store
+                .insert_turn(apps[0].0, NewTurn::of_person("x", TurnMode::Build), at(1))
+                .await
+                .expect("inserted")
+                .id;
             let id = queue(&store, &apps[0], JobKind::Generate { turn }).await;
             if begun {
                 assert_eq!(take(&store, JobClass::Model, 10).await, Some(id));
@@ -289,7 +293,8 @@ mod tests {
             assert_eq!((turn.finished_at, turn.note.is_some()), (Some(at(20)), reason.is_some()));
         }
         // What the turn itself said of its end stands.
-        let turn = store.insert_turn(apps[0].0, "x".into(), TurnMode::Build, at(1)).await.expect("inserted").id;
+        let turn =
+            store.insert_turn(apps[0].0, NewTurn::of_person("x", TurnMode::Build), at(1)).await.expect("inserted").id;
         let id = queue(&store, &apps[0], JobKind::Generate { turn }).await;
         take(&store, JobClass::Model, 10).await.expect("taken");
         let ending = TurnEnding {
@@ -312,7 +317,13 @@ mod tests {
         let mut turns = Vec::new();
         for app in &apps {
             for _ in 0..2 {
-                turns.push(store.insert_turn(app.0, "x".into(), TurnMode::Build, at(1)).await.expect("inserted").id);
+                turns.push(
+                    store
+                        .insert_turn(app.0, NewTurn::of_person("x", TurnMode::Build), at(1))
+                        .await
+                        .expect("inserted")
+                        .id,
+                );
             }
         }
         // One has no job at all; one has a job that waits; one has a job that ended without a word about it.

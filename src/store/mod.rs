@@ -44,6 +44,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0009_server_keys", include_str!("../../migrations/0009_server_keys.sql")),
     ("0010_preview_access", include_str!("../../migrations/0010_preview_access.sql")),
     ("0011_logins", include_str!("../../migrations/0011_logins.sql")),
+    ("0013_turn_origin", include_str!("../../migrations/0013_turn_origin.sql")),
 ];
 
 /// Why the database did not do what it was asked.
@@ -55,6 +56,9 @@ pub enum StoreError {
     /// It would break a rule of the table: a name taken twice, a state that cannot follow.
     #[error("{0}")]
     Conflict(String),
+    /// The question that a turn is to answer is not open any more.
+    #[error("this question is not open any more: it was answered, or something else was asked since")]
+    QuestionClosed,
     /// No space left on the data directory's disk.
     #[error("the disk that holds the database is full")]
     DiskFull,

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 type Cell<T> = rusqlite::Result<T>;
 
-fn unreadable(column: &str, error: impl std::fmt::Display) -> rusqlite::Error {
+/// An error about a column whose value cannot be read.
+pub fn unreadable(column: &str, error: impl std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("column {column}: {error}").into())
 }
 

@@ -106,7 +106,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::{App, TurnMode, Usage};
+    use crate::domain::{App, NewTurn, TurnMode, Usage};
 
     async fn app(store: &Store, name: &str) -> App {
         let (name, template) = (name.parse().expect("a name"), "static-site".parse().expect("a name"));
@@ -115,7 +115,7 @@ mod tests {
 
     async fn turn(store: &Store, app: &App, day: &str, model: &str, tokens: u64, cost_usd: Option<f64>) {
         let at: Timestamp = format!("{day}T23:30:00Z").parse().expect("a time");
-        let turn = store.insert_turn(app.id, "x".into(), TurnMode::Build, at).await.expect("inserted");
+        let turn = store.insert_turn(app.id, NewTurn::of_person("x", TurnMode::Build), at).await.expect("inserted");
         store.begin_turn(turn.id, None, model.parse().expect("an id"), at).await.expect("begun");
         let usage = Usage {
             input_tokens: tokens,
@@ -138,7 +138,10 @@ mod tests {
         turn(&store, &two, "2026-11-19", "m", 10, Some(1.0)).await;
         turn(&store, &two, "2026-11-19", "free", 1000, None).await;
         // One that never asked.
-        store.insert_turn(one.id, "x".into(), TurnMode::Build, Timestamp::UNIX_EPOCH).await.expect("inserted");
+        store
+            .insert_turn(one.id, NewTurn::of_person("x", TurnMode::Build), Timestamp::UNIX_EPOCH)
+            .await
+            .expect("inserted");
 
         let all = store.spending(SpendingFilter::default()).await.expect("read");
         assert_eq!((all.turns, all.input_tokens, all.tokens()), (4, 1210, 1222));

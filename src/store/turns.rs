@@ -5,8 +5,8 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, Question, Repair, RepairBudget,
-    Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WITHDRAWN,
+    AnswerId, AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, NewTurn, Question,
+    Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId, WITHDRAWN,
 };
 
 /// How a turn ended.
@@ -33,20 +33,45 @@ pub struct TurnMemory {
     pub known: Option<VersionId>,
     /// Versions that were made by hand while that turn was at work, so that it does not know them; oldest first.
     pub meanwhile: Vec<VersionId>,
-    /// What it asked last.
-    pub question: Option<Question>,
     /// JSON: how far the conversation is told shorter.
     pub compaction: Option<String>,
 }
 
+/// A message of the conversation as it was kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptMessage {
+    /// The message.
+    pub json: String,
+    /// The turn that begins with it, if one does.
+    pub start: Option<KeptStart>,
+}
+
+/// What is kept of a turn where its messages begin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptStart {
+    /// Why the turn exists.
+    pub origin: TurnOrigin,
+    /// What was asked.
+    pub prompt: String,
+    /// The files that came with it.
+    pub attachments: Vec<Attachment>,
+}
+
 const SELECT: &str = "SELECT t.*, v.number AS version_number FROM turns t
     LEFT JOIN versions v ON v.app_id = t.app_id AND v.id = t.version";
+/// The newest turn of an app that was not withdrawn.
+const NEWEST: &str = "SELECT t.*, v.number AS version_number FROM turns t
+    LEFT JOIN versions v ON v.app_id = t.app_id AND v.id = t.version
+    WHERE t.app_id = ?1 AND NOT (t.state = 'stopped' AND t.started_at IS NULL) ORDER BY t.number DESC LIMIT 1";
 
 fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
     Ok(Turn {
         id: TurnId(row.get("id")?),
         number: row.get("number")?,
         prompt: row.get("prompt")?,
+        origin: origin(row)?,
+        evidence: row::json_opt(row, "evidence")?,
+        answer: row::text_opt(row, "answer")?,
         attachments: row::json(row, "attachments")?,
         mode: row::text(row, "mode")?,
         state: row::text(row, "state")?,
@@ -68,10 +93,6 @@ fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
             estimated: row.get("estimated")?,
         },
         note: row.get("note")?,
-        repair: row
-            .get::<_, Option<i64>>("repair_of")?
-            .map(|of| Ok::<_, rusqlite::Error>(Repair { of: TurnId(of), number: row.get("repair")? }))
-            .transpose()?,
         reason: row.get("reason")?,
         question: row::json_opt(row, "question")?,
         created_at: row::time(row, "created_at")?,
@@ -80,25 +101,46 @@ fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
     })
 }
 
-/// A new turn, queued.
-pub fn insert(
-    t: &Transaction<'_>,
-    app: AppId,
-    prompt: &str,
-    mode: TurnMode,
-    repair: Option<Repair>,
-    at: Timestamp,
-) -> Result<Turn, StoreError> {
+fn origin(row: &Row<'_>) -> rusqlite::Result<TurnOrigin> {
+    let earlier = |column| Ok::<_, rusqlite::Error>(TurnId(row.get(column)?));
+    Ok(match row.get_ref("origin")?.as_str()? {
+        "continue" => TurnOrigin::Continue { of: earlier("continues")? },
+        "repair" => TurnOrigin::Repair(Repair { of: earlier("repair_of")?, number: row.get("repair")? }),
+        "fix" => TurnOrigin::Fix,
+        "person" => TurnOrigin::Person,
+        other => return Err(row::unreadable("origin", format!("“{other}” is unknown"))),
+    })
+}
+
+/// A new turn, queued. A turn that answers a question is refused once the question is not open any more, so that two presses
+/// do not become two turns.
+pub fn insert(t: &Transaction<'_>, app: AppId, new: &NewTurn, at: Timestamp) -> Result<Turn, StoreError> {
+    if let Some(answer) = new.answer {
+        check_answer(t, app, answer)?;
+    }
+    let (mut continues, mut repair) = (None, None);
+    match new.origin {
+        TurnOrigin::Continue { of } => continues = Some(of.0),
+        TurnOrigin::Repair(of) => repair = Some(of),
+        TurnOrigin::Person | TurnOrigin::Fix => {}
+    }
     t.execute(
-        "INSERT INTO turns (app_id, number, prompt, mode, state, created_at, repair_of, repair)
-         SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, 'queued', ?4, ?5, ?6 FROM turns WHERE app_id = ?1",
+        "INSERT INTO turns (app_id, number, prompt, mode, state, created_at, origin, continues, repair_of, repair, evidence,
+                            answer, attachments)
+         SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, 'queued', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
+         FROM turns WHERE app_id = ?1",
         params![
             app.0,
-            prompt,
-            mode.as_str(),
+            new.prompt,
+            new.mode.as_str(),
             at.as_millisecond(),
+            new.origin.as_str(),
+            continues,
             repair.map(|repair| repair.of.0),
-            repair.map(|repair| repair.number)
+            repair.map(|repair| repair.number),
+            new.evidence.as_ref().map(row::to_json),
+            new.answer.map(|answer| answer.to_string()),
+            row::to_json(&new.attachments),
         ],
     )?;
     let id = t.last_insert_rowid();
@@ -106,10 +148,15 @@ pub fn insert(
     Ok(t.query_row(&format!("{SELECT} WHERE t.id = ?1"), [id], turn)?)
 }
 
-/// Notes the files that came with a turn that waits.
-pub fn attach(t: &Transaction<'_>, id: TurnId, attachments: &[Attachment]) -> Result<(), StoreError> {
-    t.execute("UPDATE turns SET attachments = ?2 WHERE id = ?1", params![id.0, row::to_json(&attachments)])?;
-    Ok(())
+/// Refuses an answer to a question that is not open: one of another app, one that was answered, or after which something
+/// else was asked.
+fn check_answer(t: &Transaction<'_>, app: AppId, answer: AnswerId) -> Result<(), StoreError> {
+    let Some(newest) = t.query_row(NEWEST, [app.0], turn).optional()? else { return Err(StoreError::QuestionClosed) };
+    let is_open = newest.id == answer.turn
+        && newest.question.as_ref().is_some_and(|question| question.choice(answer.choice).is_some());
+    // The same answer once more, after the turn that it started was cut short.
+    let is_repeated = newest.answer == Some(answer) && newest.may_continue();
+    if is_open || is_repeated { Ok(()) } else { Err(StoreError::QuestionClosed) }
 }
 
 /// Keeps the repairs of a turn of a person.
@@ -165,14 +212,8 @@ impl Store {
     }
 
     /// A new turn, queued.
-    pub async fn insert_turn(
-        &self,
-        app: AppId,
-        prompt: String,
-        mode: TurnMode,
-        at: Timestamp,
-    ) -> Result<Turn, StoreError> {
-        self.write(move |t| insert(t, app, &prompt, mode, None, at)).await
+    pub async fn insert_turn(&self, app: AppId, new: NewTurn, at: Timestamp) -> Result<Turn, StoreError> {
+        self.write(move |t| insert(t, app, &new, at)).await
     }
 
     /// A turn of the user and the repairs after it, oldest first.
@@ -202,12 +243,13 @@ impl Store {
         self.write(move |t| keep_repairs(t, id, &repairs)).await
     }
 
-    /// How many answers of the model a turn has kept.
+    /// How many answers of the model a turn has kept. The parts of one count once.
     pub async fn count_answers(&self, id: TurnId) -> Result<u32, StoreError> {
         self.read(move |c| {
             let count = c
                 .prepare_cached(
-                    "SELECT count(*) FROM messages WHERE turn_id = ?1 AND message ->> 'role' = 'assistant'",
+                    "SELECT count(DISTINCT coalesce(message ->> 'answer', 'at ' || position)) FROM messages
+                     WHERE turn_id = ?1 AND message ->> 'role' = 'assistant'",
                 )?
                 .query_row([id.0], |r| r.get(0))?;
             Ok(count)
@@ -229,7 +271,15 @@ impl Store {
         .await
     }
 
-    /// One turn.
+    /// A turn of an app.
+    pub async fn turn_of(&self, app: AppId, id: TurnId) -> Result<Turn, StoreError> {
+        self.read(move |c| {
+            Ok(c.query_row(&format!("{SELECT} WHERE t.id = ?1 AND t.app_id = ?2"), params![id.0, app.0], turn)?)
+        })
+        .await
+    }
+
+    /// One turn, whatever app it belongs to.
     pub async fn turn(&self, id: TurnId) -> Result<Turn, StoreError> {
         self.read(move |c| Ok(c.query_row(&format!("{SELECT} WHERE t.id = ?1"), [id.0], turn)?)).await
     }
@@ -237,21 +287,6 @@ impl Store {
     /// The turn that a job runs.
     pub async fn turn_of_job(&self, job: JobId) -> Result<Option<Turn>, StoreError> {
         self.read(move |c| Ok(c.query_row(&format!("{SELECT} WHERE t.job_id = ?1"), [job.0], turn).optional()?)).await
-    }
-
-    /// The turn that was begun last before another.
-    pub async fn turn_before(&self, app: AppId, id: TurnId) -> Result<Option<Turn>, StoreError> {
-        self.read(move |c| {
-            Ok(c.query_row(
-                &format!(
-                    "{SELECT} WHERE t.app_id = ?1 AND t.id < ?2 AND t.started_at IS NOT NULL ORDER BY t.id DESC LIMIT 1"
-                ),
-                params![app.0, id.0],
-                turn,
-            )
-            .optional()?)
-        })
-        .await
     }
 
     /// Turns, newest first.
@@ -268,13 +303,9 @@ impl Store {
         .await
     }
 
-    /// The newest turn of an app.
+    /// The newest turn of an app that was not withdrawn.
     pub async fn newest_turn(&self, app: AppId) -> Result<Option<Turn>, StoreError> {
-        self.read(move |c| {
-            Ok(c.query_row(&format!("{SELECT} WHERE t.app_id = ?1 ORDER BY t.number DESC LIMIT 1"), [app.0], turn)
-                .optional()?)
-        })
-        .await
+        self.read(move |c| Ok(c.query_row(NEWEST, [app.0], turn).optional()?)).await
     }
 
     /// What the turn before this one left, of those that the model was asked in.
@@ -282,14 +313,13 @@ impl Store {
         self.read(move |c| {
             let memory = c
                 .query_row(
-                    "SELECT id, coalesce(version, base) AS known, question, compaction FROM turns
+                    "SELECT id, coalesce(version, base) AS known, compaction FROM turns
                      WHERE app_id = ?1 AND id < ?2 AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1",
                     params![app.0, before.0],
                     |r| {
                         let memory = TurnMemory {
                             known: row::text_opt(r, "known")?,
                             meanwhile: Vec::new(),
-                            question: row::json_opt(r, "question")?,
                             compaction: r.get("compaction")?,
                         };
                         Ok((r.get::<_, i64>("id")?, memory))
@@ -413,31 +443,247 @@ impl Store {
         .await
     }
 
-    /// Keeps the turn's messages (JSON each), in place of those kept before.
-    pub async fn keep_messages(&self, id: TurnId, messages: Vec<String>) -> Result<(), StoreError> {
+    /// Appends messages (JSON each) to those of a turn, after the first `from` of them. Others that follow these are
+    /// dropped: a provider refused them.
+    pub async fn insert_messages(&self, id: TurnId, from: usize, messages: Vec<String>) -> Result<(), StoreError> {
         self.write(move |t| {
-            t.execute("DELETE FROM messages WHERE turn_id = ?1", [id.0])?;
-            for (position, message) in messages.iter().enumerate() {
-                t.prepare_cached("INSERT INTO messages (turn_id, position, message) VALUES (?1, ?2, ?3)")?
-                    .execute(params![id.0, row::integer(position as u64), message])?;
+            let from = row::integer(from as u64);
+            t.prepare_cached("DELETE FROM messages WHERE turn_id = ?1 AND position >= ?2")?
+                .execute(params![id.0, from])?;
+            let mut insert =
+                t.prepare_cached("INSERT INTO messages (turn_id, position, message) VALUES (?1, ?2, ?3)")?;
+            for (position, message) in (from..).zip(&messages) {
+                insert.execute(params![id.0, position, message])?;
             }
             Ok(())
         })
         .await
     }
 
-    /// The app's messages (JSON each) of all turns before `turn`, oldest first.
-    pub async fn messages_before(&self, app: AppId, turn: TurnId) -> Result<Vec<String>, StoreError> {
+    /// The app's messages of all turns before `turn`, oldest first.
+    pub async fn messages_before(&self, app: AppId, turn: TurnId) -> Result<Vec<KeptMessage>, StoreError> {
         self.read(move |c| {
+            let mut last = None;
             let rows = c
                 .prepare_cached(
-                    "SELECT m.message FROM messages m JOIN turns t ON t.id = m.turn_id
+                    "SELECT m.message, t.* FROM messages m JOIN turns t ON t.id = m.turn_id
                      WHERE t.app_id = ?1 AND t.id < ?2 ORDER BY t.id, m.position",
                 )?
-                .query_map(params![app.0, turn.0], |r| r.get(0))?
+                .query_map(params![app.0, turn.0], |r| {
+                    let id: i64 = r.get("id")?;
+                    let is_first = last.replace(id) != Some(id);
+                    let start = is_first.then(|| {
+                        let attachments = row::json(r, "attachments")?;
+                        Ok::<_, rusqlite::Error>(KeptStart {
+                            origin: origin(r)?,
+                            prompt: r.get("prompt")?,
+                            attachments,
+                        })
+                    });
+                    Ok(KeptMessage { json: r.get("message")?, start: start.transpose()? })
+                })?
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(rows)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{AppName, Evidence, QuestionKind, TurnMode};
+    use crate::generation::material;
+
+    const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+    async fn store() -> (tempfile::TempDir, Store, AppId) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let app = app(&store, "one").await;
+        (folder, store, app)
+    }
+
+    async fn app(store: &Store, name: &str) -> AppId {
+        let name: AppName = name.parse().expect("a name");
+        let insert = move |t: &Transaction<'_>| {
+            t.execute(
+                "INSERT INTO apps (name, template, description, created_at, updated_at) VALUES (?1, 'static-site', '', 0, 0)",
+                [name.as_str()],
+            )?;
+            Ok(AppId(t.last_insert_rowid()))
+        };
+        store.write(insert).await.expect("inserted")
+    }
+
+    /// A turn that ended with this question.
+    async fn asked(store: &Store, app: AppId, question: Question) -> TurnId {
+        let turn =
+            store.insert_turn(app, NewTurn::of_person("Tidy up", TurnMode::Build), AT).await.expect("inserted").id;
+        store.begin_turn(turn, None, "m".parse().expect("a model"), AT).await.expect("begun");
+        end(store, turn, TurnState::Done, Some(question)).await;
+        turn
+    }
+
+    async fn end(store: &Store, turn: TurnId, state: TurnState, question: Option<Question>) {
+        let size = ChangeSize::default();
+        let ending = TurnEnding { state, version: None, size, note: None, reason: None, question };
+        store.end_turn(turn, ending, AT).await.expect("ended");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_taken_once_and_only_while_its_question_is_open() {
+        let (_folder, store, one) = store().await;
+        let other = app(&store, "other").await;
+        let turn = asked(&store, one, Question::about_rewrite("All of it?")).await;
+        let answer = |turn, choice| NewTurn {
+            answer: Some(AnswerId { turn, choice }),
+            ..NewTurn::of_person("Yes, go on", TurnMode::Build)
+        };
+        let refused = |result| assert!(matches!(result, Err(StoreError::QuestionClosed)), "{result:?}");
+        refused(store.insert_turn(other, answer(turn, 1), AT).await);
+        refused(store.insert_turn(one, answer(turn, 3), AT).await);
+        // What was withdrawn asked nothing.
+        let withdrawn =
+            store.insert_turn(one, NewTurn::of_person("x", TurnMode::Build), AT).await.expect("inserted").id;
+        refused(store.insert_turn(one, answer(turn, 1), AT).await);
+        end(&store, withdrawn, TurnState::Stopped, None).await;
+        let yes = store.insert_turn(one, answer(turn, 1), AT).await.expect("it is open");
+        assert_eq!(yes.answer, Some(AnswerId { turn, choice: 1 }));
+        refused(store.insert_turn(one, answer(turn, 1), AT).await);
+        // A turn that failed can be repeated with its answer.
+        end(&store, yes.id, TurnState::Failed, None).await;
+        store.insert_turn(one, answer(turn, 1), AT).await.expect("repeated");
+    }
+
+    #[tokio::test]
+    async fn messages_are_appended_and_what_was_refused_is_dropped() {
+        let (_folder, store, app) = store().await;
+        let first =
+            store.insert_turn(app, NewTurn::of_person("First", TurnMode::Build), AT).await.expect("inserted").id;
+        let next = store.insert_turn(app, NewTurn::of_person("Next", TurnMode::Build), AT).await.expect("inserted").id;
+        let said = |answer: &str| format!(r#"{{"role":"assistant"{answer}}}"#);
+        let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
+        let (part, whole) = (said(r#","answer":1"#), said(""));
+        store.insert_messages(first, 0, rows(&["{}"])).await.expect("kept");
+        store.insert_messages(first, 1, rows(&[&part, "{}", &part])).await.expect("kept");
+        store.insert_messages(first, 4, rows(&[&whole, &whole])).await.expect("kept");
+        assert_eq!(store.count_answers(first).await.expect("counted"), 3, "the parts of one answer count once");
+        store.insert_messages(first, 4, rows(&["[]"])).await.expect("kept");
+        store.insert_messages(next, 0, rows(&["{}"])).await.expect("kept");
+        let kept = store.messages_before(app, TurnId(next.0 + 1)).await.expect("read");
+        let told: Vec<&str> = kept.iter().map(|message| message.json.as_str()).collect();
+        assert_eq!(told, ["{}", &part, "{}", &part, "[]", "{}"]);
+        let starts: Vec<Option<&str>> =
+            kept.iter().map(|message| message.start.as_ref().map(|start| start.prompt.as_str())).collect();
+        assert_eq!(starts, [Some("First"), None, None, None, None, Some("Next")]);
+        assert_eq!(store.messages_before(app, next).await.expect("read").len(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_another_app_is_not_found() {
+        let (_folder, store, one) = store().await;
+        let other = app(&store, "other").await;
+        let turn = store.insert_turn(one, NewTurn::of_person("x", TurnMode::Build), AT).await.expect("inserted").id;
+        assert!(store.turn_of(one, turn).await.is_ok());
+        assert!(matches!(store.turn_of(other, turn).await, Err(StoreError::NotFound)));
+    }
+
+    #[tokio::test]
+    async fn what_a_turn_is_comes_back_as_it_was_kept() {
+        let (_folder, store, app) = store().await;
+        let evidence = Some(Evidence { source: "preview: start_failed".into(), text: "a\nb".into() });
+        let first = store.insert_turn(app, NewTurn::of_person("x", TurnMode::Build), AT).await.expect("inserted").id;
+        for origin in [
+            TurnOrigin::Person,
+            TurnOrigin::Fix,
+            TurnOrigin::Continue { of: first },
+            TurnOrigin::Repair(Repair { of: first, number: 2 }),
+        ] {
+            let new = NewTurn { origin, evidence: evidence.clone(), ..NewTurn::of_person("y", TurnMode::Build) };
+            let turn = store.insert_turn(app, new, AT).await.expect("inserted");
+            assert_eq!((turn.origin, &turn.evidence), (origin, &evidence));
+        }
+        assert_eq!(store.turn_with_repairs(first).await.expect("read").len(), 2);
+    }
+
+    /// The columns of earlier turns are filled from their prompts once.
+    #[test]
+    fn earlier_turns_get_their_origin_evidence_and_answer() {
+        let mut c = rusqlite::Connection::open_in_memory().expect("opens");
+        let at = super::super::MIGRATION_FILES.iter().position(|(name, _)| *name == "0013_turn_origin").expect("there");
+        super::super::MIGRATIONS.to_version(&mut c, at).expect("as before");
+        c.execute_batch(
+            "INSERT INTO apps (id, name, template, description, created_at, updated_at)
+             VALUES (1, 'one', 't', '', 0, 0), (2, 'two', 't', '', 0, 0)",
+        )
+        .expect("apps");
+        let log = "ERROR: no\n\n<b>\">\n</b>";
+        let evidence = |source: &str| material::wrap(source, log);
+        let repair = format!(
+            "The preview of your work failed. “pip” failed.\n\n{}\n\nFind the cause and mend it.",
+            evidence("preview: build_failed")
+        );
+        let fix = format!(
+            "Version 12 could not be deployed. Find the cause and fix it.\n\n{}",
+            evidence("deployment: start_failed")
+        );
+        let browser = format!(
+            "A browser that had the draft open reported these 2 errors. Find the cause and fix it.\n\n{}",
+            evidence("a browser's console")
+        );
+        let typed = format!("Look at this.\n\n{}", evidence("log"));
+        let question = row::to_json(&Question::about_rewrite("All of it?"));
+        let turns: [(i64, &str, Option<&str>, Option<i64>); 11] = [
+            (1, "Go on where you stopped.", None, None),
+            (2, "Go on where you stopped.", None, None),
+            (1, &repair, None, Some(1)),
+            (1, "The preview of your work failed. It ended.\n\nFind the cause.", None, Some(1)),
+            (1, &fix, None, None),
+            (1, &browser, None, None),
+            (1, &typed, Some(&question), None),
+            (2, "Yes, go on", None, None),
+            (1, "Yes, go on", Some(&question), None),
+            (1, "yes, but keep the footer", None, None),
+            (1, "Go on where you stopped.", None, None),
+        ];
+        for (nth, (app, prompt, question, repair_of)) in turns.into_iter().enumerate() {
+            c.execute(
+                "INSERT INTO turns (app_id, number, prompt, mode, state, created_at, started_at, question, repair_of, repair)
+                 VALUES (?1, ?2, ?3, 'build', 'done', 0, 0, ?4, ?5, iif(?5 IS NULL, NULL, 1))",
+                params![app, i64::try_from(nth).expect("small"), prompt, question, repair_of],
+            )
+            .expect("a turn");
+        }
+        super::super::MIGRATIONS.to_latest(&mut c).expect("migrated");
+        let all: Vec<Turn> = c
+            .prepare(&format!("{SELECT} ORDER BY t.id"))
+            .and_then(|mut all| all.query_map([], turn)?.collect())
+            .expect("all can be read");
+        let of = |id| TurnOrigin::Continue { of: TurnId(id) };
+        let repair = TurnOrigin::Repair(Repair { of: TurnId(1), number: 1 });
+        let origins: Vec<TurnOrigin> = all.iter().map(|turn| turn.origin).collect();
+        let (person, fixed) = (TurnOrigin::Person, TurnOrigin::Fix);
+        assert_eq!(origins, [person, person, repair, repair, fixed, fixed, person, person, person, person, of(10)]);
+        let prompts: Vec<&str> = all[2..7].iter().map(|turn| turn.prompt.as_str()).collect();
+        assert_eq!(
+            prompts,
+            [
+                "The preview of your work failed. “pip” failed.",
+                "The preview of your work failed. It ended.",
+                "Version 12 could not be deployed. Find the cause and fix it.",
+                "A browser that had the draft open reported these 2 errors. Find the cause and fix it.",
+                &typed,
+            ]
+        );
+        let kept = |nth: usize| all[nth].evidence.as_ref().map(|one| (one.source.as_str(), one.text.as_str()));
+        assert_eq!(kept(2), Some(("preview: build_failed", log)));
+        assert_eq!(kept(4), Some(("deployment: start_failed", log)));
+        assert_eq!(kept(5), Some(("a browser's console", log)));
+        assert_eq!((kept(3), kept(6)), (None, None));
+        let answers: Vec<Option<String>> = all.iter().map(|turn| turn.answer.map(|id| id.to_string())).collect();
+        assert_eq!(answers.iter().flatten().collect::<Vec<_>>(), ["7-1"]);
+        assert_eq!(answers[8].as_deref(), Some("7-1"));
+        assert_eq!(all[6].question.as_ref().map(|question| question.about), Some(QuestionKind::Rewrite));
     }
 }

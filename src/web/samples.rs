@@ -29,8 +29,8 @@ use crate::browser_errors;
 use crate::domain::{
     App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
     JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
-    RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnState, Usage,
-    Version, VersionId, VersionKind,
+    RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnOrigin, TurnState,
+    Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
 use crate::services::models::{ModelOffer, ModelOffers};
@@ -99,6 +99,9 @@ pub fn turn(state: TurnState) -> Turn {
         id: TurnId(31),
         number: 4,
         prompt: "Make the opening hours a table, and say in big letters whether we are open right now.".into(),
+        origin: TurnOrigin::Person,
+        evidence: None,
+        answer: None,
         attachments: Vec::new(),
         mode: TurnMode::Build,
         state,
@@ -113,7 +116,6 @@ pub fn turn(state: TurnState) -> Turn {
         model: Some("claude-opus-5-5".parse().expect("an id")),
         usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
         note: None,
-        repair: None,
         reason: None,
         question: None,
         created_at: ago(240),

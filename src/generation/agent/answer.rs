@@ -18,7 +18,8 @@ impl Results {
         self.0.is_empty()
     }
 
-    fn get(&self, id: &str) -> Option<&ContentBlock> {
+    /// The result of a call.
+    pub fn of(&self, id: &str) -> Option<&ContentBlock> {
         self.0.iter().find(|block| matches!(block, ContentBlock::ToolResult { tool_use_id, .. } if tool_use_id == id))
     }
 }
@@ -28,10 +29,25 @@ pub fn unanswered<'a>(blocks: &'a [AnswerBlock], results: &Results) -> Vec<&'a R
     blocks
         .iter()
         .filter_map(|block| match block {
-            AnswerBlock::Call { call, .. } if results.get(&call.id).is_none() => Some(call),
+            AnswerBlock::Call { call, .. } if results.of(&call.id).is_none() => Some(call),
             _ => None,
         })
         .collect()
+}
+
+/// What a block of an answer leaves. None for thinking that broke off and for blank text.
+pub fn said(block: &AnswerBlock) -> Option<ContentBlock> {
+    match block {
+        AnswerBlock::Said(ContentBlock::Thinking { signature, .. }) if signature.is_empty() => None,
+        AnswerBlock::Said(ContentBlock::Text { text }) if text.trim().is_empty() => None,
+        AnswerBlock::Said(block) => Some(block.clone()),
+        // What never became JSON cannot go back as it was: the result says what it was.
+        AnswerBlock::Call { call, .. } => Some(ContentBlock::ToolUse {
+            id: call.id.clone(),
+            name: call.name.clone(),
+            input: call.input().unwrap_or_default(),
+        }),
+    }
 }
 
 /// The messages that the answer leaves. Calls without a result get what `explain` says about them.
@@ -45,14 +61,10 @@ pub fn to_messages(
     let (mut said, mut answered) = (Vec::new(), Vec::new());
     for block in blocks {
         match block {
-            AnswerBlock::Said(ContentBlock::Thinking { signature, .. }) if signature.is_empty() => {}
-            AnswerBlock::Said(ContentBlock::Text { text }) if text.trim().is_empty() => {}
-            AnswerBlock::Said(block) => said.push(block.clone()),
+            AnswerBlock::Said(_) => said.extend(self::said(block)),
             AnswerBlock::Call { call, .. } => {
-                // What never became JSON cannot go back as it was: the result says what it was.
-                let input = call.input().unwrap_or_default();
-                said.push(ContentBlock::ToolUse { id: call.id.clone(), name: call.name.clone(), input });
-                answered.push(results.get(&call.id).cloned().unwrap_or_else(|| ContentBlock::ToolResult {
+                said.extend(self::said(block));
+                answered.push(results.of(&call.id).cloned().unwrap_or_else(|| ContentBlock::ToolResult {
                     tool_use_id: call.id.clone(),
                     content: explain(call),
                     is_error: true,

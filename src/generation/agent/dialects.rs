@@ -5,10 +5,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{TurnEnd, TurnOutcome};
 use crate::domain::{EventBody, TextKind, Usage};
-use crate::generation::client::WireFormat;
 use crate::generation::fake_claude::{Answer, FakeClaude, KEY, Reply};
 use crate::generation::stage::{MemoryHost, MemorySink, client_over, input, play};
 use crate::generation::wire::ContentBlock;
+use crate::generation::wire::WireFormat;
 
 struct Turn {
     outcome: TurnOutcome,

@@ -1,7 +1,8 @@
 //! How long the conversation of a turn is, in the provider's own tokens, and how far it is told
 //! shorter for that.
 
-use crate::generation::compact::{self, Compaction, Threshold};
+use crate::generation::compact::{self, Compaction};
+use crate::generation::limits::Threshold;
 use crate::generation::wire::{Message, WireUsage};
 
 /// Tokens of a byte of conversation, until the provider has counted some.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::domain::{EventBody, TextKind};
 use crate::generation::fake_claude::{Answer, FakeClaude, KEY, Recorded, Reply, Split};
+use crate::generation::notes::ANSWER_CUT_NOTE;
 use crate::generation::stage::{MemoryHost, MemorySink, client_over, input, play};
 use crate::generation::wire::Role;
 use crate::generation::{history, material};
@@ -209,8 +210,11 @@ async fn a_turn_reads_writes_and_ends() {
     assert!(played.sink.events.contains(&EventBody::Usage(usage)));
     played.is_valid_history();
     assert_eq!(played.sink.kept.last(), Some(&played.outcome.messages));
-    // Kept after the prompt, each of the seven tools, and both answers.
-    assert_eq!(played.sink.kept.len(), 10);
+    // Kept after the prompt, each of the seven tools, and the answer that has more than tools: each message once.
+    assert_eq!(played.sink.kept.len(), 9);
+    assert!(played.sink.appended);
+    let size = |messages: &[Message]| serde_json::to_string(messages).unwrap().matches("\"type\"").count();
+    assert_eq!(size(&played.sink.rows), size(&played.outcome.messages), "no block is kept twice");
 }
 
 #[tokio::test]
@@ -434,7 +438,7 @@ async fn max_tokens_in_text_and_pauses_go_on() {
     assert_eq!(played.outcome.end, TurnEnd::Done);
     let messages = &played.requests[1].body["messages"];
     assert_eq!(messages[1]["content"][0]["text"], "First half");
-    assert_eq!(messages[2]["content"][0]["text"], CONTINUE_NOTE);
+    assert_eq!(messages[2]["content"][0]["text"], ANSWER_CUT_NOTE);
 
     // However often: the turn's own limits are what ends it.
     let cut = |n: u32| Answer::new().text(&format!("Part {n}.")).stop("max_tokens").reply();

@@ -5,24 +5,29 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Results, to_messages, unanswered, what_is_wrong};
+use super::answer::{Results, unanswered, what_is_wrong};
+use super::input::TurnInput;
 use super::length::Length;
-use super::patience::{Patience, Patient};
-use super::rewrite::Rewrites;
+use super::outcome::{NOTICE, TurnEnd, TurnError, TurnOutcome};
+use super::repeats::{RepeatGuard, RepeatVerdict};
+use super::transcript::Transcript;
 use super::typing::TypedFile;
-use super::{CONTINUE_NOTE, DISCUSS_NOTE, NOTICE, TurnEnd, TurnError, TurnInput, TurnOutcome};
 use crate::domain::{EventBody, FileState, Question, TakenBack, TextKind, TurnMode, Usage, WorkspacePath};
 use crate::generation::client::{AnswerStream, ModelClient};
 use crate::generation::compact;
 use crate::generation::error::ModelError;
 use crate::generation::history;
 use crate::generation::limits::{Cap, Spent, TurnLimits};
+use crate::generation::notes::ANSWER_CUT_NOTE;
+use crate::generation::opening::Opening;
+use crate::generation::outcome::{ToolOutcome, ToolStop};
 use crate::generation::ports::{HostError, ToolHost, TurnSink};
 use crate::generation::retry::Attempts;
-use crate::generation::toolbox::{self, Bounds, Ran, ToolOutcome, ToolStop};
+use crate::generation::rewrite::Rewrites;
+use crate::generation::toolbox::{self, Bounds};
 use crate::generation::tools::{self, ToolCall};
 use crate::generation::wire::{
-    AnswerBlock, ContentBlock, Images, Message, RawCall, Request, Role, StopReason, StreamItem, WireUsage,
+    AnswerBlock, ContentBlock, Images, Message, RawCall, Request, StopReason, StreamItem, WireUsage,
 };
 
 /// Most answers in a row that are cut or cannot be read, and add nothing.
@@ -42,7 +47,7 @@ pub struct Run<'a, H, S> {
     cancel: &'a CancellationToken,
     deadline: Instant,
     /// What this turn has added to the conversation.
-    messages: Vec<Message>,
+    transcript: Transcript,
     /// What finished attempts have used.
     used: WireUsage,
     files: BTreeMap<WorkspacePath, FileState>,
@@ -55,7 +60,7 @@ pub struct Run<'a, H, S> {
     said: TakenBack,
     /// What was there before the turn; read before its first change.
     rewrites: Option<Rewrites>,
-    patience: Patience,
+    repeats: RepeatGuard,
     /// What the model asked.
     asked: Option<Question>,
     length: Length,
@@ -90,12 +95,15 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         cancel: &'a CancellationToken,
         deadline: Instant,
     ) -> Self {
-        let mut prompt = input.attachments.clone();
-        prompt.push(ContentBlock::text(&input.prompt));
-        prompt.extend(input.notes.iter().map(ContentBlock::text));
-        if input.mode == TurnMode::Discuss {
-            prompt.push(ContentBlock::text(DISCUSS_NOTE));
-        }
+        let opening = Opening {
+            origin: input.origin,
+            prompt: &input.prompt,
+            evidence: input.evidence.as_ref(),
+            attachments: &input.attachments,
+            attached: &input.attached,
+            notes: &input.notes,
+            mode: input.mode,
+        };
         Self {
             client,
             input,
@@ -103,7 +111,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             sink,
             cancel,
             deadline,
-            messages: vec![Message::user(prompt)],
+            transcript: Transcript::new(opening.message()),
             used: WireUsage::default(),
             files: BTreeMap::new(),
             steps: 0,
@@ -111,7 +119,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             spoken: [None; 2],
             said: TakenBack::default(),
             rewrites: None,
-            patience: Patience::new(input.repairs.clone()),
+            repeats: RepeatGuard::new(input.repairs.clone()),
             asked: None,
             length: Length::new(input.compaction),
             blind: false,
@@ -122,6 +130,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let end = match self.keep().await {
             Ok(()) => self.converse().await,
             Err(end) => end,
+        };
+        // What could not be kept before perhaps can be by now. If not, the next turn would not know of it.
+        let end = match self.keep().await {
+            Err(lost) if !matches!(end, TurnEnd::Failed(_)) => lost,
+            _ => end,
         };
         let note = match &end {
             TurnEnd::Done | TurnEnd::Asked(_) => None,
@@ -134,10 +147,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             end,
             note,
             usage: self.input.models.priced(&self.input.model, self.used),
-            messages: self.messages,
+            messages: self.transcript.into_messages(),
             files_touched: self.files,
             compaction: self.length.compaction,
-            repairs: self.patience.into_repairs(),
+            repairs: self.repeats.into_repairs(),
         }
     }
 
@@ -165,8 +178,6 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                     let (why, shown) = end.undone();
                     self.say_not_done(&draft, shown).await;
                     self.add(&draft, |_| why.to_owned());
-                    // The turn ends anyway; what cannot be kept now is in the outcome.
-                    let _ = self.keep().await;
                     Err(end.clone())
                 }
                 Heard::Answer(reason) => {
@@ -203,7 +214,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     fn all(&self) -> Vec<Message> {
-        [self.input.history.as_slice(), self.messages.as_slice()].concat()
+        [self.input.history.as_slice(), self.transcript.messages()].concat()
     }
 
     /// After the provider found the conversation too long: whether it could be made shorter.
@@ -355,11 +366,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         if self.asked.is_some() {
             self.tool_event(&raw.name, format!("{} not done: a question is open", raw.name), false).await;
             results.add(&raw.id, QUESTION_OPEN.to_owned(), true);
-            return self.keep_so_far(stream, results).await;
+            return self.keep_so_far(&raw.id, stream, results).await;
         }
         let limits = &self.input.limits;
-        let Ran { outcome, refused } = match ToolCall::parse(&raw.name, input, self.input.mode) {
-            Err(why) => Ran { outcome: ToolOutcome::refused(&raw.name, why), refused: true },
+        let outcome = match ToolCall::parse(&raw.name, input, self.input.mode) {
+            Err(why) => ToolOutcome::refused(&raw.name, why),
             Ok(call) => {
                 let is_new = call.changes().is_some_and(|path| !self.files.contains_key(path));
                 if is_new && self.files.len() >= limits.files {
@@ -367,9 +378,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                 }
                 let question = if let ToolCall::AskUser(question) = &call { Some(question.clone()) } else { None };
                 match self.run_tool(&raw.name, call).await? {
-                    Ok(ran) => {
+                    Ok(outcome) => {
                         self.asked = question;
-                        ran
+                        outcome
                     }
                     Err(ToolStop::Cap(cap)) => return Err(TurnEnd::Cap(cap)),
                     Err(ToolStop::Failed(why)) => return Err(TurnEnd::Failed(TurnError::Workspace(why))),
@@ -380,39 +391,38 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let mut enough = None;
         let mut answer = outcome.answer;
         if !outcome.ok {
-            match self.patience.failed(self.steps, &raw.name, refused, &answer) {
-                Patient::Yes => {}
-                Patient::Warning(words) => answer.push_str(words),
-                Patient::No { end, sentence } => enough = Some(TurnEnd::Loop { end, sentence }),
+            let verdict = match outcome.failed_check {
+                Some(failure) => self.repeats.check_failed(failure),
+                None => self.repeats.refused(self.steps, &raw.name, &answer),
+            };
+            match verdict {
+                RepeatVerdict::Continue => {}
+                RepeatVerdict::Warn(words) => answer.push_str(words),
+                RepeatVerdict::Abort { end, sentence } => enough = Some(TurnEnd::Loop { end, sentence }),
             }
         }
         if let Some((path, state)) = outcome.change {
-            self.patience.changed(&path);
+            self.repeats.changed(&path);
             self.files.insert(path.clone(), state);
             self.sink.event(EventBody::File { path, state, delta: None }).await;
         }
         self.tool_event(&raw.name, outcome.summary, outcome.ok).await;
         results.add(&raw.id, answer, !outcome.ok);
-        self.keep_so_far(stream, results).await?;
+        self.keep_so_far(&raw.id, stream, results).await?;
         enough.map_or(Ok(()), Err)
     }
 
-    /// Keeps an answer that is still coming, with what its calls came to.
-    async fn keep_so_far(&mut self, stream: &AnswerStream, results: &Results) -> Result<(), TurnEnd> {
-        // What has been done is kept before more is done, in the form it would have if all broke off here.
-        let before = self.messages.len();
-        let so_far = to_messages(&stream.blocks(), results, &self.input.model, |_| "This was interrupted.".into());
-        self.messages.extend(so_far);
-        let kept = self.keep().await;
-        self.messages.truncate(before);
-        kept
+    /// Keeps what has come of an answer up to this call, so that what was done is kept before more is done.
+    async fn keep_so_far(&mut self, call: &str, stream: &AnswerStream, results: &Results) -> Result<(), TurnEnd> {
+        self.transcript.add_part(&stream.blocks(), call, results, &self.input.model);
+        self.keep().await
     }
 
     /// Runs a call. What changes something is awaited to its end; the rest ends with the turn.
-    async fn run_tool(&mut self, name: &str, call: ToolCall) -> Result<Result<Ran, ToolStop>, TurnEnd> {
+    async fn run_tool(&mut self, name: &str, call: ToolCall) -> Result<Result<ToolOutcome, ToolStop>, TurnEnd> {
         let changes = call.changes().is_some();
         if changes && self.rewrites.is_none() && !self.input.may_rewrite {
-            let found = match self.host.precious().await {
+            let found = match self.host.protected_files().await {
                 Ok(found) => found,
                 Err(HostError::Refused(why) | HostError::Failed(why)) => {
                     return Err(TurnEnd::Failed(TurnError::Workspace(why)));
@@ -434,12 +444,16 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     }
 
     async fn keep(&mut self) -> Result<(), TurnEnd> {
-        let kept = self.sink.keep(&self.messages).await;
-        kept.map_err(|why| TurnEnd::Failed(TurnError::Transcript(why)))
+        if let Some((from, messages)) = self.transcript.unkept() {
+            let kept = self.sink.keep(from, messages).await;
+            kept.map_err(|why| TurnEnd::Failed(TurnError::Transcript(why)))?;
+            self.transcript.now_kept();
+        }
+        Ok(())
     }
 
     fn add(&mut self, draft: &Draft, explain: impl Fn(&RawCall) -> String) {
-        self.messages.extend(to_messages(&draft.blocks, &draft.results, &self.input.model, explain));
+        self.transcript.add_answer(&draft.blocks, &draft.results, &self.input.model, explain);
     }
 
     /// Shows which calls of an answer were not done; says whether there are any.
@@ -487,10 +501,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     /// with every later message too, so its images are kept no longer. Says whether to ask again without those
     /// of earlier turns.
     async fn images_refused(&mut self) -> Result<bool, TurnEnd> {
-        if self.blind || self.messages.iter().any(|message| message.role == Role::Assistant) {
+        if self.blind || self.transcript.has_answer() {
             return Ok(false);
         }
-        if history::without_images(&mut self.messages) {
+        if self.transcript.drop_images() {
             self.keep().await?;
             return Ok(false);
         }
@@ -507,9 +521,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     async fn after_answer(&mut self, draft: &Draft, reason: &StopReason) -> Result<Next, TurnEnd> {
         if let StopReason::Refusal(explanation) = reason {
             // A refused answer is not repeated to the model, nor is a prompt that led to nothing else.
-            if !self.messages.iter().any(|message| message.role == Role::Assistant) {
-                self.messages.clear();
-            }
+            self.transcript.drop_refused();
             self.keep().await?;
             return Err(TurnEnd::Failed(ModelError::Refused { explanation: explanation.clone() }.into()));
         }
@@ -525,7 +537,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             _ if self.asked.is_some() => Err(self.asked.take().map_or(TurnEnd::Done, TurnEnd::Asked)),
             StopReason::ContextWindow if self.squeeze().await => {
                 if draft.results.is_empty() && !is_broken {
-                    self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
+                    self.transcript.push(Message::user(vec![ContentBlock::text(ANSWER_CUT_NOTE)]));
                 }
                 Ok(Next::Go)
             }
@@ -533,7 +545,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             _ if is_broken => Ok(Next::Cut),
             _ if !draft.results.is_empty() => Ok(Next::Go),
             StopReason::MaxTokens => {
-                self.messages.push(Message::user(vec![ContentBlock::text(CONTINUE_NOTE)]));
+                self.transcript.push(Message::user(vec![ContentBlock::text(ANSWER_CUT_NOTE)]));
                 // Text that grows is bounded by the turn's limits; thinking alone leads nowhere.
                 let has_grown = draft.blocks.iter().any(
                     |block| matches!(block, AnswerBlock::Said(ContentBlock::Text { text }) if !text.trim().is_empty()),

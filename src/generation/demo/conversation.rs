@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::domain::CONTINUE_PROMPT;
-use crate::generation::agent::is_note;
 use crate::generation::material;
+use crate::generation::notes::{is_note, is_repair_note};
 
 /// A tool call of this turn, with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +23,8 @@ pub struct Done {
 pub struct Conversation {
     /// What the user asks in this turn.
     pub prompt: String,
+    /// Slipway asks for a repair since.
+    pub repair: bool,
     /// What has been done in this turn.
     pub done: Vec<Done>,
     /// Whether there are tools that write.
@@ -41,13 +42,15 @@ impl Conversation {
             let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
             if message["role"] == "user" {
                 conversation.results(blocks);
-                if let Some(text) =
-                    blocks.iter().filter_map(|block| block["text"].as_str()).rfind(|text| begins_turn(text))
-                {
-                    // A new turn begins here.
+                let texts = || blocks.iter().filter_map(|block| block["text"].as_str());
+                if let Some(text) = texts().rfind(|text| !is_note(text)) {
+                    // A person asks for something new.
                     text.clone_into(&mut conversation.prompt);
                     conversation.done.clear();
+                    conversation.repair = false;
                 }
+                // A *Continue* is a note too, and goes on with what was asked before.
+                conversation.repair |= texts().any(is_repair_note);
             } else {
                 conversation.calls(blocks);
             }
@@ -90,11 +93,6 @@ impl Conversation {
     }
 }
 
-/// Going on begins no other work.
-fn begins_turn(text: &str) -> bool {
-    !is_note(text) && text != CONTINUE_PROMPT
-}
-
 /// What the real API checks as well: sides take turns, and each call is answered in the next message.
 fn check(messages: &[Value]) -> Result<(), String> {
     let ids = |message: &Value, kind: &str, key: &str| -> Vec<String> {
@@ -119,7 +117,7 @@ fn check(messages: &[Value]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::agent::DISCUSS_NOTE;
+    use crate::generation::notes::{CONTINUE_NOTE, DISCUSS_NOTE, REPAIR_SENTENCE, note};
     use serde_json::json;
 
     #[test]
@@ -141,11 +139,23 @@ mod tests {
     }
 
     #[test]
+    fn a_repair_is_a_note_and_not_a_sentence() {
+        let read = |text: &str| {
+            let body = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]});
+            Conversation::read(&body).unwrap()
+        };
+        assert!(read(&note(format!("{REPAIR_SENTENCE} “pip” failed."))).repair);
+        let typed = read(REPAIR_SENTENCE);
+        assert_eq!((typed.repair, typed.prompt.as_str()), (false, REPAIR_SENTENCE));
+        assert_eq!(read("Go on where you stopped.").prompt, "Go on where you stopped.");
+    }
+
+    #[test]
     fn going_on_is_the_same_work() {
         let body = json!({"messages": [
             {"role": "user", "content": [{"type": "text", "text": "First"}]},
             {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "list_files", "input": {}}]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}, {"type": "text", "text": CONTINUE_PROMPT}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "x"}, {"type": "text", "text": CONTINUE_NOTE}]},
         ]});
         let conversation = Conversation::read(&body).unwrap();
         assert_eq!((conversation.prompt.as_str(), conversation.done.len()), ("First", 1));

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::apps::{self, Kind, Words};
 use super::conversation::Conversation;
-use crate::generation::REPAIR_PROMPT;
 
 /// One block of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +26,7 @@ pub enum Part {
 
 /// The next answer; it calls tools, or ends the turn.
 pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
-    if conversation.prompt.starts_with(REPAIR_PROMPT) {
+    if conversation.repair {
         let words = "The preview failed. I am the demo model and cannot find the cause, so I leave everything as it is: \
                      with an API key, Claude reads the error and mends it.";
         return vec![Part::Text(words.into())];

@@ -8,13 +8,11 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::message::ContentBlock;
+use super::message::{BYTES_PER_TOKEN, ContentBlock};
 use super::partial_json::FieldExtractor;
 use super::sse::SseEvent;
 use super::stream::{ANSWER_MAX, AnswerBlock, BLOCKS_MAX, RawCall, StopReason, StreamError, StreamItem, WireUsage};
 
-/// Bytes of text that count as one token where a server does not say what it used.
-pub const BYTES_PER_TOKEN: u64 = 4;
 /// Ends the stream.
 const DONE: &str = "[DONE]";
 

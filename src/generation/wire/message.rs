@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Bytes of text that count as one token where a server does not say what it used.
+pub const BYTES_PER_TOKEN: u64 = 4;
 /// What an image counts for in budgets of bytes: what it costs to look at does not depend on its file.
 const IMAGE_SIZE: usize = 6_400;
 
@@ -26,17 +28,34 @@ pub struct Message {
     /// The model that said it. Kept, never sent: thinking is dropped when the model changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Of a part of an answer: which answer of its turn it is a part of. Kept, never sent: parts are joined before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<u32>,
+    /// What is known of the turn that begins with it. Known from the turn itself, so neither kept here nor sent.
+    #[serde(skip)]
+    pub start: Option<TurnStart>,
+}
+
+/// What is known of a turn where it begins in a conversation, beside the message that the model gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TurnStart {
+    /// A person asked, and not Slipway after something failed.
+    pub by_person: bool,
+    /// What was asked, without what was sent along with it.
+    pub words: String,
+    /// The names of the files that came with it. Each has a block at the message's beginning.
+    pub attached: Vec<String>,
 }
 
 impl Message {
     /// Something from the user's side.
     pub fn user(content: Vec<ContentBlock>) -> Self {
-        Self { role: Role::User, content, model: None }
+        Self { role: Role::User, content, model: None, answer: None, start: None }
     }
 
     /// Something that `model` said.
     pub fn assistant(content: Vec<ContentBlock>, model: impl Into<String>) -> Self {
-        Self { role: Role::Assistant, content, model: Some(model.into()) }
+        Self { role: Role::Assistant, content, model: Some(model.into()), answer: None, start: None }
     }
 
     /// The text blocks, joined by blank lines.

@@ -5,6 +5,7 @@
 
 pub mod chat_request;
 pub mod chat_stream;
+pub mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod images;
@@ -18,8 +19,9 @@ pub mod stream;
 pub use crate::domain::Effort;
 pub use chat_request::Dialect;
 pub use chat_stream::ChatAssembler;
+pub use format::WireFormat;
 pub use images::Images;
-pub use message::{ContentBlock, Message, Role};
+pub use message::{ContentBlock, Message, Role, TurnStart};
 pub use partial_json::{FieldExtractor, PartialJsonError, Piece};
 pub use reader::Reader;
 pub use request::{Request, ToolSpec};

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::chat_stream::BYTES_PER_TOKEN;
-use super::message::ContentBlock;
+use super::message::{BYTES_PER_TOKEN, ContentBlock};
 use super::sse::SseEvent;
 
 /// Largest answer, in bytes of text and JSON.

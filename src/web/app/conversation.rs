@@ -8,13 +8,16 @@ use serde::Deserialize;
 use super::query::AppQuery;
 use super::turn_view::{Block, Offers, RENDER_TIME, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
 use crate::bounded_work::{Budget, Owner};
-use crate::domain::{App, AppName, AttachmentId, EventId, TextKind, Turn, TurnId, TurnMode, TurnState};
-use crate::error::{AppError, AppResult};
+use crate::domain::{
+    AnswerId, App, AppName, AttachmentId, EventId, NewTurn, TextKind, Turn, TurnId, TurnMode, TurnState,
+};
+use crate::error::AppResult;
 use crate::services::Services;
 use crate::services::turns::TurnBlock;
 use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
+use crate::web::home::field;
 use crate::web::reply::{self, Caller};
 use crate::web::upload::FormWithFiles;
 
@@ -156,10 +159,14 @@ pub async fn earlier(
 /// What the form says.
 #[derive(Deserialize)]
 pub struct TurnForm {
+    #[serde(default)]
     prompt: String,
     #[serde(default)]
     mode: TurnMode,
-    /// The turn whose files go along once more.
+    /// The choice that was pressed.
+    #[serde(default)]
+    answer: String,
+    /// The turn that is to be tried again.
     #[serde(default)]
     again: String,
 }
@@ -171,8 +178,14 @@ pub async fn start(
     Path(name): Path<AppName>,
     FormWithFiles { fields: form, files }: FormWithFiles<TurnForm>,
 ) -> AppResult<Response> {
-    let again = form.again.parse().ok();
-    let (turn, _) = web.services.start_turn_with(&name, &form.prompt, form.mode, files, again).await?;
+    let (turn, _) = if form.again.is_empty() {
+        let answer =
+            Some(form.answer.as_str()).filter(|answer| !answer.is_empty()).map(field::<AnswerId>).transpose()?;
+        let new = NewTurn { answer, ..NewTurn::of_person(form.prompt, form.mode) };
+        web.services.start(&name, new, files).await?
+    } else {
+        web.services.repeat_turn(&name, field::<TurnId>(&form.again)?).await?
+    };
     Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
 }
 
@@ -213,7 +226,7 @@ pub async fn steps(
         return Ok(Redirect::to(&format!("/apps/{name}?steps={id}#turn-{id}")).into_response());
     }
     let app = web.services.app(&name).await?;
-    let turn = find(&web.services, &app, TurnId(id)).await?;
+    let turn = web.services.turn(&app, TurnId(id)).await?;
     let blocks = web.services.turn_blocks(&turn, ALL).await?;
     let render = move |_: &Budget| rendered_steps(&shown(&blocks));
     let steps = web.services.cpu_work().run("steps", Owner::App(app.name), RENDER_TIME, render).await?;
@@ -224,22 +237,11 @@ pub async fn steps(
 /// `GET /apps/{app}/turns/{turn}/text`: the model's words as they came, in plain text.
 pub async fn text(State(web): State<Web>, Path((name, id)): Path<(AppName, i64)>) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
-    let turn = find(&web.services, &app, TurnId(id)).await?;
+    let turn = web.services.turn(&app, TurnId(id)).await?;
     let blocks = web.services.turn_blocks(&turn, ALL).await?;
     let answers = blocks.iter().filter_map(|block| match block {
         TurnBlock::Answer(text) => Some(text.trim_end()),
         _ => None,
     });
     Ok((answers.collect::<Vec<_>>().join("\n\n") + "\n").into_response())
-}
-
-async fn find(services: &Services, app: &App, id: TurnId) -> AppResult<Turn> {
-    let mut request = PageRequest::first(crate::store::page::LIMIT_MAX);
-    loop {
-        let page = services.turns(app, request.clone()).await?;
-        if let Some(turn) = page.items.into_iter().find(|turn| turn.id == id) {
-            return Ok(turn);
-        }
-        request.cursor = Some(page.next.ok_or_else(|| AppError::not_found("turn of this number"))?);
-    }
 }

@@ -9,9 +9,9 @@ use askama::Template;
 
 use crate::bounded_work::Budget;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, FileState, JobId, Question, TextKind, Turn, TurnMode, TurnState, VersionId,
+    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, TextKind, Turn, TurnMode, TurnState,
+    VersionId,
 };
-use crate::generation::material;
 use crate::web::format::{self, Html, When};
 use crate::web::highlight::escape_into;
 use crate::web::markdown::{self, Rendered};
@@ -42,18 +42,15 @@ pub struct Turns<'a> {
 pub struct TurnArticle<'a> {
     app: &'a AppName,
     id: String,
-    /// In the person's words, or in ours for what they pressed.
+    /// In the person's words, or a sentence of Slipway's.
     prompt: &'a str,
     /// What the model is shown with it: what an app printed or a browser reported.
-    material: Option<&'a str>,
-    whole_prompt: &'a str,
+    evidence: Option<&'a str>,
     attached: Vec<AttachedView<'a>>,
     mode: &'static str,
     long_prompt: bool,
-    /// It is the nth repair after a failed preview, and nobody wrote its prompt.
+    /// Its number, if it is a repair of a failed preview.
     repair: Option<u32>,
-    /// What it repairs, in a sentence.
-    mended: &'a str,
     live: bool,
     blocks: Vec<BlockView>,
     doing: &'static str,
@@ -64,6 +61,8 @@ pub struct TurnArticle<'a> {
     note: Option<&'a str>,
     failure: Option<&'a str>,
     question: Option<&'a Question>,
+    /// Only a press on a choice allows what it asks.
+    needs_press: bool,
     withdraw: Option<JobId>,
     next: Offers,
 }
@@ -302,19 +301,15 @@ impl<'a> TurnArticle<'a> {
             _ if blocks.is_empty() => "Thinking",
             _ => "Working",
         };
-        let prompt = material::before(&turn.prompt);
-        let shown_with_it = turn.prompt[prompt.len()..].trim();
         Self {
             app,
             id: turn.id.to_string(),
-            prompt,
-            material: material::unwrap(shown_with_it),
-            whole_prompt: &turn.prompt,
+            prompt: &turn.prompt,
+            evidence: turn.evidence.as_ref().map(|evidence| evidence.text.as_str()),
             attached: turn.attachments.iter().map(AttachedView::new).collect(),
             mode: turn.mode.as_str(),
-            repair: turn.repair.map(|repair| repair.number),
-            mended: mended(&turn.prompt),
-            long_prompt: prompt.len() > LONG_PROMPT,
+            repair: turn.repair().map(|repair| repair.number),
+            long_prompt: turn.prompt.len() > LONG_PROMPT,
             live,
             blocks,
             doing,
@@ -325,6 +320,7 @@ impl<'a> TurnArticle<'a> {
             note: turn.note.as_deref().filter(|_| !failed && !live),
             failure: failed.then(|| turn.note.as_deref().unwrap_or("The turn failed.")),
             question: turn.question.as_ref().filter(|_| !live),
+            needs_press: turn.question.as_ref().is_some_and(|question| question.about == QuestionKind::Rewrite),
             withdraw: turn.job.filter(|_| turn.state == TurnState::Queued),
             next: Offers::default(),
         }
@@ -351,11 +347,6 @@ impl<'a> TurnArticle<'a> {
         }
         self
     }
-}
-
-/// What a repair is about: its first paragraph. The evidence is on the deployment's card.
-fn mended(prompt: &str) -> &str {
-    prompt.split_once("\n\n").map_or(prompt, |(first, _)| first)
 }
 
 impl Summary {
@@ -428,7 +419,7 @@ pub struct Send<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::QuestionKind;
+    use crate::domain::{Evidence, QuestionKind, Repair, TurnOrigin};
     use crate::web::samples;
 
     #[test]
@@ -469,13 +460,15 @@ mod tests {
     #[test]
     fn evidence_is_shown_apart_from_the_words() {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Failed));
-        let evidence = material::wrap("deployment: start_failed", "ValueError: <b>no</b>");
-        turn.prompt = format!("Version 12 could not be deployed. Find the cause and fix it.\n\n{evidence}");
+        turn.prompt = "Version 12 could not be deployed. Find the cause and fix it.".into();
+        turn.origin = TurnOrigin::Fix;
+        let (source, text) = ("deployment: start_failed".into(), "ValueError: <b>no</b>".into());
+        turn.evidence = Some(Evidence { source, text });
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.text(".said"), "Version 12 could not be deployed. Find the cause and fix it.");
         assert_eq!(page.text(".thought .words"), "ValueError: <b>no</b>");
-        assert_eq!(page.attribute("section.failure input[name=prompt]", "value"), turn.prompt);
+        assert_eq!(page.attribute("section.failure input[name=again]", "value"), turn.id.to_string());
     }
 
     #[test]
@@ -494,8 +487,8 @@ mod tests {
     #[test]
     fn a_repair_is_told_from_what_somebody_wrote() {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
-        turn.prompt = "The preview of your work failed. “pip” failed.\n\n<material-1>\nlog\n</material-1>".into();
-        turn.repair = Some(crate::domain::Repair { of: turn.id, number: 2 });
+        turn.prompt = "The preview of your work failed. “pip” failed.".into();
+        turn.origin = TurnOrigin::Repair(Repair { of: turn.id, number: 2 });
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count(".said"), 0);
@@ -513,7 +506,8 @@ mod tests {
         assert!(page.text(".question").contains("Which *colour*?"));
         assert_eq!(page.count(".question form button"), 2);
         assert_eq!(page.count(".question b"), 0);
-        assert_eq!(page.attribute(".question form:last-of-type input[name=prompt]", "value"), "<b>Green");
+        assert_eq!(page.attribute(".question form:last-of-type input[name=answer]", "value"), "31-2");
+        assert_eq!(page.count(".question input[name=prompt]"), 0);
         let page = samples::select(&article().render().expect("renders"));
         assert_eq!((page.count(".question"), page.count(".question form")), (1, 0));
     }

@@ -142,8 +142,8 @@ async fn a_discussion_changes_nothing() {
 }
 
 /// Has a turn stopped once something was seen of it; the turn.
-async fn stopped(builder: &Builder, app: &str, prompt: &str, seen: &str) -> Value {
-    let job = builder.ask(&format!("/apps/{app}/turns"), &json!({ "prompt": prompt })).await;
+async fn stopped(builder: &Builder, app: &str, turn: &Value, seen: &str) -> Value {
+    let job = builder.ask(&format!("/apps/{app}/turns"), turn).await;
     let mut events = builder.job_events(&job["id"], 0).await;
     events.wait(seen, PATIENCE, |event| event.name == seen && event.data["state"] != "writing").await;
     builder.post(&format!("/jobs/{}/cancel", job["id"]), &json!({})).await;
@@ -181,13 +181,15 @@ async fn what_a_person_made_is_asked_about_and_what_the_work_itself_made_is_not(
     assert_eq!(builder.get(&format!("/apps/{app}/files/public/notes.txt")).await.text(), notes);
 
     // The answer holds for what goes on with the turn.
-    let turn = stopped(&builder, &app, "Yes, go on", "text").await;
+    let yes = json!({ "answer_id": turn["question"]["answers"][0]["id"] });
+    let turn = stopped(&builder, &app, &yes, "text").await;
+    assert_eq!(turn["prompt"], "Yes, go on");
     builder.done(&format!("/apps/{app}/turns/{}/continue", turn["id"]), &json!({})).await;
     assert_eq!(newest(&builder, &app).await["question"], Value::Null);
     assert_eq!(builder.get(&format!("/apps/{app}/files/public/notes.txt")).await.status, 404);
 
     // What a turn wrote before it was cut short is still its own.
-    let turn = stopped(&builder, &app, "A long text", "file").await;
+    let turn = stopped(&builder, &app, &json!({"prompt": "A long text"}), "file").await;
     builder.done(&format!("/apps/{app}/turns/{}/continue", turn["id"]), &json!({})).await;
     assert_eq!(newest(&builder, &app).await["question"], Value::Null);
     assert_eq!(builder.get(&format!("/apps/{app}/files/public/long.txt")).await.text(), lines("two"));

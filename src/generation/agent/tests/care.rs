@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::{MODEL, Play, Played, WIRE, done, write};
 use crate::domain::{EventBody, QuestionKind, RepairEnd, RepairFailure, TurnMode};
-use crate::generation::agent::{CONTINUE_NOTE, NOTICE, TurnEnd, TurnError};
+use crate::generation::agent::{NOTICE, TurnEnd, TurnError};
 use crate::generation::fake_claude::{Answer, FakeClaude, Reply};
+use crate::generation::notes::ANSWER_CUT_NOTE;
 use crate::generation::stage::{MemoryHost, Predicate};
 use crate::generation::wire::{ContentBlock, Message};
 use crate::generation::{
@@ -295,9 +296,8 @@ async fn throwing_most_of_it_away_is_asked_first() {
 
     // On yes it goes on.
     let mut again = grown();
-    again.input.may_rewrite = question.allows_rewrite("Yes, go on");
-    assert!(question.allows_rewrite("yes, but keep the footer"));
-    assert!(!question.allows_rewrite("No, keep what is there") && !question.allows_rewrite("Yesterday's was better"));
+    again.input.may_rewrite = question.allows_rewrite(1);
+    assert!(!question.allows_rewrite(2) && !question.allows_rewrite(0));
     let played = again.against([rewrite(), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
     assert_eq!(played.host.text("one.txt"), "all new\n");
@@ -497,7 +497,7 @@ async fn a_full_window_is_made_room_in_once() {
     play.input.history = long_history(8);
     let played = play.against([cut(), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
-    assert!(sent(&played, 1).contains("So far") && sent(&played, 1).contains(CONTINUE_NOTE));
+    assert!(sent(&played, 1).contains("So far") && sent(&played, 1).contains(ANSWER_CUT_NOTE));
     assert!(played.sink.events.iter().any(|event| matches!(event, EventBody::Tool { name, .. } if name == NOTICE)));
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::domain::{Bytes, Question, WorkspacePath};
-use crate::generation::ports::{Content, Precious};
+use crate::generation::ports::{Content, ProtectedFile};
 
 /// As many lines may go without asking, however small the app; but not a whole file that a person made.
 const FREE_LINES: usize = 20;
@@ -42,10 +42,10 @@ struct Found {
 
 impl Rewrites {
     /// With the files that the turn found and has to be careful with, and what was changed before it.
-    pub fn new(files: impl IntoIterator<Item = Precious>) -> Self {
+    pub fn new(files: impl IntoIterator<Item = ProtectedFile>) -> Self {
         let mut rewrites = Self::default();
         let mut left = ALL_LINES;
-        for Precious { path, before, now, by_hand } in files {
+        for ProtectedFile { path, before, now, by_hand } in files {
             if now != before {
                 rewrites.now.insert(path.clone(), now.map(|now| weighed(&path, &now)).unwrap_or_default());
             }
@@ -166,11 +166,11 @@ mod tests {
         (0..lines).map(|n| format!("{name} {n}")).collect::<Vec<_>>().join("\n")
     }
 
-    fn file(name: &str, content: Content, by_hand: bool) -> Precious {
-        Precious { path: path(name), before: Some(content.clone()), now: Some(content), by_hand }
+    fn file(name: &str, content: Content, by_hand: bool) -> ProtectedFile {
+        ProtectedFile { path: path(name), before: Some(content.clone()), now: Some(content), by_hand }
     }
 
-    fn with(name: &str, lines: usize) -> Precious {
+    fn with(name: &str, lines: usize) -> ProtectedFile {
         file(name, Content::Text(text(name, lines)), false)
     }
 
@@ -253,7 +253,7 @@ mod tests {
     fn what_the_same_work_made_before_is_its_own() {
         let before = |name: &str, before: Option<&str>, now: Option<&str>| {
             let content = |text: Option<&str>| text.map(|text| Content::Text(text.to_owned()));
-            Precious { path: path(name), before: content(before), now: content(now), by_hand: false }
+            ProtectedFile { path: path(name), before: content(before), now: content(now), by_hand: false }
         };
         let (old, new) = (text("old", 60), text("new", 60));
         let mut turn = Rewrites::new([before("old", Some(&old), Some(&old)), before("new", None, Some(&new))]);

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::material;
-use super::ports::{HostError, ToolHost};
-use super::toolbox::ToolOutcome;
+use super::outcome::ToolOutcome;
+use super::ports::{CheckReport, HostError, PreviewAnswer, PreviewRequest, ToolHost};
 use super::wire::ToolSpec;
-use crate::domain::TurnMode;
+use crate::domain::{RepairFailure, TurnMode};
 
 /// Longest path and body of a request, in bytes, and most of its headers.
 const PATH_MAX: usize = 4 * 1024;
@@ -21,54 +21,13 @@ const TOLD_HEADER: usize = 300;
 
 /// A call of one of these tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proving {
+pub enum VerificationCall {
     /// Builds the workspace without deploying it.
     Check,
     /// What the preview wrote last.
     PreviewLogs,
     /// Asks the preview.
     Request(PreviewRequest),
-}
-
-/// A request to the app's own preview.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PreviewRequest {
-    /// In capitals.
-    pub method: String,
-    /// With its query.
-    pub path: String,
-    /// Headers.
-    pub headers: Vec<(String, String)>,
-    /// Body.
-    pub body: String,
-}
-
-/// What the preview answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PreviewAnswer {
-    /// HTTP status.
-    pub status: u16,
-    /// Headers.
-    pub headers: Vec<(String, String)>,
-    /// The beginning of the body.
-    pub body: String,
-    /// The body went on.
-    pub truncated: bool,
-    /// How long it took, in milliseconds.
-    pub millis: u64,
-    /// Something about the request that the model should know.
-    pub note: Option<String>,
-}
-
-/// What came of a check.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CheckReport {
-    /// Nothing is wrong.
-    pub ok: bool,
-    /// What was found, in a sentence.
-    pub sentence: String,
-    /// The lines that show it.
-    pub lines: Vec<String>,
 }
 
 /// The tools on offer in a mode.
@@ -114,7 +73,7 @@ struct RequestInput {
     body: Option<String>,
 }
 
-impl Proving {
+impl VerificationCall {
     /// Reads a call; none if the tool is none of these. An error is a sentence for the model.
     pub fn parse(name: &str, input: &Map<String, Value>) -> Option<Result<Self, String>> {
         match name {
@@ -146,10 +105,10 @@ fn request(input: Map<String, Value>) -> Result<PreviewRequest, String> {
 }
 
 /// Runs a call.
-pub async fn run<H: ToolHost>(host: &mut H, call: Proving) -> Result<ToolOutcome, HostError> {
+pub async fn run<H: ToolHost>(host: &mut H, call: VerificationCall) -> Result<ToolOutcome, HostError> {
     Ok(match call {
-        Proving::Check => checked(&host.check().await?),
-        Proving::PreviewLogs => {
+        VerificationCall::Check => checked(&host.check().await?),
+        VerificationCall::PreviewLogs => {
             let lines = host.preview_logs().await?;
             if lines.is_empty() {
                 ToolOutcome::done("Read the preview's log · empty".into(), "The log is empty.".into())
@@ -158,7 +117,7 @@ pub async fn run<H: ToolHost>(host: &mut H, call: Proving) -> Result<ToolOutcome
                 ToolOutcome::done(summary, material::wrap("log of the preview", &lines.join("\n")))
             }
         }
-        Proving::Request(request) => {
+        VerificationCall::Request(request) => {
             let (method, path) = (request.method.clone(), request.path.clone());
             answered(&method, &path, &host.request(request).await?)
         }
@@ -171,7 +130,8 @@ fn checked(report: &CheckReport) -> ToolOutcome {
         answer = format!("{answer}\n{}", material::wrap("check of the workspace", &report.lines.join("\n")));
     }
     let sentence = report.sentence.trim_end_matches('.');
-    ToolOutcome { answer, summary: format!("Checked · {sentence}"), ok: report.ok, change: None }
+    let failed_check = (!report.ok).then(|| RepairFailure::new(&report.sentence, &report.lines));
+    ToolOutcome { failed_check, ok: report.ok, ..ToolOutcome::done(format!("Checked · {sentence}"), answer) }
 }
 
 fn answered(method: &str, path: &str, answer: &PreviewAnswer) -> ToolOutcome {
@@ -195,15 +155,15 @@ mod tests {
     use super::*;
     use crate::generation::stage::MemoryHost;
 
-    fn parse(input: Value) -> Result<Proving, String> {
+    fn parse(input: Value) -> Result<VerificationCall, String> {
         let Value::Object(input) = input else { panic!("an object") };
-        Proving::parse("request", &input).expect("one of these")
+        VerificationCall::parse("request", &input).expect("one of these")
     }
 
     #[test]
     fn requests_stay_with_the_preview() {
         let read = parse(json!({"method": "post", "path": "/a?b=c", "headers": {"X-A": "1"}, "body": "{}"})).unwrap();
-        let Proving::Request(request) = read else { panic!("a request") };
+        let VerificationCall::Request(request) = read else { panic!("a request") };
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/a?b=c"));
         assert_eq!(request.headers, [("X-A".to_owned(), "1".to_owned())]);
         for (input, words) in [
@@ -234,13 +194,13 @@ mod tests {
             },
             ..MemoryHost::default()
         };
-        let outcome = run(&mut host, Proving::Check).await.unwrap();
+        let outcome = run(&mut host, VerificationCall::Check).await.unwrap();
         assert_eq!((outcome.ok, outcome.summary.as_str()), (false, "Checked · It does not build"));
         assert!(outcome.answer.starts_with("It does not build.\n<material-"), "{}", outcome.answer);
-        let outcome = run(&mut host, Proving::PreviewLogs).await.unwrap();
+        let outcome = run(&mut host, VerificationCall::PreviewLogs).await.unwrap();
         assert!(outcome.answer.starts_with("<material-") && outcome.answer.contains("log of the preview"));
         let request = PreviewRequest { method: "GET".into(), path: "/x".into(), headers: vec![], body: String::new() };
-        let outcome = run(&mut host, Proving::Request(request)).await.unwrap();
+        let outcome = run(&mut host, VerificationCall::Request(request)).await.unwrap();
         assert_eq!(outcome.summary, "Asked GET /x · 500 in 7 ms");
         assert!(outcome.answer.contains("500\ncontent-type: text/plain\n\nInternal Server Error\n… cut here."));
     }
