@@ -23,6 +23,7 @@ pub mod generation;
 pub mod guard;
 pub mod jobs;
 pub mod lifecycle;
+pub mod memory;
 pub mod platform;
 pub mod proof;
 pub mod server;

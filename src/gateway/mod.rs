@@ -169,7 +169,9 @@ impl Gateway {
         let replay = (upload.is_none() && is_repeatable(request.method())).then(|| copy_of(&request));
         let mut fresh_only = false;
         for _ in 0..TRIES {
-            let kept = if fresh_only { None } else { door.live().pool.checkout(replay.is_some()).await };
+            let instance = door.live().clone();
+            let Some(unanswered) = instance.wait_for_answer() else { return Err(Trouble::Overloaded) };
+            let kept = if fresh_only { None } else { instance.pool.checkout(replay.is_some()).await };
             let is_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
@@ -184,7 +186,9 @@ impl Gateway {
                     },
                 },
             };
-            match connection.send(request, self.settings.head, upload.as_deref()).await {
+            let sent = connection.send(request, self.settings.head, upload.as_deref()).await;
+            drop(unanswered);
+            match sent {
                 Ok((response, connection)) => {
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                         // Nobody asked for that.

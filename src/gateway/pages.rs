@@ -26,6 +26,8 @@ pub enum Trouble {
     Failed,
     /// It runs, but does not answer in time.
     TimedOut,
+    /// It runs, but more requests wait for its answer than it can work off.
+    Overloaded,
     /// The visitor did not send the request fast enough.
     UploadTimedOut,
     /// It was asked to be a proxy.
@@ -35,7 +37,7 @@ pub enum Trouble {
 impl Trouble {
     fn status(self) -> StatusCode {
         match self {
-            Self::Starting | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Stopped | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown => StatusCode::NOT_FOUND,
             Self::Failed => StatusCode::BAD_GATEWAY,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -64,6 +66,9 @@ impl Trouble {
                 format!("{name} takes too long"),
                 "It did not answer in time. Try again in a moment; if it stays that way, the app's log in the builder says more.",
             ),
+            Self::Overloaded => {
+                (format!("{name} is overloaded"), "Too many requests wait for its answer. Try again in a moment.")
+            }
             Self::UploadTimedOut => (
                 "The request took too long".to_owned(),
                 "It was not sent fast enough. Try again over a better connection.",
@@ -110,7 +115,7 @@ fn answer(trouble: Trouble, title: &str, text: &str, accept: Option<&HeaderValue
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors *"),
     );
-    if looks_again {
+    if looks_again || trouble == Trouble::Overloaded {
         headers.insert(RETRY_AFTER, HeaderValue::from(LOOK_AGAIN_SECS));
     }
     response

@@ -12,11 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
 use crate::domain::{AppName, Environment, ReleaseNumber};
+
+/// Requests that may wait for one instance to begin its answer. Each holds some tens of kilobytes, and an app that does
+/// not keep up is not helped by more of them.
+pub(super) const UNANSWERED_MAX: usize = 256;
 
 /// How long connections that were told to close may take to do so.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -111,6 +115,8 @@ pub(super) struct Live {
     upstream: Upstream,
     pub(super) pool: Arc<Pool>,
     in_flight: AtomicUsize,
+    /// Places for requests that wait for their answer to begin.
+    unanswered: Semaphore,
     retired: AtomicBool,
     emptied: Notify,
     /// Ends tunnels and streams that have outstayed the drain.
@@ -120,6 +126,11 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn address(&self) -> SocketAddr {
         self.upstream.address
+    }
+
+    /// A place for one more request that waits for its answer to begin; none when too many do.
+    pub(super) fn wait_for_answer(&self) -> Option<SemaphorePermit<'_>> {
+        self.unanswered.try_acquire().ok()
     }
 
     fn retire(&self) {
@@ -251,8 +262,9 @@ impl Routes {
             }
             Some(Route::Up(Arc::new(Live {
                 upstream,
-                pool: Pool::default(),
+                pool: Arc::default(),
                 in_flight: AtomicUsize::new(0),
+                unanswered: Semaphore::new(UNANSWERED_MAX),
                 retired: AtomicBool::new(false),
                 emptied: Notify::new(),
                 closing: self.inner.closing.child_token(),

@@ -62,8 +62,10 @@ pub(super) async fn check(State(guard): State<Guard>, from: ClientIp, mut reques
     request.extensions_mut().insert(PasswordSet(services.password_is_set()));
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
-    // The listener keeps a place for addresses where somebody is logged in.
-    response.extensions_mut().insert(caller);
+    // The listener keeps a place for addresses where somebody is logged in. After a login the page has said so.
+    if response.extensions().get::<Caller>().is_none() {
+        response.extensions_mut().insert(caller);
+    }
     response
 }
 

@@ -98,17 +98,22 @@ impl Drop for Received {
     }
 }
 
+/// Bytes of an answer that are handed on in one go; then other connections have their turn.
+const TURN: usize = 128 * 1024;
+
 /// An answer's body; when it is dropped, the connection waits for its next request.
 pub(super) struct Answered {
     inner: Body,
     slot: Arc<Slot>,
+    /// Handed on since others had a turn, in bytes.
+    turn: usize,
     /// Counted until then.
     _request: Option<Arc<ForwardedRequest>>,
 }
 
 impl Answered {
     pub(super) fn new(inner: Body, slot: Arc<Slot>, request: Option<Arc<ForwardedRequest>>) -> Self {
-        Self { inner, slot, _request: request }
+        Self { inner, slot, turn: 0, _request: request }
     }
 }
 
@@ -117,7 +122,17 @@ impl HttpBody for Answered {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(cx)
+        if self.turn >= TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => self.turn += frame.data_ref().map_or(0, Bytes::len),
+            _ => self.turn = 0,
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

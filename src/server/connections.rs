@@ -7,8 +7,9 @@
 //!   takes any stranger's. Only where there is none to end is the newcomer refused.
 //! - **Waiting is bounded.** A client that is waited for (for a head, or until it reads) has a deadline.
 //!   One task looks through all connections for it, so that a connection needs no timers of its own.
-//! - **Memory is bounded.** Unfinished heads have a budget for all together, and so has the number of
-//!   clients that do not read. Beyond it the longest wait of the address with the most of them ends first.
+//! - **Memory is bounded.** Unfinished heads have a budget for all together, and so have the number of
+//!   clients that do not read and the number of those that keep a request's body back. Beyond it the longest wait of
+//!   the address with the most of them ends first.
 //!
 //! A trusted proxy, and this machine, have no bound of their own, since many clients are behind one
 //! address; what a proxy's clients have in hand is counted by the address that the proxy names.
@@ -34,7 +35,9 @@ const SOURCE_MAX: usize = 128;
 /// What all unfinished heads may have together, beyond what each has free, in bytes.
 const HEADS_MAX: usize = 8 * 1024 * 1024;
 /// Clients that do not read, each of which holds up to a few hundred kilobytes of an answer.
-const STALLED_MAX: usize = 256;
+const STALLED_MAX: usize = 128;
+/// Requests whose bodies are waited for, each of which holds some tens of kilobytes.
+const BODIES_MAX: usize = 256;
 /// A client on a slow line takes something at least that often; it does not count as one that does not
 /// read before, unless there are many of them at its address.
 const SLOW_LINE: Duration = Duration::from_secs(2);
@@ -46,6 +49,8 @@ const SEARCH_PAUSE_MS: u64 = 100;
 const KNOWN_FOR: Duration = Duration::from_hours(24);
 /// Addresses that are known at once.
 const KNOWN_MAX: usize = 1024;
+/// Connections whose end, of half of them or more, frees enough memory to give it back to the system.
+const CROWD: usize = 256;
 /// Files that are kept for everything but connections.
 const FILES_KEPT: u64 = 256;
 
@@ -85,6 +90,10 @@ impl Limits {
         self.connections / 2
     }
 
+    fn bodies(&self) -> usize {
+        BODIES_MAX.min(self.connections / 4).max(4)
+    }
+
     fn stalled(&self) -> usize {
         STALLED_MAX.min(self.connections / 4).max(4)
     }
@@ -115,6 +124,10 @@ pub(super) struct Table {
     stalled: AtomicUsize,
     /// When clients that do not read were last searched for.
     searched: AtomicU64,
+    /// Requests whose bodies are waited for.
+    bodies: AtomicUsize,
+    /// When those were last searched for.
+    bodies_searched: AtomicU64,
     /// A connection was opened where there was none.
     opened: Notify,
     /// Milliseconds by which tests are ahead of time.
@@ -153,6 +166,8 @@ impl Connections {
             heads: AtomicUsize::new(0),
             stalled: AtomicUsize::new(0),
             searched: AtomicU64::new(0),
+            bodies: AtomicUsize::new(0),
+            bodies_searched: AtomicU64::new(0),
             opened: Notify::new(),
             #[cfg(test)]
             ahead: AtomicU64::new(0),
@@ -220,9 +235,21 @@ impl Connections {
         let table = &self.0;
         let every = (table.limits.patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let mut was_late = false;
+        let (mut most, mut were_leaving) = (0, false);
         loop {
-            let is_empty = table.state().open.is_empty();
-            if is_empty {
+            let open = table.state().open.len();
+            most = most.max(open);
+            let are_leaving = most >= CROWD && open < most / 2;
+            if are_leaving {
+                most = open;
+            }
+            // Once more in the next round: what a connection had is freed a moment after it is counted no more.
+            if are_leaving || were_leaving {
+                tokio::task::spawn_blocking(crate::memory::give_back);
+            }
+            were_leaving = are_leaving;
+            if open == 0 && !are_leaving {
+                most = 0;
                 table.opened.notified().await;
             }
             let begun = Instant::now();
@@ -274,6 +301,20 @@ impl Table {
         }
     }
 
+    pub(super) fn one_more_awaits_body(&self) {
+        let now = self.now();
+        if self.bodies.fetch_add(1, Relaxed) >= self.limits.bodies()
+            && now.saturating_sub(self.bodies_searched.load(Relaxed)) >= SEARCH_PAUSE_MS
+        {
+            self.bodies_searched.store(now, Relaxed);
+            self.end_late_bodies(now);
+        }
+    }
+
+    pub(super) fn one_less_awaits_body(&self) {
+        self.bodies.fetch_sub(1, Relaxed);
+    }
+
     pub(super) fn one_less_stalls(&self) {
         self.stalled.fetch_sub(1, Relaxed);
     }
@@ -317,6 +358,17 @@ impl Table {
             of_source.entry(slot.source).and_modify(|count| *count -= 1);
             state.end(&slot, "too many clients do not read");
             surplus -= 1;
+        }
+    }
+
+    /// Ends the requests whose bodies have been waited for for longest, where there are too many.
+    fn end_late_bodies(&self, now: u64) {
+        let mut state = self.state();
+        let mut late = state.scored(|slot| slot.body(now));
+        late.sort_by_key(|(score, _)| Reverse(*score));
+        let surplus = late.len().saturating_sub(self.limits.bodies() * 3 / 4);
+        for (_, slot) in late.into_iter().take(surplus) {
+            state.end(&slot, "too many clients keep a request's body back");
         }
     }
 
@@ -398,6 +450,8 @@ impl State {
     fn make_room(&mut self, few: usize, newcomer: Source, is_known: bool, now: u64) -> bool {
         let mut waiting = self.scored(|slot| if self.is_strangers(slot) { slot.awaited(now) } else { None });
         if !waiting.is_empty() {
+            // Never all that there are: one of them may have come only now.
+            let few = few.min(waiting.len().div_ceil(2));
             if waiting.len() > few {
                 waiting.select_nth_unstable_by_key(few - 1, |(score, _)| Reverse(*score));
                 waiting.truncate(few);

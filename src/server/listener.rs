@@ -13,6 +13,7 @@ use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::App;
@@ -31,8 +32,10 @@ use crate::lifecycle::Lifecycle;
 const BUFFER_MAX: usize = HEAD_MAX + 16 * 1024;
 /// Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`).
 const QUEUE_MAX: u32 = 4096;
+/// Bytes that the system keeps of an answer before they can be sent.
+const UNSENT_MAX: u32 = 128 * 1024;
 /// Connections that are taken in one go.
-const TAKEN_AT_ONCE: u32 = 512;
+const TAKEN_AT_ONCE: u32 = 64;
 /// A peer that has vanished without a word is noticed after so long, and a few more questions.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 /// After accepting failed, most likely for want of file descriptors.
@@ -55,7 +58,7 @@ pub async fn serve(listener: TcpListener, app: App, lifecycle: Lifecycle) -> std
     let config = app.0.services.config();
     let limits = Limits::new(config.max_connections, config.client_timeout, file_limit::current());
     let connections = Connections::new(limits, app.0.proxies.clone());
-    probe_silent_peers(&listener)?;
+    prepare(&listener)?;
     tokio::select! {
         () = lifecycle.draining.cancelled() => Ok(()),
         () = connections.watch_deadlines() => Ok(()),
@@ -63,29 +66,29 @@ pub async fn serve(listener: TcpListener, app: App, lifecycle: Lifecycle) -> std
     }
 }
 
-/// Has the system ask peers that have been silent for long whether they are still there. Connections inherit
-/// this from their listener.
-fn probe_silent_peers(listener: &TcpListener) -> rustix::io::Result<()> {
-    use rustix::net::sockopt;
-    sockopt::set_socket_keepalive(listener, true)?;
-    sockopt::set_tcp_keepidle(listener, KEEPALIVE)?;
-    sockopt::set_tcp_keepintvl(listener, KEEPALIVE / 4)?;
-    sockopt::set_tcp_keepcnt(listener, 4)
+/// Says to the system how connections are treated, which inherit it from their listener: peers that have been silent for
+/// long are asked whether they are still there, and little is taken for a client that does not read. The latter bounds
+/// what waits to be sent, not what is on its way, so that it costs no speed.
+fn prepare(listener: &TcpListener) -> std::io::Result<()> {
+    let socket = SockRef::from(listener);
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)
 }
 
 /// Takes connections, for ever.
 async fn accept(listener: &TcpListener, app: &App, connections: &Connections, limits: Limits, lifecycle: &Lifecycle) {
     let mut taken: u32 = 0;
     loop {
-        // All that wait are taken in one go: where thousands of requests are in hand the turn comes seldom, and
-        // meanwhile the queue runs full. Not for ever, for the requests are to have theirs.
+        // A few at once, and then those that were taken have their turn: a client that has sent its request is not
+        // to lose its slot before that was looked at. The system's queue keeps the rest.
         let accepted = tokio::task::unconstrained(listener.accept()).await;
         taken = taken.wrapping_add(1);
         if taken.is_multiple_of(TAKEN_AT_ONCE) {
             tokio::task::yield_now().await;
         }
         match accepted {
-            Ok((stream, peer)) => match connections.admit(peer.ip()) {
+            Ok((stream, peer)) => match admit(connections, peer.ip()).await {
                 Ok(slot) => {
                     let connection = Connection {
                         app: app.clone(),
@@ -104,6 +107,17 @@ async fn accept(listener: &TcpListener, app: &App, connections: &Connections, li
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Takes a connection in. Where there is no room because all others were only just taken, they have their turn first.
+async fn admit(connections: &Connections, peer: IpAddr) -> Result<Admitted, Refused> {
+    match connections.admit(peer) {
+        Err(Refused::Full) => {
+            tokio::task::yield_now().await;
+            connections.admit(peer)
+        }
+        admitted => admitted,
     }
 }
 
@@ -127,6 +141,14 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
+/// Whether a client that has just connected has sent something by now, or has gone. The runtime itself learns of that
+/// only a while after the system does.
+fn has_sent(stream: &TcpStream) -> bool {
+    use rustix::net::{RecvFlags, recv};
+    let seen = recv(stream, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    seen != Err(rustix::io::Errno::WOULDBLOCK)
+}
+
 /// One connection, and what its requests need to know of it.
 #[derive(Clone)]
 struct Connection {
@@ -139,22 +161,30 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream, admitted: Admitted, peer: SocketAddr, lifecycle: Lifecycle) {
-        let ended = self.slot.ended.clone();
         // An event is one small write, and is to leave at once.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone at once");
             return;
         }
         // No buffers before there is something to put into them.
-        tokio::select! {
-            readable = stream.readable() => if readable.is_err() { return },
-            () = ended.cancelled() => return,
-            () = lifecycle.draining.cancelled() => return,
+        if !has_sent(&stream) {
+            self.slot.waits();
+            tokio::select! {
+                readable = stream.readable() => if readable.is_err() { return },
+                () = self.slot.ended.cancelled() => return,
+                () = lifecycle.draining.cancelled() => return,
+            }
         }
+        // On the heap, here and below: else each connection that only waits would have the room of one that answers.
+        Box::pin(self.speak(stream, admitted, peer, lifecycle)).await;
+    }
+
+    async fn speak(self, stream: TcpStream, admitted: Admitted, peer: SocketAddr, lifecycle: Lifecycle) {
+        let ended = self.slot.ended.clone();
         let is_https = self.app.is_https();
         let service = service_fn(move |request| {
             let connection = self.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request, peer).await) }
+            Box::pin(async move { Ok::<_, Infallible>(connection.answer(request, peer).await) })
         });
         let connection = http1::Builder::new()
             // The table of connections keeps the deadlines.

@@ -32,6 +32,9 @@ impl Source {
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Just taken. Either its task has not looked at it yet, or the request is there and is still to be read: it is not
+    /// the client that is waited for.
+    Taken,
     /// No request is in hand: nothing was sent yet, a head is on its way, or the last answer is through.
     Waiting,
     /// A request is being answered.
@@ -68,7 +71,7 @@ impl Slot {
             source,
             is_shared,
             ended: CancellationToken::new(),
-            phase: AtomicU8::new(Phase::Waiting as u8),
+            phase: AtomicU8::new(Phase::Taken as u8),
             since: AtomicU64::new(table.now()),
             is_fresh: AtomicBool::new(true),
             is_known: AtomicBool::new(false),
@@ -87,8 +90,17 @@ impl Slot {
 
     // Told by the connection's task
 
+    /// From now on the client is waited for.
+    pub(super) fn waits(&self) {
+        self.since.store(self.table.now(), Relaxed);
+        self.phase.store(Phase::Waiting as u8, Relaxed);
+    }
+
     /// Bytes came from the client.
     pub(super) fn received(&self, bytes: usize) {
+        if self.phase() == Phase::Taken {
+            self.waits();
+        }
         if self.phase() != Phase::Waiting {
             return;
         }
@@ -112,8 +124,7 @@ impl Slot {
     /// The answer's body has come to its end, or was given up.
     pub(super) fn answered(&self) {
         if self.phase() == Phase::Busy {
-            self.since.store(self.table.now(), Relaxed);
-            self.phase.store(Phase::Waiting as u8, Relaxed);
+            self.waits();
         }
     }
 
@@ -139,7 +150,12 @@ impl Slot {
 
     /// The client is waited for in the middle of a request's body, or not any more.
     pub(super) fn awaits_body(&self, waits: bool) {
-        self.body_since.store(if waits { self.table.now() } else { 0 }, Relaxed);
+        let before = self.body_since.swap(if waits { self.table.now() } else { 0 }, Relaxed);
+        match (before != 0, waits) {
+            (false, true) => self.table.one_more_awaits_body(),
+            (true, false) => self.table.one_less_awaits_body(),
+            _ => {}
+        }
     }
 
     /// The client does not take what is written.
@@ -162,6 +178,7 @@ impl Slot {
     pub(super) fn closed(&self) {
         self.forget_head();
         self.flows();
+        self.awaits_body(false);
     }
 
     fn forget_head(&self) {
@@ -176,8 +193,9 @@ impl Slot {
 
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Relaxed) {
-            0 => Phase::Waiting,
-            1 => Phase::Busy,
+            0 => Phase::Taken,
+            1 => Phase::Waiting,
+            2 => Phase::Busy,
             _ => Phase::Tunnel,
         }
     }

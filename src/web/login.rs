@@ -12,8 +12,8 @@ use super::plain_pages::LoginPage;
 use super::reply;
 use crate::error::{AppResult, ErrorKind};
 use crate::guard::{
-    ClientIp, browser_cookie, browser_marks, clear_session_cookie, is_https, local_path, plain_page, session_cookie,
-    session_secrets,
+    Caller, ClientIp, browser_cookie, browser_marks, clear_session_cookie, is_https, local_path, plain_page,
+    session_cookie, session_secrets,
 };
 use crate::services::login_limit::Attempt;
 
@@ -62,6 +62,7 @@ pub async fn login(
             response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
             let mark = web.services.browser_mark(known).await?;
             response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));
+            response.extensions_mut().insert(Caller::Session);
             Ok(response)
         }
         Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::TooManyRequests) => {

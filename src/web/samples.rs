@@ -13,8 +13,8 @@ use super::app::history_views::{
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
-    AnswerView, ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView,
-    ViewLink, WebhookPanel,
+    AnswerView, ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
+    ScheduleView, ViewLink, WebhookPanel,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, live_blocks};
@@ -417,18 +417,16 @@ fn api_panel(app: &App) -> String {
         summary: summary.into(),
         has_body: method == "POST",
     };
-    ApiPanel {
-        app: &app.name,
-        environment: "preview",
-        url: url(app, Environment::Preview),
-        endpoints: vec![
-            endpoint("POST", "/links", "Shorten a link"),
-            endpoint("GET", "/{code}", "Follow a link"),
-            endpoint("DELETE", "/links/{code}", "Forget a link"),
-        ],
-    }
-    .render()
-    .expect("renders")
+    let endpoints = vec![
+        endpoint("POST", "/links", "Shorten a link"),
+        endpoint("GET", "/{code}", "Follow a link"),
+        endpoint("DELETE", "/links/{code}", "Forget a link"),
+    ];
+    let endpoints =
+        Endpoints { app: &app.name, environment: "preview", endpoints, answered: true }.render().expect("renders");
+    ApiPanel { app: &app.name, environment: "preview", url: url(app, Environment::Preview), endpoints: Some(endpoints) }
+        .render()
+        .expect("renders")
 }
 
 fn runs_panel(app: &App) -> String {

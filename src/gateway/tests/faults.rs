@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::engine::testing::eventually;
+use crate::gateway::routes::UNANSWERED_MAX;
 
 /// An app that takes connections and does with them what `each` does.
 async fn raw<F>(each: impl Fn(tokio::net::TcpStream) -> F + Send + 'static) -> Server
@@ -172,4 +173,34 @@ async fn cookies_and_addresses_are_guarded_on_the_wire() {
     assert_eq!(response.headers()["x-app"], "1");
     assert!(!response.headers().contains_key("set-cookie"));
     assert_eq!(text(response).await, "shop.localhost|mine=2|127.0.0.1|shop.localhost|-");
+}
+
+#[tokio::test]
+async fn an_app_that_does_not_keep_up_gets_no_more_than_it_can_hold() {
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let waits = gate.clone();
+    let app = serve(Router::new().fallback(move || async move {
+        let _ = waits.acquire().await;
+        "late"
+    }))
+    .await;
+    let front = Arc::new(Front::new().await);
+    assert!(front.routes.set(&shop(), Prod, app.upstream(1)).is_none());
+    let ask = || {
+        let front = front.clone();
+        tokio::spawn(async move { front.get("/").await })
+    };
+    let waiting: Vec<_> = (0..UNANSWERED_MAX).map(|_| ask()).collect();
+    eventually("all wait for the app", LONG, async || front.in_flight() == UNANSWERED_MAX).await;
+    let refused = front.send(front.request(Method::GET, "/", Body::empty())).await;
+    assert_eq!(
+        (refused.status(), &refused.headers()[RETRY_AFTER]),
+        (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static("2"))
+    );
+    assert!(text(refused).await.contains("is overloaded"));
+    gate.close();
+    for answer in waiting {
+        assert_eq!(answer.await.expect("no panic"), (StatusCode::OK, "late".to_owned()));
+    }
+    assert_eq!(front.get("/").await, (StatusCode::OK, "late".to_owned()));
 }

@@ -20,9 +20,11 @@ fn advance(connections: &Connections, time: Duration) {
     connections.0.ahead.fetch_add(millis(time), Relaxed);
 }
 
-/// Opens so many from one address; those that were taken in.
+/// Opens so many from one address; those that were taken in, and looked at.
 fn open(connections: &Connections, from: &str, count: usize) -> Vec<Admitted> {
-    (0..count).filter_map(|_| connections.admit(address(from)).ok()).collect()
+    let taken: Vec<_> = (0..count).filter_map(|_| connections.admit(address(from)).ok()).collect();
+    taken.iter().for_each(|slot| slot.waits());
+    taken
 }
 
 #[tokio::test]
@@ -71,6 +73,17 @@ async fn who_comes_when_it_is_full_takes_the_slot_of_one_that_is_waited_for() {
 }
 
 #[tokio::test]
+async fn one_that_was_not_looked_at_yet_is_not_ended_for_another() {
+    let connections = connections(64, &[]);
+    let crowd: Vec<_> = (1..=63).flat_map(|n| open(&connections, &format!("192.0.2.{n}"), 1)).collect();
+    let honest = connections.admit(address("198.51.100.1")).ok().expect("room");
+    advance(&connections, Duration::from_mins(1));
+    let others: Vec<_> = (1..=63).map(|n| connections.admit(address(&format!("203.0.113.{n}")))).collect();
+    assert!(others.iter().all(Result::is_ok) && crowd.iter().all(is_ended) && !is_ended(&honest));
+    assert_eq!(connections.admit(address("203.0.113.64")).err(), Some(Refused::Full));
+}
+
+#[tokio::test]
 async fn who_is_logged_in_always_gets_a_slot() {
     let connections = connections(64, &[]);
     connections.known(address("203.0.113.9"));
@@ -103,6 +116,7 @@ async fn large_heads_share_a_budget() {
     let connections = connections(1024, &[]);
     let crowd: Vec<_> = (1..=4).flat_map(|n| open(&connections, &format!("192.0.2.{n}"), 64)).collect();
     let honest = connections.admit(address("198.51.100.1")).ok().expect("room");
+    honest.waits();
     honest.received(20 * 1024);
     for slot in &crowd {
         slot.received(60 * 1024);
@@ -128,7 +142,8 @@ async fn only_so_many_clients_may_leave_their_answers_unread() {
         advance(&connections, Duration::from_millis(SEARCH_PAUSE_MS));
     }
     assert!(!slow.iter().any(is_ended), "slow lines are left alone");
-    assert!(many.iter().filter(|slot| is_ended(slot)).count() >= 7);
+    let ended = many.iter().filter(|slot| is_ended(slot)).count();
+    assert!(ended >= 7, "{ended}");
     for slot in &slow {
         slot.flows();
     }
@@ -137,10 +152,33 @@ async fn only_so_many_clients_may_leave_their_answers_unread() {
 }
 
 #[tokio::test]
+async fn only_so_many_clients_may_keep_a_body_back() {
+    let connections = connections(64, &[]);
+    let many = open(&connections, "192.0.2.1", 16);
+    let honest: Vec<_> = (1..=8).flat_map(|n| open(&connections, &format!("198.51.100.{n}"), 1)).collect();
+    for slot in many.iter().chain(&honest) {
+        slot.asked();
+        advance(&connections, Duration::from_millis(SEARCH_PAUSE_MS));
+        slot.awaits_body(true);
+    }
+    assert!(!honest.iter().any(is_ended), "those of addresses with one request each go on");
+    let ended = many.iter().filter(|slot| is_ended(slot)).count();
+    assert!((8..16).contains(&ended), "{ended}");
+    for slot in &honest {
+        slot.awaits_body(false);
+    }
+    // One that is ended is counted no more, whenever its task comes to its end.
+    assert_eq!(connections.0.bodies.load(Relaxed), many.len() - ended);
+}
+
+#[tokio::test]
 async fn deadlines_end_those_that_keep_us_waiting_and_nobody_else() {
     let connections = connections(64, &[]);
     let [silent, head, reader, idle, busy, tunnel, slow] =
         std::array::from_fn(|n| connections.admit(address(&format!("192.0.2.{}", n + 1))).ok().expect("room"));
+    for slot in [&silent, &head] {
+        slot.waits();
+    }
     head.received(10);
     for slot in [&reader, &idle, &busy, &tunnel, &slow] {
         slot.asked();

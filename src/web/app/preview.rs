@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::page::show;
 use super::preview_views::{
-    ApiPanel, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView, ViewLink,
-    WebhookPanel,
+    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView,
+    ViewLink, WebhookPanel,
 };
 use super::query::AppQuery;
 use crate::browser_errors::{BrowserError, Place};
@@ -24,8 +24,8 @@ use crate::web::format::{self, When};
 use crate::web::preview_access::hand_on_address;
 use crate::web::reply::{self, Caller};
 
-/// How long a running app may take to describe its endpoints before the page goes without.
-const ENDPOINTS_WAIT: Duration = Duration::from_secs(2);
+/// How long a running app may take to describe its endpoints before the list says that it has not.
+const ENDPOINTS_WAIT: Duration = Duration::from_secs(5);
 /// Runs shown at once.
 const RUNS: u32 = 25;
 
@@ -35,6 +35,8 @@ const RUNS: u32 = 25;
 pub struct TabQuery {
     view: Option<View>,
     page: bool,
+    /// The app's endpoints are wanted at once, by a browser without scripts.
+    endpoints: bool,
     cursor: Option<String>,
     turns: Option<String>,
     prompt: String,
@@ -254,7 +256,10 @@ async fn stage<'a>(
             app: &app.name,
             environment: environment.as_str(),
             url,
-            endpoints: endpoints(services, app, environment).await,
+            endpoints: match query.endpoints {
+                true => Some(endpoints(services, app, environment).await?),
+                false => None,
+            },
         })?),
     };
     Ok(tab)
@@ -313,9 +318,30 @@ fn note(app: &App, view: View, status: &EnvironmentStatus) -> Option<String> {
     }
 }
 
-async fn endpoints(services: &Services, app: &App, environment: Environment) -> Vec<EndpointView> {
+/// What the address says.
+#[derive(Deserialize)]
+pub struct EndpointsQuery {
+    environment: Environment,
+}
+
+/// `GET /apps/{app}/endpoints`: what the running app says that it can be asked.
+pub async fn endpoints_list(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Query(query): Query<EndpointsQuery>,
+) -> AppResult<Response> {
+    if !caller.is_htmx() {
+        return Ok(Redirect::to(&format!("/apps/{name}?view={}&endpoints=true", query.environment)).into_response());
+    }
+    let app = web.services.app(&name).await?;
+    Ok(reply::html(endpoints(&web.services, &app, query.environment).await?))
+}
+
+async fn endpoints(services: &Services, app: &App, environment: Environment) -> AppResult<String> {
     let asked = tokio::time::timeout(ENDPOINTS_WAIT, services.endpoints(app, environment)).await;
-    let Ok(Ok(endpoints)) = asked else { return Vec::new() };
+    let found = asked.ok().and_then(Result::ok);
+    let answered = found.is_some();
     let view = |endpoint: crate::services::probing::Endpoint| EndpointView {
         class: endpoint.method.to_lowercase(),
         has_body: matches!(endpoint.method.as_str(), "POST" | "PUT" | "PATCH"),
@@ -323,7 +349,8 @@ async fn endpoints(services: &Services, app: &App, environment: Environment) -> 
         path: endpoint.path,
         summary: endpoint.summary,
     };
-    endpoints.into_iter().map(view).collect()
+    let endpoints = found.into_iter().flatten().map(view).collect();
+    reply::render(&Endpoints { app: &app.name, environment: environment.as_str(), endpoints, answered })
 }
 
 async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>) -> AppResult<String> {

@@ -87,7 +87,8 @@ pub enum Panel {
     Job(String),
 }
 
-/// An API's endpoints, each with a form to try it.
+/// An API's address, its endpoints, and a form for any call. The endpoints are asked of the running app, which may take
+/// its time: they follow in a request of their own, and the page does not wait for them.
 #[derive(Template)]
 #[template(path = "app/api.html")]
 pub struct ApiPanel<'a> {
@@ -97,8 +98,22 @@ pub struct ApiPanel<'a> {
     pub environment: &'static str,
     /// Where it answers.
     pub url: String,
+    /// The rendered [`Endpoints`], where they have been asked for already.
+    pub endpoints: Option<String>,
+}
+
+/// An API's endpoints, each with a form to try it.
+#[derive(Template)]
+#[template(path = "app/endpoints.html")]
+pub struct Endpoints<'a> {
+    /// The app.
+    pub app: &'a AppName,
+    /// `preview` or `prod`.
+    pub environment: &'static str,
     /// From its own description.
     pub endpoints: Vec<EndpointView>,
+    /// It answered in time.
+    pub answered: bool,
 }
 
 /// One call an API takes.
