@@ -25,6 +25,7 @@ pub mod smoke;
 pub mod spending;
 pub mod template;
 pub mod turn;
+mod turn_mode;
 pub mod turn_origin;
 pub mod version;
 
@@ -49,7 +50,8 @@ pub use size::Bytes;
 pub use smoke::{SmokeCheck, SmokeCount, SmokeKind};
 pub use spending::Spending;
 pub use template::{TemplateKind, TemplateManifest, TemplateName};
-pub use turn::{INTERRUPTED, Question, QuestionKind, Turn, TurnMode, TurnState, Usage, WITHDRAWN};
+pub use turn::{INTERRUPTED, Question, QuestionKind, Turn, TurnState, Usage, WITHDRAWN};
+pub use turn_mode::TurnMode;
 pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
 pub use version::{ChangeSize, Version, VersionKind};
 

@@ -3,18 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerId, Attachment, ChangeSize, Evidence, JobId, ModelId, Repair, TurnId, TurnOrigin, VersionId, words};
-
-/// Whether the model may write.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TurnMode {
-    /// It may change files.
-    #[default]
-    Build,
-    /// It reads and answers; it has no tools that write.
-    Discuss,
-}
+use super::{
+    AnswerId, Attachment, ChangeSize, Evidence, JobId, ModelId, Repair, TurnId, TurnMode, TurnOrigin, VersionId, words,
+};
 
 /// Why a turn ended, as a word for programs: its builder went away.
 pub const INTERRUPTED: &str = "interrupted";
@@ -39,7 +30,6 @@ pub enum TurnState {
     Interrupted,
 }
 
-words!(TurnMode { Build = "build", Discuss = "discuss" });
 words!(TurnState {
     Queued = "queued", Running = "running", Done = "done", Stopped = "stopped", Failed = "failed", Interrupted = "interrupted"
 });

@@ -1,8 +1,8 @@
 //! Deleting an app: containers, network, images, repository, rows; each gone already is fine.
 
 use super::context::{Failure, JobContext};
-use super::deploy::Building;
-use super::rollout;
+use super::failure::BuildFault;
+use super::outage::retry_during_outage;
 use crate::domain::{Environment, JobResult, LogStream};
 use crate::store::StoreError;
 
@@ -31,15 +31,15 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     let (id, name) = (context.job.app_id, context.job.app.clone());
     context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name())).await;
     let tell = context.lines(LogStream::Deploy);
-    rollout::patiently(context, || Box::pin(platform.runtime.remove_app(&name, id, &tell))).await?;
+    retry_during_outage(context, || Box::pin(platform.runtime.remove_app(&name, id, &tell))).await?;
     for environment in Environment::ALL {
         platform.gateway.routes().remove(&name, environment);
     }
     context.log(LogStream::Deploy, "Removing images.").await;
-    let pushed = rollout::patiently(context, || {
+    let pushed = retry_during_outage(context, || {
         Box::pin(async {
             let removed = platform.images.remove_pushed(&name).await;
-            removed.map_err(|error| Building { error, in_cluster: true })
+            removed.map_err(|error| BuildFault { error, in_cluster: true })
         })
     });
     match pushed.await {
@@ -53,10 +53,10 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
             context.log(LogStream::Deploy, left).await;
         }
     }
-    rollout::patiently(context, || {
+    retry_during_outage(context, || {
         Box::pin(async {
             let removed = platform.images.remove_app(&name, id).await;
-            removed.map_err(|error| Building { error, in_cluster: platform.runtime.replaces_in_place() })
+            removed.map_err(|error| BuildFault { error, in_cluster: platform.runtime.replaces_in_place() })
         })
     })
     .await?;

@@ -1,16 +1,17 @@
 //! The jobs that deploy: preview builds first, publish and roll back take an image that is there.
 
 use super::context::{Failure, JobContext};
+use super::failure::BuildFault;
+use super::outage::retry_during_outage;
+use super::release::settings;
 use super::rollout;
-use crate::build::{BuildError, BuildRequest};
+use crate::build::BuildRequest;
 use crate::domain::{
-    App, AppSettings, DeploymentSpec, Environment, ImageRef, JobResult, LogStream, ReleaseNumber, StepName, VersionId,
-    WorkspacePath,
+    App, DeploymentSpec, Environment, ImageRef, JobResult, LogStream, ReleaseNumber, StepName, VersionId,
 };
 use crate::error::AppError;
-use crate::platform::Platform;
 use crate::store::releases::NewRelease;
-use crate::workspace::{NewFile, WorkspaceError};
+use crate::workspace::NewFile;
 
 /// Builds a version if it was not built before, and puts it in preview.
 pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobResult, Failure> {
@@ -96,18 +97,6 @@ async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<De
     Ok(spec)
 }
 
-/// What the `app.toml` of a version says; the defaults where there is none.
-pub async fn settings(platform: &Platform, app: &App, version: &VersionId) -> Result<AppSettings, Failure> {
-    let path: WorkspacePath = "app.toml".parse().map_err(AppError::from)?;
-    let version = version.clone();
-    let read = platform.read_workspace(&app.name, move |workspace| match workspace.read_at(&version, &path) {
-        Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
-        other => other,
-    });
-    AppSettings::parse(&String::from_utf8_lossy(&read.await?))
-        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))
-}
-
 /// Builds from the commit, never from the work tree, with the platform's own files in their place.
 async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<ImageRef, Failure> {
     let platform = &context.platform;
@@ -125,10 +114,10 @@ async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<I
         time_limit: None,
     };
     let log = context.lines(LogStream::Build);
-    let built = rollout::patiently(context, || {
+    let built = retry_during_outage(context, || {
         Box::pin(async {
             let built = platform.images.build(request.clone(), &log, &context.cancel).await;
-            built.map_err(|error| Building { error, in_cluster: platform.runtime.replaces_in_place() })
+            built.map_err(|error| BuildFault { error, in_cluster: platform.runtime.replaces_in_place() })
         })
     })
     .await?;
@@ -140,74 +129,11 @@ async fn push(context: &JobContext, app: &App, version: &VersionId, image: Image
     if let Some(registry) = &platform.config.registry {
         context.log(LogStream::Build, format!("Pushing to {registry}.")).await;
     }
-    rollout::patiently(context, || {
+    retry_during_outage(context, || {
         Box::pin(async {
             let pushed = platform.images.push(&app.name, version, &image, &context.cancel).await;
-            pushed.map_err(|error| Building { error, in_cluster: platform.runtime.replaces_in_place() })
+            pushed.map_err(|error| BuildFault { error, in_cluster: platform.runtime.replaces_in_place() })
         })
     })
     .await
-}
-
-/// A build's error, and whether what it needs runs in the cluster, where an outage passes.
-#[derive(Debug)]
-pub(super) struct Building {
-    pub(super) error: BuildError,
-    pub(super) in_cluster: bool,
-}
-
-impl std::fmt::Display for Building {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl From<Building> for Failure {
-    fn from(building: Building) -> Self {
-        let is_engine_away = matches!(building.error, BuildError::Unavailable(_));
-        let failure = Self::from(building.error);
-        if building.in_cluster && is_engine_away {
-            return failure.hint(
-                "See that the engine that DOCKER_HOST leads to runs (`kubectl -n builder-engine get pods` where it is in the \
-                 cluster), then try again.",
-            );
-        }
-        failure
-    }
-}
-
-impl rollout::Outage for Building {
-    fn is_waited_out(&self) -> bool {
-        self.in_cluster && self.error.is_outage()
-    }
-}
-
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        let (message, lines) = (error.to_string(), error.lines().to_vec());
-        match error {
-            BuildError::Cancelled => Self::Cancelled,
-            BuildError::Failed { .. } => Self::failed("build_failed", message)
-                .hint("The log's last lines say why. Ask for a fix, or mend it and deploy again.")
-                .lines(lines),
-            BuildError::TimedOut { .. } => Self::failed("build_timed_out", message).lines(lines),
-            BuildError::Unavailable(_) => Self::failed("docker_unavailable", message)
-                .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
-            BuildError::RegistryAway { .. } => Self::failed("registry_unavailable", message).hint(
-                "See that the registry runs and that the builder reaches it under SLIPWAY_REGISTRY, then try again.",
-            ),
-            BuildError::BaseImageMissing { .. } => {
-                Self::failed("base_image_missing", message).hint("Run scripts/setup on the server, then try again.")
-            }
-            BuildError::TooLarge { .. } => Self::failed("image_too_large", message),
-            BuildError::DiskFull => {
-                Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
-            }
-            BuildError::Registry { .. } => {
-                Self::failed("registry_refused", message).hint("See how the registry is set up, then try again.")
-            }
-            BuildError::Push { .. } => Self::failed("push_failed", message)
-                .hint("See that the registry runs and can be reached, then try again."),
-        }
-    }
 }

@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 
 use super::context::{Failure, JobContext, JobLog};
-use super::tool_host::host_error;
+use super::host_error::host_error;
+use super::release::settings;
 use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
@@ -263,7 +264,7 @@ async fn sign(
     // What runs was deployed with the settings of its own version.
     let live = platform.store.app_by_id(app.id).await?.environment(Environment::Preview).version.clone();
     let Some(version) = live else { return Ok(None) };
-    let settings = super::deploy::settings(platform, app, &version).await.map_err(|failure| match failure {
+    let settings = settings(platform, app, &version).await.map_err(|failure| match failure {
         Failure::Failed(error) => AppError::invalid(error.message),
         Failure::Cancelled => AppError::invalid("It was stopped."),
     })?;

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::Failure;
-use super::{Jobs, MAX_ATTEMPTS, generate, rollout, runs};
-use crate::deploy::{FoundInstance, Instance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
+use super::release::{START_LIMIT, deployment, keeps_running};
+use super::{Jobs, MAX_ATTEMPTS, generate, runs};
+use crate::deploy::{FoundInstance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
     App, AppId, Environment, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, ProcessKind,
     ReleaseState, Run, RunTrigger, TurnId,
@@ -166,15 +167,6 @@ fn interrupted(job: &Job) -> JobError {
     }
 }
 
-/// Whether what is found in place of the live release is put back to it, rather than removed.
-pub(super) async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
-    if !platform.runtime.replaces_in_place() {
-        return false;
-    }
-    let app = platform.store.app_by_id(instance.app_id).await;
-    app.is_ok_and(|app| app.environment(instance.environment).release.is_some())
-}
-
 /// Puts all that is live back to what it should be, where somebody changed it by hand.
 pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
     let apps = platform.store.app_names().await?;
@@ -202,7 +194,7 @@ async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> R
     if release.spec.process == ProcessKind::Job && environment != runs::SCHEDULED {
         return Ok(());
     }
-    let deployment = rollout::deployment(platform, &app, &release).await?;
+    let deployment = deployment(platform, &app, &release).await?;
     Ok(Box::pin(platform.runtime.keep(&deployment)).await?)
 }
 
@@ -374,10 +366,10 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     let release = platform.store.release(id, environment, number).await?;
     let ProcessKind::Service(probe) = &release.spec.process else { return Ok(()) };
     tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
-    let deployment = rollout::deployment(platform, &app, &release).await?;
+    let deployment = deployment(platform, &app, &release).await?;
     let never = CancellationToken::new();
     let instance = Box::pin(platform.runtime.start(&deployment, &Discard, &never)).await?;
-    Box::pin(platform.runtime.wait_ready(&instance, probe, rollout::START_LIMIT, &Discard, &never)).await?;
+    Box::pin(platform.runtime.wait_ready(&instance, probe, START_LIMIT, &Discard, &never)).await?;
     // A job may have begun meanwhile: then the app may be gone by now, or another release live.
     let still_live = platform
         .store

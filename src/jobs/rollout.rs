@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
 
 use super::context::{Failure, JobContext};
-use super::recover::keeps_running;
+use super::outage::retry_during_outage;
+use super::release::{START_LIMIT, deployment, keeps_running};
 use super::{runs, smoke};
 use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
@@ -21,20 +21,6 @@ use crate::gateway::{RouteState, Upstream};
 use crate::platform::Platform;
 use crate::store::releases::NewRelease;
 
-/// How long a new version may take to answer from when it runs, and traffic to reach it.
-pub const START_LIMIT: Duration = Duration::from_mins(1);
-/// How long a runtime that is away is waited for in the middle of a job, each time.
-const OUTAGE_LIMIT: Duration = Duration::from_mins(10);
-/// Outages of one call that are waited out: one that goes on so has other reasons.
-const OUTAGES_MAX: u32 = 3;
-/// What has gone on for so long was answered meanwhile: its failure begins another outage.
-const ANSWERED: Duration = Duration::from_secs(30);
-/// How long after an outage a cluster may know nobody yet: it reads accounts and roles as it starts.
-const AFTERMATH: Duration = Duration::from_secs(30);
-/// First pause before it is asked again.
-const OUTAGE_WAIT: Duration = Duration::from_millis(250);
-/// Longest pause.
-const OUTAGE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How long requests in flight may keep an old version alive.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// Releases of each environment whose images are kept, besides the live ones.
@@ -80,11 +66,11 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             let deployment = deployment(&context.platform, app, release).await?;
             let runtime = &context.platform.runtime;
             let tell = context.lines(LogStream::Deploy);
-            let start = patiently(context, || Box::pin(runtime.start(&deployment, &tell, &context.cancel)));
+            let start = retry_during_outage(context, || Box::pin(runtime.start(&deployment, &tell, &context.cancel)));
             let instance = context.step(StepName::Start, start).await?;
             context
                 .step(StepName::Check, async {
-                    let answered = patiently(context, || {
+                    let answered = retry_during_outage(context, || {
                         Box::pin(runtime.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
                     })
                     .await?;
@@ -98,7 +84,7 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                 })
                 .await?;
             let lead = async {
-                let instance = patiently(context, || {
+                let instance = retry_during_outage(context, || {
                     Box::pin(runtime.lead(&deployment, instance.clone(), probe, START_LIMIT, &tell, &context.cancel))
                 })
                 .await?;
@@ -119,105 +105,11 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             let work = async {
                 if release.environment == runs::SCHEDULED {
                     let deployment = deployment(&context.platform, app, release).await?;
-                    patiently(context, || Box::pin(context.platform.runtime.schedule(&deployment))).await?;
+                    retry_during_outage(context, || Box::pin(context.platform.runtime.schedule(&deployment))).await?;
                 }
                 switch(context, app, release, None).await
             };
             context.step(StepName::Switch, work).await
-        }
-    }
-}
-
-/// An error that may be an outage which is worth waiting for.
-pub trait Outage: std::fmt::Display + Into<Failure> {
-    /// What was asked is away, and somebody else than this machine's user brings it back.
-    fn is_waited_out(&self) -> bool;
-
-    /// It is what a cluster says of anybody right after its start.
-    fn is_denial(&self) -> bool {
-        false
-    }
-}
-
-impl Outage for DeployError {
-    fn is_waited_out(&self) -> bool {
-        // A Docker engine that does not run is this machine's user's to start: that is said at once.
-        matches!(self, Self::ClusterUnavailable(_))
-    }
-
-    fn is_denial(&self) -> bool {
-        matches!(self, Self::ClusterDenied(_))
-    }
-}
-
-/// How much longer what is away is waited for.
-#[derive(Debug, Default)]
-struct Patience {
-    /// When the present outage was first and last seen.
-    outage: Option<(Instant, Instant)>,
-    outages: u32,
-    pause: Duration,
-}
-
-impl Patience {
-    /// The pause before what was asked at `asked` and failed `now` is asked again; none when it is given up.
-    fn pause(&mut self, error: &impl Outage, asked: Instant, now: Instant) -> Option<Duration> {
-        match self.outage {
-            Some((_, last)) if error.is_denial() => {
-                if now - last >= AFTERMATH {
-                    return None;
-                }
-            }
-            _ if !error.is_waited_out() => return None,
-            Some((first, _)) if now - asked < ANSWERED => {
-                if now - first >= OUTAGE_LIMIT {
-                    return None;
-                }
-                self.outage = Some((first, now));
-            }
-            _ => {
-                self.outages += 1;
-                if self.outages > OUTAGES_MAX {
-                    return None;
-                }
-                self.outage = Some((now, now));
-                self.pause = Duration::ZERO;
-            }
-        }
-        self.pause = (self.pause * 2).clamp(OUTAGE_WAIT, OUTAGE_WAIT_MAX);
-        Some(self.pause)
-    }
-}
-
-/// Asks again until what is away is back, and says meanwhile what is missing.
-pub async fn patiently<T, E, F>(context: &JobContext, mut ask: impl FnMut() -> F) -> Result<T, Failure>
-where
-    E: Outage,
-    F: Future<Output = Result<T, E>>,
-{
-    let (mut patience, mut told) = (Patience::default(), false);
-    loop {
-        let asked = Instant::now();
-        let error = match ask().await {
-            Ok(answer) => {
-                if told {
-                    context.log(LogStream::Deploy, "It is back.").await;
-                }
-                return Ok(answer);
-            }
-            Err(error) => error,
-        };
-        let Some(wait) = patience.pause(&error, asked, Instant::now()) else { return Err(error.into()) };
-        if !told {
-            let error = error.to_string();
-            // Somebody else's words may end without a full stop.
-            let stop = if error.ends_with(['.', '…']) { "" } else { "." };
-            context.log(LogStream::Deploy, format!("{error}{stop} This goes on as soon as it is back.")).await;
-            told = true;
-        }
-        tokio::select! {
-            () = context.cancel.cancelled() => return Err(Failure::Cancelled),
-            () = tokio::time::sleep(wait) => {}
         }
     }
 }
@@ -407,19 +299,6 @@ pub async fn announce(context: &JobContext, app: &App, environment: Environment)
     Ok(())
 }
 
-/// What the runtime needs to know to start a release.
-pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Result<Deployment, Failure> {
-    Ok(Deployment {
-        app: app.name.clone(),
-        app_id: app.id,
-        environment: release.environment,
-        release: release.number,
-        image: release.image.clone(),
-        spec: release.spec.clone(),
-        secrets: platform.secrets(app, release.environment).await?,
-    })
-}
-
 /// Frees the disk of images that no kept release needs.
 async fn clean_up(platform: Arc<Platform>, app: App) {
     let _alone = platform.image_locks.lock(app.id).await;
@@ -439,88 +318,5 @@ async fn clean_up(platform: Arc<Platform>, app: App) {
             platform.events.emit(app.id, None, crate::domain::EventBody::Log { stream: LogStream::Deploy, line }).await;
         }
         Err(error) => tracing::warn!(app = %app.name, %error, "old images are still there"),
-    }
-}
-
-impl From<DeployError> for Failure {
-    fn from(error: DeployError) -> Self {
-        let message = error.to_string();
-        match error {
-            DeployError::Cancelled => Self::Cancelled,
-            DeployError::Unavailable(_) => Self::failed("docker_unavailable", message)
-                .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
-            DeployError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message)
-                .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again."),
-            DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => Self::failed("cluster_refused", message)
-                .hint("See that the builder's account and roles are in place, then try again."),
-            DeployError::NotOurs { .. } => Self::failed("namespace_taken", message)
-                .hint("Delete that namespace if nobody needs it, or give the app another name."),
-            DeployError::CannotPull(_) => Self::failed("image_pull_failed", message)
-                .hint("See that the nodes reach the registry under SLIPWAY_REGISTRY_PULL, then try again."),
-            DeployError::NoRoom(_) => Self::failed("no_room", message)
-                .hint("Wait until other versions have ended, or give the cluster more room, then try again."),
-            DeployError::NotLed { .. } => Self::failed("switch_failed", message)
-                .hint("See that the cluster's network and its endpoint controller run, then try again."),
-            DeployError::Deleted { .. } => {
-                Self::failed("deleted_outside", message).hint("See who deletes what Slipway makes, then deploy again.")
-            }
-            DeployError::Stuck { .. } => {
-                Self::failed("namespace_stuck", message).hint("Mend what holds it, then delete the app again.")
-            }
-            DeployError::Exited { lines, .. } => Self::failed("start_failed", message)
-                .hint("The app's last lines say why. Ask for a fix, or mend it and deploy again.")
-                .lines(lines),
-            DeployError::NotReady { lines, .. } => Self::failed("health_check_failed", message)
-                .hint("The app runs but does not answer as it should. Its last lines may say why.")
-                .lines(lines),
-            DeployError::DiskFull => {
-                Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
-            }
-            _ => Self::failed("deploy_failed", message),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn away() -> DeployError {
-        DeployError::ClusterUnavailable("connection refused".to_owned())
-    }
-
-    fn denied() -> DeployError {
-        DeployError::ClusterDenied("pods is forbidden".to_owned())
-    }
-
-    #[test]
-    fn an_outage_is_counted_from_where_it_began() {
-        let begun = Instant::now();
-        let after = |seconds| begun + Duration::from_secs(seconds);
-        let mut patience = Patience::default();
-        // What was asked went on for eleven minutes, and then the cluster went away.
-        assert_eq!(patience.pause(&away(), begun, after(660)), Some(OUTAGE_WAIT));
-        assert_eq!(patience.pause(&away(), after(661), after(661)), Some(OUTAGE_WAIT * 2));
-        assert_eq!(patience.pause(&away(), after(1250), after(1255)), Some(OUTAGE_WAIT * 4));
-        assert_eq!(patience.pause(&away(), after(1260), after(1261)), None);
-        // It was back for a while: another outage. But not for ever.
-        let mut patience = Patience::default();
-        assert!(patience.pause(&away(), begun, after(1)).is_some());
-        assert_eq!(patience.pause(&away(), after(2), after(700)), Some(OUTAGE_WAIT));
-        assert!(patience.pause(&away(), after(700), after(1400)).is_some());
-        assert_eq!(patience.pause(&away(), after(1400), after(2100)), None);
-    }
-
-    #[test]
-    fn who_is_not_known_right_after_an_outage_is_known_soon() {
-        let begun = Instant::now();
-        let after = |seconds| begun + Duration::from_secs(seconds);
-        let mut patience = Patience::default();
-        assert_eq!(patience.pause(&denied(), begun, begun), None, "without an outage it is meant so");
-        assert!(patience.pause(&away(), begun, begun).is_some());
-        assert!(patience.pause(&denied(), after(1), after(1)).is_some());
-        assert!(patience.pause(&denied(), after(29), after(29)).is_some());
-        assert_eq!(patience.pause(&denied(), after(30), after(31)), None);
-        assert_eq!(patience.pause(&DeployError::Gone, after(2), after(2)), None);
     }
 }

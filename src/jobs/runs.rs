@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Failure, JobContext};
-use super::rollout;
+use super::outage::retry_during_outage;
+use super::release::deployment;
 use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
 use crate::engine::LineSink;
@@ -96,7 +97,7 @@ pub async fn run_to_end(
     let redaction = platform.redaction(app).await?;
     let printed = Mutex::new(Printed::default());
     let keep = Told { printed: &printed, redaction: &redaction, log };
-    let outcome = rollout::patiently(context, || {
+    let outcome = retry_during_outage(context, || {
         lock(&printed).begin_again();
         Box::pin(platform.runtime.run(&spec, &keep, &context.cancel))
     })
@@ -186,7 +187,7 @@ async fn begin(platform: &Platform, app: &App, release: &Release, trigger: RunTr
 }
 
 async fn spec(platform: &Platform, app: &App, release: &Release, id: RunId) -> Result<RunSpec, Failure> {
-    let deployment = rollout::deployment(platform, app, release).await?;
+    let deployment = deployment(platform, app, release).await?;
     Ok(RunSpec {
         app: deployment.app,
         app_id: deployment.app_id,

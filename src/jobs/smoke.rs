@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::context::{Failure, JobContext};
-use super::rollout;
+use super::outage::retry_during_outage;
+use super::release::settings;
 use crate::bounded_work::Owner;
 use crate::deploy::Instance;
 use crate::domain::{
@@ -44,7 +45,7 @@ pub async fn prove(
     if kinds.is_empty() {
         return Ok(());
     }
-    let address = rollout::patiently(context, || Box::pin(platform.runtime.own_address(instance, probe))).await?;
+    let address = retry_during_outage(context, || Box::pin(platform.runtime.own_address(instance, probe))).await?;
     let address = address.ok_or_else(unasked)?;
     let url = platform.config.url(&HostName::App(app.name.clone(), release.environment));
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/');
@@ -102,7 +103,7 @@ async fn signing(
     app: &App,
     version: &VersionId,
 ) -> Result<Option<(Signature, secrecy::SecretString)>, Failure> {
-    let settings = super::deploy::settings(platform, app, version).await?;
+    let settings = settings(platform, app, version).await?;
     let signature = Signature::parse(settings.signature.as_deref())
         .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))?;
     let mut secrets = platform.secrets(app, Environment::Preview).await?;

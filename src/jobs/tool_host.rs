@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::host_error::host_error;
 use crate::bounded_work::{Budget, Owner, WorkError};
 use crate::catalog::Template;
 use crate::domain::{App, EventBody, JobKind, TurnId, Usage, VersionId, WorkspacePath};
-use crate::error::{AppError, ErrorKind};
+use crate::error::AppError;
 use crate::generation::search;
 use crate::generation::{
     self, COMPUTE_TIME, CheckReport, Content, HostError, Message, PreviewAnswer, PreviewRequest, ProtectedFile,
@@ -125,15 +126,6 @@ fn protected_files(
         matters.then(|| ProtectedFile { path: path.clone(), before: found, now, by_hand })
     };
     Ok(paths.into_iter().filter_map(file).collect())
-}
-
-/// What the model can act on goes back to it; the rest ends the turn.
-pub(super) fn host_error(error: AppError) -> HostError {
-    match error.kind {
-        ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::TooLarge => HostError::Refused(error.detail),
-        ErrorKind::Unavailable if matches!(error.code, "busy" | "too_slow") => HostError::Refused(error.detail),
-        _ => HostError::Failed(error.detail),
-    }
 }
 
 fn entries(entries: Vec<FileEntry>) -> Vec<generation::FileEntry> {

@@ -85,6 +85,7 @@ fn judge(is_right: bool, status: u16) -> Result<Option<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::super::Reader;
+    use super::super::Signature;
     use super::*;
 
     #[test]

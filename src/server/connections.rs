@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::slot::{Phase, Slot, Source};
+use super::slot::{Phase, Slot, Source, Totals};
 use crate::guard::Proxies;
 
 /// How long a connection is kept without a request, between two of them.
@@ -148,7 +148,10 @@ struct State {
 }
 
 /// An open connection's slot, which it gives back when this is dropped.
-pub(super) struct Admitted(Arc<Slot>);
+pub(super) struct Admitted {
+    slot: Arc<Slot>,
+    table: Arc<Table>,
+}
 
 /// A request of a client behind a proxy, counted until this is dropped.
 pub(super) struct ForwardedRequest {
@@ -203,7 +206,7 @@ impl Connections {
         if state.open.len() == 1 {
             table.opened.notify_one();
         }
-        Ok(Admitted(slot))
+        Ok(Admitted { slot, table: table.clone() })
     }
 
     /// Counts a request that a proxy hands on for this client; none if the client has too many in hand.
@@ -268,30 +271,25 @@ fn is_this_machine(address: IpAddr) -> bool {
     address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
 }
 
-impl Table {
-    /// Milliseconds since the table was made; never 0.
-    pub(super) fn now(&self) -> u64 {
+impl Totals for Table {
+    fn now(&self) -> u64 {
         let now = millis(self.begun.elapsed()).saturating_add(1);
         #[cfg(test)]
         let now = now + self.ahead.load(Relaxed);
         now
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn heads_grew(&self, bytes: usize) {
+    fn heads_grew(&self, bytes: usize) {
         if self.heads.fetch_add(bytes, Relaxed) + bytes > HEADS_MAX {
             self.end_large_heads();
         }
     }
 
-    pub(super) fn heads_shrank(&self, bytes: usize) {
+    fn heads_shrank(&self, bytes: usize) {
         self.heads.fetch_sub(bytes, Relaxed);
     }
 
-    pub(super) fn one_more_stalls(&self) {
+    fn one_more_stalls(&self) {
         let now = self.now();
         if self.stalled.fetch_add(1, Relaxed) >= self.limits.stalled()
             && now.saturating_sub(self.searched.load(Relaxed)) >= SEARCH_PAUSE_MS
@@ -301,7 +299,11 @@ impl Table {
         }
     }
 
-    pub(super) fn one_more_awaits_body(&self) {
+    fn one_less_stalls(&self) {
+        self.stalled.fetch_sub(1, Relaxed);
+    }
+
+    fn one_more_awaits_body(&self) {
         let now = self.now();
         if self.bodies.fetch_add(1, Relaxed) >= self.limits.bodies()
             && now.saturating_sub(self.bodies_searched.load(Relaxed)) >= SEARCH_PAUSE_MS
@@ -311,12 +313,14 @@ impl Table {
         }
     }
 
-    pub(super) fn one_less_awaits_body(&self) {
+    fn one_less_awaits_body(&self) {
         self.bodies.fetch_sub(1, Relaxed);
     }
+}
 
-    pub(super) fn one_less_stalls(&self) {
-        self.stalled.fetch_sub(1, Relaxed);
+impl Table {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the unfinished heads that have been on their way for longest, until half the budget is free.
@@ -513,21 +517,21 @@ fn millis(duration: Duration) -> u64 {
 impl Admitted {
     /// The slot, for those that outlive the socket.
     pub(super) fn slot(&self) -> Arc<Slot> {
-        self.0.clone()
+        self.slot.clone()
     }
 }
 
 impl Deref for Admitted {
     type Target = Slot;
     fn deref(&self) -> &Slot {
-        &self.0
+        &self.slot
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.0.closed();
-        self.0.table().state().remove(&self.0);
+        self.slot.closed();
+        self.table.state().remove(&self.slot);
     }
 }
 

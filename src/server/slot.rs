@@ -9,11 +9,27 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::
 
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Table;
-
 /// Bytes of an unfinished head that are not counted against the budget of all: a connection's read
 /// buffer is that large from the beginning, and ordinary heads fit in.
 pub(super) const HEAD_FREE: usize = 8 * 1024;
+
+/// What slots report to: the totals of all connections, and the clock that their times are of.
+pub(super) trait Totals: Send + Sync {
+    /// Milliseconds since the table was made; never 0.
+    fn now(&self) -> u64;
+    /// Unfinished heads grew by so many bytes beyond what is free.
+    fn heads_grew(&self, bytes: usize);
+    /// They shrank.
+    fn heads_shrank(&self, bytes: usize);
+    /// One more client does not take what is written.
+    fn one_more_stalls(&self);
+    /// One fewer.
+    fn one_less_stalls(&self);
+    /// One more request's body is waited for.
+    fn one_more_awaits_body(&self);
+    /// One fewer.
+    fn one_less_awaits_body(&self);
+}
 
 /// Whom a connection is counted against: an IPv4 address, or the /64 of an IPv6 address, since
 /// whoever has one address of a /64 usually has all of them.
@@ -61,18 +77,18 @@ pub(super) struct Slot {
     reads_body: AtomicBool,
     body_since: AtomicU64,
     stalled_since: AtomicU64,
-    table: Arc<Table>,
+    totals: Arc<dyn Totals>,
 }
 
 impl Slot {
-    pub(super) fn new(table: Arc<Table>, id: u64, source: Source, is_shared: bool) -> Self {
+    pub(super) fn new(totals: Arc<dyn Totals>, id: u64, source: Source, is_shared: bool) -> Self {
         Self {
             id,
             source,
             is_shared,
             ended: CancellationToken::new(),
             phase: AtomicU8::new(Phase::Taken as u8),
-            since: AtomicU64::new(table.now()),
+            since: AtomicU64::new(totals.now()),
             is_fresh: AtomicBool::new(true),
             is_known: AtomicBool::new(false),
             head_bytes: AtomicUsize::new(0),
@@ -80,19 +96,15 @@ impl Slot {
             body_since: AtomicU64::new(0),
             reads_body: AtomicBool::new(false),
             stalled_since: AtomicU64::new(0),
-            table,
+            totals,
         }
-    }
-
-    pub(super) fn table(&self) -> &Arc<Table> {
-        &self.table
     }
 
     // Told by the connection's task
 
     /// From now on the client is waited for.
     pub(super) fn waits(&self) {
-        self.since.store(self.table.now(), Relaxed);
+        self.since.store(self.totals.now(), Relaxed);
         self.phase.store(Phase::Waiting as u8, Relaxed);
     }
 
@@ -106,11 +118,11 @@ impl Slot {
         }
         let before = self.head_bytes.fetch_add(bytes, Relaxed);
         if before == 0 {
-            self.head_since.store(self.table.now(), Relaxed);
+            self.head_since.store(self.totals.now(), Relaxed);
         }
         let over = (before + bytes).saturating_sub(HEAD_FREE) - before.saturating_sub(HEAD_FREE);
         if over > 0 {
-            self.table.heads_grew(over);
+            self.totals.heads_grew(over);
         }
     }
 
@@ -150,10 +162,10 @@ impl Slot {
 
     /// The client is waited for in the middle of a request's body, or not any more.
     pub(super) fn awaits_body(&self, waits: bool) {
-        let before = self.body_since.swap(if waits { self.table.now() } else { 0 }, Relaxed);
+        let before = self.body_since.swap(if waits { self.totals.now() } else { 0 }, Relaxed);
         match (before != 0, waits) {
-            (false, true) => self.table.one_more_awaits_body(),
-            (true, false) => self.table.one_less_awaits_body(),
+            (false, true) => self.totals.one_more_awaits_body(),
+            (true, false) => self.totals.one_less_awaits_body(),
             _ => {}
         }
     }
@@ -161,8 +173,8 @@ impl Slot {
     /// The client does not take what is written.
     pub(super) fn stalls(&self) {
         if self.stalled_since.load(Relaxed) == 0 {
-            self.stalled_since.store(self.table.now(), Relaxed);
-            self.table.one_more_stalls();
+            self.stalled_since.store(self.totals.now(), Relaxed);
+            self.totals.one_more_stalls();
         }
     }
 
@@ -170,7 +182,7 @@ impl Slot {
     pub(super) fn flows(&self) {
         if self.stalled_since.load(Relaxed) != 0 {
             self.stalled_since.store(0, Relaxed);
-            self.table.one_less_stalls();
+            self.totals.one_less_stalls();
         }
     }
 
@@ -185,7 +197,7 @@ impl Slot {
         let bytes = self.head_bytes.swap(0, Relaxed);
         self.head_since.store(0, Relaxed);
         if bytes > HEAD_FREE {
-            self.table.heads_shrank(bytes - HEAD_FREE);
+            self.totals.heads_shrank(bytes - HEAD_FREE);
         }
     }
 

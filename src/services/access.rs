@@ -3,7 +3,6 @@
 //! Without a password everybody who reaches the builder is its user: it listens on loopback only.
 
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Digest;
 use subtle::ConstantTimeEq;
 
 use super::Services;

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::tree::{FileEntry, SNIFF_BYTES, files_of, is_binary, is_tracked};
+use super::tree::{FileEntry, SNIFF_BYTES, TreeFiles, files_of, is_binary, is_tracked};
 use super::worktree::{Found, WorkTree, too_large};
 use super::{Workspace, WorkspaceError, diff, ignore, nested, repo};
 use crate::domain::WorkspacePath;

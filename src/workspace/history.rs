@@ -8,7 +8,7 @@ use git2::{Index, ObjectType, Oid, Repository, Sort, Tree};
 use super::index::{Known, index_entry};
 use super::message::{self, CommitNote};
 use super::tree::{FileEntry, MODE_FILE, MODE_PROGRAM, TreeFile, TreeFiles, files_of, is_binary, is_tracked};
-use super::worktree::{Found, Stat, WorkTree, too_large};
+use super::worktree::{WorkTree, too_large};
 use super::{NewFile, Workspace, WorkspaceError, diff, nested, repo};
 use crate::domain::{ChangeSize, TurnId, VersionId, VersionKind, WorkspacePath};
 

@@ -1,0 +1,47 @@
+//! What a release needs to be started, and whether it is to run.
+
+use std::time::Duration;
+
+use super::context::Failure;
+use crate::deploy::{Deployment, Instance};
+use crate::domain::{App, AppSettings, Release, VersionId, WorkspacePath};
+use crate::error::AppError;
+use crate::platform::Platform;
+use crate::workspace::WorkspaceError;
+
+/// How long a new version may take to answer from when it runs, and traffic to reach it.
+pub const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// What the `app.toml` of a version says; the defaults where there is none.
+pub async fn settings(platform: &Platform, app: &App, version: &VersionId) -> Result<AppSettings, Failure> {
+    let path: WorkspacePath = "app.toml".parse().map_err(AppError::from)?;
+    let version = version.clone();
+    let read = platform.read_workspace(&app.name, move |workspace| match workspace.read_at(&version, &path) {
+        Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
+        other => other,
+    });
+    AppSettings::parse(&String::from_utf8_lossy(&read.await?))
+        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Fix app.toml, then deploy again."))
+}
+
+/// What the runtime needs to know to start a release.
+pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Result<Deployment, Failure> {
+    Ok(Deployment {
+        app: app.name.clone(),
+        app_id: app.id,
+        environment: release.environment,
+        release: release.number,
+        image: release.image.clone(),
+        spec: release.spec.clone(),
+        secrets: platform.secrets(app, release.environment).await?,
+    })
+}
+
+/// Whether what is found in place of the live release is put back to it, rather than removed.
+pub(super) async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
+    if !platform.runtime.replaces_in_place() {
+        return false;
+    }
+    let app = platform.store.app_by_id(instance.app_id).await;
+    app.is_ok_and(|app| app.environment(instance.environment).release.is_some())
+}
