@@ -26,7 +26,8 @@ impl ToolOutcome {
 
     /// A call that changed a file.
     pub fn changed(summary: String, path: WorkspacePath, state: FileState) -> Self {
-        Self { change: Some((path, state)), ..Self::done(summary.clone(), format!("{summary}.")) }
+        let answer = format!("{summary}.");
+        Self { change: Some((path, state)), ..Self::done(summary, answer) }
     }
 
     /// A call that was not done, and why.
