@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-
 use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::{START_LIMIT, deployment, keeps_running};

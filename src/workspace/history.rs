@@ -346,6 +346,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::super::testing::{Bench, SMALL, note, path};
+    use super::super::worktree::{Found, Stat};
     use super::*;
 
     #[test]

@@ -23,7 +23,9 @@ fn advance(connections: &Connections, time: Duration) {
 /// Opens so many from one address; those that were taken in, and looked at.
 fn open(connections: &Connections, from: &str, count: usize) -> Vec<Admitted> {
     let taken: Vec<_> = (0..count).filter_map(|_| connections.admit(address(from)).ok()).collect();
-    taken.iter().for_each(|slot| slot.waits());
+    for slot in &taken {
+        slot.waits();
+    }
     taken
 }
 

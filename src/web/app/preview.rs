@@ -256,10 +256,7 @@ async fn stage<'a>(
             app: &app.name,
             environment: environment.as_str(),
             url,
-            endpoints: match query.endpoints {
-                true => Some(endpoints(services, app, environment).await?),
-                false => None,
-            },
+            endpoints: if query.endpoints { Some(endpoints(services, app, environment).await?) } else { None },
         })?),
     };
     Ok(tab)
