@@ -1,6 +1,7 @@
 //! Takes connections and serves them: the deadlines and bounds around every request.
 
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::App;
 use super::bodies::{Answered, Received};
@@ -34,10 +37,11 @@ const BUFFER_MAX: usize = HEAD_MAX + 16 * 1024;
 const QUEUE_MAX: u32 = 4096;
 /// Bytes that the system keeps of an answer before they can be sent.
 const UNSENT_MAX: u32 = 128 * 1024;
-/// Connections that are taken in one go.
-const TAKEN_AT_ONCE: u32 = 64;
 /// A peer that has vanished without a word is noticed after so long, and a few more questions.
 const KEEPALIVE: Duration = Duration::from_mins(1);
+/// Between two looks for room for one more connection, and how many there are.
+const ADMIT_PAUSE: Duration = Duration::from_millis(1);
+const ADMIT_TRIES: u32 = 50;
 /// After accepting failed, most likely for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,10 +63,39 @@ pub async fn serve(listener: TcpListener, app: App, lifecycle: Lifecycle) -> std
     let limits = Limits::new(config.max_connections, config.client_timeout, file_limit::current());
     let connections = Connections::new(limits, app.0.proxies.clone());
     prepare(&listener)?;
+    let listener = listener.into_std()?;
+    listener.set_nonblocking(false)?;
+    let stop = StopAccepting { token: CancellationToken::new(), listener: listener.try_clone()? };
+    let acceptor = Acceptor {
+        app,
+        connections: connections.clone(),
+        limits,
+        lifecycle: lifecycle.clone(),
+        runtime: Handle::current(),
+        stopped: stop.token.clone(),
+    };
+    let mut accepting = tokio::task::spawn_blocking(move || acceptor.run(&listener));
     tokio::select! {
-        () = lifecycle.draining.cancelled() => Ok(()),
-        () = connections.watch_deadlines() => Ok(()),
-        () = accept(&listener, &app, &connections, limits, &lifecycle) => Ok(()),
+        () = lifecycle.draining.cancelled() => {}
+        () = connections.watch_deadlines() => {}
+        ended = &mut accepting => return ended.map_err(std::io::Error::other),
+    }
+    drop(stop);
+    accepting.await.map_err(std::io::Error::other)
+}
+
+/// Ends the acceptor's wait for the next connection when it is dropped.
+struct StopAccepting {
+    token: CancellationToken,
+    listener: std::net::TcpListener,
+}
+
+impl Drop for StopAccepting {
+    fn drop(&mut self) {
+        self.token.cancel();
+        if let Err(error) = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both) {
+            tracing::warn!(%error, "failed to stop listening");
+        }
     }
 }
 
@@ -76,53 +109,77 @@ fn prepare(listener: &TcpListener) -> std::io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT_MAX)
 }
 
-/// Takes connections, for ever.
-async fn accept(listener: &TcpListener, app: &App, connections: &Connections, limits: Limits, lifecycle: &Lifecycle) {
-    let mut taken: u32 = 0;
-    loop {
-        // A few at once, and then those that were taken have their turn: a client that has sent its request is not
-        // to lose its slot before that was looked at. The system's queue keeps the rest.
-        let accepted = tokio::task::unconstrained(listener.accept()).await;
-        taken = taken.wrapping_add(1);
-        if taken.is_multiple_of(TAKEN_AT_ONCE) {
-            tokio::task::yield_now().await;
-        }
-        match accepted {
-            Ok((stream, peer)) => match admit(connections, peer.ip()).await {
-                Ok(slot) => {
-                    let connection = Connection {
-                        app: app.clone(),
-                        connections: connections.clone(),
-                        slot: slot.slot(),
-                        peer: peer.ip().to_canonical(),
-                        patience: limits.patience,
-                    };
-                    lifecycle.tasks.spawn(connection.serve(stream, slot, peer, lifecycle.clone()));
+/// Accepts connections on a thread of its own: with thousands of requests in hand a task would have its turn too seldom,
+/// the system's queue would be full, and whoever connects would try again a second later.
+struct Acceptor {
+    app: App,
+    connections: Connections,
+    limits: Limits,
+    lifecycle: Lifecycle,
+    runtime: Handle,
+    stopped: CancellationToken,
+}
+
+impl Acceptor {
+    fn run(&self, listener: &std::net::TcpListener) {
+        while !self.stopped.is_cancelled() {
+            match listener.accept() {
+                Ok((stream, peer)) => self.take(stream, peer),
+                Err(_) if self.stopped.is_cancelled() => {}
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot take connections at this moment");
+                    self.pause(ACCEPT_PAUSE);
                 }
-                Err(refused) => refuse(&stream, refused),
-            },
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot take connections at this moment");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-}
 
-/// Takes a connection in. Where there is no room because all others were only just taken, they have their turn first.
-async fn admit(connections: &Connections, peer: IpAddr) -> Result<Admitted, Refused> {
-    match connections.admit(peer) {
-        Err(Refused::Full) => {
-            tokio::task::yield_now().await;
-            connections.admit(peer)
+    /// Waits, unless no more connections are to be taken.
+    fn pause(&self, time: Duration) {
+        let _ = self.runtime.block_on(tokio::time::timeout(time, self.stopped.cancelled()));
+    }
+
+    fn take(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+        if stream.set_nonblocking(true).is_err() {
+            return;
         }
-        admitted => admitted,
+        let admitted = match self.admit(peer.ip()) {
+            Ok(admitted) => admitted,
+            Err(refused) => return refuse(stream, refused),
+        };
+        let connection = Connection {
+            app: self.app.clone(),
+            connections: self.connections.clone(),
+            slot: admitted.slot(),
+            peer: peer.ip().to_canonical(),
+            patience: self.limits.patience,
+        };
+        let lifecycle = self.lifecycle.clone();
+        let serve = async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => connection.serve(stream, admitted, peer, lifecycle).await,
+                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+            }
+        };
+        self.lifecycle.tasks.spawn_on(serve, &self.runtime);
+    }
+
+    /// Takes a connection in. Where there is no room because all others were only just taken, those are looked at first;
+    /// the system's queue holds the rest meanwhile.
+    fn admit(&self, peer: IpAddr) -> Result<Admitted, Refused> {
+        for _ in 0..ADMIT_TRIES {
+            match self.connections.admit(peer) {
+                Err(Refused::Full) if !self.stopped.is_cancelled() => self.pause(ADMIT_PAUSE),
+                admitted => return admitted,
+            }
+        }
+        self.connections.admit(peer)
     }
 }
 
 /// Says why there is no room, if that can be said at once.
-fn refuse(stream: &TcpStream, refused: Refused) {
+fn refuse(mut stream: std::net::TcpStream, refused: Refused) {
     let words = match refused {
         Refused::SourceFull => "There are too many connections from your address. Close some, then try again.\n",
         Refused::Full => "There are too many connections at this moment. Try again in a moment.\n",
@@ -132,7 +189,7 @@ fn refuse(stream: &TcpStream, refused: Refused) {
          Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\r\n{words}",
         words.len()
     );
-    let _ = stream.try_write(answer.as_bytes());
+    let _ = stream.write(answer.as_bytes());
 }
 
 /// The client went away before we came to it.
