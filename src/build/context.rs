@@ -20,14 +20,14 @@ const BLOCK: usize = 512;
 /// `labels` are handed back.
 pub(super) fn labelled(
     mut context: Vec<u8>,
-    own: HashMap<String, String>,
+    own: &HashMap<String, String>,
     labels: HashMap<String, String>,
 ) -> (Vec<u8>, HashMap<String, String>) {
     let Some((dockerfile, end)) = read(&context) else { return (context, labels) };
     let Some(Places { after_from, last_copy }) = places(&dockerfile) else { return (context, labels) };
     let mut text = String::with_capacity(dockerfile.len() + 512);
     let mut written = 0;
-    let all = after_from.into_iter().map(|at| (at, &own)).chain([(last_copy, &labels)]);
+    let all = after_from.into_iter().map(|at| (at, own)).chain([(last_copy, &labels)]);
     // The last `COPY` follows the last `FROM`, so that the places are in their order.
     for (at, labels) in all {
         text.push_str(&dockerfile[written..at]);
@@ -147,7 +147,7 @@ mod tests {
     fn labels_stand_before_the_last_copy_of_the_last_stage() {
         let dockerfile = "FROM x\nCOPY a a\nRUN a \\\n  COPY b\n# COPY c\ncopy . .\nUSER 1\n";
         let own = HashMap::from([("own".to_owned(), "yes".to_owned())]);
-        let (context, rest) = labelled(tar_of(&[("Dockerfile", dockerfile), ("a", "1")]), own, labels());
+        let (context, rest) = labelled(tar_of(&[("Dockerfile", dockerfile), ("a", "1")]), &own, labels());
         assert!(rest.is_empty());
         let mut archive = tar::Archive::new(&context[..]);
         let paths: Vec<_> = archive
@@ -172,10 +172,10 @@ mod tests {
             &[("Dockerfile", "FROM \\\n  a\nCOPY . .\n")],
         ] {
             let before = tar_of(files);
-            let (context, rest) = labelled(before.clone(), HashMap::new(), labels());
+            let (context, rest) = labelled(before.clone(), &HashMap::new(), labels());
             assert_eq!(context, before);
             assert_eq!(rest, labels());
         }
-        assert_eq!(labelled(b"no tar".to_vec(), HashMap::new(), labels()).1, labels());
+        assert_eq!(labelled(b"no tar".to_vec(), &HashMap::new(), labels()).1, labels());
     }
 }

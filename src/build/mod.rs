@@ -361,7 +361,7 @@ impl ImageBuilder {
         } else {
             steps.check(output).await?;
             let own = self.settings.installation.own_labels();
-            let (context, rest) = context::labelled(context, own, labels);
+            let (context, rest) = context::labelled(context, &own, labels);
             self.engine_build(context, Some(&tag), &steps.given, rest, output).await?
         };
         self.check_size(&id).await?;
