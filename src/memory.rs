@@ -3,12 +3,44 @@
 //! The C library's allocator keeps what is freed below anything that is still in use. After a crowd of clients that is
 //! most of what they had: a server that never has such a crowd again would keep it until it is restarted.
 
-/// Gives freed memory back to the system. Takes some milliseconds for each hundred megabytes; call it off the async
-/// threads.
-pub fn give_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    trim();
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Growth since memory was last given back that is worth doing it again, in bytes.
+const GROWTH: u64 = 4 * 1024 * 1024;
+
+/// Gives freed memory back to the system.
+#[derive(Debug, Default)]
+pub struct Trimmer {
+    /// What was in use after the last time, in bytes.
+    left: AtomicU64,
 }
+
+impl Trimmer {
+    /// Does so now. Takes some milliseconds for each hundred megabytes; call it off the async threads.
+    pub fn trim(&self) {
+        trim();
+        self.left.store(anonymous().unwrap_or_default(), Relaxed);
+    }
+
+    /// Does so if the process has grown by 4 MiB since the last time: under a crowd that keeps coming and going, much of
+    /// that is free. Call it off the async threads.
+    pub fn trim_if_grown(&self) {
+        if anonymous().is_some_and(|now| now > self.left.load(Relaxed) + GROWTH) {
+            self.trim();
+        }
+    }
+}
+
+/// Resident memory of this process that is not a file's, in bytes; none where the system does not say.
+fn anonymous() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = pages.split(' ').skip(1).map(|field| field.parse::<u64>().ok());
+    let (resident, of_files) = (pages.next()??, pages.next()??);
+    Some(resident.saturating_sub(of_files) * rustix::param::page_size() as u64)
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "there is no safe function for it")]
@@ -19,12 +51,7 @@ fn trim() {
 
 #[cfg(test)]
 mod tests {
-    /// Anonymous resident memory of this process, in KiB.
-    fn resident() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a line");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
-    }
+    use super::*;
 
     #[test]
     fn what_a_crowd_had_goes_back() {
@@ -35,10 +62,11 @@ mod tests {
             turn += 1;
             turn % 2 == 0
         });
-        let before = resident();
-        super::give_back();
-        let after = resident();
-        assert!(after + 30_000 < before, "{before} KiB before, {after} KiB after");
+        let trimmer = Trimmer::default();
+        let before = anonymous().expect("Linux says");
+        trimmer.trim_if_grown();
+        let after = anonymous().expect("Linux says");
+        assert!(after + 30_000_000 < before, "{before} bytes before, {after} bytes after");
         drop(blocks);
     }
 }

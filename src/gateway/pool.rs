@@ -3,10 +3,11 @@
 //! A connection is driven by the very task whose request it carries, first while the head is
 //! awaited and then while the body is read, so that no byte has to wake another task on its way.
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +15,7 @@ use axum::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -25,6 +27,9 @@ const KEPT_MAX: usize = 256;
 /// What a connection holds at most of an answer that the client does not read, and of a request that the app
 /// does not read, in bytes. An answer's head has to fit in.
 pub(super) const BUFFER_MAX: usize = 64 * 1024;
+/// Bytes of an answer that are read at once. One less than a power of two: a read that fills the library's buffer would
+/// double it, and each piece would then hold a buffer of twice its size for as long as the client does not read it.
+const READ_MAX: usize = 16 * 1024 - 1;
 /// How long one is kept without a request.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 /// How old a kept one may be for a request that must not be sent twice: apps close idle connections
@@ -36,8 +41,48 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// A connection, and the means to drive it.
 pub(super) struct Connection {
     sender: http1::SendRequest<Body>,
-    driver: http1::Connection<TokioIo<TcpStream>, Body>,
+    driver: http1::Connection<TokioIo<SmallReads>, Body>,
     is_over: bool,
+}
+
+/// A socket that is read in small pieces.
+struct SmallReads(TcpStream);
+
+impl AsyncRead for SmallReads {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buf.remaining().min(READ_MAX);
+        let mut piece = ReadBuf::new(buf.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut piece))?;
+        let read = piece.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for SmallReads {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 /// Why there is no answer.
@@ -62,7 +107,7 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER_MAX)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(SmallReads(stream)))
             .await
             .map_err(|_| Trouble::Failed)?;
         Ok(Box::new(Self { sender, driver, is_over: false }))

@@ -20,7 +20,7 @@ use crate::domain::{AppName, Environment, ReleaseNumber};
 
 /// Requests that may wait for one instance to begin its answer. Each holds some tens of kilobytes, and an app that does
 /// not keep up is not helped by more of them.
-pub(super) const UNANSWERED_MAX: usize = 256;
+pub(super) const UNANSWERED_MAX: usize = 192;
 
 /// How long connections that were told to close may take to do so.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);

@@ -98,8 +98,8 @@ impl Drop for Received {
     }
 }
 
-/// Bytes of an answer that are handed on in one go; then other connections have their turn.
-const TURN: usize = 128 * 1024;
+/// Bytes of an answer that are handed on in one go; then they are written, and other connections have their turn.
+const TURN: usize = 32 * 1024;
 
 /// An answer's body; when it is dropped, the connection waits for its next request.
 pub(super) struct Answered {
@@ -122,6 +122,10 @@ impl HttpBody for Answered {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // Nothing is taken for a client that does not read: the library would keep it in memory.
+        if self.slot.is_stalled(cx) {
+            return Poll::Pending;
+        }
         if self.turn >= TURN {
             self.turn = 0;
             cx.waker().wake_by_ref();

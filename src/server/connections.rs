@@ -27,29 +27,31 @@ use tokio::time::Instant;
 
 use super::slot::{Phase, Slot, Source, Totals};
 use crate::guard::Proxies;
+use crate::memory::Trimmer;
 
 /// How long a connection is kept without a request, between two of them.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 /// Connections, or a proxy's requests, of one address that is not known.
 const SOURCE_MAX: usize = 128;
-/// What all unfinished heads may have together, beyond what each has free, in bytes.
-const HEADS_MAX: usize = 8 * 1024 * 1024;
-/// Clients that do not read, each of which holds up to a few hundred kilobytes of an answer.
-const STALLED_MAX: usize = 128;
+/// What all unfinished heads may have together, beyond what each has free, in bytes. The buffers that they are in take up
+/// to twice as much.
+const HEADS_MAX: usize = 4 * 1024 * 1024;
+/// Clients that do not read, each of which holds up to some hundred kilobytes of an answer.
+const STALLED_MAX: usize = 96;
 /// Requests whose bodies are waited for, each of which holds some tens of kilobytes.
-const BODIES_MAX: usize = 256;
+const BODIES_MAX: usize = 128;
 /// A client on a slow line takes something at least that often; it does not count as one that does not
 /// read before, unless there are many of them at its address.
 const SLOW_LINE: Duration = Duration::from_secs(2);
 /// That many.
-const FEW: usize = 4;
+const FEW: usize = 2;
 /// Pause between two searches for clients that do not read.
 const SEARCH_PAUSE_MS: u64 = 100;
 /// How long an address is known after somebody there was logged in.
 const KNOWN_FOR: Duration = Duration::from_hours(24);
 /// Addresses that are known at once.
 const KNOWN_MAX: usize = 1024;
-/// Connections whose end, of half of them or more, frees enough memory to give it back to the system.
+/// So many connections make memory grow, which is given back to the system as it is freed, and once half of them have left.
 const CROWD: usize = 256;
 /// Files that are kept for everything but connections.
 const FILES_KEPT: u64 = 256;
@@ -238,6 +240,7 @@ impl Connections {
         let table = &self.0;
         let every = (table.limits.patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
         let mut was_late = false;
+        let trimmer = Arc::new(Trimmer::default());
         let (mut most, mut were_leaving) = (0, false);
         loop {
             let open = table.state().open.len();
@@ -248,7 +251,11 @@ impl Connections {
             }
             // Once more in the next round: what a connection had is freed a moment after it is counted no more.
             if are_leaving || were_leaving {
-                tokio::task::spawn_blocking(crate::memory::give_back);
+                let trimmer = trimmer.clone();
+                tokio::task::spawn_blocking(move || trimmer.trim());
+            } else if open >= CROWD {
+                let trimmer = trimmer.clone();
+                tokio::task::spawn_blocking(move || trimmer.trim_if_grown());
             }
             were_leaving = are_leaving;
             if open == 0 && !are_leaving {
@@ -261,6 +268,10 @@ impl Connections {
             was_late = !was_late && begun.elapsed() > 3 * every;
             if !was_late {
                 table.end_late();
+                // Those that were spared because their addresses have few of them, and have not read since.
+                if table.stalled.load(Relaxed) > table.limits.stalled() {
+                    table.end_silent_readers(table.now());
+                }
             }
         }
     }
@@ -419,9 +430,10 @@ impl State {
         !slot.is_known() && (slot.is_shared || !self.knows(slot.source))
     }
 
-    /// The connections that `age` gives an age (in milliseconds), each with a score: the age, times how many
-    /// connections its address has, so that one of many ends before one of few. Those of people who are
-    /// logged in come last.
+    /// The connections that `age` gives an age (in milliseconds), each with a score: the age, times the square of how many
+    /// connections its address has. So one of many ends before one of few, even where a crowd opens connections so
+    /// quickly that all of its own are younger than that of somebody who has just come. Those of people who are logged
+    /// in come last.
     fn scored(&self, age: impl Fn(&Slot) -> Option<u64>) -> Vec<(u64, Arc<Slot>)> {
         let scored = self.open.values().filter_map(|slot| {
             let age = age(slot)? + 1;
@@ -430,7 +442,7 @@ impl State {
             } else if slot.is_shared {
                 age
             } else {
-                age.saturating_mul(self.count(slot.source) as u64)
+                age.saturating_mul((self.count(slot.source) as u64).pow(2))
             };
             Some((score, slot.clone()))
         });

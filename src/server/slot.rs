@@ -6,7 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::Context;
 
+use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
 /// Bytes of an unfinished head that are not counted against the budget of all: a connection's read
@@ -77,6 +79,8 @@ pub(super) struct Slot {
     reads_body: AtomicBool,
     body_since: AtomicU64,
     stalled_since: AtomicU64,
+    /// Whoever waits for the client to take what is written.
+    flowing: AtomicWaker,
     totals: Arc<dyn Totals>,
 }
 
@@ -96,6 +100,7 @@ impl Slot {
             body_since: AtomicU64::new(0),
             reads_body: AtomicBool::new(false),
             stalled_since: AtomicU64::new(0),
+            flowing: AtomicWaker::new(),
             totals,
         }
     }
@@ -188,7 +193,18 @@ impl Slot {
         if self.stalled_since.load(Relaxed) != 0 {
             self.stalled_since.store(0, Relaxed);
             self.totals.one_less_stalls();
+            self.flowing.wake();
         }
+    }
+
+    /// Whether the client takes nothing of what is written. If so, the task is woken when it does, or when the connection
+    /// is to end. Asked and told by the connection's own task alone.
+    pub(super) fn is_stalled(&self, cx: &Context<'_>) -> bool {
+        let is_stalled = self.stalled_since.load(Relaxed) != 0;
+        if is_stalled {
+            self.flowing.register(cx.waker());
+        }
+        is_stalled
     }
 
     /// The connection is gone, or will be at once: what it has is counted no more.

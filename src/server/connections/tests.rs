@@ -86,6 +86,19 @@ async fn one_that_was_not_looked_at_yet_is_not_ended_for_another() {
 }
 
 #[tokio::test]
+async fn one_of_few_keeps_its_slot_although_a_crowd_that_keeps_coming_is_younger() {
+    let connections = connections(64, &[]);
+    let visitor = open(&connections, "198.51.100.1", 1);
+    let mut crowd = Vec::new();
+    for number in 0..600 {
+        advance(&connections, Duration::from_millis(1));
+        crowd.extend(open(&connections, &format!("192.0.2.{}", number % 16), 1));
+    }
+    assert_eq!(crowd.len(), 600);
+    assert!(!is_ended(&visitor[0]), "its slot was taken after less than a second");
+}
+
+#[tokio::test]
 async fn who_is_logged_in_always_gets_a_slot() {
     let connections = connections(64, &[]);
     connections.known(address("203.0.113.9"));
