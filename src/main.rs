@@ -59,11 +59,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let lifecycle = builder.lifecycle.clone();
     let app = server::app(services.clone(), web::router(services));
     let server = lifecycle.tasks.spawn(server::serve(listener, app, lifecycle.clone()));
-    tokio::select! {
-        signal = Lifecycle::stop_requested() => signal?,
-        ended = server => ended??,
-    }
+    let why: anyhow::Result<()> = tokio::select! {
+        signal = Lifecycle::stop_requested() => signal.map_err(Into::into),
+        ended = server => match ended {
+            Ok(Ok(())) => Err(anyhow::anyhow!("the server ended by itself")),
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(error.into()),
+        },
+        name = builder.lifecycle.supervisor.given_up() => Err(anyhow::anyhow!("the background task “{name}” failed too often")),
+    };
     tracing::info!("stopping");
     builder.lifecycle.stop().await;
-    Ok(())
+    why
 }

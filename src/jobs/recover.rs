@@ -73,8 +73,8 @@ impl Jobs {
         }
     }
 
-    /// A job that was running when the process died.
-    async fn take_up(&self, job: &Job) -> AppResult<()> {
+    /// A job that is marked as running and that nobody runs: the process that ran it died, or its task did.
+    pub(super) async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
             // The turn's end was kept, and only its job's was not: it ends as it would have.
@@ -96,7 +96,7 @@ impl Jobs {
         } else {
             (JobState::Failed, Some(interrupted(job)))
         };
-        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "job of an earlier process");
+        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "a job that nobody runs was taken up");
         let (id, at) = (job.id, platform.clock.now());
         platform
             .events
@@ -121,7 +121,7 @@ impl Jobs {
     }
 
     /// An environment cannot be deploying without a job that does it, nor a release.
-    async fn settle_environments(&self, app: &App) -> AppResult<()> {
+    pub(super) async fn settle_environments(&self, app: &App) -> AppResult<()> {
         let platform = &self.0.platform;
         let open = platform.store.open_jobs(Some(app.id)).await?;
         for status in &app.environments {
@@ -200,15 +200,9 @@ async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> R
 
 /// Takes runs that the runtime started by a schedule into the history, and sees to their end.
 pub async fn record_scheduled(platform: Arc<Platform>) {
-    let draining = platform.lifecycle.draining.clone();
     let mut scheduled = platform.runtime.scheduled_runs();
     let mut taken = Taken::default();
-    loop {
-        let run = tokio::select! {
-            () = draining.cancelled() => return,
-            run = scheduled.next() => run,
-        };
-        let Some(run) = run else { return };
+    while let Some(run) = scheduled.next().await {
         // Each comes as often as something of it changes.
         if !taken.insert((run.app_id, run.id.clone()), Instant::now()) {
             continue;
@@ -432,14 +426,8 @@ async fn end_run(platform: &Platform, left: &LeftRun) -> AppResult<()> {
 /// as stopped, one that comes back as ready. What somebody took down by hand is put back, since Slipway itself
 /// removes what is not to run.
 pub async fn watch(platform: Arc<Platform>) {
-    let draining = platform.lifecycle.draining.clone();
     let mut events = platform.runtime.watch();
-    loop {
-        let event = tokio::select! {
-            () = draining.cancelled() => return,
-            event = events.next() => event,
-        };
-        let Some(event) = event else { return };
+    while let Some(event) = events.next().await {
         let instance = event.instance;
         let _alone = platform.route_locks.lock(instance.app_id).await;
         let Ok(app) = platform.store.app_by_id(instance.app_id).await else { continue };
