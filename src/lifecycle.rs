@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +60,23 @@ impl Lifecycle {
         tokio::spawn(self.supervisor.clone().run(name, start, self.ended.clone()));
     }
 
+    /// Waits for a reason to stop, and stops. What failed is the process's error: a supervised task that failed too
+    /// often, or the server, which ends only when the builder drains.
+    pub async fn run_until_stopped(&self, server: JoinHandle<std::io::Result<()>>) -> anyhow::Result<()> {
+        let why = tokio::select! {
+            signal = Self::stop_requested() => signal.map_err(Into::into),
+            ended = server => match ended {
+                Ok(Ok(())) => Err(anyhow::anyhow!("the server ended by itself")),
+                Ok(Err(error)) => Err(error.into()),
+                Err(error) => Err(error.into()),
+            },
+            name = self.supervisor.given_up() => Err(anyhow::anyhow!("the background task “{name}” failed too often")),
+        };
+        tracing::info!("stopping");
+        self.stop().await;
+        why
+    }
+
     /// Drains, then aborts what is left after a second signal or the grace period.
     pub async fn stop(&self) {
         self.draining.cancel();
@@ -75,5 +93,28 @@ impl Lifecycle {
         }
         self.aborting.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervision::RestartPolicy;
+
+    #[tokio::test]
+    async fn a_task_that_keeps_panicking_ends_the_process_with_an_error() {
+        let pause = Duration::from_millis(1);
+        let policy = RestartPolicy { first_pause: pause, longest_pause: pause, ..RestartPolicy::default() };
+        let lifecycle = Lifecycle { supervisor: Supervisor::new(policy), ..Lifecycle::default() };
+        let draining = lifecycle.draining.clone();
+        let server = lifecycle.tasks.spawn(async move {
+            draining.cancelled().await;
+            Ok(())
+        });
+        lifecycle.supervise("pump", || async { panic!("a wire came loose") });
+        let ended = tokio::time::timeout(Duration::from_secs(20), lifecycle.run_until_stopped(server)).await;
+        let error = ended.expect("it stops").expect_err("it is a failure");
+        assert_eq!(error.to_string(), "the background task “pump” failed too often");
+        assert!(lifecycle.draining.is_cancelled() && lifecycle.tasks.is_empty(), "it stopped in order");
     }
 }

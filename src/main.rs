@@ -4,7 +4,6 @@ use anyhow::Context;
 use clap::Parser;
 use slipway::cli::{Cli, Command};
 use slipway::config::Config;
-use slipway::lifecycle::Lifecycle;
 use slipway::{data_dir, file_limit, server, startup, telemetry, web};
 
 fn main() -> anyhow::Result<()> {
@@ -59,16 +58,5 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let lifecycle = builder.lifecycle.clone();
     let app = server::app(services.clone(), web::router(services));
     let server = lifecycle.tasks.spawn(server::serve(listener, app, lifecycle.clone()));
-    let why: anyhow::Result<()> = tokio::select! {
-        signal = Lifecycle::stop_requested() => signal.map_err(Into::into),
-        ended = server => match ended {
-            Ok(Ok(())) => Err(anyhow::anyhow!("the server ended by itself")),
-            Ok(Err(error)) => Err(error.into()),
-            Err(error) => Err(error.into()),
-        },
-        name = builder.lifecycle.supervisor.given_up() => Err(anyhow::anyhow!("the background task “{name}” failed too often")),
-    };
-    tracing::info!("stopping");
-    builder.lifecycle.stop().await;
-    why
+    builder.lifecycle.run_until_stopped(server).await
 }

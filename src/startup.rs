@@ -20,7 +20,6 @@ use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, Kubernetes
 use crate::domain::Clock;
 use crate::engine::subnet::SubnetPool;
 use crate::engine::{self, Installation};
-use crate::error::AppError;
 use crate::events::EventLog;
 use crate::firewall::{Firewall, FirewallSettings};
 use crate::gateway::{Gateway, GatewaySettings, Routes};
@@ -28,7 +27,7 @@ use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, rollout, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
-use crate::platform::{AppLocks, Draining, Model, Platform};
+use crate::platform::{AppLocks, Draining, FollowedRuns, Model, Platform};
 use crate::services::{Services, sessions};
 use crate::store::Store;
 use crate::uploads::Uploads;
@@ -110,6 +109,8 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         route_locks: AppLocks::default(),
         rollout_locks: AppLocks::default(),
         draining: Draining::default(),
+        followed_runs: FollowedRuns::default(),
+        run_begins: tokio::sync::RwLock::default(),
         schedule: watch::Sender::new(0),
         config,
     });
@@ -260,27 +261,22 @@ async fn keep_protected(platform: Arc<Platform>) {
     }
 }
 
-/// What runs is led to or removed, and what builds left in the engine is removed.
-async fn reconcile(platform: &Arc<Platform>) -> Result<(), AppError> {
-    recover::reconcile(platform).await?;
+/// Makes the engine true, as soon as it can be reached, and again after each of its outages; nobody waits for it.
+async fn keep_true(platform: Arc<Platform>) {
+    // Before the first look, so that an outage right after it is seen.
+    let mut reached = platform.runtime.reached();
+    reconcile(&platform, reached.as_mut()).await;
     if let Err(error) = platform.images.remove_leftovers().await {
         tracing::warn!(%error, "what earlier builds left in the engine is still there");
     }
-    Ok(())
-}
-
-/// Looks at the engine once it can be looked at; nobody waits for it.
-async fn keep_true(platform: Arc<Platform>) {
-    let mut wait = ENGINE_WAIT;
-    while let Err(error) = reconcile(&platform).await {
-        // Nobody knows when it will be there: those who wait are told so now.
-        platform.gateway.routes().are_known();
-        tracing::warn!(%error, "the engine could not be looked at; trying again");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(ENGINE_WAIT_MAX);
+    if let Some(reached) = &mut reached {
+        while reached.changed().await.is_ok() {
+            tracing::info!("the engine was reached again: what runs is reconciled");
+            reconcile(&platform, Some(reached)).await;
+        }
     }
     // What was changed by hand before or meanwhile is put back, again and again.
-    while platform.runtime.replaces_in_place() {
+    loop {
         if let Err(error) = recover::keep(&platform).await {
             tracing::warn!(%error, "what runs could not be looked after");
         }
@@ -289,5 +285,20 @@ async fn keep_true(platform: Arc<Platform>) {
         }
         tokio::time::sleep(platform.config.cluster.reconcile_every).await;
     }
-    std::future::pending().await
+}
+
+/// Reconciles until it succeeds.
+async fn reconcile(platform: &Arc<Platform>, mut reached: Option<&mut watch::Receiver<u64>>) {
+    let mut wait = ENGINE_WAIT;
+    loop {
+        if let Some(reached) = &mut reached {
+            reached.borrow_and_update();
+        }
+        let Err(error) = recover::reconcile(platform).await else { return };
+        // Nobody knows when it will be there: those who wait are told so now.
+        platform.gateway.routes().are_known();
+        tracing::warn!(%error, "the engine could not be looked at; trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(ENGINE_WAIT_MAX);
+    }
 }
