@@ -100,8 +100,8 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
     ]
 }
 
-/// Whether the builder is alive and ready, as strangers are told: for load balancers and monitors, which ask by address
-/// and not by name.
+/// The liveness and readiness probes without details, for load balancers and monitors, which use the server's address
+/// instead of its host name.
 pub fn probes(services: Services) -> Router {
     Router::new()
         .route("/healthz", get(system::healthz))

@@ -165,9 +165,11 @@ impl ImageBuilder {
         Ok(engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?)
     }
 
-    /// Removes an image under all its tags, and its parents that no other image needs. Answers their ids.
+    /// Removes an image under all its tags, and its parents that no other image needs. Answers their ids. While a build is
+    /// under way the parents stay, since it may be about to use one of them; [`Self::prune_unfinished`] removes them.
     pub(super) async fn remove(&self, id: &str) -> Result<Vec<String>, Fault> {
-        let options = RemoveImageOptionsBuilder::new().force(true).build();
+        let alone = self.building.try_write();
+        let options = RemoveImageOptionsBuilder::new().force(true).noprune(alone.is_err()).build();
         match engine::call(engine::SLOW, self.docker.remove_image(id, Some(options), None)).await {
             Ok(removed) => Ok(removed.into_iter().filter_map(|item| item.deleted).collect()),
             Err(Fault::NotFound(_)) => Ok(Vec::new()),

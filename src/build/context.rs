@@ -13,19 +13,39 @@ pub(super) const DOCKERFILE: &str = "Dockerfile";
 /// A tar is made of blocks of so many bytes.
 const BLOCK: usize = 512;
 
-/// The context with `labels` in its Dockerfile. Where they could not be written (no Dockerfile, or
-/// one that we do not follow) the context is as it was, and the labels are handed back.
-pub(super) fn labelled(mut context: Vec<u8>, labels: HashMap<String, String>) -> (Vec<u8>, HashMap<String, String>) {
+/// The context with `labels` before the last `COPY` of its Dockerfile, and with `own` after each `FROM`. The engine's cache
+/// of build steps is then this builder's own: another builder on the same engine, which removes an image and the steps that
+/// it was made from, cannot take a step away that a build here is about to use.
+/// Where the labels could not be written (no Dockerfile, or one that we do not follow) the context is as it was, and
+/// `labels` are handed back.
+pub(super) fn labelled(
+    mut context: Vec<u8>,
+    own: &HashMap<String, String>,
+    labels: HashMap<String, String>,
+) -> (Vec<u8>, HashMap<String, String>) {
     let Some((dockerfile, end)) = read(&context) else { return (context, labels) };
-    let Some(at) = last_copy(&dockerfile) else { return (context, labels) };
-    let mut labels: Vec<_> = labels.into_iter().collect();
-    // In a fixed order: the text of a step is what its cache is known by.
-    labels.sort();
-    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("\"{key}\"=\"{value}\"")).collect();
-    let text = format!("{}LABEL {}\n{}", &dockerfile[..at], pairs.join(" "), &dockerfile[at..]);
-
+    let Some(Places { after_from, last_copy }) = places(&dockerfile) else { return (context, labels) };
+    let mut text = String::with_capacity(dockerfile.len() + 512);
+    let mut written = 0;
+    let all = after_from.into_iter().map(|at| (at, own)).chain([(last_copy, &labels)]);
+    // The last `COPY` follows the last `FROM`, so that the places are in their order.
+    for (at, labels) in all {
+        text.push_str(&dockerfile[written..at]);
+        text.push_str(&label_line(labels));
+        text.push('\n');
+        written = at;
+    }
+    text.push_str(&dockerfile[written..]);
     context.truncate(end);
     (append(context, &text), HashMap::new())
+}
+
+/// Labels as an instruction, in a fixed order: the text of a step is what its cache is known by.
+pub(super) fn label_line(labels: &HashMap<String, String>) -> String {
+    let mut labels: Vec<_> = labels.iter().collect();
+    labels.sort();
+    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("\"{key}\"=\"{value}\"")).collect();
+    format!("LABEL {}", pairs.join(" "))
 }
 
 /// The context with another Dockerfile. `None` where it has none.
@@ -66,10 +86,18 @@ fn read(context: &[u8]) -> Option<(String, usize)> {
     dockerfile.map(|text| (text, end))
 }
 
-/// Where the last `COPY` or `ADD` of the last stage begins. `None` where there is none after the
-/// last `FROM`, or where the file changes its own escape character.
-fn last_copy(dockerfile: &str) -> Option<usize> {
-    let (mut found, mut offset, mut continued) = (None, 0, false);
+/// Where labels go in a Dockerfile, in bytes from its beginning.
+struct Places {
+    /// Behind each `FROM` line.
+    after_from: Vec<usize>,
+    /// Before the last `COPY` or `ADD` of the last stage.
+    last_copy: usize,
+}
+
+/// `None` where nothing is copied after the last `FROM`, where a `FROM` goes over several lines, or where the file changes
+/// its own escape character.
+fn places(dockerfile: &str) -> Option<Places> {
+    let (mut after_from, mut found, mut offset, mut continued) = (Vec::new(), None, 0, false);
     for line in dockerfile.split_inclusive('\n') {
         let text = line.trim();
         if text.starts_with('#') {
@@ -80,7 +108,11 @@ fn last_copy(dockerfile: &str) -> Option<usize> {
             if !continued {
                 let word = text.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
                 match word.as_str() {
-                    "FROM" => found = None,
+                    "FROM" if text.ends_with('\\') => return None,
+                    "FROM" => {
+                        found = None;
+                        after_from.push(offset + line.len());
+                    }
                     "COPY" | "ADD" => found = Some(offset),
                     _ => {}
                 }
@@ -89,7 +121,7 @@ fn last_copy(dockerfile: &str) -> Option<usize> {
         }
         offset += line.len();
     }
-    found
+    found.map(|last_copy| Places { after_from, last_copy })
 }
 
 #[cfg(test)]
@@ -114,7 +146,8 @@ mod tests {
     #[test]
     fn labels_stand_before_the_last_copy_of_the_last_stage() {
         let dockerfile = "FROM x\nCOPY a a\nRUN a \\\n  COPY b\n# COPY c\ncopy . .\nUSER 1\n";
-        let (context, rest) = labelled(tar_of(&[("Dockerfile", dockerfile), ("a", "1")]), labels());
+        let own = HashMap::from([("own".to_owned(), "yes".to_owned())]);
+        let (context, rest) = labelled(tar_of(&[("Dockerfile", dockerfile), ("a", "1")]), &own, labels());
         assert!(rest.is_empty());
         let mut archive = tar::Archive::new(&context[..]);
         let paths: Vec<_> = archive
@@ -126,7 +159,7 @@ mod tests {
         let (text, _) = read(&context).expect("the later one");
         assert_eq!(
             text,
-            "FROM x\nCOPY a a\nRUN a \\\n  COPY b\n# COPY c\nLABEL \"a\"=\"1\" \"b\"=\"2\"\ncopy . .\nUSER 1\n"
+            "FROM x\nLABEL \"own\"=\"yes\"\nCOPY a a\nRUN a \\\n  COPY b\n# COPY c\nLABEL \"a\"=\"1\" \"b\"=\"2\"\ncopy . .\nUSER 1\n"
         );
     }
 
@@ -136,12 +169,13 @@ mod tests {
             &[("main.py", "")][..],
             &[("Dockerfile", "FROM a\nCOPY . .\nFROM b\nRUN true\n")],
             &[("Dockerfile", "# escape=`\nFROM a\nCOPY . .\n")],
+            &[("Dockerfile", "FROM \\\n  a\nCOPY . .\n")],
         ] {
             let before = tar_of(files);
-            let (context, rest) = labelled(before.clone(), labels());
+            let (context, rest) = labelled(before.clone(), &HashMap::new(), labels());
             assert_eq!(context, before);
             assert_eq!(rest, labels());
         }
-        assert_eq!(labelled(b"no tar".to_vec(), labels()).1, labels());
+        assert_eq!(labelled(b"no tar".to_vec(), &HashMap::new(), labels()).1, labels());
     }
 }

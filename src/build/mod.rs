@@ -360,7 +360,8 @@ impl ImageBuilder {
             built?
         } else {
             steps.check(output).await?;
-            let (context, rest) = context::labelled(context, labels);
+            let own = self.settings.installation.own_labels();
+            let (context, rest) = context::labelled(context, &own, labels);
             self.engine_build(context, Some(&tag), &steps.given, rest, output).await?
         };
         self.check_size(&id).await?;

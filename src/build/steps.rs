@@ -166,7 +166,7 @@ impl Steps<'_> {
             Some((from, stage)) => {
                 lines.push((format!("FROM {from}"), Some(self.shown(&stage.first))));
                 // All that becomes of it is known as ours.
-                lines.push((label_line(self.builder.settings.installation.own_labels()), None));
+                lines.push((context::label_line(&self.builder.settings.installation.own_labels()), None));
             }
             None => lines.push((format!("FROM {}", progress.image.as_deref().unwrap_or_default()), None)),
         }
@@ -186,7 +186,7 @@ impl Steps<'_> {
         }
         if is_end {
             let at = lines.iter().rposition(|(line, _)| is_copy(line)).unwrap_or(lines.len());
-            lines.insert(at, (label_line(progress.labels.clone()), None));
+            lines.insert(at, (context::label_line(&progress.labels), None));
         }
         let mut text = self.plan.escape.map(|escape| format!("# escape={escape}\n")).unwrap_or_default();
         let mut shown = Vec::new();
@@ -302,13 +302,6 @@ fn words(command: &Command, config: &ImageConfig, args: &BTreeMap<String, String
 fn is_copy(line: &str) -> bool {
     let word = line.split_whitespace().next().unwrap_or_default();
     word.eq_ignore_ascii_case("COPY") || word.eq_ignore_ascii_case("ADD")
-}
-
-fn label_line(labels: HashMap<String, String>) -> String {
-    // In a fixed order: the text of a step is what its cache is known by.
-    let labels: BTreeMap<_, _> = labels.into_iter().collect();
-    let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("\"{key}\"=\"{value}\"")).collect();
-    format!("LABEL {}", pairs.join(" "))
 }
 
 /// By what a step that was done before is known: what it ran on, and what it ran.

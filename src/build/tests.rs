@@ -206,6 +206,9 @@ async fn a_stopped_build_leaves_no_container_behind() {
     })
     .await;
 
+    // Of another installation: the first builder still removes what its stopped build has left.
+    let sandbox = Sandbox::new().await;
+    let app = sandbox.app();
     let mut settings = settings(&sandbox);
     settings.time_limit = Duration::from_secs(6);
     let builder = ImageBuilder::new(sandbox.docker.clone(), settings);

@@ -1,4 +1,4 @@
-//! Why a turn exists, and what came with it that nobody typed. Kept as columns beside the prompt, so that no code has to
+//! Why a turn was started, and what Slipway added to it. Kept as columns beside the prompt, so that no code has to
 //! read the prompt to know.
 
 use std::fmt;

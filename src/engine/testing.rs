@@ -46,7 +46,9 @@ impl Sandbox {
     pub async fn image(&self, app: &(AppName, AppId), files: &[(&str, &str)]) -> ImageRef {
         let labels = self.installation.labels(&app.0, app.1);
         let name = format!("slipway-test/{}", app.0);
-        let options = BuildImageOptionsBuilder::new().rm(true).forcerm(true).labels(&labels).t(&name).build();
+        // Without the cache: a step of another test's image may be removed while this one builds on it.
+        let options =
+            BuildImageOptionsBuilder::new().nocache(true).rm(true).forcerm(true).labels(&labels).t(&name).build();
         let body = bollard::body_full(Bytes::from(tar_of(files)));
         let mut stream = std::pin::pin!(self.docker.build_image(options, None, Some(body)));
         let mut id = None;

@@ -41,7 +41,7 @@ pub fn missing(attachment: &Attachment) -> ContentBlock {
     ContentBlock::text(format!("({HEAD}{}”. It is not there any more.)", attachment.name))
 }
 
-/// What is left of a file's text in a conversation that is told shorter.
+/// What is kept of a file's text in a compacted conversation.
 pub fn left_out(name: &str) -> String {
     format!("({HEAD}{name}{LEFT_OUT}")
 }

@@ -2,7 +2,7 @@
 //! keeps what was asked, what was decided, and which files it was about.
 //!
 //! Pure. What is kept is never changed: a [`Compaction`] says how far from the beginning the
-//! conversation is told shorter, and the same one always gives the same messages, so that the
+//! conversation is compacted, and the same one always gives the same messages, so that the
 //! provider's cache goes on being read. It moves seldom, and then far.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use super::wire::{ContentBlock, Message, Role, TurnStart};
 
 /// Texts up to this many bytes stay as they are.
 const SMALL: usize = 400;
-/// Messages at the end of a conversation that are never told shorter: the work at hand.
+/// Messages at the end of a conversation that are never compacted: the work at hand.
 const RECENT: usize = 4;
 /// Bytes that are kept of what a person asked, and of what the model said at a turn's end.
 const ASKED: usize = 400;
@@ -29,7 +29,7 @@ const NEWEST: usize = 8;
 /// Stands before a summary.
 const HEAD: &str = "This is a summary of the conversation so far. The files stand in the workspace as they are now.";
 
-/// How far from its beginning a conversation is told shorter, in messages.
+/// How far from its beginning a conversation is compacted, in messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compaction {
     /// Before this one, tool results and written files are left out.

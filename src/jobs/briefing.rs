@@ -21,7 +21,7 @@ const DAY_SECONDS: i64 = 24 * 60 * 60;
 pub struct Briefing {
     /// For the model, with the prompt.
     pub notes: Vec<String>,
-    /// How far the conversation is told shorter.
+    /// How far the conversation has been compacted.
     pub compaction: Compaction,
     /// The person allowed to delete or rewrite most of what is there.
     pub may_rewrite: bool,
@@ -110,7 +110,7 @@ async fn changes_by_hand(platform: &Platform, app: &App, memory: &TurnMemory) ->
     read.await
 }
 
-/// Keeps how far the conversation is told shorter, for the next turn.
+/// Stores how far the conversation has been compacted, for the next turn.
 pub async fn keep_compaction(platform: &Platform, turn: &Turn, compaction: Compaction) -> AppResult<()> {
     let json = serde_json::to_string(&compaction).expect("two numbers are JSON");
     Ok(platform.store.set_turn_compaction(turn.id, json).await?)

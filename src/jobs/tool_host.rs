@@ -107,7 +107,7 @@ fn protected_files(
             before
         }
     };
-    // What Slipway put there and nobody touched is for the model to replace.
+    // The model may replace starter files that are unchanged.
     let is_untouched = |path: &WorkspacePath, content: &Content| {
         template.files.iter().any(|(starter, bytes)| {
             starter == path

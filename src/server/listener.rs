@@ -241,6 +241,7 @@ impl Connection {
         let is_https = self.app.is_https();
         let service = service_fn(move |request| {
             let connection = self.clone();
+            connection.slot.asked();
             Box::pin(async move { Ok::<_, Infallible>(connection.answer(request, peer).await) })
         });
         let connection = http1::Builder::new()
@@ -270,7 +271,6 @@ impl Connection {
     }
 
     async fn answer(&self, request: Request<hyper::body::Incoming>, peer: SocketAddr) -> Response<Answered> {
-        self.slot.asked();
         let client = self.app.0.proxies.client(ClientIp(self.peer), request.headers()).0;
         let forwarded = if client == self.peer {
             None

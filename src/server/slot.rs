@@ -160,6 +160,11 @@ impl Slot {
         self.phase() == Phase::Waiting && !self.reads_body.load(Relaxed)
     }
 
+    /// Whether the client has sent all of its request, and waits for the answer.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.phase() == Phase::Busy && !self.reads_body.load(Relaxed)
+    }
+
     /// The client is waited for in the middle of a request's body, or not any more.
     pub(super) fn awaits_body(&self, waits: bool) {
         let before = self.body_since.swap(if waits { self.totals.now() } else { 0 }, Relaxed);

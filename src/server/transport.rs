@@ -5,12 +5,18 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::connections::Admitted;
 use super::large_head::{LargeHead, Scan};
+
+/// How long a client that has closed its side is taken for one that still reads, as long as it has no answer yet.
+/// Whether it reads or is gone, the system does not say.
+const HALF_CLOSED_FOR: Duration = Duration::from_secs(2);
 
 /// A connection's socket, for as long as which its slot is taken.
 pub(super) struct Transport {
@@ -20,12 +26,14 @@ pub(super) struct Transport {
     /// The head that is on its way.
     scan: Option<Box<Scan>>,
     large_head: Option<LargeHead>,
+    /// The client has closed its side, and is given this time for its answer.
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl Transport {
     /// `is_https`: browsers reach us over https.
     pub(super) fn new(stream: TcpStream, slot: Admitted, is_https: bool) -> Self {
-        Self { stream, slot, is_https, scan: None, large_head: None }
+        Self { stream, slot, is_https, scan: None, large_head: None, half_closed: None }
     }
 
     /// Looks at what was read; whether it belongs to a head that is too large.
@@ -63,6 +71,11 @@ impl AsyncRead for Transport {
             let read = Pin::new(&mut this.stream).poll_read(cx, buf);
             let bytes = buf.filled().len() - before;
             if bytes == 0 {
+                // The HTTP library takes a client that closes its side for one that is gone, and drops the answer.
+                if matches!(read, Poll::Ready(Ok(()))) && buf.remaining() > 0 && this.slot.awaits_answer() {
+                    let wait = this.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_FOR)));
+                    ready!(wait.as_mut().poll(cx));
+                }
                 return read;
             }
             this.slot.received(bytes);

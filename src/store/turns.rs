@@ -33,7 +33,7 @@ pub struct TurnMemory {
     pub known: Option<VersionId>,
     /// Versions that were made by hand while that turn was at work, so that it does not know them; oldest first.
     pub meanwhile: Vec<VersionId>,
-    /// JSON: how far the conversation is told shorter.
+    /// JSON: how far the conversation has been compacted.
     pub compaction: Option<String>,
 }
 
@@ -351,7 +351,7 @@ impl Store {
         .await
     }
 
-    /// Keeps how far the conversation is told shorter (JSON) after a turn.
+    /// Stores how far the conversation has been compacted (JSON) after a turn.
     pub async fn set_turn_compaction(&self, id: TurnId, compaction: String) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("UPDATE turns SET compaction = ?2 WHERE id = ?1", params![id.0, compaction])?;

@@ -149,7 +149,8 @@ export async function startBrowser(further = []) {
 /** A context with one page that notes everything that goes wrong on it, in `problems`. */
 export async function openPage(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
-  context.setDefaultTimeout(30_000);
+  // The tests run beside builds and a cluster, which may take both processors for a while.
+  context.setDefaultTimeout(90_000);
   const page = await context.newPage();
   return watch(page);
 }

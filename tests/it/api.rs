@@ -831,6 +831,7 @@ async fn the_listener_survives_garbage_and_stops_with_streams_open() {
     let serving = tokio::spawn(slipway::server::serve(listener, bench.app.clone(), bench.lifecycle()));
     for (bytes, status) in [
         (&b"GET /healthz HTTP/1.1\r\nHost: builder.localhost\r\nConnection: close\r\n\r\n"[..], "200"),
+        (b"GET / HTTP/1.1\r\nHost: builder.localhost\r\nConnection: close\r\n\r\n", "200"),
         (b"GET /healthz HTTP/1.0\r\n\r\n", "400"),
         (b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "400"),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n", "400"),

@@ -9,7 +9,7 @@ use crate::generation::wire::{ContentBlock, Images, Message};
 /// What a turn starts from.
 #[derive(Debug, Clone)]
 pub struct TurnInput {
-    /// What the model is told about its work; the same over a conversation.
+    /// The system prompt; the same throughout a conversation.
     pub system: String,
     /// The messages of earlier turns, as they were kept.
     pub history: Vec<Message>,
@@ -27,9 +27,9 @@ pub struct TurnInput {
     pub images: Images,
     /// Notes of Slipway's that go with it, e.g. what was changed by hand since the last turn.
     pub notes: Vec<String>,
-    /// How far the history is told shorter already.
+    /// How far the history has been compacted.
     pub compaction: Compaction,
-    /// When it is told shorter still.
+    /// When it is compacted further.
     pub threshold: Threshold,
     /// Most of what is there may be deleted or rewritten without asking.
     pub may_rewrite: bool,

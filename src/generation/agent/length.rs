@@ -11,7 +11,7 @@ const TOKENS_PER_BYTE: f64 = 0.3;
 /// The length of a conversation.
 #[derive(Debug)]
 pub struct Length {
-    /// How far it is told shorter.
+    /// How far it has been compacted.
     pub compaction: Compaction,
     /// As the provider counted last.
     tokens_per_byte: f64,
@@ -20,7 +20,7 @@ pub struct Length {
 }
 
 impl Length {
-    /// Of a conversation that is told shorter so far.
+    /// Of a conversation that has been compacted so far.
     pub fn new(compaction: Compaction) -> Self {
         Self { compaction, tokens_per_byte: TOKENS_PER_BYTE, squeezed: false }
     }

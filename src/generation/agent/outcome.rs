@@ -117,7 +117,7 @@ pub struct TurnOutcome {
     pub usage: Usage,
     /// The files it changed, with what became of each.
     pub files_touched: BTreeMap<WorkspacePath, FileState>,
-    /// How far history and messages are told shorter by now.
+    /// How far history and messages have been compacted.
     pub compaction: Compaction,
     /// The repairs so far, those of this turn included.
     pub repairs: RepairBudget,

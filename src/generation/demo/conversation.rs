@@ -49,7 +49,7 @@ impl Conversation {
                     conversation.done.clear();
                     conversation.repair = false;
                 }
-                // A *Continue* is a note too, and goes on with what was asked before.
+                // *Continue* is a note too; the request before it still applies.
                 conversation.repair |= texts().any(is_repair_note);
             } else {
                 conversation.calls(blocks);

@@ -51,9 +51,9 @@ async fn talk(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\ntaken").await
 }
 
-/// A builder that gives its clients a second, with that app at `ducks.localhost`.
+/// A builder that gives its clients two seconds, with that app at `ducks.localhost`.
 async fn front() -> (Bench, SocketAddr) {
-    let bench = Bench::with(&[("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "1")]).await;
+    let bench = Bench::with(&[("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "2")]).await;
     let upstream = Upstream { address: app().await, release: ReleaseNumber(1) };
     bench.services.gateway().routes().set(&"ducks".parse().expect("a name"), Environment::Prod, upstream);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
@@ -114,7 +114,7 @@ async fn who_reads_or_sends_goes_on_and_who_keeps_us_waiting_is_ended() {
 
     let mut chunk = vec![0; 64 * 1024];
     for _ in 0..15 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         upload.write_all(&[b'a'; 1000]).await.expect("sent");
         // Five bytes a second are too few. That it was ended is seen below.
         let _ = drip.write_all(b"a").await;

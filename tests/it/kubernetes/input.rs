@@ -88,7 +88,7 @@ async fn an_unreachable_cluster_is_said_and_a_job_for_it_can_be_cancelled() {
     assert!(!check.ok && check.detail.contains("does not answer"), "{check:?}");
     let app = stage.app("static-site").await;
     let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
-    stage.logged(&job, "goes on as soon as it is back").await;
+    stage.logged(&job, "will resume by itself").await;
     stage.services.cancel(job.id).await.expect("it is asked to stop");
     assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
 }

@@ -110,7 +110,7 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
     stage.logged(&job, "count 0").await;
     stage.cluster.cut();
-    let said = stage.logged(&job, "goes on as soon as it is back").await;
+    let said = stage.logged(&job, "will resume by itself").await;
     assert!(said.contains("Kubernetes API server"), "{said}");
     stage.cluster.mend();
     let job = stage.ended(&job).await;
@@ -124,7 +124,7 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
     stage.logged(&job, "count 0").await;
     stage.cluster.cut();
-    stage.logged(&job, "goes on as soon as it is back").await;
+    stage.logged(&job, "will resume by itself").await;
     stage.services.cancel(job.id).await.expect("a job");
     assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
     assert_eq!(runs().await[0], (RunTrigger::Check, RunState::Failed));

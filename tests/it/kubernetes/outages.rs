@@ -134,7 +134,7 @@ async fn waits_out(stage: &Stage, app: &App, line: &Line, (name, said): (&str, &
     stage.write(app, "public/index.html", text).await;
     line.cut();
     let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
-    let sentence = stage.logged(&job, "goes on as soon as it is back").await;
+    let sentence = stage.logged(&job, "will resume by itself").await;
     eprintln!("{sentence}");
     assert!(sentence.contains(said), "{sentence}");
     assert!(is_missed(stage, name).await, "the health page does not miss {name}");
@@ -154,7 +154,7 @@ async fn an_outage_of_the_engine_or_the_registry_is_waited_out() {
     // Deleting needs the registry too.
     stage.registry.cut();
     let job = stage.services.delete_app(&app.name).await.expect("a job");
-    stage.logged(&job, "goes on as soon as it is back").await;
+    stage.logged(&job, "will resume by itself").await;
     stage.registry.mend();
     assert_eq!(stage.ended(&job).await.state, JobState::Succeeded);
 }

@@ -140,7 +140,8 @@ async fn an_app_that_does_not_answer_well_is_not_ready() {
     let short = Duration::from_millis(300);
     let broken = scene.ready(&instance, "/broken", short).await.expect_err("it answers 500");
     assert!(broken.to_string().contains("GET /broken answered 500"), "{broken}");
-    assert_eq!(broken.lines(), ["serving"]);
+    // Where the machine is busy the probe may give up early, and the app's server logs that.
+    assert_eq!(broken.lines().first().map(String::as_str), Some("serving"));
 
     let instance = scene.start(&scene.deployment(Preview, 2, "hang")).await;
     let silent = scene.ready(&instance, "/health", short).await.expect_err("it does not listen");
