@@ -252,7 +252,7 @@ impl From<StoreError> for AppError {
             .hint("See the newest message, and say in a message of your own what you want."),
             StoreError::DiskFull => Self::disk_full(),
             StoreError::Closed => Self::new(ErrorKind::Unavailable, "stopping", "Slipway is being stopped."),
-            StoreError::Sqlite(_) | StoreError::Open(_) => Self::internal(&error),
+            StoreError::Sqlite(_) | StoreError::Open(_) | StoreError::Panicked(_) => Self::internal(&error),
         }
     }
 }

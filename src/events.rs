@@ -3,30 +3,29 @@
 //! Everything that is told is kept first. Appends from all over the builder queue up here and
 //! are written in one transaction each time the writer is free (group commit), then broadcast;
 //! so nobody has seen an event that a restart would not find, and under load the cost of a
-//! commit is shared. The queue is bounded: a writer that is slow, as on a busy disk, slows those down who have
-//! something to tell, and nothing piles up. A change of state can ride in the same transaction as the event that
-//! tells of it. Knows the store; knows nothing of who emits or who listens.
+//! commit is shared. The queue is bounded: a writer that is slow or cannot write, as on a busy or full disk, slows those
+//! down who have something to tell, and nothing piles up. A change of state can ride in the same transaction as the
+//! event that tells of it. Knows the store; knows nothing of who emits or who listens.
+
+mod writer;
 
 use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
 use rusqlite::Transaction;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{AppId, Event, EventBody, EventId, JobId, JobState};
+use crate::lifecycle::Lifecycle;
 pub use crate::store::events::EventScope;
-use crate::store::{Store, StoreError, events as table};
+use crate::store::{Store, StoreError};
+use writer::{Queue, Writer};
 
 /// Events a slow reader may fall behind before it is sent back to the kept ones.
 const BACKLOG: usize = 1024;
-/// Appends that one transaction takes at most.
-const BATCH: usize = 512;
-/// Appends that wait for the writer. Whoever has one more waits too.
-const QUEUE: usize = 512;
 /// Kept events read at once.
 const PAGE: u32 = 500;
 
@@ -67,23 +66,12 @@ pub struct NewEvent {
     pub body: EventBody,
 }
 
-type Change = Box<dyn FnOnce(&Transaction<'_>) -> Result<Vec<NewEvent>, StoreError> + Send>;
-
-enum Append {
-    /// An event that nobody waits for.
-    Event(Box<NewEvent>),
-    /// A change of state, and the events that tell of it.
-    Change(Change, oneshot::Sender<Result<(), StoreError>>),
-}
-
 /// The log. Cheap to clone.
 #[derive(Clone)]
 pub struct EventLog {
     store: Store,
-    queue: mpsc::Sender<Append>,
+    queue: Queue,
     channels: Arc<Channels>,
-    /// The last batch found no space left.
-    disk_full: Arc<AtomicBool>,
     shutdown: CancellationToken,
 }
 
@@ -113,24 +101,26 @@ impl Channels {
 }
 
 impl EventLog {
-    /// Starts the writer, which ends when the last clone of the log is gone. Streams end at `shutdown`.
-    pub fn start(store: Store, shutdown: CancellationToken) -> Self {
-        let (queue, appends) = mpsc::channel(QUEUE);
+    /// Starts the writer. It works until all else has ended; streams end when the builder drains.
+    pub fn start(store: Store, lifecycle: &Lifecycle) -> Self {
         let channels = Arc::new(Channels::default());
-        let disk_full = Arc::new(AtomicBool::new(false));
-        tokio::spawn(write_loop(store.clone(), appends, channels.clone(), disk_full.clone()));
-        Self { store, queue, channels, disk_full, shutdown }
+        let (queue, writer) = Writer::new(store.clone(), channels.clone());
+        let writer = Arc::new(writer);
+        lifecycle.supervise_to_the_end("event writer", move || writer.clone().run());
+        Self { store, queue, channels, shutdown: lifecycle.draining.clone() }
     }
 
     /// Appends an event, in order with all others of this caller. Waits for room in the queue, not for the event to
-    /// be kept.
+    /// be kept. Events that cannot be written at this moment stay in the queue until they can.
     pub async fn emit(&self, app: AppId, job: Option<JobId>, body: EventBody) {
-        // The queue is open as long as this handle is.
-        let _ = self.queue.send(Append::Event(Box::new(NewEvent { app, job, body }))).await;
+        self.queue.event(NewEvent { app, job, body }).await;
     }
 
     /// Makes a change of state and keeps the events that tell of it, all or nothing; then they are
     /// broadcast. Waits until it is kept. Events emitted before come before.
+    ///
+    /// # Errors
+    /// Why this change was not kept: its own error, or that of the transaction which it was part of.
     pub async fn commit<R, F>(&self, change: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
@@ -138,17 +128,17 @@ impl EventLog {
     {
         let (result, value) = oneshot::channel();
         let (done, ended) = oneshot::channel();
-        let change: Change = Box::new(move |t| {
+        let change = Box::new(move |t: &Transaction<'_>| {
             let (value, events) = change(t)?;
             // The caller may have gone; the change is made all the same.
             let _ = result.send(value);
             Ok(events)
         });
-        self.queue.send(Append::Change(change, done)).await.map_err(|_| StoreError::Closed)?;
-        // A batch that could not be committed answers nobody.
-        let lost = |_| if self.disk_full.load(Ordering::Relaxed) { StoreError::DiskFull } else { StoreError::Closed };
-        ended.await.map_err(lost)??;
-        value.await.map_err(|_| StoreError::Closed)
+        self.queue.change(change, done).await;
+        // Closed without an answer only where the writer itself panicked.
+        let panicked = || StoreError::Panicked("the event writer".to_owned());
+        ended.await.map_err(|_| panicked())??;
+        value.await.map_err(|_| panicked())
     }
 
     /// Waits until everything emitted so far is kept.
@@ -262,74 +252,6 @@ impl Reader {
     }
 }
 
-async fn write_loop(
-    store: Store,
-    mut appends: mpsc::Receiver<Append>,
-    channels: Arc<Channels>,
-    disk_full: Arc<AtomicBool>,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while appends.recv_many(&mut batch, BATCH).await > 0 {
-        let items = std::mem::take(&mut batch);
-        match store.write(move |t| keep(t, items)).await {
-            Ok((events, waiting)) => {
-                disk_full.store(false, Ordering::Relaxed);
-                for event in events {
-                    channels.send(event);
-                }
-                for (done, result) in waiting {
-                    let _ = done.send(result);
-                }
-            }
-            // Those who wait see their channel closed; the others' events are lost to a full or broken disk.
-            Err(error) => {
-                disk_full.store(matches!(error, StoreError::DiskFull), Ordering::Relaxed);
-                tracing::error!(%error, "events could not be kept");
-            }
-        }
-    }
-}
-
-type Waiting = (oneshot::Sender<Result<(), StoreError>>, Result<(), StoreError>);
-
-/// Keeps a batch in one transaction. A change that fails is undone alone and costs the others nothing.
-fn keep(t: &Transaction<'_>, items: Vec<Append>) -> Result<(Vec<Kept>, Vec<Waiting>), StoreError> {
-    let mut fresh: Vec<NewEvent> = Vec::with_capacity(items.len());
-    let mut waiting = Vec::new();
-    for item in items {
-        match item {
-            Append::Event(event) => {
-                // Pieces that wait for the same commit go out as one.
-                let joined = fresh
-                    .last_mut()
-                    .filter(|last| last.app == event.app && last.job == event.job)
-                    .is_some_and(|last| table::join(&mut last.body, &event.body));
-                if !joined {
-                    fresh.push(*event);
-                }
-            }
-            Append::Change(change, done) => {
-                t.execute_batch("SAVEPOINT change")?;
-                let result = change(t);
-                t.execute_batch(if result.is_ok() { "RELEASE change" } else { "ROLLBACK TO change; RELEASE change" })?;
-                waiting.push((done, result.map(|events| fresh.extend(events))));
-            }
-        }
-    }
-    let mut kept = Vec::with_capacity(fresh.len());
-    if !fresh.is_empty() {
-        let mut id = table::next_id(t)?;
-        for NewEvent { app, job, body } in fresh {
-            let event = Kept::new(Event { id: EventId(id), app, job, body });
-            table::insert(t, &event, event.json())?;
-            kept.push(event);
-            id += 1;
-        }
-        table::set_last_id(t, id - 1)?;
-    }
-    Ok((kept, waiting))
-}
-
 /// Whether this is the last event of its job.
 pub fn ends_job(body: &EventBody) -> bool {
     matches!(body, EventBody::Job { state: JobState::Succeeded | JobState::Failed | JobState::Cancelled, .. })
@@ -350,7 +272,7 @@ mod tests {
     async fn log() -> (tempfile::TempDir, EventLog) {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
-        (folder, EventLog::start(store, CancellationToken::new()))
+        (folder, EventLog::start(store, &Lifecycle::default()))
     }
 
     fn text(delta: impl Into<String>) -> EventBody {
@@ -419,6 +341,91 @@ mod tests {
             .await
             .expect("read");
         assert!(!half);
+    }
+
+    /// From now on the database finds no more room than this, as on a full disk. 0: as much as it wants.
+    async fn pages_max(log: &EventLog, pages: u32) {
+        // In a transaction that changes nothing, so that it succeeds on a full disk too.
+        log.store
+            .write(move |t| {
+                let pages = if pages == 0 { 1 << 30 } else { pages };
+                Ok(t.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+            })
+            .await
+            .expect("set");
+    }
+
+    /// A change that needs room.
+    fn large(t: &Transaction<'_>) -> Result<((), Vec<NewEvent>), StoreError> {
+        t.execute("INSERT INTO counters VALUES (?1, 1)", ["x".repeat(100_000)])?;
+        Ok(((), Vec::new()))
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_each_waiter_gets_its_own_error_and_no_event_is_lost() {
+        let (_folder, log) = log().await;
+        pages_max(&log, 1).await;
+        log.emit(APP, Some(JOB), text("x".repeat(100_000))).await;
+        let refused = log.commit(|_| -> Result<((), Vec<NewEvent>), _> { Err(StoreError::NotFound) });
+        let good = || log.commit(|t| Ok((t.execute("DELETE FROM counters WHERE name = 'nothing'", [])?, Vec::new())));
+        let (before, refused, full, after) = tokio::join!(good(), refused, log.commit(large), good());
+        assert!(matches!(before, Err(StoreError::DiskFull)), "it was undone with the others: {before:?}");
+        assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
+        assert!(matches!(full, Err(StoreError::DiskFull)), "{full:?}");
+        assert!(matches!(after, Err(StoreError::DiskFull)), "events come before it: {after:?}");
+        // The queue of events fills up, and whoever has one more waits. Changes are answered all the same.
+        let flooding = tokio::spawn({
+            let log = log.clone();
+            async move {
+                for n in 0..2000 {
+                    // Of different jobs in turn, so that they are not joined.
+                    log.emit(APP, Some(JobId(n % 2)), text(format!("{n},"))).await;
+                }
+            }
+        });
+        let told = tokio::time::timeout(Duration::from_secs(20), log.commit(large)).await.expect("it is answered");
+        assert!(matches!(told, Err(StoreError::DiskFull)), "{told:?}");
+        assert!(!flooding.is_finished(), "the queue is bounded");
+        // There is room again: nobody has to do anything for all of it to be written.
+        pages_max(&log, 0).await;
+        flooding.await.expect("it has emitted everything");
+        log.flush().await.expect("kept");
+        let kept = log.store.events_after(EventScope::App(APP), EventId(0), 5000).await.expect("read");
+        let kept: Vec<Arc<Kept>> = kept.into_iter().map(|event| Arc::new(Kept::new(event))).collect();
+        let expected: String = (0..2000).map(|n| format!("{n},")).collect();
+        assert_eq!(told_after(&kept), expected);
+    }
+
+    fn told_after(events: &[Arc<Kept>]) -> String {
+        told(events).trim_start_matches('x').to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_change_that_panics_costs_the_others_nothing() {
+        let (_folder, log) = log().await;
+        let bad = log.commit(|_| -> Result<((), Vec<NewEvent>), _> { panic!("in the middle") });
+        let good = log.commit(|_| Ok((7, vec![NewEvent { app: APP, job: None, body: text("kept") }])));
+        let (bad, good) = tokio::join!(bad, good);
+        assert!(matches!(&bad, Err(StoreError::Panicked(why)) if why == "in the middle"), "{bad:?}");
+        assert_eq!(good.expect("kept"), 7);
+        log.flush().await.expect("the writer still works");
+    }
+
+    #[tokio::test]
+    async fn an_event_that_can_never_be_written_holds_up_nothing() {
+        let (_folder, log) = log().await;
+        let trap = "CREATE TRIGGER trap BEFORE INSERT ON events WHEN NEW.data LIKE '%bad%'
+                    BEGIN SELECT raise(ABORT, 'never'); END";
+        log.store.write(move |t| Ok(t.execute_batch(trap)?)).await.expect("made");
+        for (job, word) in [(1, "one"), (2, "bad"), (1, "two")] {
+            log.emit(APP, Some(JobId(job)), text(word)).await;
+        }
+        let mut stream = std::pin::pin!(log.stream(APP, EventScope::App(APP), EventId(0)));
+        let mut seen = Vec::new();
+        while told(&seen) != "onetwo" {
+            let next = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect("events keep coming");
+            seen.push(next.expect("open").expect("readable"));
+        }
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@ pub mod server;
 pub mod services;
 pub mod startup;
 pub mod store;
+pub mod supervision;
 pub mod telemetry;
 pub mod uploads;
 pub mod web;

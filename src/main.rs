@@ -4,7 +4,6 @@ use anyhow::Context;
 use clap::Parser;
 use slipway::cli::{Cli, Command};
 use slipway::config::Config;
-use slipway::lifecycle::Lifecycle;
 use slipway::{data_dir, file_limit, server, startup, telemetry, web};
 
 fn main() -> anyhow::Result<()> {
@@ -59,11 +58,5 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let lifecycle = builder.lifecycle.clone();
     let app = server::app(services.clone(), web::router(services));
     let server = lifecycle.tasks.spawn(server::serve(listener, app, lifecycle.clone()));
-    tokio::select! {
-        signal = Lifecycle::stop_requested() => signal?,
-        ended = server => ended??,
-    }
-    tracing::info!("stopping");
-    builder.lifecycle.stop().await;
-    Ok(())
+    builder.lifecycle.run_until_stopped(server).await
 }

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::deploy::Runtime;
 use crate::domain::{
     App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId, Redaction,
-    ReleaseNumber, TemplateKind, Version, VersionId,
+    ReleaseNumber, RunId, TemplateKind, Version, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
@@ -125,6 +125,10 @@ pub struct Platform {
     pub image_locks: AppLocks,
     /// Releases that end the requests they have.
     pub draining: Draining,
+    /// Runs that are waited for.
+    pub followed_runs: FollowedRuns,
+    /// Held shared while a run gets its row and is followed. Whoever holds it alone sees both agree.
+    pub run_begins: tokio::sync::RwLock<()>,
     /// One lock for each app whose routes change: what is live is read, and led to, as one.
     pub route_locks: AppLocks,
     /// One lock for each app whose releases are being rolled out or removed: what is put back to what
@@ -132,6 +136,32 @@ pub struct Platform {
     pub rollout_locks: AppLocks,
     /// Changes whenever what runs by a schedule may have.
     pub schedule: watch::Sender<u64>,
+}
+
+/// Runs of jobs whose end this process waits for and records.
+#[derive(Clone, Default)]
+pub struct FollowedRuns(Arc<Mutex<HashSet<RunId>>>);
+
+/// A run is followed for as long as this lives.
+pub struct FollowGuard(FollowedRuns, RunId);
+
+impl FollowedRuns {
+    /// Notes a run; none if it is followed already.
+    pub fn follow(&self, run: RunId) -> Option<FollowGuard> {
+        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
+        is_new.then(|| FollowGuard(self.clone(), run))
+    }
+
+    /// Whether this process waits for the run's end.
+    pub fn contains(&self, run: RunId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
+    }
+}
+
+impl Drop for FollowGuard {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
 }
 
 /// A lock for each app, made when it is first needed.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::watch;
 
@@ -19,7 +20,6 @@ use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, Kubernetes
 use crate::domain::Clock;
 use crate::engine::subnet::SubnetPool;
 use crate::engine::{self, Installation};
-use crate::error::AppError;
 use crate::events::EventLog;
 use crate::firewall::{Firewall, FirewallSettings};
 use crate::gateway::{Gateway, GatewaySettings, Routes};
@@ -27,7 +27,7 @@ use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, recover, rollout, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
-use crate::platform::{AppLocks, Draining, Model, Platform};
+use crate::platform::{AppLocks, Draining, FollowedRuns, Model, Platform};
 use crate::services::{Services, sessions};
 use crate::store::Store;
 use crate::uploads::Uploads;
@@ -86,7 +86,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         export_work: BoundedWork::new("export", PoolBounds::of_downloads()),
         check_slots: tokio::sync::Semaphore::new(config.build_workers),
         clock: Clock::System,
-        events: EventLog::start(store.clone(), lifecycle.draining.clone()),
+        events: EventLog::start(store.clone(), &lifecycle),
         store,
         workspaces,
         uploads: Uploads::new(config.data_dir.join("uploads")),
@@ -109,22 +109,46 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         route_locks: AppLocks::default(),
         rollout_locks: AppLocks::default(),
         draining: Draining::default(),
+        followed_runs: FollowedRuns::default(),
+        run_begins: tokio::sync::RwLock::default(),
         schedule: watch::Sender::new(0),
         config,
     });
     let jobs = Jobs::new(platform.clone());
     jobs.recover().await?;
     jobs.start();
-    lifecycle.tasks.spawn(keep_true(platform.clone(), jobs.clone()));
-    lifecycle.tasks.spawn(keep_protected(platform.clone()));
-    lifecycle.tasks.spawn(recover::watch(platform.clone()));
-    lifecycle.tasks.spawn(space::keep_small(platform.clone(), jobs.clone()));
-    if platform.runtime.keeps_schedules() {
-        lifecycle.tasks.spawn(recover::record_scheduled(platform.clone()));
-    } else {
-        lifecycle.tasks.spawn(schedule::run(platform.clone()));
-    }
+    supervise(&platform, &jobs);
     Ok(Builder { services: Services::new(platform, jobs), lifecycle, _lock: lock })
+}
+
+/// Starts everything that lives as long as the process, besides the workers.
+fn supervise(platform: &Arc<Platform>, jobs: &Jobs) {
+    let lifecycle = &platform.lifecycle;
+    let on = |work: fn(Arc<Platform>) -> BoxFuture<'static, ()>| {
+        let platform = platform.clone();
+        move || work(platform.clone())
+    };
+    lifecycle.supervise("reconcile", on(|platform| Box::pin(keep_true(platform))));
+    lifecycle.supervise("packet filter rules", on(|platform| Box::pin(keep_protected(platform))));
+    lifecycle.supervise("watch of instances", on(|platform| Box::pin(recover::watch(platform))));
+    lifecycle.supervise(
+        "idle connections to apps",
+        on(|platform| {
+            Box::pin(async move {
+                platform.gateway.sweep_connections().await;
+            })
+        }),
+    );
+    if platform.runtime.keeps_schedules() {
+        lifecycle.supervise("scheduled runs", on(|platform| Box::pin(recover::record_scheduled(platform))));
+    } else {
+        lifecycle.supervise("scheduler", on(|platform| Box::pin(schedule::run(platform))));
+    }
+    let (small, queue) = (platform.clone(), jobs.clone());
+    lifecycle.supervise("size of the database", move || space::keep_small(small.clone(), queue.clone()));
+    // Once, and nobody waits for it.
+    let (draining, jobs) = (lifecycle.draining.clone(), jobs.clone());
+    lifecycle.tasks.spawn(async move { draining.run_until_cancelled(jobs.read_histories()).await });
 }
 
 /// What keeps apps and builds away from private addresses.
@@ -204,9 +228,14 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
     let table = ModelTable::load(&config.data_dir)?;
     let (format, base_url, key) = match config.provider {
         Answering::Demo => {
-            let demo = DemoModel::start(DemoPace::new(config.demo_pace), lifecycle.aborting.clone())
-                .await
-                .context("the demo model cannot be started")?;
+            let (demo, server) =
+                DemoModel::bind(DemoPace::new(config.demo_pace)).context("the demo model cannot be started")?;
+            let server = Arc::new(server);
+            // Turns that are told to stop still ask it.
+            lifecycle.supervise_to_the_end("demo model", move || {
+                let server = server.clone();
+                async move { server.serve().await }
+            });
             (WireFormat::Anthropic, demo.base_url, Some(demo.key))
         }
         Answering::Anthropic => {
@@ -224,59 +253,52 @@ async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> 
 /// Has the packet filter rules stand, from the start and again and again: a restart of the engine or another program
 /// may remove them.
 async fn keep_protected(platform: Arc<Platform>) {
-    let draining = platform.lifecycle.draining.clone();
-    let work = async {
-        loop {
-            if let Err(error) = platform.runtime.protect().await {
-                tracing::debug!(%error, "the engine's networks could not be looked at");
-            }
-            tokio::time::sleep(PROTECTION_CHECKED_EVERY).await;
+    loop {
+        if let Err(error) = platform.runtime.protect().await {
+            tracing::debug!(%error, "the engine's networks could not be looked at");
         }
-    };
-    tokio::select! {
-        () = draining.cancelled() => {}
-        () = work => {}
+        tokio::time::sleep(PROTECTION_CHECKED_EVERY).await;
     }
 }
 
-/// What runs is led to or removed, and what builds left in the engine is removed.
-async fn reconcile(platform: &Arc<Platform>) -> Result<(), AppError> {
-    recover::reconcile(platform).await?;
+/// Makes the engine true, as soon as it can be reached, and again after each of its outages; nobody waits for it.
+async fn keep_true(platform: Arc<Platform>) {
+    // Before the first look, so that an outage right after it is seen.
+    let mut reached = platform.runtime.reached();
+    reconcile(&platform, reached.as_mut()).await;
     if let Err(error) = platform.images.remove_leftovers().await {
         tracing::warn!(%error, "what earlier builds left in the engine is still there");
     }
-    Ok(())
+    if let Some(reached) = &mut reached {
+        while reached.changed().await.is_ok() {
+            tracing::info!("the engine was reached again: what runs is reconciled");
+            reconcile(&platform, Some(reached)).await;
+        }
+    }
+    // What was changed by hand before or meanwhile is put back, again and again.
+    loop {
+        if let Err(error) = recover::keep(&platform).await {
+            tracing::warn!(%error, "what runs could not be looked after");
+        }
+        if let Err(error) = rollout::remove_unneeded(&platform).await {
+            tracing::warn!(%error, "what failed could not be removed; the next look tries again");
+        }
+        tokio::time::sleep(platform.config.cluster.reconcile_every).await;
+    }
 }
 
-/// Looks at history and at the engine once both can be looked at; nobody waits for it.
-async fn keep_true(platform: Arc<Platform>, jobs: Jobs) {
-    let draining = platform.lifecycle.draining.clone();
-    let looked_at = async {
-        let mut wait = ENGINE_WAIT;
-        while let Err(error) = reconcile(&platform).await {
-            // Nobody knows when it will be there: those who wait are told so now.
-            platform.gateway.routes().are_known();
-            tracing::warn!(%error, "the engine could not be looked at; trying again");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(ENGINE_WAIT_MAX);
+/// Reconciles until it succeeds.
+async fn reconcile(platform: &Arc<Platform>, mut reached: Option<&mut watch::Receiver<u64>>) {
+    let mut wait = ENGINE_WAIT;
+    loop {
+        if let Some(reached) = &mut reached {
+            reached.borrow_and_update();
         }
-    };
-    let work = async {
-        // Visitors wait for what runs to be known, and nobody for the histories.
-        tokio::join!(looked_at, jobs.read_histories());
-        // What was changed by hand before or meanwhile is put back, again and again.
-        while platform.runtime.replaces_in_place() {
-            if let Err(error) = recover::keep(&platform).await {
-                tracing::warn!(%error, "what runs could not be looked after");
-            }
-            if let Err(error) = rollout::remove_unneeded(&platform).await {
-                tracing::warn!(%error, "what failed could not be removed; the next look tries again");
-            }
-            tokio::time::sleep(platform.config.cluster.reconcile_every).await;
-        }
-    };
-    tokio::select! {
-        () = draining.cancelled() => {}
-        () = work => {}
+        let Err(error) = recover::reconcile(platform).await else { return };
+        // Nobody knows when it will be there: those who wait are told so now.
+        platform.gateway.routes().are_known();
+        tracing::warn!(%error, "the engine could not be looked at; trying again");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(ENGINE_WAIT_MAX);
     }
 }

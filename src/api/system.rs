@@ -25,7 +25,7 @@ pub struct Readiness {
 /// One thing that is needed. A stranger is told its name and whether it is well, and no more.
 #[derive(Serialize, ToSchema)]
 pub struct ReadinessCheck {
-    /// What it is: `database`, `docker`, `network`, `disk`, `model`.
+    /// What it is: `database`, `docker`, `network`, `disk`, `model`, `background`.
     name: String,
     /// Whether it is well.
     ok: bool,

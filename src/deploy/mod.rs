@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use secrecy::SecretString;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe, ReleaseNumber, RunId};
@@ -541,6 +542,15 @@ impl Runtime {
         match self {
             Self::Docker(docker) => docker.watch(),
             Self::Kubernetes(cluster) => cluster.watch(),
+        }
+    }
+
+    /// Changes each time [`Self::watch`] has reached the runtime, first and after each outage; none where the watch
+    /// itself tells of what went during an outage.
+    pub fn reached(&self) -> Option<watch::Receiver<u64>> {
+        match self {
+            Self::Docker(docker) => Some(docker.reached()),
+            Self::Kubernetes(_) => None,
         }
     }
 

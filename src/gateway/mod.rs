@@ -35,6 +35,8 @@ pub use tunnel::ClientSide;
 const TRIES: usize = 6;
 /// Requests that wait at once for what runs to be known.
 const HELD_MAX: usize = 256;
+/// How often kept connections that nobody uses are closed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How the gateway behaves.
 #[derive(Debug, Clone)]
@@ -93,6 +95,14 @@ impl Gateway {
     /// The routes, which are the caller's to change.
     pub fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// Closes kept connections that nobody uses, for as long as it is polled.
+    pub async fn sweep_connections(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            self.routes.sweep_pools();
+        }
     }
 
     /// Answers a request for an app: by its instance, or by a page that says why not.

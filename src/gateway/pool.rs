@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -35,8 +35,6 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 /// How old a kept one may be for a request that must not be sent twice: apps close idle connections
 /// after seconds, and one that is closed while such a request is on its way would fail it.
 const SURE_FOR: Duration = Duration::from_secs(1);
-/// How often connections that nobody uses are looked through.
-const SWEEP_EVERY: Duration = Duration::from_secs(15);
 
 /// A connection, and the means to drive it.
 pub(super) struct Connection {
@@ -180,7 +178,6 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct State {
     kept: Vec<(Box<Connection>, Instant)>,
-    is_swept: bool,
     is_closed: bool,
 }
 
@@ -219,7 +216,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer is through, if it is fit for another request.
-    pub(super) fn checkin(self: &Arc<Self>, mut connection: Box<Connection>, cx: &mut Context<'_>) {
+    pub(super) fn checkin(&self, mut connection: Box<Connection>, cx: &mut Context<'_>) {
         if !connection.is_fit(cx) {
             return;
         }
@@ -228,26 +225,11 @@ impl Pool {
             return;
         }
         state.kept.push((connection, Instant::now()));
-        if !state.is_swept {
-            state.is_swept = true;
-            drop(state);
-            // Ends by itself: when nothing is kept any more, or the instance is gone.
-            tokio::spawn(sweep(Arc::downgrade(self)));
-        }
     }
-}
 
-/// Closes connections that nobody has used for a while, or that the app has closed.
-async fn sweep(pool: Weak<Pool>) {
-    loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
-        let Some(pool) = pool.upgrade() else { return };
+    /// Closes connections that nobody has used for a while, or that the app has closed.
+    pub(super) fn sweep(&self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let mut state = pool.state();
-        state.kept.retain_mut(|(connection, since)| since.elapsed() < KEPT_FOR && connection.is_fit(&mut cx));
-        if state.kept.is_empty() {
-            state.is_swept = false;
-            return;
-        }
+        self.state().kept.retain_mut(|(connection, since)| since.elapsed() < KEPT_FOR && connection.is_fit(&mut cx));
     }
 }

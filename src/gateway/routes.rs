@@ -219,6 +219,15 @@ impl Replaced {
 }
 
 impl Routes {
+    /// Closes kept connections that nobody uses any more.
+    pub(super) fn sweep_pools(&self) {
+        for route in self.inner.table.load().values().flatten().flatten() {
+            if let Some(live) = route.live() {
+                live.pool.sweep();
+            }
+        }
+    }
+
     /// An empty table.
     pub fn new() -> Self {
         Self::default()

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use super::briefing;
 use super::context::{Failure, JobContext};
 use super::follow;
+use super::record::until_recorded;
 use super::tool_host::{TurnEvents, WorkspaceHost};
 use crate::domain::{
     App, ChangeSize, Effort, Evidence, INTERRUPTED, JobError, JobResult, ModelId, Question, Redaction, Turn, TurnId,
@@ -244,7 +245,9 @@ async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<
         reason: closing.reason,
         question: closing.question,
     };
-    Ok(platform.store.end_turn(id, ending, platform.clock.now()).await?)
+    let at = platform.clock.now();
+    let record = || platform.store.end_turn(id, ending.clone(), at);
+    Ok(until_recorded(&platform.lifecycle.draining, "the end of a turn", record).await?)
 }
 
 /// What came of the job of a turn that has ended; none while it has not.

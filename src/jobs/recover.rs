@@ -1,7 +1,7 @@
 //! Start-up: what a process that died held is taken up, or ended with the reason.
 //!
 //! First the database is made true (jobs, turns, versions, environments); then, and again
-//! whenever the engine comes back, the engine: live releases are found and led to, everything of
+//! whenever a Docker engine is reached after an outage, the engine: live releases are found and led to, everything of
 //! ours that is neither live nor on its way is removed.
 
 use std::collections::{HashSet, VecDeque};
@@ -18,7 +18,7 @@ use super::{Jobs, MAX_ATTEMPTS, generate, runs};
 use crate::deploy::{FoundInstance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
     App, AppId, Environment, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, ProcessKind,
-    ReleaseState, Run, RunTrigger, TurnId,
+    ReleaseState, Run, RunId, RunTrigger, TurnId,
 };
 use crate::engine::output::Discard;
 use crate::error::AppResult;
@@ -73,8 +73,8 @@ impl Jobs {
         }
     }
 
-    /// A job that was running when the process died.
-    async fn take_up(&self, job: &Job) -> AppResult<()> {
+    /// A job that is marked as running and that nobody runs: the process that ran it died, or its task did.
+    pub(super) async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
             // The turn's end was kept, and only its job's was not: it ends as it would have.
@@ -96,7 +96,7 @@ impl Jobs {
         } else {
             (JobState::Failed, Some(interrupted(job)))
         };
-        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "job of an earlier process");
+        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "a job that nobody runs was taken up");
         let (id, at) = (job.id, platform.clock.now());
         platform
             .events
@@ -121,7 +121,7 @@ impl Jobs {
     }
 
     /// An environment cannot be deploying without a job that does it, nor a release.
-    async fn settle_environments(&self, app: &App) -> AppResult<()> {
+    pub(super) async fn settle_environments(&self, app: &App) -> AppResult<()> {
         let platform = &self.0.platform;
         let open = platform.store.open_jobs(Some(app.id)).await?;
         for status in &app.environments {
@@ -200,15 +200,9 @@ async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> R
 
 /// Takes runs that the runtime started by a schedule into the history, and sees to their end.
 pub async fn record_scheduled(platform: Arc<Platform>) {
-    let draining = platform.lifecycle.draining.clone();
     let mut scheduled = platform.runtime.scheduled_runs();
     let mut taken = Taken::default();
-    loop {
-        let run = tokio::select! {
-            () = draining.cancelled() => return,
-            run = scheduled.next() => run,
-        };
-        let Some(run) = run else { return };
+    while let Some(run) = scheduled.next().await {
         // Each comes as often as something of it changes.
         if !taken.insert((run.app_id, run.id.clone()), Instant::now()) {
             continue;
@@ -252,10 +246,14 @@ impl Taken {
 
 async fn record_one(platform: &Arc<Platform>, scheduled: &ScheduledRun) -> AppResult<()> {
     let (app, environment, release) = (scheduled.app_id, scheduled.environment, scheduled.release);
+    let begins = platform.run_begins.read().await;
     let run = platform.store.insert_run(app, environment, release, RunTrigger::Schedule, scheduled.started_at).await?;
+    let named = platform.followed_runs.follow(run.id);
+    drop(begins);
     match platform.runtime.name_run(scheduled, run.id).await {
         Ok(left) => {
             tracing::info!(run = run.id.0, app = %scheduled.app, "scheduled run begins");
+            drop(named);
             see_to(platform, left);
             Ok(())
         }
@@ -266,10 +264,12 @@ async fn record_one(platform: &Arc<Platform>, scheduled: &ScheduledRun) -> AppRe
     }
 }
 
-/// Waits for a run's end, for as long as the builder lives.
+/// Waits for a run's end, for as long as the builder lives, unless somebody does so already.
 fn see_to(platform: &Arc<Platform>, left: LeftRun) {
+    let Some(followed) = platform.followed_runs.follow(left.run) else { return };
     let platform = platform.clone();
     platform.clone().lifecycle.tasks.spawn(async move {
+        let _followed = followed;
         let draining = platform.lifecycle.draining.clone();
         tokio::select! {
             () = draining.cancelled() => {}
@@ -282,7 +282,8 @@ fn see_to(platform: &Arc<Platform>, left: LeftRun) {
     });
 }
 
-/// Makes the engine true: routes to what is live, and nothing of ours that is not needed.
+/// Makes the engine true: routes to what is live, and nothing of ours that is not needed. Can be done at any time, beside
+/// jobs that are at work.
 pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
     let found = platform.runtime.instances().await.map_err(|error| unavailable(&error))?;
     let mut missing = Vec::new();
@@ -301,7 +302,9 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
             Err(StoreError::NotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        if !wanted && !keeps_running(platform, &instance).await {
+        // Requests that it got before another release took over may still be on their way.
+        let is_draining = platform.draining.contains(instance.app_id, instance.environment, instance.release);
+        if !wanted && !is_draining && !keeps_running(platform, &instance).await {
             // In place, a job may have put its own release there since: what it works on is its own.
             let alone = platform.rollout_locks.try_lock(instance.app_id);
             if platform.runtime.replaces_in_place() && alone.is_none() {
@@ -388,8 +391,15 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
 /// for is ended: whoever knew of it would take it for going on.
 async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
     let left = platform.runtime.runs().await.map_err(|error| unavailable(&error))?;
-    let open = platform.store.open_runs().await?;
-    for (app, run) in &open {
+    let (open, ours): (_, HashSet<RunId>) = {
+        let _none_begins = platform.run_begins.write().await;
+        let open = platform.store.open_runs().await?;
+        let followed = |run: &RunId| platform.followed_runs.contains(*run);
+        let ours =
+            open.iter().map(|(_, run)| run.id).chain(left.iter().map(|left| left.run)).filter(followed).collect();
+        (open, ours)
+    };
+    for (app, run) in open.iter().filter(|(_, run)| !ours.contains(&run.id)) {
         let found = left.iter().find(|left| left.run == run.id);
         if run.trigger == RunTrigger::Check {
             if !is_checking(platform, *app, run).await? {
@@ -406,7 +416,8 @@ async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
         }
     }
     // Looked for before the runs were read: what is not among them has its end.
-    for left in left.iter().filter(|left| open.iter().all(|(_, run)| run.id != left.run)) {
+    let is_open = |run: RunId| open.iter().any(|(_, open)| open.id == run);
+    for left in left.iter().filter(|left| !is_open(left.run) && !ours.contains(&left.run)) {
         end_run(platform, left).await?;
     }
     Ok(())
@@ -432,14 +443,8 @@ async fn end_run(platform: &Platform, left: &LeftRun) -> AppResult<()> {
 /// as stopped, one that comes back as ready. What somebody took down by hand is put back, since Slipway itself
 /// removes what is not to run.
 pub async fn watch(platform: Arc<Platform>) {
-    let draining = platform.lifecycle.draining.clone();
     let mut events = platform.runtime.watch();
-    loop {
-        let event = tokio::select! {
-            () = draining.cancelled() => return,
-            event = events.next() => event,
-        };
-        let Some(event) = event else { return };
+    while let Some(event) = events.next().await {
         let instance = event.instance;
         let _alone = platform.route_locks.lock(instance.app_id).await;
         let Ok(app) = platform.store.app_by_id(instance.app_id).await else { continue };

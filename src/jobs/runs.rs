@@ -15,7 +15,7 @@ use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
 use crate::engine::LineSink;
 use crate::error::{AppError, AppResult};
-use crate::platform::Platform;
+use crate::platform::{FollowGuard, Platform};
 use crate::store::runs::RunEnding;
 
 /// How long one run may take.
@@ -56,9 +56,10 @@ pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigg
     if open.iter().any(|(owner, run)| *owner == app.id && run.environment == release.environment) {
         return Err(AppError::conflict("already_running", "A run is going on already.").hint("Wait for its end."));
     }
-    let run = begin(platform, app, release, trigger).await?;
+    let (run, followed) = begin(platform, app, release, trigger).await?;
     let (platform, app, release, id) = (platform.clone(), app.clone(), release.clone(), run.id);
     platform.clone().lifecycle.tasks.spawn(async move {
+        let _followed = followed;
         // Left alone when the builder stops: its container goes on, and is attached to again.
         let stopping = platform.lifecycle.draining.clone();
         let never = CancellationToken::new();
@@ -89,9 +90,12 @@ pub async fn run_to_end(
         (owner, run.environment, run.release, run.trigger) == (app.id, release.environment, release.number, trigger)
     };
     let open = platform.store.open_runs().await?;
-    let id = match open.into_iter().find(|(owner, run)| is_ours(*owner, run)) {
-        Some((_, begun)) => begun.id,
-        None => begin(platform, app, release, trigger).await?.id,
+    let (id, _followed) = match open.into_iter().find(|(owner, run)| is_ours(*owner, run)) {
+        Some((_, begun)) => (begun.id, platform.followed_runs.follow(begun.id)),
+        None => {
+            let (run, followed) = begin(platform, app, release, trigger).await?;
+            (run.id, followed)
+        }
     };
     let spec = spec(platform, app, release, id).await?;
     let redaction = platform.redaction(app).await?;
@@ -181,9 +185,17 @@ fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
     });
 }
 
-async fn begin(platform: &Platform, app: &App, release: &Release, trigger: RunTrigger) -> AppResult<Run> {
+async fn begin(
+    platform: &Platform,
+    app: &App,
+    release: &Release,
+    trigger: RunTrigger,
+) -> AppResult<(Run, Option<FollowGuard>)> {
     let at = platform.clock.now();
-    Ok(platform.store.insert_run(app.id, release.environment, release.number, trigger, at).await?)
+    let _begins = platform.run_begins.read().await;
+    let run = platform.store.insert_run(app.id, release.environment, release.number, trigger, at).await?;
+    let followed = platform.followed_runs.follow(run.id);
+    Ok((run, followed))
 }
 
 async fn spec(platform: &Platform, app: &App, release: &Release, id: RunId) -> Result<RunSpec, Failure> {

@@ -32,10 +32,9 @@ pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestam
     }
 }
 
-/// Runs until the builder drains.
+/// Starts what comes due, for as long as it is polled.
 pub async fn run(platform: Arc<Platform>) {
     let mut changed = platform.schedule.subscribe();
-    let draining = platform.lifecycle.draining.clone();
     // Due times are counted from the last look, so that none between two looks is missed.
     let mut since = platform.clock.now();
     loop {
@@ -53,11 +52,7 @@ pub async fn run(platform: Arc<Platform>) {
             let until: Duration = next.duration_since(platform.clock.now()).try_into().unwrap_or_default();
             until.min(LOOK_AGAIN)
         });
-        tokio::select! {
-            () = draining.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-            _ = changed.changed() => {}
-        }
+        let _ = tokio::time::timeout(wait, changed.changed()).await;
     }
 }
 

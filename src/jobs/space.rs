@@ -14,19 +14,12 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// Looks after the database's size for as long as the builder lives. A database of an earlier version is rewritten
 /// once, when no job runs, since nobody can write meanwhile.
 pub async fn keep_small(platform: Arc<Platform>, jobs: Jobs) {
-    let draining = platform.lifecycle.draining.clone();
-    let work = async {
-        let mut may_rewrite = true;
-        loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if let Err(error) = look(&platform, &jobs, &mut may_rewrite).await {
-                tracing::warn!(%error, "the database could not give back disk space");
-            }
+    let mut may_rewrite = true;
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if let Err(error) = look(&platform, &jobs, &mut may_rewrite).await {
+            tracing::warn!(%error, "the database could not give back disk space");
         }
-    };
-    tokio::select! {
-        () = draining.cancelled() => {}
-        () = work => {}
     }
 }
 

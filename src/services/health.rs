@@ -4,6 +4,7 @@ use super::Services;
 use crate::build::BuildError;
 use crate::error::AppResult;
 use crate::firewall::{Missing, Protection};
+use crate::supervision::{TaskState, TaskStatus};
 
 /// Below this much free disk, in bytes, something will fail soon.
 const DISK_LOW: u64 = 1024 * 1024 * 1024;
@@ -43,7 +44,12 @@ impl Services {
     /// Looks at the database, the engine, the disk and the model, all at once.
     pub async fn health(&self) -> Vec<Check> {
         let (database, engine, disk) = tokio::join!(self.check_database(), self.check_engine(), self.check_disk());
-        [vec![database], engine, vec![disk, self.check_model()]].concat()
+        [
+            vec![database],
+            engine,
+            vec![disk, self.check_model(), background(&self.platform.lifecycle.supervisor.tasks())],
+        ]
+        .concat()
     }
 
     async fn check_database(&self) -> Check {
@@ -155,6 +161,29 @@ impl Services {
     }
 }
 
+/// Whether what works in the background does. A task that was restarted is worth a look, also when it runs now.
+fn background(tasks: &[TaskStatus]) -> Check {
+    const NAME: &str = "background";
+    const HINT: &str = "Look at the server's log. Slipway restarts the task; if it keeps failing, the process ends.";
+    let failed: Vec<&TaskStatus> = tasks.iter().filter(|task| task.failures > 0).collect();
+    if failed.is_empty() {
+        return Check::good(NAME, format!("All {} background tasks run.", tasks.len()));
+    }
+    let sentences: Vec<String> = failed
+        .iter()
+        .map(|task| {
+            let why = task.last_failure.as_deref().unwrap_or_default();
+            format!("“{}” failed {} times in the last ten minutes: {why}.", task.name, task.failures)
+        })
+        .collect();
+    let detail = sentences.join(" ");
+    if failed.iter().all(|task| task.state == TaskState::Running) {
+        Check::warning(NAME, detail, HINT)
+    } else {
+        Check::bad(NAME, detail, HINT)
+    }
+}
+
 fn good_engine(version: &str) -> Check {
     Check::good("docker", format!("The Docker engine answers, version {version}."))
 }
@@ -165,4 +194,30 @@ fn bad_engine(why: String) -> Check {
         why,
         "Start Docker (for example with `sudo systemctl start docker`). Apps can be written meanwhile, but not deployed.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn background_tasks_that_fail_are_shown() {
+        let task = |name, state, failures| TaskStatus {
+            name,
+            state,
+            failures,
+            last_failure: (failures > 0).then(|| "it panicked: why".to_owned()),
+        };
+        let watch =
+            |state, failures| background(&[task("reconcile", TaskState::Running, 0), task("watch", state, failures)]);
+        let check = watch(TaskState::Running, 0);
+        assert!(check.ok && !check.warning, "{check:?}");
+        let check = watch(TaskState::Running, 2);
+        assert!(check.ok && check.warning, "{check:?}");
+        for state in [TaskState::Restarting, TaskState::GivenUp] {
+            let check = watch(state, 3);
+            assert!(!check.ok && check.hint.is_some(), "{check:?}");
+            assert_eq!(check.detail, "“watch” failed 3 times in the last ten minutes: it panicked: why.");
+        }
+    }
 }

@@ -153,6 +153,18 @@ impl Store {
         .await
     }
 
+    /// Jobs that are marked as running, oldest first.
+    pub async fn running_jobs(&self) -> Result<Vec<Job>, StoreError> {
+        self.read(|c| {
+            let rows = c
+                .prepare_cached("SELECT * FROM jobs WHERE state = 'running' ORDER BY id")?
+                .query_map([], job)?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// Jobs that are queued or running, oldest first; of one app or of all.
     pub async fn open_jobs(&self, app: Option<AppId>) -> Result<Vec<Job>, StoreError> {
         self.read(move |c| {

@@ -22,11 +22,14 @@ pub mod spending;
 pub mod turns;
 pub mod versions;
 
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
+
+use crate::supervision::panic_message;
 
 pub use page::{Cursor, Page, PageRequest};
 
@@ -48,7 +51,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
 ];
 
 /// Why the database did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// What was looked for is not there.
     #[error("not found")]
@@ -64,7 +67,10 @@ pub enum StoreError {
     DiskFull,
     /// Anything else.
     #[error("database: {0}")]
-    Sqlite(rusqlite::Error),
+    Sqlite(Arc<rusqlite::Error>),
+    /// Code of ours panicked in the middle of it; nothing of it was kept.
+    #[error("a query or change of the database panicked: {0}")]
+    Panicked(String),
     /// The file could not be made ready at start-up.
     #[error("database: {0}")]
     Open(String),
@@ -82,9 +88,9 @@ impl From<rusqlite::Error> for StoreError {
                 rusqlite::ErrorCode::ConstraintViolation => {
                     Self::Conflict(message.clone().unwrap_or_else(|| "a rule of the database".to_owned()))
                 }
-                _ => Self::Sqlite(error),
+                _ => Self::Sqlite(error.into()),
             },
-            _ => Self::Sqlite(error),
+            _ => Self::Sqlite(error.into()),
         }
     }
 }
@@ -96,6 +102,38 @@ impl From<tokio_rusqlite::Error<StoreError>> for StoreError {
             _ => Self::Closed,
         }
     }
+}
+
+impl StoreError {
+    /// Whether the same may succeed later, once the machine is well again: the disk is full, cannot be read or written,
+    /// or another process holds the database.
+    pub fn is_temporary(&self) -> bool {
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseLocked, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
+        };
+        match self {
+            Self::DiskFull => true,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    CannotOpen
+                        | DatabaseBusy
+                        | DatabaseLocked
+                        | OutOfMemory
+                        | PermissionDenied
+                        | ReadOnly
+                        | SystemIoFailure
+                )
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// Runs code of ours on a thread of the database, which a panic would end for good.
+pub(crate) fn unless_panicked<R>(work: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    std::panic::catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_message(panic.as_ref()).to_owned())))
 }
 
 /// The database. Cheap to clone.
@@ -130,7 +168,7 @@ impl Store {
         R: Send + 'static,
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
     {
-        Ok(self.reader.call(|connection| query(connection)).await?)
+        Ok(self.reader.call(|connection| unless_panicked(|| query(connection))).await?)
     }
 
     /// Runs one transaction: all of it is kept, or nothing.
@@ -140,10 +178,12 @@ impl Store {
         F: FnOnce(&Transaction<'_>) -> Result<R, StoreError> + Send + 'static,
     {
         let changed = self.writer.call(|connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = change(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
+            unless_panicked(|| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let result = change(&transaction)?;
+                transaction.commit()?;
+                Ok(result)
+            })
         });
         Ok(changed.await?)
     }
@@ -180,6 +220,26 @@ mod tests {
     #[test]
     fn migrations_go_up_from_empty() {
         MIGRATIONS.validate().expect("every migration applies to the one before");
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_query_or_change_costs_that_one_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let written = store.write(|t| {
+            t.execute("INSERT INTO counters VALUES ('half', 1)", [])?;
+            if true {
+                panic!("in the middle");
+            }
+            Ok(())
+        });
+        assert!(matches!(written.await, Err(StoreError::Panicked(why)) if why == "in the middle"));
+        let read = store.read::<(), _>(|_| panic!("while reading"));
+        assert!(matches!(read.await, Err(StoreError::Panicked(why)) if why == "while reading"));
+        let rows: i64 =
+            store.read(|c| Ok(c.query_row("SELECT count(*) FROM counters", [], |r| r.get(0))?)).await.expect("read");
+        assert_eq!(rows, 0, "nothing of it was kept");
+        store.write(|t| Ok(t.execute("INSERT INTO counters VALUES ('x', 1)", [])?)).await.expect("written");
     }
 
     #[tokio::test]

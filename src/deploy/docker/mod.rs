@@ -22,6 +22,7 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use super::{DeployError, Deployment, FoundInstance, Instance, InstanceState};
@@ -59,6 +60,8 @@ struct Inner {
     subnets: Subnets,
     /// The engine came without its init program.
     lacks_init: AtomicBool,
+    /// How often the watch has reached the engine.
+    reached: Sender<u64>,
 }
 
 impl DockerRuntime {
@@ -71,6 +74,7 @@ impl DockerRuntime {
                 settings,
                 app_locks: Mutex::default(),
                 lacks_init: AtomicBool::new(false),
+                reached: Sender::new(0),
             }),
         }
     }
@@ -89,6 +93,10 @@ impl DockerRuntime {
             Arc::clone(locks.entry(app_id).or_default())
         };
         lock.lock_owned().await
+    }
+
+    pub(super) fn reached(&self) -> Receiver<u64> {
+        self.inner.reached.subscribe()
     }
 
     pub(super) async fn ping(&self) -> Result<EngineInfo, DeployError> {

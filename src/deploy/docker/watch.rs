@@ -66,6 +66,7 @@ impl DockerRuntime {
                 return Ok(());
             }
         }
+        self.inner.reached.send_modify(|count| *count = count.wrapping_add(1));
         let options = EventsOptionsBuilder::new().since(&since).filters(&filter).build();
         let mut events = std::pin::pin!(self.docker().events(Some(options)));
         let mut out_of_memory = HashSet::new();

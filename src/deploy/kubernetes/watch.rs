@@ -1,11 +1,13 @@
 //! What happens to Deployments, as what happens to instances.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt::Debug;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt::{Debug, Display};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::core::v1::Namespace;
@@ -14,44 +16,23 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::{InstanceEvent, InstanceEventKind, InstanceState};
+use super::super::{Instance, InstanceEvent, InstanceEventKind, InstanceState};
 use super::fault::Fault;
 use super::{KubernetesRuntime, found, manifest};
+
+/// Before the address of an instance is asked for again that could not be read.
+const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 
 impl KubernetesRuntime {
     pub(in super::super) fn watch(&self) -> BoxStream<'static, InstanceEvent> {
         let runtime = self.clone();
-        let changes = self.across::<Workload>(&self.selector());
-        // By Deployment, what it did last: a rollout changes one a dozen times.
-        let mut last: HashMap<String, (InstanceState, u32)> = HashMap::new();
-        let events = changes.filter_map(move |change| {
-            let event = match change {
-                watcher::Event::Apply(workload) | watcher::Event::InitApply(workload) => found(&workload, None)
-                    .and_then(|found| {
-                        let now = (found.state, found.instance.release.0);
-                        let before = last.insert(workload.name_any(), now);
-                        let kind = kind(found.state)?;
-                        (before != Some(now)).then_some(InstanceEvent { instance: found.instance, kind })
-                    }),
-                watcher::Event::Delete(workload) => {
-                    last.remove(&workload.name_any());
-                    let kind = InstanceEventKind::TakenDown;
-                    found(&workload, None).map(|found| InstanceEvent { instance: found.instance, kind })
-                }
-                watcher::Event::Init | watcher::Event::InitDone => None,
-            };
+        let address = move |instance: &Instance| {
+            let namespace = manifest::namespace(&instance.app);
+            let name = manifest::environment_name(&instance.app, instance.environment);
             let runtime = runtime.clone();
-            async move {
-                let mut event = event?;
-                if event.kind == InstanceEventKind::Started {
-                    let namespace = manifest::namespace(&event.instance.app);
-                    let name = manifest::environment_name(&event.instance.app, event.instance.environment);
-                    event.instance.address = runtime.address(&namespace, &name).await.ok()?;
-                }
-                Some(event)
-            }
-        });
-        events.boxed()
+            async move { runtime.address(&namespace, &name).await }
+        };
+        instance_events(self.across::<Workload>(&self.selector()), address, ADDRESS_PAUSE).boxed()
     }
 
     /// Watches one kind in all of this builder's namespaces, without end: with one watch over the whole
@@ -74,9 +55,172 @@ impl KubernetesRuntime {
                     Err(_) => tokio::time::sleep(Duration::from_secs(5)).await,
                 }
             };
-            if may { endless(everywhere, config) } else { one_by_one(client, &namespaces, config) }
+            if may { restated(endless(everywhere, config)) } else { one_by_one(client, &namespaces, config) }
         };
         futures_util::stream::once(start).flatten().boxed()
+    }
+}
+
+/// What changes of Deployments mean for instances. A running one is told of with its address, which `address` reads:
+/// where it cannot be read, it is asked for again after `pause`.
+fn instance_events<A, F, E>(
+    changes: BoxStream<'static, watcher::Event<Workload>>,
+    address: A,
+    pause: Duration,
+) -> impl Stream<Item = InstanceEvent> + Send + 'static
+where
+    A: Fn(&Instance) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Option<SocketAddr>, E>> + Send,
+    E: Display + Send + 'static,
+{
+    let state = (changes, Told::default(), Arc::new(address));
+    futures_util::stream::unfold(state, move |(mut changes, mut told, address)| async move {
+        loop {
+            if let Some(event) = told.ready.pop_front() {
+                return Some((event, (changes, told, address)));
+            }
+            let mut asked = Vec::new();
+            if told.without_address.is_empty() {
+                asked.extend(told.take(changes.next().await?));
+            } else {
+                tokio::select! {
+                    change = changes.next() => asked.extend(told.take(change?)),
+                    () = tokio::time::sleep(pause) => asked.extend(told.without_address.keys().cloned()),
+                }
+            }
+            for name in asked {
+                let Some((_, event)) = told.without_address.get(&name) else { continue };
+                match address(&event.instance).await {
+                    Ok(address) => told.addressed(&name, address),
+                    Err(error) => tracing::warn!(
+                        app = %event.instance.app, %error,
+                        "the address of a running instance could not be read; trying again"
+                    ),
+                }
+            }
+        }
+    })
+}
+
+/// What was told of each Deployment last, by namespace and name: a rollout changes one a dozen times.
+#[derive(Default)]
+struct Told {
+    last: HashMap<(Option<String>, String), State>,
+    /// Running ones whose address is not known yet. They are not told of before it is.
+    without_address: HashMap<(Option<String>, String), (State, InstanceEvent)>,
+    ready: VecDeque<InstanceEvent>,
+}
+
+type State = (InstanceState, u32);
+
+impl Told {
+    /// Takes a change in. Answers a Deployment whose address is needed before its change can be told.
+    fn take(&mut self, change: watcher::Event<Workload>) -> Option<(Option<String>, String)> {
+        match change {
+            watcher::Event::Apply(workload) | watcher::Event::InitApply(workload) => {
+                let key = key(&workload);
+                let found = found(&workload, None)?;
+                let now = (found.state, found.instance.release.0);
+                if self.last.get(&key) == Some(&now) {
+                    return None;
+                }
+                self.without_address.remove(&key);
+                let Some(kind) = kind(found.state) else {
+                    self.last.insert(key, now);
+                    return None;
+                };
+                let event = InstanceEvent { instance: found.instance, kind };
+                if kind == InstanceEventKind::Started {
+                    // What was told before does not hold any more, and this is not told yet.
+                    self.last.remove(&key);
+                    self.without_address.insert(key.clone(), (now, event));
+                    return Some(key);
+                }
+                self.last.insert(key, now);
+                self.ready.push_back(event);
+            }
+            watcher::Event::Delete(workload) => {
+                let key = key(&workload);
+                self.last.remove(&key);
+                self.without_address.remove(&key);
+                let kind = InstanceEventKind::TakenDown;
+                self.ready.extend(found(&workload, None).map(|found| InstanceEvent { instance: found.instance, kind }));
+            }
+            // After an interruption everything is told again.
+            watcher::Event::Init => self.last.clear(),
+            watcher::Event::InitDone => {}
+        }
+        None
+    }
+
+    fn addressed(&mut self, key: &(Option<String>, String), address: Option<SocketAddr>) {
+        if let Some((now, mut event)) = self.without_address.remove(key) {
+            event.instance.address = address;
+            self.last.insert(key.clone(), now);
+            self.ready.push_back(event);
+        }
+    }
+}
+
+fn key<K: Resource>(object: &K) -> (Option<String>, String) {
+    (object.namespace(), object.name_any())
+}
+
+/// A watch that tells of objects that went while it was interrupted, as of those that go before its eyes: they are not
+/// in the list that it begins again with. When the watch itself ends, all of its objects are gone.
+fn restated<K, S>(changes: S) -> BoxStream<'static, watcher::Event<K>>
+where
+    K: Resource + Clone + Send + 'static,
+    S: Stream<Item = watcher::Event<K>> + Send + 'static,
+{
+    let mut listing = Listing::default();
+    let changes = changes.map(Some).chain(futures_util::stream::once(std::future::ready(None)));
+    changes.flat_map(move |change| futures_util::stream::iter(listing.take(change))).boxed()
+}
+
+struct Listing<K> {
+    /// By namespace and name, as they were seen last.
+    seen: HashMap<(Option<String>, String), K>,
+    /// What a new list has had so far.
+    listed: HashSet<(Option<String>, String)>,
+}
+
+impl<K> Default for Listing<K> {
+    fn default() -> Self {
+        Self { seen: HashMap::new(), listed: HashSet::new() }
+    }
+}
+
+impl<K: Resource + Clone> Listing<K> {
+    /// What to tell for a change; none: the watch has ended.
+    fn take(&mut self, change: Option<watcher::Event<K>>) -> Vec<watcher::Event<K>> {
+        let mut told = Vec::new();
+        match &change {
+            Some(watcher::Event::Init) => self.listed.clear(),
+            Some(watcher::Event::InitApply(object)) => {
+                self.listed.insert(key(object));
+                self.see(object);
+            }
+            Some(watcher::Event::InitDone) => {
+                let gone = self.seen.extract_if(|key, _| !self.listed.contains(key));
+                told.extend(gone.map(|(_, object)| watcher::Event::Delete(object)));
+                self.listed.clear();
+            }
+            Some(watcher::Event::Apply(object)) => self.see(object),
+            Some(watcher::Event::Delete(object)) => {
+                self.seen.remove(&key(object));
+            }
+            None => told.extend(self.seen.drain().map(|(_, object)| watcher::Event::Delete(object))),
+        }
+        told.extend(change);
+        told
+    }
+
+    fn see(&mut self, object: &K) {
+        let mut seen = object.clone();
+        // As large as all the rest, and of no use here.
+        seen.meta_mut().managed_fields = None;
+        self.seen.insert(key(object), seen);
     }
 }
 
@@ -122,7 +266,7 @@ where
                         // Right after it was made we may not look there yet, nor when it is on its way out: it is
                         // asked again and again, until it is gone.
                         let changes = endless(api, state.config.clone()).take_until(gone.cancelled_owned());
-                        state.inside.push(changes.boxed());
+                        state.inside.push(restated(changes));
                     }
                 }
                 Some(change) = state.inside.next() => return Some((change, state)),
@@ -174,7 +318,11 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use serde_json::json;
+    use tokio::sync::mpsc;
+    use tokio_stream::wrappers::UnboundedReceiverStream;
 
     use super::*;
     use crate::engine::label;
@@ -183,19 +331,96 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": name, "uid": uid}})).expect("a namespace")
     }
 
+    fn workload(app: &str, replicas: i32, available: i32) -> Workload {
+        let labels = json!({
+            label::APP: app, label::APP_ID: "7", label::ENVIRONMENT: "prod", label::RELEASE: "3",
+        });
+        serde_json::from_value(json!({
+            "metadata": {"name": format!("{app}-prod"), "namespace": format!("app-{app}"), "labels": labels},
+            "spec": {"replicas": replicas, "selector": {}, "template": {}},
+            "status": {"availableReplicas": available},
+        }))
+        .expect("a Deployment")
+    }
+
+    /// A watch that is fed by hand, and what it tells of instances. The first `unanswered` questions for an address
+    /// fail.
+    fn events(
+        unanswered: usize,
+    ) -> (mpsc::UnboundedSender<watcher::Event<Workload>>, BoxStream<'static, (String, InstanceEventKind)>) {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let changes = restated(UnboundedReceiverStream::new(changes));
+        let asked = AtomicUsize::new(0);
+        let address = move |_: &Instance| {
+            let fails = asked.fetch_add(1, Ordering::SeqCst) < unanswered;
+            let answer = if fails { Err("the API server is away") } else { Ok("10.0.0.1:80".parse().ok()) };
+            std::future::ready(answer)
+        };
+        let events = instance_events(changes, address, Duration::from_millis(1));
+        let told = events.map(|event| {
+            assert_eq!(event.instance.address.is_some(), event.kind == InstanceEventKind::Started);
+            (event.instance.app.to_string(), event.kind)
+        });
+        (sender, told.boxed())
+    }
+
+    async fn next(events: &mut BoxStream<'static, (String, InstanceEventKind)>) -> (String, InstanceEventKind) {
+        tokio::time::timeout(Duration::from_secs(20), events.next()).await.expect("something is told").expect("open")
+    }
+
+    const STARTED: InstanceEventKind = InstanceEventKind::Started;
+    const TAKEN_DOWN: InstanceEventKind = InstanceEventKind::TakenDown;
+
+    #[tokio::test]
+    async fn a_start_is_told_although_its_address_cannot_be_read_at_first() {
+        let (watch, mut events) = events(3);
+        watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
+        assert_eq!(next(&mut events).await, ("tides".to_owned(), STARTED));
+        // And once alone, however often the Deployment changes in other ways.
+        watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
+        watch.send(watcher::Event::Apply(workload("tides", 0, 0))).expect("open");
+        assert_eq!(next(&mut events).await, ("tides".to_owned(), TAKEN_DOWN));
+    }
+
+    #[tokio::test]
+    async fn what_stopped_before_its_address_was_read_is_not_told_as_started() {
+        let (watch, mut events) = events(usize::MAX);
+        watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
+        watch.send(watcher::Event::Apply(workload("tides", 0, 0))).expect("open");
+        assert_eq!(next(&mut events).await, ("tides".to_owned(), TAKEN_DOWN));
+    }
+
+    #[tokio::test]
+    async fn after_an_interruption_all_is_told_again_and_what_went_meanwhile_is_taken_down() {
+        let (watch, mut events) = events(0);
+        let send = |change| watch.send(change).expect("open");
+        let tell = async |names: &[&str], events: &mut BoxStream<'static, (String, InstanceEventKind)>| {
+            send(watcher::Event::Init);
+            for name in names {
+                send(watcher::Event::InitApply(workload(name, 1, 1)));
+            }
+            send(watcher::Event::InitDone);
+            for name in names {
+                assert_eq!(next(events).await, ((*name).to_owned(), STARTED));
+            }
+        };
+        tell(&["tides", "winds"], &mut events).await;
+        send(watcher::Event::Apply(workload("lamps", 1, 1)));
+        assert_eq!(next(&mut events).await, ("lamps".to_owned(), STARTED));
+        // The line broke, and two were deleted meanwhile.
+        tell(&["winds"], &mut events).await;
+        let mut gone = [next(&mut events).await, next(&mut events).await];
+        gone.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(gone, [("lamps".to_owned(), TAKEN_DOWN), ("tides".to_owned(), TAKEN_DOWN)]);
+        // The watch of this namespace ends with the namespace.
+        drop(watch);
+        assert_eq!(next(&mut events).await, ("winds".to_owned(), TAKEN_DOWN));
+        assert!(events.next().await.is_none());
+    }
+
     #[test]
     fn one_that_is_scaled_to_nothing_was_taken_down_and_has_not_stopped() {
-        let workload = |replicas: i32, available: i32| -> Workload {
-            let labels = json!({
-                label::APP: "tides", label::APP_ID: "7", label::ENVIRONMENT: "prod", label::RELEASE: "3",
-            });
-            serde_json::from_value(json!({
-                "metadata": {"name": "tides-prod", "namespace": "app-tides", "labels": labels},
-                "spec": {"replicas": replicas, "selector": {}, "template": {}},
-                "status": {"availableReplicas": available},
-            }))
-            .expect("a Deployment")
-        };
+        let workload = |replicas, available| workload("tides", replicas, available);
         let told = |replicas, available| kind(found(&workload(replicas, available), None).expect("ours").state);
         assert_eq!(told(0, 0), Some(InstanceEventKind::TakenDown));
         assert_eq!(told(1, 0), Some(InstanceEventKind::Died { code: None, oom: false }));

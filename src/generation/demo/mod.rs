@@ -24,7 +24,6 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// The demo model's id.
 pub const DEMO_MODEL: &str = "slipway-demo";
@@ -48,7 +47,7 @@ impl DemoPace {
     }
 }
 
-/// The demo model's server, which runs until its token is cancelled.
+/// How the demo model is reached.
 #[derive(Debug)]
 pub struct DemoModel {
     /// Where it answers.
@@ -63,23 +62,39 @@ struct Server {
     pace: DemoPace,
 }
 
+/// Its HTTP server.
+#[derive(Debug)]
+pub struct DemoServer {
+    listener: std::net::TcpListener,
+    routes: Router,
+}
+
 impl DemoModel {
-    /// Starts on a free port of the loopback address.
-    pub async fn start(pace: DemoPace, stop: CancellationToken) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    /// On a free port of the loopback address. It answers while [`DemoServer::serve`] is polled.
+    pub fn bind(pace: DemoPace) -> std::io::Result<(Self, DemoServer)> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
         let base_url = format!("http://{}", listener.local_addr()?);
         let key = SecretString::from(hex::encode(rand::rng().random::<[u8; 32]>()));
         let routes = Router::new()
             .route("/v1/messages", post(messages))
             .layer(DefaultBodyLimit::max(REQUEST_MAX))
             .with_state(Server { key: key.clone(), pace });
-        tokio::spawn(async move {
-            let served = stop.run_until_cancelled(async { axum::serve(listener, routes).await }).await;
-            if let Some(Err(error)) = served {
-                tracing::error!(%error, "the demo model's server ended");
-            }
-        });
-        Ok(Self { base_url, key })
+        Ok((Self { base_url, key }, DemoServer { listener, routes }))
+    }
+}
+
+impl DemoServer {
+    /// Serves until it fails. It can be called again: the port stays the same.
+    pub async fn serve(&self) {
+        let listener = self.listener.try_clone().and_then(TcpListener::from_std);
+        let served = match listener {
+            Ok(listener) => axum::serve(listener, self.routes.clone()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::error!(%error, "the demo model's server failed");
+        }
     }
 }
 

@@ -23,8 +23,11 @@ async fn turn(
     (outcome, sink)
 }
 
-async fn start(stop: &CancellationToken) -> DemoModel {
-    DemoModel::start(DemoPace::new(0.0), stop.clone()).await.unwrap()
+fn start(stop: &CancellationToken) -> DemoModel {
+    let (demo, server) = DemoModel::bind(DemoPace::new(0.0)).unwrap();
+    let stop = stop.clone();
+    tokio::spawn(async move { stop.run_until_cancelled(server.serve()).await });
+    demo
 }
 
 type TurnHistory = Vec<crate::generation::Message>;
@@ -33,7 +36,7 @@ type TurnHistory = Vec<crate::generation::Message>;
 async fn a_site_is_written_and_then_changed() {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let demo = start(&stop).await;
+    let demo = start(&stop);
     let mut host = MemoryHost::with(&[
         ("Dockerfile", "FROM x"),
         ("public/index.html", "<h1>It works</h1>"),
@@ -80,7 +83,7 @@ async fn programs_are_written_and_then_changed() {
     ] {
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        let demo = start(&stop).await;
+        let demo = start(&stop);
         let (mut host, mut history) = (MemoryHost::with(&files), Vec::new());
         turn(&demo, &mut host, "Every 5 minutes: \"quotes\" & \\slashes", TurnMode::Build, &mut history).await;
         let first = host.text(main).to_owned();
@@ -98,7 +101,7 @@ async fn programs_are_written_and_then_changed() {
 async fn others_on_the_machine_are_kept_out() {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let demo = start(&stop).await;
+    let demo = start(&stop);
     let client = client(&demo.base_url, "guessed");
     let mut host = MemoryHost::default();
     let outcome =
@@ -110,7 +113,7 @@ async fn others_on_the_machine_are_kept_out() {
 async fn it_answers_for_no_other_model() {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let demo = start(&stop).await;
+    let demo = start(&stop);
     let client = client(&demo.base_url, demo.key.expose_secret());
     let mut host = MemoryHost::default();
     let outcome =
@@ -128,7 +131,7 @@ async fn what_is_written_is_python() {
     ] {
         let stop = CancellationToken::new();
         let _guard = stop.clone().drop_guard();
-        let demo = start(&stop).await;
+        let demo = start(&stop);
         let (mut host, mut history) = (MemoryHost::with(&files), Vec::new());
         turn(&demo, &mut host, words, TurnMode::Build, &mut history).await;
         turn(&demo, &mut host, words, TurnMode::Build, &mut history).await;

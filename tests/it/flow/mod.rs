@@ -11,6 +11,7 @@ mod load;
 mod output;
 mod preview_access;
 mod proof;
+mod queue;
 mod registry;
 mod startup;
 mod streams;

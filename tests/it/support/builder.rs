@@ -26,6 +26,8 @@ const START: Duration = Duration::from_secs(30);
 /// A running builder.
 pub struct Builder {
     child: Option<Child>,
+    /// Goes before the folder that it is mounted in.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     settings: Vec<(String, String)>,
     /// Begins with the limit on open files that shells usually have.
@@ -38,6 +40,30 @@ pub struct Builder {
     reserved: TcpSocket,
     /// Leads every name to this machine; follows no redirect.
     pub http: Client,
+}
+
+/// A file system of its own for a folder, in memory. It is unmounted when this is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Path, mib: u32) -> Self {
+        std::fs::create_dir(folder).expect("the folder is new");
+        let options = format!("size={mib}m,mode=0700");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder).output();
+        let mounted = mounted.expect("the mount command is there");
+        let complaint = String::from_utf8_lossy(&mounted.stderr);
+        assert!(mounted.status.success(), "this test needs root, to mount a small disk: {complaint}");
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} is still mounted", self.0.display());
+        }
+    }
 }
 
 /// An answer, read whole.
@@ -144,12 +170,37 @@ impl Builder {
         Self::begin(settings, true).await
     }
 
+    /// With a data directory on a disk of its own, of so many MiB.
+    pub async fn start_on_disk(mib: u32, settings: &[(&str, &str)]) -> Self {
+        let folder = Self::folder();
+        let disk = SmallDisk::mount(&folder.path().join("data"), mib);
+        let mut builder = Self::begin_in(folder, settings, false).await;
+        builder.disk = Some(disk);
+        builder
+    }
+
+    fn folder() -> TempDir {
+        tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder")
+    }
+
     async fn begin(settings: &[(&str, &str)], few_files: bool) -> Self {
-        let folder = tempfile::Builder::new().prefix("slipway-test-").tempdir().expect("a temporary folder");
+        Self::begin_in(Self::folder(), settings, few_files).await
+    }
+
+    async fn begin_in(folder: TempDir, settings: &[(&str, &str)], few_files: bool) -> Self {
         let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let (reserved, port) = reserve_port();
-        let mut builder =
-            Self { child: None, folder, settings, few_files, session: String::new(), port, reserved, http: client() };
+        let mut builder = Self {
+            child: None,
+            disk: None,
+            folder,
+            settings,
+            few_files,
+            session: String::new(),
+            port,
+            reserved,
+            http: client(),
+        };
         while !builder.launch().await {
             (builder.reserved, builder.port) = reserve_port();
         }

@@ -1,9 +1,11 @@
 //! The engine as its own command line shows it: what an installation has there, and its removal.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
 
 /// A container of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,61 @@ pub fn docker(arguments: &[&str]) -> Result<String, String> {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// A line to the engine that can be cut, as by an engine that goes away.
+pub struct Line {
+    socket: PathBuf,
+    task: Option<tokio::task::JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Line {
+    /// A line that works.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut line = Self { socket: folder.path().join("engine.sock"), task: None, _folder: folder };
+        line.restore();
+        line
+    }
+
+    /// In the form of `DOCKER_HOST`.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Closes all connections and refuses new ones, until it is restored.
+    pub async fn cut(&mut self) {
+        if let Some(task) = self.task.take() {
+            std::fs::remove_file(&self.socket).expect("the socket is there");
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Makes it work again.
+    pub fn restore(&mut self) {
+        let listener = UnixListener::bind(&self.socket).expect("the socket's place is free");
+        self.task = Some(tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                open.spawn(async move {
+                    let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+                    let path = host.strip_prefix("unix://").unwrap_or("/var/run/docker.sock").to_owned();
+                    let mut far = UnixStream::connect(path).await.expect("the engine's socket");
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        }));
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 

@@ -1,0 +1,303 @@
+//! The workers: they take jobs, run them, and record their ends.
+//!
+//! An end that cannot be recorded, as on a full disk, is recorded later: until then the job counts as running and
+//! keeps its slot. A row that is marked as running while nobody runs it is found and ended by the reaper.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Failure, JobContext};
+use super::follow::{self, Follow};
+use super::record::until_recorded;
+use super::{Jobs, delete, deploy, generate};
+use crate::domain::{AppId, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Redaction};
+use crate::error::{AppError, AppResult};
+use crate::platform::{AppLocks, job_event};
+use crate::store::{StoreError, jobs as table};
+
+/// Turns at once: each mostly waits for the model.
+const TURNS_AT_ONCE: usize = 64;
+/// Jobs of an app whose events are kept.
+const KEPT_JOBS: u32 = 200;
+/// Between two looks at the queue that nothing prompted, and at rows that nobody runs.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A job that this process runs, until this is dropped.
+struct Running {
+    jobs: Jobs,
+    id: JobId,
+    cancel: CancellationToken,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.jobs.running().remove(&self.id);
+    }
+}
+
+impl Jobs {
+    /// Starts the workers. They stop taking jobs when the builder drains.
+    pub fn start(&self) {
+        let platform = &self.0.platform;
+        let machine = platform.config.build_workers;
+        for (name, class, at_once) in [
+            ("worker for turns", JobClass::Model, TURNS_AT_ONCE),
+            ("worker for deployments", JobClass::Machine, machine),
+        ] {
+            let (jobs, slots) = (self.clone(), Arc::new(Semaphore::new(at_once)));
+            platform.lifecycle.supervise(name, move || jobs.clone().dispatch(class, slots.clone()));
+        }
+        let jobs = self.clone();
+        platform.lifecycle.supervise("reaper of abandoned jobs", move || jobs.clone().reap());
+    }
+
+    async fn dispatch(self, class: JobClass, slots: Arc<Semaphore>) {
+        // Before the first look, so that a job that is queued in between wakes us.
+        let mut woken = self.0.wake.subscribe();
+        loop {
+            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            woken.borrow_and_update();
+            // In a task of its own: a job that was taken is run even if this task is dropped meanwhile.
+            let taken = self.0.platform.lifecycle.tasks.spawn(self.clone().take(class, slot)).await;
+            if taken.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
+                continue;
+            }
+            // A look that failed is repeated although nobody queues anything.
+            let _ = tokio::time::timeout(POLL_INTERVAL, woken.changed()).await;
+        }
+    }
+
+    /// Takes the next job of a class and starts it; `false` if there is none or none can be taken.
+    async fn take(self, class: JobClass, slot: OwnedSemaphorePermit) -> bool {
+        let platform = self.0.platform.clone();
+        let _taking = self.0.taking.read().await;
+        if platform.lifecycle.draining.is_cancelled() {
+            return false;
+        }
+        let at = platform.clock.now();
+        let taken = platform.events.commit(move |t| {
+            let job = table::take_next(t, class, at)?;
+            let events = job.iter().map(job_event).collect();
+            Ok((job, events))
+        });
+        let job = match taken.await {
+            Ok(Some(job)) => job,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::error!(%error, "no job could be taken from the queue; trying again");
+                return false;
+            }
+        };
+        let running = Running { jobs: self.clone(), id: job.id, cancel: CancellationToken::new() };
+        self.running().insert(job.id, running.cancel.clone());
+        let jobs = self.clone();
+        platform.lifecycle.tasks.spawn(async move {
+            // On the heap: it holds all that a job does.
+            Box::pin(jobs.run(job, running)).await;
+            drop(slot);
+            jobs.wake();
+        });
+        true
+    }
+
+    /// Runs a job to its end and records what came of it.
+    async fn run(&self, job: Job, running: Running) {
+        let platform = &self.0.platform;
+        let cancel = running.cancel.clone();
+        // Asked for before it was among the running ones.
+        if job.cancel_requested {
+            cancel.cancel();
+        }
+        let redaction = match platform.store.app_by_id(job.app_id).await {
+            Ok(app) => platform.redaction(&app).await,
+            Err(error) => Err(error.into()),
+        };
+        let (redaction, unreadable) = match redaction {
+            Ok(redaction) => (redaction, None),
+            Err(error) => (Redaction::default(), Some(error)),
+        };
+        let context = JobContext::new(platform.clone(), job.clone(), cancel, redaction);
+        tracing::info!(job = job.id.0, app = %job.app, kind = job.kind.as_str(), attempt = job.attempts, "job begins");
+        let outcome = tokio::select! {
+            // What is dropped here is taken up again at the next start.
+            () = platform.lifecycle.aborting.cancelled() => None,
+            outcome = AssertUnwindSafe(async {
+                match unreadable {
+                    None => self.perform(&context).await,
+                    Some(error) => unbegun(&context, &error).await,
+                }
+            }).catch_unwind() => Some(outcome),
+        };
+        let Some(outcome) = outcome else { return };
+        let outcome = outcome.unwrap_or_else(|_| {
+            tracing::error!(job = job.id.0, "job panicked");
+            Err(Failure::failed("internal", "Something went wrong inside Slipway while it was at work on this."))
+        });
+        let outcome = outcome.map_err(|failure| failure.redacted(&context.redaction));
+        self.record_end(&job, &outcome).await;
+        drop(running);
+    }
+
+    /// Records a job's end, again and again until it is kept or the builder drains. Then the next start takes it up.
+    async fn record_end(&self, job: &Job, outcome: &Result<JobResult, Failure>) {
+        let platform = &self.0.platform;
+        let record = || async {
+            match self.finish(job, outcome.clone()).await {
+                // It was recorded before, or there is no such job any more.
+                Err(error @ (StoreError::Conflict(_) | StoreError::NotFound)) => {
+                    match platform.store.job(job.id).await {
+                        Ok(now) if !now.state.is_final() => Err(error),
+                        _ => {
+                            tracing::error!(job = job.id.0, %error, "a job has ended already; another end is dropped");
+                            Ok(())
+                        }
+                    }
+                }
+                other => other,
+            }
+        };
+        if let Err(error) = until_recorded(&platform.lifecycle.draining, "the end of a job", record).await {
+            tracing::error!(job = job.id.0, %error, "the end of a job is not recorded; the next start takes the job up");
+            return;
+        }
+        let tidied = async {
+            platform.store.join_events(job.id).await?;
+            platform.store.forget_events(job.app_id, KEPT_JOBS).await
+        };
+        if let Err(error) = tidied.await {
+            tracing::warn!(job = job.id.0, %error, "the events of a job could not be tidied up");
+        }
+    }
+
+    async fn perform(&self, context: &JobContext) -> Result<JobResult, Failure> {
+        let _alone = match &context.job.kind {
+            JobKind::Generate { .. } => None,
+            kind => match alone(&context.platform.rollout_locks, context.job.app_id, &context.cancel).await {
+                Ok(alone) => Some(alone),
+                Err(failure) => {
+                    if *kind == JobKind::Delete {
+                        delete::withdraw(context).await?;
+                    }
+                    return Err(failure);
+                }
+            },
+        };
+        match &context.job.kind {
+            JobKind::Generate { turn } => generate::run(context, *turn).await,
+            JobKind::Preview { version, .. } => deploy::preview(context, version).await,
+            JobKind::Publish { release } => deploy::publish(context, *release).await,
+            JobKind::Rollback { environment, release } => deploy::rollback(context, *environment, *release).await,
+            JobKind::Delete => delete::run(context).await,
+        }
+    }
+
+    /// Records a job's end and queues what follows it, all or nothing.
+    pub(super) async fn finish(&self, job: &Job, outcome: Result<JobResult, Failure>) -> Result<(), StoreError> {
+        let platform = &self.0.platform;
+        let (id, at) = (job.id, platform.clock.now());
+        let follow = follow::after(platform, job, &outcome).await.unwrap_or_else(|error| {
+            tracing::warn!(job = id.0, app = %job.app, %error, "what follows a job could not be decided: nothing does");
+            Follow::Nothing
+        });
+        let (state, mut error, result) = match outcome {
+            Ok(result) => (JobState::Succeeded, None, Some(result)),
+            Err(Failure::Cancelled) => (JobState::Cancelled, None, None),
+            Err(Failure::Failed(error)) => (JobState::Failed, Some(error), None),
+        };
+        let code = error.as_ref().map(|error: &JobError| error.code.clone());
+        if let (Follow::Stop(sentence), Some(error)) = (&follow, &mut error) {
+            error.hint = Some(sentence.clone());
+        }
+        platform
+            .events
+            .commit(move |t| {
+                let job = table::change_state(t, id, state, error.as_ref(), result.as_ref(), at)?;
+                let mut events = vec![job_event(&job)];
+                events.extend(follow.queue(t, job.app_id, &job.app, at)?);
+                Ok(((), events))
+            })
+            .await?;
+        tracing::info!(job = id.0, app = %job.app, state = state.as_str(), code, "job ended");
+        Ok(())
+    }
+
+    /// Ends rows that are marked as running while nobody runs them, such as those of a job whose task panicked.
+    async fn reap(self) {
+        loop {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            if let Err(error) = self.end_abandoned().await {
+                tracing::warn!(%error, "abandoned jobs could not be looked for or ended; trying again");
+            }
+        }
+    }
+
+    async fn end_abandoned(&self) -> AppResult<()> {
+        let platform = &self.0.platform;
+        let abandoned: Vec<Job> = {
+            let _nobody_takes = self.0.taking.write().await;
+            let rows = platform.store.running_jobs().await?;
+            let running = self.running();
+            rows.into_iter().filter(|job| !running.contains_key(&job.id)).collect()
+        };
+        for job in &abandoned {
+            tracing::error!(job = job.id.0, app = %job.app, "a job is marked as running and nobody runs it; it is ended or queued again");
+            self.take_up(job).await?;
+            match platform.store.app_by_id(job.app_id).await {
+                Ok(app) => self.settle_environments(&app).await?,
+                Err(StoreError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !abandoned.is_empty() {
+            self.wake();
+        }
+        Ok(())
+    }
+}
+
+/// Waits until nobody else deploys an app or looks after it, or until somebody wants no more of that.
+async fn alone(
+    locks: &AppLocks,
+    app: AppId,
+    cancel: &CancellationToken,
+) -> Result<tokio::sync::OwnedMutexGuard<()>, Failure> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Failure::Cancelled),
+        alone = locks.lock(app) => Ok(alone),
+    }
+}
+
+/// Ends a job of whose app the secrets cannot be read. Without them they cannot be taken out of what the job tells, so it is
+/// not begun.
+async fn unbegun(context: &JobContext, error: &AppError) -> Result<JobResult, Failure> {
+    tracing::error!(job = context.job.id.0, %error, "the app's secrets cannot be read: the job is not begun");
+    if context.job.kind == JobKind::Delete {
+        delete::withdraw(context).await?;
+    }
+    let message =
+        "The app's secrets could not be read, so nothing was begun: they could have been shown in what it tells.";
+    Err(Failure::failed("secrets_unreadable", message)
+        .hint("Try again. If it happens again, see the builder's own log."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_its_app_can_be_cancelled() {
+        let (locks, cancel) = (AppLocks::default(), CancellationToken::new());
+        let others = alone(&locks, AppId(1), &cancel).await.expect("nobody has it");
+        assert!(alone(&locks, AppId(2), &cancel).await.is_ok(), "another app's is free");
+        let waiting = alone(&locks, AppId(1), &cancel);
+        cancel.cancel();
+        assert_eq!(waiting.await.map(drop), Err(Failure::Cancelled));
+        drop(others);
+    }
+}
