@@ -102,7 +102,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
                 ..GatewaySettings::default()
             },
         ),
-        model: model(&config, &lifecycle).await?,
+        model: model(&config, &lifecycle)?,
         lifecycle: lifecycle.clone(),
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
@@ -224,7 +224,7 @@ fn installation(folder: &Path) -> anyhow::Result<Installation> {
     text.trim().parse().map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-async fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
+fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
     let table = ModelTable::load(&config.data_dir)?;
     let (format, base_url, key) = match config.provider {
         Answering::Demo => {

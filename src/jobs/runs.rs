@@ -90,12 +90,12 @@ pub async fn run_to_end(
         (owner, run.environment, run.release, run.trigger) == (app.id, release.environment, release.number, trigger)
     };
     let open = platform.store.open_runs().await?;
-    let (id, _followed) = match open.into_iter().find(|(owner, run)| is_ours(*owner, run)) {
-        Some((_, begun)) => (begun.id, platform.followed_runs.follow(begun.id)),
-        None => {
-            let (run, followed) = begin(platform, app, release, trigger).await?;
-            (run.id, followed)
-        }
+    let begun = open.into_iter().find(|(owner, run)| is_ours(*owner, run));
+    let (id, _followed) = if let Some((_, begun)) = begun {
+        (begun.id, platform.followed_runs.follow(begun.id))
+    } else {
+        let (run, followed) = begin(platform, app, release, trigger).await?;
+        (run.id, followed)
     };
     let spec = spec(platform, app, release, id).await?;
     let redaction = platform.redaction(app).await?;
