@@ -156,6 +156,19 @@ const KEYS: &[Key] = &[
     ),
     key("turn_max_minutes", "SLIPWAY_TURN_MAX_MINUTES", "30", "Minutes in one turn."),
     key("build_workers", "SLIPWAY_BUILD_WORKERS", "2", "Builds and deployments at once."),
+    key(
+        "kept_jobs",
+        "SLIPWAY_KEPT_JOBS",
+        "200",
+        "Newest jobs of each app whose logs are kept. Conversations are kept whole.",
+    ),
+    key("kept_runs", "SLIPWAY_KEPT_RUNS", "100", "Newest runs of each app that are kept, with their output."),
+    key(
+        "kept_releases",
+        "SLIPWAY_KEPT_RELEASES",
+        "10",
+        "Newest releases of each environment whose images are kept, so that one can go back to them.",
+    ),
     key("demo_pace", "SLIPWAY_DEMO_PACE", "1", "How fast the demo model types: 1 is watchable, 0 at once."),
 ];
 
@@ -247,6 +260,17 @@ pub struct TurnCaps {
     pub app_usd_per_day: f64,
 }
 
+/// How much of the past is kept of each app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Newest jobs whose events are kept.
+    pub jobs: u32,
+    /// Newest runs.
+    pub runs: u32,
+    /// Newest releases of each environment whose images are kept, besides the live ones.
+    pub releases: u32,
+}
+
 /// Everything that can be set, typed and checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -306,6 +330,8 @@ pub struct Config {
     pub turn_caps: TurnCaps,
     /// Builds and deployments at once.
     pub build_workers: usize,
+    /// How much of the past is kept of each app.
+    pub retention: Retention,
     /// How fast the demo model types: 1 is watchable, 0 at once.
     pub demo_pace: f64,
 }
@@ -442,6 +468,11 @@ impl Config {
             docker_cert_path: docker_cert_path(sources)?,
             turn_caps: turn_caps(sources)?,
             build_workers: sources.positive::<u16>("build_workers")?.into(),
+            retention: Retention {
+                jobs: sources.positive("kept_jobs")?,
+                runs: sources.positive("kept_runs")?,
+                releases: sources.positive("kept_releases")?,
+            },
             demo_pace,
         })
     }

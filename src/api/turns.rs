@@ -15,12 +15,13 @@ use super::list::PageQuery;
 use crate::domain::attachment::file_name;
 use crate::domain::{
     self, AnswerId, AppName, Attachment, AttachmentId, AttachmentKind, ChangeSize, EventId, Evidence, FileState, JobId,
-    ModelId, Question, QuestionKind, Repair, Turn, TurnId, TurnMode, TurnState, Usage, VersionId, WorkspacePath,
+    ModelId, Question, QuestionKind, Repair, Turn, TurnBlock, TurnId, TurnMode, TurnState, Usage, VersionId,
+    WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::services::attachments::{BYTES_MAX, NewAttachment};
-use crate::services::turns::{PROMPT_MAX, TurnBlock};
+use crate::services::turns::PROMPT_MAX;
 
 /// Largest body: files in base64 take a third more, and a message its characters.
 pub const BODY_MAX: usize = BYTES_MAX / 3 * 4 + 4 * PROMPT_MAX + 1024 * 1024;

@@ -22,8 +22,6 @@ use crate::store::releases::NewRelease;
 
 /// How long requests in flight may keep an old version alive.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-/// Releases of each environment whose images are kept, besides the live ones.
-const KEPT_RELEASES: u32 = 10;
 
 /// The release that a job deploys: made at its first attempt, found again at a later one.
 pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<Release, Failure> {
@@ -301,7 +299,7 @@ pub async fn announce(context: &JobContext, app: &App, environment: Environment)
 /// Frees the disk of images that no kept release needs.
 async fn clean_up(platform: Arc<Platform>, app: App) {
     let _alone = platform.image_locks.lock(app.id).await;
-    let keep = match platform.store.images_to_keep(app.id, KEPT_RELEASES).await {
+    let keep = match platform.store.images_to_keep(app.id, platform.config.retention.releases).await {
         Ok(keep) => keep,
         Err(error) => return tracing::warn!(app = %app.name, %error, "old images were not looked for"),
     };

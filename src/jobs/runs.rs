@@ -20,8 +20,6 @@ use crate::store::runs::RunEnding;
 
 /// How long one run may take.
 pub const TIME_LIMIT: Duration = Duration::from_mins(15);
-/// Runs of an app that are kept.
-const KEPT_RUNS: u32 = 100;
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -328,7 +326,7 @@ async fn end(
     };
     let ending = RunEnding { state, exit_code, error, log };
     platform.store.end_run(id, ending.clone(), platform.clock.now()).await?;
-    platform.store.forget_runs(app, KEPT_RUNS).await?;
+    platform.store.forget_runs(app, platform.config.retention.runs).await?;
     tracing::info!(run = id.0, state = state.as_str(), exit_code, "run ended");
     Ok(Ended { ending })
 }

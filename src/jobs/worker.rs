@@ -22,8 +22,6 @@ use crate::store::{StoreError, jobs as table};
 
 /// Turns at once: each mostly waits for the model.
 const TURNS_AT_ONCE: usize = 64;
-/// Jobs of an app whose events are kept.
-const KEPT_JOBS: u32 = 200;
 /// Between two looks at the queue that nothing prompted, and at rows that nobody runs.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -167,7 +165,8 @@ impl Jobs {
         }
         let tidied = async {
             platform.store.join_events(job.id).await?;
-            platform.store.forget_events(job.app_id, KEPT_JOBS).await
+            platform.store.keep_turn_blocks(job.id).await?;
+            platform.store.forget_events(job.app_id, platform.config.retention.jobs).await
         };
         if let Err(error) = tidied.await {
             tracing::warn!(job = job.id.0, %error, "the events of a job could not be tidied up");

@@ -1,8 +1,8 @@
 //! Kept events: appended in batches, read on from any id, joined once their job has ended.
 
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Store, StoreError, row};
+use super::{Store, StoreError, row, turn_blocks};
 use crate::domain::{AppId, Event, EventBody, EventId, JobId, LogStream};
 
 /// Whose events are wanted.
@@ -106,6 +106,15 @@ pub fn insert(t: &Transaction<'_>, event: &Event, json: &str) -> Result<(), Stor
     t.prepare_cached("INSERT INTO events (id, first_id, app_id, job_id, name, data) VALUES (?1, ?1, ?2, ?3, ?4, ?5)")?
         .execute(params![event.id.0, event.app.0, event.job.map(|job| job.0), event.body.name(), json])?;
     Ok(())
+}
+
+/// What the model said and did in a job, oldest first.
+pub(super) fn of_turn(c: &Connection, job: JobId) -> Result<Vec<EventBody>, StoreError> {
+    let rows = c
+        .prepare_cached("SELECT * FROM events WHERE job_id = ?1 AND name IN ('text', 'file', 'tool') ORDER BY id")?
+        .query_map([job.0], |row| Ok(kept(row)?.event.body))?
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(rows)
 }
 
 impl Store {
@@ -216,14 +225,16 @@ impl Store {
         .await
     }
 
-    /// Forgets the events of all but the app's last `keep` jobs.
+    /// Forgets the events of all but the app's last `keep` jobs. What their turns did is kept.
     pub async fn forget_events(&self, app: AppId, keep: u32) -> Result<(), StoreError> {
         self.write(move |t| {
-            t.execute(
-                "DELETE FROM events WHERE app_id = ?1 AND job_id <
-                 (SELECT min(id) FROM (SELECT id FROM jobs WHERE app_id = ?1 ORDER BY id DESC LIMIT ?2))",
-                params![app.0, keep],
-            )?;
+            let first: Option<i64> = t
+                .prepare_cached("SELECT id FROM jobs WHERE app_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2")?
+                .query_row(params![app.0, keep.saturating_sub(1)], |r| r.get(0))
+                .optional()?;
+            let Some(first) = first else { return Ok(()) };
+            turn_blocks::keep_before(t, app, JobId(first))?;
+            t.prepare_cached("DELETE FROM events WHERE app_id = ?1 AND job_id < ?2")?.execute(params![app.0, first])?;
             Ok(())
         })
         .await

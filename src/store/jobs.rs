@@ -7,6 +7,16 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use super::{Store, StoreError, row, turns};
 use crate::domain::{AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step};
 
+/// The job that is next of a class.
+const NEXT: &str = "SELECT j.id FROM jobs j
+     WHERE j.state = 'queued' AND (j.kind = 'generate') = ?1
+       AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.app_id = j.app_id AND r.state = 'running')
+       AND NOT EXISTS (SELECT 1 FROM jobs q WHERE q.app_id = j.app_id AND q.state = 'queued' AND q.id < j.id)
+     ORDER BY (SELECT max(d.started_at) FROM jobs d WHERE d.app_id = j.app_id) NULLS FIRST, j.id
+     LIMIT 1";
+/// How many jobs there are of each kind and state.
+const COUNTS: &str = "SELECT kind, state, count(*) AS n FROM jobs GROUP BY kind, state";
+
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {
         id: JobId(row.get("id")?),
@@ -62,17 +72,7 @@ pub fn insert(
 /// these the one whose app has waited longest. `None` when there is none.
 pub fn take_next(t: &Transaction<'_>, class: JobClass, at: Timestamp) -> Result<Option<Job>, StoreError> {
     let model = class == JobClass::Model;
-    let next: Option<i64> = t
-        .prepare_cached(
-            "SELECT j.id FROM jobs j
-             WHERE j.state = 'queued' AND (j.kind = 'generate') = ?1
-               AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.app_id = j.app_id AND r.state = 'running')
-               AND NOT EXISTS (SELECT 1 FROM jobs q WHERE q.app_id = j.app_id AND q.state = 'queued' AND q.id < j.id)
-             ORDER BY (SELECT max(d.started_at) FROM jobs d WHERE d.app_id = j.app_id) NULLS FIRST, j.id
-             LIMIT 1",
-        )?
-        .query_row([model], |r| r.get(0))
-        .optional()?;
+    let next: Option<i64> = t.prepare_cached(NEXT)?.query_row([model], |r| r.get(0)).optional()?;
     let Some(id) = next.map(JobId) else { return Ok(None) };
     t.execute(
         "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_at = ?2, steps = '[]', checks = '[]' WHERE id = ?1",
@@ -183,7 +183,7 @@ impl Store {
     pub async fn count_jobs(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
         self.read(|c| {
             let rows = c
-                .prepare_cached("SELECT kind, state, count(*) AS n FROM jobs GROUP BY kind, state")?
+                .prepare_cached(COUNTS)?
                 .query_map([], |r| Ok((r.get("kind")?, r.get("state")?, row::count(r, "n")?)))?
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(rows)
@@ -253,6 +253,23 @@ mod tests {
         end(&store, busy[1]).await;
         let calm = queue(&store, &apps[1], rollback()).await;
         assert_eq!(take(&store, JobClass::Machine, 14).await, Some(calm));
+    }
+
+    #[tokio::test]
+    async fn the_queue_and_the_counts_are_read_from_indexes_however_many_jobs_there_were() {
+        let (_folder, store, _) = store_with(&[]).await;
+        for (query, parameters) in [(NEXT, 1), (COUNTS, 0)] {
+            let plan = store.read(move |c| {
+                let mut explain = c.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
+                let steps = explain
+                    .query_map(rusqlite::params_from_iter(vec![true; parameters]), |r| r.get::<_, String>("detail"))?;
+                Ok(steps.collect::<Result<Vec<_>, _>>()?)
+            });
+            let plan = plan.await.expect("explained");
+            let of_jobs: Vec<_> =
+                plan.iter().filter(|step| step.starts_with("SCAN") || step.starts_with("SEARCH")).collect();
+            assert!(!of_jobs.is_empty() && of_jobs.iter().all(|step| step.contains("INDEX")), "{plan:#?}");
+        }
     }
 
     #[tokio::test]

@@ -19,11 +19,13 @@ pub mod server_keys;
 pub mod sessions;
 pub mod space;
 pub mod spending;
+pub mod turn_blocks;
 pub mod turns;
 pub mod versions;
 
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -48,7 +50,11 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0010_preview_access", include_str!("../../migrations/0010_preview_access.sql")),
     ("0011_logins", include_str!("../../migrations/0011_logins.sql")),
     ("0013_turn_origin", include_str!("../../migrations/0013_turn_origin.sql")),
+    ("0014_turn_blocks", include_str!("../../migrations/0014_turn_blocks.sql")),
 ];
+
+/// Connections that read, each of which runs one query at a time.
+const READERS: usize = 4;
 
 /// Why the database did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -140,8 +146,32 @@ pub(crate) fn unless_panicked<R>(work: impl FnOnce() -> Result<R, StoreError>) -
 #[derive(Clone, Debug)]
 pub struct Store {
     writer: tokio_rusqlite::Connection,
-    reader: tokio_rusqlite::Connection,
+    readers: Arc<[Reader]>,
     path: PathBuf,
+}
+
+/// A connection that reads, on a thread of its own.
+#[derive(Debug)]
+struct Reader {
+    connection: tokio_rusqlite::Connection,
+    /// Queries that it has in hand.
+    queries: AtomicUsize,
+}
+
+/// A query in a reader's hand, until this is dropped.
+struct InHand<'a>(&'a Reader);
+
+impl<'a> InHand<'a> {
+    fn new(reader: &'a Reader) -> Self {
+        reader.queries.fetch_add(1, Relaxed);
+        Self(reader)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.queries.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Store {
@@ -152,9 +182,15 @@ impl Store {
         writer
             .call(|connection| MIGRATIONS.to_latest(connection).map_err(|error| StoreError::Open(error.to_string())))
             .await?;
-        let reader = connect(&path).await?;
-        reader.call(|connection| Ok::<_, StoreError>(connection.pragma_update(None, "query_only", true)?)).await?;
-        Ok(Self { writer, reader, path })
+        let mut readers = Vec::with_capacity(READERS);
+        for _ in 0..READERS {
+            let connection = connect(&path).await?;
+            connection
+                .call(|connection| Ok::<_, StoreError>(connection.pragma_update(None, "query_only", true)?))
+                .await?;
+            readers.push(Reader { connection, queries: AtomicUsize::new(0) });
+        }
+        Ok(Self { writer, readers: readers.into(), path })
     }
 
     /// Where the database lies.
@@ -162,13 +198,16 @@ impl Store {
         &self.path
     }
 
-    /// Runs a query beside the writer.
+    /// Runs a query beside the writer, on the reader that has least to do: of equal ones the first, so that at rest the
+    /// others keep no pages in memory.
     pub(crate) async fn read<R, F>(&self, query: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
     {
-        Ok(self.reader.call(|connection| unless_panicked(|| query(connection))).await?)
+        let reader = self.readers.iter().min_by_key(|reader| reader.queries.load(Relaxed)).ok_or(StoreError::Closed)?;
+        let _in_hand = InHand::new(reader);
+        Ok(reader.connection.call(|connection| unless_panicked(|| query(connection))).await?)
     }
 
     /// Runs one transaction: all of it is kept, or nothing.
@@ -239,6 +278,25 @@ mod tests {
             store.read(|c| Ok(c.query_row("SELECT count(*) FROM counters", [], |r| r.get(0))?)).await.expect("read");
         assert_eq!(rows, 0, "nothing of it was kept");
         store.write(|t| Ok(t.execute("INSERT INTO counters VALUES ('x', 1)", [])?)).await.expect("written");
+    }
+
+    #[tokio::test]
+    async fn a_slow_query_holds_up_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let slow = tokio::spawn({
+            let store = store.clone();
+            async move { store.read(move |_| wait.recv().map_err(|_| StoreError::Closed)).await }
+        });
+        let is_busy = || store.readers.iter().any(|reader| reader.queries.load(Relaxed) > 0);
+        while !is_busy() {
+            tokio::task::yield_now().await;
+        }
+        store.ping().await.expect("another reader answers");
+        go.send(()).expect("it waits");
+        slow.await.expect("no panic").expect("read");
+        assert!(!is_busy());
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use super::client::ModelClient;
 use super::ports::{ToolHost, TurnSink};
 
 pub use input::TurnInput;
-pub use outcome::{NOTICE, TurnEnd, TurnError, TurnOutcome};
+pub use outcome::{TurnEnd, TurnError, TurnOutcome};
 
 /// Runs a turn to its end. Never panics on what a model sends; a cancelled turn returns as soon as
 /// the tool at work, if any, is done.

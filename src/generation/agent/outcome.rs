@@ -8,9 +8,6 @@ use crate::generation::error::ModelError;
 use crate::generation::limits::Cap;
 use crate::generation::wire::{Message, WireFormat};
 
-/// The name of `tool` events that are notices about the model.
-pub const NOTICE: &str = "model";
-
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnEnd {

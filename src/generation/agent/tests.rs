@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::domain::{EventBody, TextKind};
+use crate::domain::{EventBody, NOTICE, TextKind};
 use crate::generation::fake_claude::{Answer, FakeClaude, KEY, Recorded, Reply, Split};
 use crate::generation::notes::ANSWER_CUT_NOTE;
 use crate::generation::stage::{MemoryHost, MemorySink, client_over, input, play};

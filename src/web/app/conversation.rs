@@ -9,11 +9,10 @@ use super::query::AppQuery;
 use super::turn_view::{Block, Offers, RENDER_TIME, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{
-    AnswerId, App, AppName, AttachmentId, EventId, NewTurn, TextKind, Turn, TurnId, TurnMode, TurnState,
+    AnswerId, App, AppName, AttachmentId, EventId, NewTurn, TextKind, Turn, TurnBlock, TurnId, TurnMode, TurnState,
 };
 use crate::error::AppResult;
 use crate::services::Services;
-use crate::services::turns::TurnBlock;
 use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
@@ -71,7 +70,11 @@ pub async fn article(
     with_steps: bool,
 ) -> AppResult<String> {
     let live = is_live(turn);
-    let blocks = services.turn_blocks(turn, if live { until } else { ALL }).await?;
+    let blocks = match (live, with_steps) {
+        (true, _) => services.turn_blocks(turn, until).await?,
+        (false, true) => services.turn_blocks(turn, ALL).await?,
+        (false, false) => services.turn_answers(turn).await?,
+    };
     let offers = if live { Offers::default() } else { offers(services, app, turn).await? };
     let now = services.now();
     let (name, turn) = (app.name.clone(), turn.clone());
@@ -238,7 +241,7 @@ pub async fn steps(
 pub async fn text(State(web): State<Web>, Path((name, id)): Path<(AppName, i64)>) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
     let turn = web.services.turn(&app, TurnId(id)).await?;
-    let blocks = web.services.turn_blocks(&turn, ALL).await?;
+    let blocks = web.services.turn_answers(&turn).await?;
     let answers = blocks.iter().filter_map(|block| match block {
         TurnBlock::Answer(text) => Some(text.trim_end()),
         _ => None,

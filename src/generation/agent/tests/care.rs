@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{MODEL, Play, Played, WIRE, done, write};
-use crate::domain::{EventBody, QuestionKind, RepairEnd, RepairFailure, TurnMode};
-use crate::generation::agent::{NOTICE, TurnEnd, TurnError};
+use crate::domain::{EventBody, NOTICE, QuestionKind, RepairEnd, RepairFailure, TurnMode};
+use crate::generation::agent::{TurnEnd, TurnError};
 use crate::generation::fake_claude::{Answer, FakeClaude, Reply};
 use crate::generation::notes::ANSWER_CUT_NOTE;
 use crate::generation::stage::{MemoryHost, Predicate};
