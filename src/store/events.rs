@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Store, StoreError, row, turn_blocks};
+use super::{Store, StoreError, row};
 use crate::domain::{AppId, Event, EventBody, EventId, JobId, LogStream};
 
 /// Whose events are wanted.
@@ -221,21 +221,6 @@ impl Store {
                 keep_joined(t, open.replace(next).as_ref())?;
             }
             keep_joined(t, open.as_ref())
-        })
-        .await
-    }
-
-    /// Forgets the events of all but the app's last `keep` jobs. What their turns did is kept.
-    pub async fn forget_events(&self, app: AppId, keep: u32) -> Result<(), StoreError> {
-        self.write(move |t| {
-            let first: Option<i64> = t
-                .prepare_cached("SELECT id FROM jobs WHERE app_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2")?
-                .query_row(params![app.0, keep.saturating_sub(1)], |r| r.get(0))
-                .optional()?;
-            let Some(first) = first else { return Ok(()) };
-            turn_blocks::keep_before(t, app, JobId(first))?;
-            t.prepare_cached("DELETE FROM events WHERE app_id = ?1 AND job_id < ?2")?.execute(params![app.0, first])?;
-            Ok(())
         })
         .await
     }

@@ -13,6 +13,7 @@ pub mod locks;
 pub mod page;
 pub mod preview_access;
 pub mod releases;
+mod retention;
 mod row;
 pub mod runs;
 pub mod server_keys;

@@ -23,7 +23,7 @@ fn keep(t: &Transaction<'_>, turn: TurnId, job: JobId) -> Result<(), StoreError>
     let blocks = TurnBlock::of_ended(&events::of_turn(t, job)?);
     let mut insert =
         t.prepare_cached("INSERT INTO turn_blocks (turn_id, position, kind, block) VALUES (?1, ?2, ?3, ?4)")?;
-    for (position, block) in blocks.iter().enumerate() {
+    for (block, position) in blocks.iter().zip(0_i64..) {
         insert.execute(params![turn.0, position, block.kind(), row::to_json(block)])?;
     }
     Ok(())
