@@ -11,6 +11,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
@@ -37,7 +38,8 @@ pub struct Kept {
 }
 
 impl Kept {
-    fn new(event: Event) -> Self {
+    /// An event that is read back.
+    pub fn new(event: Event) -> Self {
         let json = event.body.to_json();
         Self { event, json }
     }
@@ -72,7 +74,18 @@ pub struct EventLog {
     store: Store,
     queue: Queue,
     channels: Arc<Channels>,
+    /// Those who follow a stream that others follow too.
+    sharing: Arc<AtomicUsize>,
     shutdown: CancellationToken,
+}
+
+/// Somebody who follows a stream that others follow too, until this is dropped.
+pub struct Sharing(Arc<AtomicUsize>);
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -107,7 +120,7 @@ impl EventLog {
         let (queue, writer) = Writer::new(store.clone(), channels.clone());
         let writer = Arc::new(writer);
         lifecycle.supervise_to_the_end("event writer", move || writer.clone().run());
-        Self { store, queue, channels, shutdown: lifecycle.draining.clone() }
+        Self { store, queue, channels, sharing: Arc::default(), shutdown: lifecycle.draining.clone() }
     }
 
     /// Appends an event, in order with all others of this caller. Waits for room in the queue, not for the event to
@@ -146,9 +159,15 @@ impl EventLog {
         self.commit(|_| Ok(((), Vec::new()))).await
     }
 
-    /// How many streams are open.
+    /// How many streams are open. One that several share counts once more than there are who share it.
     pub fn listeners(&self) -> usize {
-        self.channels.listeners()
+        self.channels.listeners() + self.sharing.load(Relaxed)
+    }
+
+    /// Counts somebody who follows a stream that others follow too.
+    pub fn share(&self) -> Sharing {
+        self.sharing.fetch_add(1, Relaxed);
+        Sharing(self.sharing.clone())
     }
 
     /// The events of `scope` of the app after an id: first the kept ones, then as they come.

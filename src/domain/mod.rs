@@ -52,7 +52,7 @@ pub use smoke::{SmokeCheck, SmokeCount, SmokeKind};
 pub use spending::Spending;
 pub use template::{TemplateKind, TemplateManifest, TemplateName};
 pub use turn::{INTERRUPTED, Question, QuestionKind, Turn, TurnState, Usage, WITHDRAWN};
-pub use turn_block::{NOTICE, TurnBlock};
+pub use turn_block::{NOTICE, NumberedBlock, TurnBlock, TurnFold};
 pub use turn_mode::TurnMode;
 pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
 pub use version::{ChangeSize, Version, VersionKind};

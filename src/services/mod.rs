@@ -38,10 +38,13 @@ use crate::bounded_work::BoundedWork;
 use crate::config::Config;
 use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
 use crate::error::{AppError, AppResult};
-use crate::events::{EventScope, Kept};
+use crate::events::{EventScope, Kept, Sharing};
 use crate::jobs::Jobs;
 use crate::platform::Platform;
 use crate::store::StoreError;
+
+/// Kept events that are read at once.
+const KEPT_PAGE: u32 = 500;
 
 /// What a user can do. Cheap to clone.
 #[derive(Clone)]
@@ -151,6 +154,17 @@ impl Services {
         after: EventId,
     ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
         self.platform.events.stream(app, EventScope::App(app), after)
+    }
+
+    /// The app's kept events after one id up to another, the first of them: none when there are no more.
+    pub async fn kept_events(&self, app: AppId, after: EventId, upto: EventId) -> AppResult<Vec<Arc<Kept>>> {
+        let page = self.platform.store.events_after(EventScope::App(app), after, KEPT_PAGE).await?;
+        Ok(page.into_iter().take_while(|event| event.id <= upto).map(|event| Arc::new(Kept::new(event))).collect())
+    }
+
+    /// Counts a page that follows an app's events with others, for as long as this is kept.
+    pub fn count_reader(&self) -> Sharing {
+        self.platform.events.share()
     }
 
     /// A job's events after an id; ends after its last one.

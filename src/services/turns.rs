@@ -3,7 +3,8 @@
 use super::Services;
 use super::attachments::{self, NewAttachment};
 use crate::domain::{
-    AnswerId, App, AppName, EventId, Job, NewTurn, Turn, TurnBlock, TurnId, TurnMode, TurnOrigin, TurnState,
+    AnswerId, App, AppName, EventBody, EventId, Job, JobKind, JobState, NewTurn, Turn, TurnBlock, TurnFold, TurnId,
+    TurnMode, TurnOrigin, TurnState,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::EventScope;
@@ -127,15 +128,35 @@ impl Services {
         Ok(self.platform.store.turn_of_job(job.id).await?)
     }
 
+    /// The turn that is at work in an app, if one is.
+    pub async fn running_turn(&self, app: &App) -> AppResult<Option<Turn>> {
+        let open = self.platform.store.open_jobs(Some(app.id)).await?;
+        let is_at_work = |job: &&Job| job.state == JobState::Running && matches!(job.kind, JobKind::Generate { .. });
+        let Some(job) = open.iter().find(is_at_work) else { return Ok(None) };
+        let turn = self.turn_of_job(job).await?;
+        // A job begins a moment before its turn does, and ends a moment after.
+        Ok(turn.filter(|turn| matches!(turn.state, TurnState::Queued | TurnState::Running)))
+    }
+
     /// What a turn has done: as far as the event `until` while it is at work.
     pub async fn turn_blocks(&self, turn: &Turn, until: EventId) -> AppResult<Vec<TurnBlock>> {
         let has_ended = !matches!(turn.state, TurnState::Queued | TurnState::Running);
-        if has_ended {
-            let kept = self.platform.store.turn_blocks(turn.id).await?;
-            if !kept.is_empty() {
-                return Ok(kept);
-            }
+        if !has_ended {
+            return Ok(self.turn_fold(turn, until).await?.into_blocks());
         }
+        let kept = self.platform.store.turn_blocks(turn.id).await?;
+        if !kept.is_empty() {
+            return Ok(kept);
+        }
+        Ok(TurnBlock::of_ended(&self.turn_events(turn, until).await?))
+    }
+
+    /// What a turn at work has done, as far as the event `until`.
+    pub async fn turn_fold(&self, turn: &Turn, until: EventId) -> AppResult<TurnFold> {
+        Ok(TurnFold::of(&self.turn_events(turn, until).await?))
+    }
+
+    async fn turn_events(&self, turn: &Turn, until: EventId) -> AppResult<Vec<EventBody>> {
         let Some(job) = turn.job else { return Ok(Vec::new()) };
         let mut after = EventId(0);
         let mut bodies = Vec::new();
@@ -149,7 +170,7 @@ impl Services {
                 break;
             }
         }
-        Ok(if has_ended { TurnBlock::of_ended(&bodies) } else { TurnBlock::fold(&bodies) })
+        Ok(bodies)
     }
 
     /// What a turn that has ended said, without the steps behind it: all that a page shows at first.

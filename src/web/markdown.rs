@@ -108,7 +108,7 @@ fn beginning(text: &str) -> &str {
 }
 
 /// The text as it is, with its lines.
-fn plain(text: &str) -> Html {
+pub fn plain(text: &str) -> Html {
     let mut html = String::from(r#"<p class="tail">"#);
     escape_into(text, &mut html);
     html.push_str("</p>");
@@ -192,22 +192,45 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// Splits a text that is still growing: what can be rendered for good, and the part that can
-/// still change its meaning, which is shown as it is. The browser's module splits by the same rule:
-/// after the last empty line that stands outside a fenced block.
-pub fn split_tail(text: &str) -> (&str, &str) {
-    let (mut fenced, mut cut, mut at) = (false, 0, 0);
-    for line in text.split_inclusive('\n') {
-        at += line.len();
-        let bare = line.trim();
-        if bare.starts_with("```") || bare.starts_with("~~~") {
-            fenced = !fenced;
+/// Finds the parts of a growing text that can be rendered for good. A part ends with an empty line outside a fenced block;
+/// what follows the last one can still change its meaning. The parts depend on the text alone, not on the pieces in
+/// which it came.
+#[derive(Debug, Clone, Default)]
+pub struct ClosedParts {
+    /// Where the first line begins that was not whole yet.
+    scanned: usize,
+    /// Where the last closed part ends.
+    closed: usize,
+    /// The scan stands within a fenced block.
+    fenced: bool,
+}
+
+impl ClosedParts {
+    /// The parts that were closed since the last call, without those that are empty. `text` is the same text as before,
+    /// and what was added to it.
+    pub fn next<'a>(&mut self, text: &'a str) -> Vec<&'a str> {
+        let mut parts = Vec::new();
+        for line in text[self.scanned..].split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            self.scanned += line.len();
+            let bare = line.trim();
+            if bare.starts_with("```") || bare.starts_with("~~~") {
+                self.fenced = !self.fenced;
+            }
+            if !self.fenced && bare.is_empty() {
+                let part = &text[self.closed..self.scanned];
+                self.closed = self.scanned;
+                if !part.trim().is_empty() {
+                    parts.push(part);
+                }
+            }
         }
-        if !fenced && bare.is_empty() && line.ends_with('\n') {
-            cut = at;
-        }
+        parts
     }
-    text.split_at(cut)
+
+    /// What follows the last closed part.
+    pub fn tail<'a>(&self, text: &'a str) -> &'a str {
+        &text[self.closed..]
+    }
 }
 
 #[cfg(test)]
@@ -267,10 +290,22 @@ mod tests {
 
     #[test]
     fn a_growing_text_is_cut_where_it_cannot_change() {
-        assert_eq!(split_tail("One.\n\nTwo"), ("One.\n\n", "Two"));
-        assert_eq!(split_tail("One"), ("", "One"));
-        assert_eq!(split_tail("A\n\n```\nx\n\ny"), ("A\n\n", "```\nx\n\ny"));
-        assert_eq!(split_tail("```\nx\n\ny\n```\n\nz"), ("```\nx\n\ny\n```\n\n", "z"));
+        let text = "One.\n\n\nTwo\n \n```\nx\n\ny\n```\n\nZwölf\n";
+        let expected = ["One.\n\n", "Two\n \n", "```\nx\n\ny\n```\n\n"];
+        let mut at_once = ClosedParts::default();
+        assert_eq!(at_once.next(text), expected);
+        assert_eq!(at_once.tail(text), "Zwölf\n");
+        assert_eq!(at_once.next(text), [""; 0]);
+        // However it comes.
+        let mut growing = ClosedParts::default();
+        let mut parts = Vec::new();
+        for (end, _) in text.char_indices() {
+            parts.extend(growing.next(&text[..end]).into_iter().map(str::to_owned));
+        }
+        assert_eq!(parts, expected);
+        let mut open = ClosedParts::default();
+        assert_eq!(open.next("A\n\n```\nx\n\ny"), ["A\n\n"]);
+        assert_eq!(open.tail("A\n\n```\nx\n\ny"), "```\nx\n\ny");
     }
 
     /// How deep the elements of a fragment stand within each other.

@@ -15,6 +15,8 @@ pub mod format;
 pub mod highlight;
 pub mod home;
 pub mod home_view;
+#[cfg(test)]
+mod live_page;
 pub mod login;
 pub mod markdown;
 pub mod plain;
@@ -35,6 +37,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 
+use app::feed::Feeds;
 use chrome::Chrome;
 use tower_http::compression::CompressionLayer;
 
@@ -47,6 +50,7 @@ const FORM_MAX: usize = 4 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Web {
     services: Services,
+    feeds: Feeds,
 }
 
 impl Web {
@@ -58,7 +62,7 @@ impl Web {
 
 /// All pages. That whoever asks may ask is the guard's business, which stands before this.
 pub fn router(services: Services) -> Router {
-    let web = Web { services };
+    let web = Web { feeds: Feeds::new(services.clone()), services };
     Router::new()
         .route("/", get(home::list))
         .route("/apps", post(home::create))
@@ -76,7 +80,6 @@ pub fn router(services: Services) -> Router {
         .route("/settings/sessions/{id}/end", post(settings::end_session))
         .route("/settings/keys", post(plain::keys))
         .route("/theme", post(plain::theme))
-        .route("/markdown", post(plain::markdown))
         .route("/jobs/{id}/cancel", post(app::actions::cancel))
         .merge(app::routes())
         .fallback(error_page::nothing_here)

@@ -1,4 +1,4 @@
-//! `/health`, `/shortcuts`, the theme, and Markdown for the live conversation.
+//! `/health`, `/shortcuts`, the theme and the keys.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -6,14 +6,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::Web;
-use super::app::turn_view::Answer;
 use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
 use super::extract::Form;
 use super::format::When;
 use super::login::ours;
 use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
 use super::reply;
-use crate::bounded_work::{Budget, Owner};
 use crate::domain::Bytes;
 use crate::error::AppResult;
 
@@ -101,11 +99,4 @@ fn with_cookie(mut response: Response, name: &str, value: &str) -> Response {
     let cookie = HeaderValue::from_str(&text).expect("our own words");
     response.headers_mut().append(header::SET_COOKIE, cookie);
     response
-}
-
-/// `POST /markdown`: a part of the model's text that has just been closed, rendered and cleaned.
-pub async fn markdown(State(web): State<Web>, text: String) -> AppResult<Response> {
-    let work = move |budget: &Budget| Answer::new(&text, "", budget).html(None).0;
-    let time = super::app::turn_view::RENDER_TIME;
-    Ok(reply::html(web.services.cpu_work().run("markdown", Owner::Person, time, work).await?))
 }

@@ -17,7 +17,8 @@ use super::app::preview_views::{
     ScheduleView, ViewLink, WebhookPanel,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
-use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers, live_blocks};
+use super::app::live_turn;
+use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
 use super::chrome;
 use super::cost::CostView;
 use super::format::When;
@@ -27,9 +28,9 @@ use super::settings;
 use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
-    App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, FileState, Job,
+    App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody, FileState, Job,
     JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
-    RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnId, TurnMode, TurnOrigin, TurnState,
+    RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold, TurnId, TurnMode, TurnOrigin, TurnState,
     Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
@@ -148,6 +149,24 @@ pub fn blocks() -> Vec<Block<'static>> {
             ),
         },
     ]
+}
+
+/// The same as a turn at work shows them.
+pub fn live_blocks() -> Vec<String> {
+    let text = |words: &str, kind| EventBody::Text { delta: words.to_owned(), kind };
+    let events: Vec<EventBody> = blocks()
+        .into_iter()
+        .map(|block| match block {
+            Block::Text(kind, words) => text(words, kind),
+            Block::Tool { summary, ok } => EventBody::tool("edit_file", summary, ok),
+            Block::File { path, state, content, .. } => EventBody::File {
+                path: path.parse().expect("a path"),
+                state,
+                delta: content.map(str::to_owned),
+            },
+        })
+        .collect();
+    live_turn::rendered(&app().name, TurnId(31), &TurnFold::of(&events), &Budget::unlimited())
 }
 
 pub fn deployment(state: JobState) -> Job {
@@ -656,7 +675,7 @@ fn logs_tab(app: &App) -> String {
 
 fn finished_turns(app: &App) -> Vec<String> {
     let render = |turn: &Turn, blocks: &[Block<'_>]| {
-        TurnArticle::new(&app.name, turn, answers(blocks, &Budget::unlimited()), now()).render().expect("renders")
+        TurnArticle::new(&app.name, turn, answers(blocks, "", &Budget::unlimited()), now()).render().expect("renders")
     };
     let mut first = turn(TurnState::Done);
     first.id = TurnId(28);
@@ -686,14 +705,14 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let app = app();
     let mut live = finished_turns(&app);
     live.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(&blocks(), &Budget::unlimited()), now())
+        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(), now())
             .render()
             .expect("renders"),
     );
     let mut done = finished_turns(&app);
     done.truncate(1);
     done.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks(), &Budget::unlimited()), now())
+        TurnArticle::new(&app.name, &turn(TurnState::Done), answers(&blocks(), "", &Budget::unlimited()), now())
             .with_steps(super::app::turn_view::steps(&blocks()))
             .render()
             .expect("renders"),
@@ -705,7 +724,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let long_turn = TurnArticle::new(
         &app.name,
         &turn(TurnState::Done),
-        answers(&[Block::Text(TextKind::Answer, &long)], &Budget::unlimited()),
+        answers(&[Block::Text(TextKind::Answer, &long)], "", &Budget::unlimited()),
         now(),
     )
     .render()

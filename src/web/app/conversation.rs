@@ -5,11 +5,14 @@ use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
+use super::live_turn;
 use super::query::AppQuery;
-use super::turn_view::{Block, Offers, RENDER_TIME, TurnArticle, Turns, answers, live_blocks, steps as rendered_steps};
+use super::turn_view::{
+    Offers, RENDER_TIME, TurnArticle, Turns, answers, shown, steps as rendered_steps, whole_text,
+};
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{
-    AnswerId, App, AppName, AttachmentId, EventId, NewTurn, TextKind, Turn, TurnBlock, TurnId, TurnMode, TurnState,
+    AnswerId, App, AppName, AttachmentId, EventId, NewTurn, Turn, TurnBlock, TurnFold, TurnId, TurnMode, TurnState,
 };
 use crate::error::AppResult;
 use crate::services::Services;
@@ -69,22 +72,31 @@ pub async fn article(
     until: EventId,
     with_steps: bool,
 ) -> AppResult<String> {
-    let live = is_live(turn);
-    let blocks = match (live, with_steps) {
-        (true, _) => services.turn_blocks(turn, until).await?,
-        (false, true) => services.turn_blocks(turn, ALL).await?,
-        (false, false) => services.turn_answers(turn).await?,
-    };
-    let offers = if live { Offers::default() } else { offers(services, app, turn).await? };
+    if is_live(turn) {
+        let fold = services.turn_fold(turn, until).await?;
+        return live_article(services, app, turn.clone(), fold).await;
+    }
+    let blocks = if with_steps { services.turn_blocks(turn, ALL).await? } else { services.turn_answers(turn).await? };
+    let offers = offers(services, app, turn).await?;
     let now = services.now();
     let (name, turn) = (app.name.clone(), turn.clone());
     let render = move |budget: &Budget| {
         let shown = shown(&blocks);
-        if live {
-            return reply::render(&TurnArticle::new(&name, &turn, live_blocks(&shown, budget), now));
-        }
-        let article = TurnArticle::new(&name, &turn, answers(&shown, budget), now).offering(offers);
+        let answers = answers(&shown, &whole_text(&name, turn.id), budget);
+        let article = TurnArticle::new(&name, &turn, answers, now).offering(offers);
         reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
+    };
+    services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
+}
+
+/// A turn at work, rendered as far as `fold` goes.
+pub async fn live_article(services: &Services, app: &App, turn: Turn, fold: TurnFold) -> AppResult<String> {
+    let now = services.now();
+    let name = app.name.clone();
+    let render = move |budget: &Budget| {
+        let blocks = live_turn::rendered(&name, turn.id, &fold, budget);
+        let article = TurnArticle::new(&name, &turn, blocks, now);
+        reply::render(&if turn.state == TurnState::Running { article.doing(live_turn::doing(&fold)) } else { article })
     };
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
 }
@@ -111,31 +123,6 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
 /// Whether more of it is to come.
 pub fn is_live(turn: &Turn) -> bool {
     matches!(turn.state, TurnState::Queued | TurnState::Running)
-}
-
-/// The blocks as they are shown. A tool that wrote a file is told by the file's own line.
-fn shown(blocks: &[TurnBlock]) -> Vec<Block<'_>> {
-    let mut out: Vec<Block<'_>> = Vec::with_capacity(blocks.len());
-    for block in blocks {
-        out.push(match block {
-            TurnBlock::Answer(text) => Block::Text(TextKind::Answer, text),
-            TurnBlock::Thought(text) => Block::Text(TextKind::Thought, text),
-            TurnBlock::File { path, state, content } => Block::File {
-                path: path.as_str(),
-                state: *state,
-                lines: content.as_ref().map(|text| text.lines().count().max(1)),
-                content: content.as_deref(),
-            },
-            TurnBlock::Tool { name, summary, ok } => {
-                let told = matches!(name.as_str(), "write_file" | "edit_file" | "delete_file");
-                if *ok && told && matches!(out.last(), Some(Block::File { .. })) {
-                    continue;
-                }
-                Block::Tool { summary, ok: *ok }
-            }
-        });
-    }
-    out
 }
 
 /// What the address says.

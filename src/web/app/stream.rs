@@ -1,35 +1,34 @@
 //! `GET /apps/{app}/stream`: what happens to an app, for a page that is open.
 //!
-//! Text, code, tools and log lines go out as the data they are, one message for one event, each with
-//! the event's id; a module of the page applies them. What depends on the state of things (chips,
-//! strip, next step, *Stop*) goes out as rendered pieces of HTML. These carry no id and come before
-//! the events that they tell of: a connection that breaks in between tells them again, which changes
-//! nothing, and an event is never passed over.
+//! A reader tells its page what happened since the page was rendered, or since the connection broke, up to where the
+//! app's feed stands; then it hands on what the feed tells all readers. Of the turn at work a page that is behind gets
+//! the whole element, as it is at that moment. Each message has the id of its last event, after which the browser
+//! resumes: nothing doubles and nothing is lost.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::{Stream, StreamExt};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::Deserialize;
+use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::conversation::{article, is_live};
-use super::deployment::title;
-use super::page::{parts, version_of};
-use crate::domain::{App, AppName, EventBody, EventId, JobId, LogStream, StepState};
-use crate::error::{AppError, AppResult, ErrorKind};
-use crate::events::Kept;
+use super::feed::{Feeds, Joined, changes_files};
+use super::live_turn::files_changed;
+use super::messages::{self, Message, Span};
+use crate::domain::{App, AppName, EventBody, EventId, JobId, JobState, TurnFold};
+use crate::error::{AppError, AppResult};
+use crate::events::{Kept, Sharing};
 use crate::services::Services;
-use crate::store::StoreError;
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
-use crate::web::reply::Pieces;
-use crate::web::visible;
 
-/// Events that are answered with one set of pieces, when that many wait.
-const BATCH: usize = 256;
+/// A connection that is silent for as long gets a comment, so that nothing in between takes it for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What the address says.
 #[derive(Default, Deserialize)]
@@ -44,7 +43,7 @@ pub async fn stream(
     Path(name): Path<AppName>,
     Query(query): Query<StreamQuery>,
     headers: HeaderMap,
-) -> AppResult<Sse<impl Stream<Item = Result<Event, Infallible>> + Send>> {
+) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
     // After a break the browser says what it saw last; that is newer than the page's own beginning.
     let after = match headers.get("last-event-id") {
@@ -56,106 +55,157 @@ pub async fn stream(
         None if query.after >= 0 => EventId(query.after),
         None => return Err(AppError::bad_request("`after` is the id of an event.")),
     };
-    let services = web.services.clone();
-    let events = web.services.app_events(app.id, after);
-    let messages = events.ready_chunks(BATCH).then(move |batch| {
-        let (services, app) = (services.clone(), app.clone());
-        async move { messages(&services, &app, batch).await }
+    let reader = Reader {
+        _counted: web.services.count_reader(),
+        services: web.services,
+        feeds: web.feeds,
+        app,
+        last: after,
+        waiting: VecDeque::new(),
+        stage: Stage::Apart,
+    };
+    let messages = futures_util::stream::unfold(reader, async |mut reader| {
+        let bytes = reader.next().await?;
+        Some((Ok::<_, Infallible>(bytes), reader))
     });
-    let messages = messages.flat_map(|batch| futures_util::stream::iter(batch.into_iter().map(Ok)));
-    Ok(Sse::new(messages).keep_alive(KeepAlive::default()))
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(messages)).into_response())
 }
 
-async fn messages(services: &Services, app: &App, batch: Vec<Result<Arc<Kept>, StoreError>>) -> Vec<Event> {
-    let mut out = Vec::with_capacity(batch.len() + 1);
-    let events: Vec<Arc<Kept>> = batch.into_iter().filter_map(Result::ok).collect();
-    // What a deployment says of itself stands in its strip.
-    let of_state = |event: &&Arc<Kept>| match event.body {
-        EventBody::Job { .. } | EventBody::Environment { .. } => true,
-        EventBody::Log { stream, .. } => stream == LogStream::Deploy && event.job.is_some(),
-        _ => false,
-    };
-    if let Some(last) = events.iter().rfind(of_state) {
-        match state_pieces(services, app, last).await {
-            Ok(html) => out.push(Event::default().data(html.replace('\r', ""))),
-            Err(error) if error.kind == ErrorKind::NotFound => return vec![Event::default().event("gone").data("{}")],
-            // The next event brings the pieces again.
-            Err(error) => tracing::warn!(app = %app.name, %error, "a page could not be kept up to date"),
+/// A page that is open.
+struct Reader {
+    services: Services,
+    feeds: Feeds,
+    app: App,
+    /// The last event that the page was told of.
+    last: EventId,
+    waiting: VecDeque<Bytes>,
+    stage: Stage,
+    _counted: Sharing,
+}
+
+enum Stage {
+    /// It has to join the feed.
+    Apart,
+    /// It tells what happened before.
+    Behind(Box<Behind>),
+    /// It hands on what the feed tells.
+    With(broadcast::Receiver<Message>),
+}
+
+struct Behind {
+    after: EventId,
+    position: EventId,
+    live: Option<(JobId, TurnFold)>,
+    /// The page lacks a part of the turn at work.
+    lacks_turn: bool,
+    messages: broadcast::Receiver<Message>,
+}
+
+impl Reader {
+    /// The next bytes. None at the end: the browser connects again.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.waiting.pop_front() {
+                return Some(bytes);
+            }
+            match std::mem::replace(&mut self.stage, Stage::Apart) {
+                Stage::Apart => self.join().await?,
+                Stage::Behind(behind) => self.catch_up(*behind).await?,
+                Stage::With(mut messages) => {
+                    let received = tokio::time::timeout(KEEP_ALIVE, messages.recv()).await;
+                    match received {
+                        Err(_) => {
+                            self.stage = Stage::With(messages);
+                            return Some(Bytes::from_static(b":\n\n"));
+                        }
+                        Ok(Ok(message)) => {
+                            if self.takes(message) {
+                                self.stage = Stage::With(messages);
+                            }
+                        }
+                        // It joins again.
+                        Ok(Err(RecvError::Lagged(_))) => {}
+                        Ok(Err(RecvError::Closed)) => return None,
+                    }
+                }
+            }
         }
     }
-    for event in &events {
-        out.extend(message(services, app, event).await);
-    }
-    out
-}
 
-/// The pieces that depend on the state of things, as it is now.
-async fn state_pieces(services: &Services, app: &App, last: &Kept) -> AppResult<String> {
-    let now = services.app(&app.name).await?;
-    if now.id != app.id {
-        return Err(AppError::not_found("app of this name any more"));
+    async fn join(&mut self) -> Option<()> {
+        let Joined { position, live, messages } = self.feeds.join(&self.app, self.last).await.ok()?;
+        self.stage = if self.last < position {
+            Stage::Behind(Box::new(Behind { after: self.last, position, live, lacks_turn: false, messages }))
+        } else {
+            Stage::With(messages)
+        };
+        Some(())
     }
-    let pieces = parts(services, &now).await?.into_pieces();
-    let pieces = match &last.body {
-        EventBody::Job { id, .. } => announced(services, &now, *id, pieces).await?,
-        EventBody::Log { line, .. } => pieces.announce(line),
-        _ => pieces,
-    };
-    Ok(pieces.into_html())
-}
 
-/// Says where a deployment stands, by step.
-async fn announced(services: &Services, app: &App, id: JobId, pieces: Pieces) -> AppResult<Pieces> {
-    let job = services.job(id).await?;
-    if job.kind.environment().is_none() {
-        return Ok(pieces);
-    }
-    let mut words = title(&job, version_of(services, app, &job).await?);
-    if let Some(step) = job.steps.iter().rfind(|step| step.state == StepState::Running) {
-        words = format!("{words}: {}", step.name.title().to_lowercase());
-    }
-    Ok(pieces.announce(&words))
-}
-
-/// One event as one message with its id; none for what the pieces tell.
-async fn message(services: &Services, app: &App, event: &Kept) -> Option<Event> {
-    let with_id = |name: &str, data: &str| Event::default().id(event.id.to_string()).event(name).data(data);
-    match &event.body {
-        // No job's log has it: old images were removed, which stands on the Releases tab.
-        EventBody::Log { .. } if event.job.is_none() => Some(with_id("releases", "{}")),
-        // The page has words that do not count: it gets the turn as it stands now.
-        EventBody::Tool { taken_back: Some(_), .. } if event.job.is_some() => {
-            told_turn(services, app, event.job?, event.id, true).await
+    /// Hands a message of the feed on. `false`: the page has a part of what it tells, so it has to catch up.
+    fn takes(&mut self, message: Message) -> bool {
+        if let Some(span) = message.span {
+            if span.upto <= self.last {
+                return true;
+            }
+            if span.after < self.last {
+                return false;
+            }
+            self.last = span.upto;
         }
-        EventBody::Text { .. }
-        | EventBody::File { .. }
-        | EventBody::Tool { .. }
-        | EventBody::Log { .. }
-        | EventBody::Environment { .. } => Some(with_id(event.body.name(), &visible::in_json(event.json()))),
-        EventBody::Job { id, kind, .. } if kind == "generate" => told_turn(services, app, *id, event.id, false).await,
-        EventBody::Job { state, .. } if state.is_final() => Some(with_id("releases", "{}")),
-        EventBody::Job { .. } | EventBody::Usage(_) => None,
+        self.waiting.push_back(message.bytes);
+        true
     }
-}
 
-/// The message that tells of a turn.
-async fn told_turn(services: &Services, app: &App, job: JobId, at: EventId, anew: bool) -> Option<Event> {
-    match turn(services, app, job, at, anew).await {
-        Ok(data) => Some(Event::default().id(at.to_string()).event("turn").data(data?)),
-        Err(error) => {
-            tracing::warn!(app = %app.name, %job, %error, "a turn could not be shown");
-            None
+    /// Tells the next kept events; after the last of them, the turn at work as it was when the reader joined.
+    async fn catch_up(&mut self, mut behind: Behind) -> Option<()> {
+        let events = self.services.kept_events(self.app.id, self.last, behind.position).await.ok()?;
+        let Some(newest) = events.last().map(|event| event.id) else {
+            if let Some((job, fold)) = behind.live.take().filter(|_| behind.lacks_turn) {
+                let span = Span { after: behind.after, upto: behind.position };
+                let turn = messages::caught_up_turn(&self.services, &self.app, job, fold, span).await.ok()?;
+                self.waiting.extend(turn.map(|message| message.bytes));
+            }
+            self.last = behind.position;
+            self.stage = Stage::With(behind.messages);
+            return Some(());
+        };
+        match messages::state(&self.services, &self.app, events.iter().map(AsRef::as_ref)).await {
+            Ok(pieces) => self.waiting.extend(pieces.map(|message| message.bytes)),
+            Err(gone) => {
+                self.waiting.push_back(gone.bytes);
+                self.last = behind.position;
+                self.stage = Stage::With(behind.messages);
+                return Some(());
+            }
+        }
+        let at_work = behind.live.as_ref().map(|(job, _)| *job);
+        for event in &events {
+            let message = self.missed(event, at_work, &mut behind.lacks_turn).await;
+            self.waiting.extend(message.map(|message| message.bytes));
+        }
+        self.last = newest;
+        self.stage = Stage::Behind(Box::new(behind));
+        Some(())
+    }
+
+    /// What a page is told of an event that it missed. What the turn `at_work` did is told at once, afterwards; of one that
+    /// has ended since, the end.
+    async fn missed(&self, event: &Kept, at_work: Option<JobId>, lacks_turn: &mut bool) -> Option<Message> {
+        match &event.body {
+            body @ (EventBody::Text { .. } | EventBody::File { .. } | EventBody::Tool { .. }) => {
+                *lacks_turn |= event.job.is_some() && event.job == at_work;
+                changes_files(body).then(|| messages::operations(Span::of(event.id), &[files_changed()]))
+            }
+            EventBody::Job { id, kind, state: JobState::Running, .. } if kind == "generate" && Some(*id) == at_work => {
+                *lacks_turn = true;
+                None
+            }
+            EventBody::Job { id, kind, .. } if kind == "generate" => {
+                messages::changed_turn(&self.services, &self.app, *id, event).await.message
+            }
+            _ => messages::plain(event),
         }
     }
-}
-
-/// A turn that was queued, has begun or has ended. While it is at work its words come as events of
-/// their own, so it goes out empty; the page keeps what it has of it already, unless it is told `anew`.
-async fn turn(services: &Services, app: &App, job: JobId, at: EventId, anew: bool) -> AppResult<Option<String>> {
-    let job = services.job(job).await?;
-    let Some(turn) = services.turn_of_job(&job).await? else { return Ok(None) };
-    let ended = !is_live(&turn);
-    let html = article(services, app, &turn, if ended { EventId(i64::MAX) } else { at }, false).await?;
-    let html = visible::in_html(html);
-    Ok(Some(serde_json::json!({ "id": turn.id, "ended": ended, "anew": anew, "html": html }).to_string()))
 }

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use askama::Template;
+use askama::filters::HtmlSafe;
 
 use crate::bounded_work::Budget;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, TextKind, Turn, TurnMode, TurnState,
-    VersionId,
+    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, TextKind, Turn, TurnBlock, TurnId,
+    TurnMode, TurnState, VersionId,
 };
 use crate::web::format::{self, Html, When};
-use crate::web::highlight::escape_into;
 use crate::web::markdown::{self, Rendered};
 use crate::web::ui::{self, Icon, icon, icon_with};
 
@@ -52,8 +52,9 @@ pub struct TurnArticle<'a> {
     /// Its number, if it is a repair of a failed preview.
     repair: Option<u32>,
     live: bool,
-    blocks: Vec<BlockView>,
-    doing: &'static str,
+    /// Rendered.
+    blocks: Vec<String>,
+    doing: String,
     elapsed: u64,
     elapsed_words: String,
     summary: Option<Summary>,
@@ -98,15 +99,33 @@ impl<'a> AttachedView<'a> {
     }
 }
 
-/// A part of an answer.
-#[derive(Debug, Clone)]
-pub enum BlockView {
-    /// The model's words: what is rendered for good, and the tail that may still change.
-    Answer(Answer),
+/// The model's words. Those of a turn at work have an id, so that more can be put into them.
+#[derive(Template)]
+#[template(path = "app/block.html")]
+pub enum BlockView<'a> {
+    /// Words that are all there.
+    Answer {
+        /// Their id.
+        id: Option<&'a str>,
+        /// As Markdown says.
+        html: Html,
+    },
+    /// Words that are still coming.
+    Growing {
+        /// Their id.
+        id: &'a str,
+        /// What is rendered for good.
+        html: Html,
+        /// What may still change, as it came.
+        tail: &'a str,
+    },
     /// What it thinks on the way.
-    Thought(String),
-    /// A step, rendered.
-    Step(String),
+    Thought {
+        /// Its id.
+        id: &'a str,
+        /// The words.
+        words: &'a str,
+    },
 }
 
 struct Summary {
@@ -119,28 +138,20 @@ struct Summary {
 }
 
 /// A line of what the model did.
-#[derive(Template)]
+#[derive(Debug, Clone, Template)]
 #[template(path = "app/step.html")]
 pub enum StepLine {
     /// A file was written or deleted.
     File {
-        /// Which.
-        path: String,
-        /// `Writing`, `Wrote`, `Deleted`.
-        verb: &'static str,
-        /// `busy` or `ok`.
-        class: &'static str,
-        /// Its mark.
-        mark: Icon,
-        /// `42 lines`.
-        lines: Option<String>,
+        /// Its summary.
+        head: FileHead,
         /// Its text.
         content: Option<String>,
-        /// It is being written.
-        busy: bool,
     },
     /// Another tool was used.
     Tool {
+        /// Its id, while its turn is at work.
+        id: Option<String>,
         /// What it did.
         summary: String,
         /// `ok` or `not`.
@@ -152,29 +163,58 @@ pub enum StepLine {
     Thought(String),
 }
 
-impl StepLine {
-    /// A file's step.
-    pub fn file(path: &str, state: FileState, lines: Option<usize>, content: Option<&str>) -> Self {
+/// The summary of a file's step.
+#[derive(Debug, Clone, Template)]
+#[template(path = "app/file_head.html")]
+pub struct FileHead {
+    id: Option<String>,
+    path: String,
+    verb: &'static str,
+    /// `busy` or `ok`.
+    pub class: &'static str,
+    mark: Icon,
+    lines: Option<String>,
+}
+
+impl FileHead {
+    /// What is said of a file in this state.
+    pub fn new(id: Option<String>, path: &str, state: FileState, lines: Option<usize>) -> Self {
         let (verb, class, mark) = match state {
             FileState::Writing => ("Writing", "busy", icon_with("spinner", "spin")),
             FileState::Written => ("Wrote", "ok", icon("check")),
             FileState::Deleted => ("Deleted", "ok", icon("trash")),
         };
-        Self::File {
-            path: path.to_owned(),
-            verb,
-            class,
-            mark,
-            lines: lines.map(|n| format::count(n as u64, "line", "lines")),
-            content: content.map(|text| text[..floor(text, CONTENT_LIMIT)].to_owned()).filter(|text| !text.is_empty()),
-            busy: state == FileState::Writing,
-        }
+        Self { id, path: path.to_owned(), verb, class, mark, lines: lines.map(lines_in_words) }
+    }
+
+    /// It is being written.
+    pub fn is_busy(&self) -> bool {
+        self.class == "busy"
+    }
+}
+
+impl HtmlSafe for FileHead {}
+
+/// `42 lines`.
+pub fn lines_in_words(lines: usize) -> String {
+    format::count(lines as u64, "line", "lines")
+}
+
+/// As much of a file's content as is shown.
+pub fn shown_content(text: &str) -> &str {
+    &text[..floor(text, CONTENT_LIMIT)]
+}
+
+impl StepLine {
+    /// A file's step.
+    pub fn file(head: FileHead, content: Option<&str>) -> Self {
+        Self::File { head, content: content.map(|text| shown_content(text).to_owned()).filter(|text| !text.is_empty()) }
     }
 
     /// Another tool's step.
-    pub fn tool(summary: &str, ok: bool) -> Self {
+    pub fn tool(id: Option<String>, summary: &str, ok: bool) -> Self {
         let (class, mark) = if ok { ("ok", icon("check")) } else { ("not", icon("cross")) };
-        Self::Tool { summary: summary.to_owned(), class, mark }
+        Self::Tool { id, summary: summary.to_owned(), class, mark }
     }
 }
 
@@ -207,70 +247,51 @@ pub enum Block<'a> {
     },
 }
 
+impl<'a> From<&'a TurnBlock> for Block<'a> {
+    fn from(block: &'a TurnBlock) -> Self {
+        match block {
+            TurnBlock::Answer(text) => Self::Text(TextKind::Answer, text),
+            TurnBlock::Thought(text) => Self::Text(TextKind::Thought, text),
+            TurnBlock::File { path, state, content } => Self::File {
+                path: path.as_str(),
+                state: *state,
+                lines: content.as_ref().map(|text| text.lines().count().max(1)),
+                content: content.as_deref(),
+            },
+            TurnBlock::Tool { summary, ok, .. } => Self::Tool { summary, ok: *ok },
+        }
+    }
+}
+
 /// How long the texts of one turn may take to be rendered; what is left then is shown as it is.
 pub const RENDER_TIME: Duration = Duration::from_secs(1);
 
-/// The model's words, rendered.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    rendered: Rendered,
-    tail: String,
-}
-
-impl Answer {
-    /// Renders `text`; `tail` can still change its meaning and is shown as it is.
-    pub fn new(text: &str, tail: &str, budget: &Budget) -> Self {
-        Self { rendered: markdown::render(text, budget), tail: tail.to_owned() }
+/// Renders words that are all there, with a sentence about what is left out. The whole text is at `whole`.
+pub fn answer(text: &str, whole: &str, budget: &Budget) -> Html {
+    let Rendered { html: Html(mut html), left_out } = markdown::render(text, budget);
+    if left_out > 0 {
+        let size = format::bytes(left_out as u64);
+        let _ = write!(
+            html,
+            r#"<p class="note"><span>This text is longer: {size} more are not shown here. <a href="{whole}">The whole text</a></span></p>"#
+        );
     }
-
-    /// As it stands in a page, with a sentence about what is left out. The whole text is at `whole`.
-    pub fn html(&self, whole: Option<String>) -> Html {
-        let mut html = self.rendered.html.0.clone();
-        if !self.tail.is_empty() {
-            html.push_str(r#"<p class="tail">"#);
-            escape_into(&self.tail, &mut html);
-            html.push_str("</p>");
-        }
-        if self.rendered.left_out > 0 {
-            let size = format::bytes(self.rendered.left_out as u64);
-            let _ = write!(html, r#"<p class="note"><span>This text is longer: {size} more are not shown here."#);
-            if let Some(whole) = whole {
-                let _ = write!(html, r#" <a href="{whole}">The whole text</a>"#);
-            }
-            html.push_str("</span></p>");
-        }
-        Html(html)
-    }
+    Html(html)
 }
 
-/// Blocks in the order in which they came, for a turn that is at work.
-pub fn live_blocks(blocks: &[Block<'_>], budget: &Budget) -> Vec<BlockView> {
-    blocks
-        .iter()
-        .enumerate()
-        .filter_map(|(at, block)| {
-            Some(match *block {
-                Block::Text(TextKind::Answer, text) => {
-                    let growing = at + 1 == blocks.len();
-                    let (done, tail) = if growing { markdown::split_tail(text) } else { (text, "") };
-                    BlockView::Answer(Answer::new(done, tail, budget))
-                }
-                Block::Text(TextKind::Thought, text) => BlockView::Thought(text.to_owned()),
-                Block::File { path, state, lines, content } => {
-                    BlockView::Step(StepLine::file(path, state, lines, content).render().ok()?)
-                }
-                Block::Tool { summary, ok } => BlockView::Step(StepLine::tool(summary, ok).render().ok()?),
-            })
-        })
-        .collect()
+/// Where the model's words of a turn stand as they came, in plain text.
+pub fn whole_text(app: &AppName, turn: TurnId) -> String {
+    format!("/apps/{app}/turns/{turn}/text")
 }
 
-/// The words alone, for a turn that has ended: its steps are behind the summary.
-pub fn answers(blocks: &[Block<'_>], budget: &Budget) -> Vec<BlockView> {
+/// The words alone, for a turn that has ended: its steps are behind the summary. The whole text is at `whole`.
+pub fn answers(blocks: &[Block<'_>], whole: &str, budget: &Budget) -> Vec<String> {
     blocks
         .iter()
         .filter_map(|block| match *block {
-            Block::Text(TextKind::Answer, text) => Some(BlockView::Answer(Answer::new(text, "", budget))),
+            Block::Text(TextKind::Answer, text) => {
+                BlockView::Answer { id: None, html: answer(text, whole, budget) }.render().ok()
+            }
             _ => None,
         })
         .collect()
@@ -283,24 +304,48 @@ pub fn steps(blocks: &[Block<'_>]) -> String {
         .filter_map(|block| match *block {
             Block::Text(TextKind::Answer, _) => None,
             Block::Text(TextKind::Thought, text) => StepLine::Thought(text.to_owned()).render().ok(),
-            Block::File { path, state, lines, content } => StepLine::file(path, state, lines, content).render().ok(),
-            Block::Tool { summary, ok } => StepLine::tool(summary, ok).render().ok(),
+            Block::File { path, state, lines, content } => {
+                StepLine::file(FileHead::new(None, path, state, lines), content).render().ok()
+            }
+            Block::Tool { summary, ok } => StepLine::tool(None, summary, ok).render().ok(),
         })
         .collect()
 }
 
+/// Tells which blocks are shown, asked about each in turn: a tool that wrote a file is told by the file's own line.
+#[derive(Debug, Default)]
+pub struct ShownBlocks {
+    follows_file: bool,
+}
+
+impl ShownBlocks {
+    /// Whether the next block is shown.
+    pub fn shows(&mut self, block: &TurnBlock) -> bool {
+        if let TurnBlock::Tool { name, ok: true, .. } = block
+            && self.follows_file
+            && matches!(name.as_str(), "write_file" | "edit_file" | "delete_file")
+        {
+            return false;
+        }
+        self.follows_file = matches!(block, TurnBlock::File { .. });
+        true
+    }
+}
+
+/// The blocks as they are shown.
+pub fn shown(blocks: &[TurnBlock]) -> Vec<Block<'_>> {
+    let mut shown = ShownBlocks::default();
+    blocks.iter().filter(|block| shown.shows(block)).map(Block::from).collect()
+}
+
 impl<'a> TurnArticle<'a> {
-    /// `blocks` as they are shown: in order while it runs, the words alone afterwards.
-    pub fn new(app: &'a AppName, turn: &'a Turn, blocks: Vec<BlockView>, now: jiff::Timestamp) -> Self {
+    /// `blocks` as they are shown, rendered: in order while it runs, the words alone afterwards.
+    pub fn new(app: &'a AppName, turn: &'a Turn, blocks: Vec<String>, now: jiff::Timestamp) -> Self {
         let live = matches!(turn.state, TurnState::Queued | TurnState::Running);
         let began = turn.started_at.unwrap_or(turn.created_at);
         let elapsed = u64::try_from(now.as_millisecond() - began.as_millisecond()).unwrap_or(0);
         let failed = turn.state == TurnState::Failed;
-        let doing = match turn.state {
-            TurnState::Queued => "Waiting for its turn",
-            _ if blocks.is_empty() => "Thinking",
-            _ => "Working",
-        };
+        let doing = if turn.state == TurnState::Queued { "Waiting for its turn" } else { "Thinking" };
         Self {
             app,
             id: turn.id.to_string(),
@@ -312,7 +357,7 @@ impl<'a> TurnArticle<'a> {
             long_prompt: turn.prompt.len() > LONG_PROMPT,
             live,
             blocks,
-            doing,
+            doing: doing.to_owned(),
             elapsed,
             elapsed_words: format::duration(elapsed),
             summary: (!live).then(|| Summary::new(turn)),
@@ -326,9 +371,11 @@ impl<'a> TurnArticle<'a> {
         }
     }
 
-    /// Where the model's words stand as they came, in plain text.
-    fn whole(&self) -> String {
-        format!("/apps/{}/turns/{}/text", self.app, self.id)
+    /// With what the model does at this moment.
+    #[must_use]
+    pub fn doing(mut self, words: String) -> Self {
+        self.doing = words;
+        self
     }
 
     /// With what may be done from it.
@@ -426,7 +473,7 @@ mod tests {
     fn a_finished_turn_says_what_it_came_to() {
         let (app, turn) = (samples::app(), samples::turn(TurnState::Done));
         let blocks = samples::blocks();
-        let html = TurnArticle::new(&app.name, &turn, answers(&blocks, &Budget::unlimited()), samples::now())
+        let html = TurnArticle::new(&app.name, &turn, answers(&blocks, "", &Budget::unlimited()), samples::now())
             .render()
             .expect("renders");
         let page = samples::select(&html);
@@ -474,10 +521,8 @@ mod tests {
     #[test]
     fn a_running_turn_shows_its_steps_as_they_come() {
         let (app, turn) = (samples::app(), samples::turn(TurnState::Running));
-        let blocks = samples::blocks();
-        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks, &Budget::unlimited()), samples::now())
-            .render()
-            .expect("renders");
+        let html =
+            TurnArticle::new(&app.name, &turn, samples::live_blocks(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.attribute("[data-block=file]", "data-path"), "public/index.html");
         assert!(page.count("[data-live] [data-working]") == 1 && page.count(".summary") == 0);
@@ -543,12 +588,20 @@ mod tests {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Failed));
         turn.prompt = "<script>alert(1)</script>".into();
         turn.note = Some("<img src=x>".into());
-        let blocks = [Block::Tool { summary: "</pre><script>", ok: false }];
-        let html = TurnArticle::new(&app.name, &turn, live_blocks(&blocks, &Budget::unlimited()), samples::now())
-            .render()
-            .expect("renders");
+        let step = steps(&[Block::Tool { summary: "</pre><script>", ok: false }]);
+        let article = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).with_steps(step);
+        let html = article.render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count("script") + page.count("img"), 0);
         assert_eq!(page.text(".said"), "<script>alert(1)</script>");
+    }
+
+    #[test]
+    fn a_long_answer_says_that_there_is_more() {
+        let long = "A line of words.\n\n".repeat(20_000);
+        let html = answers(&[Block::Text(TextKind::Answer, &long)], "/apps/a/turns/1/text", &Budget::unlimited());
+        let page = samples::select(&html.concat());
+        assert!(page.text(".note").starts_with("This text is longer: "), "{}", page.text(".note"));
+        assert_eq!(page.attribute(".note a", "href"), "/apps/a/turns/1/text");
     }
 }

@@ -1,0 +1,238 @@
+//! The messages of a page's stream: what an event becomes, as the bytes that every open page gets.
+//!
+//! What a turn does goes out as operations on the page's elements ([`super::live_turn`]), and a turn that was queued, has
+//! begun or has ended as its whole element. What depends on the state of things (chips, strip, next step, *Stop*) goes
+//! out as rendered pieces of HTML. These carry no id and come before the events that they tell of: a connection that
+//! breaks in between tells them again, which changes nothing, and an event is never passed over.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::conversation::{article, is_live, live_article};
+use super::deployment::title;
+use super::live_turn::{Changes, LiveTurn, Operation};
+use super::page::{parts, version_of};
+use super::turn_view::RENDER_TIME;
+use crate::bounded_work::{Budget, Owner};
+use crate::domain::{App, EventBody, EventId, JobId, JobState, LogStream, StepState, Turn, TurnFold, TurnState};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::events::Kept;
+use crate::services::Services;
+use crate::web::reply::Pieces;
+use crate::web::visible;
+
+/// A message, as it goes over the wire to every reader.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The events that it tells of; none for what tells of the present.
+    pub span: Option<Span>,
+    /// As a server-sent event.
+    pub bytes: Bytes,
+}
+
+/// Events: those after one id, up to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Before the first.
+    pub after: EventId,
+    /// The last.
+    pub upto: EventId,
+}
+
+impl Span {
+    /// That of a single event.
+    pub fn of(event: EventId) -> Self {
+        Self { after: EventId(event.0 - 1), upto: event }
+    }
+}
+
+impl Message {
+    fn of(event: &Kept, name: &str, data: &str) -> Self {
+        Self::spanning(Span::of(event.id), name, data)
+    }
+
+    fn spanning(span: Span, name: &str, data: &str) -> Self {
+        let bytes = format!("id: {}\nevent: {name}\ndata: {data}\n\n", span.upto).into();
+        Self { span: Some(span), bytes }
+    }
+
+    /// HTML that htmx puts in its places.
+    fn pieces(html: &str) -> Self {
+        let mut text = String::with_capacity(html.len() + 64);
+        for line in html.lines() {
+            text.push_str("data: ");
+            text.extend(line.chars().filter(|c| *c != '\r'));
+            text.push('\n');
+        }
+        text.push('\n');
+        Self { span: None, bytes: text.into() }
+    }
+
+    /// The app is not there any more.
+    fn gone() -> Self {
+        Self { span: None, bytes: Bytes::from_static(b"event: gone\ndata: {}\n\n") }
+    }
+}
+
+/// What was done to a turn at work, and what is done to the page's elements for it.
+pub fn operations(span: Span, operations: &[Operation]) -> Message {
+    let data = serde_json::to_string(operations).expect("operations are strings");
+    Message::spanning(span, "operations", &visible::in_json(&data))
+}
+
+/// Renders what has changed of a turn at work. What cannot be rendered in time is shown as it is until the turn's end, so
+/// that the words go on meanwhile.
+pub async fn render(services: &Services, app: &App, changes: Changes) -> Vec<Operation> {
+    let as_it_is = || {
+        let budget = Budget::unlimited();
+        budget.cancel();
+        budget
+    };
+    if !changes.have_markdown() {
+        return changes.into_operations(&as_it_is());
+    }
+    let (work, owner) = (changes.clone(), Owner::App(app.name.clone()));
+    let rendering =
+        services.cpu_work().run("live turn", owner, RENDER_TIME, move |budget| work.into_operations(budget));
+    match tokio::time::timeout(RENDER_TIME, rendering).await {
+        Ok(Ok(operations)) => operations,
+        Ok(Err(error)) => {
+            tracing::warn!(app = %app.name, %error, "a part of a turn is shown without formatting");
+            changes.into_operations(&as_it_is())
+        }
+        Err(_) => changes.into_operations(&as_it_is()),
+    }
+}
+
+/// The pieces that depend on the state of things, if one of the events changes it. An error: the app is not there any more.
+pub async fn state(services: &Services, app: &App, events: impl Iterator<Item = &Kept>) -> Result<Option<Message>, Message> {
+    // What a deployment says of itself stands in its strip.
+    let of_state = |event: &&Kept| match event.body {
+        EventBody::Job { .. } | EventBody::Environment { .. } => true,
+        EventBody::Log { stream, .. } => stream == LogStream::Deploy && event.job.is_some(),
+        _ => false,
+    };
+    let Some(last) = events.filter(of_state).last() else { return Ok(None) };
+    match state_pieces(services, app, last).await {
+        Ok(html) => Ok(Some(Message::pieces(&html))),
+        Err(error) if error.kind == ErrorKind::NotFound => Err(Message::gone()),
+        // The next event brings the pieces again.
+        Err(error) => {
+            tracing::warn!(app = %app.name, %error, "a page could not be kept up to date");
+            Ok(None)
+        }
+    }
+}
+
+/// The pieces that depend on the state of things, as it is now.
+async fn state_pieces(services: &Services, app: &App, last: &Kept) -> AppResult<String> {
+    let now = services.app(&app.name).await?;
+    if now.id != app.id {
+        return Err(AppError::not_found("app of this name any more"));
+    }
+    let pieces = parts(services, &now).await?.into_pieces();
+    let pieces = match &last.body {
+        EventBody::Job { id, .. } => announced(services, &now, *id, pieces).await?,
+        EventBody::Log { line, .. } => pieces.announce(line),
+        _ => pieces,
+    };
+    Ok(pieces.into_html())
+}
+
+/// Says where a deployment stands, by step.
+async fn announced(services: &Services, app: &App, id: JobId, pieces: Pieces) -> AppResult<Pieces> {
+    let job = services.job(id).await?;
+    if job.kind.environment().is_none() {
+        return Ok(pieces);
+    }
+    let mut words = title(&job, version_of(services, app, &job).await?);
+    if let Some(step) = job.steps.iter().rfind(|step| step.state == StepState::Running) {
+        words = format!("{words}: {}", step.name.title().to_lowercase());
+    }
+    Ok(pieces.announce(&words))
+}
+
+/// One event as one message; none for what the pieces tell, and for what a turn does.
+pub fn plain(event: &Kept) -> Option<Message> {
+    match &event.body {
+        // No job's log has it: old images were removed, which stands on the Releases tab.
+        EventBody::Log { .. } if event.job.is_none() => Some(Message::of(event, "releases", "{}")),
+        EventBody::Log { .. } | EventBody::Environment { .. } => {
+            Some(Message::of(event, event.body.name(), &visible::in_json(event.json())))
+        }
+        EventBody::Job { state, kind, .. } if state.is_final() && kind != "generate" => {
+            Some(Message::of(event, "releases", "{}"))
+        }
+        EventBody::Job { .. }
+        | EventBody::Usage(_)
+        | EventBody::Text { .. }
+        | EventBody::File { .. }
+        | EventBody::Tool { .. } => None,
+    }
+}
+
+/// A turn whose job has changed its state, as the message that puts it into the page. While it is at work, `live` is what
+/// pages show of it from this event on.
+pub struct ChangedTurn {
+    /// The message; none where the job has no turn any more.
+    pub message: Option<Message>,
+    /// The turn at work.
+    pub live: Option<LiveTurn>,
+}
+
+/// A turn that was queued, has begun or has ended.
+pub async fn changed_turn(services: &Services, app: &App, job: JobId, event: &Kept) -> ChangedTurn {
+    match try_changed_turn(services, app, job, event).await {
+        Ok(changed) => changed,
+        Err(error) => {
+            tracing::warn!(app = %app.name, %job, %error, "a turn could not be shown");
+            ChangedTurn { message: None, live: None }
+        }
+    }
+}
+
+async fn try_changed_turn(services: &Services, app: &App, id: JobId, event: &Kept) -> AppResult<ChangedTurn> {
+    let job = services.job(id).await?;
+    let Some(mut turn) = services.turn_of_job(&job).await? else {
+        return Ok(ChangedTurn { message: None, live: None });
+    };
+    let mut live = None;
+    let html = if is_live(&turn) {
+        // A job begins a moment before its turn does.
+        if matches!(event.body, EventBody::Job { state: JobState::Running, .. }) {
+            turn = at_work(services, turn);
+        }
+        let fold = services.turn_fold(&turn, event.id).await?;
+        live = Some(LiveTurn::new(&app.name, turn.id, id, fold.clone()));
+        live_article(services, app, turn.clone(), fold).await?
+    } else {
+        article(services, app, &turn, event.id, false).await?
+    };
+    Ok(ChangedTurn { message: Some(whole_turn(Span::of(event.id), &turn, html)), live })
+}
+
+/// A turn at work as far as `fold` goes, for a page that missed a part of it.
+pub async fn caught_up_turn(
+    services: &Services,
+    app: &App,
+    job: JobId,
+    fold: TurnFold,
+    span: Span,
+) -> AppResult<Option<Message>> {
+    let job = services.job(job).await?;
+    let Some(turn) = services.turn_of_job(&job).await? else { return Ok(None) };
+    // Its end, if that is kept already, is told by an event of its own.
+    let turn = at_work(services, turn);
+    let html = live_article(services, app, turn.clone(), fold).await?;
+    Ok(Some(whole_turn(span, &turn, html)))
+}
+
+fn at_work(services: &Services, turn: Turn) -> Turn {
+    Turn { state: TurnState::Running, started_at: turn.started_at.or_else(|| Some(services.now())), ..turn }
+}
+
+fn whole_turn(span: Span, turn: &Turn, html: String) -> Message {
+    let html = visible::in_html(html);
+    let data = json!({ "id": turn.id, "ended": !is_live(turn), "html": html }).to_string();
+    Message::spanning(span, "turn", &data)
+}
