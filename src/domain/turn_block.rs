@@ -264,7 +264,8 @@ mod tests {
             ok: false,
             taken_back: Some(TakenBack { answer, thought: 0 }),
         };
-        let writing = EventBody::File { path: "b.txt".parse().expect("a path"), state: FileState::Writing, delta: None };
+        let writing =
+            EventBody::File { path: "b.txt".parse().expect("a path"), state: FileState::Writing, delta: None };
         let mut fold = TurnFold::of(&[text("One. "), text("Two"), writing]);
         let told = |fold: &TurnFold| fold.blocks().iter().map(|b| (b.number, b.revision)).collect::<Vec<_>>();
         assert_eq!(told(&fold), [(0, 0), (1, 0)]);

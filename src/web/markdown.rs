@@ -227,6 +227,11 @@ impl ClosedParts {
         parts
     }
 
+    /// Where the last closed part ends, in bytes.
+    pub fn end(&self) -> usize {
+        self.closed
+    }
+
     /// What follows the last closed part.
     pub fn tail<'a>(&self, text: &'a str) -> &'a str {
         &text[self.closed..]

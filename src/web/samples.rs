@@ -10,6 +10,7 @@ use super::app::history_views::{
     AutoPreview, Cleaned, DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab,
     SettingsTab, VersionPage, VersionView, VersionsTab,
 };
+use super::app::live_turn;
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
@@ -17,7 +18,6 @@ use super::app::preview_views::{
     ScheduleView, ViewLink, WebhookPanel,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
-use super::app::live_turn;
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
 use super::chrome;
 use super::cost::CostView;
@@ -28,10 +28,10 @@ use super::settings;
 use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
-    App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody, FileState, Job,
-    JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState, ResourceLimits, Run, RunId,
-    RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold, TurnId, TurnMode, TurnOrigin, TurnState,
-    Usage, Version, VersionId, VersionKind,
+    App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody,
+    FileState, Job, JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState,
+    ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold,
+    TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
 use crate::services::models::{ModelOffer, ModelOffers};
@@ -159,11 +159,9 @@ pub fn live_blocks() -> Vec<String> {
         .map(|block| match block {
             Block::Text(kind, words) => text(words, kind),
             Block::Tool { summary, ok } => EventBody::tool("edit_file", summary, ok),
-            Block::File { path, state, content, .. } => EventBody::File {
-                path: path.parse().expect("a path"),
-                state,
-                delta: content.map(str::to_owned),
-            },
+            Block::File { path, state, content, .. } => {
+                EventBody::File { path: path.parse().expect("a path"), state, delta: content.map(str::to_owned) }
+            }
         })
         .collect();
     live_turn::rendered(&app().name, TurnId(31), &TurnFold::of(&events), &Budget::unlimited())
@@ -704,11 +702,7 @@ fn finished_turns(app: &App) -> Vec<String> {
 pub fn pages() -> Vec<(&'static str, String)> {
     let app = app();
     let mut live = finished_turns(&app);
-    live.push(
-        TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(), now())
-            .render()
-            .expect("renders"),
-    );
+    live.push(TurnArticle::new(&app.name, &turn(TurnState::Running), live_blocks(), now()).render().expect("renders"));
     let mut done = finished_turns(&app);
     done.truncate(1);
     done.push(

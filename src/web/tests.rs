@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use super::live_page::LivePage;
 use super::router;
 use super::samples::{Selected, select};
 use crate::bounded_work::{Budget, Owner};
@@ -42,12 +43,16 @@ impl Answer {
 
 impl Site {
     async fn start() -> Self {
+        Self::start_at_pace("0").await
+    }
+
+    async fn start_at_pace(pace: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
         let nowhere = format!("unix://{}/no-engine.sock", folder.path().display());
         let variables = [
             ("SLIPWAY_DATA_DIR", folder.path().join("data").display().to_string()),
-            ("SLIPWAY_DEMO_PACE", "0".to_owned()),
+            ("SLIPWAY_DEMO_PACE", pace.to_owned()),
             ("DOCKER_HOST", nowhere),
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value));
@@ -70,6 +75,11 @@ impl Site {
             name: None,
         };
         self.services.create_app(new).await.expect("made").name
+    }
+
+    async fn last_event(&self, name: &AppName) -> i64 {
+        let app = self.services.app(name).await.expect("an app");
+        self.services.last_event_id(app.id).await.expect("an id").0
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -284,38 +294,90 @@ async fn bad_input_is_answered_in_the_callers_form() {
     assert_eq!(site.send(put).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
+/// A turn that is watched by several pages: by two from the beginning, and by one whose connection breaks again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
+    let site = Site::start_at_pace("0.2").await;
+    let name = site.app("static-site").await;
+    let address = format!("/apps/{name}");
+    let before = site.last_event(&name).await;
+    let opened = LivePage::new(&site.get(&address).await.body);
+    let pages = || async {
+        let mut page = Following::open(&site, &name, opened.clone(), before).await;
+        page.read_to_end_of_turn().await;
+        page
+    };
+    let broken = async {
+        let mut page = Following::open(&site, &name, opened.clone(), before).await;
+        // Cut off after each event, in the middle of whatever happens.
+        while !page.next().await {
+            if page.messages.last().is_some_and(|message| message.id.is_some()) {
+                page = Following::open(&site, &name, page.page, page.last).await.after(page.states);
+            }
+        }
+        page
+    };
+    let (turn, one, two, broken) = tokio::join!(
+        site.services.start_turn(&name, "Say **when** it is high tide", TurnMode::Build),
+        pages(),
+        pages(),
+        broken
+    );
+    let id = format!("turn-{}", turn.expect("started").0.id);
+
+    // What one page is told, the other is told in the same bytes, from the moment when both had joined.
+    let both = one.messages.iter().chain(&two.messages);
+    let joined = both.filter(|message| message.name == "operations").filter_map(|message| message.id);
+    let first = [&one, &two].map(|page| page.messages.iter().find_map(|message| message.id).expect("a message"));
+    let from = first[0].max(first[1]);
+    let told = |page: &Following| -> Vec<String> {
+        let shared = page.messages.iter().filter(|message| message.id.is_some_and(|id| id > from));
+        shared.map(|message| message.text.clone()).collect()
+    };
+    assert_eq!(told(&one), told(&two));
+    assert!(joined.count() > 10, "a turn is told in many messages");
+
+    // Each page went through the same states, and a page that is loaded now shows the last.
+    let mut compared = 0;
+    for (at, mut state) in broken.states {
+        let Some((_, same)) = one.states.iter().find(|(id, _)| *id == at) else { continue };
+        assert_eq!(state.part(&id), same.clone().part(&id), "after {at}");
+        compared += 1;
+    }
+    assert!(compared > 5, "{compared} states");
+    let mut loaded = LivePage::new(&site.get(&address).await.body);
+    let last = |page: &Following| page.states.last().expect("a state").1.clone().part(&id);
+    assert_eq!(last(&one), loaded.part(&id));
+    assert_eq!(last(&two), loaded.part(&id));
+
+    // A page that was away since any moment is told the end alone.
+    let [.., (end, _)] = &one.states[..] else { panic!("no states") };
+    for (at, state) in one.states.iter().filter(|(at, _)| at < end) {
+        let mut late = Following::open(&site, &name, state.clone(), *at).await;
+        late.read_to(*end).await;
+        assert!(late.messages.iter().filter_map(|message| message.id).all(|id| id > *at));
+        assert_eq!(last(&late), loaded.part(&id), "from {at}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_taken_up_again_tells_nothing_twice_and_loses_nothing() {
     let site = Site::start().await;
     let name = site.app("static-site").await;
-    let app = site.services.app(&name).await.expect("an app");
-    let before = site.services.last_event_id(app.id).await.expect("an id");
+    let before = site.last_event(&name).await;
     site.services.start_turn(&name, "Say **when** it is high tide", TurnMode::Build).await.expect("started");
     site.turn_ended(&name).await;
-    let whole = told(&site, &name, before.0, None).await;
-    assert!(whole.iter().any(|message| message.name == "text") && whole.iter().any(|message| message.name == "file"));
-    let ended = whole.iter().rfind(|message| message.name == "turn").expect("the turn's end");
-    assert!(ended.data.contains(r#""ended":true"#) && ended.data.contains("summary"));
-    let ids: Vec<i64> = whole.iter().filter_map(|message| message.id).collect();
+    let empty = LivePage::new(r#"<ol id="turns"></ol>"#);
+    let mut whole = Following::open(&site, &name, empty.clone(), before).await;
+    let newest = site.last_event(&name).await;
+    whole.read_to(newest).await;
+    let ids: Vec<i64> = whole.messages.iter().filter_map(|message| message.id).collect();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "each event once, in order");
-    // What was typed, whatever pieces it came in: those of a turn that has ended are kept as one.
-    let typed = |messages: &[Message]| {
-        let deltas = messages.iter().filter(|message| matches!(message.name.as_str(), "text" | "file"));
-        deltas
-            .filter_map(|message| {
-                let data: serde_json::Value = serde_json::from_str(&message.data).expect("JSON");
-                data["delta"].as_str().map(str::to_owned)
-            })
-            .collect::<String>()
-    };
     for at in [0, ids.len() / 2, ids.len() - 2] {
-        let rest = told(&site, &name, before.0, Some(ids[at])).await;
-        assert!(rest.iter().filter_map(|message| message.id).all(|id| id > ids[at]));
-        assert!(typed(&whole).ends_with(&typed(&rest)), "from {at}");
-        assert_eq!(rest.iter().rfind(|message| message.name == "turn").expect("an end").id, ended.id);
-        if at == 0 {
-            assert_eq!(typed(&rest), typed(&whole));
-        }
+        let mut rest = Following::open(&site, &name, empty.clone(), ids[at]).await;
+        rest.read_to(newest).await;
+        let told: Vec<i64> = rest.messages.iter().filter_map(|message| message.id).collect();
+        assert_eq!(told, ids[at + 1..], "from {at}");
     }
     for bad in ["abc", "-4", "1.5"] {
         let request = Request::get(format!("/apps/{name}/stream")).header("last-event-id", bad);
@@ -328,25 +390,64 @@ struct Message {
     id: Option<i64>,
     name: String,
     data: String,
+    /// As it came.
+    text: String,
 }
 
-/// What the stream tells until the turn's end.
-async fn told(site: &Site, name: &AppName, after: i64, last: Option<i64>) -> Vec<Message> {
-    let mut request = Request::get(format!("/apps/{name}/stream?after={after}"));
-    if let Some(last) = last {
-        request = request.header("last-event-id", last);
+/// A page that is open and follows its stream.
+struct Following {
+    page: LivePage,
+    /// The last event that it was told of.
+    last: i64,
+    messages: Vec<Message>,
+    /// The page after each event that it was told of.
+    states: Vec<(i64, LivePage)>,
+    body: axum::body::BodyDataStream,
+    read: String,
+}
+
+impl Following {
+    async fn open(site: &Site, name: &AppName, page: LivePage, last: i64) -> Self {
+        let request = Request::get(format!("/apps/{name}/stream")).header("last-event-id", last);
+        let request = request.body(Body::empty()).expect("a request");
+        let response = site.router.clone().oneshot(request).await.expect("never fails");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let body = response.into_body().into_data_stream();
+        Self { page, last, messages: Vec::new(), states: Vec::new(), body, read: String::new() }
     }
-    let request = request.body(Body::empty()).expect("a request");
-    let response = site.router.clone().oneshot(request).await.expect("never fails");
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
-    let mut body = response.into_body().into_data_stream();
-    let mut text = String::new();
-    let mut messages = Vec::new();
-    let read = async {
-        while let Some(chunk) = body.next().await {
-            text.push_str(std::str::from_utf8(&chunk.expect("a chunk")).expect("text"));
-            while let Some((one, rest)) = text.split_once("\n\n") {
-                let mut message = Message { id: None, name: String::new(), data: String::new() };
+
+    /// With the states of the page before its connection broke.
+    fn after(mut self, states: Vec<(i64, LivePage)>) -> Self {
+        self.states = states;
+        self
+    }
+
+    /// Does what the next message says. `true`: it shows a turn that has ended.
+    async fn next(&mut self) -> bool {
+        let message = tokio::time::timeout(std::time::Duration::from_secs(30), self.message());
+        let message = message.await.expect("the stream goes on");
+        let data = || serde_json::from_str::<serde_json::Value>(&message.data).expect("JSON");
+        let mut has_ended = false;
+        match message.name.as_str() {
+            "operations" => self.page.operate(&data()),
+            "turn" => {
+                self.page.put_turn(&data());
+                has_ended = data()["ended"] == true;
+            }
+            _ => {}
+        }
+        if let Some(id) = message.id {
+            self.last = id;
+            self.states.push((id, self.page.clone()));
+        }
+        self.messages.push(message);
+        has_ended
+    }
+
+    async fn message(&mut self) -> Message {
+        loop {
+            if let Some((one, rest)) = self.read.split_once("\n\n") {
+                let mut message = Message { id: None, name: String::new(), data: String::new(), text: one.to_owned() };
                 for line in one.lines() {
                     match line.split_once(": ") {
                         Some(("id", id)) => message.id = id.parse().ok(),
@@ -355,27 +456,23 @@ async fn told(site: &Site, name: &AppName, after: i64, last: Option<i64>) -> Vec
                         _ => {}
                     }
                 }
-                text = rest.to_owned();
-                messages.push(message);
-                let last_job = messages.iter().rfind(|message| message.name == "turn");
-                let settled = messages.iter().filter(|message| message.name == "turn").count();
-                if last_job.is_some_and(|message| message.data.contains(r#""ended":true"#))
-                    && (settled > 1 || last.is_some())
-                {
-                    let newest = site
-                        .services
-                        .last_event_id(site.services.app(name).await.expect("an app").id)
-                        .await
-                        .expect("an id");
-                    if messages.iter().any(|message| message.id == Some(newest.0)) {
-                        return;
-                    }
-                }
+                self.read = rest.to_owned();
+                return message;
             }
+            let chunk = self.body.next().await.expect("the stream goes on").expect("a chunk");
+            self.read.push_str(std::str::from_utf8(&chunk).expect("text"));
         }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), read).await.expect("the stream goes on");
-    messages
+    }
+
+    async fn read_to_end_of_turn(&mut self) {
+        while !self.next().await {}
+    }
+
+    async fn read_to(&mut self, event: i64) {
+        while self.last < event {
+            self.next().await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -504,34 +601,45 @@ async fn text_that_takes_long_keeps_nobody_else_waiting() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all places are taken");
     // What has text to render waits; everything else answers.
-    let hostile = format!("{}a", "- ".repeat(12_000));
-    let markdown = site.send(Request::post("/markdown").body(Body::from(hostile)).expect("a request"));
     let page = format!("/apps/{name}");
-    let talk = site.get(&page);
-    let (mut markdown, mut talk) = (Box::pin(markdown), Box::pin(talk));
+    let mut talk = Box::pin(site.get(&page));
     for path in ["/shortcuts", "/settings", &format!("/apps/{name}/versions"), "/"] {
         // A tab alone, without the conversation beside it.
         tokio::select! {
             biased;
-            _ = &mut markdown => panic!("it was rendered without a place"),
             _ = &mut talk => panic!("it was rendered without a place"),
             answer = site.piece(path) => assert_eq!(answer.status, StatusCode::OK, "{path}"),
         }
     }
     drop(hold);
-    let (markdown, talk) = tokio::join!(markdown, talk);
-    assert_eq!((markdown.status, talk.status), (StatusCode::OK, StatusCode::OK));
-    assert_eq!(markdown.body.matches("<ul>").count(), 20);
+    let talk = talk.await;
+    assert_eq!(talk.status, StatusCode::OK);
     let turn = talk.page().attribute("li.turn", "data-turn");
     let text = site.get(&format!("/apps/{name}/turns/{turn}/text")).await;
     assert!(text.headers[header::CONTENT_TYPE].to_str().expect("ASCII").starts_with("text/plain"));
     assert!(text.body.trim().len() > 20, "{}", text.body);
 }
 
-#[tokio::test]
-async fn a_long_text_says_that_there_is_more() {
-    let site = Site::start().await;
-    let long = "A line of words.\n\n".repeat(20_000);
-    let answer = site.send(Request::post("/markdown").body(Body::from(long)).expect("a request")).await;
-    assert!(answer.page().text(".note").starts_with("This text is longer: "), "{}", answer.page().text(".note"));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_words_of_a_turn_go_on_while_nothing_can_be_rendered() {
+    let site = Site::start_at_pace("0.2").await;
+    let name = site.app("static-site").await;
+    let page = LivePage::new(&site.get(&format!("/apps/{name}")).await.body);
+    let mut page = Following::open(&site, &name, page, site.last_event(&name).await).await;
+    let hold = busy(&site.services);
+    let full = async {
+        while site.services.cpu_work().numbers().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all places are taken");
+    site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
+    // A file comes after the first words, which are shown without formatting until the end.
+    while !page.messages.iter().any(|message| message.data.contains("data-path")) {
+        assert!(!page.next().await, "it is still at work");
+    }
+    let words = page.messages.iter().filter(|message| message.name == "operations").map(|message| &message.data);
+    assert!(words.into_iter().any(|data| data.contains("data-block=\\\"answer\\\"")));
+    drop(hold);
+    page.read_to_end_of_turn().await;
 }

@@ -7,9 +7,7 @@ use serde::Deserialize;
 
 use super::live_turn;
 use super::query::AppQuery;
-use super::turn_view::{
-    Offers, RENDER_TIME, TurnArticle, Turns, answers, shown, steps as rendered_steps, whole_text,
-};
+use super::turn_view::{Offers, RENDER_TIME, TurnArticle, Turns, answers, shown, steps as rendered_steps, whole_text};
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{
     AnswerId, App, AppName, AttachmentId, EventId, NewTurn, Turn, TurnBlock, TurnFold, TurnId, TurnMode, TurnState,
@@ -93,11 +91,16 @@ pub async fn article(
 pub async fn live_article(services: &Services, app: &App, turn: Turn, fold: TurnFold) -> AppResult<String> {
     let now = services.now();
     let name = app.name.clone();
+    let has_blocks = !fold.blocks().is_empty();
     let render = move |budget: &Budget| {
         let blocks = live_turn::rendered(&name, turn.id, &fold, budget);
         let article = TurnArticle::new(&name, &turn, blocks, now);
         reply::render(&if turn.state == TurnState::Running { article.doing(live_turn::doing(&fold)) } else { article })
     };
+    // A turn that has just begun needs no place and waits for none.
+    if !has_blocks {
+        return render(&Budget::unlimited());
+    }
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
 }
 

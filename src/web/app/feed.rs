@@ -73,7 +73,11 @@ impl Feeds {
                 return Ok(joined);
             }
         }
-        Err(AppError::new(ErrorKind::Unavailable, "no_stream", "What happens to this app cannot be followed right now."))
+        Err(AppError::new(
+            ErrorKind::Unavailable,
+            "no_stream",
+            "What happens to this app cannot be followed right now.",
+        ))
     }
 
     /// The feed that is there, for the reader to ask; or a new one, which has its question already.

@@ -105,7 +105,11 @@ pub async fn render(services: &Services, app: &App, changes: Changes) -> Vec<Ope
 }
 
 /// The pieces that depend on the state of things, if one of the events changes it. An error: the app is not there any more.
-pub async fn state(services: &Services, app: &App, events: impl Iterator<Item = &Kept>) -> Result<Option<Message>, Message> {
+pub async fn state(
+    services: &Services,
+    app: &App,
+    events: impl Iterator<Item = &Kept>,
+) -> Result<Option<Message>, Message> {
     // What a deployment says of itself stands in its strip.
     let of_state = |event: &&Kept| match event.body {
         EventBody::Job { .. } | EventBody::Environment { .. } => true,
