@@ -74,15 +74,21 @@ pub struct EventLog {
     store: Store,
     queue: Queue,
     channels: Arc<Channels>,
-    /// Those who follow a stream that others follow too.
-    sharing: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     shutdown: CancellationToken,
 }
 
-/// Somebody who follows a stream that others follow too, until this is dropped.
-pub struct Sharing(Arc<AtomicUsize>);
+/// A stream that is open, counted until this is dropped.
+pub struct OpenStream(Arc<AtomicUsize>);
 
-impl Drop for Sharing {
+impl OpenStream {
+    fn count(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -106,11 +112,6 @@ impl Channels {
             let _ = sender.send(Arc::new(event));
         }
     }
-
-    fn listeners(&self) -> usize {
-        let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.values().map(broadcast::Sender::receiver_count).sum()
-    }
 }
 
 impl EventLog {
@@ -120,7 +121,7 @@ impl EventLog {
         let (queue, writer) = Writer::new(store.clone(), channels.clone());
         let writer = Arc::new(writer);
         lifecycle.supervise_to_the_end("event writer", move || writer.clone().run());
-        Self { store, queue, channels, sharing: Arc::default(), shutdown: lifecycle.draining.clone() }
+        Self { store, queue, channels, open: Arc::default(), shutdown: lifecycle.draining.clone() }
     }
 
     /// Appends an event, in order with all others of this caller. Waits for room in the queue, not for the event to
@@ -159,15 +160,14 @@ impl EventLog {
         self.commit(|_| Ok(((), Vec::new()))).await
     }
 
-    /// How many streams are open. One that several share counts once more than there are who share it.
-    pub fn listeners(&self) -> usize {
-        self.channels.listeners() + self.sharing.load(Relaxed)
+    /// How many streams are open.
+    pub fn open_streams(&self) -> usize {
+        self.open.load(Relaxed)
     }
 
-    /// Counts somebody who follows a stream that others follow too.
-    pub fn share(&self) -> Sharing {
-        self.sharing.fetch_add(1, Relaxed);
-        Sharing(self.sharing.clone())
+    /// Counts a stream that is fed by [`Self::shared_stream`].
+    pub fn count_stream(&self) -> OpenStream {
+        OpenStream::count(&self.open)
     }
 
     /// The events of `scope` of the app after an id: first the kept ones, then as they come.
@@ -178,6 +178,26 @@ impl EventLog {
         scope: EventScope,
         after: EventId,
     ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
+        self.read(app, scope, after, Some(self.count_stream()))
+    }
+
+    /// The events of an app, as [`Self::stream`] gives them, for somebody who hands them on to others. It is not counted;
+    /// the others are.
+    pub fn shared_stream(
+        &self,
+        app: AppId,
+        after: EventId,
+    ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
+        self.read(app, EventScope::App(app), after, None)
+    }
+
+    fn read(
+        &self,
+        app: AppId,
+        scope: EventScope,
+        after: EventId,
+        counted: Option<OpenStream>,
+    ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
         let state = Reader {
             // Before the first read, so that nothing falls between the kept and the live ones.
             live: self.channels.subscribe(app),
@@ -187,6 +207,7 @@ impl EventLog {
             kept: Vec::new().into_iter(),
             caught_up: false,
             ended: false,
+            _counted: counted,
         };
         futures_util::stream::unfold(state, async |mut reader| {
             let next = reader.next().await?;
@@ -203,6 +224,7 @@ struct Reader {
     kept: std::vec::IntoIter<Event>,
     caught_up: bool,
     ended: bool,
+    _counted: Option<OpenStream>,
 }
 
 impl Reader {

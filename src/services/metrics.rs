@@ -82,7 +82,7 @@ impl Services {
     pub async fn metrics(&self) -> AppResult<String> {
         let metrics = &self.metrics;
         metrics.apps.set(self.platform.store.count_apps().await?);
-        metrics.streams.set(self.platform.events.listeners() as u64);
+        metrics.streams.set(self.platform.events.open_streams() as u64);
         metrics.jobs.clear();
         for (kind, state, count) in self.platform.store.count_jobs().await? {
             metrics.jobs.get_or_create(&JobLabels { kind, state }).set(count);

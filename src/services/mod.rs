@@ -38,7 +38,7 @@ use crate::bounded_work::BoundedWork;
 use crate::config::Config;
 use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
 use crate::error::{AppError, AppResult};
-use crate::events::{EventScope, Kept, Sharing};
+use crate::events::{EventScope, Kept, OpenStream};
 use crate::jobs::Jobs;
 use crate::platform::Platform;
 use crate::store::StoreError;
@@ -156,6 +156,15 @@ impl Services {
         self.platform.events.stream(app, EventScope::App(app), after)
     }
 
+    /// The same for a feed, which hands them on to many readers.
+    pub fn shared_app_events(
+        &self,
+        app: AppId,
+        after: EventId,
+    ) -> impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + use<> {
+        self.platform.events.shared_stream(app, after)
+    }
+
     /// The app's kept events after one id up to another, the first of them: none when there are no more.
     pub async fn kept_events(&self, app: AppId, after: EventId, upto: EventId) -> AppResult<Vec<Arc<Kept>>> {
         let page = self.platform.store.events_after(EventScope::App(app), after, KEPT_PAGE).await?;
@@ -163,8 +172,8 @@ impl Services {
     }
 
     /// Counts a page that follows an app's events with others, for as long as this is kept.
-    pub fn count_reader(&self) -> Sharing {
-        self.platform.events.share()
+    pub fn count_stream(&self) -> OpenStream {
+        self.platform.events.count_stream()
     }
 
     /// A job's events after an id; ends after its last one.

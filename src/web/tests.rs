@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use super::app::feed::Feeds;
 use super::live_page::LivePage;
 use super::router;
 use super::samples::{Selected, select};
@@ -326,16 +327,15 @@ async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
     let id = format!("turn-{}", turn.expect("started").0.id);
 
     // What one page is told, the other is told in the same bytes, from the moment when both had joined.
-    let both = one.messages.iter().chain(&two.messages);
-    let joined = both.filter(|message| message.name == "operations").filter_map(|message| message.id);
-    let first = [&one, &two].map(|page| page.messages.iter().find_map(|message| message.id).expect("a message"));
-    let from = first[0].max(first[1]);
+    let is_work = |message: &&Message| message.name == "operations";
+    let joined = |page: &Following| page.messages.iter().find(is_work).and_then(|message| message.id).expect("a turn");
+    let from = joined(&one).max(joined(&two));
     let told = |page: &Following| -> Vec<String> {
-        let shared = page.messages.iter().filter(|message| message.id.is_some_and(|id| id > from));
+        let shared = page.messages.iter().filter(|message| message.id.is_some_and(|id| id >= from));
         shared.map(|message| message.text.clone()).collect()
     };
     assert_eq!(told(&one), told(&two));
-    assert!(joined.count() > 10, "a turn is told in many messages");
+    assert!(told(&one).len() > 10, "a turn is told in many messages");
 
     // Each page went through the same states, and a page that is loaded now shows the last.
     let mut compared = 0;
@@ -384,6 +384,57 @@ async fn a_stream_that_is_taken_up_again_tells_nothing_twice_and_loses_nothing()
         let answer = site.send(request.body(Body::empty()).expect("a request")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{bad}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_lives_as_long_as_it_has_readers() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let app = site.services.app(&name).await.expect("an app");
+    let feeds = Feeds::new(site.services.clone());
+    let now = site.services.last_event_id(app.id).await.expect("an id");
+    let [first, second] =
+        [feeds.join(&app, now).await, feeds.join(&app, now).await].map(|joined| joined.expect("joined"));
+    assert_eq!((first.position, second.position, feeds.open()), (now, now, 1));
+    // Both get what is told to one.
+    let (mut first, mut second) = (first.messages, second.messages);
+    site.services.start_turn(&name, "A page", TurnMode::Discuss).await.expect("a turn");
+    let told = [first.recv().await.expect("told").bytes, second.recv().await.expect("told").bytes];
+    assert_eq!(told[0].as_ptr(), told[1].as_ptr(), "the same bytes");
+    site.turn_ended(&name).await;
+    drop(first);
+    assert_eq!(feeds.open(), 1);
+    drop(second);
+    let ended = async {
+        while feeds.open() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("the feed ends");
+    // Whoever comes then begins another, where the log stands.
+    let again = feeds.join(&app, now).await.expect("joined");
+    assert_eq!((again.position.0, feeds.open()), (site.last_event(&name).await, 1));
+}
+
+/// A page that does not read loses nothing when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_falls_behind_catches_up() {
+    let site = Site::start_at_pace("0").await;
+    let name = site.app("static-site").await;
+    let address = format!("/apps/{name}");
+    let page = LivePage::new(&site.get(&address).await.body);
+    let mut slow = Following::open(&site, &name, page, site.last_event(&name).await).await;
+    site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
+    slow.next().await;
+    for _ in 0..6 {
+        site.turn_ended(&name).await;
+        site.services.start_turn(&name, "Another page", TurnMode::Build).await.expect("a turn");
+    }
+    site.turn_ended(&name).await;
+    slow.read_to(site.last_event(&name).await).await;
+    let turns = |page: &mut LivePage| page.part("turns");
+    let mut loaded = LivePage::new(&site.get(&address).await.body);
+    assert_eq!(turns(&mut slow.page), turns(&mut loaded));
 }
 
 struct Message {

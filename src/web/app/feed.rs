@@ -80,6 +80,13 @@ impl Feeds {
         ))
     }
 
+    /// How many apps have one.
+    #[cfg(test)]
+    pub fn open(&self) -> usize {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter(|feed| !feed.is_closed()).count()
+    }
+
     /// The feed that is there, for the reader to ask; or a new one, which has its question already.
     fn begin_or_find(&self, app: &App, join: Join) -> Option<(mpsc::Sender<Join>, Join)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +113,7 @@ async fn run(services: Services, app: App, mut joins: mpsc::Receiver<Join>) {
             return;
         }
     };
-    let events = feed.services.app_events(feed.app.id, feed.position).ready_chunks(BATCH);
+    let events = feed.services.shared_app_events(feed.app.id, feed.position).ready_chunks(BATCH);
     let mut events = std::pin::pin!(events);
     let readers = broadcast::Sender::new(BACKLOG);
     loop {

@@ -164,7 +164,7 @@ enum Change {
 /// Changes, the Markdown of which has to be rendered: on a thread for work that takes processor time, unless there is none.
 #[derive(Debug, Clone)]
 pub struct Changes {
-    changes: Vec<Change>,
+    blocks: Vec<Change>,
     /// Without ids of blocks.
     rest: Vec<Operation>,
     names: Names,
@@ -173,12 +173,12 @@ pub struct Changes {
 impl Changes {
     /// Nothing has changed.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.rest.is_empty()
+        self.blocks.is_empty() && self.rest.is_empty()
     }
 
     /// Rendering them takes processor time.
     pub fn have_markdown(&self) -> bool {
-        self.changes.iter().any(|change| match change {
+        self.blocks.iter().any(|change| match change {
             Change::Add { markup, .. } | Change::Replace { markup, .. } => markup.is_markdown(),
             Change::Close { parts, .. } => !parts.is_empty(),
             Change::Ready(_) => false,
@@ -188,8 +188,8 @@ impl Changes {
     /// The operations, in order. What cannot be rendered within the budget is shown as it is.
     pub fn into_operations(self, budget: &Budget) -> Vec<Operation> {
         let whole = &self.names.whole_text;
-        let mut operations = Vec::with_capacity(self.changes.len() + self.rest.len());
-        for change in self.changes {
+        let mut operations = Vec::with_capacity(self.blocks.len() + self.rest.len());
+        for change in self.blocks {
             match change {
                 Change::Add { id, markup, before: None } => {
                     let html = markup.html(&id, whole, budget);
@@ -309,7 +309,7 @@ impl LiveTurn {
             changes.push(Change::Ready(Operation::new("remove", [self.names.block(gone.number)])));
         }
         self.shown = shown;
-        Changes { changes, rest: self.rest(), names: self.names.clone() }
+        Changes { blocks: changes, rest: self.rest(), names: self.names.clone() }
     }
 
     fn rest(&mut self) -> Vec<Operation> {
@@ -460,7 +460,8 @@ impl View {
                 }
             }
             (Self::File { state, .. }, TurnBlock::File { path, state: now, content: None }) => {
-                if std::mem::replace(state, *now) != *now {
+                let before = std::mem::replace(state, *now);
+                if before != *now {
                     file_ended(&id(), path.as_str(), *now, None, &mut operation);
                 }
             }
@@ -598,7 +599,9 @@ mod tests {
     fn words_go_out_as_they_come_and_are_rendered_where_a_part_is_closed() {
         let mut live = LiveTurn::new(&name(), TURN, JOB, TurnFold::default());
         let mut tell = |events: &[EventBody]| {
-            events.iter().for_each(|event| live.apply(event));
+            for event in events {
+                live.apply(event);
+            }
             let changes = live.changes();
             (
                 changes.have_markdown(),

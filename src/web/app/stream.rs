@@ -22,7 +22,7 @@ use super::live_turn::files_changed;
 use super::messages::{self, Message, Span};
 use crate::domain::{App, AppName, EventBody, EventId, JobId, JobState, TurnFold};
 use crate::error::{AppError, AppResult};
-use crate::events::{Kept, Sharing};
+use crate::events::{Kept, OpenStream};
 use crate::services::Services;
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
@@ -56,7 +56,7 @@ pub async fn stream(
         None => return Err(AppError::bad_request("`after` is the id of an event.")),
     };
     let reader = Reader {
-        _counted: web.services.count_reader(),
+        _counted: web.services.count_stream(),
         services: web.services,
         feeds: web.feeds,
         app,
@@ -81,7 +81,7 @@ struct Reader {
     last: EventId,
     waiting: VecDeque<Bytes>,
     stage: Stage,
-    _counted: Sharing,
+    _counted: OpenStream,
 }
 
 enum Stage {
