@@ -7,7 +7,7 @@ import { after, afterEach, before, test } from "node:test";
 import { assertQuiet, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
 
 /** Speaks the Messages API: “ask” asks, “hold” says a few words and then nothing, “break” breaks off in a
- * file once and holds after it, all else is done. */
+ * file once and holds after it, “type” says and types what the test tells it to, all else is done. */
 function startModel() {
   let broken = false;
   const server = createServer((request, response) => {
@@ -32,6 +32,17 @@ function startModel() {
       send("message_start", { message: { usage: { input_tokens: 9, output_tokens: 1 } } });
       if (words.startsWith("hold")) {
         block(0, { type: "text", text: "" }, { type: "text_delta", text: "I begin" });
+        return;
+      }
+      if (words.startsWith("type")) {
+        send("content_block_start", { index: 0, content_block: { type: "text", text: "" } });
+        sayMore = (text) => send("content_block_delta", { index: 0, delta: { type: "text_delta", text } });
+        typeFile = (content) => {
+          const input = { type: "input_json_delta", partial_json: `{"path":"public/b.txt","content":"${content}` };
+          send("content_block_stop", { index: 0 });
+          block(1, { type: "tool_use", id: `t${Date.now()}`, name: "write_file", input: {} }, input);
+          typeMore = (more) => send("content_block_delta", { index: 1, delta: { type: "input_json_delta", partial_json: more } });
+        };
         return;
       }
       if (words.startsWith("break")) {
@@ -61,6 +72,9 @@ function startModel() {
 }
 
 let breakOff;
+let sayMore;
+let typeFile;
+let typeMore;
 let model;
 let builder;
 let browser;
@@ -111,6 +125,54 @@ test("what a broken answer said goes from the page as well", { timeout: 60_000 }
   await page.goto(`${builder.origin}/apps/broken-harbour?steps=${id}`);
   await turn.getByText("write_file not done: stopped").waitFor();
   assert.equal(await turn.getByText("public/b.txt").count(), 0, "nobody writes it any more");
+  assertQuiet(page);
+});
+
+test("a page that watched shows at each step what a page that is loaded shows", { timeout: 60_000 }, async () => {
+  const page = await pageOf("typed-harbour");
+  // All that screen readers are told.
+  await page.evaluate(() => {
+    window.said = [];
+    const live = document.querySelector("#live");
+    new MutationObserver(() => window.said.push(live.textContent)).observe(live, { childList: true, characterData: true, subtree: true });
+  });
+  await say(page, "type it");
+  const turn = page.locator(".turn").last();
+  const same = async () => {
+    const loaded = await openPage(browser);
+    open.push(loaded);
+    await loaded.goto(`${builder.origin}/apps/typed-harbour`);
+    const shown = async (page) => {
+      const last = page.locator(".turn").last();
+      return [await last.locator(".blocks").innerHTML(), await last.locator("[data-doing]").textContent()];
+    };
+    assert.deepEqual(await shown(page), await shown(loaded));
+    await loaded.close();
+  };
+  await page.waitForFunction(() => document.querySelector("[data-doing]")?.textContent === "Thinking");
+  while (!sayMore) await new Promise((resolve) => setTimeout(resolve, 20));
+  sayMore("The *harbour* <i>");
+  await turn.getByText("The *harbour* <i>").waitFor();
+  await same();
+  sayMore(" has\n\n- a mole\n- a crane\n\nand");
+  await turn.locator(".tail", { hasText: /^and$/ }).waitFor();
+  assert.equal(await turn.locator(".prose em").textContent(), "harbour");
+  assert.equal(await turn.locator(".prose li").count(), 2);
+  await same();
+  typeFile("one & <two>\\nthr");
+  const code = turn.locator('[data-path="public/b.txt"] pre');
+  await code.getByText("one & <two>").waitFor();
+  assert.equal(await turn.locator(".tail").count(), 0, "what was said is rendered to its end");
+  await same();
+  typeMore("ee\\nfour");
+  await code.getByText("four").waitFor();
+  assert.equal(await turn.locator(".lines").textContent(), "3 lines");
+  await same();
+  typeMore('"}');
+  await page.getByRole("button", { name: "Stop" }).click();
+  await turn.getByText("Stopped. What was written is kept.").waitFor();
+  const said = await page.evaluate(() => window.said);
+  for (const words of ["Thinking", "Answering", "Writing public/b.txt"]) assert.ok(said.includes(words), `${words} in ${said}`);
   assertQuiet(page);
 });
 
