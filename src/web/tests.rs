@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::app::feed::Feeds;
+use super::app::feed::{BACKLOG, Feeds};
 use super::live_page::LivePage;
 use super::router;
 use super::samples::{Selected, select};
@@ -416,25 +416,32 @@ async fn a_feed_lives_as_long_as_it_has_readers() {
     assert_eq!((again.position.0, feeds.open()), (site.last_event(&name).await, 1));
 }
 
-/// A page that does not read loses nothing when it goes on.
+/// A page that does not read for a while loses nothing when it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_falls_behind_catches_up() {
-    let site = Site::start_at_pace("0").await;
+    let site = Site::start_at_pace("0.05").await;
     let name = site.app("static-site").await;
     let address = format!("/apps/{name}");
     let page = LivePage::new(&site.get(&address).await.body);
-    let mut slow = Following::open(&site, &name, page, site.last_event(&name).await).await;
+    let before = site.last_event(&name).await;
+    let mut quick = Following::open(&site, &name, page.clone(), before).await;
+    let mut slow = Following::open(&site, &name, page, before).await;
     site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
     slow.next().await;
-    for _ in 0..6 {
+    quick.read_to_end_of_turn().await;
+    while quick.messages.len() < 2 * BACKLOG + slow.messages.len() {
         site.turn_ended(&name).await;
+        quick.states.clear();
         site.services.start_turn(&name, "Another page", TurnMode::Build).await.expect("a turn");
+        quick.read_to_end_of_turn().await;
     }
     site.turn_ended(&name).await;
     slow.read_to(site.last_event(&name).await).await;
-    let turns = |page: &mut LivePage| page.part("turns");
     let mut loaded = LivePage::new(&site.get(&address).await.body);
-    assert_eq!(turns(&mut slow.page), turns(&mut loaded));
+    assert_eq!(slow.page.part("turns"), loaded.part("turns"));
+    // Of the turns that have ended meanwhile it is told the ends.
+    let told = |page: &Following| page.messages.iter().filter(|message| message.name == "operations").count();
+    assert!(told(&slow) < told(&quick), "{} and {}", told(&slow), told(&quick));
 }
 
 struct Message {
@@ -684,6 +691,7 @@ async fn the_words_of_a_turn_go_on_while_nothing_can_be_rendered() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all places are taken");
+    let refused = site.services.cpu_work().numbers().refused;
     site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
     // A file comes after the first words, which are shown without formatting until the end.
     while !page.messages.iter().any(|message| message.data.contains("data-path")) {
@@ -691,6 +699,7 @@ async fn the_words_of_a_turn_go_on_while_nothing_can_be_rendered() {
     }
     let words = page.messages.iter().filter(|message| message.name == "operations").map(|message| &message.data);
     assert!(words.into_iter().any(|data| data.contains("data-block=\\\"answer\\\"")));
+    assert_eq!(site.services.cpu_work().numbers().refused, refused, "nothing waited until it was turned away");
     drop(hold);
     page.read_to_end_of_turn().await;
 }

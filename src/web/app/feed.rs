@@ -22,7 +22,7 @@ use crate::services::Services;
 /// Events that are told at once, when that many wait.
 const BATCH: usize = 256;
 /// Messages that a slow reader may fall behind.
-const BACKLOG: usize = 256;
+pub const BACKLOG: usize = 256;
 /// Readers that wait to join.
 const JOINING: usize = 64;
 /// How often a reader tries to join a feed that ends just then.
