@@ -129,7 +129,7 @@ pub struct Platform {
     pub followed_runs: FollowedRuns,
     /// Held shared while a run gets its row and is followed. Whoever holds it alone sees both agree.
     pub run_begins: tokio::sync::RwLock<()>,
-    /// One lock for each app whose routes change: what is live is read, and led to, as one.
+    /// One lock for each app whose routes change: what is live is read, and routed to, as one.
     pub route_locks: AppLocks,
     /// One lock for each app whose releases are being rolled out or removed: what is put back to what
     /// it should be meanwhile would be put back to the old.

@@ -87,7 +87,7 @@ impl Jobs {
             Ok(Some(job)) => job,
             Ok(None) => return false,
             Err(error) => {
-                tracing::error!(%error, "no job could be taken from the queue; trying again");
+                tracing::error!(%error, "failed to take the next job; retrying");
                 return false;
             }
         };
@@ -151,7 +151,7 @@ impl Jobs {
                     match platform.store.job(job.id).await {
                         Ok(now) if !now.state.is_final() => Err(error),
                         _ => {
-                            tracing::error!(job = job.id.0, %error, "a job has ended already; another end is dropped");
+                            tracing::error!(job = job.id.0, %error, "the job has ended already; dropped a second result");
                             Ok(())
                         }
                     }
@@ -160,7 +160,7 @@ impl Jobs {
             }
         };
         if let Err(error) = until_recorded(&platform.lifecycle.draining, "the end of a job", record).await {
-            tracing::error!(job = job.id.0, %error, "the end of a job is not recorded; the next start takes the job up");
+            tracing::error!(job = job.id.0, %error, "failed to record the end of a job; the next start takes it over");
             return;
         }
         let tidied = async {
@@ -169,7 +169,7 @@ impl Jobs {
             platform.store.forget_events(job.app_id, platform.config.retention.jobs).await
         };
         if let Err(error) = tidied.await {
-            tracing::warn!(job = job.id.0, %error, "the events of a job could not be tidied up");
+            tracing::warn!(job = job.id.0, %error, "failed to compact the events of a job");
         }
     }
 
@@ -200,7 +200,7 @@ impl Jobs {
         let platform = &self.0.platform;
         let (id, at) = (job.id, platform.clock.now());
         let follow = follow::after(platform, job, &outcome).await.unwrap_or_else(|error| {
-            tracing::warn!(job = id.0, app = %job.app, %error, "what follows a job could not be decided: nothing does");
+            tracing::warn!(job = id.0, app = %job.app, %error, "failed to decide what follows a job; nothing does");
             Follow::Nothing
         });
         let (state, mut error, result) = match outcome {
@@ -230,7 +230,7 @@ impl Jobs {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             if let Err(error) = self.end_abandoned().await {
-                tracing::warn!(%error, "abandoned jobs could not be looked for or ended; trying again");
+                tracing::warn!(%error, "failed to end abandoned jobs; retrying");
             }
         }
     }
@@ -244,7 +244,7 @@ impl Jobs {
             rows.into_iter().filter(|job| !running.contains_key(&job.id)).collect()
         };
         for job in &abandoned {
-            tracing::error!(job = job.id.0, app = %job.app, "a job is marked as running and nobody runs it; it is ended or queued again");
+            tracing::error!(job = job.id.0, app = %job.app, "found an abandoned job: marked as running, but no worker has it");
             self.take_up(job).await?;
             match platform.store.app_by_id(job.app_id).await {
                 Ok(app) => self.settle_environments(&app).await?,
@@ -275,7 +275,7 @@ async fn alone(
 /// Ends a job of whose app the secrets cannot be read. Without them they cannot be taken out of what the job tells, so it is
 /// not begun.
 async fn unbegun(context: &JobContext, error: &AppError) -> Result<JobResult, Failure> {
-    tracing::error!(job = context.job.id.0, %error, "the app's secrets cannot be read: the job is not begun");
+    tracing::error!(job = context.job.id.0, %error, "failed to read the app's secrets; the job does not start");
     if context.job.kind == JobKind::Delete {
         delete::withdraw(context).await?;
     }

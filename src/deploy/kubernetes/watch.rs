@@ -94,7 +94,7 @@ where
                     Ok(address) => told.addressed(&name, address),
                     Err(error) => tracing::warn!(
                         app = %event.instance.app, %error,
-                        "the address of a running instance could not be read; trying again"
+                        "failed to read the address of a running instance; retrying"
                     ),
                 }
             }
@@ -234,7 +234,7 @@ fn kind(state: InstanceState) -> Option<InstanceEventKind> {
     }
 }
 
-/// A watch that mends itself.
+/// A watch that recovers by itself.
 fn endless<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -263,8 +263,8 @@ where
                 change = state.namespaces.next() => {
                     if let Some((name, gone)) = state.watched.take(change?) {
                         let api: Api<K> = Api::namespaced(state.client.clone(), &name);
-                        // Right after it was made we may not look there yet, nor when it is on its way out: it is
-                        // asked again and again, until it is gone.
+                        // Right after a namespace was created its roles may be missing, and while it terminates they are:
+                        // the watch retries until the namespace is gone.
                         let changes = endless(api, state.config.clone()).take_until(gone.cancelled_owned());
                         state.inside.push(restated(changes));
                     }

@@ -105,7 +105,7 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
     } else {
         None
     };
-    Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
+    Ok(Offers { answers: turn.question.is_some(), continue_turn: turn.may_continue(), restore })
 }
 
 /// Whether more of it is to come.
@@ -210,7 +210,7 @@ pub async fn attachment(
 }
 
 /// `POST /apps/{app}/turns/{turn}/continue`: goes on with work that was cut short.
-pub async fn go_on(
+pub async fn continue_turn(
     State(web): State<Web>,
     caller: Caller,
     Path((name, id)): Path<(AppName, i64)>,

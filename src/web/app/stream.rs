@@ -80,7 +80,7 @@ async fn messages(services: &Services, app: &App, batch: Vec<Result<Arc<Kept>, S
             Ok(html) => out.push(Event::default().data(html.replace('\r', ""))),
             Err(error) if error.kind == ErrorKind::NotFound => return vec![Event::default().event("gone").data("{}")],
             // The next event brings the pieces again.
-            Err(error) => tracing::warn!(app = %app.name, %error, "a page could not be kept up to date"),
+            Err(error) => tracing::warn!(app = %app.name, %error, "failed to update a page"),
         }
     }
     for event in &events {
@@ -143,7 +143,7 @@ async fn told_turn(services: &Services, app: &App, job: JobId, at: EventId, anew
     match turn(services, app, job, at, anew).await {
         Ok(data) => Some(Event::default().id(at.to_string()).event("turn").data(data?)),
         Err(error) => {
-            tracing::warn!(app = %app.name, %job, %error, "a turn could not be shown");
+            tracing::warn!(app = %app.name, %job, %error, "failed to render a turn");
             None
         }
     }
