@@ -170,7 +170,7 @@ async fn switch(
 /// Lets what ran before a release that has taken over make way. The release is live, whatever comes of this: what
 /// is left to do, the next look does.
 async fn make_way(context: &JobContext, app: &App, deployment: &Deployment) {
-    if let Err(error) = Box::pin(context.platform.runtime.release(deployment)).await {
+    if let Err(error) = Box::pin(context.platform.runtime.finish_rollout(deployment)).await {
         tracing::warn!(app = %app.name, %error, "failed to scale down the previous release; the next reconcile retries");
     }
 }

@@ -234,13 +234,13 @@ fn bytes(memory: i64) -> String {
     if memory % MI == 0 { format!("{}Mi", memory / MI) } else { memory.to_string() }
 }
 
-/// How a Deployment goes from one release to the next.
+/// How far a Deployment may go from one release to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rollout {
-    /// New pods come up, and the old ones stay: nobody has led traffic to the new ones yet.
-    Held,
-    /// By itself: new pods take the place of the old ones as soon as they are ready.
-    Free,
+    /// New pods start, and the old ones stay: traffic has not been switched yet.
+    Paused,
+    /// New pods replace the old ones as soon as they are ready.
+    Running,
 }
 
 #[derive(Serialize)]

@@ -105,7 +105,7 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
     } else {
         None
     };
-    Ok(Offers { answers: turn.question.is_some(), continue_turn: turn.may_continue(), restore })
+    Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
 }
 
 /// Whether more of it is to come.
