@@ -60,7 +60,7 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::POST, "/api/v1/apps/{app}/turns", Write(App), post(turns::create).layer(turn_limit)),
         (Method::GET, "/api/v1/apps/{app}/turns", Read(App), get(turns::list)),
         (Method::GET, "/api/v1/apps/{app}/attachments/{id}", Read(App), get(turns::attachment)),
-        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", Write(App), post(turns::continue_turn)),
+        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", Write(App), post(turns::go_on)),
         (Method::POST, "/api/v1/apps/{app}/previews", Write(App), post(deployments::preview)),
         (Method::POST, "/api/v1/apps/{app}/publish", Write(App), post(deployments::publish)),
         (Method::POST, "/api/v1/apps/{app}/rollback", Write(App), post(deployments::rollback)),

@@ -47,7 +47,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
     ),
     paths(
         apps::create, apps::list, apps::read, apps::change, apps::delete, apps::export, events::follow,
-        turns::create, turns::continue_turn, turns::list, turns::attachment,
+        turns::create, turns::go_on, turns::list, turns::attachment,
         deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
         resources::read,
         preview_links::create, preview_links::list, preview_links::revoke,

@@ -340,10 +340,7 @@ pub async fn attachment(
     ),
     responses((status = 202, description = "The job that runs the turn that goes on.", body = JobJson)),
 )]
-pub async fn continue_turn(
-    State(services): State<Services>,
-    Path((name, turn)): Path<(AppName, i64)>,
-) -> AppResult<Response> {
+pub async fn go_on(State(services): State<Services>, Path((name, turn)): Path<(AppName, i64)>) -> AppResult<Response> {
     let (_, job) = services.continue_turn(&name, TurnId(turn)).await?;
     Ok(accepted(job))
 }
