@@ -263,7 +263,7 @@ async fn keep_protected(platform: Arc<Platform>) {
 
 /// Reconciles the engine as soon as it can be reached, and again after each of its outages. Runs in the background.
 async fn reconcile_loop(platform: Arc<Platform>) {
-    // Before the first look, so that an outage right after it is seen.
+    // Subscribed before the first reconcile, so that an outage right after it is noticed.
     let mut reached = platform.runtime.reached();
     reconcile(&platform, reached.as_mut()).await;
     if let Err(error) = platform.images.remove_leftovers().await {
@@ -271,11 +271,11 @@ async fn reconcile_loop(platform: Arc<Platform>) {
     }
     if let Some(reached) = &mut reached {
         while reached.changed().await.is_ok() {
-            tracing::info!("the engine is reachable again; reconciling");
+            tracing::info!("the watch has reached the engine; reconciling");
             reconcile(&platform, Some(reached)).await;
         }
     }
-    // What was changed by hand before or meanwhile is put back, again and again.
+    // Drift is reverted at each interval.
     loop {
         if let Err(error) = recover::keep(&platform).await {
             tracing::warn!(%error, "failed to reconcile what runs");
@@ -295,7 +295,7 @@ async fn reconcile(platform: &Arc<Platform>, mut reached: Option<&mut watch::Rec
             reached.borrow_and_update();
         }
         let Err(error) = recover::reconcile(platform).await else { return };
-        // Nobody knows when it will be there: those who wait are told so now.
+        // The engine may stay away for long: waiting requests are answered now.
         platform.gateway.routes().are_known();
         tracing::warn!(%error, "failed to reconcile with the engine; retrying");
         tokio::time::sleep(wait).await;

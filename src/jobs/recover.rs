@@ -73,7 +73,7 @@ impl Jobs {
         }
     }
 
-    /// A job that is marked as running and that nobody runs: the process that ran it died, or its task did.
+    /// Takes over an abandoned job: the process that ran it has died, or its task has.
     pub(super) async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
@@ -264,7 +264,7 @@ async fn record_one(platform: &Arc<Platform>, scheduled: &ScheduledRun) -> AppRe
     }
 }
 
-/// Waits for a run's end, for as long as the builder lives, unless somebody does so already.
+/// Waits for a run's end in the background, unless this process does so already.
 fn follow_run(platform: &Arc<Platform>, left: LeftRun) {
     let Some(followed) = platform.followed_runs.follow(left.run) else { return };
     let platform = platform.clone();
@@ -282,8 +282,8 @@ fn follow_run(platform: &Arc<Platform>, left: LeftRun) {
     });
 }
 
-/// Reconciles the engine: routes to what is live, and removes what of ours is not needed. Can be done at any time, beside
-/// jobs that are at work.
+/// Reconciles the engine: routes to live releases, starts missing ones, and removes orphaned containers. Safe beside running
+/// jobs.
 pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
     let found = platform.runtime.instances().await.map_err(|error| unavailable(&error))?;
     let mut missing = Vec::new();
@@ -302,7 +302,7 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
             Err(StoreError::NotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        // Requests that it got before another release took over may still be on their way.
+        // It may still have requests in flight from before traffic switched to another release.
         let is_draining = platform.draining.contains(instance.app_id, instance.environment, instance.release);
         if !wanted && !is_draining && !keeps_running(platform, &instance).await {
             // In place, a job may have put its own release there since: what it works on is its own.

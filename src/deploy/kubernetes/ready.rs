@@ -1,5 +1,5 @@
-//! From applied to ready, and from ready to receiving traffic: the rollout is watched, its pods are asked, the Service is told
-//! to lead to them, and asked. No polling.
+//! A rollout, from applied to ready and to receiving traffic: watches its objects, probes its pods, switches the Service to
+//! them and probes the Service. No polling.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
