@@ -2,7 +2,7 @@
 ALTER TABLE apps ADD COLUMN model TEXT;
 ALTER TABLE apps ADD COLUMN effort TEXT;
 
--- Which model answered, and whether its tokens are reckoned since its server did not tell them.
+-- Which model answered, and whether its tokens are estimated since its server did not report them.
 ALTER TABLE turns ADD COLUMN model TEXT;
 ALTER TABLE turns ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0;
 

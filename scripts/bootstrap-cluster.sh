@@ -138,7 +138,7 @@ check_prerequisites() {
       die "the namespace $namespace is there and not Slipway's: it is left alone, and so Slipway cannot be installed beside it"
     fi
     if [ "$(kube get namespace "$namespace" --ignore-not-found -o 'jsonpath={.status.phase}')" = Terminating ]; then
-      say "the namespace $namespace is on its way out: waiting for that"
+      say "the namespace $namespace is terminating: waiting for that"
       kube wait --for=delete "namespace/$namespace" --timeout=180s >/dev/null || die "the namespace $namespace does not go: 'kubectl get namespace $namespace -o yaml' says what holds it"
     fi
   done

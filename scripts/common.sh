@@ -8,6 +8,10 @@ CACHE=${SETUP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/slipway}
 PATH=$PATH:/usr/sbin:/sbin
 export HOME ROOT CACHE PATH
 
+# What scripts/run builds, and scripts/setup has root run for the packet filter.
+# shellcheck disable=SC2034 # the scripts that source this file use it
+RUN_BINARY=${CARGO_TARGET_DIR:-$ROOT/target}/quick/slipway
+
 # What apps are built on; the same defaults as in src/config.rs, which scripts/test compares.
 DEFAULT_PYTHON_IMAGE=python:3.13-slim
 DEFAULT_NGINX_IMAGE=nginxinc/nginx-unprivileged:alpine-slim

@@ -10,7 +10,7 @@ pub fn raise() {
         return;
     }
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, ?current, ?maximum, "the limit on open files could not be raised");
+        tracing::warn!(%error, ?current, ?maximum, "failed to raise the limit on open files");
     }
 }
 

@@ -88,8 +88,8 @@ impl Lifecycle {
     async fn drain(&self) {
         tokio::select! {
             () = self.tasks.wait() => return,
-            _ = Self::stop_requested() => tracing::warn!("a second signal: stopping at once"),
-            () = tokio::time::sleep(GRACE) => tracing::warn!(grace_s = GRACE.as_secs(), "still at work: stopping all the same"),
+            _ = Self::stop_requested() => tracing::warn!("received a second signal; stopping at once"),
+            () = tokio::time::sleep(GRACE) => tracing::warn!(grace_s = GRACE.as_secs(), "grace period is over; stopping with work in hand"),
         }
         self.aborting.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;

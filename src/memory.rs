@@ -5,25 +5,24 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Growth since memory was last given back that is worth doing it again, in bytes.
+/// Growth since the last trim that makes the next one worthwhile, in bytes.
 const GROWTH: u64 = 4 * 1024 * 1024;
 
 /// Gives freed memory back to the system.
 #[derive(Debug, Default)]
 pub struct Trimmer {
-    /// What was in use after the last time, in bytes.
+    /// Anonymous resident memory after the last trim, in bytes.
     left: AtomicU64,
 }
 
 impl Trimmer {
-    /// Does so now. Takes some milliseconds for each hundred megabytes; call it off the async threads.
+    /// Returns free memory now. Takes some milliseconds for each hundred megabytes; call it off the async threads.
     pub fn trim(&self) {
         trim();
         self.left.store(anonymous().unwrap_or_default(), Relaxed);
     }
 
-    /// Does so if the process has grown by 4 MiB since the last time: under a crowd that keeps coming and going, much of
-    /// that is free. Call it off the async threads.
+    /// Returns free memory if the process has grown by 4 MiB since the last trim. Call it off the async threads.
     pub fn trim_if_grown(&self) {
         if anonymous().is_some_and(|now| now > self.left.load(Relaxed) + GROWTH) {
             self.trim();

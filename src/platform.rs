@@ -125,11 +125,12 @@ pub struct Platform {
     pub image_locks: AppLocks,
     /// Releases that end the requests they have.
     pub draining: Draining,
-    /// Runs that are waited for.
+    /// Runs whose end this process waits for.
     pub followed_runs: FollowedRuns,
-    /// Held shared while a run gets its row and is followed. Whoever holds it alone sees both agree.
+    /// Held shared while a run gets its row and is added to `followed_runs`. The reconcile holds it exclusively, and so sees
+    /// both in agreement.
     pub run_begins: tokio::sync::RwLock<()>,
-    /// One lock for each app whose routes change: what is live is read, and led to, as one.
+    /// One lock for each app whose routes change: what is live is read, and routed to, as one.
     pub route_locks: AppLocks,
     /// One lock for each app whose releases are being rolled out or removed: what is put back to what
     /// it should be meanwhile would be put back to the old.

@@ -1,4 +1,4 @@
-//! Start-up: puts the parts together, makes the database true, begins to work.
+//! Start-up: puts the parts together, reconciles the database, begins to work.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -128,7 +128,7 @@ fn supervise(platform: &Arc<Platform>, jobs: &Jobs) {
         let platform = platform.clone();
         move || work(platform.clone())
     };
-    lifecycle.supervise("reconcile", on(|platform| Box::pin(keep_true(platform))));
+    lifecycle.supervise("reconcile", on(|platform| Box::pin(reconcile_loop(platform))));
     lifecycle.supervise("packet filter rules", on(|platform| Box::pin(keep_protected(platform))));
     lifecycle.supervise("watch of instances", on(|platform| Box::pin(recover::watch(platform))));
     lifecycle.supervise(
@@ -255,33 +255,33 @@ fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
 async fn keep_protected(platform: Arc<Platform>) {
     loop {
         if let Err(error) = platform.runtime.protect().await {
-            tracing::debug!(%error, "the engine's networks could not be looked at");
+            tracing::debug!(%error, "failed to inspect the engine's networks");
         }
         tokio::time::sleep(PROTECTION_CHECKED_EVERY).await;
     }
 }
 
-/// Makes the engine true, as soon as it can be reached, and again after each of its outages; nobody waits for it.
-async fn keep_true(platform: Arc<Platform>) {
-    // Before the first look, so that an outage right after it is seen.
+/// Reconciles the engine as soon as it can be reached, and again after each of its outages. Runs in the background.
+async fn reconcile_loop(platform: Arc<Platform>) {
+    // Subscribed before the first reconcile, so that an outage right after it is noticed.
     let mut reached = platform.runtime.reached();
     reconcile(&platform, reached.as_mut()).await;
     if let Err(error) = platform.images.remove_leftovers().await {
-        tracing::warn!(%error, "what earlier builds left in the engine is still there");
+        tracing::warn!(%error, "failed to remove leftovers of earlier builds");
     }
     if let Some(reached) = &mut reached {
         while reached.changed().await.is_ok() {
-            tracing::info!("the engine was reached again: what runs is reconciled");
+            tracing::info!("the watch has reached the engine; reconciling");
             reconcile(&platform, Some(reached)).await;
         }
     }
-    // What was changed by hand before or meanwhile is put back, again and again.
+    // Drift is reverted at each interval.
     loop {
         if let Err(error) = recover::keep(&platform).await {
-            tracing::warn!(%error, "what runs could not be looked after");
+            tracing::warn!(%error, "failed to reconcile what runs");
         }
         if let Err(error) = rollout::remove_unneeded(&platform).await {
-            tracing::warn!(%error, "what failed could not be removed; the next look tries again");
+            tracing::warn!(%error, "failed to remove failed releases; the next reconcile retries");
         }
         tokio::time::sleep(platform.config.cluster.reconcile_every).await;
     }
@@ -295,9 +295,9 @@ async fn reconcile(platform: &Arc<Platform>, mut reached: Option<&mut watch::Rec
             reached.borrow_and_update();
         }
         let Err(error) = recover::reconcile(platform).await else { return };
-        // Nobody knows when it will be there: those who wait are told so now.
+        // The engine may stay away for long: waiting requests are answered now.
         platform.gateway.routes().are_known();
-        tracing::warn!(%error, "the engine could not be looked at; trying again");
+        tracing::warn!(%error, "failed to reconcile with the engine; retrying");
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(ENGINE_WAIT_MAX);
     }

@@ -58,7 +58,7 @@ pub async fn measure(report: &mut Report) {
             "from fastapi import FastAPI, Request\nfrom fastapi.responses import StreamingResponse\napp = FastAPI()\n\
              @app.get('/health')\ndef health():\n    return 'ok'\n\
              @app.get('/endless')\ndef endless(request: Request):\n    async def words():\n        \
-             # Else it would go on for ever after its client has gone, and log a warning for each write.\n        \
+             # Else it would never end after its client has gone, and log a warning for each write.\n        \
              while not await request.is_disconnected():\n            yield b'a' * 16384\n    \
              return StreamingResponse(words())\n",
         )

@@ -66,7 +66,7 @@ pub fn kept(events: impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + '
         events
             .take_while(|event| {
                 if let Err(error) = event {
-                    tracing::error!(%error, "a stream of events ended early");
+                    tracing::error!(%error, "failed to read events: an event stream ends early");
                 }
                 future::ready(event.is_ok())
             })

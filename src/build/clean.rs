@@ -86,7 +86,7 @@ impl ImageBuilder {
         let mut freed = match &self.registry {
             // The engine's disk is another one: it is freed all the same.
             Some(registry) => registry.prune(app, &kept).await.unwrap_or_else(|error| {
-                tracing::warn!(%app, %error, "old images are still in the registry");
+                tracing::warn!(%app, %error, "failed to delete old images from the registry");
                 0
             }),
             None => 0,

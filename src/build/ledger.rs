@@ -75,7 +75,7 @@ impl Ledger {
         let written =
             written.and_then(|bytes| std::fs::write(&fresh, bytes)).and_then(|()| std::fs::rename(&fresh, file));
         if let Err(error) = written {
-            tracing::warn!(file = %file.display(), %error, "the list of built images cannot be written");
+            tracing::warn!(file = %file.display(), %error, "failed to write the list of built images");
         }
     }
 }

@@ -100,7 +100,7 @@ impl BuildSettings {
 pub struct BuildRequest {
     /// Whose image.
     pub app: AppName,
-    /// Whose image, for ever.
+    /// The app's id; never used again.
     pub app_id: AppId,
     /// The commit that `context` holds.
     pub version: VersionId,

@@ -100,7 +100,7 @@ impl Drop for Room {
                 }
             };
             if let Err(fault) = removed.await {
-                tracing::warn!(%fault, "what a stopped build left in the engine is removed at the next start");
+                tracing::warn!(%fault, "failed to clean up a stopped build; the next start retries");
             }
         });
     }

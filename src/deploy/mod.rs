@@ -31,7 +31,7 @@ pub use kubernetes::{KubernetesRuntime, KubernetesSettings};
 pub struct Deployment {
     /// Whose.
     pub app: AppName,
-    /// Whose, for ever.
+    /// The app's id; never used again.
     pub app_id: AppId,
     /// Where.
     pub environment: Environment,
@@ -52,7 +52,7 @@ pub struct Instance {
     pub id: String,
     /// Whose.
     pub app: AppName,
-    /// Whose, for ever.
+    /// The app's id; never used again.
     pub app_id: AppId,
     /// Where.
     pub environment: Environment,
@@ -121,7 +121,7 @@ pub enum InstanceEventKind {
 pub struct RunSpec {
     /// Whose.
     pub app: AppName,
-    /// Whose, for ever.
+    /// The app's id; never used again.
     pub app_id: AppId,
     /// Where.
     pub environment: Environment,
@@ -146,7 +146,7 @@ pub struct LeftRun {
     pub id: String,
     /// Whose.
     pub app: AppName,
-    /// Whose, for ever.
+    /// The app's id; never used again.
     pub app_id: AppId,
     /// Where.
     pub environment: Environment,
@@ -167,7 +167,7 @@ pub struct ScheduledRun {
     pub id: String,
     /// Whose.
     pub app: AppName,
-    /// Whose, for ever.
+    /// The app's id; never used again.
     pub app_id: AppId,
     /// Where.
     pub environment: Environment,
@@ -276,9 +276,9 @@ pub enum DeployError {
     /// There is no room for it.
     #[error("{}", full_stop(.0))]
     NoRoom(String),
-    /// It is ready, and traffic could not be led to it.
-    #[error("The new version is ready, but traffic could not be led to it within {} seconds: {last}", .waited.as_secs_f32().ceil())]
-    NotLed {
+    /// It is ready, and traffic could not be switched to it.
+    #[error("The new version is ready, but traffic could not be switched to it within {} seconds: {last}", .waited.as_secs_f32().ceil())]
+    SwitchTimedOut {
         /// How long it was tried.
         waited: Duration,
         /// What it waited for last, in a sentence.
@@ -433,8 +433,8 @@ impl Runtime {
     }
 
     /// Leads traffic to a release that is ready, where the runtime does that rather than the gateway, and waits
-    /// until it has arrived there. What ran before is still there, and can be led to again by [`Self::abandon`].
-    pub async fn lead(
+    /// until it has arrived there. What ran before is still there, and can receive traffic again by [`Self::abandon`].
+    pub async fn switch_traffic(
         &self,
         deployment: &Deployment,
         instance: Instance,
@@ -445,15 +445,15 @@ impl Runtime {
     ) -> Result<Instance, DeployError> {
         match self {
             Self::Docker(_) => Ok(instance),
-            Self::Kubernetes(cluster) => cluster.lead(deployment, probe, deadline, tell, cancel).await,
+            Self::Kubernetes(cluster) => cluster.switch_traffic(deployment, probe, deadline, tell, cancel).await,
         }
     }
 
-    /// Lets what ran before a release that is led to make way, where the runtime does that; nobody waits for it.
-    pub async fn release(&self, deployment: &Deployment) -> Result<(), DeployError> {
+    /// Scales down the previous release once traffic has switched, where the runtime does that. Does not wait for its end.
+    pub async fn finish_rollout(&self, deployment: &Deployment) -> Result<(), DeployError> {
         match self {
             Self::Docker(_) => Ok(()),
-            Self::Kubernetes(cluster) => cluster.release(deployment).await,
+            Self::Kubernetes(cluster) => cluster.finish_rollout(deployment).await,
         }
     }
 
@@ -682,7 +682,7 @@ impl Runtime {
     pub async fn keep(&self, deployment: &Deployment) -> Result<(), DeployError> {
         match self {
             Self::Docker(_) => Ok(()),
-            Self::Kubernetes(cluster) => cluster.look_after(deployment).await,
+            Self::Kubernetes(cluster) => cluster.reconcile(deployment).await,
         }
     }
 

@@ -33,7 +33,7 @@ macro_rules! numeric_id {
 }
 
 numeric_id! {
-    /// An app, for ever: a name can be used again after a delete, this number cannot.
+    /// An app's id. A name can be used again after a delete, an id cannot.
     AppId
 }
 numeric_id! {

@@ -19,7 +19,7 @@ pub struct Spending {
     pub cost_usd: f64,
     /// Tokens among these whose price is not known: they are not in `cost_usd`.
     pub unpriced_tokens: u64,
-    /// Some of it is reckoned from the length of the text, since a model's server does not count.
+    /// Some of it is estimated from the length of the text, since a model's server does not count.
     pub estimated: bool,
 }
 

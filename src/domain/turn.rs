@@ -93,7 +93,7 @@ pub struct Usage {
     pub cache_write_tokens: u64,
     /// US dollars; none when the model's price is not known.
     pub cost_usd: Option<f64>,
-    /// Reckoned from the length of the text, since the model's server does not count.
+    /// Estimated from the length of the text, since the model's server does not count.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
 }

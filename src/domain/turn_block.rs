@@ -243,7 +243,7 @@ mod tests {
             file("b.txt", FileState::Written, None),
         ];
         assert_eq!(told(&begun), ["One.", "search", "b.txt Written"]);
-        // A call that was not done leaves no file that is written for ever; a notice alone changes nothing.
+        // A call that was not done leaves no file that stays unwritten; a notice alone changes nothing.
         let cut = [
             file("a.txt", FileState::Written, None),
             file("b.txt", FileState::Writing, Some("x")),

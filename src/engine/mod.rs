@@ -31,7 +31,7 @@ pub const QUICK: Duration = Duration::from_secs(15);
 /// Longest wait for an answer that needs work: making, starting and removing things.
 pub const SLOW: Duration = Duration::from_mins(1);
 
-/// Waits for one call to the engine, but not for ever.
+/// Waits for one call to the engine, with a timeout.
 ///
 /// # Errors
 /// What the engine answered, or [`Fault::Unavailable`] when it did not answer within `limit`.

@@ -73,12 +73,12 @@ impl Line {
     pub async fn new() -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
         let mut line = Self { host: String::new(), address: any, task: None };
-        line.mend().await;
+        line.restore().await;
         line.host = format!("tcp://{}", line.address);
         line
     }
 
-    /// Closes all connections and refuses new ones, until it is mended.
+    /// Closes all connections and refuses new ones, until it is restored.
     pub async fn cut(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -87,7 +87,7 @@ impl Line {
     }
 
     /// Makes it work again.
-    pub async fn mend(&mut self) {
+    pub async fn restore(&mut self) {
         let listener = tokio::net::TcpListener::bind(self.address).await.expect("the port is free");
         self.address = listener.local_addr().expect("an address");
         self.task = Some(tokio::spawn(async move {

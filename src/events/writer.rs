@@ -136,13 +136,13 @@ impl Writer {
             }
             Err(error) => {
                 let left = batch.undone(&error);
-                tracing::error!(%error, events = left.len(), "a transaction of the event log failed; its events are kept in memory");
+                tracing::error!(%error, events = left.len(), "failed to write events; they stay queued in memory");
                 if error.is_temporary() {
                     state.pause = (state.pause * 2).min(PAUSE_MAX);
                 } else if count > 1 {
                     state.singly = left.len();
                 } else if !left.is_empty() {
-                    tracing::error!(%error, "an event cannot be written and is lost");
+                    tracing::error!(%error, "failed to write an event; it is lost");
                     return;
                 }
                 state.waiting.splice(0..0, left);

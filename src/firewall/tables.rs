@@ -67,7 +67,7 @@ pub(super) async fn ensure(known: &mut Option<Tables>, family: Family, rules: &R
         if rules.hold(&found, entered_from(&found), &tables.seen) {
             return Ok(());
         }
-        tracing::info!(program = tables.program, "packet filter rules were missing or changed, and are put back");
+        tracing::info!(program = tables.program, "packet filter rules were missing or changed; restored them");
     }
     *known = None;
     let mut attempt = 1;

@@ -109,7 +109,7 @@ fn index(environment: Environment) -> usize {
     }
 }
 
-/// An instance in the table, or on its way out of it.
+/// An instance in the table, or being removed from it.
 #[derive(Debug)]
 pub(super) struct Live {
     upstream: Upstream,

@@ -32,7 +32,7 @@ impl Listing {
             // One that lists nothing says nothing.
             Ok(models) => Some(Arc::new(models)).filter(|models| !models.is_empty()),
             Err(error) => {
-                tracing::info!(%error, "the provider does not list its models; what is known of them is the table's");
+                tracing::info!(%error, "failed to list the provider's models; using the built-in table");
                 None
             }
         };

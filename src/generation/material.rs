@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn the_words_before_it_stand_alone() {
-        let prompt = format!("Mend it.\n\nNow.\n\n{}", wrap("log", "x\n\ny"));
-        assert_eq!(before(&prompt), "Mend it.\n\nNow.");
+        let prompt = format!("Fix it.\n\nNow.\n\n{}", wrap("log", "x\n\ny"));
+        assert_eq!(before(&prompt), "Fix it.\n\nNow.");
         assert_eq!(before("A page\n\nwith <material-x"), "A page\n\nwith <material-x");
     }
 

@@ -41,7 +41,7 @@ pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Bri
             material::wrap("changes by hand, as a unified diff", &text)
         ))),
         // The turn can be done without.
-        Err(error) => tracing::warn!(app = %app.name, %error, "changes by hand could not be read"),
+        Err(error) => tracing::warn!(app = %app.name, %error, "failed to read changes by hand"),
     }
     let locked = platform.store.locked_files(app.id).await?;
     if !locked.is_empty() {

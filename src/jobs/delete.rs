@@ -47,7 +47,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
         Err(Failure::Cancelled) => return Err(Failure::Cancelled),
         // The app is gone by now: it does not come back because a registry keeps what it has.
         Err(Failure::Failed(error)) => {
-            tracing::warn!(app = %name, reason = error.message, "a deleted app's images stay in the registry");
+            tracing::warn!(app = %name, reason = error.message, "failed to delete a deleted app's images from the registry");
             let repository = crate::build::repository(&name);
             let left = format!("{} The images in {repository} stay there; remove them by hand.", error.message);
             context.log(LogStream::Deploy, left).await;

@@ -78,7 +78,7 @@ impl From<DeployError> for Failure {
                 .hint("See that the nodes reach the registry under SLIPWAY_REGISTRY_PULL, then try again."),
             DeployError::NoRoom(_) => Self::failed("no_room", message)
                 .hint("Wait until other versions have ended, or give the cluster more room, then try again."),
-            DeployError::NotLed { .. } => Self::failed("switch_failed", message)
+            DeployError::SwitchTimedOut { .. } => Self::failed("switch_failed", message)
                 .hint("See that the cluster's network and its endpoint controller run, then try again."),
             DeployError::Deleted { .. } => {
                 Self::failed("deleted_outside", message).hint("See who deletes what Slipway makes, then deploy again.")

@@ -23,8 +23,8 @@ use crate::platform::{Platform, job_event};
 use crate::proof;
 use crate::store::{StoreError, jobs as table, turns};
 
-/// Errors that lie in what was written, and so are the model's to mend.
-const MENDABLE: [&str; 7] = [
+/// Error codes that the app's code causes; the model may repair them.
+const REPAIRABLE_CODES: [&str; 7] = [
     "build_failed",
     "build_timed_out",
     "start_failed",
@@ -34,9 +34,9 @@ const MENDABLE: [&str; 7] = [
     "bad_settings",
 ];
 
-/// Whether the model can mend this; the machine's troubles it cannot.
+/// Whether the model can repair this. Failures of the machine it cannot.
 pub fn is_mendable(code: &str) -> bool {
-    MENDABLE.contains(&code)
+    REPAIRABLE_CODES.contains(&code)
 }
 
 /// What follows.
@@ -122,7 +122,7 @@ async fn repair(platform: &Platform, turn: TurnId, error: &JobError) -> AppResul
 
 fn failure(error: &JobError) -> RepairFailure {
     if error.code != "smoke_failed" {
-        return RepairFailure::new(&error.message, &proof::telling(&error.lines));
+        return RepairFailure::new(&error.message, &proof::relevant_lines(&error.lines));
     }
     // What was asked, without the evidence below it: as a check of the files finds it too.
     let asked = error.lines.iter().take_while(|line| !line.starts_with("The app's last lines"));
@@ -137,7 +137,7 @@ fn evidence(error: &JobError) -> Option<Evidence> {
 
 /// The lines of an error that matter. Those of smoke checks are few and all matter; those of logs are chosen.
 pub fn telling_lines(error: &JobError) -> Vec<String> {
-    if error.code == "smoke_failed" { error.lines.clone() } else { proof::telling(&error.lines) }
+    if error.code == "smoke_failed" { error.lines.clone() } else { proof::relevant_lines(&error.lines) }
 }
 
 /// What these turns have used.

@@ -80,7 +80,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
         Ok(version) => (version, closing, failure),
         // The work tree has it, so that the next version takes it in.
         Err(error) => {
-            tracing::warn!(turn = id.0, app = %app.name, code = error.code, "a turn's files could not be made a version");
+            tracing::warn!(turn = id.0, app = %app.name, code = error.code, "failed to commit a turn's files");
             let detail = format!("What was written could not be made a version: {}", error.detail);
             let closing = Closing { note: Some(detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) };
             (None, closing, Some(Failure::from(AppError { detail, ..error })))
@@ -270,7 +270,7 @@ pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppR
     let turn = platform.store.turn(id).await?;
     let version = commit(platform, app, &turn).await.unwrap_or_else(|error| {
         // The work tree has it, so that the next version takes it in.
-        tracing::warn!(app = %app.name, turn = id.0, %error, "what an interrupted turn wrote could not be made a version");
+        tracing::warn!(app = %app.name, turn = id.0, %error, "failed to commit an interrupted turn's files");
         None
     });
     let note = Some("Slipway went away in the middle of this turn. What was written is kept.".to_owned());

@@ -49,10 +49,10 @@ struct Inner {
     platform: Arc<Platform>,
     /// Changes whenever there may be something to take.
     wake: watch::Sender<u64>,
-    /// What this process works on, with what cancels it.
+    /// The jobs that this process runs, with the tokens that cancel them.
     running: Mutex<HashMap<JobId, CancellationToken>>,
-    /// Held shared from a job's row being marked as running until it is in `running`. Whoever holds it alone sees
-    /// both agree.
+    /// Held shared from marking a job's row as running until the job is in `running`. The reaper holds it exclusively, and so
+    /// sees both in agreement.
     taking: RwLock<()>,
 }
 

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(patience.pause(&away(), after(661), after(661)), Some(RETRY_PAUSE * 2));
         assert_eq!(patience.pause(&away(), after(1250), after(1255)), Some(RETRY_PAUSE * 4));
         assert_eq!(patience.pause(&away(), after(1260), after(1261)), None);
-        // It was back for a while: another outage. But not for ever.
+        // It was back for a while, so this is another outage. The number of outages is bounded.
         let mut patience = OutageRetry::default();
         assert!(patience.pause(&away(), begun, after(1)).is_some());
         assert_eq!(patience.pause(&away(), after(2), after(700)), Some(RETRY_PAUSE));

@@ -69,7 +69,7 @@ pub async fn check(context: &JobContext, app: &App, template: &Template) -> Resu
         Err(BuildError::Failed { .. } | BuildError::TimedOut { .. }) => {
             // The last line is the engine's own, with the whole command in it.
             let output = &lines[..lines.len().saturating_sub(1)];
-            let lines = proof::telling(output);
+            let lines = proof::relevant_lines(output);
             let sentence = lines.iter().rev().find(|line| !line.starts_with(' ')).map_or_else(
                 || "It does not build.".to_owned(),
                 |line| format!("It does not build: {}", line.trim().chars().take(160).collect::<String>()),

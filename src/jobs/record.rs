@@ -31,7 +31,7 @@ where
             Err(error) => error,
         };
         let millis = pause.as_millis();
-        tracing::error!(%error, retry_in_ms = millis, "{what} could not be recorded; trying again");
+        tracing::error!(%error, retry_in_ms = millis, "failed to record {what}; retrying");
         if draining.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return Err(error);
         }

@@ -1,7 +1,7 @@
 //! Start-up: what a process that died held is taken up, or ended with the reason.
 //!
-//! First the database is made true (jobs, turns, versions, environments); then, and again
-//! whenever a Docker engine is reached after an outage, the engine: live releases are found and led to, everything of
+//! First the database is reconciled (jobs, turns, versions, environments); then, and again
+//! whenever a Docker engine is reached after an outage, the engine: live releases are found and routed to, everything of
 //! ours that is neither live nor on its way is removed.
 
 use std::collections::{HashSet, VecDeque};
@@ -35,7 +35,7 @@ const PUT_BACK_PAUSE: Duration = Duration::from_secs(2);
 const STARTS_AT_ONCE: usize = 4;
 
 impl Jobs {
-    /// Makes the database true again. Run before the workers start; looks only at what is unfinished,
+    /// Reconciles the database. Run before the workers start; reads only what is unfinished,
     /// so that it takes no longer with a thousand apps than with one.
     pub async fn recover(&self) -> AppResult<()> {
         let platform = &self.0.platform;
@@ -58,7 +58,7 @@ impl Jobs {
     }
 
     /// Takes in commits that were made just before the process died, and clears what a broken write
-    /// left. For all apps, so behind everybody's back.
+    /// left. For all apps, so in the background.
     pub async fn read_histories(&self) {
         let platform = &self.0.platform;
         let Ok(names) = platform.store.app_names().await else { return };
@@ -68,12 +68,12 @@ impl Jobs {
                 platform.record_versions(id, &name).await
             };
             if let Err(error) = read.await {
-                tracing::warn!(app = %name, %error, "history could not be read");
+                tracing::warn!(app = %name, %error, "failed to read the history of a workspace");
             }
         }
     }
 
-    /// A job that is marked as running and that nobody runs: the process that ran it died, or its task did.
+    /// Takes over an abandoned job: the process that ran it has died, or its task has.
     pub(super) async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
@@ -86,7 +86,7 @@ impl Jobs {
                 generate::end_interrupted(platform, &app, *turn).await
             };
             if let Err(error) = ended.await {
-                tracing::warn!(app = %app.name, %error, "an interrupted turn could not be tidied up after");
+                tracing::warn!(app = %app.name, %error, "failed to clean up after an interrupted turn");
             }
         }
         let (state, error) = if job.cancel_requested {
@@ -96,7 +96,7 @@ impl Jobs {
         } else {
             (JobState::Failed, Some(interrupted(job)))
         };
-        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "a job that nobody runs was taken up");
+        tracing::info!(job = job.id.0, app = %job.app, state = state.as_str(), "took over an abandoned job");
         let (id, at) = (job.id, platform.clock.now());
         platform
             .events
@@ -113,9 +113,9 @@ impl Jobs {
     async fn end_stranded(&self, app: AppId, turn: TurnId) -> AppResult<()> {
         let platform = &self.0.platform;
         let app = platform.store.app_by_id(app).await?;
-        tracing::info!(app = %app.name, turn = turn.0, "turn without a job");
+        tracing::info!(app = %app.name, turn = turn.0, "ended a turn that has no job");
         if let Err(error) = platform.change_workspace(app.id, &app.name, Workspace::recover).await {
-            tracing::warn!(app = %app.name, %error, "a workspace could not be tidied up");
+            tracing::warn!(app = %app.name, %error, "failed to clean up a workspace");
         }
         generate::end_interrupted(platform, &app, turn).await
     }
@@ -174,7 +174,7 @@ pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
     futures_util::stream::iter(work)
         .for_each_concurrent(STARTS_AT_ONCE, async |(id, environment)| {
             if let Err(failure) = keep_one(platform, id, environment).await {
-                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be looked after");
+                tracing::warn!(app = id.0, %environment, ?failure, "failed to reconcile a live release");
             }
         })
         .await;
@@ -182,7 +182,7 @@ pub async fn keep(platform: &Arc<Platform>) -> AppResult<()> {
 }
 
 async fn keep_one(platform: &Platform, id: AppId, environment: Environment) -> Result<(), Failure> {
-    // Whoever deploys it makes it true as well; the next look comes.
+    // A deployment reconciles it as well, and so does the next pass.
     let Some(_alone) = platform.rollout_locks.try_lock(id) else { return Ok(()) };
     let app = match platform.store.app_by_id(id).await {
         Ok(app) if !app.deleting => app,
@@ -208,7 +208,7 @@ pub async fn record_scheduled(platform: Arc<Platform>) {
             continue;
         }
         if let Err(error) = record_one(&platform, &run).await {
-            tracing::warn!(app = %run.app, %error, "a scheduled run could not be taken into the history");
+            tracing::warn!(app = %run.app, %error, "failed to record a scheduled run");
             taken.forget(&(run.app_id, run.id));
         }
     }
@@ -254,7 +254,7 @@ async fn record_one(platform: &Arc<Platform>, scheduled: &ScheduledRun) -> AppRe
         Ok(left) => {
             tracing::info!(run = run.id.0, app = %scheduled.app, "scheduled run begins");
             drop(named);
-            see_to(platform, left);
+            follow_run(platform, left);
             Ok(())
         }
         Err(error) => {
@@ -264,8 +264,8 @@ async fn record_one(platform: &Arc<Platform>, scheduled: &ScheduledRun) -> AppRe
     }
 }
 
-/// Waits for a run's end, for as long as the builder lives, unless somebody does so already.
-fn see_to(platform: &Arc<Platform>, left: LeftRun) {
+/// Waits for a run's end in the background, unless this process does so already.
+fn follow_run(platform: &Arc<Platform>, left: LeftRun) {
     let Some(followed) = platform.followed_runs.follow(left.run) else { return };
     let platform = platform.clone();
     platform.clone().lifecycle.tasks.spawn(async move {
@@ -275,21 +275,21 @@ fn see_to(platform: &Arc<Platform>, left: LeftRun) {
             () = draining.cancelled() => {}
             ended = runs::take_up(&platform, &left) => {
                 if let Err(error) = ended {
-                    tracing::warn!(run = left.run.0, %error, "run could not be taken up");
+                    tracing::warn!(run = left.run.0, %error, "failed to take over a run");
                 }
             }
         }
     });
 }
 
-/// Makes the engine true: routes to what is live, and nothing of ours that is not needed. Can be done at any time, beside
-/// jobs that are at work.
+/// Reconciles the engine: routes to live releases, starts missing ones, and removes orphaned containers. Safe beside running
+/// jobs.
 pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
     let found = platform.runtime.instances().await.map_err(|error| unavailable(&error))?;
     let mut missing = Vec::new();
     for (id, _) in platform.store.app_names().await? {
         for environment in Environment::ALL {
-            if !lead_to(platform, id, environment, &found).await? {
+            if !route_to_live(platform, id, environment, &found).await? {
                 missing.push((id, environment));
             }
         }
@@ -302,7 +302,7 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
             Err(StoreError::NotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        // Requests that it got before another release took over may still be on their way.
+        // It may still have requests in flight from before traffic switched to another release.
         let is_draining = platform.draining.contains(instance.app_id, instance.environment, instance.release);
         if !wanted && !is_draining && !keeps_running(platform, &instance).await {
             // In place, a job may have put its own release there since: what it works on is its own.
@@ -310,16 +310,16 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
             if platform.runtime.replaces_in_place() && alone.is_none() {
                 continue;
             }
-            tracing::info!(app = %instance.app, release = instance.release.0, "removing a container that nobody needs");
+            tracing::info!(app = %instance.app, release = instance.release.0, "removing an orphaned container");
             platform.runtime.stop(&instance).await.map_err(|error| unavailable(&error))?;
         }
     }
     futures_util::stream::iter(missing)
         .for_each_concurrent(STARTS_AT_ONCE, async |(id, environment)| {
             if let Err(failure) = start_again(platform, id, environment).await {
-                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be started again");
+                tracing::warn!(app = id.0, %environment, ?failure, "failed to restart a live release");
                 if let Err(error) = set_state(platform, id, environment, EnvironmentState::Stopped).await {
-                    tracing::warn!(app = id.0, %error, "an environment's state could not be kept");
+                    tracing::warn!(app = id.0, %error, "failed to store an environment's state");
                 }
             }
         })
@@ -328,7 +328,12 @@ pub async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
 }
 
 /// Leads traffic to the container of the live release. `false`: there should be one, and is not.
-async fn lead_to(platform: &Platform, id: AppId, environment: Environment, found: &[FoundInstance]) -> AppResult<bool> {
+async fn route_to_live(
+    platform: &Platform,
+    id: AppId,
+    environment: Environment,
+    found: &[FoundInstance],
+) -> AppResult<bool> {
     let _alone = platform.route_locks.lock(id).await;
     let Ok(app) = platform.store.app_by_id(id).await else { return Ok(true) };
     if app.deleting {
@@ -368,7 +373,7 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
     }
     let release = platform.store.release(id, environment, number).await?;
     let ProcessKind::Service(probe) = &release.spec.process else { return Ok(()) };
-    tracing::info!(app = %app.name, %environment, release = number.0, "starting a live release again");
+    tracing::info!(app = %app.name, %environment, release = number.0, "restarting a live release");
     let deployment = deployment(platform, &app, &release).await?;
     let never = CancellationToken::new();
     let instance = Box::pin(platform.runtime.start(&deployment, &Discard, &never)).await?;
@@ -383,7 +388,7 @@ async fn start_again(platform: &Platform, id: AppId, environment: Environment) -
         return Ok(platform.runtime.stop(&instance).await?);
     }
     let instance = FoundInstance { instance, state: InstanceState::Running };
-    lead_to(platform, id, environment, std::slice::from_ref(&instance)).await?;
+    route_to_live(platform, id, environment, std::slice::from_ref(&instance)).await?;
     Ok(())
 }
 
@@ -411,7 +416,7 @@ async fn take_up_runs(platform: &Arc<Platform>) -> AppResult<()> {
             continue;
         }
         match found {
-            Some(left) => see_to(platform, left.clone()),
+            Some(left) => follow_run(platform, left.clone()),
             None => runs::lost(platform, *app, run.id).await?,
         }
     }
@@ -435,7 +440,7 @@ async fn is_checking(platform: &Platform, app: AppId, run: &Run) -> AppResult<bo
 }
 
 async fn end_run(platform: &Platform, left: &LeftRun) -> AppResult<()> {
-    tracing::info!(run = left.run.0, app = %left.app, "ending a run that nobody waits for");
+    tracing::info!(run = left.run.0, app = %left.app, "stopping an abandoned run");
     platform.runtime.end_run(&left.app, &left.id).await.map_err(|error| unavailable(&error))
 }
 
@@ -469,7 +474,7 @@ pub async fn watch(platform: Arc<Platform>) {
             }
         };
         if let Err(error) = set_state(&platform, app.id, instance.environment, state).await {
-            tracing::warn!(app = %app.name, %error, "an environment's state could not be kept");
+            tracing::warn!(app = %app.name, %error, "failed to store an environment's state");
         }
     }
 }
@@ -480,14 +485,14 @@ async fn put_back(platform: Arc<Platform>, id: AppId, environment: Environment) 
     let work = async {
         // Who deletes one object may delete more; and two who do not agree do so slowly.
         tokio::time::sleep(PUT_BACK_PAUSE).await;
-        tracing::info!(app = id.0, %environment, "a live release was taken down by hand and is put back");
+        tracing::info!(app = id.0, %environment, "restoring a live release that was removed by hand");
         keep_one(&platform, id, environment).await
     };
     tokio::select! {
         () = draining.cancelled() => {}
         done = work => {
             if let Err(failure) = done {
-                tracing::warn!(app = id.0, %environment, ?failure, "a live release could not be put back");
+                tracing::warn!(app = id.0, %environment, ?failure, "failed to restore a live release");
             }
         }
     }

@@ -82,7 +82,14 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                 .await?;
             let lead = async {
                 let instance = retry_during_outage(context, || {
-                    Box::pin(runtime.lead(&deployment, instance.clone(), probe, START_LIMIT, &tell, &context.cancel))
+                    Box::pin(runtime.switch_traffic(
+                        &deployment,
+                        instance.clone(),
+                        probe,
+                        START_LIMIT,
+                        &tell,
+                        &context.cancel,
+                    ))
                 })
                 .await?;
                 switch(context, app, release, Some(&instance)).await?;
@@ -163,8 +170,8 @@ async fn switch(
 /// Lets what ran before a release that has taken over make way. The release is live, whatever comes of this: what
 /// is left to do, the next look does.
 async fn make_way(context: &JobContext, app: &App, deployment: &Deployment) {
-    if let Err(error) = Box::pin(context.platform.runtime.release(deployment)).await {
-        tracing::warn!(app = %app.name, %error, "what ran before has not made way; it does at the next look");
+    if let Err(error) = Box::pin(context.platform.runtime.finish_rollout(deployment)).await {
+        tracing::warn!(app = %app.name, %error, "failed to scale down the previous release; the next reconcile retries");
     }
 }
 
@@ -193,7 +200,7 @@ pub async fn remove_others(platform: &Platform, app: &App, environment: Environm
         Ok::<_, DeployError>(())
     };
     if let Err(error) = removed.await {
-        tracing::warn!(app = %app.name, %environment, %error, "an old container is still there; it is removed at the next start");
+        tracing::warn!(app = %app.name, %environment, %error, "failed to remove an old container; the next start retries");
     }
 }
 
@@ -217,10 +224,10 @@ async fn give_up(context: &JobContext, app: &App, release: &Release, failure: Fa
     let platform = &context.platform;
     let (id, environment, number) = (app.id, release.environment, release.number);
     if let Err(error) = put_back(context, app, release).await {
-        tracing::warn!(app = %app.name, %environment, ?error, "what ran before was not put back; it is at the next look");
+        tracing::warn!(app = %app.name, %environment, ?error, "failed to restore the previous release; the next reconcile retries");
     }
     settle(context, app, environment, Some(number)).await?;
-    tracing::info!(app = %app.name, app_id = id.0, %environment, release = number.0, "release did not take over");
+    tracing::info!(app = %app.name, app_id = id.0, %environment, release = number.0, "the release failed; traffic was not switched");
     remove_others(platform, app, environment).await;
     Ok(failure)
 }
@@ -301,7 +308,7 @@ async fn clean_up(platform: Arc<Platform>, app: App) {
     let _alone = platform.image_locks.lock(app.id).await;
     let keep = match platform.store.images_to_keep(app.id, platform.config.retention.releases).await {
         Ok(keep) => keep,
-        Err(error) => return tracing::warn!(app = %app.name, %error, "old images were not looked for"),
+        Err(error) => return tracing::warn!(app = %app.name, %error, "failed to list old images"),
     };
     match platform.images.prune(&app.name, app.id, &keep).await {
         Ok(0) => {}
@@ -309,11 +316,11 @@ async fn clean_up(platform: Arc<Platform>, app: App) {
             tracing::info!(app = %app.name, freed_bytes, "old images removed");
             let freed = Bytes(freed_bytes);
             if let Err(error) = platform.store.note_clean_up(app.id, freed, platform.clock.now()).await {
-                tracing::warn!(app = %app.name, %error, "what was freed could not be kept");
+                tracing::warn!(app = %app.name, %error, "failed to record freed disk space");
             }
             let line = format!("Old images were removed: {freed} freed.");
             platform.events.emit(app.id, None, crate::domain::EventBody::Log { stream: LogStream::Deploy, line }).await;
         }
-        Err(error) => tracing::warn!(app = %app.name, %error, "old images are still there"),
+        Err(error) => tracing::warn!(app = %app.name, %error, "failed to remove old images"),
     }
 }

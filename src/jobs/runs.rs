@@ -43,7 +43,7 @@ impl Ended {
         };
         let lines: Vec<String> = self.ending.log.lines().rev().take(20).map(str::to_owned).collect();
         Failure::failed("run_failed", message)
-            .hint("What it printed last says why. Ask for a fix, or mend it and deploy again.")
+            .hint("What it printed last says why. Ask for a fix, or fix it by hand and deploy again.")
             .lines(lines.into_iter().rev().collect())
     }
 }
@@ -65,7 +65,7 @@ pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigg
             () = stopping.cancelled() => {}
             ended = carry_out(&platform, &app, &release, id, &never) => {
                 if let Err(error) = ended {
-                    tracing::warn!(app = %app.name, run = id.0, ?error, "run could not be carried out");
+                    tracing::warn!(app = %app.name, run = id.0, ?error, "failed to execute a run");
                 }
             }
         }
@@ -162,7 +162,7 @@ impl LineSink for Told<'_> {
     }
 }
 
-/// Sees, behind everybody's back, that nothing goes on of a run that nobody waits for any more.
+/// Removes, in the background, what is left of a run that no one waits for any more.
 fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
     let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.run_id(spec));
     platform.clone().lifecycle.tasks.spawn(async move {
@@ -170,7 +170,7 @@ fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
         let work = async {
             while let Err(error) = platform.runtime.end_run(&app, &id).await {
                 if !error.is_outage() {
-                    return tracing::warn!(%app, %error, "what is left of a run is still there");
+                    return tracing::warn!(%app, %error, "failed to clean up a run");
                 }
                 patience.pause().await;
             }
@@ -283,7 +283,7 @@ impl Patience {
     /// Pauses after an outage; `false` at once after all else.
     async fn waits_after(&mut self, outcome: &Result<RunOutcome, DeployError>) -> bool {
         let Err(DeployError::ClusterUnavailable(why)) = outcome else { return false };
-        tracing::warn!(why, "the cluster is away; a run is waited for");
+        tracing::warn!(why, "the cluster is unreachable; waiting for a run");
         self.pause().await;
         true
     }

@@ -43,7 +43,7 @@ pub async fn run(platform: Arc<Platform>) {
         let next = match start_due(&platform, since, now).await {
             Ok(next) => next,
             Err(error) => {
-                tracing::error!(%error, "the schedule could not be read");
+                tracing::error!(%error, "failed to read the schedule");
                 None
             }
         };
@@ -80,7 +80,7 @@ async fn start_one(platform: &Arc<Platform>, app: AppId, release: &crate::domain
     };
     match started.await {
         Ok(run) => tracing::info!(run = run.id.0, app = app.0, "scheduled run begins"),
-        Err(error) => tracing::warn!(app = app.0, %error, "scheduled run was left out"),
+        Err(error) => tracing::warn!(app = app.0, %error, "skipped a scheduled run"),
     }
 }
 

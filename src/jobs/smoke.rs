@@ -105,7 +105,7 @@ async fn signing(
 ) -> Result<Option<(Signature, secrecy::SecretString)>, Failure> {
     let settings = settings(platform, app, version).await?;
     let signature = Signature::parse(settings.signature.as_deref())
-        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Mend app.toml and deploy again."))?;
+        .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Fix app.toml, then deploy again."))?;
     let mut secrets = platform.secrets(app, Environment::Preview).await?;
     Ok(secrets.remove("WEBHOOK_SECRET").map(|secret| (signature, secret)))
 }
@@ -144,7 +144,7 @@ fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
         lines.extend(log);
     }
     Failure::failed("smoke_failed", message)
-        .hint("The checks say what is wrong. Ask for a fix, or mend it and deploy again.")
+        .hint("The checks say what is wrong. Ask for a fix, or fix it by hand and deploy again.")
         .lines(lines)
 }
 

@@ -18,7 +18,7 @@ pub async fn keep_small(platform: Arc<Platform>, jobs: Jobs) {
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         if let Err(error) = look(&platform, &jobs, &mut may_rewrite).await {
-            tracing::warn!(%error, "the database could not give back disk space");
+            tracing::warn!(%error, "failed to return disk space of the database");
         }
     }
 }
@@ -32,7 +32,7 @@ async fn look(platform: &Platform, jobs: &Jobs, may_rewrite: &mut bool) -> Resul
         // Once in a process: what fails now fails in a minute too.
         *may_rewrite = false;
         let shortened = store.shorten_logs().await?;
-        tracing::info!(lines = shortened, "logs of earlier jobs were cut to what is kept of one");
+        tracing::info!(lines = shortened, "truncated the logs of earlier jobs");
         tracing::info!("rewriting the database, so that it gives back disk space from now on; changes wait meanwhile");
         let done = store.rewrite().await?;
         let (millis, before, after) = (done.took.as_millis(), Bytes(done.before), Bytes(done.after));
@@ -40,7 +40,7 @@ async fn look(platform: &Platform, jobs: &Jobs, may_rewrite: &mut bool) -> Resul
     }
     let given = store.give_back().await?;
     if given > 0 {
-        tracing::info!(bytes = given, "the database gave back disk space");
+        tracing::info!(bytes = given, "returned disk space of the database");
     }
     Ok(())
 }

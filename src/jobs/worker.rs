@@ -1,7 +1,7 @@
 //! The workers: they take jobs, run them, and record their ends.
 //!
 //! An end that cannot be recorded, as on a full disk, is recorded later: until then the job counts as running and
-//! keeps its slot. A row that is marked as running while nobody runs it is found and ended by the reaper.
+//! keeps its slot. The reaper ends abandoned jobs: rows that are marked as running although no worker has them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::store::{StoreError, jobs as table};
 
 /// Turns at once: each mostly waits for the model.
 const TURNS_AT_ONCE: usize = 64;
-/// Between two looks at the queue that nothing prompted, and at rows that nobody runs.
+/// Interval at which the queue is polled beside its wake-ups, and at which abandoned jobs are looked for.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A job that this process runs, until this is dropped.
@@ -55,7 +55,7 @@ impl Jobs {
     }
 
     async fn dispatch(self, class: JobClass, slots: Arc<Semaphore>) {
-        // Before the first look, so that a job that is queued in between wakes us.
+        // Subscribed before the first look at the queue, so that a job that is queued in between wakes this worker.
         let mut woken = self.0.wake.subscribe();
         loop {
             let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -65,7 +65,7 @@ impl Jobs {
             if taken.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
                 continue;
             }
-            // A look that failed is repeated although nobody queues anything.
+            // A failed look at the queue is repeated even if no job is queued meanwhile.
             let _ = tokio::time::timeout(POLL_INTERVAL, woken.changed()).await;
         }
     }
@@ -87,7 +87,7 @@ impl Jobs {
             Ok(Some(job)) => job,
             Ok(None) => return false,
             Err(error) => {
-                tracing::error!(%error, "no job could be taken from the queue; trying again");
+                tracing::error!(%error, "failed to take the next job; retrying");
                 return false;
             }
         };
@@ -107,7 +107,7 @@ impl Jobs {
     async fn run(&self, job: Job, running: Running) {
         let platform = &self.0.platform;
         let cancel = running.cancel.clone();
-        // Asked for before it was among the running ones.
+        // The cancellation was requested before the job was registered as running.
         if job.cancel_requested {
             cancel.cancel();
         }
@@ -151,7 +151,7 @@ impl Jobs {
                     match platform.store.job(job.id).await {
                         Ok(now) if !now.state.is_final() => Err(error),
                         _ => {
-                            tracing::error!(job = job.id.0, %error, "a job has ended already; another end is dropped");
+                            tracing::error!(job = job.id.0, %error, "the job has ended already; dropped a second result");
                             Ok(())
                         }
                     }
@@ -160,7 +160,7 @@ impl Jobs {
             }
         };
         if let Err(error) = until_recorded(&platform.lifecycle.draining, "the end of a job", record).await {
-            tracing::error!(job = job.id.0, %error, "the end of a job is not recorded; the next start takes the job up");
+            tracing::error!(job = job.id.0, %error, "failed to record the end of a job; the next start takes it over");
             return;
         }
         let tidied = async {
@@ -169,7 +169,7 @@ impl Jobs {
             platform.store.forget_events(job.app_id, platform.config.retention.jobs).await
         };
         if let Err(error) = tidied.await {
-            tracing::warn!(job = job.id.0, %error, "the events of a job could not be tidied up");
+            tracing::warn!(job = job.id.0, %error, "failed to compact the events of a job");
         }
     }
 
@@ -200,7 +200,7 @@ impl Jobs {
         let platform = &self.0.platform;
         let (id, at) = (job.id, platform.clock.now());
         let follow = follow::after(platform, job, &outcome).await.unwrap_or_else(|error| {
-            tracing::warn!(job = id.0, app = %job.app, %error, "what follows a job could not be decided: nothing does");
+            tracing::warn!(job = id.0, app = %job.app, %error, "failed to decide what follows a job; nothing does");
             Follow::Nothing
         });
         let (state, mut error, result) = match outcome {
@@ -225,12 +225,12 @@ impl Jobs {
         Ok(())
     }
 
-    /// Ends rows that are marked as running while nobody runs them, such as those of a job whose task panicked.
+    /// Ends abandoned jobs, such as one whose task has panicked.
     async fn reap(self) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             if let Err(error) = self.end_abandoned().await {
-                tracing::warn!(%error, "abandoned jobs could not be looked for or ended; trying again");
+                tracing::warn!(%error, "failed to end abandoned jobs; retrying");
             }
         }
     }
@@ -244,7 +244,7 @@ impl Jobs {
             rows.into_iter().filter(|job| !running.contains_key(&job.id)).collect()
         };
         for job in &abandoned {
-            tracing::error!(job = job.id.0, app = %job.app, "a job is marked as running and nobody runs it; it is ended or queued again");
+            tracing::error!(job = job.id.0, app = %job.app, "found an abandoned job: marked as running, but no worker has it");
             self.take_up(job).await?;
             match platform.store.app_by_id(job.app_id).await {
                 Ok(app) => self.settle_environments(&app).await?,
@@ -259,7 +259,7 @@ impl Jobs {
     }
 }
 
-/// Waits until nobody else deploys an app or looks after it, or until somebody wants no more of that.
+/// Waits for the app's rollout lock, or until the job is cancelled.
 async fn alone(
     locks: &AppLocks,
     app: AppId,
@@ -272,10 +272,9 @@ async fn alone(
     }
 }
 
-/// Ends a job of whose app the secrets cannot be read. Without them they cannot be taken out of what the job tells, so it is
-/// not begun.
+/// Fails a job whose app's secrets cannot be read. The job does not start: its output could not be redacted.
 async fn unbegun(context: &JobContext, error: &AppError) -> Result<JobResult, Failure> {
-    tracing::error!(job = context.job.id.0, %error, "the app's secrets cannot be read: the job is not begun");
+    tracing::error!(job = context.job.id.0, %error, "failed to read the app's secrets; the job does not start");
     if context.job.kind == JobKind::Delete {
         delete::withdraw(context).await?;
     }

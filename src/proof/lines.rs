@@ -12,7 +12,7 @@ const LAST: usize = 8;
 
 /// The lines that matter, in the order in which they came: the first real errors, without the output
 /// around them. Where none is known as an error, the last ones.
-pub fn telling(lines: &[String]) -> Vec<String> {
+pub fn relevant_lines(lines: &[String]) -> Vec<String> {
     let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
     let mut told: Vec<String> = Vec::new();
     let mut at = 0;
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn told(log: &str) -> Vec<String> {
-        telling(&log.lines().map(str::to_owned).collect::<Vec<_>>())
+        relevant_lines(&log.lines().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::bounded_work::{BoundedWork, Owner};
 use crate::domain::{SmokeCheck, SmokeKind};
 
 pub use ask::{Answer, AskError, Asker, Question};
-pub use lines::telling;
+pub use lines::relevant_lines;
 pub use signature::{Signature, sign};
 pub use site::{Fetched, crawl, page_address};
 

@@ -51,7 +51,7 @@ const SEARCH_PAUSE_MS: u64 = 100;
 const KNOWN_FOR: Duration = Duration::from_hours(24);
 /// Addresses that are known at once.
 const KNOWN_MAX: usize = 1024;
-/// So many connections make memory grow, which is given back to the system as it is freed, and once half of them have left.
+/// From so many connections on, freed memory is returned to the system: as they come and go, and once half have left.
 const CROWD: usize = 256;
 /// Files that are kept for everything but connections.
 const FILES_KEPT: u64 = 256;
@@ -268,7 +268,7 @@ impl Connections {
             was_late = !was_late && begun.elapsed() > 3 * every;
             if !was_late {
                 table.end_late();
-                // Those that were spared because their addresses have few of them, and have not read since.
+                // Clients that were spared, since their addresses have few connections, and that have not read since.
                 if table.stalled.load(Relaxed) > table.limits.stalled() {
                     table.end_silent_readers(table.now());
                 }
@@ -430,10 +430,9 @@ impl State {
         !slot.is_known() && (slot.is_shared || !self.knows(slot.source))
     }
 
-    /// The connections that `age` gives an age (in milliseconds), each with a score: the age, times the square of how many
-    /// connections its address has. So one of many ends before one of few, even where a crowd opens connections so
-    /// quickly that all of its own are younger than that of somebody who has just come. Those of people who are logged
-    /// in come last.
+    /// Scores the connections for which `age` returns an age in milliseconds: the age times the square of the number of
+    /// connections that the address has. The highest score ends first. The square protects an address with few connections from
+    /// a crowd that opens new ones so quickly that all of them are younger. Connections of logged-in users score 0.
     fn scored(&self, age: impl Fn(&Slot) -> Option<u64>) -> Vec<(u64, Arc<Slot>)> {
         let scored = self.open.values().filter_map(|slot| {
             let age = age(slot)? + 1;

@@ -128,7 +128,7 @@ impl Acceptor {
                 Err(_) if self.stopped.is_cancelled() => {}
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot take connections at this moment");
+                    tracing::warn!(%error, "failed to accept a connection; retrying");
                     self.pause(ACCEPT_PAUSE);
                 }
             }
@@ -159,7 +159,7 @@ impl Acceptor {
         let serve = async move {
             match TcpStream::from_std(stream) {
                 Ok(stream) => connection.serve(stream, admitted, peer, lifecycle).await,
-                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+                Err(error) => tracing::warn!(%error, "failed to serve a connection"),
             }
         };
         self.lifecycle.tasks.spawn_on(serve, &self.runtime);

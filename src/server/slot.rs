@@ -79,7 +79,7 @@ pub(super) struct Slot {
     reads_body: AtomicBool,
     body_since: AtomicU64,
     stalled_since: AtomicU64,
-    /// Whoever waits for the client to take what is written.
+    /// Woken when the client reads again.
     flowing: AtomicWaker,
     totals: Arc<dyn Totals>,
 }
@@ -197,8 +197,7 @@ impl Slot {
         }
     }
 
-    /// Whether the client takes nothing of what is written. If so, the task is woken when it does, or when the connection
-    /// is to end. Asked and told by the connection's own task alone.
+    /// Whether the client does not read. If so, the task of `cx` is woken when the client reads again or the connection ends.
     pub(super) fn is_stalled(&self, cx: &Context<'_>) -> bool {
         let is_stalled = self.stalled_since.load(Relaxed) != 0;
         if is_stalled {

@@ -88,7 +88,7 @@ impl Services {
             let writer = GzEncoder::new(BufWriter::with_capacity(PIECE, outlet), Compression::default());
             let made = workspaces.open(&name).and_then(|workspace| write(&workspace, writer, name.as_str(), &extra));
             if let Err(error) = made {
-                tracing::warn!(app = %name, %error, "an export ended early");
+                tracing::warn!(app = %name, %error, "an export failed before its end");
                 // The reader may be gone, which would be the reason.
                 let _ = pieces.blocking_send(Err(error));
             }

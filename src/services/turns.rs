@@ -138,7 +138,7 @@ impl Services {
         Ok(turn.filter(|turn| matches!(turn.state, TurnState::Queued | TurnState::Running)))
     }
 
-    /// What a turn has done: as far as the event `until` while it is at work.
+    /// The blocks of a turn; while it runs, those up to and with the event `until`.
     pub async fn turn_blocks(&self, turn: &Turn, until: EventId) -> AppResult<Vec<TurnBlock>> {
         let has_ended = !matches!(turn.state, TurnState::Queued | TurnState::Running);
         if !has_ended {
@@ -173,7 +173,7 @@ impl Services {
         Ok(bodies)
     }
 
-    /// What a turn that has ended said, without the steps behind it: all that a page shows at first.
+    /// The answers of an ended turn, without its steps: all that a page shows at first.
     pub async fn turn_answers(&self, turn: &Turn) -> AppResult<Vec<TurnBlock>> {
         if let Some(answers) = self.platform.store.turn_answers(turn.id).await? {
             return Ok(answers);

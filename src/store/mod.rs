@@ -75,7 +75,7 @@ pub enum StoreError {
     /// Anything else.
     #[error("database: {0}")]
     Sqlite(Arc<rusqlite::Error>),
-    /// Code of ours panicked in the middle of it; nothing of it was kept.
+    /// The query or change panicked, and was rolled back.
     #[error("a query or change of the database panicked: {0}")]
     Panicked(String),
     /// The file could not be made ready at start-up.
@@ -155,11 +155,11 @@ pub struct Store {
 #[derive(Debug)]
 struct Reader {
     connection: tokio_rusqlite::Connection,
-    /// Queries that it has in hand.
+    /// Queries that run or wait on it.
     queries: AtomicUsize,
 }
 
-/// A query in a reader's hand, until this is dropped.
+/// Counts a query on a reader until it is dropped.
 struct InHand<'a>(&'a Reader);
 
 impl<'a> InHand<'a> {
@@ -199,8 +199,8 @@ impl Store {
         &self.path
     }
 
-    /// Runs a query beside the writer, on the reader that has least to do: of equal ones the first, so that at rest the
-    /// others keep no pages in memory.
+    /// Runs a query beside the writer, on the least busy reader. Of equally busy ones the first is taken: at rest the others
+    /// cache no pages.
     pub(crate) async fn read<R, F>(&self, query: F) -> Result<R, StoreError>
     where
         R: Send + 'static,

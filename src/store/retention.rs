@@ -1,4 +1,4 @@
-//! What is forgotten once there is enough that is newer.
+//! Retention: deletes old events.
 
 use rusqlite::{OptionalExtension, params};
 

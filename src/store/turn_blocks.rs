@@ -1,5 +1,5 @@
-//! What turns did, kept when they have ended: a row for each block. A turn of an earlier version has its rows only once its
-//! events are about to be forgotten.
+//! The blocks of ended turns, one row each. A turn that ended before this table existed gets its rows when its events are
+//! deleted.
 
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -15,7 +15,7 @@ fn has_any(c: &Connection, turn: TurnId) -> Result<bool, StoreError> {
         .query_row([turn.0], |r| r.get(0))?)
 }
 
-/// Keeps what an ended turn did, from the events of its job, unless that was done before.
+/// Folds the events of an ended turn's job into blocks and stores them, unless the turn has blocks already.
 fn keep(t: &Transaction<'_>, turn: TurnId, job: JobId) -> Result<(), StoreError> {
     if has_any(t, turn)? {
         return Ok(());
@@ -29,7 +29,7 @@ fn keep(t: &Transaction<'_>, turn: TurnId, job: JobId) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Keeps what the turns of an app did whose events are about to be forgotten: those of jobs before this one.
+/// Stores the blocks of an app's turns whose events are about to be deleted: those of jobs before this one.
 pub(super) fn keep_before(t: &Transaction<'_>, app: AppId, job: JobId) -> Result<(), StoreError> {
     let turns = t
         .prepare_cached(
@@ -46,7 +46,7 @@ pub(super) fn keep_before(t: &Transaction<'_>, app: AppId, job: JobId) -> Result
 }
 
 impl Store {
-    /// Keeps what the turn of a job did, if the job ran one that has ended.
+    /// Stores the blocks of the turn that a job ran, if it ran one that has ended.
     pub async fn keep_turn_blocks(&self, job: JobId) -> Result<(), StoreError> {
         self.write(move |t| {
             let turns = t
@@ -58,7 +58,7 @@ impl Store {
         .await
     }
 
-    /// What a turn did, as it was kept; nothing where it was not.
+    /// The stored blocks of a turn; empty if none are stored.
     pub async fn turn_blocks(&self, turn: TurnId) -> Result<Vec<TurnBlock>, StoreError> {
         self.read(move |c| {
             let rows = c
@@ -70,7 +70,7 @@ impl Store {
         .await
     }
 
-    /// The answers among them; none where nothing was kept.
+    /// The answers among them; `None` if no blocks are stored.
     pub async fn turn_answers(&self, turn: TurnId) -> Result<Option<Vec<TurnBlock>>, StoreError> {
         self.read(move |c| {
             if !has_any(c, turn)? {
@@ -138,7 +138,7 @@ mod tests {
                 content: Some("x".to_owned()),
             },
         ];
-        // The first is kept when its job has ended; the second, as one of an earlier version, is not.
+        // The blocks of the first are stored when its job has ended, those of the second are not, as in an earlier version.
         let (kept, job) = ended_turn(&store, app, 1).await;
         store.keep_turn_blocks(job).await.expect("kept");
         store.keep_turn_blocks(job).await.expect("kept once");

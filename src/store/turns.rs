@@ -621,7 +621,7 @@ mod tests {
         let log = "ERROR: no\n\n<b>\">\n</b>";
         let evidence = |source: &str| material::wrap(source, log);
         let repair = format!(
-            "The preview of your work failed. “pip” failed.\n\n{}\n\nFind the cause and mend it.",
+            "The preview of your work failed. “pip” failed.\n\n{}\n\nFind the cause and fix it.",
             evidence("preview: build_failed")
         );
         let fix = format!(

@@ -1,5 +1,5 @@
 //! Styles, scripts and drawings: embedded in the binary, served under an address that changes with
-//! their content, so that browsers may keep them for ever.
+//! their content, so that browsers may cache them without an end.
 
 use std::collections::HashMap;
 use std::io::Write as _;

@@ -41,7 +41,7 @@ struct CostRow {
 struct Amount {
     money: String,
     tokens: u64,
-    /// The tokens are reckoned.
+    /// The tokens are estimated.
     about: bool,
 }
 
@@ -62,7 +62,7 @@ impl Amount {
     }
 }
 
-/// Money, as far as it is known: *about* where tokens were reckoned, nothing where there is no price.
+/// Money, as far as it is known: with *about* where tokens are estimated, empty where there is no price.
 fn money(spent: &Spending) -> String {
     let told = || format::money_about(spent.cost_usd, spent.estimated);
     match (spent.cost_usd > 0.0, spent.unpriced_tokens > 0) {

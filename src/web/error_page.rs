@@ -133,12 +133,12 @@ pub fn form(error: &AppError, caller: Caller, here: &str, chrome: Chrome) -> Res
 }
 
 /// For addresses that are none of ours.
-pub async fn nothing_here() -> AppError {
+pub async fn not_found() -> AppError {
     AppError::new(ErrorKind::NotFound, "not_found", "There is nothing at this address.")
 }
 
 /// For a method that an address does not take.
-pub async fn not_this_way() -> AppError {
+pub async fn method_not_allowed() -> AppError {
     AppError::new(ErrorKind::MethodNotAllowed, "method_not_allowed", "This address does not take that kind of request.")
 }
 

@@ -85,7 +85,7 @@ pub fn money(dollars: f64) -> String {
     if dollars > 0.0 && dollars < 0.01 { "under $0.01".into() } else { format!("${dollars:.2}") }
 }
 
-/// Money that was reckoned, where `estimated`: *about*, unless what is said is a bound anyway.
+/// An amount of money; with *about* where it is estimated, unless it is a bound anyway.
 pub fn money_about(dollars: f64, estimated: bool) -> String {
     let exact = money(dollars);
     if estimated && !exact.starts_with("under") { format!("about {exact}") } else { exact }

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_app_that_is_being_deleted_says_what_that_waits_for() {
-        let says = "The namespace app-brisk-otter is on its way out, and waits: 1 pod is left.";
+        let says = "The namespace app-brisk-otter is being deleted, and waits: 1 pod is left.";
         let shown = |deleting| {
             let mut home = samples::home(1);
             let app = App { deleting, ..samples::app() };

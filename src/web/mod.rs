@@ -82,8 +82,8 @@ pub fn router(services: Services) -> Router {
         .route("/theme", post(plain::theme))
         .route("/jobs/{id}/cancel", post(app::actions::cancel))
         .merge(app::routes())
-        .fallback(error_page::nothing_here)
-        .method_not_allowed_fallback(error_page::not_this_way)
+        .fallback(error_page::not_found)
+        .method_not_allowed_fallback(error_page::method_not_allowed)
         .layer(DefaultBodyLimit::max(FORM_MAX))
         .layer(axum::middleware::from_fn_with_state(web.clone(), error_page::layer))
         // Never a stream of events: the layer leaves these alone, so that nothing is held back.

@@ -377,7 +377,7 @@ fn open_folder(parent: &Dir, name: &str) -> io::Result<Dir> {
 
 fn open_file(folder: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Without O_NONBLOCK a pipe that took the file's place would hold us up for ever.
+    // Without O_NONBLOCK a pipe that took the file's place would block us without an end.
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     folder.open_with(name, &options)
 }

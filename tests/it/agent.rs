@@ -150,7 +150,7 @@ async fn a_turn_ends_even_if_its_files_cannot_be_made_a_version() {
     assert_eq!((&turn["state"], &turn["size"]["files"]), (&json!("done"), &json!(1)), "{turn:#}");
     assert_eq!(scene.file("public/a.txt").await.as_deref(), Some("kept"));
 
-    // What an earlier builder left without an end finds one: a turn without a job, and one whose job is over.
+    // What an earlier builder left without an end finds one: a ended a turn that has no job, and one whose job is over.
     scene.builder.kill();
     let database = rusqlite::Connection::open(scene.builder.data().join("slipway.db")).expect("the database");
     let strand = "UPDATE turns SET state = 'running', finished_at = NULL, note = NULL WHERE number = 2";
@@ -370,7 +370,10 @@ async fn sentences_of_slipways_that_a_person_types_are_their_words() {
     }
     // The page shows them as the person's words, whole; and none of them is a note to the model.
     let (count, shown) = scene.shown(".said").await;
-    assert!(count == 5 && shown.contains("Find the cause.") && scene.shown(".mending").await.0 == 0, "{count} {shown}");
+    assert!(
+        count == 5 && shown.contains("Find the cause.") && scene.shown(".repair-note").await.0 == 0,
+        "{count} {shown}"
+    );
     let asked = &scene.fake.requests()[first..];
     assert!(!asked.iter().any(|request| request.body["messages"].to_string().contains("\"(From Slipway")), "{asked:?}");
 }
@@ -428,7 +431,7 @@ async fn every_cap_names_itself_and_keeps_what_was_written() {
             if reason == "cap_wall_time" { answer.then_silence() } else { answer.stop("tool_use").reply() }
         });
         let scene = Scene::with(script.collect(), &[(setting, limit)]).await;
-        let turn = scene.turn("Go on for ever").await;
+        let turn = scene.turn("Go on without end").await;
         assert_eq!((&turn["state"], &turn["reason"]), (&json!("done"), &json!(reason)), "{turn:#}");
         assert!(turn["note"].as_str().is_some_and(|note| note.contains(words)), "{turn:#}");
         assert_eq!((&turn["may_continue"], turn["version"].is_string()), (&json!(true), true), "{turn:#}");

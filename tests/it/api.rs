@@ -214,7 +214,7 @@ async fn whether_the_preview_follows_is_the_users_to_say() {
     assert_eq!(preview["kind"], "preview", "{preview}");
     bench.follow(&preview).await;
     let preview = bench.get(&format!("/api/v1/jobs/{next}")).await.json();
-    assert_eq!(preview["error"]["code"], "docker_unavailable", "nothing that a model could mend");
+    assert_eq!(preview["error"]["code"], "docker_unavailable", "nothing that a model could fix");
     bench.get(&format!("/api/v1/jobs/{}", next + 1)).await.problem(404, "not_found");
 
     let change = |body: &str| {

@@ -32,7 +32,7 @@ impl DockerRuntime {
             Some(left) if left.started_at.is_some() => self.attach_run(&left, spec.time_limit, log, cancel).await,
             _ => {
                 let id = self.begin(&name, spec, cancel).await?;
-                self.see_to_its_end(&id, spec.time_limit, log, cancel).await
+                self.wait_for_exit(&id, spec.time_limit, log, cancel).await
             }
         }
     }
@@ -66,7 +66,7 @@ impl DockerRuntime {
         }
     }
 
-    async fn see_to_its_end(
+    async fn wait_for_exit(
         &self,
         id: &str,
         time_limit: Duration,
@@ -211,7 +211,7 @@ impl DockerRuntime {
         let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
         // One that has ended is not out of time, however late somebody asks: its end only has to be read.
         let rest = if left.running { time_limit.saturating_sub(gone_by.unsigned_abs()) } else { READ_LIMIT };
-        self.see_to_its_end(&left.id, rest, log, cancel).await
+        self.wait_for_exit(&left.id, rest, log, cancel).await
     }
 }
 

@@ -72,7 +72,7 @@ impl Cluster {
         Self { client, apis: Arc::default(), limit: CALL_LIMIT }
     }
 
-    /// Waits for one call, but not for ever.
+    /// Waits for one call, with a timeout.
     pub(super) async fn call<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Fault> {
         match tokio::time::timeout(self.limit, call).await {
             Ok(answer) => answer.map_err(Fault::from),

@@ -234,13 +234,13 @@ fn bytes(memory: i64) -> String {
     if memory % MI == 0 { format!("{}Mi", memory / MI) } else { memory.to_string() }
 }
 
-/// How a Deployment goes from one release to the next.
+/// How far a Deployment may go from one release to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// New pods come up, and the old ones stay: nobody has led traffic to the new ones yet.
-    Held,
-    /// By itself: new pods take the place of the old ones as soon as they are ready.
-    Free,
+pub(super) enum Rollout {
+    /// New pods start, and the old ones stay: traffic has not been switched yet.
+    Paused,
+    /// New pods replace the old ones as soon as they are ready.
+    Running,
 }
 
 #[derive(Serialize)]
@@ -249,7 +249,7 @@ struct Running<'a> {
     namespace: String,
     labels: Labels,
     selector: Labels,
-    leads_to: Labels,
+    routes_to: Labels,
     held: bool,
     /// Where an Ingress leads to it; none where none does.
     host: Option<String>,
@@ -263,13 +263,13 @@ struct Running<'a> {
 }
 
 /// The objects of one environment: its secrets first, if it has any.
-pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, pace: Pace) -> Vec<Value> {
+pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, rollout: Rollout) -> Vec<Value> {
     let name = environment_name(owner.app, deployment.environment);
     let mut labels = owner.of(deployment.environment, deployment.release);
-    let mut leads_to = labels.clone();
-    leads_to.retain(|key, _| matches!(key.as_str(), label::APP | label::ENVIRONMENT | label::RELEASE));
+    let mut routes_to = labels.clone();
+    routes_to.retain(|key, _| matches!(key.as_str(), label::APP | label::ENVIRONMENT | label::RELEASE));
     // What a Deployment chooses cannot be changed: all releases of its environment.
-    let mut selector = leads_to.clone();
+    let mut selector = routes_to.clone();
     selector.remove(label::RELEASE);
     if let ProcessKind::Service(probe) = &deployment.spec.process {
         labels.insert(label::PORT.to_owned(), probe.port.to_string());
@@ -283,8 +283,8 @@ pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, p
         namespace: owner.namespace(),
         labels,
         selector,
-        leads_to,
-        held: pace == Pace::Held,
+        routes_to,
+        held: rollout == Rollout::Paused,
         host,
         ingress: Ingress { class: &owner.settings.ingress_class, namespace: &owner.settings.ingress_namespace },
         apis,
@@ -320,7 +320,7 @@ pub(super) fn run(owner: &Owner<'_>, apis: &Apis, spec: &RunSpec) -> Vec<Value> 
         namespace: owner.namespace(),
         labels: labels.clone(),
         selector: Labels::new(),
-        leads_to: Labels::new(),
+        routes_to: Labels::new(),
         held: false,
         host: None,
         ingress: Ingress { class: &owner.settings.ingress_class, namespace: &owner.settings.ingress_namespace },
@@ -428,30 +428,30 @@ mod tests {
         let service = ProcessKind::Service(Probe { port: 8080, path: "/health".to_owned() });
         insta::assert_snapshot!(
             "service",
-            shown(&release(&owner, &apis("v1"), &deployment(service.clone()), Pace::Free))
+            shown(&release(&owner, &apis("v1"), &deployment(service.clone()), Rollout::Running))
         );
-        let held = release(&owner, &apis("v1"), &deployment(service.clone()), Pace::Held);
+        let held = release(&owner, &apis("v1"), &deployment(service.clone()), Rollout::Paused);
         assert_eq!(held[2]["spec"]["minReadySeconds"], 31_536_000);
         assert!(held[2]["spec"]["progressDeadlineSeconds"].as_i64() > held[2]["spec"]["minReadySeconds"].as_i64());
         insta::assert_snapshot!(
             "cronjob",
-            shown(&release(&owner, &apis("v1"), &deployment(ProcessKind::Job), Pace::Free))
+            shown(&release(&owner, &apis("v1"), &deployment(ProcessKind::Job), Rollout::Running))
         );
         // A preview that needs the log-in is reached through the builder alone.
         let closed = KubernetesSettings { protects_previews: true, ..settings.clone() };
         let closed = Owner { settings: &closed, app: &app, app_id: AppId(7) };
         let kinds = |owner: &Owner<'_>, environment| -> Vec<String> {
             let wanted = Deployment { environment, ..deployment(service.clone()) };
-            let objects = release(owner, &apis("v1"), &wanted, Pace::Free);
+            let objects = release(owner, &apis("v1"), &wanted, Rollout::Running);
             objects.iter().map(|object| object["kind"].as_str().expect("a kind").to_owned()).collect()
         };
         assert_eq!(kinds(&closed, Environment::Preview), ["Secret", "Service", "Deployment"]);
         assert_eq!(kinds(&closed, Environment::Prod), ["Secret", "Service", "Deployment", "Ingress"]);
         assert_eq!(kinds(&owner, Environment::Preview), ["Secret", "Service", "Deployment", "Ingress"]);
         // An older cluster.
-        let old = release(&owner, &apis("v1beta1"), &deployment(service), Pace::Free);
+        let old = release(&owner, &apis("v1beta1"), &deployment(service), Rollout::Running);
         assert_eq!(old[3]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["servicePort"], "http");
-        let old = release(&owner, &apis("v1beta1"), &deployment(ProcessKind::Job), Pace::Free);
+        let old = release(&owner, &apis("v1beta1"), &deployment(ProcessKind::Job), Rollout::Running);
         assert_eq!((&old[1]["apiVersion"], &old[1]["spec"]["timeZone"]), (&Value::from("batch/v1beta1"), &Value::Null));
         let spec = RunSpec {
             app: app.clone(),
@@ -498,7 +498,7 @@ mod tests {
         let owner = Owner { settings: &settings, app: &app, app_id: AppId(7) };
         let service = ProcessKind::Service(Probe { port: 8080, path: "/a\"\nimage: evil".to_owned() });
         let wanted = deployment(service);
-        let objects = release(&owner, &apis("v1"), &wanted, Pace::Free);
+        let objects = release(&owner, &apis("v1"), &wanted, Rollout::Running);
         let pod = &objects[2]["spec"]["template"]["spec"];
         assert_eq!(pod["containers"][0]["image"], wanted.image.as_str());
         assert_eq!(pod["containers"][0]["readinessProbe"]["httpGet"]["path"], "/a\"\nimage: evil");
@@ -508,6 +508,6 @@ mod tests {
         let digest = |objects: &[Value]| objects[2]["spec"]["template"]["metadata"]["annotations"].clone();
         let mut changed = wanted.clone();
         changed.secrets.insert("WEBHOOK_SECRET".to_owned(), SecretString::from("whsec_2"));
-        assert_ne!(digest(&objects), digest(&release(&owner, &apis("v1"), &changed, Pace::Free)));
+        assert_ne!(digest(&objects), digest(&release(&owner, &apis("v1"), &changed, Rollout::Running)));
     }
 }

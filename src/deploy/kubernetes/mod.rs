@@ -38,7 +38,7 @@ use crate::domain::{AppId, AppName, Environment, ProcessKind, ReleaseNumber};
 use crate::engine::{EngineInfo, Installation, LineSink, label};
 use client::Cluster;
 use fault::Fault;
-use manifest::{Owner, Pace};
+use manifest::{Owner, Rollout};
 use namespace::Presence;
 
 /// Namespaces that are looked into at once.
@@ -78,7 +78,7 @@ pub struct KubernetesRuntime {
 struct Inner {
     cluster: Cluster,
     settings: KubernetesSettings,
-    /// When each app's namespace was last made true by this process.
+    /// When this process last reconciled each app's namespace.
     prepared: Mutex<HashMap<AppId, Instant>>,
 }
 
@@ -161,7 +161,7 @@ impl KubernetesRuntime {
         match deployment.spec.process {
             ProcessKind::Service(_) => {
                 self.pin(deployment).await?;
-                self.apply_parts(deployment, Pace::Held, |kind| matches!(kind, "Secret" | "Deployment")).await
+                self.apply_parts(deployment, Rollout::Paused, |kind| matches!(kind, "Secret" | "Deployment")).await
             }
             ProcessKind::Job => self.apply_release(deployment).await,
         }
@@ -211,14 +211,14 @@ impl KubernetesRuntime {
         self.apply_release(deployment).await
     }
 
-    /// Lets the Deployment of a release that is led to go on by itself: the old pods make way.
-    pub(super) async fn release(&self, deployment: &Deployment) -> Result<(), DeployError> {
-        self.apply_parts(deployment, Pace::Free, |kind| kind == "Deployment").await
+    /// Resumes the Deployment's rollout once traffic has switched to its release: the old pods are scaled down.
+    pub(super) async fn finish_rollout(&self, deployment: &Deployment) -> Result<(), DeployError> {
+        self.apply_parts(deployment, Rollout::Running, |kind| kind == "Deployment").await
     }
 
     /// Applies what an environment consists of; where a job lost its schedule, that goes.
     async fn apply_release(&self, deployment: &Deployment) -> Result<(), DeployError> {
-        self.apply_parts(deployment, Pace::Free, |_| true).await?;
+        self.apply_parts(deployment, Rollout::Running, |_| true).await?;
         if deployment.spec.process == ProcessKind::Job && deployment.spec.schedule.is_none() {
             let version = self.cluster().apis().await?.cronjob.clone();
             self.remove_object(deployment, &version, "CronJob", "cronjobs").await?;
@@ -230,7 +230,7 @@ impl KubernetesRuntime {
     async fn apply_parts(
         &self,
         deployment: &Deployment,
-        pace: Pace,
+        pace: Rollout,
         is_wanted: impl Fn(&str) -> bool,
     ) -> Result<(), DeployError> {
         let owner = self.owner(&deployment.app, deployment.app_id);
@@ -386,7 +386,7 @@ impl KubernetesRuntime {
             tokio::try_join!(self.cluster().call(workloads.list(&ours)), self.cluster().call(services.list(&ours)));
         let (workloads, services) = match listed {
             Ok(listed) => listed,
-            // On its way out: nothing is bound there any more.
+            // Terminating: no role is bound there any more.
             Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(Vec::new()),
             Err(fault) => return Err(fault.into()),
         };

@@ -1,4 +1,4 @@
-//! An app's namespace: made, made true, and removed; never one that is somebody else's.
+//! An app's namespace: created, reconciled and deleted; never one that is not ours.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::engine::{LineSink, label};
 
 /// How long a namespace may take to go, with all that is in it.
 const REMOVAL_LIMIT: Duration = Duration::from_mins(5);
-/// How long a namespace that was made true is taken to be so: somebody may change it at any time.
+/// How long a reconciled namespace counts as reconciled: it can be changed from outside at any time.
 const PREPARED_FOR: Duration = Duration::from_secs(5);
 
 impl KubernetesRuntime {
@@ -36,11 +36,16 @@ impl KubernetesRuntime {
             return Ok(());
         }
         let is_there = self.owns_namespace(app, app_id).await?;
-        self.make_true(app, app_id, is_there).await
+        self.ensure_namespace(app, app_id, is_there).await
     }
 
     /// Makes what stands in the namespace what it should be, and the namespace where it is not there.
-    pub(super) async fn make_true(&self, app: &AppName, app_id: AppId, is_there: bool) -> Result<(), DeployError> {
+    pub(super) async fn ensure_namespace(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        is_there: bool,
+    ) -> Result<(), DeployError> {
         let objects = manifest::base(&self.owner(app, app_id));
         let (first, rest) = objects.split_at(2);
         if !is_there {
@@ -68,7 +73,7 @@ impl KubernetesRuntime {
     /// Whether the app's namespace is there.
     ///
     /// # Errors
-    /// [`DeployError::NotOurs`] when it is there and somebody else's; one that is on its way out is waited for.
+    /// [`DeployError::NotOurs`] when it exists and is not ours. A terminating one is waited for.
     async fn owns_namespace(&self, app: &AppName, app_id: AppId) -> Result<bool, DeployError> {
         match self.look(app, app_id).await? {
             Presence::There => Ok(true),
@@ -95,7 +100,7 @@ impl KubernetesRuntime {
         Ok(if is_leaving { Presence::Leaving } else { Presence::There })
     }
 
-    /// Names of this builder's namespaces that are not on their way out.
+    /// Names of this builder's namespaces that are not terminating.
     pub(super) async fn namespaces(&self) -> Result<Vec<String>, DeployError> {
         let ours = ListParams::default().labels(&self.selector());
         let found = self.cluster().call(self.namespace_api().list(&ours)).await?;
@@ -151,7 +156,7 @@ impl KubernetesRuntime {
                 let holds = what_holds(&namespace);
                 if holds != held_by {
                     if let Some(holds) = &holds {
-                        tell.line(format!("The namespace {name} is on its way out, and waits: {holds}")).await;
+                        tell.line(format!("The namespace {name} is being deleted, and waits: {holds}")).await;
                     }
                     held_by = holds;
                 }

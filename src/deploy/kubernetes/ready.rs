@@ -1,5 +1,5 @@
-//! From applied to ready, and from ready to led to: the rollout is watched, its pods are asked, the Service is told
-//! to lead to them, and asked. No polling.
+//! A rollout, from applied to ready and to receiving traffic: watches its objects, probes its pods, switches the Service to
+//! them and probes the Service. No polling.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Answered, DeployError, Deployment, Instance, probe};
 use super::fault::Fault;
-use super::manifest::Pace;
-use super::verdict::{self, Stage, Trouble, TroubleKind, Verdict};
+use super::manifest::Rollout;
+use super::verdict::{self, PodProblem, ProblemKind, Stage, Verdict};
 use super::{KubernetesRuntime, client, manifest};
 use crate::domain::Probe;
 use crate::engine::{LineSink, label, line};
@@ -73,7 +73,7 @@ where
     lasting(watcher(api, config))
 }
 
-/// A watch without the errors that it mends by itself: an old place in the history is read anew.
+/// A watch without the errors that it recovers from by itself, such as an expired resource version.
 fn lasting<K: Send + 'static>(
     changes: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
 ) -> BoxStream<'static, Result<watcher::Event<K>, Fault>> {
@@ -91,7 +91,7 @@ enum Goal {
     /// The new version's pods are ready.
     Ready,
     /// The Service leads to them alone.
-    Led,
+    TrafficSwitched,
 }
 
 /// Anything that changed in a rollout.
@@ -135,12 +135,12 @@ impl Seen {
             let says = |key: &str| pod.metadata.labels.as_ref()?.get(key).map(String::as_str);
             says(label::RELEASE) == Some(release) && says(label::ENVIRONMENT) == Some(environment)
         };
-        let leaving = self.pods.values().filter(|pod| pod.metadata.deletion_timestamp.is_some()).count();
+        let terminating = self.pods.values().filter(|pod| pod.metadata.deletion_timestamp.is_some()).count();
         let mut pods: Vec<&Pod> = self.pods.values().filter(new).collect();
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         let set = self.sets.values().next();
-        match verdict::of_rollout(self.workloads.values().next(), set, &pods, &events, leaving) {
-            Verdict::Ready if goal == Goal::Led && !self.leads_to(&pods) => {
+        match verdict::of_rollout(self.workloads.values().next(), set, &pods, &events, terminating) {
+            Verdict::Ready if goal == Goal::TrafficSwitched && !self.routes_to(&pods) => {
                 Verdict::Waiting(Stage::Runs, "its Service does not lead to the new version alone yet.".to_owned())
             }
             verdict => verdict,
@@ -148,7 +148,7 @@ impl Seen {
     }
 
     /// Whether the Service's ready addresses are the new pods' and no others.
-    fn leads_to(&self, pods: &[&Pod]) -> bool {
+    fn routes_to(&self, pods: &[&Pod]) -> bool {
         let of_pods: Vec<&str> = pods.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()).collect();
         let mut ready = Vec::new();
         for endpoint in self.slices.values().filter_map(|slice| slice.data["endpoints"].as_array()).flatten() {
@@ -169,7 +169,7 @@ struct Progress {
     stage: Stage,
     /// What it waits for, since when, and whether that was told.
     waits: (String, Instant, bool),
-    trouble: Option<(Trouble, Instant)>,
+    trouble: Option<(PodProblem, Instant)>,
 }
 
 impl Progress {
@@ -260,7 +260,7 @@ impl KubernetesRuntime {
 
     /// Has the Service lead to a release that is ready, and waits until it does and has answered. The old
     /// pods stay.
-    pub(in super::super) async fn lead(
+    pub(in super::super) async fn switch_traffic(
         &self,
         deployment: &Deployment,
         probe: &Probe,
@@ -269,16 +269,16 @@ impl KubernetesRuntime {
         cancel: &CancellationToken,
     ) -> Result<Instance, DeployError> {
         let work = async {
-            self.apply_parts(deployment, Pace::Held, |kind| matches!(kind, "Service" | "Ingress")).await?;
+            self.apply_parts(deployment, Rollout::Paused, |kind| matches!(kind, "Service" | "Ingress")).await?;
             let instance = self.instance(deployment).await?;
-            self.rolled_out(&instance, Goal::Led, deadline, tell).await?;
+            self.rolled_out(&instance, Goal::TrafficSwitched, deadline, tell).await?;
             let Some(address) = instance.address else {
                 return Err(DeployError::CannotStart("its Service has no address in the cluster".to_owned()));
             };
             let last = Mutex::default();
             match tokio::time::timeout(deadline, probe::until_ready(address, probe, &last)).await {
                 Ok(()) => Ok(instance),
-                Err(_) => Err(DeployError::NotLed { waited: deadline, last: said(&last) }),
+                Err(_) => Err(DeployError::SwitchTimedOut { waited: deadline, last: said(&last) }),
             }
         };
         tokio::select! {
@@ -319,11 +319,11 @@ impl KubernetesRuntime {
                     progress.trouble = None;
                     progress.reach(stage, &why, now);
                 }
-                Verdict::Trouble(found) => {
+                Verdict::PodProblem(found) => {
                     let words = words(&found.kind);
                     progress.reach(found.kind.stage(), &words, now);
                     let since = match &progress.trouble {
-                        Some((before, since)) if before.is_still(&found) => *since,
+                        Some((before, since)) if before.is_same_problem(&found) => *since,
                         _ => {
                             if found.grace > Duration::ZERO {
                                 tell.line(words).await;
@@ -342,7 +342,7 @@ impl KubernetesRuntime {
                 return Err(match goal {
                     _ if progress.runs.is_none() => progress.not_begun(),
                     Goal::Ready => self.not_ready(instance, limit, last).await,
-                    Goal::Led => DeployError::NotLed { waited: limit, last },
+                    Goal::TrafficSwitched => DeployError::SwitchTimedOut { waited: limit, last },
                 });
             }
             if let Some(line) = progress.untold(now) {
@@ -368,7 +368,7 @@ impl KubernetesRuntime {
         let name = manifest::environment_name(&instance.app, instance.environment);
         let release =
             format!("{}={},{}={}", label::ENVIRONMENT, instance.environment, label::RELEASE, instance.release);
-        // All of the app's: what is on its way out in the other environment makes room as well.
+        // All of the app's pods: those that terminate in the other environment free quota as well.
         let pods = format!("{}={}", label::APP, instance.app);
         let apis = self.cluster().apis().await?;
         let slices = client::resource(&apis.slices, "EndpointSlice", "endpointslices");
@@ -393,19 +393,19 @@ impl KubernetesRuntime {
     }
 
     /// A trouble that has lasted too long, with what the app wrote last.
-    pub(super) async fn failure(&self, namespace: &str, trouble: Trouble) -> DeployError {
+    pub(super) async fn failure(&self, namespace: &str, trouble: PodProblem) -> DeployError {
         let lines = match &trouble.pod {
             Some(pod) => self.pod_lines(namespace, pod).await,
             None => Vec::new(),
         };
         match trouble.kind {
-            TroubleKind::Ended { code, oom } => DeployError::Exited { code, oom, lines },
-            TroubleKind::Unwell(_) => {
+            ProblemKind::Ended { code, oom } => DeployError::Exited { code, oom, lines },
+            ProblemKind::NotReady(_) => {
                 DeployError::NotReady { waited: trouble.grace, last: words(&trouble.kind), lines }
             }
-            TroubleKind::Pull { .. } => DeployError::CannotPull(words(&trouble.kind)),
-            TroubleKind::Quota(_) | TroubleKind::Unschedulable(_) => DeployError::NoRoom(words(&trouble.kind)),
-            TroubleKind::Unstartable(why) => DeployError::CannotStart(why),
+            ProblemKind::Pull { .. } => DeployError::CannotPull(words(&trouble.kind)),
+            ProblemKind::Quota(_) | ProblemKind::Unschedulable(_) => DeployError::NoRoom(words(&trouble.kind)),
+            ProblemKind::Unstartable(why) => DeployError::CannotStart(why),
         }
     }
 
@@ -482,17 +482,17 @@ fn said(last: &Mutex<String>) -> String {
 }
 
 /// A trouble in a sentence.
-pub(super) fn words(kind: &TroubleKind) -> String {
+pub(super) fn words(kind: &ProblemKind) -> String {
     match kind {
-        TroubleKind::Ended { code, .. } => format!("the app ended with exit code {code}."),
-        TroubleKind::Pull { why, outage: true } => {
+        ProblemKind::Ended { code, .. } => format!("the app ended with exit code {code}."),
+        ProblemKind::Pull { why, outage: true } => {
             format!("the node cannot reach the registry to pull the image, and goes on trying: {why}")
         }
-        TroubleKind::Pull { why, outage: false } => format!("The node cannot pull the image: {why}"),
-        TroubleKind::Unstartable(why) => format!("the container cannot be started: {why}"),
-        TroubleKind::Quota(why) => format!("The app's namespace has used up its quota: {why}"),
-        TroubleKind::Unschedulable(why) => format!("No node of the cluster has room for the app: {why}"),
-        TroubleKind::Unwell(status) => format!("its health check was answered with HTTP status {status}."),
+        ProblemKind::Pull { why, outage: false } => format!("The node cannot pull the image: {why}"),
+        ProblemKind::Unstartable(why) => format!("the container cannot be started: {why}"),
+        ProblemKind::Quota(why) => format!("The app's namespace has used up its quota: {why}"),
+        ProblemKind::Unschedulable(why) => format!("No node of the cluster has room for the app: {why}"),
+        ProblemKind::NotReady(status) => format!("its health check was answered with HTTP status {status}."),
     }
 }
 

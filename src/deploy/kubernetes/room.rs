@@ -1,4 +1,4 @@
-//! Room in an app's namespace: pods that are on their way out count against its quota until they are gone.
+//! Waits until terminating pods have freed the quota of an app's namespace.
 //!
 //! Asked before pods are made, since the cluster tries again at ever longer intervals what a quota has refused.
 
@@ -80,7 +80,7 @@ impl KubernetesRuntime {
     }
 }
 
-/// Whether some of an app's pods are on their way out, or will be: there are more than there should be.
+/// Whether some of an app's pods terminate, or will: there are more than there should be.
 fn makes_room(pods: &[Pod], workloads: &[Workload]) -> bool {
     let is_leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     let serves = |pod: &&Pod| {
@@ -141,10 +141,10 @@ mod tests {
         let workload: Workload =
             serde_json::from_value(json!({"metadata": {}, "spec": {"replicas": 1, "selector": {}, "template": {}}}))
                 .expect("a Deployment");
-        let (one, leaving, run) = (pod("ReplicaSet", false), pod("ReplicaSet", true), pod("Job", false));
+        let (one, terminating, run) = (pod("ReplicaSet", false), pod("ReplicaSet", true), pod("Job", false));
         let workloads = std::slice::from_ref(&workload);
         assert!(!makes_room(&[one.clone(), run.clone(), run], workloads));
-        assert!(makes_room(&[one.clone(), leaving], workloads));
+        assert!(makes_room(&[one.clone(), terminating], workloads));
         assert!(makes_room(&[one.clone(), one], workloads));
     }
 

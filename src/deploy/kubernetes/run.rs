@@ -20,7 +20,7 @@ use super::client::FIELD_MANAGER;
 use super::fault::Fault;
 use super::logs::{Reader, Sink, container};
 use super::ready::{Known, changes, take};
-use super::verdict::{self, Trouble, TroubleKind};
+use super::verdict::{self, PodProblem, ProblemKind};
 use super::{KubernetesRuntime, manifest};
 use crate::domain::{AppName, Clock, ReleaseNumber, RunId};
 use crate::engine::{LineSink, label};
@@ -67,7 +67,7 @@ impl KubernetesRuntime {
             }
             begun = self.begin(spec, &namespace, &name, log) => begun?,
         }
-        self.see_to_its_end(&namespace, &name, spec.time_limit, log, cancel).await
+        self.wait_for_exit(&namespace, &name, spec.time_limit, log, cancel).await
     }
 
     /// Makes a run's Job, with all that it needs around it, unless it is there.
@@ -101,7 +101,7 @@ impl KubernetesRuntime {
         }
     }
 
-    async fn see_to_its_end(
+    async fn wait_for_exit(
         &self,
         namespace: &str,
         name: &str,
@@ -143,7 +143,7 @@ impl KubernetesRuntime {
 
     async fn remove_job(&self, namespace: &str, name: &str) -> Result<(), DeployError> {
         match self.cluster().call(self.jobs(namespace).delete(name, &DeleteParams::background())).await {
-            // Forbidden: its namespace is on its way out, or gone.
+            // Forbidden: its namespace is terminating or gone.
             Ok(_) | Err(Fault::NotFound(_) | Fault::Forbidden(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
@@ -162,7 +162,7 @@ impl KubernetesRuntime {
         ]);
         let (mut jobs, mut known, mut events) = (Known::<Job>::new(), Known::<Pod>::new(), Known::<Event>::new());
         let (mut listed, mut ended): (bool, Option<Exit>) = (false, None);
-        let mut trouble: Option<(Trouble, Instant)> = None;
+        let mut trouble: Option<(PodProblem, Instant)> = None;
         // The pod whose log is read, from when its container has begun.
         let (begun, mut has_begun) = tokio::sync::watch::channel(None::<String>);
         let reading = async {
@@ -215,7 +215,7 @@ impl KubernetesRuntime {
             }
             let found = trouble_of(name, &known, &events);
             trouble = match (found, trouble.take()) {
-                (Some(found), Some((before, since))) if before.is_still(&found) => Some((found, since)),
+                (Some(found), Some((before, since))) if before.is_same_problem(&found) => Some((found, since)),
                 (Some(found), _) => Some((found, Instant::now())),
                 (None, _) => None,
             };
@@ -254,7 +254,7 @@ impl KubernetesRuntime {
         let started_at = left.started_at.unwrap_or_else(|| Clock::System.now());
         let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
         let rest = time_limit.saturating_sub(gone_by.unsigned_abs());
-        self.see_to_its_end(&manifest::namespace(&left.app), &left.id, rest, log, cancel).await
+        self.wait_for_exit(&manifest::namespace(&left.app), &left.id, rest, log, cancel).await
     }
 
     /// Runs that the cluster started by a schedule and nobody has named yet, without end.
@@ -314,7 +314,7 @@ fn ending(job: &Job, pods: &Known<Pod>) -> Option<Exit> {
 }
 
 /// Why a Job's pod will not run, if so.
-fn trouble_of(name: &str, pods: &Known<Pod>, events: &Known<Event>) -> Option<Trouble> {
+fn trouble_of(name: &str, pods: &Known<Pod>, events: &Known<Event>) -> Option<PodProblem> {
     let all: Vec<&Event> = events.values().collect();
     let of_pods = pods.values().find_map(|pod| verdict::of_pod(pod, &all));
     let refused = || {
@@ -325,7 +325,7 @@ fn trouble_of(name: &str, pods: &Known<Pod>, events: &Known<Event>) -> Option<Tr
     };
     // An end is how a run is over, not what is wrong with it.
     of_pods
-        .filter(|trouble| !matches!(trouble.kind, TroubleKind::Ended { .. }))
+        .filter(|trouble| !matches!(trouble.kind, ProblemKind::Ended { .. }))
         .or_else(|| if pods.is_empty() { refused() } else { None })
 }
 

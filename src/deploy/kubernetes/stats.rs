@@ -34,7 +34,7 @@ impl KubernetesRuntime {
         );
         let (workload, pods, metrics) = match asked {
             Ok(asked) => asked,
-            // The namespace is gone or on its way out: nothing is bound there any more.
+            // The namespace is gone or terminating: no role is bound there any more.
             Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(None),
             Err(fault) => return Err(fault.into()),
         };

@@ -13,12 +13,12 @@ use super::super::{DeployError, Deployment};
 use super::KubernetesRuntime;
 use super::client::{self, FIELD_MANAGER};
 use super::fault::Fault;
-use super::manifest::{self, Pace};
+use super::manifest::{self, Rollout};
 use super::namespace::Presence;
 use crate::engine::label;
 
 /// Kinds whose `spec` is ours alone, with their plurals.
-const OURS_ALONE: [(&str, &str); 7] = [
+const OWNED_KINDS: [(&str, &str); 7] = [
     ("ResourceQuota", "resourcequotas"),
     ("LimitRange", "limitranges"),
     ("NetworkPolicy", "networkpolicies"),
@@ -28,39 +28,38 @@ const OURS_ALONE: [(&str, &str); 7] = [
     ("CronJob", "cronjobs"),
 ];
 /// Kinds of which one that is not ours is told of, and left: whoever made it may have meant it.
-const TOLD_OF: [(&str, &str, &str); 4] = [
+const REPORTED_KINDS: [(&str, &str, &str); 4] = [
     ("v1", "ResourceQuota", "resourcequotas"),
     ("v1", "LimitRange", "limitranges"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
     ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
 ];
 /// What a cluster gives a Service for good.
-const GIVEN: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
+const SERVER_SET_FIELDS: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
 
 impl KubernetesRuntime {
-    /// Puts a live release, and what stands around it, back to what it should be and no more. What is on its way out
-    /// is left alone: nothing of it is waited for.
-    pub(in super::super) async fn look_after(&self, deployment: &Deployment) -> Result<(), DeployError> {
+    /// Reconciles a live release and the objects around it. A terminating namespace is left alone: nothing waits for it.
+    pub(in super::super) async fn reconcile(&self, deployment: &Deployment) -> Result<(), DeployError> {
         let (app, id) = (&deployment.app, deployment.app_id);
         let presence = self.look(app, id).await?;
         if presence == Presence::Leaving {
             return Ok(());
         }
-        self.make_true(app, id, presence == Presence::There).await?;
+        self.ensure_namespace(app, id, presence == Presence::There).await?;
         self.apply_release(deployment).await?;
-        match self.take_back(deployment).await {
+        match self.revert_drift(deployment).await {
             // Somebody deletes the namespace, or changed an object meanwhile: the next look comes.
             Ok(()) | Err(Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Conflict(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
     }
 
-    async fn take_back(&self, deployment: &Deployment) -> Result<(), Fault> {
+    async fn revert_drift(&self, deployment: &Deployment) -> Result<(), Fault> {
         let owner = self.owner(&deployment.app, deployment.app_id);
         let namespace = manifest::namespace(&deployment.app);
         let mut wanted = manifest::base(&owner);
-        wanted.extend(manifest::release(&owner, &self.cluster().apis().await?, deployment, Pace::Free));
-        for (kind, plural) in OURS_ALONE {
+        wanted.extend(manifest::release(&owner, &self.cluster().apis().await?, deployment, Rollout::Running));
+        for (kind, plural) in OWNED_KINDS {
             let wanted: Vec<&Value> = wanted.iter().filter(|object| object["kind"] == kind).collect();
             let Some(version) = wanted.first().and_then(|object| object["apiVersion"].as_str()) else { continue };
             let api = self.objects(&namespace, version, kind, plural);
@@ -78,22 +77,17 @@ impl KubernetesRuntime {
                 let put = self.cluster().call(api.replace(&name, &parameters, &whole)).await?;
                 // What an earlier replacement left to us counts as shared, and is replaced by the same.
                 if put.metadata.resource_version != live.metadata.resource_version {
-                    tracing::info!(namespace, kind, name, "what somebody changed by hand was put back");
+                    tracing::info!(namespace, kind, name, "reverted drift: something was changed by hand");
                 }
             }
         }
-        for (version, kind, plural) in TOLD_OF {
+        for (version, kind, plural) in REPORTED_KINDS {
             let foreign =
                 ListParams::default().labels(&format!("{}!={}", label::MANAGED_BY, label::MANAGED_BY_SLIPWAY));
             let api = self.objects(&namespace, version, kind, plural);
             for object in self.cluster().call(api.list(&foreign)).await?.items {
                 let name = object.name_any();
-                tracing::warn!(
-                    namespace,
-                    kind,
-                    name,
-                    "this is in an app's namespace and not Slipway's; it is left alone"
-                );
+                tracing::warn!(namespace, kind, name, "found a foreign object in an app's namespace; left unchanged");
             }
         }
         Ok(())
@@ -119,7 +113,7 @@ fn is_shared(metadata: &ObjectMeta) -> bool {
 fn whole(live: &DynamicObject, wanted: &Value) -> Result<DynamicObject, Fault> {
     let mut spec = wanted["spec"].clone();
     if wanted["kind"] == "Service" {
-        for field in GIVEN {
+        for field in SERVER_SET_FIELDS {
             if let Some(given) = live.data["spec"].get(field) {
                 spec[field] = given.clone();
             }

@@ -9,12 +9,12 @@ use k8s_openapi::api::core::v1::{ContainerState, Event, Pod};
 
 use crate::engine;
 
-/// How long a pod may find no node: one that is on its way out may be making room.
+/// How long a pod may be unschedulable: a terminating pod may be about to make room.
 const SCHEDULING_GRACE: Duration = Duration::from_secs(8);
-/// How long the quota may be used up by pods that are on their way out.
+/// How long terminating pods may use up the quota.
 const QUOTA_GRACE: Duration = Duration::from_secs(3);
 /// How long an app may answer that it is not well before it is believed.
-const UNWELL_GRACE: Duration = Duration::from_secs(15);
+const NOT_READY_GRACE: Duration = Duration::from_secs(15);
 
 /// Where a rollout stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +22,10 @@ pub(super) enum Verdict {
     /// It goes on: how far it is, and what it waits for.
     Waiting(Stage, String),
     /// The new version's pods are there and ready. Those of the old one may be as well: they stay until the new
-    /// one is led to.
+    /// one receives traffic.
     Ready,
     /// It will not come to anything, unless this changes within a while.
-    Trouble(Trouble),
+    PodProblem(PodProblem),
     /// There is no Deployment, whoever took it.
     Gone,
 }
@@ -45,36 +45,36 @@ pub(super) enum Stage {
 
 /// What is wrong, and with which pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) kind: TroubleKind,
+pub(super) struct PodProblem {
+    pub(super) kind: ProblemKind,
     /// Whose log may say why.
     pub(super) pod: Option<String>,
     /// How long it may last before it is final.
     pub(super) grace: Duration,
 }
 
-impl Trouble {
+impl PodProblem {
     /// The same trouble as `now`, with as much hope as before.
-    pub(super) fn is_still(&self, now: &Self) -> bool {
+    pub(super) fn is_same_problem(&self, now: &Self) -> bool {
         (&self.kind, self.grace) == (&now.kind, now.grace)
     }
 }
 
-impl TroubleKind {
+impl ProblemKind {
     /// How far a pod with this trouble is.
     pub(super) fn stage(&self) -> Stage {
         match self {
             Self::Quota(_) | Self::Unschedulable(_) => Stage::Place,
             Self::Pull { .. } => Stage::Pull,
             Self::Unstartable(_) => Stage::Make,
-            Self::Ended { .. } | Self::Unwell(_) => Stage::Runs,
+            Self::Ended { .. } | Self::NotReady(_) => Stage::Runs,
         }
     }
 }
 
 /// The kinds of trouble, each with the cluster's words where they help.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TroubleKind {
+pub(super) enum ProblemKind {
     /// The container ended.
     Ended { code: i64, oom: bool },
     /// The image cannot be had.
@@ -86,21 +86,21 @@ pub(super) enum TroubleKind {
     /// No node takes the pod.
     Unschedulable(String),
     /// It runs and says that it is not well.
-    Unwell(String),
+    NotReady(String),
 }
 
 /// Judges a rollout. `set` and `pods` are the new version's alone: what was refused to an earlier one is told of the
-/// Deployment for a while yet. `leaving` is how many of the app's pods are on their way out.
+/// Deployment for a while yet. `terminating` is how many of the app's pods are terminating.
 pub(super) fn of_rollout(
     workload: Option<&Workload>,
     set: Option<&ReplicaSet>,
     pods: &[&Pod],
     events: &[&Event],
-    leaving: usize,
+    terminating: usize,
 ) -> Verdict {
     let Some(workload) = workload else { return Verdict::Gone };
     if let Some(trouble) = pods.iter().find_map(|pod| of_pod(pod, events)) {
-        return Verdict::Trouble(trouble);
+        return Verdict::PodProblem(trouble);
     }
     let observed = workload.status.as_ref().and_then(|status| status.observed_generation);
     if observed < workload.metadata.generation {
@@ -116,9 +116,9 @@ pub(super) fn of_rollout(
         .flatten()
         .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True" && pods.is_empty());
     if let Some(message) = refusal.and_then(|condition| condition.message.as_deref())
-        && let Some(trouble) = of_refusal(message, leaving)
+        && let Some(trouble) = of_refusal(message, terminating)
     {
-        return Verdict::Trouble(trouble);
+        return Verdict::PodProblem(trouble);
     }
     // The one that is furthest behind.
     let (stage, why) = pods
@@ -137,28 +137,28 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
 }
 
 /// A pod that the cluster would not even make.
-pub(super) fn of_refusal(message: &str, leaving: usize) -> Option<Trouble> {
+pub(super) fn of_refusal(message: &str, terminating: usize) -> Option<PodProblem> {
     let kind = if message.contains("exceeded quota") {
-        TroubleKind::Quota(after(message, "exceeded quota: ").to_owned())
+        ProblemKind::Quota(after(message, "exceeded quota: ").to_owned())
     } else if message.contains("status unknown for quota") {
         // The quota was made a moment ago.
         return None;
     } else {
-        TroubleKind::Unstartable(message.to_owned())
+        ProblemKind::Unstartable(message.to_owned())
     };
-    let grace = if leaving > 0 { Duration::from_secs(30) } else { QUOTA_GRACE };
-    Some(Trouble { kind, pod: None, grace })
+    let grace = if terminating > 0 { Duration::from_secs(30) } else { QUOTA_GRACE };
+    Some(PodProblem { kind, pod: None, grace })
 }
 
 /// What is wrong with a pod, if anything is.
-pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<Trouble> {
-    // One that is on its way out is what it should be.
+pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<PodProblem> {
+    // A terminating pod is as it should be.
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
     let name = pod.metadata.name.clone();
     let status = pod.status.as_ref()?;
-    let trouble = |kind, grace| Some(Trouble { kind, pod: name.clone(), grace });
+    let trouble = |kind, grace| Some(PodProblem { kind, pod: name.clone(), grace });
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
         condition.type_ == "PodScheduled"
             && condition.status == "False"
@@ -166,14 +166,14 @@ pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<Trouble> {
     });
     if let Some(condition) = unscheduled {
         let why = condition.message.clone().unwrap_or_else(|| "the cluster does not say why".to_owned());
-        return trouble(TroubleKind::Unschedulable(why), SCHEDULING_GRACE);
+        return trouble(ProblemKind::Unschedulable(why), SCHEDULING_GRACE);
     }
     let container = status.container_statuses.as_ref().and_then(|all| all.first())?;
     if container.ready {
         return None;
     }
     if let Some((code, oom)) = ending(container.state.as_ref()).or_else(|| ending(container.last_state.as_ref())) {
-        return trouble(TroubleKind::Ended { code, oom }, Duration::ZERO);
+        return trouble(ProblemKind::Ended { code, oom }, Duration::ZERO);
     }
     if let Some(waiting) = container.state.as_ref().and_then(|state| state.waiting.as_ref()) {
         let message = waiting.message.clone().unwrap_or_default();
@@ -183,10 +183,10 @@ pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<Trouble> {
                 let why = pull_reason(events, name.as_deref()).unwrap_or(message);
                 let outage = engine::is_outage(&why);
                 let grace = if outage { Duration::MAX } else { Duration::ZERO };
-                return trouble(TroubleKind::Pull { why, outage }, grace);
+                return trouble(ProblemKind::Pull { why, outage }, grace);
             }
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "PostStartHookError" => {
-                return trouble(TroubleKind::Unstartable(message), Duration::ZERO);
+                return trouble(ProblemKind::Unstartable(message), Duration::ZERO);
             }
             _ => {}
         }
@@ -195,7 +195,7 @@ pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<Trouble> {
     let said = of_this(events, name.as_deref(), "Unhealthy")?.message.as_deref()?;
     // A port that is not open yet is how every app begins; an answer that is wrong is another matter.
     let status = said.split_once("statuscode: ").map(|(_, code)| code.trim().to_owned())?;
-    trouble(TroubleKind::Unwell(status), UNWELL_GRACE)
+    trouble(ProblemKind::NotReady(status), NOT_READY_GRACE)
 }
 
 /// The exit code of a container that has ended, and whether memory was why.
@@ -387,36 +387,36 @@ mod tests {
             &json!({"terminated": {"exitCode": 3, "reason": "Error"}}),
         );
         let trouble = of_pod(&pod(&crashed), &[]).expect("trouble");
-        assert_eq!((trouble.kind, trouble.grace), (TroubleKind::Ended { code: 3, oom: false }, Duration::ZERO));
+        assert_eq!((trouble.kind, trouble.grace), (ProblemKind::Ended { code: 3, oom: false }, Duration::ZERO));
 
         let oom = container(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}), &json!({}));
-        assert_eq!(of_pod(&pod(&oom), &[]).expect("trouble").kind, TroubleKind::Ended { code: 137, oom: true });
+        assert_eq!(of_pod(&pod(&oom), &[]).expect("trouble").kind, ProblemKind::Ended { code: 137, oom: true });
 
         let pull = container(&json!({"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}), &json!({}));
         let missing = event("Failed", "Failed to pull image \"x\": rpc error: code = Unknown desc = manifest unknown");
         let trouble = of_pod(&pod(&pull), &[&missing]).expect("trouble");
-        assert_eq!(trouble.kind, TroubleKind::Pull { why: "manifest unknown".to_owned(), outage: false });
+        assert_eq!(trouble.kind, ProblemKind::Pull { why: "manifest unknown".to_owned(), outage: false });
         assert_eq!(trouble.grace, Duration::ZERO);
         let away = event("Failed", "Failed to pull image \"x\": rpc error: desc = dial tcp: connection refused");
         let trouble = of_pod(&pod(&pull), &[&away]).expect("trouble");
-        assert!(matches!(trouble.kind, TroubleKind::Pull { outage: true, .. }) && trouble.grace == Duration::MAX);
+        assert!(matches!(trouble.kind, ProblemKind::Pull { outage: true, .. }) && trouble.grace == Duration::MAX);
 
         let running = container(&json!({"running": {}}), &json!({}));
         let closed = event("Unhealthy", "Readiness probe failed: Get \"http://x/\": dial tcp: connection refused");
         assert_eq!(of_pod(&pod(&running), &[&closed]), None);
         let wrong = event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 500");
         let trouble = of_pod(&pod(&running), &[&wrong]).expect("trouble");
-        assert_eq!(trouble.kind, TroubleKind::Unwell("500".to_owned()));
+        assert_eq!(trouble.kind, ProblemKind::NotReady("500".to_owned()));
         assert!(trouble.grace > Duration::ZERO, "an app may warm up");
         // Somebody else's event.
         let mut other = wrong;
         other.involved_object.name = Some("p2".to_owned());
         assert_eq!(of_pod(&pod(&running), &[&other]), None);
 
-        let mut leaving = pod(&crashed);
-        leaving.metadata.deletion_timestamp =
+        let mut terminating = pod(&crashed);
+        terminating.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
-        assert_eq!(of_pod(&leaving, &[]), None);
+        assert_eq!(of_pod(&terminating, &[]), None);
 
         let homeless: Pod = serde_json::from_value(json!({
             "metadata": {"name": "p1"},
@@ -426,7 +426,7 @@ mod tests {
         }))
         .expect("a pod");
         let trouble = of_pod(&homeless, &[]).expect("trouble");
-        assert_eq!(trouble.kind, TroubleKind::Unschedulable("0/1 nodes are available".to_owned()));
+        assert_eq!(trouble.kind, ProblemKind::Unschedulable("0/1 nodes are available".to_owned()));
     }
 
     #[test]
@@ -434,19 +434,19 @@ mod tests {
         let waiting = workload(&json!({
             "observedGeneration": 2, "replicas": 1, "updatedReplicas": 0, "availableReplicas": 1,
         }));
-        let refused = |message: &str, leaving| {
+        let refused = |message: &str, terminating| {
             let condition =
                 json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message});
             let set = json!({"metadata": {"name": "s"}, "status": {"replicas": 0, "conditions": [condition]}});
             let set: ReplicaSet = serde_json::from_value(set).expect("a ReplicaSet");
-            of_rollout(Some(&waiting), Some(&set), &[], &[], leaving)
+            of_rollout(Some(&waiting), Some(&set), &[], &[], terminating)
         };
         let message =
             "pods \"x\" is forbidden: exceeded quota: slipway, requested: pods=1, used: pods=6, limited: pods=6";
-        let Verdict::Trouble(trouble) = refused(message, 0) else { panic!("trouble") };
-        assert!(matches!(&trouble.kind, TroubleKind::Quota(why) if why.contains("used: pods=6")));
-        let Verdict::Trouble(hopeful) = refused(message, 1) else { panic!("trouble") };
-        assert!(hopeful.grace > trouble.grace && !hopeful.is_still(&trouble));
+        let Verdict::PodProblem(trouble) = refused(message, 0) else { panic!("trouble") };
+        assert!(matches!(&trouble.kind, ProblemKind::Quota(why) if why.contains("used: pods=6")));
+        let Verdict::PodProblem(hopeful) = refused(message, 1) else { panic!("trouble") };
+        assert!(hopeful.grace > trouble.grace && !hopeful.is_same_problem(&trouble));
         let fresh = refused("pods \"x\" is forbidden: status unknown for quota: slipway", 0);
         assert!(matches!(fresh, Verdict::Waiting(Stage::Place, _)));
     }

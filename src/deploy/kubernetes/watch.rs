@@ -20,7 +20,7 @@ use super::super::{Instance, InstanceEvent, InstanceEventKind, InstanceState};
 use super::fault::Fault;
 use super::{KubernetesRuntime, found, manifest};
 
-/// Before the address of an instance is asked for again that could not be read.
+/// Pause before a failed read of an instance's address is repeated.
 const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 
 impl KubernetesRuntime {
@@ -55,14 +55,14 @@ impl KubernetesRuntime {
                     Err(_) => tokio::time::sleep(Duration::from_secs(5)).await,
                 }
             };
-            if may { restated(endless(everywhere, config)) } else { one_by_one(client, &namespaces, config) }
+            if may { with_deletions(endless(everywhere, config)) } else { one_by_one(client, &namespaces, config) }
         };
         futures_util::stream::once(start).flatten().boxed()
     }
 }
 
-/// What changes of Deployments mean for instances. A running one is told of with its address, which `address` reads:
-/// where it cannot be read, it is asked for again after `pause`.
+/// Turns changes of Deployments into events of instances. A started instance is reported with its address, which `address`
+/// reads. A failed read is repeated after `pause`.
 fn instance_events<A, F, E>(
     changes: BoxStream<'static, watcher::Event<Workload>>,
     address: A,
@@ -73,28 +73,28 @@ where
     F: Future<Output = Result<Option<SocketAddr>, E>> + Send,
     E: Display + Send + 'static,
 {
-    let state = (changes, Told::default(), Arc::new(address));
-    futures_util::stream::unfold(state, move |(mut changes, mut told, address)| async move {
+    let state = (changes, Reported::default(), Arc::new(address));
+    futures_util::stream::unfold(state, move |(mut changes, mut reported, address)| async move {
         loop {
-            if let Some(event) = told.ready.pop_front() {
-                return Some((event, (changes, told, address)));
+            if let Some(event) = reported.ready.pop_front() {
+                return Some((event, (changes, reported, address)));
             }
-            let mut asked = Vec::new();
-            if told.without_address.is_empty() {
-                asked.extend(told.take(changes.next().await?));
+            let mut pending = Vec::new();
+            if reported.without_address.is_empty() {
+                pending.extend(reported.apply(changes.next().await?));
             } else {
                 tokio::select! {
-                    change = changes.next() => asked.extend(told.take(change?)),
-                    () = tokio::time::sleep(pause) => asked.extend(told.without_address.keys().cloned()),
+                    change = changes.next() => pending.extend(reported.apply(change?)),
+                    () = tokio::time::sleep(pause) => pending.extend(reported.without_address.keys().cloned()),
                 }
             }
-            for name in asked {
-                let Some((_, event)) = told.without_address.get(&name) else { continue };
+            for name in pending {
+                let Some((_, event)) = reported.without_address.get(&name) else { continue };
                 match address(&event.instance).await {
-                    Ok(address) => told.addressed(&name, address),
+                    Ok(address) => reported.set_address(&name, address),
                     Err(error) => tracing::warn!(
                         app = %event.instance.app, %error,
-                        "the address of a running instance could not be read; trying again"
+                        "failed to read the address of a running instance; retrying"
                     ),
                 }
             }
@@ -102,20 +102,21 @@ where
     })
 }
 
-/// What was told of each Deployment last, by namespace and name: a rollout changes one a dozen times.
+/// What was reported of each Deployment last, by namespace and name. A rollout changes a Deployment a dozen times; only a
+/// change of its state is reported.
 #[derive(Default)]
-struct Told {
+struct Reported {
     last: HashMap<(Option<String>, String), State>,
-    /// Running ones whose address is not known yet. They are not told of before it is.
+    /// Running Deployments whose address is not known yet. They are reported once it is.
     without_address: HashMap<(Option<String>, String), (State, InstanceEvent)>,
     ready: VecDeque<InstanceEvent>,
 }
 
 type State = (InstanceState, u32);
 
-impl Told {
-    /// Takes a change in. Answers a Deployment whose address is needed before its change can be told.
-    fn take(&mut self, change: watcher::Event<Workload>) -> Option<(Option<String>, String)> {
+impl Reported {
+    /// Applies a change. Returns the key of a Deployment whose address has to be read before the change is reported.
+    fn apply(&mut self, change: watcher::Event<Workload>) -> Option<(Option<String>, String)> {
         match change {
             watcher::Event::Apply(workload) | watcher::Event::InitApply(workload) => {
                 let key = key(&workload);
@@ -131,7 +132,7 @@ impl Told {
                 };
                 let event = InstanceEvent { instance: found.instance, kind };
                 if kind == InstanceEventKind::Started {
-                    // What was told before does not hold any more, and this is not told yet.
+                    // The last report is outdated, and the new one is still to come.
                     self.last.remove(&key);
                     self.without_address.insert(key.clone(), (now, event));
                     return Some(key);
@@ -146,14 +147,14 @@ impl Told {
                 let kind = InstanceEventKind::TakenDown;
                 self.ready.extend(found(&workload, None).map(|found| InstanceEvent { instance: found.instance, kind }));
             }
-            // After an interruption everything is told again.
+            // After an interruption every Deployment is reported again.
             watcher::Event::Init => self.last.clear(),
             watcher::Event::InitDone => {}
         }
         None
     }
 
-    fn addressed(&mut self, key: &(Option<String>, String), address: Option<SocketAddr>) {
+    fn set_address(&mut self, key: &(Option<String>, String), address: Option<SocketAddr>) {
         if let Some((now, mut event)) = self.without_address.remove(key) {
             event.instance.address = address;
             self.last.insert(key.clone(), now);
@@ -166,9 +167,9 @@ fn key<K: Resource>(object: &K) -> (Option<String>, String) {
     (object.namespace(), object.name_any())
 }
 
-/// A watch that tells of objects that went while it was interrupted, as of those that go before its eyes: they are not
-/// in the list that it begins again with. When the watch itself ends, all of its objects are gone.
-fn restated<K, S>(changes: S) -> BoxStream<'static, watcher::Event<K>>
+/// Adds the deletions that a watch has missed while it was interrupted: the objects that its next full list lacks. When the
+/// watch itself ends, all of its objects count as deleted.
+fn with_deletions<K, S>(changes: S) -> BoxStream<'static, watcher::Event<K>>
 where
     K: Resource + Clone + Send + 'static,
     S: Stream<Item = watcher::Event<K>> + Send + 'static,
@@ -179,9 +180,9 @@ where
 }
 
 struct Listing<K> {
-    /// By namespace and name, as they were seen last.
+    /// The last known state of each object, by namespace and name.
     seen: HashMap<(Option<String>, String), K>,
-    /// What a new list has had so far.
+    /// The objects of the full list that is being received.
     listed: HashSet<(Option<String>, String)>,
 }
 
@@ -192,9 +193,9 @@ impl<K> Default for Listing<K> {
 }
 
 impl<K: Resource + Clone> Listing<K> {
-    /// What to tell for a change; none: the watch has ended.
+    /// The events for a change. No change means that the watch has ended.
     fn take(&mut self, change: Option<watcher::Event<K>>) -> Vec<watcher::Event<K>> {
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         match &change {
             Some(watcher::Event::Init) => self.listed.clear(),
             Some(watcher::Event::InitApply(object)) => {
@@ -203,22 +204,22 @@ impl<K: Resource + Clone> Listing<K> {
             }
             Some(watcher::Event::InitDone) => {
                 let gone = self.seen.extract_if(|key, _| !self.listed.contains(key));
-                told.extend(gone.map(|(_, object)| watcher::Event::Delete(object)));
+                events.extend(gone.map(|(_, object)| watcher::Event::Delete(object)));
                 self.listed.clear();
             }
             Some(watcher::Event::Apply(object)) => self.see(object),
             Some(watcher::Event::Delete(object)) => {
                 self.seen.remove(&key(object));
             }
-            None => told.extend(self.seen.drain().map(|(_, object)| watcher::Event::Delete(object))),
+            None => events.extend(self.seen.drain().map(|(_, object)| watcher::Event::Delete(object))),
         }
-        told.extend(change);
-        told
+        events.extend(change);
+        events
     }
 
     fn see(&mut self, object: &K) {
         let mut seen = object.clone();
-        // As large as all the rest, and of no use here.
+        // They are as large as the rest of the object, and are not used here.
         seen.meta_mut().managed_fields = None;
         self.seen.insert(key(object), seen);
     }
@@ -234,7 +235,7 @@ fn kind(state: InstanceState) -> Option<InstanceEventKind> {
     }
 }
 
-/// A watch that mends itself.
+/// A watch that recovers by itself.
 fn endless<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -263,10 +264,10 @@ where
                 change = state.namespaces.next() => {
                     if let Some((name, gone)) = state.watched.take(change?) {
                         let api: Api<K> = Api::namespaced(state.client.clone(), &name);
-                        // Right after it was made we may not look there yet, nor when it is on its way out: it is
-                        // asked again and again, until it is gone.
+                        // Right after a namespace was created its roles may be missing, and while it terminates they are:
+                        // the watch retries until the namespace is gone.
                         let changes = endless(api, state.config.clone()).take_until(gone.cancelled_owned());
-                        state.inside.push(restated(changes));
+                        state.inside.push(with_deletions(changes));
                     }
                 }
                 Some(change) = state.inside.next() => return Some((change, state)),
@@ -343,13 +344,13 @@ mod tests {
         .expect("a Deployment")
     }
 
-    /// A watch that is fed by hand, and what it tells of instances. The first `unanswered` questions for an address
+    /// A watch whose changes the test sends, and the events that come of them. The first `unanswered` reads of an address
     /// fail.
     fn events(
         unanswered: usize,
     ) -> (mpsc::UnboundedSender<watcher::Event<Workload>>, BoxStream<'static, (String, InstanceEventKind)>) {
         let (sender, changes) = mpsc::unbounded_channel();
-        let changes = restated(UnboundedReceiverStream::new(changes));
+        let changes = with_deletions(UnboundedReceiverStream::new(changes));
         let asked = AtomicUsize::new(0);
         let address = move |_: &Instance| {
             let fails = asked.fetch_add(1, Ordering::SeqCst) < unanswered;
@@ -376,7 +377,7 @@ mod tests {
         let (watch, mut events) = events(3);
         watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
         assert_eq!(next(&mut events).await, ("tides".to_owned(), STARTED));
-        // And once alone, however often the Deployment changes in other ways.
+        // Only once, however often the Deployment changes in other ways.
         watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
         watch.send(watcher::Event::Apply(workload("tides", 0, 0))).expect("open");
         assert_eq!(next(&mut events).await, ("tides".to_owned(), TAKEN_DOWN));
@@ -407,7 +408,7 @@ mod tests {
         tell(&["tides", "winds"], &mut events).await;
         send(watcher::Event::Apply(workload("lamps", 1, 1)));
         assert_eq!(next(&mut events).await, ("lamps".to_owned(), STARTED));
-        // The line broke, and two were deleted meanwhile.
+        // The watch was interrupted, and two were deleted meanwhile.
         tell(&["winds"], &mut events).await;
         let mut gone = [next(&mut events).await, next(&mut events).await];
         gone.sort_by(|one, other| one.0.cmp(&other.0));

@@ -73,7 +73,7 @@ pub fn to_messages(
         }
     }
     let mut messages = Vec::new();
-    // Thinking that led to nothing is no message.
+    // Thinking without an answer is no message.
     if said.iter().any(|block| !block.is_thinking()) {
         messages.push(Message::assistant(said, model));
     }

@@ -66,7 +66,7 @@ async fn a_server_that_neither_counts_nor_numbers_nor_ends() {
     let results = &requests[1].body["messages"][2]["content"];
     assert_eq!(results[1]["content"], "a.txt (5 bytes)\nmain.py (6 bytes)");
     assert_ne!(results[0]["tool_use_id"], results[1]["tool_use_id"]);
-    // What was not counted is reckoned, and never passed off as counted.
+    // Tokens that were not counted are estimated, and marked as estimated.
     let Usage { input_tokens, output_tokens, estimated: true, cost_usd: None, .. } = turn.outcome.usage else {
         panic!("{:?}", turn.outcome.usage)
     };

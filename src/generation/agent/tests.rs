@@ -276,7 +276,7 @@ async fn passing_errors_are_tried_again_and_shown() {
     assert_eq!(tools[0], ("The model is overloaded at the moment. Asking again.".into(), false));
     assert_eq!(tools.len(), 5);
 
-    // Not for ever.
+    // The number of retries is bounded.
     let always = || Reply::error(529, "overloaded_error", "Overloaded");
     let played = Play::new().against((0..10).map(|_| always())).await;
     assert_eq!(played.outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::Overloaded { retry_after: None })));

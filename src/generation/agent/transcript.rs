@@ -252,7 +252,7 @@ mod tests {
         let mut bench = Bench::new();
         let thinking = ContentBlock::Thinking { thinking: "hm".into(), signature: "s".into(), extra: Map::new() };
         bench.ended(&[AnswerBlock::Said(thinking.clone())]);
-        assert_eq!(bench.keep(), None, "thinking that led to nothing is no message");
+        assert_eq!(bench.keep(), None, "thinking without an answer is no message");
         bench.ended(&[AnswerBlock::Said(thinking), text("Done.")]);
         assert_eq!(bench.keep(), Some((1, 1)));
         bench.transcript.push(Message::user(vec![ContentBlock::text("Go on")]));

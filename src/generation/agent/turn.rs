@@ -520,7 +520,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     /// A whole answer: what to do next, or that nothing is.
     async fn after_answer(&mut self, draft: &Draft, reason: &StopReason) -> Result<Next, TurnEnd> {
         if let StopReason::Refusal(explanation) = reason {
-            // A refused answer is not repeated to the model, nor is a prompt that led to nothing else.
+            // A refused answer is not repeated to the model, nor is a prompt that has no answer.
             self.transcript.drop_refused();
             self.keep().await?;
             return Err(TurnEnd::Failed(ModelError::Refused { explanation: explanation.clone() }.into()));

@@ -28,7 +28,7 @@ pub enum Part {
 pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
     if conversation.repair {
         let words = "The preview failed. I am the demo model and cannot find the cause, so I leave everything as it is: \
-                     with an API key, Claude reads the error and mends it.";
+                     with an API key, Claude reads the error and fixes it.";
         return vec![Part::Text(words.into())];
     }
     let words = Words::of(&conversation.prompt);

@@ -2,7 +2,7 @@
 //!
 //! It bears the dialects: calls that come whole or in pieces, without an id or an index, several
 //! under one index; content in parts; usage with every chunk, at the end, or never (then it is
-//! reckoned from the text, and marked so); an end without `[DONE]`; errors in mid-stream. Memory
+//! estimated from the text, and marked so); an end without `[DONE]`; errors in mid-stream. Memory
 //! is bounded as in [`stream`](super::stream).
 
 use serde::Deserialize;
@@ -117,7 +117,7 @@ pub struct ChatAssembler {
     parts: Vec<Part>,
     size: usize,
     usage: Option<WireUsage>,
-    /// What the request is reckoned to have, should the server not say.
+    /// The request's estimated tokens, for a server that does not say.
     request_tokens: u64,
     /// Begins the ids that are made here.
     id_prefix: String,
@@ -201,7 +201,7 @@ impl ChatAssembler {
         self.stop.as_ref()
     }
 
-    /// What it has used: as the server said, or reckoned from the text.
+    /// What it has used: as the server said, or estimated from the text.
     pub fn usage(&self) -> WireUsage {
         self.usage.unwrap_or_else(|| {
             let bytes: usize = self

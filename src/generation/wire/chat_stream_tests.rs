@@ -135,7 +135,7 @@ fn calls_may_come_whole_without_ids_or_all_under_one_index() {
 }
 
 #[test]
-fn usage_that_is_not_told_is_reckoned_and_says_so() {
+fn usage_that_the_server_does_not_report_is_estimated_and_marked() {
     let (items, silent) = play(&[
         r#"{"choices":[{"delta":{"content":"twelve chars"}}],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#,
         r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,

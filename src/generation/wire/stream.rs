@@ -87,7 +87,7 @@ pub struct WireUsage {
     pub cache_read_tokens: u64,
     /// Written to the cache.
     pub cache_write_tokens: u64,
-    /// Reckoned from the length of the text, since the server did not say.
+    /// Estimated from the length of the text, since the server did not say.
     pub is_estimated: bool,
 }
 
@@ -298,7 +298,7 @@ impl Assembler {
     }
 
     /// What it has used. Of an answer that broke off or was stopped the provider has not counted what it
-    /// wrote, and wants its price all the same: then it is reckoned from what came.
+    /// wrote, and charges for it all the same: then it is estimated from what came.
     pub fn usage(&self) -> WireUsage {
         let bytes = self.slots.values().map(|slot| match &slot.content {
             AnswerBlock::Said(block) => block.size(),
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_answer_wrote_is_reckoned() {
+    fn tokens_of_a_broken_answer_are_estimated() {
         let start = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":12,\"output_tokens\":1}}}\n\n\
             event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
         let (_, begun) = run(&[start.as_bytes()]);

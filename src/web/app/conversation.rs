@@ -200,7 +200,7 @@ pub async fn attachment(
 }
 
 /// `POST /apps/{app}/turns/{turn}/continue`: goes on with work that was cut short.
-pub async fn go_on(
+pub async fn continue_turn(
     State(web): State<Web>,
     caller: Caller,
     Path((name, id)): Path<(AppName, i64)>,

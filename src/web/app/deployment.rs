@@ -71,7 +71,7 @@ pub struct FailureView {
     lines: String,
     checks: Option<ChecksView>,
     still: Option<String>,
-    /// The model can mend it.
+    /// The model can fix it.
     ask: bool,
     again: Option<Again>,
     log: Option<String>,

@@ -109,7 +109,7 @@ async fn run(services: Services, app: App, mut joins: mpsc::Receiver<Join>) {
     let mut feed = match Feed::begin(services, app).await {
         Ok(feed) => feed,
         Err(error) => {
-            tracing::warn!(%error, "an app's events cannot be followed");
+            tracing::warn!(%error, "failed to read the events of an app");
             return;
         }
     };

@@ -97,7 +97,7 @@ pub async fn render(services: &Services, app: &App, changes: Changes) -> Vec<Ope
     match tokio::time::timeout(RENDER_TIME, rendering).await {
         Ok(Ok(operations)) => operations,
         Ok(Err(error)) => {
-            tracing::warn!(app = %app.name, %error, "a part of a turn is shown without formatting");
+            tracing::warn!(app = %app.name, %error, "failed to render a part of a turn; it is shown without formatting");
             changes.into_operations(&as_it_is())
         }
         Err(_) => changes.into_operations(&as_it_is()),
@@ -122,7 +122,7 @@ pub async fn state(
         Err(error) if error.kind == ErrorKind::NotFound => Err(Message::gone()),
         // The next event brings the pieces again.
         Err(error) => {
-            tracing::warn!(app = %app.name, %error, "a page could not be kept up to date");
+            tracing::warn!(app = %app.name, %error, "failed to update a page");
             Ok(None)
         }
     }
@@ -189,7 +189,7 @@ pub async fn changed_turn(services: &Services, app: &App, job: JobId, event: &Ke
     match try_changed_turn(services, app, job, event).await {
         Ok(changed) => changed,
         Err(error) => {
-            tracing::warn!(app = %app.name, %job, %error, "a turn could not be shown");
+            tracing::warn!(app = %app.name, %job, %error, "failed to render a turn");
             ChangedTurn { message: None, live: None }
         }
     }

@@ -39,7 +39,7 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/attachments/{id}", get(conversation::attachment))
         .route("/apps/{app}/turns/{turn}/steps", get(conversation::steps))
         .route("/apps/{app}/turns/{turn}/text", get(conversation::text))
-        .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::go_on))
+        .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::continue_turn))
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
         .route("/apps/{app}/rollback", get(actions::back).post(actions::rollback))

@@ -537,7 +537,7 @@ mod tests {
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count(".said"), 0);
-        assert_eq!(page.text(".mending"), "Repair 2 The preview of your work failed. “pip” failed.");
+        assert_eq!(page.text(".repair-note"), "Repair 2 The preview of your work failed. “pip” failed.");
     }
 
     #[test]

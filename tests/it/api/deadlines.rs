@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::asking::{Bench, PATIENCE};
 
-/// An app that speaks for ever, counts what it is sent, tells an event and falls silent, or switches protocols.
+/// An app that answers without end, counts what it is sent, tells an event and falls silent, or switches protocols.
 async fn app() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -111,7 +111,7 @@ async fn the_same_error_twice_ends_the_repairs() {
         writes("t1", "public/index.html", "<h1>One</h1><img src=gone.png>\n"),
         says("Done."),
         writes("t2", "public/index.html", "<h1>Two</h1>\n<p>Better.</p>\n<img src=gone.png>\n"),
-        says("Mended."),
+        says("Fixed."),
     ];
     let (builder, fake) = builder_with(script).await;
     let app = builder.create_followed("static-site", "Stubborn").await;

@@ -157,7 +157,7 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
         writes("t4", "main.py", &format!("{bad}# Again.\n")),
         says("Written."),
         writes("t5", "main.py", &good),
-        says("Mended."),
+        says("Fixed."),
     ])
     .await;
     let mut builder =

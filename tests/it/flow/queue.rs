@@ -38,7 +38,7 @@ async fn an_end_that_cannot_be_recorded_is_recorded_once_it_can_be() {
     let turns = format!("/apps/{app}/turns");
     let first = builder.ask(&turns, &json!({"prompt": "Tide tables"})).await;
     let second = builder.ask(&turns, &json!({"prompt": "Lamp times"})).await;
-    has_logged(&builder, "the end of a job could not be recorded; trying again").await;
+    has_logged(&builder, "failed to record the end of a job; retrying").await;
     assert_eq!(state(&builder, &first).await, "running", "its end is not known yet");
     assert_eq!(state(&builder, &second).await, "queued", "one job of an app at a time");
     database(&builder).execute_batch("DROP TRIGGER trap").expect("dropped");
@@ -67,7 +67,7 @@ async fn a_row_that_nobody_runs_is_ended_and_the_queue_goes_on() {
     builder.turn(&app, "Tide tables").await;
     let job = builder.get(&format!("/jobs/{id}")).await.expect(200);
     assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("interrupted")), "{job:#}");
-    has_logged(&builder, "a job is marked as running and nobody runs it").await;
+    has_logged(&builder, "found an abandoned job").await;
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_queue_that_could_not_be_read_is_read_again_although_nobody_queues_any
                 BEGIN SELECT raise(ABORT, 'there is no room'); END";
     database(&builder).execute_batch(trap).expect("made");
     let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "Tide tables"})).await;
-    has_logged(&builder, "no job could be taken from the queue; trying again").await;
+    has_logged(&builder, "failed to take the next job; retrying").await;
     database(&builder).execute_batch("DROP TRIGGER trap").expect("dropped");
     let job = builder.ended(&job).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
@@ -103,7 +103,7 @@ async fn a_disk_that_is_full_in_mid_job_costs_that_job_at_most() {
     events.wait("a file is being typed", PATIENCE, |event| event.name == "file").await;
     let filler = builder.data().join("filler");
     fill(&filler);
-    has_logged(&builder, "a transaction of the event log failed").await;
+    has_logged(&builder, "failed to write events").await;
     // Whoever asks for something meanwhile is told the true reason.
     let refused = builder.post(&turns, &json!({"prompt": "Lamp times"})).await;
     refused.expect_problem(507, "disk_full");

@@ -112,7 +112,7 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     stage.cluster.cut();
     let said = stage.logged(&job, "will resume by itself").await;
     assert!(said.contains("Kubernetes API server"), "{said}");
-    stage.cluster.mend();
+    stage.cluster.restore();
     let job = stage.ended(&job).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     assert_eq!(runs().await, [(RunTrigger::Check, RunState::Succeeded)], "one run, and the same");
@@ -128,7 +128,7 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     stage.services.cancel(job.id).await.expect("a job");
     assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
     assert_eq!(runs().await[0], (RunTrigger::Check, RunState::Failed));
-    stage.cluster.mend();
+    stage.cluster.restore();
     until("its Job goes once the cluster is back", async || {
         let jobs = stage.objects::<Job>(&app).list(&ListParams::default()).await.ok()?;
         jobs.items.is_empty().then_some(())

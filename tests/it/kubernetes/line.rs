@@ -1,4 +1,4 @@
-//! A line to somebody that can be cut and mended: an outage, to who is at one end of it.
+//! A connection that can be cut and restored, as in an outage.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +55,7 @@ impl Line {
     }
 
     /// Lets everything through again.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(CancellationToken::new());
     }
 }

@@ -30,7 +30,7 @@ async fn an_outage_of_the_cluster_is_waited_out() {
     assert!(said.contains("Kubernetes"), "{said}");
     let health = stage.services.health().await;
     assert!(health.iter().any(|check| !check.ok && check.name == "kubernetes"), "{health:?}");
-    stage.cluster.mend();
+    stage.cluster.restore();
     let job = stage.ended(&job).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     assert_eq!(stage.fetch(&app, Environment::Prod, "/").await.0, 200);
@@ -47,7 +47,7 @@ async fn an_outage_of_the_cluster_is_waited_out() {
     .await;
     stage.cluster.cut();
     stage.logged(&job, "does not answer").await;
-    stage.cluster.mend();
+    stage.cluster.restore();
     let job = stage.ended(&job).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     stage.answers(&app, Environment::Preview, "/", "after the outage").await;
@@ -119,7 +119,7 @@ async fn what_failed_while_the_cluster_was_away_is_removed_when_it_is_back() {
     stage.logged(&job, "does not answer").await;
     stage.services.cancel(job.id).await.expect("it is cancelled");
     assert_eq!(stage.ended(&job).await.state, JobState::Cancelled);
-    stage.cluster.mend();
+    stage.cluster.restore();
     let deployments = stage.objects::<Deployment>(&app);
     until("nothing of it is left", async || {
         let left = deployments.list(&ListParams::default()).await.ok()?;
@@ -129,7 +129,7 @@ async fn what_failed_while_the_cluster_was_away_is_removed_when_it_is_back() {
     stage.delete(&app).await;
 }
 
-/// Cuts a line before a preview, and mends it once the job has said that it waits.
+/// Cuts a line before a preview, and restores it once the job has said that it waits.
 async fn waits_out(stage: &Stage, app: &App, line: &Line, (name, said): (&str, &str), text: &str) {
     stage.write(app, "public/index.html", text).await;
     line.cut();
@@ -138,7 +138,7 @@ async fn waits_out(stage: &Stage, app: &App, line: &Line, (name, said): (&str, &
     eprintln!("{sentence}");
     assert!(sentence.contains(said), "{sentence}");
     assert!(is_missed(stage, name).await, "the health page does not miss {name}");
-    line.mend();
+    line.restore();
     let job = stage.ended(&job).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
     assert!(!is_missed(stage, name).await);
@@ -155,6 +155,6 @@ async fn an_outage_of_the_engine_or_the_registry_is_waited_out() {
     stage.registry.cut();
     let job = stage.services.delete_app(&app.name).await.expect("a job");
     stage.logged(&job, "will resume by itself").await;
-    stage.registry.mend();
+    stage.registry.restore();
     assert_eq!(stage.ended(&job).await.state, JobState::Succeeded);
 }

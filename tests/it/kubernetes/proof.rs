@@ -69,7 +69,7 @@ async fn fails(stage: &Stage, app: &App) {
 async fn a_site_with_a_broken_link_is_seen_by_nobody() {
     let stage = Stage::new().await;
     let app = stage.app("static-site").await;
-    // Where nothing ran before, nothing is led to it.
+    // Where nothing ran before, nothing is routed to it.
     let visitors = Visitors::of(&stage, &app);
     fails(&stage, &app).await;
     assert_eq!(visitors.saw().await, BTreeSet::new());

@@ -199,10 +199,10 @@ async fn tool_input_that_never_becomes_json() {
             .stop("tool_use")
             .reply()
     };
-    let scene = Scene::with(vec![bad(), page("<h1>Mended</h1>").stop("tool_use").reply(), done()]).await;
+    let scene = Scene::with(vec![bad(), page("<h1>Fixed</h1>").stop("tool_use").reply(), done()]).await;
     let (job, _) = scene.turn().await;
-    assert_eq!(job["state"], "succeeded", "the model is told and mends it: {job:#}");
-    assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>Mended</h1>"));
+    assert_eq!(job["state"], "succeeded", "the model is told and fixes it: {job:#}");
+    assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>Fixed</h1>"));
     let told = scene.fake.requests()[1].body["messages"].to_string();
     assert!(told.contains(r#""is_error":true"#), "{told}");
     scene.still_opens().await;
@@ -280,7 +280,7 @@ async fn a_cap_ends_a_turn_cleanly() {
     let settings = [WIRE.settings(&url), vec![("SLIPWAY_TURN_MAX_STEPS", "2")]].concat();
     let builder = Builder::start_with(&settings).await;
     let app = builder.create("static-site", "Has its limits").await;
-    builder.turn(&app, "Go on for ever").await;
+    builder.turn(&app, "Go on without end").await;
     let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
     assert_eq!(turns["turns"][0]["state"], "done", "{turns:#}");
     assert!(turns["turns"][0]["note"].as_str().is_some_and(|note| note.contains('2')), "{turns:#}");

@@ -201,7 +201,7 @@ async fn apps_outlive_their_builder_and_keep_their_address() {
     assert_eq!(builder.resume(&instance).await, Ok(instance.clone()));
     scene.ready(&instance, "/health", LONG).await.expect("it answers again");
 
-    // A crash is the engine's to mend, at the same address.
+    // The engine restarts a crashed container, at the same address.
     let _ = get(instance.address, "/crash").await;
     eventually("it answers again after a crash", LONG, async || {
         get(instance.address, "/health").await.is_ok_and(|answer| answer == "ok")

@@ -115,7 +115,7 @@ async fn an_engine_that_was_away_is_found_again() {
     assert!(matches!(runtime.ping().await, Err(DeployError::Unavailable(why)) if why.contains("refused")));
     // What happens meanwhile is known afterwards.
     scene.sandbox.docker.stop_container(&instance.id, None).await.expect("it stops");
-    line.mend().await;
+    line.restore().await;
     loop {
         let event = next(&mut events).await;
         assert_eq!(event.instance.id, instance.id);
