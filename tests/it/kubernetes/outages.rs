@@ -33,7 +33,7 @@ async fn an_outage_of_the_cluster_is_waited_out() {
     stage.cluster.restore();
     let job = stage.ended(&job).await;
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
-    assert_eq!(stage.fetch(&app, Environment::Prod, "/").await.0, 200);
+    stage.is_served(&app, Environment::Prod, "/").await;
 
     // In the middle of it.
     stage.write(&app, "public/index.html", "after the outage").await;

@@ -186,11 +186,22 @@ impl Stage {
         service.spec.expect("a spec").cluster_ip.expect("an address")
     }
 
-    /// What an environment answers through its Service.
-    pub async fn fetch(&self, app: &App, environment: Environment, path: &str) -> (u16, String) {
-        let url = format!("http://{}{path}", self.address(app, environment).await);
-        let answer = http().get(url).send().await.expect("an answer");
-        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    /// What an environment answers through its Service; nothing while the Service has no pod or is not there.
+    pub async fn fetch(&self, app: &App, environment: Environment, path: &str) -> Option<(u16, String)> {
+        let name = format!("{}-{environment}", app.name);
+        let service = self.objects::<Service>(app).get_opt(&name).await.expect("the cluster answers")?;
+        let address = service.spec?.cluster_ip?;
+        let answer = http().get(format!("http://{address}{path}")).send().await.ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.text().await.ok()?))
+    }
+
+    /// Waits until a path of an environment answers with 200.
+    pub async fn is_served(&self, app: &App, environment: Environment, path: &str) {
+        until(&format!("{path} of {} in {environment} answers", app.name), async || {
+            self.fetch(app, environment, path).await.filter(|(status, _)| *status == 200)
+        })
+        .await;
     }
 
     /// Waits until an environment answers with `expected`: the nodes learn within a second or so where a
@@ -199,7 +210,7 @@ impl Stage {
         let seen = async {
             loop {
                 let answer = self.fetch(app, environment, path).await;
-                if answer == (200, expected.to_owned()) {
+                if answer == Some((200, expected.to_owned())) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;

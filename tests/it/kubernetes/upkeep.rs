@@ -109,8 +109,7 @@ async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
     .await;
     quotas.get("the-operators").await.expect("what is not ours is left alone");
     policies.get("open-to-all").await.expect("what is not ours is left alone");
-    until("it answers", async || (stage.fetch(&app, Environment::Preview, "/health").await.0 == 200).then_some(()))
-        .await;
+    stage.is_served(&app, Environment::Preview, "/health").await;
     stage.delete(&app).await;
 }
 
@@ -132,7 +131,7 @@ async fn what_is_scaled_to_nothing_by_hand_comes_back_at_once() {
     })
     .await;
     deployments.delete(&name, &DeleteParams::default()).await.expect("it goes");
-    until("it answers", async || (stage.fetch(&app, Environment::Preview, "/").await.0 == 200).then_some(())).await;
+    stage.is_served(&app, Environment::Preview, "/").await;
     stage.delete(&app).await;
 }
 
@@ -276,9 +275,6 @@ async fn two_apps_do_not_see_each_other() {
     let ours: Api<Secret> = Api::namespaced(builder, &format!("app-{}", one.name));
     ours.list(&ListParams::default()).await.expect("it may");
     stage.delete(&one).await;
-    until("the other still answers", async || {
-        (stage.fetch(&two, Environment::Preview, "/health").await.0 == 200).then_some(())
-    })
-    .await;
+    stage.is_served(&two, Environment::Preview, "/health").await;
     stage.delete(&two).await;
 }
