@@ -4,7 +4,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpSocket;
 
 use super::engine::Installation;
 use super::stream::Stream;
@@ -37,7 +37,7 @@ pub struct Builder {
     /// Where it listens.
     pub port: u16,
     /// Keeps the port free for the next start.
-    reserved: TcpSocket,
+    reserved: UdpSocket,
     /// Leads every name to this machine; follows no redirect.
     pub http: Client,
 }
@@ -144,14 +144,19 @@ pub fn binary() -> PathBuf {
     std::env::var_os("SLIPWAY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_slipway").into(), PathBuf::from)
 }
 
-/// A free port that stays ours: the socket is bound and never listens, so the system gives the port to no outgoing
-/// connection while the builder is not running, and the builder, which may reuse the address, can listen on it.
-fn reserve_port() -> (TcpSocket, u16) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_reuseaddr(true).expect("an option of every socket");
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-    let port = socket.local_addr().expect("it is bound").port();
-    (socket, port)
+/// Ports for builders. The kernel gives ports from 32768 on to outgoing connections and Docker's engine publishes containers
+/// there, either of which could take a builder's port while it restarts. Kubernetes begins at 30000.
+const PORTS: RangeInclusive<u16> = 20_000..=29_999;
+
+/// A port that no other test uses: as long as the UDP socket is bound, no other socket can be bound to its number.
+fn reserve_port() -> (UdpSocket, u16) {
+    for _ in 0..1000 {
+        let port = rand::random_range(PORTS);
+        if let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            return (socket, port);
+        }
+    }
+    panic!("no port is free");
 }
 
 impl Builder {
