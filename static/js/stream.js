@@ -70,22 +70,20 @@ function typedToEnd(within) {
 }
 
 // A turn as a whole: added when it was sent; put in place of what is there when it has begun or ended, or after a break.
-function turn({ id, ended, html }) {
+function turn({ id, running, ended, html }) {
   const there = find(`#turn-${id}`);
+  const said = there && find("[data-doing]", there)?.textContent;
   const holder = document.createElement("template");
   holder.innerHTML = html;
   const fresh = holder.content.firstElementChild;
   find("#no-turns")?.remove();
   if (there) {
-    const said = find("[data-doing]", there)?.textContent;
-    const says = find("[data-doing]", fresh)?.textContent;
     // What its reader has opened stays open.
     for (const opened of all("details.thought[open]", there)) {
       const again = opened.id && find(`#${opened.id}`, fresh);
       if (again) again.open = true;
     }
     there.replaceWith(fresh);
-    if (says && says !== said) announce(says);
   } else {
     // What an earlier turn offered is answered by this one.
     for (const offer of all("#turns [data-once]")) offer.remove();
@@ -93,6 +91,8 @@ function turn({ id, ended, html }) {
     following = true;
     turnBegan();
   }
+  const says = running && find("[data-doing]", fresh)?.textContent;
+  if (says && says !== said) announce(says);
   typedToEnd(fresh);
   window.htmx.process(fresh);
   const asked = ended && find(".question p", fresh);

@@ -237,6 +237,7 @@ fn at_work(services: &Services, turn: Turn) -> Turn {
 
 fn whole_turn(span: Span, turn: &Turn, html: String) -> Message {
     let html = visible::in_html(html);
-    let data = json!({ "id": turn.id, "ended": !is_live(turn), "html": html }).to_string();
+    let running = turn.state == TurnState::Running;
+    let data = json!({ "id": turn.id, "running": running, "ended": !is_live(turn), "html": html }).to_string();
     Message::spanning(span, "turn", &data)
 }
