@@ -3,6 +3,8 @@
 //! The bare tools get the same files, the same base image and the same limits, and end as we do:
 //! with the first answer. Turns alternate, so that a busy moment of the machine hits both.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -188,13 +190,13 @@ impl Drop for Bare {
 
 /// A container's address in the engine's network.
 pub fn address(container: &str) -> String {
-    let networks = inspected(container)["NetworkSettings"]["Networks"].clone();
-    let networks = networks.as_object().expect("networks");
+    let inspected = inspected(container);
+    let networks = inspected["NetworkSettings"]["Networks"].as_object().expect("networks");
     let address = networks.values().filter_map(|network| network["IPAddress"].as_str()).find(|text| !text.is_empty());
-    address.expect("it has an address").to_owned()
+    address.unwrap_or_else(|| panic!("{container} has no address: {}", inspected["State"])).to_owned()
 }
 
-/// A folder's files, without its history.
+/// A folder's files, without its history. Everybody may read them, as in a checkout: the builder's own are its alone.
 pub fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a folder").flatten() {
         let (source, target): (PathBuf, PathBuf) = (entry.path(), to.join(entry.file_name()));
@@ -206,6 +208,7 @@ pub fn copy(from: &Path, to: &Path) {
             copy(&source, &target);
         } else {
             std::fs::copy(&source, &target).expect("a file");
+            std::fs::set_permissions(&target, Permissions::from_mode(0o644)).expect("it is ours");
         }
     }
 }
