@@ -56,7 +56,7 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let lock = data_dir::take(&config.data_dir, if in_pod { Volume::OfPod } else { Volume::Shared })?;
     let store = Store::open(&config.data_dir).await?;
     let password = config.admin_password.as_ref();
-    sessions::end_those_of_another_password(&store, &config.data_dir, password, Clock::System.now()).await?;
+    sessions::end_after_password_change(&store, &config.data_dir, password, Clock::System.now()).await?;
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;

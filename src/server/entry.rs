@@ -25,7 +25,7 @@ const COOKIE_NAME: &str = "slipway_preview";
 const HOST_PREFIX: &str = "__Host-";
 /// Below [`PREFIX`]: where a browser that was given the cookie shows whether it kept it.
 const ENTERED: &str = "entered";
-/// Where webhooks are called; see [`Services::takes_signed_calls`].
+/// Where webhooks are called; see [`Services::accepts_signed_calls`].
 const WEBHOOK: &str = "/webhook";
 /// Longest secret that is looked up, in bytes.
 const SECRET_MAX: usize = 128;
@@ -56,7 +56,7 @@ async fn check(services: &Services, app: &AppName, place: Place, parts: &Parts) 
         return Ok(None);
     }
     let is_webhook = place == Place::Preview && parts.method == Method::POST && parts.uri.path() == WEBHOOK;
-    if is_webhook && services.takes_signed_calls(app).await {
+    if is_webhook && services.accepts_signed_calls(app).await {
         return Ok(None);
     }
     if opens_page(&parts.method, &parts.headers) {

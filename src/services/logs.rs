@@ -1,4 +1,4 @@
-//! Logs: of the last build, and of what runs.
+//! Logs of the last build and of running releases.
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -9,18 +9,18 @@ use crate::domain::{App, Environment, Job, JobKind, LogStream};
 use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
 
-/// Jobs among which the last build is looked for.
-const JOBS_LOOKED_AT: u32 = 50;
-/// Lines of a job's log that are read: room for a build and a run, each of which is bounded by itself, and for the
-/// builder's own words.
+/// Number of newest jobs that are searched for the last build.
+const JOBS_SEARCHED: u32 = 50;
+/// Maximum lines of a job's log that are read: enough for a build and a run, each of which is limited, and for the
+/// deployment's own lines.
 const JOB_LINES_MAX: usize = 2 * LINES_MAX + 1000;
-/// Bytes of these lines.
+/// Maximum bytes of these lines.
 const JOB_BYTES_MAX: usize = 2 * BYTES_MAX + 128 * 1024;
 
 impl Services {
-    /// The last preview job, and what it logged: the build's output and the deployment's words.
+    /// The last preview job and its log: the build's output and the deployment's own lines.
     pub async fn build_log(&self, app: &App) -> AppResult<Option<(Job, Vec<(LogStream, String)>)>> {
-        let jobs = self.platform.store.recent_jobs(app.id, JOBS_LOOKED_AT).await?;
+        let jobs = self.platform.store.recent_jobs(app.id, JOBS_SEARCHED).await?;
         let Some(job) = jobs.into_iter().find(|job| matches!(job.kind, JobKind::Preview { .. })) else {
             return Ok(None);
         };
@@ -28,12 +28,12 @@ impl Services {
         Ok(Some((job, lines)))
     }
 
-    /// What a job logged: the last of it, where it is more than one build and one run may write.
+    /// The log of a job; only its end if it exceeds the limits.
     pub async fn job_log(&self, job: &Job) -> AppResult<Vec<(LogStream, String)>> {
         Ok(self.platform.store.last_log_lines(job.id, JOB_LINES_MAX, JOB_BYTES_MAX).await?)
     }
 
-    /// What the app wrote in an environment, from `tail` lines before the end. With `follow` it goes on.
+    /// The log of the app in an environment, from `tail` lines before the end. With `follow` it continues with new lines.
     pub fn app_log(
         &self,
         app: &App,
@@ -51,12 +51,12 @@ impl Services {
         lines.take_until(self.platform.lifecycle.draining.clone().cancelled_owned()).boxed()
     }
 
-    /// How much the app prints in an environment; none where that is little, or cannot be said.
+    /// How much the app prints in an environment; none if that is little or unknown.
     pub async fn app_log_rate(&self, app: &App, environment: Environment) -> Option<LogRate> {
         self.platform.runtime.log_rate(&app.name, app.id, environment).await.ok().flatten()
     }
 
-    /// The last lines that the app wrote, all at once: at most `tail`, and no more than are kept of a run.
+    /// The last lines of the app's log: at most `tail`, and no more than are kept of a run.
     pub async fn app_log_lines(&self, app: &App, environment: Environment, tail: u32) -> AppResult<Vec<String>> {
         let tail = tail.min(u32::try_from(LINES_MAX).unwrap_or(u32::MAX));
         let mut lines = self.app_log(app, environment, tail, false);
@@ -64,7 +64,7 @@ impl Services {
         while let Some(line) = lines.next().await {
             match line {
                 Ok(line) => last.push(line),
-                // Nothing was deployed: nothing was logged.
+                // Nothing was deployed, so there is no log.
                 Err(AppError { kind: ErrorKind::NotFound, .. }) => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             }

@@ -9,7 +9,7 @@ use super::Web;
 use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
 use super::extract::Form;
 use super::format::When;
-use super::login::ours;
+use super::login::own_path;
 use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
 use super::reply;
 use crate::domain::Bytes;
@@ -51,7 +51,7 @@ pub async fn shortcuts(chrome: Chrome) -> AppResult<Response> {
     reply::page(&ShortcutsPage { chrome, keys: SHORTCUTS })
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct ThemeForm {
     theme: Theme,
@@ -61,18 +61,18 @@ pub struct ThemeForm {
 
 /// `POST /theme`
 pub async fn theme(headers: axum::http::HeaderMap, Form(form): Form<ThemeForm>) -> Response {
-    // The menu has the form on every page: back to where it was pressed.
+    // The menu has this form on every page: return to the page where it was submitted.
     let came_from = headers
         .get(header::REFERER)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<axum::http::Uri>().ok())
         .and_then(|uri| uri.path_and_query().map(ToString::to_string))
         .unwrap_or_default();
-    let to = if form.to.is_empty() { ours(&came_from) } else { ours(&form.to) };
+    let to = if form.to.is_empty() { own_path(&came_from) } else { own_path(&form.to) };
     with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str())
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct KeysForm {
     keys: Switch,

@@ -1,4 +1,4 @@
-// Starts the modules. Everything that a page does works without them; they make it quicker and live.
+// Starts the modules. Pages also work without scripts; the modules make them faster and live.
 
 import "./controls.js";
 import "./keys.js";

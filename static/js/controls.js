@@ -1,8 +1,8 @@
-// Fields, menus, copying, tabs: what people press.
+// Fields, menus, copy buttons and tabs.
 
 import { all, find, notice, on, refreshStage, settled, showPane } from "./page.js";
 
-// Fields that grow with their text, where style sheets cannot do it alone.
+// Fields that grow with their text, in browsers without `field-sizing`.
 const grows = CSS.supports("field-sizing", "content");
 export function grow(field) {
   if (grows) return;
@@ -49,13 +49,13 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     notice("Copied");
   } catch {
-    notice("Could not copy", "The browser does not allow it here. Select the text and copy it by hand.", true);
+    notice("Could not copy", "The browser does not allow it here. Select the text and copy it yourself.", true);
   }
 }
 
 on("click", "[data-dismiss]", (button) => button.closest(".notice")?.remove());
 
-// A deployment that was dismissed stays so, however often its state is told again.
+// A dismissed deployment stays dismissed when its state is sent again.
 const dismissed = new Set();
 on("click", "[data-dismiss-strip]", (button) => {
   dismissed.add(button.closest("[data-job]")?.dataset.job);
@@ -66,14 +66,14 @@ document.addEventListener("htmx:after:swap", () => {
   if (shown && dismissed.has(shown.dataset.job)) find("#strip").replaceChildren();
 });
 
-// Menus close when something else is pressed.
+// Menus close on a click elsewhere.
 document.addEventListener("click", (event) => {
   for (const menu of all("details.menu[open]")) {
     if (!menu.contains(event.target) || event.target.closest(".sheet a, .sheet button")) menu.open = false;
   }
 });
 
-// A page left with changes asks first.
+// Leaving a page with unsaved changes needs a confirmation.
 let edited = false;
 on("input", "[data-editor]", () => (edited = true));
 on("submit", "[data-editing]", () => (edited = false), true);
@@ -84,7 +84,7 @@ document.addEventListener("htmx:confirm", (event) => {
   const leaves = event.detail.ctx?.target?.id === "stage" && event.target.closest(".tabs, .tree, .file");
   if (edited && find("[data-editing]") && leaves && !event.target.matches("[data-editing]")) {
     event.preventDefault();
-    if (window.confirm("Leave without saving what you changed?")) {
+    if (window.confirm("Leave without saving your changes?")) {
       edited = false;
       event.detail.issueRequest();
     } else {
@@ -93,7 +93,7 @@ document.addEventListener("htmx:confirm", (event) => {
   }
 });
 
-// The tree's filter.
+// The filter of the file tree.
 const filterTree = settled((field) => {
   const wanted = field.value.trim().toLowerCase();
   const tree = field.closest(".tree");
@@ -109,7 +109,7 @@ const filterTree = settled((field) => {
 }, 80);
 on("input", "[data-filter-tree]", filterTree);
 
-// The tab that is shown follows the address, wherever the request came from.
+// The current tab follows the address, regardless of the request's origin.
 document.addEventListener("htmx:after:swap", (event) => {
   const ctx = event.detail.ctx;
   if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
@@ -124,17 +124,17 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (event.target.closest?.("#strip, #turns")) showPane("stage");
 });
 
-// What could not be asked at all.
+// Requests that did not reach the server.
 document.addEventListener("htmx:error", (event) => {
-  // These ask again by themselves.
+  // These retry automatically.
   if (event.target.closest?.("[hx-sse\\:connect], [data-usage]")) return;
   const ctx = event.detail.ctx;
   if (ctx && !ctx.response) {
-    notice("That did not reach Slipway", "The connection is gone or too slow. Nothing you wrote is lost: try again.", true);
+    notice("Could not reach Slipway", "The connection failed or is too slow. Nothing you typed is lost: try again.", true);
   }
 });
 
-// The server asks for the tab to be shown anew.
+// The server requests a refresh of the tab.
 document.addEventListener("slipway:refresh", refreshStage);
 
 function reveal(within = document) {

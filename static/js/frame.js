@@ -1,4 +1,4 @@
-// The app in its frame: reloaded when it changed, without a flash of white.
+// The app in its frame: reloaded when it has changed, without a white flash.
 
 import { find, on, refreshStage, settled, shownTab } from "./page.js";
 
@@ -7,7 +7,7 @@ function reload() {
   const shown = holder && find("iframe:not(.next)", holder);
   if (!shown) return;
   holder.querySelector("iframe.next")?.remove();
-  // The new page loads behind the old one and takes its place when it is there.
+  // The new page loads behind the old one and replaces it when it has loaded.
   const next = shown.cloneNode();
   next.classList.add("next");
   const change = () => {
@@ -24,7 +24,7 @@ on("click", "[data-reload]", reload);
 
 const reloadSoon = settled(reload, 350);
 
-// A page in the frame says that it met errors; what they are is asked of the builder, never of the page.
+// A page in the frame reports that it has errors. The errors themselves come from the builder, because the page is untrusted.
 const lookForErrors = settled(() => {
   const place = find("[data-errors]");
   if (place) window.htmx?.ajax("GET", place.dataset.errors, { target: "#browser-errors", swap: "outerHTML", source: place });
@@ -34,7 +34,7 @@ addEventListener("message", ({ source, data }) => {
   if (data?.slipway === "errors" && frames.some((frame) => frame.contentWindow === source)) lookForErrors();
 });
 
-// What is shown follows what happens, unless the user has chosen what to look at.
+// The view switches automatically, unless the user has chosen one.
 let chosen = false;
 on("click", ".toolbar [href*='view=']", (_, event) => (chosen = event.isTrusted));
 
@@ -45,7 +45,7 @@ function look(view) {
   return true;
 }
 
-/** A message was sent: what comes of it is worth seeing. */
+/** A message was sent: its result should become visible. */
 export function turnBegan() {
   chosen = false;
 }
@@ -57,11 +57,11 @@ export function draftChanged() {
 }
 
 function refreshIfEmpty() {
-  // What is shown once, such as a new link, stays until its reader leaves.
+  // Content that is shown only once, such as a new link, stays until the user leaves the page.
   if (!find(".frame") && !find("[data-shown-once]")) refreshStage();
 }
 
-/** An environment has changed its state. */
+/** The state of an environment has changed. */
 export function environmentChanged({ environment, state }) {
   if (shownTab() === "releases") refreshStage();
   if (shownTab() !== "preview" || state !== "ready") return;

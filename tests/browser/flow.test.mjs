@@ -44,7 +44,7 @@ async function turnEnds() {
 async function say(words) {
   await page.getByRole("textbox", { name: "Message", exact: true }).fill(words);
   await send().click();
-  await page.locator(".said", { hasText: words }).waitFor();
+  await page.locator(".user-message", { hasText: words }).waitFor();
   await turnEnds();
 }
 
@@ -85,7 +85,7 @@ describe("a static site", () => {
     await create("Tide table for small boats", "Static site", name);
 
     // While it is written: the message, the file's name, its code as it is typed, and a way to stop.
-    await page.locator(".said", { hasText: "Tide table for small boats" }).waitFor();
+    await page.locator(".user-message", { hasText: "Tide table for small boats" }).waitFor();
     await stop().waitFor();
     const turn = page.getByRole("region", { name: "Conversation" });
     await turn.getByText("public/index.html").first().waitFor();
@@ -201,7 +201,7 @@ describe("an API", () => {
     await chip(page, "Preview", "ready").waitFor();
     await shoot(page, "api 3 failure");
     await failure.getByRole("button", { name: "Ask for a fix" }).click();
-    await page.locator(".turn .said").getByText("could not be deployed. Find the cause and fix it.").waitFor();
+    await page.locator(".turn .user-message").getByText("could not be deployed. Find the cause and fix it.").waitFor();
     await page.getByText("Shown to the model with it").last().click();
     await page.locator(".turn .words").getByText("no-such-package-of-ours").first().waitFor();
     assertQuiet(page);

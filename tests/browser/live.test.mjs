@@ -46,7 +46,7 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   await code.waitFor({ state: "attached" });
   await first.getByRole("button", { name: "Stop" }).waitFor();
   await first.reload();
-  assert.equal(await first.locator(".said", { hasText: "Windows on the harbour" }).count(), 1, "nothing is doubled");
+  assert.equal(await first.locator(".user-message", { hasText: "Windows on the harbour" }).count(), 1, "nothing is doubled");
   await shoot(first, "live reloaded");
   for (const page of [first, second]) {
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
@@ -108,7 +108,7 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
       && (await page.locator("#next [role=status]").count()) === 0;
   });
   await settled("the turn ends");
-  await page.locator(".said", { hasText: "A page on plain paper" }).waitFor();
+  await page.locator(".user-message", { hasText: "A page on plain paper" }).waitFor();
   await shoot(page, "plain 1 written");
 
   const bar = page.getByRole("banner");

@@ -120,7 +120,7 @@ test("narrow: no page scrolls sideways, and the composer is at hand", { timeout:
   await page.locator("#stage").waitFor();
   assert.ok(await page.locator("#stage iframe:not(.next)").isVisible());
   await panes.getByText("Conversation").click();
-  assert.ok(await page.locator(".said").first().isVisible());
+  assert.ok(await page.locator(".user-message").first().isVisible());
   assert.ok(!(await page.locator("#stage iframe:not(.next)").isVisible()), "one of them at a time");
   assert.ok(await composer.isVisible());
   await page.goto(`${builder.origin}/apps/${site}`);
@@ -200,7 +200,7 @@ describe("by keyboard", () => {
     await eventually("the message field has the focus", () => composer.evaluate((field) => field === document.activeElement));
     await page.keyboard.type("More bollards");
     await page.keyboard.press("Control+Enter");
-    await page.locator(".said", { hasText: "More bollards" }).waitFor();
+    await page.locator(".user-message", { hasText: "More bollards" }).waitFor();
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
 
     const menu = page.getByRole("banner").locator("details.menu").first();
