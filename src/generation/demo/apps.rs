@@ -1,30 +1,30 @@
-//! What the demo model writes: a small, true app for each template, and a visible change to it.
+//! The apps of the demo model: a small working app for each template, and a visible change to it.
 //!
-//! Whatever the user typed is escaped for the language it is put into, by the templates' filters.
+//! The templates' filters escape the user's text for the language of the file.
 
 use std::sync::LazyLock;
 
 use minijinja::{Environment, context};
 
-/// Longest heading, in characters.
+/// Maximum length of a heading, in characters.
 const HEADING_MAX: usize = 80;
-/// Most of the user's words that go into a file, in characters.
+/// Maximum length of the user's text in a file, in characters.
 const WORDS_MAX: usize = 2_000;
 
-/// Above this line goes the next section of a page.
+/// The next section of a page is inserted above this line.
 const HTML_MARKER: &str = "<!-- demo: the next section goes above this line -->";
-/// Above this line goes the next request of a program.
+/// The next request of a program is inserted above this line.
 const PYTHON_MARKER: &str = "# demo: the next line goes above this one";
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
-    // JavaScript and Python get literals, never HTML's escapes. A template asks for this when it is added.
+    // JavaScript and Python get literals, never HTML's escapes. A template reads this setting when it is added.
     templates.set_auto_escape_callback(|name| match name.rsplit_once('.') {
         Some((_, "html")) => minijinja::AutoEscape::Html,
         _ => minijinja::AutoEscape::None,
     });
     templates.add_filter("literal", literal);
-    // JavaScript and Python get literals, never HTML's escapes. Templates keep what holds when they are added.
+    // JavaScript and Python get literals, never HTML's escapes. A template keeps the setting from when it was added.
     templates.set_auto_escape_callback(|name| match name.rsplit_once('.') {
         Some((_, "html")) => minijinja::AutoEscape::Html,
         _ => minijinja::AutoEscape::None,
@@ -43,28 +43,28 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// Text as a string literal that Python and JavaScript files both read: JSON's.
+/// Text as a JSON string literal, which is valid in Python and JavaScript.
 fn literal(text: String) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// What kind of app a workspace holds, told by its files.
+/// The kind of app in a workspace, detected from its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `public/index.html`
     Site,
-    /// `main.py` alone.
+    /// `main.py` without `verify.py`.
     Api,
-    /// `main.py` beside `verify.py`.
+    /// `main.py` and `verify.py`.
     Webhook,
     /// `job.py`
     Job,
-    /// None of these: a template of somebody's own.
+    /// None of these: a custom template.
     Other,
 }
 
 impl Kind {
-    /// Tells by the paths in the workspace.
+    /// Detects the kind from the paths in the workspace.
     pub fn of(paths: &[&str]) -> Self {
         let has = |path| paths.contains(&path);
         if has("public/index.html") {
@@ -80,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// The file that shows what was typed.
+    /// The file that shows the user's text.
     pub fn main_file(self) -> &'static str {
         match self {
             Self::Site => "public/index.html",
@@ -90,13 +90,13 @@ impl Kind {
         }
     }
 
-    /// What it is, with its article.
+    /// A noun with an article.
     pub fn described(self) -> String {
         let article = if self == Self::Api { "an" } else { "a" };
         format!("{article} {}", self.noun())
     }
 
-    /// What it is, in a sentence about it.
+    /// A noun for sentences.
     pub fn noun(self) -> &'static str {
         match self {
             Self::Site => "page",
@@ -108,21 +108,21 @@ impl Kind {
     }
 }
 
-/// The user's words, in the parts that apps show.
+/// The user's text, split for the app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words {
-    /// All of them, on one line, bounded.
+    /// The whole text on one line, truncated.
     pub all: String,
     /// The beginning, short enough for a heading.
     pub heading: String,
-    /// All of them again, where the heading does not hold them all.
+    /// The whole text, if the heading does not contain all of it.
     pub rest: Option<String>,
 }
 
 impl Words {
-    /// Takes what was typed apart.
+    /// Splits the user's text.
     pub fn of(prompt: &str) -> Self {
-        // Control characters have no place in a page or a line of a log.
+        // Control characters must not occur in a page or a log line.
         let clean: String = prompt.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let words = clean.split_whitespace().collect::<Vec<_>>().join(" ");
         let all = shortened(&words, WORDS_MAX);
@@ -132,13 +132,13 @@ impl Words {
     }
 }
 
-/// The words up to the end of the first sentence, without its mark; all where there is only one.
+/// The first sentence without its punctuation mark; the whole text if there is only one.
 fn first_sentence(words: &str) -> &str {
     let end = [". ", "! ", "? ", ": ", "; "].iter().filter_map(|mark| words.find(mark)).filter(|at| *at >= 8).min();
     words[..end.unwrap_or(words.len())].trim_end_matches('.')
 }
 
-/// At most `max` characters, cut between words where there are any.
+/// At most `max` characters, truncated between words if possible.
 fn shortened(text: &str, max: usize) -> String {
     let Some((cut, _)) = text.char_indices().nth(max) else { return text.to_owned() };
     let cut = text[..cut].rfind(' ').filter(|at| at * 2 > cut).unwrap_or(cut);
@@ -149,11 +149,11 @@ fn render(name: &str, words: &Words) -> String {
     let facts = context! { heading => &words.heading, rest => &words.rest, words => &words.all };
     let template = TEMPLATES.get_template(name);
     let text = template.and_then(|template| template.render(facts)).expect("a test renders each of them");
-    // The engine drops a file's last line end.
+    // The template engine drops a file's last line end.
     text + "\n"
 }
 
-/// A new app's files, in the order in which they are written.
+/// A new app's files, in the order of writing.
 pub fn new_app(kind: Kind, words: &Words) -> Vec<(&'static str, String)> {
     let main = kind.main_file();
     match kind {
@@ -169,8 +169,8 @@ pub fn new_app(kind: Kind, words: &Words) -> Vec<(&'static str, String)> {
     }
 }
 
-/// A change to an app that the demo model wrote: text to replace, and by what. None where the
-/// file is not, or no longer, one of its own.
+/// A change to an app of the demo model: the text to replace, and the new text. `None` if the
+/// file was not written by the demo model, or was changed since.
 pub fn change(kind: Kind, content: &str, words: &Words) -> Option<(String, String)> {
     match kind {
         Kind::Site => (content.matches(HTML_MARKER).count() == 1).then(|| {
@@ -191,7 +191,7 @@ pub fn change(kind: Kind, content: &str, words: &Words) -> Option<(String, Strin
     }
 }
 
-/// The cron expression (UTC) that the words ask for, if they are plain enough.
+/// The cron expression (UTC) that the text describes, if it can be recognised.
 pub fn schedule(words: &str) -> Option<String> {
     let words = words.to_lowercase();
     let after = |phrase: &str| words.split_once(phrase).map(|(_, rest)| rest);
@@ -237,7 +237,7 @@ mod tests {
         "A \"page\" of <script>alert('x')</script> & {{ jinja }} \\n \u{0}'''\"\"\" %s 日本 🎉\nline two {x}";
 
     #[test]
-    fn words_are_taken_apart() {
+    fn the_users_text_is_split() {
         let words = Words::of("  A bakery\n page ");
         assert_eq!((words.heading.as_str(), words.rest), ("A bakery page", None));
         let words = Words::of("A bakery: breads. And hours.");
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_show_the_words_escaped() {
+    fn pages_show_the_text_escaped() {
         let words = Words::of(NASTY);
         let files = new_app(Kind::Site, &words);
         let paths: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
@@ -258,7 +258,7 @@ mod tests {
         let heading = page.select(&scraper::Selector::parse("h1").unwrap()).next().unwrap();
         assert_eq!(heading.text().collect::<String>(), words.heading);
         let scripts = page.select(&scraper::Selector::parse("script").unwrap()).count();
-        assert_eq!(scripts, 1, "only the page's own");
+        assert_eq!(scripts, 1, "only the page's own script");
         assert!(files[2].1.contains(&literal(words.heading.clone())));
 
         let (old, new) = change(Kind::Site, &files[0].1, &words).expect("a change");
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_hold_the_words_as_literals() {
+    fn programs_contain_the_text_as_literals() {
         let words = Words::of(NASTY);
         let literal = literal(words.all.clone());
         assert_eq!(serde_json::from_str::<String>(&literal).unwrap(), words.all);
@@ -288,14 +288,14 @@ mod tests {
     }
 
     #[test]
-    fn any_other_workspace_gets_notes() {
+    fn custom_templates_get_a_notes_file() {
         let files = new_app(Kind::Other, &Words::of("One"));
         let (old, new) = change(Kind::Other, &files[0].1, &Words::of("Two")).expect("a change");
         assert_eq!(files[0].1.replace(&old, &new), "# Notes\n\n- One\n- Two\n");
     }
 
     #[test]
-    fn kinds_are_told_by_files() {
+    fn kinds_are_detected_from_files() {
         assert_eq!(Kind::of(&["Dockerfile", "public/index.html"]), Kind::Site);
         assert_eq!(Kind::of(&["main.py", "verify.py"]), Kind::Webhook);
         assert_eq!(Kind::of(&["main.py"]), Kind::Api);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn schedules_are_read_from_plain_words() {
+    fn schedules_are_recognised_in_plain_text() {
         for (words, cron) in [
             ("Every 15 minutes, check", Some("*/15 * * * *")),
             ("every minute say hello", Some("* * * * *")),

@@ -1,7 +1,7 @@
-//! What the demo model says next, decided by what has been said and done in this turn.
+//! The next answer of the demo model, depending on the messages and results of this turn.
 //!
-//! It looks at the workspace, reads the file that matters, writes a new app or changes its own one,
-//! and says what it did: one of these in each answer, as a real model would.
+//! It lists the workspace, reads the main file, writes a new app or changes its own one,
+//! and describes the change: one of these in each answer, like a real model.
 
 use serde_json::{Value, json};
 
@@ -17,25 +17,25 @@ pub enum Part {
     Text(String),
     /// A call of a tool.
     Call {
-        /// Which.
+        /// Its name.
         name: &'static str,
-        /// Its input, as JSON text: the path stands first.
+        /// Its input as JSON text, the path first.
         input: String,
     },
 }
 
-/// The next answer; it calls tools, or ends the turn.
+/// The next answer: it calls tools, or ends the turn.
 pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
     if conversation.repair {
-        let words = "The preview failed. I am the demo model and cannot find the cause, so I leave everything as it is: \
+        let words = "The preview failed. I am the demo model and cannot find the cause, so I changed nothing: \
                      with an API key, Claude reads the error and fixes it.";
         return vec![Part::Text(words.into())];
     }
     let words = Words::of(&conversation.prompt);
     let Some(listing) = conversation.result_of("list_files", None) else {
         return vec![
-            Part::Thinking(format!("The message is: “{}”. First I look at what the workspace holds.", words.heading)),
-            Part::Text("I look at what is there first.".into()),
+            Part::Thinking(format!("The message is: “{}”. First I list the files in the workspace.", words.heading)),
+            Part::Text("First I look at the existing files.".into()),
             call("list_files", &[]),
         ];
     };
@@ -54,7 +54,7 @@ pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
         .filter(|path| conversation.result_of("read_file", Some(path)).is_none())
         .collect();
     if !wanted.is_empty() {
-        let mut parts = vec![Part::Thinking(format!("This is {}. I read what it says now.", kind.described()))];
+        let mut parts = vec![Part::Thinking(format!("This is {}. I read its current content.", kind.described()))];
         parts.extend(wanted.into_iter().map(|path| call("read_file", &[("path", path)])));
         return parts;
     }
@@ -70,11 +70,11 @@ fn work(kind: Kind, conversation: &Conversation, words: &Words) -> Vec<Part> {
     let main = kind.main_file();
     let mut parts = Vec::new();
     if let Some((old, new)) = read(main).and_then(|content| apps::change(kind, content, words)) {
-        parts.push(Part::Thinking(format!("I wrote {main} myself, so I add to it and leave the rest as it is.")));
+        parts.push(Part::Thinking(format!("I wrote {main} myself, so I add to it and leave the rest unchanged.")));
         parts.push(Part::Text(format!("I add this to the {}.", kind.noun())));
         parts.push(call("edit_file", &[("path", main), ("old_text", &old), ("new_text", &new)]));
     } else {
-        parts.push(Part::Thinking(format!("{main} is not mine yet, so I write the {} anew.", kind.noun())));
+        parts.push(Part::Thinking(format!("{main} is not mine yet, so I write the {} from scratch.", kind.noun())));
         parts.push(Part::Text(format!("I write a small {} that shows your words.", kind.noun())));
         for (path, content) in apps::new_app(kind, words) {
             parts.push(call("write_file", &[("path", path), ("content", &content)]));
@@ -99,23 +99,27 @@ fn summary(kind: Kind, conversation: &Conversation, words: &Words) -> String {
         .collect();
     if !refused.is_empty() {
         return format!(
-            "Not everything could be done. {}\n\nI am the demo model and know no other way; what was written is kept.",
+            "Not everything could be done. {}\n\nI am the demo model and cannot try another way; changes so far are saved.",
             refused.join(" ")
         );
     }
     let what = if conversation.result_of("write_file", None).is_some() {
         match kind {
-            Kind::Site => "The page carries your words as its heading, follows light and dark, and keeps notes in the visitor's browser.",
-            Kind::Api => "The API answers at `/` with your words, and keeps items in memory under `/items`; they are gone after a restart.",
-            Kind::Webhook => "`handle(event)` records each signed call, and `/` shows your words and what came in lately, until a restart.",
+            Kind::Site => "The page carries your words as its heading, follows light and dark, and stores notes in the visitor's browser.",
+            Kind::Api => "The API answers at `/` with your words, and keeps items in memory under `/items` until a restart.",
+            Kind::Webhook => "`handle(event)` records each signed call, and `/` shows your words and the latest calls, until a restart.",
             Kind::Job => "The job prints a report with your words each time it runs.",
             Kind::Other => "I do not know this template, so I noted your words in `NOTES.md`.",
         }
         .to_owned()
     } else {
-        format!("“{}” now stands in the {}; the rest is as it was.", words.heading, kind.noun())
+        format!(
+            "I can't make that change in demo mode, so I added “{}” to the {} as a note. The rest is unchanged.",
+            words.heading,
+            kind.noun()
+        )
     };
-    format!("{what}\n\nI am the demo model: with an API key, Claude writes what you ask for.")
+    format!("{what}\n\nI am the demo model: with an API key, Claude builds what you describe.")
 }
 
 fn discussion(kind: Kind, paths: &[&str], words: &Words) -> String {
@@ -131,7 +135,7 @@ fn discussion(kind: Kind, paths: &[&str], words: &Words) -> String {
     )
 }
 
-/// A call whose fields come in this order, which a JSON map would not keep.
+/// A call whose fields have this order, which a JSON map would not keep.
 fn call(name: &'static str, fields: &[(&str, &str)]) -> Part {
     let fields: Vec<String> =
         fields.iter().map(|(key, value)| format!("{}: {}", json!(key), Value::from(*value))).collect();

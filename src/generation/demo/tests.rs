@@ -98,7 +98,7 @@ async fn programs_are_written_and_then_changed() {
 }
 
 #[tokio::test]
-async fn others_on_the_machine_are_kept_out() {
+async fn requests_without_the_key_are_rejected() {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let demo = start(&stop);
@@ -110,7 +110,7 @@ async fn others_on_the_machine_are_kept_out() {
 }
 
 #[tokio::test]
-async fn it_answers_for_no_other_model() {
+async fn requests_for_another_model_are_rejected() {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let demo = start(&stop);
@@ -122,7 +122,7 @@ async fn it_answers_for_no_other_model() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_python() {
+async fn generated_programs_are_valid_python() {
     let words = "A \"quoted\" \\ back\\slash, 'single' \"\"\" {braces} %s \u{2028} 日本 🎉 # comment";
     for files in [
         vec![("main.py", "app = 1\n")],
@@ -139,7 +139,7 @@ async fn what_is_written_is_python() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(main);
         std::fs::write(&path, host.text(main)).unwrap();
-        // Reads the list of requests without running, or needing, anything that the app imports.
+        // Reads the list of requests without running the app or its imports.
         let script = "import ast,json,sys; tree=ast.parse(open(sys.argv[1],encoding='utf-8').read()); \
                       print(json.dumps(next(ast.literal_eval(n.value) for n in tree.body \
                       if isinstance(n,ast.Assign) and n.targets[0].id=='REQUESTS')))";
