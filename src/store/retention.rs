@@ -6,7 +6,7 @@ use super::{Store, StoreError, turn_blocks};
 use crate::domain::{AppId, JobId};
 
 impl Store {
-    /// Forgets the events of all but the app's last `keep` jobs. What their turns did is kept.
+    /// Deletes the events of all except the app's last `keep` jobs. The blocks of their turns are kept.
     pub async fn forget_events(&self, app: AppId, keep: u32) -> Result<(), StoreError> {
         self.write(move |t| {
             let first: Option<i64> = t

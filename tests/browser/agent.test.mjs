@@ -119,7 +119,7 @@ test("what a broken answer said goes from the page as well", { timeout: 60_000 }
   await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 1, "the file is begun anew");
   await page.getByRole("button", { name: "Stop" }).click();
-  await turn.getByText("Stopped. What was written is kept.").waitFor();
+  await turn.getByText("Stopped. Changes so far are saved.").waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 0);
   const id = await turn.getAttribute("data-turn");
   await page.goto(`${builder.origin}/apps/broken-harbour?steps=${id}`);
@@ -170,7 +170,7 @@ test("a page that watched shows at each step what a page that is loaded shows", 
   await same();
   typeMore('"}');
   await page.getByRole("button", { name: "Stop" }).click();
-  await turn.getByText("Stopped. What was written is kept.").waitFor();
+  await turn.getByText("Stopped. Changes so far are saved.").waitFor();
   const said = await page.evaluate(() => window.said);
   for (const words of ["Thinking", "Answering", "Writing public/b.txt"]) assert.ok(said.includes(words), `${words} in ${said}`);
   assertQuiet(page);

@@ -493,7 +493,7 @@ async fn a_stop_in_mid_file_keeps_finished_files_and_a_valid_transcript() {
         .with(&fake)
         .await;
     assert_eq!(played.outcome.end, TurnEnd::Stopped);
-    assert_eq!(played.outcome.note.as_deref(), Some("Stopped. What was written is kept."));
+    assert_eq!(played.outcome.note.as_deref(), Some("Stopped. Changes so far are saved."));
     assert_eq!(played.host.text("a.txt"), "finished");
     assert!(!played.host.files.contains_key("b.txt"));
     assert_eq!(played.sink.tools().last(), Some(&("write_file not done: stopped".into(), false)));
