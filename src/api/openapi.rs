@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_is_the_one_that_was_looked_at() {
+    fn the_document_matches_its_snapshot() {
         insta::assert_snapshot!(json());
     }
 }

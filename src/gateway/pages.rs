@@ -122,11 +122,8 @@ fn answer(trouble: Trouble, title: &str, text: &str, accept: Option<&HeaderValue
 
 fn html(title: &str, text: &str, looks_again: bool) -> String {
     let (title, text) = (escape(title), escape(text));
-    let refresh = if looks_again {
-        format!("<meta http-equiv=\"refresh\" content=\"{RELOAD_SECS}\">")
-    } else {
-        String::new()
-    };
+    let refresh =
+        if looks_again { format!("<meta http-equiv=\"refresh\" content=\"{RELOAD_SECS}\">") } else { String::new() };
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{refresh}\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title><style>\

@@ -246,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn manifests_of_a_site_are_those_that_were_looked_at() {
+    fn manifests_of_a_site_match_their_snapshot() {
         insta::assert_snapshot!(joined(&files("static-site", None, &[])));
     }
 
     #[test]
-    fn manifests_of_a_job_are_those_that_were_looked_at() {
+    fn manifests_of_a_job_match_their_snapshot() {
         insta::assert_snapshot!(joined(&files("scheduled-job", Some("*/15 * * * *"), &[])));
     }
 

@@ -538,7 +538,7 @@ mod tests {
         let turn = asked(&store, one, Question::about_rewrite("All of it?")).await;
         let answer = |turn, choice| NewTurn {
             answer: Some(AnswerId { turn, choice }),
-            ..NewTurn::of_person("Yes, go on", TurnMode::Build)
+            ..NewTurn::of_person("Yes, continue", TurnMode::Build)
         };
         let refused = |result| assert!(matches!(result, Err(StoreError::QuestionClosed)), "{result:?}");
         refused(store.insert_turn(other, answer(turn, 1), AT).await);

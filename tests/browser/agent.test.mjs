@@ -106,7 +106,7 @@ const say = async (page, words, button = "Send") => {
   await page.getByRole("button", { name: button }).click();
 };
 
-test("what a broken answer said goes from the page as well", { timeout: 60_000 }, async () => {
+test("the text of a broken answer is removed from the page", { timeout: 60_000 }, async () => {
   const page = await pageOf("broken-harbour");
   await say(page, "break off");
   const turn = page.locator(".turn").last();
@@ -114,7 +114,7 @@ test("what a broken answer said goes from the page as well", { timeout: 60_000 }
   await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
   breakOff();
   await turn.getByText("A whole sentence").waitFor();
-  await turn.getByText("The unfinished answer was taken back.").waitFor();
+  await turn.getByText("The unfinished answer was discarded.").waitFor();
   assert.equal(await turn.getByText("Half a sentence").count(), 0);
   await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 1, "the file is begun anew");
@@ -128,7 +128,7 @@ test("what a broken answer said goes from the page as well", { timeout: 60_000 }
   assertQuiet(page);
 });
 
-test("a page that watched shows at each step what a page that is loaded shows", { timeout: 60_000 }, async () => {
+test("an open page equals a page that is loaded at the same step", { timeout: 60_000 }, async () => {
   const page = await pageOf("typed-harbour");
   // All that screen readers are told.
   await page.evaluate(() => {
@@ -176,7 +176,7 @@ test("a page that watched shows at each step what a page that is loaded shows", 
   assertQuiet(page);
 });
 
-test("a question is answered with a press, and the choices go", { timeout: 60_000 }, async () => {
+test("a choice answers a question, and the choices disappear", { timeout: 60_000 }, async () => {
   const page = await pageOf("asked-harbour");
   await say(page, "ask me");
   const question = page.getByRole("region", { name: "Question" });
@@ -191,22 +191,22 @@ test("a question is answered with a press, and the choices go", { timeout: 60_00
   assertQuiet(page);
 });
 
-test("messages wait, can be withdrawn, and Continue goes on after Stop", { timeout: 60_000 }, async () => {
+test("messages are queued, can be cancelled, and Continue resumes after Stop", { timeout: 60_000 }, async () => {
   const page = await pageOf("queued-harbour");
   await say(page, "hold on");
   await page.getByRole("button", { name: "Queue" }).waitFor();
   await page.locator("#turns [data-live] .tail, #turns [data-live] .prose").first().waitFor();
   await say(page, "second", "Queue");
   await say(page, "third", "Queue");
-  await page.getByText("Waiting for its turn").nth(1).waitFor();
+  await page.getByText("Queued").nth(1).waitFor();
   await shoot(page, "agent queue");
   const second = page.locator("#turns > li").nth(1);
-  await second.getByRole("button", { name: "Withdraw" }).click();
-  await second.getByText("Withdrawn before it began.").waitFor();
+  await second.getByRole("button", { name: "Cancel" }).click();
+  await second.getByText("Cancelled before it started.").waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await page.locator(".prose", { hasText: "You said: third" }).waitFor();
   await page.getByRole("button", { name: "Send" }).waitFor();
-  assert.equal(await page.getByRole("button", { name: "Withdraw" }).count(), 0);
+  assert.equal(await page.getByRole("button", { name: "Cancel" }).count(), 0);
   assert.equal(await page.getByText("You said: second").count(), 0);
 
   await say(page, "hold again");

@@ -108,7 +108,7 @@ describe("a static site", () => {
     await page.locator("#strip .checks summary").click();
     await page.locator("#strip .checks li", { hasText: "GET /style.css" }).waitFor();
     await shoot(page, "site 3 preview ready");
-    await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
+    await page.getByRole("group", { name: "Environment" }).getByRole("link", { name: "Preview" }).click();
     await page.frameLocator(`#stage iframe:not(.next)[src^="${builder.host(`${name}-preview`)}"]`).getByRole("heading", { name: "Tide table" }).waitFor();
 
     // Publish.
@@ -130,7 +130,7 @@ describe("a static site", () => {
     await page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }).click();
     await eventually("production shows the first again", async () =>
       !(await elsewhere(builder.host(name), "Tide table")).includes("Moon phases"));
-    await page.locator("#releases").getByText("put release 1 back").waitFor();
+    await page.locator("#releases").getByText("rolled back to release 1").waitFor();
     await shoot(page, "site 6 rolled back");
 
     // Every tab opens.
@@ -167,7 +167,7 @@ describe("an API", () => {
     await page.locator(".blocks pre", { hasText: "FastAPI" }).first().waitFor();
     await turnEnds();
     await previewFollows();
-    await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
+    await page.getByRole("group", { name: "Environment" }).getByRole("link", { name: "Preview" }).click();
     // Its endpoints, with a form to try each.
     const endpoints = page.getByRole("region", { name: "Endpoints" });
     const items = endpoints.locator("details", { has: page.locator("summary", { hasText: /POST.*\/items/ }) });
@@ -192,7 +192,7 @@ describe("an API", () => {
     await builder.api("PUT", `/apps/${name}/files/requirements.txt`, "no-such-package-of-ours==99.99\n");
     await page.reload();
     await bar().getByRole("button", { name: "Deploy preview" }).first().click();
-    const failure = page.getByRole("region", { name: "What failed" });
+    const failure = page.getByRole("region", { name: "Failure" });
     await failure.waitFor({ timeout: PATIENCE });
     await failure.getByText("no-such-package-of-ours").first().waitFor();
     for (const way of ["Ask for a fix", "Try again", "Open the log"]) {
@@ -202,7 +202,7 @@ describe("an API", () => {
     await shoot(page, "api 3 failure");
     await failure.getByRole("button", { name: "Ask for a fix" }).click();
     await page.locator(".turn .user-message").getByText("could not be deployed. Find the cause and fix it.").waitFor();
-    await page.getByText("Shown to the model with it").last().click();
+    await page.getByText("Also sent to the model").last().click();
     await page.locator(".turn .words").getByText("no-such-package-of-ours").first().waitFor();
     assertQuiet(page);
   });

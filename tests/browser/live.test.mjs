@@ -24,7 +24,7 @@ async function newPage(options) {
   return page;
 }
 
-/** What the conversation says, without times that go on ticking. */
+/** The text of the conversation, without running timers. */
 async function conversation(page) {
   const blocks = page.locator("#turns > li").last().locator(".blocks");
   return (await blocks.textContent()).replace(/\s+/g, " ").trim();

@@ -114,7 +114,7 @@ test("narrow: no page scrolls sideways, and the composer is at hand", { timeout:
   }
   assert.deepEqual(failures, []);
   await page.goto(`${builder.origin}/apps/${site}`);
-  const panes = page.getByRole("radiogroup", { name: "What is shown" });
+  const panes = page.getByRole("radiogroup", { name: "Visible pane" });
   const composer = page.getByRole("textbox", { name: "Message", exact: true });
   await panes.getByText("App").click();
   await page.locator("#stage").waitFor();

@@ -58,9 +58,9 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     await elsewhere.close();
 
     await page.getByRole("link", { name: "Share", exact: true }).click();
-    await page.getByLabel("It lasts").selectOption("1h");
+    await page.getByLabel("Valid for").selectOption("1h");
     await assertAccessible(page, "share");
-    await page.getByRole("button", { name: "Make a link" }).click();
+    await page.getByRole("button", { name: "Create a link" }).click();
     const link = await page.getByRole("status").locator("code").textContent();
     await page.getByRole("cell", { name: "Preview", exact: true }).waitFor();
     await assertAccessible(page, "share with a link");
@@ -81,12 +81,12 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     await other.goto(builder.host("slack-water-draft"));
     await other.getByLabel("Password").waitFor();
 
-    await page.getByRole("button", { name: /^Take back/ }).click();
-    await page.getByText("There are none.").waitFor();
+    await page.getByRole("button", { name: /^Revoke/ }).click();
+    await page.getByText("There are no active links.").waitFor();
     await other.goto(builder.host("slack-water-preview"));
     await other.getByLabel("Password").waitFor();
     await other.goto(link);
-    await other.getByRole("heading", { name: "This link does not open anything any more" }).waitFor();
+    await other.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     await shoot(other, "share link ended");
 
     // The preview's own address, after the log-in that it asks for.

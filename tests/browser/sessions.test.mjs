@@ -81,7 +81,7 @@ test("sessions are listed and ended, tokens are made and revoked", { timeout: PA
     // A token with a scope and an end, shown once.
     await page.getByLabel("Name", { exact: true }).fill("Nightly build");
     await page.getByLabel("Scope").selectOption("read");
-    await page.getByLabel("Ends after").selectOption("7");
+    await page.getByLabel("Expires after").selectOption("7");
     await page.getByRole("button", { name: "Create a token" }).click();
     const token = await page.getByRole("status").locator("code").textContent();
     const row = page.locator("#token-list tbody tr");

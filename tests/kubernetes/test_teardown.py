@@ -69,7 +69,7 @@ class Teardown(unittest.TestCase):
             done = teardown()
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(self.left(), {"mine", "theirs", "exported"})
-            self.assertIn(f"1 apps go on running: {self.app('mine')}", done.stderr)
+            self.assertIn(f"1 apps keep running: {self.app('mine')}", done.stderr)
             self.assertEqual(kubectl("get", "namespace", "builder-system", "--ignore-not-found"), "")
 
         with self.subTest("its own go, and what is left is named"):

@@ -346,7 +346,7 @@ async fn an_error_in_mid_stream_is_retried_or_shown() {
     let played = Play::new().against([broken("overloaded_error"), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
     assert_eq!(played.sink.text(TextKind::Answer), "I was about\n\nDone.");
-    assert!(played.sink.tools()[0].0.ends_with("The unfinished answer was taken back."));
+    assert!(played.sink.tools()[0].0.ends_with("The unfinished answer was discarded."));
     assert_eq!(played.outcome.messages.len(), 2);
 
     let played = Play::new().against([broken("invalid_request_error"), done()]).await;

@@ -356,7 +356,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             return self.tool_event(NOTICE, words, false).await;
         }
         let taken_back = Some(std::mem::take(&mut self.said));
-        let summary = format!("{words} The unfinished answer was taken back.");
+        let summary = format!("{words} The unfinished answer was discarded.");
         self.sink.event(EventBody::Tool { name: NOTICE.to_owned(), summary, ok: false, taken_back }).await;
     }
 

@@ -13,7 +13,7 @@ async fn next<T>(stream: &mut BoxStream<'static, T>) -> T {
 }
 
 #[tokio::test]
-async fn logs_go_on_over_restarts_and_releases() {
+async fn logs_continue_over_restarts_and_releases() {
     let scene = Scene::new().await;
     let (app, app_id) = scene.app.clone();
     let first = scene.serve(&scene.deployment(Preview, 1, "serve")).await;
