@@ -141,9 +141,9 @@ pub enum BuildError {
     /// The registry does not answer.
     #[error("The registry {registry} does not answer: {message}.")]
     RegistryAway {
-        /// Which registry.
+        /// The registry.
         registry: String,
-        /// Why, as far as can be seen.
+        /// The reason, where known.
         message: String,
     },
     /// There is nothing to build on.
@@ -183,17 +183,17 @@ pub enum BuildError {
     /// The registry rejected a request.
     #[error("The registry {registry} refuses: {message}.")]
     Registry {
-        /// Which registry.
+        /// The registry.
         registry: String,
-        /// Its words.
+        /// The text of its answer.
         message: String,
     },
     /// The registry did not take the image.
     #[error("The image could not be pushed to {registry}: {message}")]
     Push {
-        /// Which registry.
+        /// The registry.
         registry: String,
-        /// Its words.
+        /// The text of its answer.
         message: String,
     },
 }
@@ -207,7 +207,7 @@ impl BuildError {
         }
     }
 
-    /// The engine or the registry is away, and may come back.
+    /// The engine or the registry is unavailable, possibly only for a while.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::RegistryAway { .. } => true,

@@ -162,7 +162,7 @@ test("an open page equals a page that is loaded at the same step", { timeout: 60
   typeFile("one & <two>\\nthr");
   const code = turn.locator('[data-path="public/b.txt"] pre');
   await code.getByText("one & <two>").waitFor();
-  assert.equal(await turn.locator(".tail").count(), 0, "what was said is rendered to its end");
+  assert.equal(await turn.locator(".tail").count(), 0, "the answer is rendered to its end");
   await same();
   typeMore("ee\\nfour");
   await code.getByText("four").waitFor();

@@ -250,7 +250,7 @@ async fn a_turns_stream_can_be_followed_and_resumed() {
     let cancelled = bench.ask(post(&format!("/api/v1/jobs/{}/cancel", job["id"]))).await;
     assert_eq!((cancelled.status, cancelled.json()), (StatusCode::OK, done), "an ended job stays as it is");
 
-    // Taken up in the middle: what was said is said once, however the pieces are joined by now.
+    // Resumed in the middle: each piece of text arrives once, however the pieces are joined by now.
     let path = format!("/api/v1/jobs/{}/events", job["id"]);
     let said = |events: &[crate::asking::Sse]| -> String {
         events

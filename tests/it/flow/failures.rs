@@ -55,7 +55,7 @@ async fn failed_deployments_keep_the_running_version() {
     assert!(steps.iter().any(|step| step["state"] == "failed"), "{steps:#?}");
     assert_eq!(last.data["error"], job["error"]);
 
-    // And nothing of it stays in the way of the next one.
+    // And nothing of it blocks the next one.
     builder.write(&app, "main.py", &good.replace("Hello", "Ahoy")).await;
     builder.preview(&app).await;
     still_shows(&builder, &host, "Ahoy, you!").await;
