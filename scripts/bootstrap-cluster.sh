@@ -448,8 +448,8 @@ certificate_holds() {
     [ "$(openssl x509 -in "$1/cert.pem" -noout -pubkey 2>/dev/null)" = "$(openssl pkey -in "$1/key.pem" -pubout 2>/dev/null)" ]
 }
 
-# The certificates by which the builder and the engine know each other, made once. The engine has its own in its
-# namespace, the builder its own in the platform's; whoever has the one has not the other.
+# The mutual TLS certificates of the builder and the engine, created once. The engine's is a Secret in the engine's
+# namespace, the builder's in the platform's namespace; neither side can read the other's key.
 make_engine_certificates() {
   local work
   work=$(mktemp -d)

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Takes out of the cluster what bootstrap-cluster.sh put into it. Run it again if it was interrupted.
+# Deletes from the cluster what bootstrap-cluster.sh installed. Run it again if it was interrupted.
 #
 #   scripts/teardown.sh [--yes] [--apps] [--installation ID]
 #     --yes    does not ask
-#     --apps   the apps too: every namespace app-* that this cluster's builder made. Without it apps keep running.
-#              Apps that were exported and applied by hand, and those of another Slipway, stay
-#     --installation ID   takes apps with this label slipway.dev/installation for the builder's own; needed only where
-#              the builder cannot say it, because it is gone already
+#     --apps   deletes the apps too: every namespace app-* that this cluster's builder created. Without it apps keep
+#              running. Apps that were exported and applied manually, and those of another Slipway, stay
+#     --installation ID   treats apps with this label slipway.dev/installation as the builder's; needed only if
+#              the builder is already deleted and its id cannot be read
 #
-# With the builder its volume goes: conversations, releases and the source of all apps. Export what is to be kept
-# first. With the registry its images go: apps that run keep running, and cannot be started anew on another node.
+# The builder's volume is deleted with it: conversations, releases and the source of all apps. Export first what you
+# want to keep. The registry's images are deleted with it: running apps continue, but cannot start on another node.
 # k3s stays (/usr/local/bin/k3s-uninstall.sh removes it), and so does /etc/rancher/k3s/registries.yaml.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
