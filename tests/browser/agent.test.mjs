@@ -1,18 +1,18 @@
-// Questions, waiting messages, locks and going on, as people press them: against a model that says
-// what its message asks for.
+// Questions, queued messages, protected files and continued turns in the browser, with a fake model that follows the
+// instructions in its message.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { assertQuiet, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
 
-/** Speaks the Messages API: “ask” asks, “hold” says a few words and then nothing, “break” breaks off in a
- * file once and holds after it, “type” says and types what the test tells it to, all else is done. */
+/** A fake of the Messages API. “ask” asks a question, “hold” sends a few words and then nothing, “break” disconnects once
+ * inside a file and holds after it, “type” sends the text and the file that the test sets, every other message ends the turn. */
 function startModel() {
   let broken = false;
   const server = createServer((request, response) => {
     if (request.method !== "POST") {
-      // It lists no models.
+      // It has no list of models.
       response.writeHead(404).end();
       return;
     }
@@ -49,7 +49,7 @@ function startModel() {
         block(0, { type: "text", text: "" }, { type: "text_delta", text: broken ? "A whole sentence" : "Half a sentence" });
         const input = { type: "input_json_delta", partial_json: '{"path":"public/b.txt","content":"half' };
         block(1, { type: "tool_use", id: `t${Date.now()}`, name: "write_file", input: {} }, input);
-        // Once what was sent is seen, so that the page has it when it breaks.
+        // After the page shows the sent text, so that the text exists there when the stream breaks.
         if (!broken) breakOff = () => response.destroy();
         broken = true;
         return;
@@ -130,7 +130,7 @@ test("the text of a broken answer is removed from the page", { timeout: 60_000 }
 
 test("an open page equals a page that is loaded at the same step", { timeout: 60_000 }, async () => {
   const page = await pageOf("typed-harbour");
-  // All that screen readers are told.
+  // All announcements to screen readers.
   await page.evaluate(() => {
     window.said = [];
     const live = document.querySelector("#live");

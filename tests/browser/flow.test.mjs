@@ -1,5 +1,5 @@
-// The whole flow as a person does it: describe, watch, preview, publish, change, publish again,
-// roll back, delete. With the demo model, on a real engine, in a real browser.
+// The whole flow of a user: describe, watch, preview, publish, change, publish again, roll back, delete. With the demo
+// model, a real engine and a real browser.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -8,7 +8,7 @@ import { assertQuiet, chip, eventually, openPage, PATIENCE, shoot, startBrowser,
 let builder;
 let browser;
 before(async () => {
-  // Slow enough to be watched.
+  // Slow enough to observe the progress.
   [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "0.5" }), startBrowser()]);
 });
 after(async () => {
@@ -84,7 +84,7 @@ describe("a static site", () => {
     const name = "tide-table";
     await create("Tide table for small boats", "Static site", name);
 
-    // While it is written: the message, the file's name, its code as it is typed, and a way to stop.
+    // During generation: the message, the file's name, its code as it arrives, and the stop button.
     await page.locator(".user-message", { hasText: "Tide table for small boats" }).waitFor();
     await stop().waitFor();
     const turn = page.getByRole("region", { name: "Conversation" });
@@ -94,7 +94,7 @@ describe("a static site", () => {
     await code.waitFor({ state: "attached" });
     const early = (await code.textContent()).length;
     await eventually("the code grows while it is typed", async () => (await code.textContent()).length > early + 40);
-    // The draft follows each finished file, before the turn has ended.
+    // The draft updates after each finished file, before the turn has ended.
     const draft = page.frameLocator("#stage iframe:not(.next)");
     await draft.getByRole("heading", { name: "Tide table for small boats" }).waitFor();
     assert.ok(await stop().isVisible(), "the draft shows it while the turn still runs");
@@ -153,7 +153,7 @@ describe("a static site", () => {
       await page.reload();
       return (await page.getByRole("link", { name, exact: true }).count()) === 0;
     });
-    // A refused confirmation is answered 4xx, which Chromium notes on its console.
+    // A rejected confirmation has a 4xx status, which Chromium logs on its console.
     page.problems = page.problems.filter((problem) => !problem.includes("422") && !problem.includes("400"));
     assertQuiet(page);
   });

@@ -1,5 +1,5 @@
-// Every page: accessible in light and dark, usable when narrow and by keyboard, light on the wire,
-// quiet on the console.
+// Every page: accessible in light and dark, usable in a narrow window and by keyboard, small in transfer size,
+// without messages on the console.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -88,7 +88,7 @@ for (const colorScheme of ["light", "dark"]) {
       assert.equal(answer.status(), MISSING.has(name) ? 404 : 200, `${name}: ${path}`);
       await page.getByRole("main").first().waitFor();
       await shoot(page, `${colorScheme} ${name}`);
-      // All of them are looked at before the test fails.
+      // All of them are checked before the test fails.
       try {
         await assertAccessible(page, `${name} (${colorScheme})`);
         if (MISSING.has(name)) forgiveMissing(page);
