@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::{AllowedNetwork, HostName, Invalid, ModelId, Network};
+use crate::domain::{AllowedNetwork, HostName, Invalid, JOBS_ON_PAGES, ModelId, Network};
 
 /// One setting.
 struct Key {
@@ -162,6 +162,12 @@ const KEYS: &[Key] = &[
         "200",
         "Newest jobs of each app whose logs are kept. Conversations are kept whole.",
     ),
+    key(
+        "kept_job_records",
+        "SLIPWAY_KEPT_JOB_RECORDS",
+        "1000",
+        "Newest ended jobs of each app whose state and error are kept. Jobs of messages and releases are kept with these.",
+    ),
     key("kept_runs", "SLIPWAY_KEPT_RUNS", "100", "Newest runs of each app that are kept, with their output."),
     key(
         "kept_releases",
@@ -265,6 +271,8 @@ pub struct TurnCaps {
 pub struct Retention {
     /// Newest jobs whose events are kept.
     pub jobs: u32,
+    /// Newest ended jobs whose rows are kept, besides those that a turn or a release refers to.
+    pub job_records: u32,
     /// Newest runs.
     pub runs: u32,
     /// Newest releases of each environment whose images are kept, besides the live ones.
@@ -470,6 +478,7 @@ impl Config {
             build_workers: sources.positive::<u16>("build_workers")?.into(),
             retention: Retention {
                 jobs: sources.positive("kept_jobs")?,
+                job_records: kept_job_records(sources)?,
                 runs: sources.positive("kept_runs")?,
                 releases: sources.positive("kept_releases")?,
             },
@@ -640,6 +649,15 @@ fn max_connections(sources: &Sources) -> Result<usize, ConfigError> {
     } else {
         Err(sources.bad("max_connections", "expected a number from 16 to 1000000"))
     }
+}
+
+/// Pages look at the newest jobs and at those with logs, so that many are kept in any case.
+fn kept_job_records(sources: &Sources) -> Result<u32, ConfigError> {
+    let number: u32 = sources.parse("kept_job_records", "a number")?;
+    if number < JOBS_ON_PAGES {
+        return Err(sources.bad("kept_job_records", format!("expected a number from {JOBS_ON_PAGES}")));
+    }
+    Ok(number.max(sources.positive("kept_jobs")?))
 }
 
 /// A secret that stands in one key, or in the file that another key names.
@@ -818,6 +836,7 @@ mod tests {
             (("OPENAI_BASE_URL", "localhost:11434"), "openai_base_url"),
             (("SLIPWAY_ADMIN_PASSWORD", "short"), "admin_password"),
             (("SLIPWAY_TURN_MAX_STEPS", "0"), "turn_max_steps"),
+            (("SLIPWAY_KEPT_JOB_RECORDS", "49"), "kept_job_records"),
             (("SLIPWAY_DEMO_PACE", "-1"), "demo_pace"),
         ] {
             let error = load(&[environment], &[]).expect_err("refused").to_string();

@@ -36,7 +36,7 @@ pub use clock::Clock;
 pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
 pub use event::{Event, EventBody, FileState, LogStream, TakenBack, TextKind};
 pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, SessionId, TokenId, TurnId, VersionId};
-pub use job::{Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
+pub use job::{JOBS_ON_PAGES, Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
 pub use model::{Effort, ModelChoice, ModelId};
 pub use name::{AppName, Environment, HostName};
 pub use network::{AllowedNetwork, BLOCKED_V4, BLOCKED_V6, Network};

@@ -52,6 +52,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0011_logins", include_str!("../../migrations/0011_logins.sql")),
     ("0013_turn_origin", include_str!("../../migrations/0013_turn_origin.sql")),
     ("0014_turn_blocks", include_str!("../../migrations/0014_turn_blocks.sql")),
+    ("0015_job_retention", include_str!("../../migrations/0015_job_retention.sql")),
 ];
 
 /// Connections that read, each of which runs one query at a time.
