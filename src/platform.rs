@@ -28,7 +28,7 @@ use crate::proof::Asker;
 use crate::store::Store;
 use crate::store::versions::NewVersion;
 use crate::uploads::Uploads;
-use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
+use crate::workspace::{Commit, Packed, Workspace, WorkspaceError, Workspaces};
 
 /// How long a provider may take to list its models, for somebody who waits for a page; and for a turn, whose
 /// stop has to be heard within a second.
@@ -37,6 +37,8 @@ const TURN_PATIENCE: Duration = Duration::from_millis(800);
 
 /// How long reading or changing a workspace may take.
 const WORKSPACE_TIME: Duration = Duration::from_secs(30);
+/// How long packing a workspace's repository may take. Nobody changes that workspace meanwhile.
+const PACK_TIME: Duration = Duration::from_secs(20);
 
 /// Who answers turns.
 pub struct Model {
@@ -267,6 +269,18 @@ impl Platform {
         };
         let owner = Owner::App(app.clone());
         Ok(self.workspace_work.run_to_end("change workspace", owner, WORKSPACE_TIME, work).await??)
+    }
+
+    /// Packs an app's repository where it has many loose objects. Put off while the workspace is being changed, and ended when
+    /// nobody waits for it.
+    pub async fn pack_workspace(&self, id: AppId, app: &AppName) -> AppResult<Option<Packed>> {
+        let Some(alone) = self.workspace_locks.try_lock(id) else { return Ok(None) };
+        let (workspaces, name) = (self.workspaces.clone(), app.clone());
+        let work = move |budget: &Budget| {
+            let _alone = alone;
+            workspaces.open_within(&name, budget)?.pack()
+        };
+        Ok(self.workspace_work.run("pack workspace", Owner::App(app.clone()), PACK_TIME, work).await??)
     }
 
     /// Takes every commit that the store does not know yet in as a version. History is the truth:

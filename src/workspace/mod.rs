@@ -20,6 +20,8 @@ mod ignore;
 mod index;
 mod message;
 mod nested;
+mod object_files;
+mod pack;
 mod recover;
 mod repo;
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use error::WorkspaceError;
 pub use files::WriteOutcome;
 pub use history::Commit;
 pub use message::{BODY_MAX, CommitNote, TITLE_MAX};
+pub use pack::Packed;
 pub use tree::FileEntry;
 
 use crate::bounded_work::Budget;
