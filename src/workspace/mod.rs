@@ -11,6 +11,8 @@
 //! somebody put into a work tree are neither followed nor shown nor committed.
 
 mod archive;
+mod commit;
+mod compare;
 mod diff;
 mod error;
 mod export;
@@ -24,6 +26,7 @@ mod object_files;
 mod pack;
 mod recover;
 mod repo;
+mod restore;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -120,7 +123,7 @@ impl Workspaces {
         nested::check([], files.iter().map(|file| file.path.as_str()))?;
         let aside = self.aside(UNFINISHED, app);
         DirBuilder::new().mode(0o700).create(&aside)?;
-        let made = history::first_version(&aside, &self.settings(), files, commit).and_then(|version| {
+        let made = commit::first_version(&aside, &self.settings(), files, commit).and_then(|version| {
             fs::rename(&aside, self.path_of(app)).map_err(|error| match error.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => WorkspaceError::Exists(app.clone()),
                 _ => error.into(),

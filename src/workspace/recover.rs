@@ -64,7 +64,7 @@ fn remove_below(folder: &Path, unwanted: &dyn Fn(&str) -> bool) -> Result<(), Wo
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::FOLLOW_MARK;
+    use super::super::restore::FOLLOW_MARK;
     use super::super::testing::{Bench, note, path};
     use super::super::worktree::TEMP_PREFIX;
     use super::*;
