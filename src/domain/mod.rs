@@ -13,6 +13,7 @@ pub mod job;
 pub mod model;
 pub mod name;
 pub mod network;
+pub mod page;
 pub mod path;
 pub mod principal;
 pub mod redaction;
@@ -40,6 +41,7 @@ pub use job::{JOBS_ON_PAGES, Job, JobClass, JobError, JobKind, JobResult, JobSta
 pub use model::{Effort, ModelChoice, ModelId};
 pub use name::{AppName, Environment, HostName};
 pub use network::{AllowedNetwork, BLOCKED_V4, BLOCKED_V6, Network};
+pub use page::{AppFilter, Cursor, LIMIT_MAX, Page, PageRequest};
 pub use path::WorkspacePath;
 pub use principal::{Action, Principal, Refusal, Scope, Target, TokenGrant};
 pub use redaction::Redaction;

@@ -10,7 +10,6 @@ pub mod clean_ups;
 pub mod events;
 pub mod jobs;
 pub mod locks;
-pub mod page;
 pub mod preview_access;
 pub mod releases;
 mod retention;
@@ -33,8 +32,6 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use rusqlite_migration::{M, Migrations};
 
 use crate::supervision::panic_message;
-
-pub use page::{Cursor, Page, PageRequest};
 
 /// Only ever appended to.
 static MIGRATIONS: LazyLock<Migrations<'static>> =

@@ -122,9 +122,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::{Event, EventId, JOBS_ON_PAGES, Job, JobClass, Release, Run, Turn, Version};
+    use crate::domain::{Event, EventId, JOBS_ON_PAGES, Job, JobClass, PageRequest, Release, Run, Turn, Version};
     use crate::store::events::EventScope;
-    use crate::store::{PageRequest, jobs};
+    use crate::store::jobs;
 
     const APPS: i64 = 20;
     const JOBS: i64 = 100_000;

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
+use super::{Store, StoreError, apps, row};
 use crate::domain::{
-    AnswerId, AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, NewTurn, Question,
-    Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId, WITHDRAWN,
+    AnswerId, AppId, Attachment, ChangeSize, Cursor, INTERRUPTED, JobError, JobId, JobState, ModelId, NewTurn, Page,
+    PageRequest, Question, Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId, WITHDRAWN,
 };
 
 /// How a turn ended.
