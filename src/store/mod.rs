@@ -10,6 +10,7 @@ pub mod clean_ups;
 pub mod events;
 pub mod jobs;
 pub mod locks;
+pub mod messages;
 pub mod preview_access;
 pub mod releases;
 mod retention;
