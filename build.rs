@@ -1,8 +1,10 @@
-//! Puts the browser libraries where the binary embeds them from: `static/vendor/`.
+//! Puts the browser libraries where the binary embeds them from (`static/vendor/`), and has the linker lay out optimized
+//! builds so that they take little memory.
 //!
-//! They come from npm by `package-lock.json` and are not committed. Nothing is fetched when the right
+//! The browser libraries come from npm by `package-lock.json` and are not committed. Nothing is fetched when the right
 //! version is there already, and this does not run again until the lock file changes or a file goes missing.
 
+use std::env;
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -13,6 +15,8 @@ const PACKAGE: &str = "node_modules/htmx.org";
 const VENDOR: &str = "static/vendor";
 /// Folders that the binary embeds, apart from `static/vendor`, which this script writes itself.
 const EMBEDDED: [&str; 4] = ["app_templates", "prompts", "static/css", "static/js"];
+/// Functions that are executed at start and by the usual requests; scripts/link-order writes it.
+const LINK_ORDER: &str = "link-order.txt";
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
@@ -23,6 +27,10 @@ fn main() -> ExitCode {
     // The compiler notices a changed file that is embedded, but not an added or removed one.
     for folder in EMBEDDED {
         println!("cargo:rerun-if-changed={folder}");
+    }
+    println!("cargo:rerun-if-changed={LINK_ORDER}");
+    for argument in linker_arguments() {
+        println!("cargo:rustc-link-arg-bin=slipway={argument}");
     }
     match vendor() {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,6 +62,38 @@ fn vendor() -> Result<(), String> {
         place(&Path::new(PACKAGE).join(from), &Path::new(VENDOR).join(name))?;
     }
     Ok(())
+}
+
+/// What an optimized build tells the linker. Only for the linker that comes with the compiler on x86-64: others
+/// may not know these options.
+fn linker_arguments() -> Vec<String> {
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|held| held == value);
+    let chooses_linker = env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("link"));
+    let known =
+        is("PROFILE", "release") && is("TARGET", "x86_64-unknown-linux-gnu") && is("HOST", "x86_64-unknown-linux-gnu");
+    if !known || chooses_linker {
+        return Vec::new();
+    }
+    let mut arguments = Vec::new();
+    let order = env::current_dir().map(|folder| folder.join(LINK_ORDER)).unwrap_or_default();
+    if order.exists() {
+        arguments.push(format!("-Wl,--symbol-ordering-file={}", order.display()));
+        // The list names functions that this build may have under another name, or not at all.
+        arguments.push("-Wl,--no-warn-symbol-ordering".to_owned());
+    }
+    // Older C libraries refuse to start a program with packed relocations.
+    if c_library().is_some_and(|version| version >= (2, 36)) {
+        arguments.push("-Wl,-z,pack-relative-relocs".to_owned());
+    }
+    arguments
+}
+
+/// The version of this machine's GNU C library, which is the oldest that the binary has to run on.
+fn c_library() -> Option<(u32, u32)> {
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (major, minor) = text.trim().strip_prefix("glibc ")?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The version in `node_modules`, if there is one.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{ListedModel, ModelClient};
+use super::client::ModelClient;
+use super::listed::ListedModel;
 
 /// How long a list is cached, and how long no request is sent after a failure.
 const LISTED_FOR: Duration = Duration::from_mins(10);
