@@ -4,6 +4,7 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod api;
+mod boot_script;
 pub mod bounded_work;
 pub mod browser_errors;
 pub mod build;

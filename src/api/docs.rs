@@ -47,7 +47,7 @@ fn theme(headers: &HeaderMap) -> Option<&'static str> {
 
 async fn style() -> impl IntoResponse {
     let headers = [(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
-    (headers, include_str!("../../static/css/docs.css"))
+    (headers, include_str!("../../static/built/docs.css"))
 }
 
 /// The page with every call and its description.

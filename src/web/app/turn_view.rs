@@ -536,7 +536,7 @@ mod tests {
         turn.origin = TurnOrigin::Repair(Repair { of: turn.id, number: 2 });
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
-        assert_eq!(page.count(".said"), 0);
+        assert_eq!(page.count(".user-message"), 0);
         assert_eq!(page.text(".repair-note"), "Repair 2 The preview of your work failed. “pip” failed.");
     }
 
