@@ -164,6 +164,8 @@ on("click", ".tabs a", (link, event) => {
   if (!event.defaultPrevented && !event.ctrlKey && !event.metaKey && !edited) markTab(link.dataset.tab);
 });
 
+document.addEventListener("slipway:tab", ({ detail }) => markTab(detail.tab));
+
 // What had the focus before a change of the stage has it afterwards, or else what takes its place.
 let focused;
 document.addEventListener("htmx:before:swap", () => {
@@ -187,8 +189,6 @@ document.addEventListener("htmx:after:swap", (event) => {
   keepFocus();
   if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
   edited = false;
-  const shown = find("#stage [data-tab-shown]")?.dataset.tabShown;
-  if (shown) markTab(shown);
   if (event.target.closest?.("#strip, #turns")) showPane("stage");
 });
 

@@ -49,6 +49,14 @@ pub enum JobClass {
 }
 
 impl JobKind {
+    /// Whether both deploy the same thing to the same place. Which turn a failed preview would repair makes no difference.
+    pub fn is_same_request(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Preview { version, .. }, Self::Preview { version: wanted, .. }) => version == wanted,
+            _ => self == other,
+        }
+    }
+
     /// The value in the API and in the database.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Page, PageRequest, Release, ReleaseNumber,
+    App, AppName, Environment, EnvironmentState, Job, JobKind, Page, PageRequest, Release, ReleaseNumber,
     TemplateKind, TurnId, VersionId,
 };
 use crate::error::{AppError, AppResult};
@@ -21,6 +21,13 @@ pub enum NextStep {
         /// Its number.
         version_number: u32,
     },
+    /// Production was rolled back from the version that preview still runs: publishing it again is nothing to propose.
+    RolledBack {
+        /// The number of the version that production runs now.
+        to: u32,
+        /// The number of the version that it was rolled back from.
+        from: u32,
+    },
     /// Production runs the newest version.
     Nothing,
     /// A job is queued or running.
@@ -38,19 +45,8 @@ impl Services {
             Some(id) => self.version(&app, &id).await?.id,
             None => app.head.clone().ok_or_else(|| AppError::not_found("version of this app"))?,
         };
-        // A second request for the same deployment returns the queued job, also if a turn has queued it.
-        let open = self.platform.store.open_jobs(Some(app.id)).await?;
-        let same = open.into_iter().find(|job| {
-            let fits = job.state == JobState::Queued || matches!(job.kind, JobKind::Preview { turn: Some(_), .. });
-            fits && matches!(&job.kind, JobKind::Preview { version: one, .. } if *one == version)
-        });
-        match same {
-            Some(job) if !job.cancel_requested => Ok(job),
-            _ => {
-                let turn = self.repaired_turn(&app, &version).await?;
-                self.jobs.enqueue(&app, JobKind::Preview { version, turn }).await
-            }
-        }
+        let turn = self.repaired_turn(&app, &version).await?;
+        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn }).await
     }
 
     /// The turn that is repaired if a preview of this version fails: the newest one, if it created the
@@ -75,11 +71,7 @@ impl Services {
             return Err(AppError::conflict("nothing_to_publish", "No preview is ready.")
                 .hint("Deploy the preview first. Publishing then uses exactly that build."));
         };
-        let kind = JobKind::Publish { release };
-        match self.queued_like(&app, &kind).await? {
-            Some(job) => Ok(job),
-            None => self.jobs.enqueue(&app, kind).await,
-        }
+        self.jobs.enqueue_once(&app, JobKind::Publish { release }).await
     }
 
     /// Queues a job that deploys an earlier release of an environment again; without a number, the previous one.
@@ -105,11 +97,11 @@ impl Services {
                 format!("Release {} never became ready, so it cannot be deployed again.", release.number),
             ));
         }
-        self.jobs.enqueue(&app, JobKind::Rollback { environment, release: release.number }).await
+        self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: release.number }).await
     }
 
-    /// The release that a roll back without a number deploys. After a roll back, "previous" is relative
-    /// to the release that was deployed again: two roll backs go two steps back.
+    /// The release that a roll back without a number deploys: the newest earlier one of another version. After a roll back,
+    /// "earlier" is relative to the release that was deployed again: two roll backs go two steps back.
     pub async fn rollback_target(&self, app: &App, environment: Environment) -> AppResult<Option<Release>> {
         let Some(live) = app.environment(environment).release else { return Ok(None) };
         let store = &self.platform.store;
@@ -119,7 +111,18 @@ impl Services {
         {
             counted = store.release(app.id, environment, put_back).await?;
         }
-        Ok(store.release_before(app.id, environment, counted.number).await?)
+        Ok(store.release_before(app.id, environment, counted.number, Some(counted.version)).await?)
+    }
+
+    /// The version that production was rolled back from, if it runs a roll back.
+    async fn rolled_back_from(&self, app: &App) -> AppResult<Option<VersionId>> {
+        let Some(live) = app.environment(Environment::Prod).release else { return Ok(None) };
+        let store = &self.platform.store;
+        if !store.release(app.id, Environment::Prod, live).await?.rolled_back {
+            return Ok(None);
+        }
+        let before = store.release_before(app.id, Environment::Prod, live, None).await?;
+        Ok(before.map(|release| release.version))
     }
 
     /// One release.
@@ -154,6 +157,13 @@ impl Services {
             return Ok(NextStep::DeployPreview { version_number: head.number });
         }
         if prod.version != preview.version {
+            if preview.version.is_some()
+                && self.rolled_back_from(app).await? == preview.version
+                && let Some(live) = prod.release
+            {
+                let to = self.release(app, Environment::Prod, live).await?.version_number;
+                return Ok(NextStep::RolledBack { to, from: head.number });
+            }
             return Ok(NextStep::Publish { version_number: head.number });
         }
         Ok(NextStep::Nothing)
@@ -162,10 +172,5 @@ impl Services {
     /// Whether apps of this kind answer HTTP.
     pub fn answers_http(&self, app: &App) -> AppResult<bool> {
         Ok(self.template_of(app)?.manifest.kind != TemplateKind::Job)
-    }
-
-    async fn queued_like(&self, app: &App, kind: &JobKind) -> AppResult<Option<Job>> {
-        let open = self.platform.store.open_jobs(Some(app.id)).await?;
-        Ok(open.into_iter().find(|job| job.state == JobState::Queued && job.kind == *kind))
     }
 }

@@ -153,20 +153,21 @@ impl Store {
         .await
     }
 
-    /// The newest release before `number` that was live and is not a roll back itself.
+    /// The newest release before `number` that was live, is not a roll back itself, and is not of the version `but`.
     pub async fn release_before(
         &self,
         app: AppId,
         environment: Environment,
         number: ReleaseNumber,
+        but: Option<VersionId>,
     ) -> Result<Option<Release>, StoreError> {
         self.read(move |c| {
             Ok(c.query_row(
                 &format!(
                     "{SELECT} WHERE r.app_id = ?1 AND r.environment = ?2 AND r.number < ?3 AND r.state IN ('ready', 'retired')
-                     AND NOT r.rolled_back ORDER BY r.number DESC LIMIT 1"
+                     AND NOT r.rolled_back AND (?4 IS NULL OR r.version <> ?4) ORDER BY r.number DESC LIMIT 1"
                 ),
-                params![app.0, environment.as_str(), number.0],
+                params![app.0, environment.as_str(), number.0, but.as_ref().map(VersionId::as_str)],
                 release,
             )
             .optional()?)

@@ -78,6 +78,8 @@ pub enum NextView {
     Deploy,
     /// Preview runs another version than production; its number.
     Publish(Option<u32>),
+    /// Production was rolled back to the first version, from the second one, which preview still runs.
+    RolledBack(u32, u32),
     /// A job runs or is queued; a description of it.
     Wait(String),
     /// Production runs the newest version.

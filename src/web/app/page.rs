@@ -164,6 +164,7 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
     let step = match services.next_step(app).await? {
         NextStep::DeployPreview { .. } => NextView::Deploy,
         NextStep::Publish { version_number } => NextView::Publish(Some(version_number)),
+        NextStep::RolledBack { to, from } => NextView::RolledBack(to, from),
         NextStep::Nothing => NextView::Nothing,
         NextStep::Wait { job } => NextView::Wait(
             match job.kind {
@@ -201,7 +202,7 @@ pub async fn show(
     query: &AppQuery,
 ) -> AppResult<Response> {
     if caller == Caller::Fragment {
-        return Ok(reply::html(stage));
+        return Ok(with_tab(reply::html(stage), tab));
     }
     // Read first: the stream then sends every later event, and none twice.
     let after = services.last_event_id(app.id).await?;
@@ -231,11 +232,21 @@ pub async fn show(
 /// A tab after a user's change of the app: the fragment with the other changed fragments, at `href`.
 pub async fn show_changed(services: &Services, app: &App, stage: String, href: &str) -> AppResult<Response> {
     let pieces = parts(services, app).await?.into_pieces().into_html();
-    let mut response = reply::html(format!("{stage}{pieces}"));
+    let tab = href.split(['/', '?']).nth(3).unwrap_or("preview");
+    let mut response = with_tab(reply::html(format!("{stage}{pieces}")), tab);
     if let Ok(value) = axum::http::HeaderValue::from_str(href) {
         response.headers_mut().insert("hx-push-url", value);
     }
     Ok(response)
+}
+
+/// Tells the open page which tab the fragment belongs to: the address of the request may be that of an action.
+fn with_tab(mut response: Response, tab: &str) -> Response {
+    let event = serde_json::json!({"slipway:tab": {"tab": tab, "target": "body"}}).to_string();
+    if let Ok(event) = axum::http::HeaderValue::try_from(event) {
+        response.headers_mut().insert("hx-trigger", event);
+    }
+    response
 }
 
 /// The sentence after a user's change.
