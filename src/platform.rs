@@ -13,7 +13,6 @@ use crate::browser_errors::BrowserErrors;
 use crate::build::ImageBuilder;
 use crate::catalog::{Catalog, Template};
 use crate::config::Config;
-use crate::deploy::Runtime;
 use crate::domain::{
     App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId, Redaction,
     ReleaseNumber, RunId, TemplateKind, Version, VersionId,
@@ -25,6 +24,7 @@ use crate::gateway::Gateway;
 use crate::generation::{ListedModel, Listing, ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
 use crate::proof::Asker;
+use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::store::versions::NewVersion;
 use crate::uploads::Uploads;

@@ -32,8 +32,10 @@ pub use ledger::Ledger;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
 use crate::engine::subnet::{SubnetPool, Subnets};
-use crate::engine::{self, Fault, Installation, LineSink};
+use crate::engine::{self, Fault};
 use crate::firewall::Firewall;
+use crate::output::{LineSink, outage};
+use crate::ownership::Installation;
 
 /// Repository of the images that steps become. A step that was done before on the same image is not done again.
 const STEP_REPOSITORY: &str = "slipway-step";
@@ -212,7 +214,7 @@ impl BuildError {
         match self {
             Self::Unavailable(_) | Self::RegistryAway { .. } => true,
             // In the words of the engine, which asks the registry for us.
-            Self::Push { message, .. } => engine::is_outage(message),
+            Self::Push { message, .. } => outage::is_outage(message),
             _ => false,
         }
     }
@@ -293,7 +295,7 @@ impl ImageBuilder {
 
     /// Builds a version, or finds what was built of it before.
     ///
-    /// `log` is handed one clean line after the other, bounded as [`crate::engine::output`] says. The build ends when `cancel` fires or the
+    /// `log` is handed one clean line after the other, bounded as [`crate::output`] says. The build ends when `cancel` fires or the
     /// time limit passes; the engine then removes what it had begun.
     ///
     /// # Errors

@@ -32,10 +32,10 @@ use rusqlite::Transaction;
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::deploy::DeployError;
 use crate::domain::{App, Job, JobId, JobKind, JobState, NewTurn, TurnId};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{Platform, job_event};
+use crate::runtime::RuntimeError;
 use crate::store::{StoreError, apps, jobs as table, turns};
 
 /// How often a job is begun before it is given up.
@@ -155,9 +155,9 @@ impl Jobs {
 }
 
 /// 503 for a runtime that does not answer, for those who ask it directly.
-pub fn runtime_unavailable(error: &DeployError) -> AppError {
+pub fn runtime_unavailable(error: &RuntimeError) -> AppError {
     match error {
-        DeployError::ClusterUnavailable(_) | DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => {
+        RuntimeError::ClusterUnavailable(_) | RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
             AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string())
                 .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again.")
         }

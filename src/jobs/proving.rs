@@ -15,14 +15,14 @@ use super::release::settings;
 use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
-use crate::deploy::DeployError;
 use crate::domain::{App, Environment, HostName, LogStream, SmokeKind, TemplateKind, VersionId};
-use crate::engine::LineSink;
 use crate::error::AppError;
 use crate::gateway::RouteState;
 use crate::generation::{CheckReport, HostError, PreviewAnswer, PreviewRequest};
+use crate::output::LineSink;
 use crate::platform::Platform;
 use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
+use crate::runtime::RuntimeError;
 use crate::store::PageRequest;
 use crate::workspace::NewFile;
 
@@ -199,7 +199,7 @@ pub async fn preview_logs(platform: &Platform, app: &App) -> Result<Vec<String>,
     let lines = tokio::time::timeout(LOG_WAIT, lines.collect::<Vec<_>>()).await;
     let lines = lines.map_err(|_| HostError::Refused("The log could not be read in time. Try again.".into()))?;
     lines.into_iter().collect::<Result<_, _>>().map_err(|error| match error {
-        DeployError::Gone => HostError::Refused("Nothing runs in preview yet, so there is no log.".into()),
+        RuntimeError::Gone => HostError::Refused("Nothing runs in preview yet, so there is no log.".into()),
         error => HostError::Refused(error.to_string()),
     })
 }

@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 use super::context::Failure;
 use super::release::{START_LIMIT, deployment, keeps_running};
 use super::{Jobs, MAX_ATTEMPTS, generate, runs};
-use crate::deploy::{FoundInstance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::domain::{
     App, AppId, Environment, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, ProcessKind,
     ReleaseState, Run, RunId, RunTrigger, TurnId,
 };
-use crate::engine::output::Discard;
 use crate::error::AppResult;
 use crate::gateway::{RouteState, Upstream};
+use crate::output::Discard;
 use crate::platform::{Platform, job_event};
+use crate::runtime::{FoundInstance, InstanceEventKind, InstanceState, LeftRun, ScheduledRun};
 use crate::store::{StoreError, jobs as table};
 use crate::workspace::Workspace;
 
@@ -515,7 +515,7 @@ async fn set_state(platform: &Platform, id: AppId, environment: Environment, sta
     Ok(())
 }
 
-fn unavailable(error: &crate::deploy::DeployError) -> crate::error::AppError {
+fn unavailable(error: &crate::runtime::RuntimeError) -> crate::error::AppError {
     super::runtime_unavailable(error)
 }
 

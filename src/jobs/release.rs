@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::context::Failure;
-use crate::deploy::{Deployment, Instance};
 use crate::domain::{App, AppSettings, Release, VersionId, WorkspacePath};
 use crate::error::AppError;
 use crate::platform::Platform;
+use crate::runtime::{Deployment, Instance};
 use crate::workspace::WorkspaceError;
 
 /// How long a new version may take to answer from when it runs, and traffic to reach it.

@@ -11,13 +11,13 @@ use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::{START_LIMIT, deployment, keeps_running};
 use super::{runs, smoke};
-use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
     App, Bytes, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger,
     StepName,
 };
 use crate::gateway::{RouteState, Upstream};
 use crate::platform::Platform;
+use crate::runtime::{Deployment, FoundInstance, Instance, RuntimeError};
 use crate::store::releases::NewRelease;
 
 /// How long requests in flight may keep an old version alive.
@@ -197,7 +197,7 @@ pub async fn remove_others(platform: &Platform, app: &App, environment: Environm
                 platform.runtime.stop(&instance).await?;
             }
         }
-        Ok::<_, DeployError>(())
+        Ok::<_, RuntimeError>(())
     };
     if let Err(error) = removed.await {
         tracing::warn!(app = %app.name, %environment, %error, "failed to remove an old container; the next start retries");
@@ -206,7 +206,7 @@ pub async fn remove_others(platform: &Platform, app: &App, environment: Environm
 
 /// Removes what no release needs and a job that failed could not remove, for want of a cluster that answered.
 /// Leaves alone the apps that a job is at work on.
-pub async fn remove_unneeded(platform: &Platform) -> Result<(), DeployError> {
+pub async fn remove_unneeded(platform: &Platform) -> Result<(), RuntimeError> {
     for FoundInstance { instance, .. } in platform.runtime.instances().await? {
         let Some(_alone) = platform.rollout_locks.try_lock(instance.app_id) else { continue };
         let release = platform.store.release(instance.app_id, instance.environment, instance.release).await;

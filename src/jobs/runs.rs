@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::deployment;
-use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
-use crate::engine::LineSink;
 use crate::error::{AppError, AppResult};
+use crate::output::LineSink;
 use crate::platform::{FollowGuard, Platform};
+use crate::runtime::{LeftRun, RunOutcome, RunSpec, RuntimeError};
 use crate::store::runs::RunEnding;
 
 /// How long one run may take.
@@ -109,7 +109,7 @@ pub async fn run_to_end(
         Ok(outcome) => Ok(end(platform, app.id, id, Ok(outcome), text).await?),
         Err(failure) => {
             let why = match &failure {
-                Failure::Cancelled => DeployError::Cancelled.to_string(),
+                Failure::Cancelled => RuntimeError::Cancelled.to_string(),
                 Failure::Failed(error) => error.message.clone(),
             };
             end(platform, app.id, id, Err(why), text).await?;
@@ -260,13 +260,13 @@ pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
 
 /// Says that nothing is left of a run whose end nobody saw.
 pub async fn lost(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
-    end(platform, app, run, Err(DeployError::Gone.to_string()), String::new()).await?;
+    end(platform, app, run, Err(RuntimeError::Gone.to_string()), String::new()).await?;
     Ok(())
 }
 
 /// Says that a run was stopped, since the job that it was part of is over.
 pub async fn stopped(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
-    end(platform, app, run, Err(DeployError::Cancelled.to_string()), String::new()).await?;
+    end(platform, app, run, Err(RuntimeError::Cancelled.to_string()), String::new()).await?;
     Ok(())
 }
 
@@ -281,8 +281,8 @@ impl Default for Patience {
 
 impl Patience {
     /// Pauses after an outage; `false` at once after all else.
-    async fn waits_after(&mut self, outcome: &Result<RunOutcome, DeployError>) -> bool {
-        let Err(DeployError::ClusterUnavailable(why)) = outcome else { return false };
+    async fn waits_after(&mut self, outcome: &Result<RunOutcome, RuntimeError>) -> bool {
+        let Err(RuntimeError::ClusterUnavailable(why)) = outcome else { return false };
         tracing::warn!(why, "the cluster is unreachable; waiting for a run");
         self.pause().await;
         true

@@ -11,12 +11,12 @@ use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::settings;
 use crate::bounded_work::Owner;
-use crate::deploy::Instance;
 use crate::domain::{
     App, Environment, HostName, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
 };
 use crate::platform::Platform;
 use crate::proof::{self, Reader, Signature, Smoke};
+use crate::runtime::Instance;
 use crate::store::jobs as table;
 
 /// Failed checks that the error names.

@@ -4,10 +4,10 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Services;
-use crate::deploy::{DeployError, LogRate};
 use crate::domain::{App, Environment, Job, JobKind, LogStream};
-use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
+use crate::output::{BYTES_MAX, LINES_MAX, Tail};
+use crate::runtime::{LogRate, RuntimeError};
 
 /// Jobs among which the last build is looked for.
 const JOBS_LOOKED_AT: u32 = 50;
@@ -73,10 +73,10 @@ impl Services {
     }
 }
 
-fn app_error(error: DeployError) -> AppError {
+fn app_error(error: RuntimeError) -> AppError {
     match error {
-        DeployError::Gone => AppError::not_found("running version in this environment"),
-        error if error.is_outage() || matches!(error, DeployError::ClusterRefused(_)) => {
+        RuntimeError::Gone => AppError::not_found("running version in this environment"),
+        error if error.is_outage() || matches!(error, RuntimeError::ClusterRefused(_)) => {
             crate::jobs::runtime_unavailable(&error)
         }
         other => AppError::internal(&other),

@@ -1,0 +1,200 @@
+//! The nouns of the contract: what is to run, what runs, what happens to it, and how runs end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use crate::domain::{AppId, AppName, DeploymentSpec, Environment, ImageRef, ReleaseNumber, RunId};
+
+/// A release that is to run.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Whose.
+    pub app: AppName,
+    /// The app's id; never used again.
+    pub app_id: AppId,
+    /// Where.
+    pub environment: Environment,
+    /// Its number there.
+    pub release: ReleaseNumber,
+    /// What runs.
+    pub image: ImageRef,
+    /// How.
+    pub spec: DeploymentSpec,
+    /// Environment variables that are secret.
+    pub secrets: BTreeMap<String, SecretString>,
+}
+
+/// A release that was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The runtime's own name for it.
+    pub id: String,
+    /// Whose.
+    pub app: AppName,
+    /// The app's id; never used again.
+    pub app_id: AppId,
+    /// Where.
+    pub environment: Environment,
+    /// Which release.
+    pub release: ReleaseNumber,
+    /// Where it answers HTTP; none for what has no port. Stays the same over restarts.
+    pub address: Option<SocketAddr>,
+}
+
+/// What an instance does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceState {
+    /// Its process runs.
+    Running,
+    /// It has crashed and is about to be started again.
+    Restarting,
+    /// It was made, but has never run.
+    Created,
+    /// It has ended.
+    Stopped,
+}
+
+/// An instance as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundInstance {
+    /// Which.
+    pub instance: Instance,
+    /// What it does.
+    pub state: InstanceState,
+}
+
+/// That an instance has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Milliseconds that it was waited for.
+    pub millis: u64,
+}
+
+/// Something that happened to an instance. Events state what is true now: they may repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceEvent {
+    /// Which.
+    pub instance: Instance,
+    /// What.
+    pub kind: InstanceEventKind,
+}
+
+/// What happened to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceEventKind {
+    /// Its process runs. Whether it answers is another matter.
+    Started,
+    /// Its process has ended. Unless it was stopped, the runtime starts it again by itself.
+    Died {
+        /// Its exit code; none where it was found dead.
+        code: Option<i64>,
+        /// It had used more memory than it may.
+        oom: bool,
+    },
+    /// Somebody else took it down: it was scaled to nothing, or deleted. The runtime does not bring it back by itself.
+    TakenDown,
+}
+
+/// A job that is to run to its end.
+#[derive(Debug, Clone)]
+pub struct RunSpec {
+    /// Whose.
+    pub app: AppName,
+    /// The app's id; never used again.
+    pub app_id: AppId,
+    /// Where.
+    pub environment: Environment,
+    /// The release whose image runs.
+    pub release: ReleaseNumber,
+    /// Which run.
+    pub run: RunId,
+    /// What runs.
+    pub image: ImageRef,
+    /// How.
+    pub spec: DeploymentSpec,
+    /// Environment variables that are secret.
+    pub secrets: BTreeMap<String, SecretString>,
+    /// How long it may take.
+    pub time_limit: Duration,
+}
+
+/// A run that an earlier builder started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftRun {
+    /// The runtime's own name for it.
+    pub id: String,
+    /// Whose.
+    pub app: AppName,
+    /// The app's id; never used again.
+    pub app_id: AppId,
+    /// Where.
+    pub environment: Environment,
+    /// The release whose image runs.
+    pub release: ReleaseNumber,
+    /// Which run.
+    pub run: RunId,
+    /// When it began; none when it never did.
+    pub started_at: Option<Timestamp>,
+    /// It has not ended.
+    pub running: bool,
+}
+
+/// A run that the runtime started by itself, because its schedule said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduledRun {
+    /// The runtime's own name for it.
+    pub id: String,
+    /// Whose.
+    pub app: AppName,
+    /// The app's id; never used again.
+    pub app_id: AppId,
+    /// Where.
+    pub environment: Environment,
+    /// The release whose image runs.
+    pub release: ReleaseNumber,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Its exit code; none when it had to be stopped.
+    pub exit_code: Option<i64>,
+    /// It took longer than it may.
+    pub timed_out: bool,
+    /// It used more memory than it may.
+    pub oom: bool,
+    /// Its last twenty lines.
+    pub log_tail: Vec<String>,
+}
+
+/// How a release runs at this moment, and what it uses. What nobody measures is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Copies of it that run, and are ready where the runtime knows that.
+    pub ready: u32,
+    /// Copies that should.
+    pub wanted: u32,
+    /// How often those that are there were started again.
+    pub restarts: u32,
+    /// Bytes of memory, without what the system would give up at once.
+    pub memory_bytes: Option<u64>,
+    /// Bytes that it may use.
+    pub memory_limit_bytes: Option<u64>,
+    /// Thousandths of a core that it uses.
+    pub cpu_millis: Option<u64>,
+}
+
+/// How much an app prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRate {
+    /// Lines a second.
+    pub lines: u64,
+    /// Bytes a second.
+    pub bytes: u64,
+}
