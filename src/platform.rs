@@ -1,8 +1,8 @@
 //! Everything that services and jobs work with, put together once at start-up: state, events,
 //! the adapters, the clock. Owns the locks on workspaces, and how history becomes versions.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -20,9 +20,10 @@ use crate::domain::{
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::firewall::Firewall;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Traffic};
 use crate::generation::{ListedModel, Listing, ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
+use crate::locks::AppLocks;
 use crate::proof::Asker;
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -102,6 +103,8 @@ pub struct Platform {
     pub firewall: Firewall,
     /// Leads requests to them.
     pub gateway: Gateway,
+    /// Its routes, as they change together with what is live.
+    pub traffic: Traffic,
     /// What browsers report of drafts and previews.
     pub browser_errors: BrowserErrors,
     /// Asks running apps.
@@ -123,15 +126,11 @@ pub struct Platform {
     /// One lock for each app whose images change: held from a build to the release that needs the
     /// image, and while images that no release needs are removed.
     pub image_locks: AppLocks,
-    /// Releases that end the requests they have.
-    pub draining: Draining,
     /// Runs whose end this process waits for.
     pub followed_runs: FollowedRuns,
     /// Held shared while a run gets its row and is added to `followed_runs`. The reconcile holds it exclusively, and so sees
     /// both in agreement.
     pub run_begins: tokio::sync::RwLock<()>,
-    /// One lock for each app whose routes change: what is live is read, and routed to, as one.
-    pub route_locks: AppLocks,
     /// One lock for each app whose releases are being rolled out or removed: what is put back to what
     /// it should be meanwhile would be put back to the old.
     pub rollout_locks: AppLocks,
@@ -162,61 +161,6 @@ impl FollowedRuns {
 impl Drop for FollowGuard {
     fn drop(&mut self) {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-    }
-}
-
-/// A lock for each app, made when it is first needed.
-#[derive(Default)]
-pub struct AppLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
-
-/// Releases that take no new requests and are still at work on some.
-#[derive(Clone, Default)]
-pub struct Draining(Arc<Mutex<HashSet<DrainKey>>>);
-
-type DrainKey = (AppId, Environment, ReleaseNumber);
-
-/// A release drains for as long as this lives.
-pub struct DrainGuard(Draining, DrainKey);
-
-impl Draining {
-    /// Notes a release that begins to drain.
-    pub fn begin(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> DrainGuard {
-        let key = (app, environment, release);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        DrainGuard(self.clone(), key)
-    }
-
-    /// Whether a release drains.
-    pub fn contains(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(app, environment, release))
-    }
-}
-
-impl Drop for DrainGuard {
-    fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-    }
-}
-
-impl AppLocks {
-    /// The app's lock, if nobody has it.
-    pub fn try_lock(&self, app: AppId) -> Option<tokio::sync::OwnedMutexGuard<()>> {
-        self.of(app).try_lock_owned().ok()
-    }
-
-    /// Waits for the app's lock.
-    pub async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
-        self.of(app).lock_owned().await
-    }
-
-    fn of(&self, app: AppId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        locks.get(&app).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let lock = Arc::new(tokio::sync::Mutex::new(()));
-            locks.insert(app, Arc::downgrade(&lock));
-            lock
-        })
     }
 }
 

@@ -45,11 +45,22 @@ const IMAGE_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The engine's name for no network: what it does for us itself runs nothing.
 const NO_NETWORK: &str = "none";
 
+/// Where the engine runs that builds images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildEngine {
+    /// On a machine of its user, who has to end an outage of it; it runs the apps as well.
+    OnMachine,
+    /// In the cluster that runs the apps, which ends an outage of it by itself.
+    InCluster,
+}
+
 /// How images are built, and where they go.
 #[derive(Debug, Clone)]
 pub struct BuildSettings {
     /// This builder among those that share the engine.
     pub installation: Installation,
+    /// Where the engine runs.
+    pub engine: BuildEngine,
     /// Configured base images by the name that templates use: `python`, `nginx`.
     pub base_images: BTreeMap<String, String>,
     /// Repository prefix of the images that `scripts/setup` built, tried where the configured one cannot be had.
@@ -85,6 +96,7 @@ impl BuildSettings {
         Self {
             installation,
             firewall,
+            engine: BuildEngine::OnMachine,
             image_max_bytes: IMAGE_MAX_BYTES,
             base_images: BTreeMap::new(),
             fallback: "slipway.local".to_owned(),
@@ -260,6 +272,11 @@ impl ImageBuilder {
             process: hex::encode(rand::random::<[u8; 8]>()),
             building: std::sync::Arc::default(),
         }
+    }
+
+    /// Where the engine runs.
+    pub fn engine(&self) -> BuildEngine {
+        self.settings.engine
     }
 
     /// Asks the engine who it is, and the registry, if there is one, whether it is there.

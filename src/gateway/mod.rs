@@ -12,6 +12,7 @@ mod pool;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod tunnel;
 mod upload;
 
@@ -29,6 +30,7 @@ use routes::{Door, InFlight};
 
 pub use pages::{Trouble, page, unknown_host};
 pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+pub use traffic::{Drain, RouteSwitch, Traffic};
 pub use tunnel::ClientSide;
 
 /// How often a request is tried: on a kept connection, on a new one, and on what replaced the instance.

@@ -1,14 +1,14 @@
 //! What a failed call to the engine, the registry or the cluster means for a job: its code, its words and a hint.
 
 use super::context::Failure;
-use crate::build::BuildError;
+use crate::build::{BuildEngine, BuildError};
 use crate::runtime::RuntimeError;
 
-/// A build's error, and whether what it needs runs in the cluster, where an outage passes.
+/// A build's error, and where it was built.
 #[derive(Debug)]
 pub(super) struct BuildFault {
     pub(super) error: BuildError,
-    pub(super) in_cluster: bool,
+    pub(super) engine: BuildEngine,
 }
 
 impl std::fmt::Display for BuildFault {
@@ -21,7 +21,7 @@ impl From<BuildFault> for Failure {
     fn from(fault: BuildFault) -> Self {
         let is_engine_away = matches!(fault.error, BuildError::Unavailable(_));
         let failure = Self::from(fault.error);
-        if fault.in_cluster && is_engine_away {
+        if fault.engine == BuildEngine::InCluster && is_engine_away {
             return failure.hint(
                 "See that the engine that DOCKER_HOST leads to runs (`kubectl -n builder-engine get pods` where it is in the \
                  cluster), then try again.",

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::context::{Failure, JobContext};
 use super::failure::BuildFault;
+use crate::build::BuildEngine;
 use crate::domain::LogStream;
 use crate::runtime::RuntimeError;
 
@@ -46,7 +47,7 @@ impl Outage for RuntimeError {
 
 impl Outage for BuildFault {
     fn is_waited_out(&self) -> bool {
-        self.in_cluster && self.error.is_outage()
+        self.engine == BuildEngine::InCluster && self.error.is_outage()
     }
 }
 

@@ -195,7 +195,7 @@ pub async fn preview_logs(platform: &Platform, app: &App) -> Result<Vec<String>,
         let from = lines.len().saturating_sub(LOG_LINES as usize);
         return Ok(lines[from..].iter().map(|line| (*line).to_owned()).collect());
     }
-    let lines = platform.runtime.logs(&app.name, app.id, Environment::Preview, LOG_LINES, false);
+    let lines = platform.runtime.observation.logs(&app.name, app.id, Environment::Preview, LOG_LINES, false);
     let lines = tokio::time::timeout(LOG_WAIT, lines.collect::<Vec<_>>()).await;
     let lines = lines.map_err(|_| HostError::Refused("The log could not be read in time. Try again.".into()))?;
     lines.into_iter().collect::<Result<_, _>>().map_err(|error| match error {

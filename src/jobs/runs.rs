@@ -101,7 +101,7 @@ pub async fn run_to_end(
     let keep = Told { printed: &printed, redaction: &redaction, log };
     let outcome = retry_during_outage(context, || {
         lock(&printed).begin_again();
-        Box::pin(platform.runtime.run(&spec, &keep, &context.cancel))
+        Box::pin(platform.runtime.runs.run(&spec, &keep, &context.cancel))
     })
     .await;
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner).text;
@@ -164,11 +164,11 @@ impl LineSink for Told<'_> {
 
 /// Removes, in the background, what is left of a run that no one waits for any more.
 fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
-    let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.run_id(spec));
+    let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.runs.id_of(spec));
     platform.clone().lifecycle.tasks.spawn(async move {
         let mut patience = Patience::default();
         let work = async {
-            while let Err(error) = platform.runtime.end_run(&app, &id).await {
+            while let Err(error) = platform.runtime.runs.end(&app, &id).await {
                 if !error.is_outage() {
                     return tracing::warn!(%app, %error, "failed to clean up a run");
                 }
@@ -225,7 +225,7 @@ async fn carry_out(
     let mut patience = Patience::default();
     let outcome = loop {
         lock(&printed).clear();
-        let outcome = platform.runtime.run(&spec, &keep, cancel).await;
+        let outcome = platform.runtime.runs.run(&spec, &keep, cancel).await;
         if !patience.waits_after(&outcome).await {
             break outcome;
         }
@@ -248,7 +248,7 @@ pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     let outcome = loop {
         lock(&printed).clear();
         let keep = |line: String| keep_line(&mut lock(&printed), &redaction.text(&line));
-        let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &keep, &never).await;
+        let outcome = platform.runtime.runs.attach(left, TIME_LIMIT, &keep, &never).await;
         if !patience.waits_after(&outcome).await {
             break outcome;
         }

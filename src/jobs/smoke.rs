@@ -45,7 +45,8 @@ pub async fn prove(
     if kinds.is_empty() {
         return Ok(());
     }
-    let address = retry_during_outage(context, || Box::pin(platform.runtime.own_address(instance, probe))).await?;
+    let address =
+        retry_during_outage(context, || Box::pin(platform.runtime.releases.own_address(instance, probe))).await?;
     let address = address.ok_or_else(unasked)?;
     let url = platform.config.url(&HostName::App(app.name.clone(), release.environment));
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/');
@@ -112,7 +113,7 @@ async fn signing(
 
 /// What the app wrote last. Without it the evidence is poorer, and no more.
 async fn last_lines(platform: &Platform, app: &App, environment: Environment) -> Vec<String> {
-    let mut log = platform.runtime.logs(&app.name, app.id, environment, LOG_LINES, true);
+    let mut log = platform.runtime.observation.logs(&app.name, app.id, environment, LOG_LINES, true);
     let mut lines = Vec::new();
     let read = async {
         // What it wrote as it answered may still be on its way.

@@ -17,7 +17,8 @@ use super::record::until_recorded;
 use super::{Jobs, delete, deploy, generate};
 use crate::domain::{AppId, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Redaction};
 use crate::error::{AppError, AppResult};
-use crate::platform::{AppLocks, job_event};
+use crate::locks::AppLocks;
+use crate::platform::job_event;
 use crate::store::{StoreError, jobs as table};
 
 /// Turns at once: each mostly waits for the model.

@@ -88,6 +88,9 @@ pub enum RuntimeError {
         /// What, in words.
         what: String,
     },
+    /// The builder's own database does not say what should run.
+    #[error("The builder's database cannot be read: {}", full_stop(.0))]
+    StateUnreadable(String),
     /// A namespace that was deleted does not go.
     #[error("The namespace {namespace} was deleted and is still there: {}", full_stop(.held_by))]
     Stuck {

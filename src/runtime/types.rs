@@ -58,6 +58,15 @@ pub enum InstanceState {
     Stopped,
 }
 
+/// Which requests an instance's address answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// Those for its own release: each release has an address.
+    OwnRelease,
+    /// Those for the live release, whichever that is: all releases of an environment have one address.
+    LiveRelease,
+}
+
 /// An instance as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundInstance {
@@ -65,6 +74,27 @@ pub struct FoundInstance {
     pub instance: Instance,
     /// What it does.
     pub state: InstanceState,
+    /// Which requests its address answers.
+    pub serves: Serves,
+}
+
+impl FoundInstance {
+    /// Whether requests for a live release are answered at this instance's address.
+    pub fn serves(&self, app: AppId, environment: Environment, live: ReleaseNumber) -> bool {
+        let Instance { app_id, environment: own, release, .. } = &self.instance;
+        (*app_id, *own) == (app, environment)
+            && (*release == live || self.serves == Serves::LiveRelease)
+            && matches!(self.state, InstanceState::Running | InstanceState::Restarting)
+    }
+}
+
+/// What it took for a live release to run as it should.
+#[derive(Debug, Clone)]
+pub enum Restored {
+    /// Nothing that has to be waited for: it runs, or will without us, or nothing is to run.
+    Nothing,
+    /// It was started. It is waited for with [`wait_ready`](super::Releases::wait_ready), and gets traffic then.
+    Started(Deployment, Instance),
 }
 
 /// That an instance has answered.

@@ -4,14 +4,14 @@ use super::Services;
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{App, AppName, Environment, Evidence, Job, JobKind, NewTurn, Turn, TurnMode, TurnOrigin};
 use crate::error::{AppError, AppResult};
+use crate::runtime::Reach;
 
 impl Services {
-    /// Whether pages of this place come through the gateway, which asks them to report. On a cluster
-    /// previews do only where they need the log-in.
+    /// Whether pages of this place come through the builder, which asks them to report.
     pub fn collects_browser_errors(&self, place: Place) -> bool {
         match place {
             Place::Draft => true,
-            Place::Preview => !self.platform.runtime.replaces_in_place() || self.config().protects_previews(),
+            Place::Preview => self.platform.runtime.previews == Reach::Gateway,
         }
     }
 

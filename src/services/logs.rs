@@ -41,7 +41,8 @@ impl Services {
         tail: u32,
         follow: bool,
     ) -> BoxStream<'static, AppResult<String>> {
-        let lines = self.platform.runtime.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
+        let lines =
+            self.platform.runtime.observation.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
         let (platform, app) = (self.platform.clone(), app.clone());
         let redacted = async move {
             let redaction = platform.redaction(&app).await?;
@@ -53,7 +54,7 @@ impl Services {
 
     /// How much the app prints in an environment; none where that is little, or cannot be said.
     pub async fn app_log_rate(&self, app: &App, environment: Environment) -> Option<LogRate> {
-        self.platform.runtime.log_rate(&app.name, app.id, environment).await.ok().flatten()
+        self.platform.runtime.observation.log_rate(&app.name, app.id, environment).await.ok().flatten()
     }
 
     /// The last lines that the app wrote, all at once: at most `tail`, and no more than are kept of a run.

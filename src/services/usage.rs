@@ -36,7 +36,7 @@ impl Services {
         if !self.answers_http(app)? {
             return Ok(nothing);
         }
-        match self.platform.runtime.stats(&app.name, app.id, environment, release).await {
+        match self.platform.runtime.observation.stats(&app.name, app.id, environment, release).await {
             Ok(Some(stats)) => Ok(EnvironmentUsage { stats, ..nothing }),
             // It should be there.
             Ok(None) | Err(RuntimeError::Gone) => {

@@ -8,7 +8,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::super::{FoundInstance, Instance, InstanceState, RuntimeError};
+use super::super::{FoundInstance, Instance, InstanceState, RuntimeError, Serves};
 use super::DockerRuntime;
 use crate::engine::{self, Fault};
 use crate::ownership;
@@ -110,5 +110,9 @@ pub(super) fn found_instance(container: ContainerSummary) -> Option<FoundInstanc
         _ => InstanceState::Stopped,
     };
     let address = address(container.network_settings.and_then(|settings| settings.networks));
-    Some(FoundInstance { instance: instance(container.id?, &container.labels?, address)?, state })
+    Some(FoundInstance {
+        instance: instance(container.id?, &container.labels?, address)?,
+        state,
+        serves: Serves::OwnRelease,
+    })
 }

@@ -1,6 +1,7 @@
 //! The runtime on a Docker engine: a container per instance, a network per app.
 
 mod container;
+mod contract;
 mod inspect;
 mod logs;
 mod network;
@@ -24,12 +25,14 @@ use bollard::query_parameters::{
 use futures_util::TryStreamExt;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Deployment, FoundInstance, Instance, InstanceState, RuntimeError};
 use crate::domain::{AppId, AppName, Environment, ImageRef, ReleaseNumber};
 use crate::engine::subnet::{SubnetPool, Subnets};
 use crate::engine::{self, EngineInfo, Fault};
 use crate::firewall::Firewall;
+use crate::gateway::Traffic;
 use crate::ownership::Installation;
 
 /// Seconds from the polite signal to the other one.
@@ -44,6 +47,10 @@ pub struct DockerSettings {
     pub subnets: SubnetPool,
     /// Keeps apps away from private addresses.
     pub firewall: Firewall,
+    /// Where requests for apps go: the gateway is this runtime's load balancer.
+    pub traffic: Traffic,
+    /// What is done once a replaced release has drained runs here.
+    pub tasks: TaskTracker,
 }
 
 /// Runs apps as containers of one engine.
@@ -200,22 +207,6 @@ impl DockerRuntime {
         }
     }
 
-    pub(super) async fn resume(&self, instance: &Instance) -> Result<Instance, RuntimeError> {
-        let Some(found) = self.inspect(&instance.id).await? else { return Err(RuntimeError::Gone) };
-        if found.state != InstanceState::Running {
-            // While it proves itself, an end is an end.
-            self.restart_when_it_ends(&found.id, false).await?;
-            let started = engine::call(engine::SLOW, self.docker().start_container(&found.id, None)).await;
-            started.map_err(
-                |fault| if matches!(fault, Fault::NotFound(_)) { fault.into() } else { cannot_start(fault) },
-            )?;
-        }
-        match self.inspect(&instance.id).await? {
-            Some(found) => found.instance(),
-            None => Err(RuntimeError::Gone),
-        }
-    }
-
     /// Whether the engine starts a container again when it ends, and when the engine itself starts.
     async fn restart_when_it_ends(&self, id: &str, restart: bool) -> Result<(), RuntimeError> {
         let name = if restart { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
@@ -224,17 +215,27 @@ impl DockerRuntime {
         Ok(engine::call(engine::QUICK, self.docker().update_container(id, update)).await?)
     }
 
-    pub(super) async fn find(
+    /// Removes an environment's instances that a live release has replaced, but for those that still have requests.
+    async fn remove_replaced(&self, live: &Deployment) -> Result<(), RuntimeError> {
+        // A later release may be on its way already.
+        self.remove_instances(live, |release| release < live.release).await
+    }
+
+    /// Removes the instances of a deployment's environment whose releases are chosen, but for those that drain.
+    async fn remove_instances(
         &self,
-        app: &AppName,
-        app_id: AppId,
-        environment: Environment,
-        release: ReleaseNumber,
-    ) -> Result<Option<FoundInstance>, RuntimeError> {
-        let name = self.instance_name(app, app_id, environment, release);
-        let Some(found) = self.inspect(&name).await? else { return Ok(None) };
-        let state = found.state;
-        Ok(Some(FoundInstance { instance: found.instance()?, state }))
+        of: &Deployment,
+        is_chosen: impl Fn(ReleaseNumber) -> bool + Send,
+    ) -> Result<(), RuntimeError> {
+        let Deployment { app, app_id, environment, .. } = of;
+        for container in self.list(self.installation().app_filter(app, *app_id)).await? {
+            let Some(FoundInstance { instance, .. }) = inspect::found_instance(container) else { continue };
+            let drains = self.inner.settings.traffic.is_draining(*app_id, *environment, instance.release);
+            if instance.environment == *environment && is_chosen(instance.release) && !drains {
+                self.stop(&instance).await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {

@@ -12,14 +12,17 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::super::{Deployment, Instance, Runtime, RuntimeError};
+use super::super::{Deployment, Instance, RuntimeError};
 use super::{DockerRuntime, DockerSettings, SubnetPool};
 use crate::domain::{
     AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe, ProcessKind, ReleaseNumber, ResourceLimits,
 };
 use crate::engine::testing::Sandbox;
 use crate::firewall::{Firewall, FirewallSettings};
+use crate::gateway::{Routes, Traffic};
+use crate::ownership::Installation;
 
 /// An app that does what its tests ask it to.
 const APP: &str = include_str!("tests/app.py");
@@ -31,7 +34,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// A runtime, an app, and the app's image.
 struct Scene {
-    runtime: Runtime,
+    runtime: DockerRuntime,
     app: (AppName, AppId),
     image: ImageRef,
     sandbox: Sandbox,
@@ -63,7 +66,7 @@ impl Scene {
     }
 
     async fn start(&self, deployment: &Deployment) -> Instance {
-        self.runtime.start(deployment, &|_| {}, &CancellationToken::new()).await.expect("it starts")
+        self.runtime.start(deployment, &CancellationToken::new()).await.expect("it starts")
     }
 
     /// Starts a release and waits until it answers.
@@ -74,18 +77,29 @@ impl Scene {
     }
 
     async fn ready(&self, instance: &Instance, path: &str, deadline: Duration) -> Result<(), RuntimeError> {
-        self.runtime.wait_ready(instance, &probe(path), deadline, &|_| {}, &CancellationToken::new()).await.map(drop)
+        self.runtime.wait_ready(instance, &probe(path), deadline, &CancellationToken::new()).await.map(drop)
     }
 }
 
 /// A runtime as another builder on the same data would have it.
-fn runtime(sandbox: &Sandbox) -> Runtime {
+fn runtime(sandbox: &Sandbox) -> DockerRuntime {
     let firewall = firewall(&sandbox.installation);
-    let settings = DockerSettings { installation: sandbox.installation.clone(), subnets: SubnetPool::APPS, firewall };
-    Runtime::Docker(DockerRuntime::new(sandbox.docker.clone(), settings))
+    let settings = settings(sandbox.installation.clone(), firewall);
+    DockerRuntime::new(sandbox.docker.clone(), settings)
 }
 
-fn firewall(installation: &crate::ownership::Installation) -> Firewall {
+/// How it makes containers. Nothing asks its gateway.
+fn settings(installation: Installation, firewall: Firewall) -> DockerSettings {
+    DockerSettings {
+        installation,
+        subnets: SubnetPool::APPS,
+        firewall,
+        traffic: Traffic::new(Routes::new()),
+        tasks: TaskTracker::new(),
+    }
+}
+
+fn firewall(installation: &Installation) -> Firewall {
     Firewall::new(FirewallSettings::new(installation, true))
 }
 

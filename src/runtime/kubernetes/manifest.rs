@@ -384,6 +384,7 @@ mod tests {
             app_role: "slipway-app-manager".to_owned(),
             blocked: vec!["198.51.100.0/24".to_owned(), "2001:db8::/32".to_owned()],
             run_limit: std::time::Duration::from_mins(15),
+            reconcile_every: std::time::Duration::from_mins(1),
         }
     }
 

@@ -6,6 +6,7 @@
 //! until the Service leads to it. Never touches a namespace that does not carry this builder's labels.
 
 mod client;
+mod contract;
 mod fault;
 mod logs;
 mod manifest;
@@ -32,10 +33,12 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PropagationPolicy};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::{Deployment, FoundInstance, Instance, InstanceState, RuntimeError};
+use super::{Deployment, FoundInstance, Instance, InstanceState, RuntimeError, Serves};
 use crate::domain::{AppId, AppName, Environment, ProcessKind, ReleaseNumber};
 use crate::engine::EngineInfo;
+use crate::gateway::Traffic;
 use crate::output::LineSink;
 use crate::ownership::{self, Installation};
 use client::Cluster;
@@ -69,6 +72,8 @@ pub struct KubernetesSettings {
     pub blocked: Vec<String>,
     /// How long a scheduled run may take.
     pub run_limit: Duration,
+    /// Pause between two comparisons of what runs with what should.
+    pub reconcile_every: Duration,
 }
 
 /// Runs apps in a cluster.
@@ -80,6 +85,10 @@ pub struct KubernetesRuntime {
 struct Inner {
     cluster: Cluster,
     settings: KubernetesSettings,
+    /// Where the gateway sends requests for apps: to their Services.
+    traffic: Traffic,
+    /// What goes on after a job runs here.
+    tasks: TaskTracker,
     /// When this process last reconciled each app's namespace.
     prepared: Mutex<HashMap<AppId, Instant>>,
 }
@@ -95,9 +104,14 @@ impl KubernetesRuntime {
     ///
     /// # Errors
     /// A sentence that says what is wrong with the kubeconfig.
-    pub async fn connect(kubeconfig: Option<&str>, settings: KubernetesSettings) -> Result<Self, String> {
+    pub async fn connect(
+        kubeconfig: Option<&str>,
+        settings: KubernetesSettings,
+        traffic: Traffic,
+        tasks: TaskTracker,
+    ) -> Result<Self, String> {
         let cluster = Cluster::new(client::connect(kubeconfig).await?);
-        Ok(Self { inner: Arc::new(Inner { cluster, settings, prepared: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { cluster, settings, traffic, tasks, prepared: Mutex::default() }) })
     }
 
     fn cluster(&self) -> &Cluster {
@@ -368,12 +382,6 @@ impl KubernetesRuntime {
         Ok(found(&workload, address).filter(|found| found.instance.release == release))
     }
 
-    /// A Deployment does not stop: it is there, or gone.
-    pub(super) async fn resume(&self, instance: &Instance) -> Result<Instance, RuntimeError> {
-        let found = self.find(&instance.app, instance.app_id, instance.environment, instance.release).await?;
-        found.map(|found| found.instance).ok_or(RuntimeError::Gone)
-    }
-
     pub(super) async fn instances(&self) -> Result<Vec<FoundInstance>, RuntimeError> {
         let namespaces = self.namespaces().await?;
         let looks = namespaces.into_iter().map(|namespace| async move { self.instances_in(&namespace).await });
@@ -450,7 +458,7 @@ fn found(workload: &Workload, address: Option<SocketAddr>) -> Option<FoundInstan
     } else {
         InstanceState::Restarting
     };
-    Some(FoundInstance { instance, state })
+    Some(FoundInstance { instance, state, serves: Serves::LiveRelease })
 }
 
 #[cfg(test)]

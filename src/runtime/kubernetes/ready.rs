@@ -259,8 +259,8 @@ impl KubernetesRuntime {
         Ok(Answered { millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) })
     }
 
-    /// Has the Service lead to a release that is ready, and waits until it does and has answered. The old
-    /// pods stay.
+    /// Has the Service lead to a release that is ready, and waits until it does and has answered there. The old
+    /// pods stay. Answers its address.
     pub(in super::super) async fn switch_traffic(
         &self,
         deployment: &Deployment,
@@ -268,7 +268,7 @@ impl KubernetesRuntime {
         deadline: Duration,
         tell: &dyn LineSink,
         cancel: &CancellationToken,
-    ) -> Result<Instance, RuntimeError> {
+    ) -> Result<SocketAddr, RuntimeError> {
         let work = async {
             self.apply_parts(deployment, Rollout::Paused, |kind| matches!(kind, "Service" | "Ingress")).await?;
             let instance = self.instance(deployment).await?;
@@ -278,7 +278,7 @@ impl KubernetesRuntime {
             };
             let last = Mutex::default();
             match tokio::time::timeout(deadline, probe::until_ready(address, probe, &last)).await {
-                Ok(()) => Ok(instance),
+                Ok(()) => Ok(address),
                 Err(_) => Err(RuntimeError::SwitchTimedOut { waited: deadline, last: said(&last) }),
             }
         };

@@ -73,14 +73,10 @@ async fn what_the_operator_allows_and_blocks_holds_and_comes_back() {
     settings.blocked = vec![format!("{}/32", neighbours.internet).parse().expect("a network")];
     let firewall = Firewall::new(settings);
     let _own_chain = OwnChain(scene.sandbox.installation.clone());
-    let docker = DockerSettings {
-        installation: scene.sandbox.installation.clone(),
-        subnets: SubnetPool::APPS,
-        firewall: firewall.clone(),
-    };
-    let runtime = Runtime::Docker(DockerRuntime::new(scene.sandbox.docker.clone(), docker));
+    let docker = super::settings(scene.sandbox.installation.clone(), firewall.clone());
+    let runtime = DockerRuntime::new(scene.sandbox.docker.clone(), docker);
     let never = CancellationToken::new();
-    let app = runtime.start(&scene.deployment(Preview, 1, "serve"), &|_| {}, &never).await.expect("it starts");
+    let app = runtime.start(&scene.deployment(Preview, 1, "serve"), &never).await.expect("it starts");
     scene.ready(&app, "/health", LONG).await.expect("it answers");
     let seen = async || {
         let mut seen = Vec::new();

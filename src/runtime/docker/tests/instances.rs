@@ -95,7 +95,7 @@ async fn starting_twice_is_starting_once() {
     let first = scene.serve(&deployment).await;
     assert_eq!(scene.start(&deployment).await, first);
     // Another builder on the same data finds it as well.
-    assert_eq!(runtime(&scene.sandbox).start(&deployment, &|_| {}, &CancellationToken::new()).await, Ok(first.clone()));
+    assert_eq!(runtime(&scene.sandbox).start(&deployment, &CancellationToken::new()).await, Ok(first.clone()));
 
     // A dead one is replaced.
     scene.sandbox.docker.kill_container(&first.id, None).await.expect("it dies");
@@ -105,14 +105,14 @@ async fn starting_twice_is_starting_once() {
 
     let cancelled = CancellationToken::new();
     cancelled.cancel();
-    let stopped = scene.runtime.start(&scene.deployment(Preview, 4, "serve"), &|_| {}, &cancelled).await;
+    let stopped = scene.runtime.start(&scene.deployment(Preview, 4, "serve"), &cancelled).await;
     assert_eq!(stopped, Err(RuntimeError::Cancelled));
-    let found = scene.runtime.find(&scene.app.0, scene.app.1, Preview, ReleaseNumber(4)).await;
-    assert_eq!(found, Ok(None));
+    let found = scene.runtime.instances().await.expect("a list");
+    assert!(found.iter().all(|found| found.instance.release != ReleaseNumber(4)), "{found:?}");
 
     let mut nowhere = scene.deployment(Preview, 5, "serve");
     nowhere.image = format!("slipway/none@sha256:{}", "0".repeat(64)).parse().expect("an image");
-    let missing = scene.runtime.start(&nowhere, &|_| {}, &CancellationToken::new()).await;
+    let missing = scene.runtime.start(&nowhere, &CancellationToken::new()).await;
     assert_eq!(missing, Err(RuntimeError::ImageMissing(nowhere.image)));
 }
 
@@ -148,14 +148,13 @@ async fn an_app_that_does_not_answer_well_is_not_ready() {
     assert!(silent.to_string().contains("nothing listens on port 8080"), "{silent}");
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let stopped = scene.runtime.wait_ready(&instance, &probe("/"), LONG, &|_| {}, &cancel).await;
+    let stopped = scene.runtime.wait_ready(&instance, &probe("/"), LONG, &cancel).await;
     assert_eq!(stopped, Err(RuntimeError::Cancelled));
     // Its sleep does not hear a polite signal sent to a first process; the init passes it on.
     let begun = Instant::now();
     scene.runtime.stop(&instance).await.expect("it stops");
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     scene.runtime.stop(&instance).await.expect("already gone");
-    assert_eq!(scene.runtime.resume(&instance).await, Err(RuntimeError::Gone));
 }
 
 #[tokio::test]
@@ -173,8 +172,8 @@ async fn apps_meet_only_themselves() {
     assert_ne!(reach(&stranger).await, "ok");
 
     // Removing one leaves the other alone.
-    scene.runtime.remove_app(&scene.app.0, scene.app.1, &|_| {}).await.expect("a removal");
-    scene.runtime.remove_app(&scene.app.0, scene.app.1, &|_| {}).await.expect("already gone");
+    scene.runtime.remove_app(&scene.app.0, scene.app.1).await.expect("a removal");
+    scene.runtime.remove_app(&scene.app.0, scene.app.1).await.expect("already gone");
     let left = scene.runtime.instances().await.expect("a list");
     assert_eq!(left.iter().map(|found| &found.instance).collect::<Vec<_>>(), [&stranger]);
     assert_eq!(get(stranger.address, "/health").await.expect("an answer"), "ok");
@@ -196,9 +195,10 @@ async fn apps_outlive_their_builder_and_keep_their_address() {
     scene.sandbox.docker.stop_container(&instance.id, None).await.expect("it stops");
     let preview = scene.serve(&scene.deployment(Preview, 1, "serve")).await;
     assert_ne!(preview.address, instance.address);
-    let found = builder.find(&scene.app.0, scene.app.1, Prod, ReleaseNumber(2)).await.expect("an answer");
-    assert_eq!(found.map(|found| found.state), Some(InstanceState::Stopped));
-    assert_eq!(builder.resume(&instance).await, Ok(instance.clone()));
+    let found = builder.instances().await.expect("a list");
+    let state = found.iter().find(|found| found.instance.id == instance.id).map(|found| found.state);
+    assert_eq!(state, Some(InstanceState::Stopped));
+    scene.sandbox.docker.start_container(&instance.id, None).await.expect("it starts");
     scene.ready(&instance, "/health", LONG).await.expect("it answers again");
 
     // The engine restarts a crashed container, at the same address.
@@ -216,8 +216,8 @@ async fn an_engine_that_is_away_is_told_apart() {
     let docker = crate::engine::connect(Some("unix:///nowhere/docker.sock")).expect("a client");
     let installation = "t".parse().expect("a name");
     let firewall = firewall(&installation);
-    let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall };
-    let runtime = Runtime::Docker(DockerRuntime::new(docker, settings));
+    let settings = settings(installation, firewall);
+    let runtime = DockerRuntime::new(docker, settings);
     assert!(matches!(runtime.ping().await, Err(RuntimeError::Unavailable(why)) if why.contains("cannot be reached")));
     assert!(matches!(runtime.instances().await, Err(RuntimeError::Unavailable(_))));
 }

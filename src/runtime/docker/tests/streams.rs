@@ -106,8 +106,8 @@ async fn an_engine_that_was_away_is_found_again() {
     let docker = crate::engine::connect(Some(&line.host)).expect("a client");
     let installation = scene.sandbox.installation.clone();
     let firewall = firewall(&installation);
-    let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall };
-    let runtime = Runtime::Docker(DockerRuntime::new(docker, settings));
+    let settings = settings(installation, firewall);
+    let runtime = DockerRuntime::new(docker, settings);
     let mut events = runtime.watch();
     assert_eq!(next(&mut events).await.kind, InstanceEventKind::Started);
 
