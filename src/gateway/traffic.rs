@@ -143,3 +143,45 @@ impl Drain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROD: Environment = Environment::Prod;
+
+    fn to(release: u32) -> Upstream {
+        let port = u16::try_from(1000 + release).expect("small");
+        Upstream { address: ([10, 0, 0, 1], port).into(), release: ReleaseNumber(release) }
+    }
+
+    #[tokio::test]
+    async fn a_switch_that_is_not_kept_leads_back() {
+        let (traffic, app, id) = (Traffic::new(Routes::new()), "tides".parse().expect("a name"), AppId(1));
+        let state = || traffic.routes().state(&app, PROD);
+        drop(traffic.switch(&app, id, PROD, to(1)).await);
+        assert_eq!(state(), None, "nothing was there before");
+
+        traffic.switch(&app, id, PROD, to(1)).await.keep().ended().await;
+        let second = traffic.switch(&app, id, PROD, to(2)).await;
+        assert_eq!(state(), Some(RouteState::Up(to(2))));
+        assert!(traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_pending(), "nobody else changes it meanwhile");
+        drop(second);
+        assert_eq!(state(), Some(RouteState::Up(to(1))));
+        assert!(!traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_ready());
+    }
+
+    #[tokio::test]
+    async fn what_a_kept_switch_replaced_drains_until_its_drain_has_ended() {
+        let (traffic, app, id) = (Traffic::new(Routes::new()), "tides".parse().expect("a name"), AppId(1));
+        traffic.switch(&app, id, PROD, to(1)).await.keep().ended().await;
+        let drain = traffic.switch(&app, id, PROD, to(2)).await.keep();
+        assert!(traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_ready(), "others may change it now");
+        drain.ended().await;
+        assert!(!traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert_eq!(traffic.routes().state(&app, PROD), Some(RouteState::Up(to(2))));
+    }
+}

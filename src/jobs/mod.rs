@@ -22,6 +22,10 @@ pub mod runs;
 pub mod schedule;
 mod smoke;
 pub mod space;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod tool_host;
 mod worker;
 

@@ -19,9 +19,9 @@ const TOLD_AGAIN: Duration = Duration::from_mins(10);
 
 /// Takes runs that the runtime started by a schedule into the history, and sees to their end.
 pub async fn record_scheduled(platform: Arc<Platform>, schedules: Arc<dyn Schedules>) {
-    let mut scheduled = schedules.started();
+    let mut started = schedules.started();
     let mut taken = Taken::default();
-    while let Some(run) = scheduled.next().await {
+    while let Some(run) = started.next().await {
         // Each comes as often as something of it changes.
         if !taken.insert((run.app_id, run.id.clone()), Instant::now()) {
             continue;
@@ -63,15 +63,15 @@ impl Taken {
     }
 }
 
-async fn record_one(platform: &Arc<Platform>, schedules: &dyn Schedules, scheduled: &ScheduledRun) -> AppResult<()> {
-    let (app, environment, release) = (scheduled.app_id, scheduled.environment, scheduled.release);
+async fn record_one(platform: &Arc<Platform>, schedules: &dyn Schedules, begun: &ScheduledRun) -> AppResult<()> {
+    let (app, environment, release) = (begun.app_id, begun.environment, begun.release);
     let begins = platform.run_begins.read().await;
-    let run = platform.store.insert_run(app, environment, release, RunTrigger::Schedule, scheduled.started_at).await?;
+    let run = platform.store.insert_run(app, environment, release, RunTrigger::Schedule, begun.started_at).await?;
     let named = platform.followed_runs.follow(run.id);
     drop(begins);
-    match schedules.name(scheduled, run.id).await {
+    match schedules.name(begun, run.id).await {
         Ok(left) => {
-            tracing::info!(run = run.id.0, app = %scheduled.app, "scheduled run begins");
+            tracing::info!(run = run.id.0, app = %begun.app, "scheduled run begins");
             drop(named);
             follow(platform, left);
             Ok(())

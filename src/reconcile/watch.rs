@@ -19,11 +19,12 @@ const RESTORE_PAUSE: Duration = Duration::from_secs(2);
 pub async fn watch(platform: Arc<Platform>) {
     let mut events = platform.runtime.observation.watch();
     while let Some(event) = events.next().await {
-        take(&platform, event).await;
+        take(&platform, event, RESTORE_PAUSE).await;
     }
 }
 
-async fn take(platform: &Arc<Platform>, InstanceEvent { instance, kind }: InstanceEvent) {
+/// Takes an event in. What was taken down is restored after `pause`.
+pub(super) async fn take(platform: &Arc<Platform>, InstanceEvent { instance, kind }: InstanceEvent, pause: Duration) {
     let _alone = platform.traffic.lock(instance.app_id).await;
     let Ok(app) = platform.store.app_by_id(instance.app_id).await else { return };
     let status = app.environment(instance.environment);
@@ -40,7 +41,7 @@ async fn take(platform: &Arc<Platform>, InstanceEvent { instance, kind }: Instan
         }
         InstanceEventKind::Died { .. } | InstanceEventKind::TakenDown => {
             if kind == InstanceEventKind::TakenDown {
-                platform.lifecycle.tasks.spawn(restore_soon(platform.clone(), app.id, instance.environment));
+                platform.lifecycle.tasks.spawn(restore_soon(platform.clone(), app.id, instance.environment, pause));
             }
             platform.traffic.routes().set_state(&app.name, instance.environment, RouteState::Stopped);
             EnvironmentState::Stopped
@@ -52,10 +53,10 @@ async fn take(platform: &Arc<Platform>, InstanceEvent { instance, kind }: Instan
 }
 
 /// Restores a live release that somebody took down by hand. What cannot be done now, the next reconcile does.
-async fn restore_soon(platform: Arc<Platform>, id: AppId, environment: Environment) {
+async fn restore_soon(platform: Arc<Platform>, id: AppId, environment: Environment, pause: Duration) {
     let work = async {
         // Who deletes one object may delete more; and two who do not agree do so slowly.
-        tokio::time::sleep(RESTORE_PAUSE).await;
+        tokio::time::sleep(pause).await;
         tracing::info!(app = id.0, %environment, "restoring a live release that was removed by hand");
         if let Err(error) = restore_one(&platform, id, environment, false).await {
             tracing::warn!(app = id.0, %environment, %error, "failed to restore a live release");

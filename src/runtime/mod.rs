@@ -10,6 +10,8 @@ mod contract;
 pub mod docker;
 mod error;
 pub mod kubernetes;
+#[cfg(test)]
+pub mod memory;
 mod probe;
 mod record;
 mod types;

@@ -94,7 +94,7 @@ pub enum Restored {
     /// Nothing that has to be waited for: it runs, or will without us, or nothing is to run.
     Nothing,
     /// It was started. It is waited for with [`wait_ready`](super::Releases::wait_ready), and gets traffic then.
-    Started(Deployment, Instance),
+    Started(Box<Deployment>, Instance),
 }
 
 /// That an instance has answered.
@@ -227,4 +227,30 @@ pub struct LogRate {
     pub lines: u64,
     /// Bytes a second.
     pub bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_for_the_live_release_are_answered_by_it_or_at_the_address_of_all() {
+        let found = |release, state, serves| {
+            let app = "tides".parse().expect("a name");
+            let (app_id, environment) = (AppId(7), Environment::Prod);
+            let release = ReleaseNumber(release);
+            let instance = Instance { id: String::new(), app, app_id, environment, release, address: None };
+            FoundInstance { instance, state, serves }
+        };
+        let serves = |found: &FoundInstance| found.serves(AppId(7), Environment::Prod, ReleaseNumber(2));
+        for state in [InstanceState::Running, InstanceState::Restarting] {
+            assert!(serves(&found(2, state, Serves::OwnRelease)));
+            assert!(!serves(&found(3, state, Serves::OwnRelease)), "that is another release's");
+            assert!(serves(&found(3, state, Serves::LiveRelease)), "the live one's pods are behind it as well");
+        }
+        assert!(!serves(&found(2, InstanceState::Stopped, Serves::OwnRelease)));
+        let other = found(2, InstanceState::Running, Serves::LiveRelease);
+        assert!(!other.serves(AppId(8), Environment::Prod, ReleaseNumber(2)));
+        assert!(!other.serves(AppId(7), Environment::Preview, ReleaseNumber(2)));
+    }
 }

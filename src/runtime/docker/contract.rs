@@ -129,7 +129,7 @@ impl Reconcile for DockerRuntime {
             Some(live) if live.spec.process != ProcessKind::Job => {
                 tracing::info!(app = %live.app, %environment, release = live.release.0, "restarting a live release");
                 let instance = Box::pin(self.start(&live, &CancellationToken::new())).await?;
-                Ok(Restored::Started(live, instance))
+                Ok(Restored::Started(Box::new(live), instance))
             }
             _ => Ok(Restored::Nothing),
         }
