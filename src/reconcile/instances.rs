@@ -6,12 +6,12 @@ use tokio_util::sync::CancellationToken;
 use super::desired::Desired;
 use crate::domain::{AppId, Environment, EnvironmentState, ProcessKind};
 use crate::error::{AppError, AppResult};
-use crate::gateway::Upstream;
+use crate::gateway::{RouteState, Upstream};
 use crate::jobs::release::START_LIMIT;
 use crate::jobs::runtime_unavailable;
 use crate::output::Discard;
 use crate::platform::Platform;
-use crate::runtime::{Deployment, DesiredState, FoundInstance, Instance, Restored, RuntimeError};
+use crate::runtime::{Deployment, DesiredState, FoundInstance, Instance, InstanceState, Restored, RuntimeError};
 
 /// Live releases that are restored at once.
 const RESTORED_AT_ONCE: usize = 4;
@@ -66,10 +66,18 @@ async fn route_to_live(
         let is_deploying = open.iter().any(|job| job.kind.environment() == Some(environment));
         return Ok((!is_deploying).then_some(false));
     };
-    if let Some(address) = serving.instance.address {
-        platform.traffic.routes().set(&app.name, environment, Upstream { address, release: number });
+    let routes = platform.traffic.routes();
+    // One that crashes again and again is what the watch says of it, unless nothing was said yet.
+    let is_unknown = !matches!(routes.state(&app.name, environment), Some(RouteState::Up(_) | RouteState::Stopped));
+    let is_running = serving.state == InstanceState::Running;
+    if let Some(address) = serving.instance.address
+        && (is_running || is_unknown)
+    {
+        routes.set(&app.name, environment, Upstream { address, release: number });
     }
-    set_state(platform, id, environment, EnvironmentState::Ready).await?;
+    if is_running {
+        set_state(platform, id, environment, EnvironmentState::Ready).await?;
+    }
     Ok(Some(true))
 }
 

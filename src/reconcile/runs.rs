@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::domain::{AppId, Run, RunId, RunTrigger};
 use crate::error::AppResult;
 use crate::jobs::{runs, runtime_unavailable};
-use crate::platform::Platform;
+use crate::platform::{FollowGuard, Platform};
 use crate::runtime::LeftRun;
 use crate::store::StoreError;
 
@@ -34,7 +34,11 @@ pub(super) async fn take_up(platform: &Arc<Platform>) -> AppResult<()> {
             continue;
         }
         match found {
-            Some(left) => follow(platform, left.clone()),
+            Some(left) => {
+                if let Some(followed) = platform.followed_runs.follow(left.run) {
+                    follow(platform, left.clone(), followed);
+                }
+            }
             None => runs::lost(platform, *app, run.id).await?,
         }
     }
@@ -62,9 +66,8 @@ async fn end(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     platform.runtime.runs.end(&left.app, &left.id).await.map_err(|error| runtime_unavailable(&error))
 }
 
-/// Waits for a run's end in the background, unless this process does so already.
-pub(super) fn follow(platform: &Arc<Platform>, left: LeftRun) {
-    let Some(followed) = platform.followed_runs.follow(left.run) else { return };
+/// Waits for a run's end in the background. `followed` says so to others.
+pub(super) fn follow(platform: &Arc<Platform>, left: LeftRun, followed: FollowGuard) {
     let platform = platform.clone();
     platform.clone().lifecycle.tasks.spawn(async move {
         let _followed = followed;

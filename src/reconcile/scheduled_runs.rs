@@ -67,13 +67,15 @@ async fn record_one(platform: &Arc<Platform>, schedules: &dyn Schedules, begun: 
     let (app, environment, release) = (begun.app_id, begun.environment, begun.release);
     let begins = platform.run_begins.read().await;
     let run = platform.store.insert_run(app, environment, release, RunTrigger::Schedule, begun.started_at).await?;
-    let named = platform.followed_runs.follow(run.id);
+    let followed = platform.followed_runs.follow(run.id);
     drop(begins);
     match schedules.name(begun, run.id).await {
         Ok(left) => {
             tracing::info!(run = run.id.0, app = %begun.app, "scheduled run begins");
-            drop(named);
-            follow(platform, left);
+            // Kept from the row on: a reconcile in between would take the run for one that nobody waits for.
+            if let Some(followed) = followed {
+                follow(platform, left, followed);
+            }
             Ok(())
         }
         Err(error) => {

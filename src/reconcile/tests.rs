@@ -9,7 +9,7 @@ use crate::domain::{EnvironmentState, JobKind, ReleaseNumber, RunId, RunState, R
 use crate::gateway::RouteState;
 use crate::jobs::testing::Scene;
 use crate::runtime::memory::Call;
-use crate::runtime::{InstanceEvent, InstanceEventKind, LeftRun, RuntimeError, ScheduledRun};
+use crate::runtime::{InstanceEvent, InstanceEventKind, InstanceState, LeftRun, RuntimeError, ScheduledRun};
 
 #[tokio::test]
 async fn a_live_release_that_is_found_is_routed_to() {
@@ -19,6 +19,24 @@ async fn a_live_release_that_is_found_is_routed_to() {
     reconcile(&scene.platform).await.expect("reconciled");
     assert_eq!(scene.routed_to(Prod), Some(1));
     assert_eq!(scene.memory.releases(Prod), [1]);
+}
+
+#[tokio::test]
+async fn a_live_release_that_crashes_again_and_again_stays_as_the_watch_says() {
+    let scene = Scene::new().await;
+    scene.live(Prod).await;
+    let instance = scene.memory.with(|state| {
+        state.instances[0].state = InstanceState::Restarting;
+        state.instances[0].instance.clone()
+    });
+    let died = InstanceEvent { instance, kind: InstanceEventKind::Died { code: None, oom: false } };
+    watch::take(&scene.platform, died, Duration::ZERO).await;
+    reconcile(&scene.platform).await.expect("reconciled");
+    assert_eq!((scene.environment(Prod).await.0, scene.routed_to(Prod)), (EnvironmentState::Stopped, None));
+    assert_eq!(scene.memory.releases(Prod), [1], "it is left to restart");
+    scene.memory.with(|state| state.instances[0].state = InstanceState::Running);
+    reconcile(&scene.platform).await.expect("reconciled");
+    assert_eq!((scene.environment(Prod).await.0, scene.routed_to(Prod)), (EnvironmentState::Ready, Some(1)));
 }
 
 #[tokio::test]

@@ -207,15 +207,10 @@ impl MemoryRuntime {
             Some(Fault::Waits) => {
                 self.with(|state| state.waiting.push(call));
                 let gone_on = self.until(|state| !state.waiting.contains(&call));
-                match cancel {
-                    Some(cancel) => tokio::select! {
-                        () = cancel.cancelled() => Err(RuntimeError::Cancelled),
-                        () = gone_on => Ok(()),
-                    },
-                    None => {
-                        gone_on.await;
-                        Ok(())
-                    }
+                let never = CancellationToken::new();
+                tokio::select! {
+                    () = cancel.unwrap_or(&never).cancelled() => Err(RuntimeError::Cancelled),
+                    () = gone_on => Ok(()),
                 }
             }
         }

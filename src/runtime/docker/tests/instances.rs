@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::domain::Environment::{Preview, Prod};
 use crate::engine::testing::eventually;
-use crate::runtime::InstanceState;
+use crate::gateway::RouteState;
+use crate::runtime::{InstanceState, Runtime};
 
 #[tokio::test]
 async fn the_deployment_rules_hold_outside_and_inside() {
@@ -220,4 +221,41 @@ async fn an_engine_that_is_away_is_told_apart() {
     let runtime = DockerRuntime::new(docker, settings);
     assert!(matches!(runtime.ping().await, Err(RuntimeError::Unavailable(why)) if why.contains("cannot be reached")));
     assert!(matches!(runtime.instances().await, Err(RuntimeError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_switch_changes_the_route_and_removes_what_it_replaced() {
+    let scene = Scene::new().await;
+    let (runtime, never) = (Runtime::from(scene.runtime.clone()), CancellationToken::new());
+    let switch = async |deployment: &Deployment, instance: &Instance| {
+        let switched = runtime.releases.switch(deployment, instance, &probe("/health"), LONG, &|_| {}, &never).await;
+        switched.expect("it switches")
+    };
+    let routed_to = || match scene.runtime.inner.settings.traffic.routes().state(&scene.app.0, Prod) {
+        Some(RouteState::Up(upstream)) => Some(upstream.release.0),
+        _ => None,
+    };
+    let there = async || {
+        let found = scene.runtime.instances().await.expect("a list").into_iter();
+        let mut there: Vec<_> = found.map(|f| (f.instance.environment, f.instance.release.0)).collect();
+        there.sort_unstable();
+        there
+    };
+    let [one, two, three] = [1, 2, 3].map(|release| scene.deployment(Prod, release, "serve"));
+    let first = scene.serve(&one).await;
+    switch(&one, &first).await.keep().await;
+    scene.serve(&scene.deployment(Preview, 1, "serve")).await;
+    let second = scene.serve(&two).await;
+    drop(switch(&two, &second).await);
+    assert_eq!(routed_to(), Some(1), "the switch was not kept");
+    switch(&two, &second).await.keep().await;
+    assert_eq!(routed_to(), Some(2));
+    let wanted = [(Preview, 1), (Prod, 2)];
+    eventually("the old release is removed", LONG, async || there().await == wanted).await;
+
+    // One that never takes traffic is taken away alone.
+    scene.start(&three).await;
+    runtime.releases.abandon(&three, Some(&two)).await.expect("it is ended");
+    assert_eq!(there().await, wanted);
+    assert_eq!(routed_to(), Some(2));
 }
