@@ -50,6 +50,7 @@ impl DesiredState for Desired<'_> {
     }
 }
 
-fn unreadable(error: &AppError) -> RuntimeError {
+/// Why it is not known what should run.
+pub(super) fn unreadable(error: &AppError) -> RuntimeError {
     RuntimeError::StateUnreadable(error.to_string())
 }

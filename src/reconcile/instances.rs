@@ -3,9 +3,9 @@
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::desired::Desired;
+use super::desired::{Desired, unreadable};
 use crate::domain::{AppId, Environment, EnvironmentState, ProcessKind};
-use crate::error::{AppError, AppResult};
+use crate::error::AppResult;
 use crate::gateway::{RouteState, Upstream};
 use crate::jobs::release::START_LIMIT;
 use crate::jobs::runtime_unavailable;
@@ -137,7 +137,8 @@ pub(super) async fn restore_one(
     let ready = platform.runtime.releases.wait_ready(&instance, probe, START_LIMIT, &Discard, &never);
     Box::pin(ready).await?;
     // A job may have begun meanwhile: then the app may be gone by now, or another release live.
-    if route_to_started(platform, &deployment, &instance).await.map_err(unreadable)? {
+    let routed = route_to_started(platform, &deployment, &instance).await.map_err(|error| unreadable(&error))?;
+    if routed {
         return Ok(());
     }
     platform.runtime.reconcile.remove_orphan(&instance, &desired).await
@@ -184,9 +185,4 @@ pub(super) async fn set_state(
         })
         .await?;
     Ok(())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "maps an error")]
-fn unreadable(error: AppError) -> RuntimeError {
-    RuntimeError::StateUnreadable(error.to_string())
 }
