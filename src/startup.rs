@@ -22,14 +22,16 @@ use crate::engine;
 use crate::engine::subnet::SubnetPool;
 use crate::events::EventLog;
 use crate::firewall::{Firewall, FirewallSettings};
+use crate::followed_runs::FollowedRuns;
 use crate::gateway::{Gateway, GatewaySettings, Routes, Traffic};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
 use crate::locks::AppLocks;
+use crate::model_choice::Model;
 use crate::ownership::Installation;
-use crate::platform::{FollowedRuns, Model, Platform};
+use crate::platform::Platform;
 use crate::reconcile;
 use crate::runtime::{
     DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Protection, Reach, Runtime,

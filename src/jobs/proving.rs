@@ -15,7 +15,7 @@ use super::release::settings;
 use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
-use crate::domain::{App, Environment, HostName, LogStream, SmokeKind, TemplateKind, VersionId};
+use crate::domain::{App, Environment, HostName, LogStream, PageRequest, SmokeKind, TemplateKind, VersionId};
 use crate::error::AppError;
 use crate::gateway::RouteState;
 use crate::generation::{CheckReport, HostError, PreviewAnswer, PreviewRequest};
@@ -23,7 +23,6 @@ use crate::output::LineSink;
 use crate::platform::Platform;
 use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
 use crate::runtime::RuntimeError;
-use crate::store::PageRequest;
 use crate::workspace::NewFile;
 
 /// How long a check's build may take.

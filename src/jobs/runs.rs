@@ -13,8 +13,9 @@ use super::outage::retry_during_outage;
 use super::release::deployment;
 use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
 use crate::error::{AppError, AppResult};
+use crate::followed_runs::FollowGuard;
 use crate::output::LineSink;
-use crate::platform::{FollowGuard, Platform};
+use crate::platform::Platform;
 use crate::runtime::{LeftRun, RunOutcome, RunSpec, RuntimeError};
 use crate::store::runs::RunEnding;
 

@@ -147,7 +147,7 @@ impl Scene {
 
     /// The states of an environment's releases, by their numbers.
     pub(crate) async fn release_states(&self, environment: Environment) -> BTreeMap<u32, ReleaseState> {
-        let page = crate::store::PageRequest::first(100);
+        let page = crate::domain::PageRequest::first(100);
         let releases = self.platform.store.releases(self.app.id, Some(environment), page).await.expect("releases");
         releases.items.into_iter().map(|release| (release.number.0, release.state)).collect()
     }

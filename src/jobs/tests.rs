@@ -2,10 +2,11 @@
 
 use super::testing::Scene;
 use crate::domain::Environment::{Preview, Prod};
-use crate::domain::{EnvironmentState, Job, JobKind, JobState, ReleaseNumber, ReleaseState, RunState, RunTrigger};
+use crate::domain::{
+    EnvironmentState, Job, JobKind, JobState, PageRequest, ReleaseNumber, ReleaseState, RunState, RunTrigger,
+};
 use crate::runtime::RuntimeError;
 use crate::runtime::memory::Call;
-use crate::store::PageRequest;
 
 const PUBLISH: JobKind = JobKind::Publish { release: ReleaseNumber(1) };
 /// The steps of a rollout that ask the runtime.

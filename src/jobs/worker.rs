@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Failure, JobContext};
 use super::follow::{self, Follow};
 use super::record::until_recorded;
-use super::{Jobs, delete, deploy, generate};
+use super::{Jobs, delete, deploy, generate, space};
 use crate::domain::{AppId, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Redaction};
 use crate::error::{AppError, AppResult};
 use crate::locks::AppLocks;
@@ -186,6 +186,9 @@ impl Jobs {
         };
         if let Err(error) = tidied.await {
             tracing::warn!(job = job.id.0, %error, "failed to compact the events of a job");
+        }
+        if matches!(job.kind, JobKind::Generate { .. }) {
+            space::pack_later(platform, job.app_id, job.app.clone());
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::domain::{AppId, Run, RunId, RunTrigger};
 use crate::error::AppResult;
+use crate::followed_runs::FollowGuard;
 use crate::jobs::{runs, runtime_unavailable};
-use crate::platform::{FollowGuard, Platform};
+use crate::platform::Platform;
 use crate::runtime::LeftRun;
 use crate::store::StoreError;
 

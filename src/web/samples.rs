@@ -857,8 +857,9 @@ fn a_page_weighs_little() {
         packer.write_all(bytes).expect("packed");
         packer.finish().expect("packed").len()
     };
-    let assets: usize = super::assets::sizes().iter().map(|bytes| weight(bytes)).sum();
     for (name, html) in pages() {
+        let assets: usize = super::assets::named_in(&html).iter().map(|bytes| weight(bytes)).sum();
+        assert!(assets > 20_000, "{name} has its styles and scripts");
         let total = assets + weight(html.as_bytes());
         assert!(total <= 100_000, "{name} weighs {total} bytes");
     }
