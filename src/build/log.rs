@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use bollard::errors::Error;
 
 use super::{BuildError, is_outage};
-use crate::engine::line::Lines;
-use crate::engine::output::Bounded;
-use crate::engine::{Fault, LineSink};
+use crate::engine::Fault;
+use crate::output::Bounded;
+use crate::output::LineSink;
+use crate::output::lines::Lines;
 
 /// Number of last lines that are kept for the error.
 const LAST_LINES: usize = 20;

@@ -32,8 +32,10 @@ pub use ledger::Ledger;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
 use crate::engine::subnet::{SubnetPool, Subnets};
-use crate::engine::{self, Fault, Installation, LineSink};
+use crate::engine::{self, Fault};
 use crate::firewall::Firewall;
+use crate::output::{LineSink, outage};
+use crate::ownership::Installation;
 
 /// Repository of cached images of steps.
 const STEP_REPOSITORY: &str = "slipway-step";
@@ -43,11 +45,22 @@ const IMAGE_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The engine's name for no network: its own steps run nothing.
 const NO_NETWORK: &str = "none";
 
+/// Where the engine that builds images runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildEngine {
+    /// On the user's machine. It runs the apps as well, and the user restarts it after a failure.
+    OnMachine,
+    /// In the cluster that runs the apps, which restarts it after a failure.
+    InCluster,
+}
+
 /// Settings of builds.
 #[derive(Debug, Clone)]
 pub struct BuildSettings {
     /// The id of this builder among those that share the engine.
     pub installation: Installation,
+    /// Where the engine runs.
+    pub engine: BuildEngine,
     /// Configured base images by the name that templates use: `python`, `nginx`.
     pub base_images: BTreeMap<String, String>,
     /// Repository prefix of the images that `scripts/setup` built, used if the configured one is not available.
@@ -83,6 +96,7 @@ impl BuildSettings {
         Self {
             installation,
             firewall,
+            engine: BuildEngine::OnMachine,
             image_max_bytes: IMAGE_MAX_BYTES,
             base_images: BTreeMap::new(),
             fallback: "slipway.local".to_owned(),
@@ -212,7 +226,7 @@ impl BuildError {
         match self {
             Self::Unavailable(_) | Self::RegistryAway { .. } => true,
             // In the words of the engine, which asks the registry for us.
-            Self::Push { message, .. } => engine::is_outage(message),
+            Self::Push { message, .. } => outage::is_outage(message),
             _ => false,
         }
     }
@@ -260,6 +274,11 @@ impl ImageBuilder {
         }
     }
 
+    /// Where the engine runs.
+    pub fn engine(&self) -> BuildEngine {
+        self.settings.engine
+    }
+
     /// Checks the engine and the registry, if there is one.
     ///
     /// # Errors
@@ -293,7 +312,7 @@ impl ImageBuilder {
 
     /// Builds a version, or finds its existing image.
     ///
-    /// `log` is handed one clean line after the other, bounded as [`crate::engine::output`] says. The build ends when `cancel` fires or the
+    /// `log` is handed one clean line after the other, bounded as [`crate::output`] says. The build ends when `cancel` fires or the
     /// time limit passes; the engine then removes what it had begun.
     ///
     /// # Errors

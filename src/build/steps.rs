@@ -10,7 +10,8 @@ use super::dockerfile::{self, Command, Instruction, Part, Plan, Stage};
 use super::log::Output;
 use super::sandbox::Room;
 use super::{BuildError, ImageBuilder, STEP_REPOSITORY, base, context};
-use crate::engine::{self, Fault, label};
+use crate::engine::{self, Fault};
+use crate::ownership;
 
 /// The shell of an image that names none.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
@@ -267,7 +268,7 @@ impl Steps<'_> {
         };
         let config = found.config.unwrap_or_default();
         // An image can be referenced by a prefix of its id.
-        if !is_given && config.labels.is_some_and(|labels| labels.contains_key(label::INSTALLATION)) {
+        if !is_given && config.labels.is_some_and(|labels| labels.contains_key(ownership::INSTALLATION)) {
             return Err(base::is_ours(image));
         }
         if config.on_build.is_some_and(|steps| !steps.is_empty()) {

@@ -23,9 +23,9 @@ use std::time::Duration;
 use tables::{Family, Tables};
 
 use crate::domain::{AllowedNetwork, Network};
-use crate::engine::Installation;
-use crate::engine::label::INTERFACE_PREFIX;
 use crate::engine::subnet::SubnetPool;
+use crate::ownership::INTERFACE_PREFIX;
+use crate::ownership::Installation;
 
 pub use state_file::STATE_FILE;
 

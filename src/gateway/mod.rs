@@ -11,6 +11,7 @@ mod pool;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod tunnel;
 mod upload;
 
@@ -28,6 +29,7 @@ use routes::{Entry, InFlight};
 
 pub use pages::{Trouble, page, unknown_host};
 pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+pub use traffic::{Drain, RouteSwitch, Traffic};
 pub use tunnel::ClientSide;
 
 /// Attempts of a request: on a pooled connection, on a new one, and on a replacement of the instance.

@@ -15,13 +15,17 @@ mod host_error;
 mod outage;
 mod proving;
 mod record;
-pub mod recover;
-mod release;
+mod recover;
+pub mod release;
 pub mod rollout;
 pub mod runs;
 pub mod schedule;
 mod smoke;
 pub mod space;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod tool_host;
 mod worker;
 
@@ -33,10 +37,10 @@ use rusqlite::Transaction;
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::deploy::DeployError;
 use crate::domain::{App, Job, JobId, JobKind, JobState, NewTurn, TurnId};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{Platform, job_event};
+use crate::runtime::RuntimeError;
 use crate::store::{StoreError, apps, jobs as table, turns};
 
 /// How often a job is begun before it is given up.
@@ -175,9 +179,9 @@ impl Jobs {
 }
 
 /// 503 for a runtime that does not answer, for those who ask it directly.
-pub fn runtime_unavailable(error: &DeployError) -> AppError {
+pub fn runtime_unavailable(error: &RuntimeError) -> AppError {
     match error {
-        DeployError::ClusterUnavailable(_) | DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => {
+        RuntimeError::ClusterUnavailable(_) | RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
             AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string())
                 .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again.")
         }

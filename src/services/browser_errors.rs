@@ -4,6 +4,7 @@ use super::Services;
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{App, AppName, Environment, Evidence, Job, JobKind, NewTurn, Turn, TurnMode, TurnOrigin};
 use crate::error::{AppError, AppResult};
+use crate::runtime::Reach;
 
 impl Services {
     /// Whether pages of this place pass through the gateway, which adds the reporting script. On a cluster
@@ -11,7 +12,7 @@ impl Services {
     pub fn collects_browser_errors(&self, place: Place) -> bool {
         match place {
             Place::Draft => true,
-            Place::Preview => !self.platform.runtime.replaces_in_place() || self.config().protects_previews(),
+            Place::Preview => self.platform.runtime.previews == Reach::Gateway,
         }
     }
 

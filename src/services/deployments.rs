@@ -2,8 +2,8 @@
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, Page, PageRequest, Release, ReleaseNumber,
-    TemplateKind, TurnId, VersionId,
+    App, AppName, Environment, EnvironmentState, Job, JobKind, Page, PageRequest, Release, ReleaseNumber, TemplateKind,
+    TurnId, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;

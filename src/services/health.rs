@@ -1,9 +1,10 @@
 //! Health checks of everything that Slipway needs.
 
 use super::Services;
-use crate::build::BuildError;
+use crate::build::{BuildEngine, BuildError};
 use crate::error::AppResult;
 use crate::firewall::{Missing, Protection};
+use crate::runtime::RuntimeError;
 use crate::supervision::{TaskState, TaskStatus};
 
 /// Free disk space in bytes below which the check fails.
@@ -61,23 +62,40 @@ impl Services {
 
     async fn check_engine(&self) -> Vec<Check> {
         let platform = &self.platform;
-        if !platform.runtime.replaces_in_place() {
-            let engine = match platform.runtime.ping().await {
-                Ok(engine) => good_engine(&engine.version),
-                Err(error) => bad_engine(error.to_string()),
-            };
-            return vec![engine, self.check_firewall().await];
-        }
-        let (cluster, engine) = tokio::join!(platform.runtime.ping(), platform.images.ping());
-        let cluster = match cluster {
-            Ok(cluster) => Check::good("kubernetes", format!("The cluster answers, version {}.", cluster.version)),
-            Err(error) => Check::bad(
-                "kubernetes",
+        let builds = async {
+            match platform.images.engine() {
+                // It is the one that runs apps, which is asked by itself.
+                BuildEngine::OnMachine => None,
+                BuildEngine::InCluster => Some(self.check_builds().await),
+            }
+        };
+        let firewall = async {
+            match platform.runtime.protection {
+                Some(_) => Some(self.check_firewall().await),
+                None => None,
+            }
+        };
+        let (runtime, builds, firewall) = tokio::join!(platform.runtime.observation.ping(), builds, firewall);
+        let (name, check) = (platform.runtime.name, platform.runtime.check);
+        let runtime = match runtime {
+            Ok(info) => Check::good(check, format!("The {name} answers, version {}.", info.version)),
+            Err(
+                error @ (RuntimeError::ClusterUnavailable(_)
+                | RuntimeError::ClusterRefused(_)
+                | RuntimeError::ClusterDenied(_)),
+            ) => Check::bad(
+                check,
                 error.to_string(),
                 "Check that the cluster runs and that KUBECONFIG points to it. Live apps keep running, and apps can be written, but not deployed.",
             ),
+            Err(error) => bad_engine(error.to_string()),
         };
-        let engine = match engine {
+        [Some(runtime), builds, firewall].into_iter().flatten().collect()
+    }
+
+    /// Whether images can be built, and pushed where there is a registry.
+    async fn check_builds(&self) -> Check {
+        match self.platform.images.ping().await {
             Ok(engine) => good_engine(&engine.version),
             Err(error @ BuildError::RegistryAway { .. }) => Check::bad(
                 "registry",
@@ -94,8 +112,7 @@ impl Services {
                 ),
                 ..bad_engine(error.to_string())
             },
-        };
-        vec![cluster, engine]
+        }
     }
 
     /// Whether packet filter rules block private addresses for apps and builds.

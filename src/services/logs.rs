@@ -4,10 +4,10 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Services;
-use crate::deploy::{DeployError, LogRate};
 use crate::domain::{App, Environment, JOBS_ON_PAGES, Job, JobKind, LogStream};
-use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
+use crate::output::{BYTES_MAX, LINES_MAX, Tail};
+use crate::runtime::{LogRate, RuntimeError};
 
 /// Maximum lines of a job's log that are read: enough for a build and a run, each of which is limited, and for the
 /// deployment's own lines.
@@ -39,7 +39,8 @@ impl Services {
         tail: u32,
         follow: bool,
     ) -> BoxStream<'static, AppResult<String>> {
-        let lines = self.platform.runtime.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
+        let lines =
+            self.platform.runtime.observation.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
         let (platform, app) = (self.platform.clone(), app.clone());
         let redacted = async move {
             let redaction = platform.redaction(&app).await?;
@@ -51,7 +52,7 @@ impl Services {
 
     /// How much the app prints in an environment; none if that is little or unknown.
     pub async fn app_log_rate(&self, app: &App, environment: Environment) -> Option<LogRate> {
-        self.platform.runtime.log_rate(&app.name, app.id, environment).await.ok().flatten()
+        self.platform.runtime.observation.log_rate(&app.name, app.id, environment).await.ok().flatten()
     }
 
     /// The last lines of the app's log: at most `tail`, and no more than are kept of a run.
@@ -71,10 +72,10 @@ impl Services {
     }
 }
 
-fn app_error(error: DeployError) -> AppError {
+fn app_error(error: RuntimeError) -> AppError {
     match error {
-        DeployError::Gone => AppError::not_found("running version in this environment"),
-        error if error.is_outage() || matches!(error, DeployError::ClusterRefused(_)) => {
+        RuntimeError::Gone => AppError::not_found("running version in this environment"),
+        error if error.is_outage() || matches!(error, RuntimeError::ClusterRefused(_)) => {
             crate::jobs::runtime_unavailable(&error)
         }
         other => AppError::internal(&other),

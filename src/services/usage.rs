@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::Services;
 use crate::build::ImageDisk;
-use crate::deploy::{DeployError, Stats};
 use crate::domain::{App, Environment, ReleaseNumber};
 use crate::error::{AppError, AppResult};
 use crate::jobs::runtime_unavailable;
+use crate::runtime::{RuntimeError, Stats};
 use crate::store::clean_ups::CleanUp;
 
 /// Timeout for the engine's disk usage, so that it does not delay the health page.
@@ -36,13 +36,13 @@ impl Services {
         if !self.answers_http(app)? {
             return Ok(nothing);
         }
-        match self.platform.runtime.stats(&app.name, app.id, environment, release).await {
+        match self.platform.runtime.observation.stats(&app.name, app.id, environment, release).await {
             Ok(Some(stats)) => Ok(EnvironmentUsage { stats, ..nothing }),
             // An instance should run, but there is none.
-            Ok(None) | Err(DeployError::Gone) => {
+            Ok(None) | Err(RuntimeError::Gone) => {
                 Ok(EnvironmentUsage { stats: Stats { wanted: 1, ..Stats::default() }, ..nothing })
             }
-            Err(error @ (DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_))) => {
+            Err(error @ (RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_))) => {
                 Err(runtime_unavailable(&error))
             }
             Err(error) if error.is_outage() => Err(runtime_unavailable(&error)),

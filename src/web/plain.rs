@@ -67,7 +67,9 @@ pub async fn theme(caller: Caller, headers: axum::http::HeaderMap, Form(form): F
     if let Caller::Fragment = caller {
         // The open page changes in place.
         let mut response = reply::page(&ThemeButton { theme: form.theme })?;
-        if let Ok(event) = HeaderValue::try_from(json!({"slipway:theme": {"theme": form.theme.as_str(), "target": "body"}}).to_string()) {
+        if let Ok(event) = HeaderValue::try_from(
+            json!({"slipway:theme": {"theme": form.theme.as_str(), "target": "body"}}).to_string(),
+        ) {
             response.headers_mut().insert("hx-trigger", event);
         }
         return Ok(with_cookie(response, THEME_COOKIE, form.theme.as_str()));

@@ -105,7 +105,7 @@ async fn usage_line(services: &Services, name: &AppName, environment: Environmen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::Stats;
+    use crate::runtime::Stats;
     use crate::web::samples;
 
     fn words(stats: Stats) -> String {

@@ -65,7 +65,8 @@ async fn whole_way(template: &str) {
     assert!(!builder.open(&app, "/").await.text().contains("Ferry timetable"), "production waits for its button");
     // Two clicks are one request.
     let path = format!("/apps/{app}/publish");
-    let (one, other) = tokio::join!(builder.post(&path, &json!({})), builder.post(&path, &json!({})));
+    let body = json!({});
+    let (one, other) = tokio::join!(builder.post(&path, &body), builder.post(&path, &body));
     let (one, other) = (one.expect(202), other.expect(202));
     assert_eq!(one["id"], other["id"]);
     assert_eq!(builder.ended(&one).await["state"], "succeeded");
