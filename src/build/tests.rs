@@ -116,7 +116,7 @@ async fn a_tag_that_moves_changes_nothing() {
     tag(&evil, &base, "latest").await;
     let second = build(&builder, request(&app, 'b', &files("2")), &log).await.expect("it builds").image;
     assert_eq!(mark_of(&second).await.as_deref(), Some("good"));
-    assert!(log.has("restart Slipway to take the new one"));
+    assert!(log.has("restart Slipway to use the new one"));
     let restarted = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
     let third = build(&restarted, request(&app, 'c', &files("3")), &log).await.expect("it builds").image;
     assert_eq!(mark_of(&third).await.as_deref(), Some("evil"), "a restart is the operator's word");
