@@ -95,8 +95,9 @@ pub async fn favicon() -> Response {
 }
 
 #[cfg(test)]
-pub(super) fn sizes() -> Vec<Vec<u8>> {
-    Static::iter().filter_map(|name| Static::get(&name)).map(|file| file.data.into_owned()).collect()
+pub(super) fn all() -> Vec<(String, Vec<u8>)> {
+    let file = |name: std::borrow::Cow<'static, str>| Some((name.to_string(), Static::get(&name)?.data.into_owned()));
+    Static::iter().filter_map(file).collect()
 }
 
 #[cfg(test)]
@@ -110,6 +111,12 @@ mod tests {
         {
             assert!(Static::get(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn the_pictures_of_the_first_page_stay_light() {
+        let file = Static::get("img/made-with.webp").expect("it is there");
+        assert!(file.data.len() <= 36_000 && &file.data[8..12] == b"WEBP", "{} bytes", file.data.len());
     }
 
     #[tokio::test]

@@ -6,12 +6,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::Web;
-use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
+use super::chrome::{Chrome, DEMO_NOTE_COOKIE, KEYS_COOKIE, THEME_COOKIE, Theme};
 use super::extract::Form;
 use super::format::When;
 use super::login::ours;
 use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
-use super::reply;
+use super::reply::{self, Caller};
 use crate::domain::Bytes;
 use crate::error::AppResult;
 
@@ -62,14 +62,23 @@ pub struct ThemeForm {
 /// `POST /theme`
 pub async fn theme(headers: axum::http::HeaderMap, Form(form): Form<ThemeForm>) -> Response {
     // The menu has the form on every page: back to where it was pressed.
-    let came_from = headers
-        .get(header::REFERER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<axum::http::Uri>().ok())
-        .and_then(|uri| uri.path_and_query().map(ToString::to_string))
-        .unwrap_or_default();
+    let came_from = came_from(&headers);
     let to = if form.to.is_empty() { ours(&came_from) } else { ours(&form.to) };
     with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str())
+}
+
+/// The page on which a form was sent, as a path with its query; empty where the browser does not say.
+fn came_from(headers: &axum::http::HeaderMap) -> String {
+    let referrer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+    let uri = referrer.and_then(|text| text.parse::<axum::http::Uri>().ok());
+    uri.and_then(|uri| uri.path_and_query().map(ToString::to_string)).unwrap_or_default()
+}
+
+/// `POST /demo-note`: dismisses the note of demo mode, in this browser and for good.
+pub async fn dismiss_demo_note(caller: Caller, headers: axum::http::HeaderMap) -> Response {
+    let response =
+        if caller.is_htmx() { ().into_response() } else { Redirect::to(ours(&came_from(&headers))).into_response() };
+    with_cookie(response, DEMO_NOTE_COOKIE, "off")
 }
 
 /// What the form says.
