@@ -431,10 +431,13 @@ async fn a_reader_that_falls_behind_catches_up() {
     quick.read_to_end_of_turn().await;
     // All that is told of the second turn is out of the feed's backlog before the slow one reads on.
     let mut second_ended = None;
+    // Each changes the page, so that few turns bring many messages: the page shows no more than twelve turns.
+    let mut wishes = ["Add a table of boats and berths", "Remove the table"].into_iter().cycle();
     while second_ended.is_none_or(|messages| quick.messages.len() < messages + 2 * BACKLOG) {
         site.turn_ended(&name).await;
         quick.states.clear();
-        site.services.start_turn(&name, "Another page", TurnMode::Build).await.expect("a turn");
+        let wish = wishes.next().expect("they have no end");
+        site.services.start_turn(&name, wish, TurnMode::Build).await.expect("a turn");
         quick.read_to_end_of_turn().await;
         second_ended.get_or_insert(quick.messages.len());
     }

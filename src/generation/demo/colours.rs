@@ -69,6 +69,17 @@ pub struct Colour {
     rgb: [u8; 3],
 }
 
+/// A page's background.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Background {
+    /// Its colour, as a CSS value.
+    pub paper: String,
+    /// The colour of text on it, as a CSS value.
+    pub ink: String,
+    /// Its text is light.
+    pub is_dark: bool,
+}
+
 /// The contrast that WCAG 2.2 asks of text, and that of long text on a background.
 const TEXT: f64 = 4.5;
 const BODY: f64 = 7.0;
@@ -92,9 +103,13 @@ impl Colour {
         light_dark(self.toward(BLACK, WHITE, TEXT), self.toward(WHITE, BLACK, TEXT))
     }
 
-    /// A background in this colour that dark, and in the dark light, text can be read on, as a CSS value.
-    pub fn as_background(self) -> String {
-        light_dark(self.toward(WHITE, BLACK, BODY), self.toward(BLACK, WHITE, BODY))
+    /// A background in this colour, in a shade that text can be read on: light text on a dark one. Dark where that is
+    /// asked for, or where the colour is dark enough by itself.
+    pub fn as_background(self, asks_dark: Option<bool>) -> Background {
+        let is_dark = asks_dark.unwrap_or_else(|| contrast(self.rgb, WHITE) >= TEXT);
+        let (paper, ink) =
+            if is_dark { (self.toward(BLACK, WHITE, TEXT), WHITE) } else { (self.toward(WHITE, BLACK, BODY), BLACK) };
+        Background { paper: format!("#{}", hex::encode(paper)), ink: format!("#{}", hex::encode(ink)), is_dark }
     }
 
     /// A surface such as a button, as the CSS values of the surface and of the text on it.
@@ -102,11 +117,6 @@ impl Colour {
         let surface = |back| self.toward(back, if back == BLACK { WHITE } else { BLACK }, TEXT);
         // White text on the light page's darker shade; dark text on the dark page's lighter one.
         (light_dark(surface(BLACK), surface(WHITE)), light_dark(WHITE, BLACK))
-    }
-
-    /// Whether it is nearer to black than to white.
-    pub fn is_dark(self) -> bool {
-        contrast(self.rgb, WHITE) > BODY
     }
 
     /// The first shade on the way to `end` that has this contrast with `against`.
@@ -153,7 +163,10 @@ mod tests {
             assert!(contrast(colour.toward(BLACK, WHITE, TEXT), WHITE) >= TEXT, "{name} as text on white");
             assert!(contrast(colour.toward(WHITE, BLACK, TEXT), BLACK) >= TEXT, "{name} as text in the dark");
             assert!(contrast(colour.toward(WHITE, BLACK, BODY), BLACK) >= BODY, "{name} as a light background");
-            assert!(contrast(colour.toward(BLACK, WHITE, BODY), WHITE) >= BODY, "{name} as a dark background");
+            for asks_dark in [None, Some(true), Some(false)] {
+                let back = colour.as_background(asks_dark);
+                assert!(asks_dark.is_none_or(|dark| dark == back.is_dark) && back.paper != back.ink, "{name}");
+            }
         }
         for (alias, name) in ALIASES {
             assert_eq!(Colour::named(alias), Colour::named(name), "{alias}");
@@ -165,6 +178,9 @@ mod tests {
     fn a_colour_stays_itself_where_it_can() {
         assert_eq!(Colour::named("dark blue").unwrap().as_text(), "light-dark(#122a5c, #707f9d)");
         assert!(Colour::named("red").unwrap().as_text().starts_with("light-dark(#d92d20,"));
-        assert!(Colour::named("navy").unwrap().is_dark() && !Colour::named("cream").unwrap().is_dark());
+        let background = |name, asks_dark| Colour::named(name).unwrap().as_background(asks_dark);
+        assert_eq!((background("red", None).paper.as_str(), background("red", None).is_dark), ("#d92d20", true));
+        assert!(background("navy", None).is_dark && !background("cream", None).is_dark);
+        assert!(background("cream", Some(true)).is_dark, "it becomes a dark shade of cream");
     }
 }

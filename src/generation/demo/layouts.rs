@@ -247,11 +247,12 @@ fn render(name: &str, wish: &Wish, layout: Layout) -> String {
     };
     let accent = wish.colours.accent.or_else(|| Colour::named(layout.usual_accent())).expect("a named colour");
     let (surface, on_surface) = accent.as_surface();
-    let scheme = match (wish.scheme, wish.colours.background) {
-        (Some(Scheme::Light), _) => "light",
-        (Some(Scheme::Dark), _) => "dark",
-        (None, Some(colour)) if colour.is_dark() => "dark",
-        (None, _) => "light dark",
+    let asks_dark = wish.scheme.map(|scheme| scheme == Scheme::Dark);
+    let background = wish.colours.background.map(|colour| colour.as_background(asks_dark));
+    let scheme = match background.as_ref().map(|back| back.is_dark).or(asks_dark) {
+        Some(true) => "dark",
+        Some(false) => "light",
+        None => "light dark",
     };
     // The list's own table and the counted numbers are the layout's.
     let own = match layout {
@@ -278,7 +279,8 @@ fn render(name: &str, wish: &Wish, layout: Layout) -> String {
         on_accent => on_surface,
         accent_text => accent.as_text(),
         heading => wish.colours.heading.map(Colour::as_text),
-        background => wish.colours.background.map(Colour::as_background),
+        background => background.as_ref().map(|back| back.paper.as_str()),
+        ink => background.as_ref().map(|back| back.ink.as_str()),
     };
     let template = TEMPLATES.get_template(name);
     let text = template.and_then(|template| template.render(facts)).expect("a test renders each of them");

@@ -153,11 +153,13 @@ impl Plan {
                 .push(format!("The heading is {} now, in shades that can be read in light and dark.", colour.name));
         }
         if let Some(colour) = colours.background {
-            let paper = colour.as_background();
-            self.rule("Background", &format!(":root {{ --paper: {paper}; }}\nbody {{ background: {paper}; }}"), style);
-            if colour.is_dark() {
-                self.rule("Light or dark", ":root { color-scheme: dark; }", style);
-            }
+            let back = colour.as_background(None);
+            let (paper, ink) = (&back.paper, &back.ink);
+            let rule =
+                format!(":root {{ --paper: {paper}; --soft: {ink}; }}\nbody {{ background: {paper}; color: {ink}; }}");
+            self.rule("Background", &rule, style);
+            let scheme = if back.is_dark { "dark" } else { "light" };
+            self.rule("Light or dark", &format!(":root {{ color-scheme: {scheme}; }}"), style);
             self.said.push(format!("The background is {} now.", colour.name));
         }
         if let Some(colour) = colours.accent {

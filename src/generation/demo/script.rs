@@ -159,7 +159,7 @@ impl<'a> Turn<'a> {
         };
         let mut writes =
             layouts::new_app(self.kind, layout, &wish).into_iter().map(|(path, text)| Call::write(path, &text));
-        let says = format!("No recorded example is close to this, so demo mode lays out {what}, with your words.");
+        let says = format!("No recorded example is close to this, so demo mode lays out {what}.");
         let mut acts = vec![Act { says: Some(says), calls: writes.by_ref().take(1).collect() }];
         acts.extend(writes.map(|write| Act::of(vec![write])));
         let can = match self.kind {
@@ -170,8 +170,9 @@ impl<'a> Turn<'a> {
             Kind::Other => String::new(),
         };
         let ending = format!(
-            "This is {}, with “{}” as its title.\n\n{can}A script made it, not an AI: add a key to build what you describe.",
-            what, wish.title
+            "It is filled with your words, with “{}” as its title.\n\n{can}A script made it, not an AI: add a key to build \
+             what you describe.",
+            wish.title
         );
         Script { acts, ending }
     }

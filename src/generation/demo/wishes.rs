@@ -101,7 +101,7 @@ impl Wish {
     pub fn of(description: &str) -> Self {
         let all = one_line(description);
         let words = tokens(&all);
-        let columns = after_word(&all, "table").map(listed).unwrap_or_default();
+        let columns = after_word(&all, "table").map(things).unwrap_or_default();
         let mut parts: Vec<Part> = words.iter().filter_map(|word| Part::of(word)).collect();
         parts.sort_unstable();
         parts.dedup();
@@ -335,11 +335,9 @@ fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let at = lower.find(word)?;
     let after = &text[at + word.len()..];
     let after = after.trim_start_matches(|c: char| c.is_alphanumeric());
-    let after = after.trim_start_matches([' ', ':']);
-    ["of ", "with ", "for ", "listing ", "showing "]
-        .iter()
-        .find_map(|small| strip(after, small))
-        .or_else(|| text[at..].contains(':').then_some(after))
+    let after = after.trim_start();
+    let after_mark = || after.strip_prefix(':').map(str::trim_start);
+    ["of ", "with ", "listing ", "showing "].iter().find_map(|small| strip(after, small)).or_else(after_mark)
 }
 
 /// What is listed at the beginning of a text: `a, b and c`.
@@ -388,6 +386,15 @@ const FEATURES: [&str; 22] = [
     "animation",
 ];
 
+/// What is listed at the beginning of a text, without what are features of the page.
+fn things(text: &str) -> Vec<String> {
+    let is_thing = |item: &String| {
+        let words = tokens(item);
+        !words.iter().any(|word| FEATURES.contains(&word.as_str())) && colours(&words).is_empty()
+    };
+    listed(text).into_iter().filter(is_thing).collect()
+}
+
 /// What a description lists: the longest of its lists, without what are features of the page.
 fn items(all: &str) -> Vec<String> {
     let lower = all.to_lowercase();
@@ -396,16 +403,11 @@ fn items(all: &str) -> Vec<String> {
         [" with ", ": ", " including ", " listing ", " such as ", " about ", " for ", " of ", " selling ", " lists "]
     {
         let Some(at) = lower.find(mark).filter(|_| lower.len() == all.len()) else { continue };
-        let items: Vec<String> = listed(&all[at + mark.len()..])
-            .into_iter()
-            .filter(|item| {
-                let words = tokens(item);
-                !words.iter().any(|word| FEATURES.contains(&word.as_str())) && colours(&words).is_empty()
-            })
-            .collect();
+        let items = things(&all[at + mark.len()..]);
         found.push(items);
     }
-    found.into_iter().filter(|items| items.len() >= 2).max_by_key(Vec::len).unwrap_or_default()
+    // The first of the longest: what an app is “with” comes before what it is “for”.
+    found.into_iter().filter(|items| items.len() >= 2).rev().max_by_key(Vec::len).unwrap_or_default()
 }
 
 const HEADINGS: [&str; 6] = ["heading", "headings", "headline", "title", "titles", "h1"];
@@ -518,6 +520,7 @@ mod tests {
     fn what_is_listed_is_taken_apart() {
         for (description, items) in [
             ("A shop with honey, beeswax candles and mead", vec!["Honey", "Beeswax candles", "Mead"]),
+            ("A shop for honey with candles and mead, in gold", vec!["Candles", "Mead"]),
             ("A studio: bowls, cups, and the plates.", vec!["Bowls", "Cups", "Plates"]),
             ("A page with a contact form and a red heading", vec![]),
             ("A page about whales", vec![]),
@@ -526,7 +529,9 @@ mod tests {
         }
         let wish = Wish::of("A club page with a table of name, boat and length, a contact form and a counter");
         assert_eq!(wish.parts, [Part::Table, Part::Form, Part::Counter]);
-        assert_eq!(&wish.columns[..3], ["Name", "Boat", "Length"]);
+        assert_eq!(wish.columns, ["Name", "Boat", "Length"]);
+        let wish = Wish::of("A tide table for Cuxhaven with a search field, a contact form and a counter");
+        assert_eq!((wish.columns.len(), wish.items.len()), (0, 0), "{wish:?}");
     }
 
     #[test]
