@@ -12,7 +12,7 @@ export HOME ROOT CACHE PATH
 # shellcheck disable=SC2034 # the scripts that source this file use it
 RUN_BINARY=${CARGO_TARGET_DIR:-$ROOT/target}/quick/slipway
 
-# What apps are built on; the same defaults as in src/config.rs, which scripts/test compares.
+# What apps are built on; the same defaults as in src/config/registry.rs, which scripts/test compares.
 DEFAULT_PYTHON_IMAGE=python:3.13-slim
 DEFAULT_NGINX_IMAGE=nginxinc/nginx-unprivileged:alpine-slim
 # shellcheck disable=SC2034 # the scripts that source this file use them

@@ -4,6 +4,7 @@
 //! the adapters, and events flow back. Each folder opens with what it owns.
 
 pub mod api;
+mod boot_script;
 pub mod bounded_work;
 pub mod browser_errors;
 pub mod build;
@@ -13,19 +14,24 @@ pub mod config;
 pub mod data_dir;
 pub mod deploy;
 pub mod domain;
+pub mod draining;
 pub mod engine;
 pub mod error;
 pub mod events;
 pub mod file_limit;
 pub mod firewall;
+pub mod followed_runs;
 pub mod gateway;
 pub mod generation;
 pub mod guard;
 pub mod jobs;
 pub mod lifecycle;
+pub mod locks;
 pub mod memory;
+pub mod model_choice;
 pub mod platform;
 pub mod proof;
+pub mod secrets;
 pub mod server;
 pub mod services;
 pub mod startup;
@@ -35,3 +41,4 @@ pub mod telemetry;
 pub mod uploads;
 pub mod web;
 pub mod workspace;
+pub mod workspace_access;

@@ -1,82 +1,32 @@
-//! Everything that services and jobs work with, put together once at start-up: state, events,
-//! the adapters, the clock. Owns the locks on workspaces, and how history becomes versions.
+//! Everything that services and jobs work with, put together once at start-up: state, events, the adapters, the clock,
+//! the locks.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use secrecy::SecretString;
 use tokio::sync::watch;
 
-use crate::bounded_work::{BoundedWork, Budget, Owner};
+use crate::bounded_work::BoundedWork;
 use crate::browser_errors::BrowserErrors;
 use crate::build::ImageBuilder;
 use crate::catalog::{Catalog, Template};
 use crate::config::Config;
 use crate::deploy::Runtime;
 use crate::domain::{
-    App, AppId, AppName, Clock, Effort, Environment, EnvironmentState, EventBody, HostName, Job, ModelId, Redaction,
-    ReleaseNumber, RunId, TemplateKind, Version, VersionId,
+    App, Clock, Environment, EnvironmentState, EventBody, HostName, Job, ReleaseNumber, TemplateKind, VersionId,
 };
+use crate::draining::Draining;
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::firewall::Firewall;
+use crate::followed_runs::FollowedRuns;
 use crate::gateway::Gateway;
-use crate::generation::{ListedModel, Listing, ModelClient, ModelTable};
 use crate::lifecycle::Lifecycle;
+use crate::locks::AppLocks;
+use crate::model_choice::Model;
 use crate::proof::Asker;
 use crate::store::Store;
-use crate::store::versions::NewVersion;
 use crate::uploads::Uploads;
-use crate::workspace::{Commit, Workspace, WorkspaceError, Workspaces};
-
-/// How long a provider may take to list its models, for somebody who waits for a page; and for a turn, whose
-/// stop has to be heard within a second.
-const PAGE_PATIENCE: Duration = Duration::from_millis(2500);
-const TURN_PATIENCE: Duration = Duration::from_millis(800);
-
-/// How long reading or changing a workspace may take.
-const WORKSPACE_TIME: Duration = Duration::from_secs(30);
-
-/// Who answers turns.
-pub struct Model {
-    /// Speaks to it.
-    pub client: ModelClient,
-    /// The id of the one that answers where an app names none.
-    pub id: ModelId,
-    /// It is the demo model, and every page says so.
-    pub is_demo: bool,
-    /// What models cost and how much they take.
-    pub table: ModelTable,
-    /// What the provider says of its models.
-    pub listing: Listing,
-}
-
-impl Model {
-    /// The provider's own list of models, where it answers. There is but one demo model.
-    pub async fn listed(&self) -> Option<Arc<Vec<ListedModel>>> {
-        self.listed_within(PAGE_PATIENCE).await
-    }
-
-    async fn listed_within(&self, patience: Duration) -> Option<Arc<Vec<ListedModel>>> {
-        if self.is_demo { None } else { self.listing.of(&self.client, patience).await }
-    }
-
-    /// What is known of models, with what the provider says of this one's limits.
-    pub async fn table_for(&self, id: &ModelId) -> ModelTable {
-        let listed = self.listed_within(TURN_PATIENCE).await;
-        let listed = listed.as_ref().and_then(|models| models.iter().find(|model| model.id == *id));
-        listed.map_or_else(|| self.table.clone(), |listed| self.table.told(listed))
-    }
-
-    /// Who answers in an app, and how deep it thinks. There is but one demo model.
-    pub fn of(&self, app: &App) -> (ModelId, Option<Effort>) {
-        if self.is_demo {
-            return (self.id.clone(), None);
-        }
-        (app.model.model.clone().unwrap_or_else(|| self.id.clone()), app.model.effort)
-    }
-}
+use crate::workspace::Workspaces;
 
 /// The parts of a running builder.
 pub struct Platform {
@@ -139,87 +89,6 @@ pub struct Platform {
     pub schedule: watch::Sender<u64>,
 }
 
-/// Runs of jobs whose end this process waits for and records.
-#[derive(Clone, Default)]
-pub struct FollowedRuns(Arc<Mutex<HashSet<RunId>>>);
-
-/// A run is followed for as long as this lives.
-pub struct FollowGuard(FollowedRuns, RunId);
-
-impl FollowedRuns {
-    /// Notes a run; none if it is followed already.
-    pub fn follow(&self, run: RunId) -> Option<FollowGuard> {
-        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run);
-        is_new.then(|| FollowGuard(self.clone(), run))
-    }
-
-    /// Whether this process waits for the run's end.
-    pub fn contains(&self, run: RunId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&run)
-    }
-}
-
-impl Drop for FollowGuard {
-    fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-    }
-}
-
-/// A lock for each app, made when it is first needed.
-#[derive(Default)]
-pub struct AppLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
-
-/// Releases that take no new requests and are still at work on some.
-#[derive(Clone, Default)]
-pub struct Draining(Arc<Mutex<HashSet<DrainKey>>>);
-
-type DrainKey = (AppId, Environment, ReleaseNumber);
-
-/// A release drains for as long as this lives.
-pub struct DrainGuard(Draining, DrainKey);
-
-impl Draining {
-    /// Notes a release that begins to drain.
-    pub fn begin(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> DrainGuard {
-        let key = (app, environment, release);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        DrainGuard(self.clone(), key)
-    }
-
-    /// Whether a release drains.
-    pub fn contains(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(app, environment, release))
-    }
-}
-
-impl Drop for DrainGuard {
-    fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
-    }
-}
-
-impl AppLocks {
-    /// The app's lock, if nobody has it.
-    pub fn try_lock(&self, app: AppId) -> Option<tokio::sync::OwnedMutexGuard<()>> {
-        self.of(app).try_lock_owned().ok()
-    }
-
-    /// Waits for the app's lock.
-    pub async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
-        self.of(app).lock_owned().await
-    }
-
-    fn of(&self, app: AppId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        locks.get(&app).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let lock = Arc::new(tokio::sync::Mutex::new(()));
-            locks.insert(app, Arc::downgrade(&lock));
-            lock
-        })
-    }
-}
-
 impl Platform {
     /// The template of an app. One that was taken out of the data directory since is said by name.
     pub fn template(&self, app: &App) -> AppResult<&Arc<Template>> {
@@ -230,52 +99,6 @@ impl Platform {
             )
             .hint("Put the template's folder back into the data directory and restart Slipway.")
         })
-    }
-
-    /// Reads from an app's workspace, off the async threads; ended when nobody waits for it.
-    pub async fn read_workspace<R, F>(&self, app: &AppName, read: F) -> AppResult<R>
-    where
-        R: Send + 'static,
-        F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
-    {
-        self.read_workspace_within(app, WORKSPACE_TIME, move |workspace, _| read(workspace)).await
-    }
-
-    /// The same within a time of its own, with the budget that `read` has to check.
-    pub async fn read_workspace_within<R, F>(&self, app: &AppName, time: Duration, read: F) -> AppResult<R>
-    where
-        R: Send + 'static,
-        F: FnOnce(&Workspace, &Budget) -> Result<R, WorkspaceError> + Send + 'static,
-    {
-        let (workspaces, name) = (self.workspaces.clone(), app.clone());
-        let work = move |budget: &Budget| read(&workspaces.open_within(&name, budget)?, budget);
-        Ok(self.workspace_work.run("read workspace", Owner::App(app.clone()), time, work).await??)
-    }
-
-    /// Changes an app's workspace, off the async threads, alone and to the end.
-    pub async fn change_workspace<R, F>(&self, id: AppId, app: &AppName, change: F) -> AppResult<R>
-    where
-        R: Send + 'static,
-        F: FnOnce(&Workspace) -> Result<R, WorkspaceError> + Send + 'static,
-    {
-        let alone = self.workspace_locks.lock(id).await;
-        let (workspaces, name) = (self.workspaces.clone(), app.clone());
-        let work = move |budget: &Budget| {
-            // Held until the change has ended, even when nobody waits for it any more.
-            let _alone = alone;
-            change(&workspaces.open_within(&name, budget)?)
-        };
-        let owner = Owner::App(app.clone());
-        Ok(self.workspace_work.run_to_end("change workspace", owner, WORKSPACE_TIME, work).await??)
-    }
-
-    /// Takes every commit that the store does not know yet in as a version. History is the truth:
-    /// a commit made just before the builder died is found here.
-    pub async fn record_versions(&self, id: AppId, app: &AppName) -> AppResult<Option<Version>> {
-        let known = self.store.head(id).await?;
-        let commits = self.read_workspace(app, move |workspace| workspace.log_since(known.as_ref())).await?;
-        self.store.add_versions(id, commits.into_iter().map(new_version).collect()).await?;
-        Ok(self.store.newest_version(id).await?)
     }
 
     /// Has the scheduler look again.
@@ -311,41 +134,6 @@ impl Platform {
             },
         }
     }
-
-    /// The secrets that an app's containers get in an environment, made at first use.
-    pub async fn secrets(
-        &self,
-        app: &App,
-        environment: Environment,
-    ) -> AppResult<std::collections::BTreeMap<String, SecretString>> {
-        let mut secrets = std::collections::BTreeMap::new();
-        if self.template(app)?.manifest.kind == TemplateKind::Webhook {
-            let fresh = SecretString::from(format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>())));
-            let secret = self.store.secret_or_insert(app.id, environment, "WEBHOOK_SECRET", fresh).await?;
-            secrets.insert("WEBHOOK_SECRET".to_owned(), secret);
-        }
-        Ok(secrets)
-    }
-
-    /// What is taken out of everything that an app wrote: its secrets in both environments, and the
-    /// builder's own keys, in their usual forms.
-    pub async fn redaction(&self, app: &App) -> AppResult<Redaction> {
-        // A template that is gone makes none, and those that were made are still known.
-        if self.template(app).is_ok() {
-            for environment in Environment::ALL {
-                self.secrets(app, environment).await?;
-            }
-        }
-        let secrets = self.store.secrets_of(app.id).await?;
-        let config = &self.config;
-        let own = [
-            ("ANTHROPIC_API_KEY", &config.anthropic_api_key),
-            ("OPENAI_API_KEY", &config.openai_api_key),
-            ("SLIPWAY_ADMIN_PASSWORD", &config.admin_password),
-        ];
-        let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
-        Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
-    }
 }
 
 /// The event that tells of a job.
@@ -361,37 +149,5 @@ pub fn job_event(job: &Job) -> NewEvent {
             error: job.error.clone(),
             result: job.result.clone(),
         },
-    }
-}
-
-fn new_version(commit: Commit) -> NewVersion {
-    NewVersion {
-        version: Version {
-            id: commit.id,
-            number: 0,
-            title: commit.title,
-            kind: commit.kind,
-            turn: commit.turn,
-            size: commit.size,
-            created_at: commit.at,
-        },
-    }
-}
-
-impl From<WorkspaceError> for AppError {
-    fn from(error: WorkspaceError) -> Self {
-        use crate::error::ErrorKind;
-        match &error {
-            WorkspaceError::NotFound(_) => Self::new(ErrorKind::NotFound, "not_found", error.to_string()),
-            WorkspaceError::UnknownVersion(_) => Self::not_found("such version of this app"),
-            WorkspaceError::Refused(sentence) => Self::new(ErrorKind::Invalid, "refused", sentence.clone()),
-            WorkspaceError::TooLarge { .. } => Self::new(ErrorKind::TooLarge, "too_large", error.to_string()),
-            WorkspaceError::DiskFull => Self::disk_full(),
-            WorkspaceError::Stopped => Self::too_slow(error.to_string()),
-            WorkspaceError::Busy => Self::conflict("workspace_busy", error.to_string()),
-            WorkspaceError::NoWorkspace(_) => Self::new(ErrorKind::NotFound, "not_found", error.to_string())
-                .hint("Its folder in the data directory is gone. Put it back from a copy, or delete the app."),
-            _ => Self::internal(&error),
-        }
     }
 }

@@ -57,7 +57,7 @@ pub async fn measure(report: &mut Report) {
     }
     let peer = "docker build, docker push, kubectl set image, first answer";
     let what = "preview of a changed static site on Kubernetes, over the bare tools";
-    report.ratio(what, Bound::AtMost(1.25), "ms", &ours, &theirs, peer);
+    report.ratio(what, Bound::AtMost(1.15), "ms", &ours, &theirs, peer);
 
     // Two versions that both have been in production: publish brings the one, roll back the other.
     done(&stage.publish(&app).await);
@@ -80,15 +80,8 @@ pub async fn measure(report: &mut Report) {
         rollbacks.push_ms(timed(async || done(&roll_back(&stage, &app).await), &address, &older).await);
     }
     let peer = "kubectl set image, first answer";
-    report.ratio("publish on Kubernetes, over the bare rollout", Bound::AtMost(1.25), "ms", &publishes, &theirs, peer);
-    report.ratio(
-        "roll back on Kubernetes, over the bare rollout",
-        Bound::AtMost(1.25),
-        "ms",
-        &rollbacks,
-        &theirs,
-        peer,
-    );
+    report.ratio("publish on Kubernetes, over the bare rollout", Bound::AtMost(1.1), "ms", &publishes, &theirs, peer);
+    report.ratio("roll back on Kubernetes, over the bare rollout", Bound::AtMost(1.1), "ms", &rollbacks, &theirs, peer);
 
     let load = Load::on(&format!("http://{address}/"));
     for _ in 0..2 {

@@ -44,7 +44,7 @@ pub async fn measure(report: &mut Report) {
     }
     let peer = "docker build, docker run, first answer";
     let what = "preview of a changed static site, over the bare tools";
-    report.ratio(what, Bound::AtMost(1.25), "ms", &ours, &theirs, peer);
+    report.ratio(what, Bound::AtMost(1.0), "ms", &ours, &theirs, peer);
 
     let peer = "docker run, first answer";
     let (mut publishes, mut rollbacks, mut theirs) = (Samples::default(), Samples::default(), Samples::default());
@@ -56,8 +56,8 @@ pub async fn measure(report: &mut Report) {
         rollbacks.push_ms(until_done(&builder, &app, "rollback").await);
         quiet(&builder).await;
     }
-    report.ratio("publish, over the bare rollout", Bound::AtMost(1.25), "ms", &publishes, &theirs, peer);
-    report.ratio("roll back, over the bare rollout", Bound::AtMost(1.25), "ms", &rollbacks, &theirs, peer);
+    report.ratio("publish, over the bare rollout", Bound::AtMost(1.1), "ms", &publishes, &theirs, peer);
+    report.ratio("roll back, over the bare rollout", Bound::AtMost(1.1), "ms", &rollbacks, &theirs, peer);
 
     let load = Load::start(builder.port, &app, "/", 16, 8);
     load.warm(500).await;

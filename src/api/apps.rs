@@ -12,11 +12,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::extract::{Json, Path, Query};
 use super::jobs::{JobJson, accepted};
 use super::list::{Limit, page_request};
-use crate::domain::{App, AppName, Environment, EnvironmentState, Principal, ReleaseNumber, TemplateName, VersionId};
+use crate::domain::{
+    App, AppFilter, AppName, Environment, EnvironmentState, Principal, ReleaseNumber, TemplateName, VersionId,
+};
 use crate::error::AppResult;
 use crate::services::Services;
 use crate::services::apps::CreateApp;
-use crate::store::apps::AppFilter;
 
 /// An app.
 #[derive(Serialize, ToSchema)]

@@ -46,7 +46,7 @@ fn theme(headers: &HeaderMap) -> Option<&'static str> {
 
 async fn style() -> impl IntoResponse {
     let headers = [(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "no-cache")];
-    (headers, include_str!("../../static/css/docs.css"))
+    (headers, include_str!("../../static/built/docs.css"))
 }
 
 /// Every call, with all that is to be known about it.

@@ -5,9 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 
+use crate::domain::{Cursor, LIMIT_MAX, PageRequest};
 use crate::error::{AppError, AppResult};
-use crate::store::page::LIMIT_MAX;
-use crate::store::{Cursor, PageRequest};
 
 /// Rows of a page when nobody says how many.
 pub const LIMIT_DEFAULT: u32 = 100;

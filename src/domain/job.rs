@@ -227,6 +227,9 @@ pub struct Step {
     pub millis: u64,
 }
 
+/// An app's newest jobs that pages look at, at most.
+pub const JOBS_ON_PAGES: u32 = 50;
+
 /// A durable unit of work on an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {

@@ -1,4 +1,5 @@
-// Added by Slipway to drafts and previews, never to production: tells the builder which errors this page meets.
+// Added by Slipway to drafts and previews, never to production: tells the builder which errors this page meets, and the page
+// that shows it in a frame which of the app's pages it is.
 (() => {
   "use strict";
   const address = "/.slipway/errors";
@@ -44,6 +45,23 @@
     waiting.push(error);
     if (!timer) timer = setTimeout(send, 200);
   };
+
+  if (window.parent !== window) {
+    let last = "";
+    const where = () => {
+      const now = location.pathname + location.search + location.hash;
+      if (now !== last) window.parent.postMessage({ slipway: "at", path: (last = now) }, "*");
+    };
+    for (const name of ["pushState", "replaceState"]) {
+      const original = history[name];
+      history[name] = function (...values) {
+        const result = original.apply(this, values);
+        where();
+        return result;
+      };
+    }
+    for (const name of ["DOMContentLoaded", "popstate", "hashchange"]) addEventListener(name, where);
+  }
 
   addEventListener(
     "error",

@@ -4,7 +4,7 @@
 //! Only a request whose words an OpenAI-compatible server does not take is said again at once in other words.
 //! Dropping an [`AnswerStream`], or the future that waits for it, closes the connection at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,19 +12,17 @@ use rand::RngExt as _;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::answer_stream::{AnswerStream, scrub};
 use super::error::ModelError;
+use super::listed::{self, ListedModel};
 use super::retry::{self, RetryPolicy};
 use super::wire::chat_stream;
 use super::wire::message::BYTES_PER_TOKEN;
-use super::wire::{
-    AnswerBlock, Assembler, ChatAssembler, ContentBlock, Dialect, Reader, Request, SseEvent, SseParser, StopReason,
-    StreamError, StreamItem, WireFormat, WireUsage,
-};
-use crate::domain::{Clock, ModelId};
+use super::wire::{Assembler, ChatAssembler, ContentBlock, Dialect, Reader, Request, WireFormat};
+use crate::domain::Clock;
 
 /// Where the public provider answers.
 pub const PUBLIC_BASE_URL: &str = "https://api.anthropic.com";
@@ -35,8 +33,6 @@ const ERROR_BODY_MAX: usize = 64 * 1024;
 /// Most bytes of a list of models.
 const MODELS_BODY_MAX: usize = 4 * 1024 * 1024;
 
-/// What is waited for after the reason to stop: a word on usage, the end.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often a request is said in other words.
 const WORDINGS_MAX: usize = 4;
 
@@ -186,16 +182,8 @@ impl ModelClient {
         if !kind.starts_with("text/event-stream") {
             return Err(ModelError::Malformed("it is no event stream".into()));
         }
-        Ok(AnswerStream {
-            response,
-            sse: SseParser::default(),
-            events: VecDeque::new(),
-            items: VecDeque::new(),
-            reader: self.provider.format.reader(request),
-            idle: self.idle,
-            model: request.model.to_owned(),
-            key: self.provider.key.clone(),
-        })
+        let reader = self.provider.format.reader(request);
+        Ok(AnswerStream::new(response, reader, self.idle, request.model, self.provider.key.clone()))
     }
 
     fn dialects(&self) -> MutexGuard<'_, HashMap<String, Dialect>> {
@@ -245,22 +233,7 @@ impl ModelClient {
                     return Err(ModelError::Malformed("its list of models is too long".into()));
                 }
             }
-            let page: ModelsPage = serde_json::from_slice(&body)
-                .map_err(|_| ModelError::Malformed("its list of models is none".into()))?;
-            // One that has an unusual name does not hide the others.
-            let models = page.data.into_iter().filter_map(|model| {
-                // None of either is no limit that anybody could mean.
-                let some = |limit: &u64| *limit > 0;
-                let context_tokens = model.max_input_tokens.or(model.context_length).or(model.max_model_len);
-                let output_tokens = model.max_tokens.or(model.max_output_tokens).or(model.max_completion_tokens);
-                Some(ListedModel {
-                    id: model.id.parse().ok()?,
-                    title: model.display_name.or(model.name),
-                    context_tokens: context_tokens.filter(some),
-                    output_tokens: output_tokens.filter(some).and_then(|limit| u32::try_from(limit).ok()),
-                })
-            });
-            Ok(models.collect())
+            listed::read(&body)
         };
         timeout(patience, asked).await.unwrap_or(Err(ModelError::Timeout { after: patience }))
     }
@@ -297,38 +270,6 @@ impl ModelClient {
     }
 }
 
-/// A model as its provider lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedModel {
-    /// Its id.
-    pub id: ModelId,
-    /// What people call it, if the provider says so.
-    pub title: Option<String>,
-    /// Tokens of a whole conversation, if the provider says so.
-    pub context_tokens: Option<u64>,
-    /// Tokens of one answer, if the provider says so.
-    pub output_tokens: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct ModelsPage {
-    data: Vec<ModelEntry>,
-}
-
-/// Servers name things differently; each field is one of their names.
-#[derive(Deserialize)]
-struct ModelEntry {
-    id: String,
-    display_name: Option<String>,
-    name: Option<String>,
-    max_input_tokens: Option<u64>,
-    context_length: Option<u64>,
-    max_model_len: Option<u64>,
-    max_tokens: Option<u64>,
-    max_output_tokens: Option<u64>,
-    max_completion_tokens: Option<u64>,
-}
-
 /// Why a request was not answered.
 struct Refusal {
     /// The server's own words, which may teach another wording.
@@ -340,94 +281,7 @@ fn is_spend_limit(body: &Value) -> bool {
     body.pointer("/error/details/error_code").and_then(Value::as_str) == Some("enforced_spend_limit_reached")
 }
 
-/// The provider's words without the key, should it ever repeat it.
-fn scrub(message: &str, key: &SecretString) -> String {
-    match key.expose_secret().trim() {
-        "" => message.to_owned(),
-        key => message.replace(key, "…"),
-    }
-}
-
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// An answer on its way.
-pub struct AnswerStream {
-    response: Response,
-    sse: SseParser,
-    events: VecDeque<SseEvent>,
-    items: VecDeque<StreamItem>,
-    reader: Reader,
-    idle: Duration,
-    model: String,
-    key: SecretString,
-}
-
-impl AnswerStream {
-    /// The next thing that the model says; none when the answer is complete. Can be dropped and
-    /// called again without losing anything.
-    pub async fn next(&mut self) -> Result<Option<StreamItem>, ModelError> {
-        loop {
-            if let Some(item) = self.items.pop_front() {
-                return Ok(Some(item));
-            }
-            if let Some(event) = self.events.pop_front() {
-                let mut items = Vec::new();
-                let read = self.reader.push(&event, &mut items);
-                self.items.extend(items);
-                read.map_err(|error| match error {
-                    StreamError::Reported { kind, message } => {
-                        let message = scrub(&message, &self.key);
-                        ModelError::reported(None, &kind, &message, &self.model, None)
-                    }
-                    other => ModelError::Malformed(other.to_string()),
-                })?;
-                continue;
-            }
-            if self.reader.is_ended() {
-                return Ok(None);
-            }
-            // The reason to stop is the last thing that matters.
-            let is_said = self.reader.stop_reason().is_some();
-            let patience = if is_said { self.idle.min(LAST_WORDS) } else { self.idle };
-            let chunk = match timeout(patience, self.response.chunk()).await {
-                Ok(Ok(Some(chunk))) => chunk,
-                _ if is_said => {
-                    let mut items = Vec::new();
-                    self.reader.end(&mut items);
-                    if items.is_empty() {
-                        return Ok(None);
-                    }
-                    self.items.extend(items);
-                    continue;
-                }
-                Err(_) => return Err(ModelError::Timeout { after: self.idle }),
-                Ok(_) => return Err(ModelError::Disconnected),
-            };
-            let mut events = Vec::new();
-            let read = self.sse.push(&chunk, &mut events);
-            self.events.extend(events);
-            // What came whole before the fault is still said, then the stream is found broken again.
-            if let (Err(error), true) = (read, self.events.is_empty()) {
-                return Err(ModelError::Malformed(error.to_string()));
-            }
-        }
-    }
-
-    /// Why the model stopped, once it has.
-    pub fn stop_reason(&self) -> Option<&StopReason> {
-        self.reader.stop_reason()
-    }
-
-    /// What it has said so far.
-    pub fn blocks(&self) -> Vec<AnswerBlock> {
-        self.reader.blocks()
-    }
-
-    /// What it has used so far.
-    pub fn usage(&self) -> WireUsage {
-        self.reader.usage()
-    }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{ListedModel, ModelClient};
+use super::client::ModelClient;
+use super::listed::ListedModel;
 
 /// How long a provider's list is believed, and how long it is not asked again after it failed.
 const LISTED_FOR: Duration = Duration::from_mins(10);

@@ -6,6 +6,7 @@
 //! [`ToolHost`] and tells what it does to a [`TurnSink`].
 
 pub mod agent;
+pub mod answer_stream;
 pub mod attached;
 pub mod client;
 pub mod compact;
@@ -13,6 +14,7 @@ pub mod demo;
 pub mod error;
 pub mod history;
 pub mod limits;
+mod listed;
 pub mod listing;
 pub mod material;
 pub mod models;
@@ -31,10 +33,11 @@ pub mod verification;
 pub mod wire;
 
 pub use agent::{TurnEnd, TurnError, TurnInput, TurnOutcome, run_turn};
-pub use client::{ListedModel, ModelClient, PUBLIC_BASE_URL, Provider, Timeouts};
+pub use client::{ModelClient, PUBLIC_BASE_URL, Provider, Timeouts};
 pub use compact::Compaction;
 pub use error::ModelError;
 pub use limits::{Cap, DayLimit, Spent, Threshold, TurnLimits};
+pub use listed::ListedModel;
 pub use listing::Listing;
 pub use models::{Model, ModelTable};
 pub use ports::{

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use super::client::ListedModel;
 use super::limits::Threshold;
+use super::listed::ListedModel;
 use super::wire::WireUsage;
 use crate::domain::{ModelId, Usage};
 

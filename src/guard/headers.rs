@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::Guard;
+use crate::boot_script;
 use crate::config::Config;
 
 const ALWAYS: [(HeaderName, &str); 5] = [
@@ -49,8 +50,9 @@ pub(super) fn content_security_policy(config: &Config) -> HeaderValue {
     // A link may go on with a path; a source of frames is an origin.
     let end = apps.find("://").and_then(|at| Some(at + 3 + apps[at + 3..].find('/')?)).unwrap_or(apps.len());
     let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+        "default-src 'none'; script-src 'self' {}; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
          font-src 'self'; frame-src 'self' {}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        boot_script::policy_source(),
         &apps[..end]
     );
     HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))

@@ -9,7 +9,7 @@ use crate::domain::{App, AppId, Turn, WorkspacePath};
 use crate::error::AppResult;
 use crate::generation::{Compaction, DayLimit, material, notes};
 use crate::platform::Platform;
-use crate::store::turns::TurnMemory;
+use crate::store::messages::TurnMemory;
 
 /// Bytes of changes by hand that are told; the rest can be read in the files.
 const CHANGES_MAX: usize = 16 * 1024;

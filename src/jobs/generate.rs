@@ -21,7 +21,8 @@ use crate::generation::{
     Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, history, opening, run_turn,
 };
 use crate::platform::Platform;
-use crate::store::turns::{KeptMessage, TurnEnding};
+use crate::store::messages::KeptMessage;
+use crate::store::turns::TurnEnding;
 use crate::workspace::CommitNote;
 
 /// Most tokens of one answer, thinking included.

@@ -16,14 +16,13 @@ use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
 use crate::deploy::DeployError;
-use crate::domain::{App, Environment, HostName, LogStream, SmokeKind, TemplateKind, VersionId};
+use crate::domain::{App, Environment, HostName, LogStream, PageRequest, SmokeKind, TemplateKind, VersionId};
 use crate::engine::LineSink;
 use crate::error::AppError;
 use crate::gateway::RouteState;
 use crate::generation::{CheckReport, HostError, PreviewAnswer, PreviewRequest};
 use crate::platform::Platform;
 use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
-use crate::store::PageRequest;
 use crate::workspace::NewFile;
 
 /// How long a check's build may take.

@@ -15,7 +15,8 @@ use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
 use crate::engine::LineSink;
 use crate::error::{AppError, AppResult};
-use crate::platform::{FollowGuard, Platform};
+use crate::followed_runs::FollowGuard;
+use crate::platform::Platform;
 use crate::store::runs::RunEnding;
 
 /// How long one run may take.

@@ -1,26 +1,52 @@
-//! Gives disk space back while nothing else is to be done.
+//! Gives disk space back while nothing else is to be done: that of the database, and that of repositories.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Jobs;
-use crate::domain::Bytes;
+use crate::domain::{AppId, AppName, Bytes};
 use crate::platform::Platform;
 use crate::store::StoreError;
+use crate::workspace::Packed;
 
 /// Pause between two looks at what can be given back.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// Looks between two deletions of old jobs.
+const LOOKS_PER_DELETION: u32 = 60;
 
 /// Looks after the database's size for as long as the builder lives. A database of an earlier version is rewritten
 /// once, when no job runs, since nobody can write meanwhile.
 pub async fn keep_small(platform: Arc<Platform>, jobs: Jobs) {
     let mut may_rewrite = true;
-    loop {
+    for look_number in 0_u32.. {
         tokio::time::sleep(LOOK_AGAIN).await;
+        if look_number.is_multiple_of(LOOKS_PER_DELETION) {
+            match platform.store.forget_jobs(platform.config.retention.job_records).await {
+                Ok(0) => {}
+                Ok(jobs) => tracing::info!(jobs, "deleted the records of old jobs"),
+                Err(error) => tracing::warn!(%error, "failed to delete the records of old jobs; retrying in an hour"),
+            }
+        }
         if let Err(error) = look(&platform, &jobs, &mut may_rewrite).await {
             tracing::warn!(%error, "failed to return disk space of the database");
         }
     }
+}
+
+/// Packs an app's repository in the background, if it has many loose objects.
+pub(super) fn pack_later(platform: &Arc<Platform>, app: AppId, name: AppName) {
+    let (platform, draining) = (platform.clone(), platform.lifecycle.draining.clone());
+    platform.clone().lifecycle.tasks.spawn(async move {
+        match draining.run_until_cancelled(platform.pack_workspace(app, &name)).await {
+            Some(Ok(Some(Packed { objects, bytes, packs }))) => {
+                tracing::info!(app = %name, objects, bytes, packs, "packed the repository");
+            }
+            Some(Err(error)) => {
+                tracing::warn!(app = %name, %error, "failed to pack the repository; the next turn retries");
+            }
+            Some(Ok(None)) | None => {}
+        }
+    });
 }
 
 async fn look(platform: &Platform, jobs: &Jobs, may_rewrite: &mut bool) -> Result<(), StoreError> {

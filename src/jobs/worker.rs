@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Failure, JobContext};
 use super::follow::{self, Follow};
 use super::record::until_recorded;
-use super::{Jobs, delete, deploy, generate};
+use super::{Jobs, delete, deploy, generate, space};
 use crate::domain::{AppId, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, Redaction};
 use crate::error::{AppError, AppResult};
-use crate::platform::{AppLocks, job_event};
+use crate::locks::AppLocks;
+use crate::platform::job_event;
 use crate::store::{StoreError, jobs as table};
 
 /// Turns at once: each mostly waits for the model.
@@ -170,6 +171,9 @@ impl Jobs {
         };
         if let Err(error) = tidied.await {
             tracing::warn!(job = job.id.0, %error, "failed to compact the events of a job");
+        }
+        if matches!(job.kind, JobKind::Generate { .. }) {
+            space::pack_later(platform, job.app_id, job.app.clone());
         }
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{Services, names};
 use crate::catalog::Template;
 use crate::domain::{
-    App, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, TemplateName, VersionKind, WorkspacePath,
+    App, AppFilter, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, Page, PageRequest,
+    TemplateName, VersionKind, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
-use crate::store::apps::AppFilter;
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::StoreError;
 use crate::workspace::{CommitNote, NewFile, WorkspaceError};
 
 /// Longest description, in characters.

@@ -2,11 +2,11 @@
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Release, ReleaseNumber, TemplateKind, TurnId,
-    VersionId,
+    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Page, PageRequest, Release, ReleaseNumber,
+    TemplateKind, TurnId, VersionId,
 };
 use crate::error::{AppError, AppResult};
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::StoreError;
 
 /// The next sensible thing to do with an app.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,10 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::Services;
 use crate::deploy::{DeployError, LogRate};
-use crate::domain::{App, Environment, Job, JobKind, LogStream};
+use crate::domain::{App, Environment, JOBS_ON_PAGES, Job, JobKind, LogStream};
 use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
 
-/// Jobs among which the last build is looked for.
-const JOBS_LOOKED_AT: u32 = 50;
 /// Lines of a job's log that are read: room for a build and a run, each of which is bounded by itself, and for the
 /// builder's own words.
 const JOB_LINES_MAX: usize = 2 * LINES_MAX + 1000;
@@ -20,7 +18,7 @@ const JOB_BYTES_MAX: usize = 2 * BYTES_MAX + 128 * 1024;
 impl Services {
     /// The last preview job, and what it logged: the build's output and the deployment's words.
     pub async fn build_log(&self, app: &App) -> AppResult<Option<(Job, Vec<(LogStream, String)>)>> {
-        let jobs = self.platform.store.recent_jobs(app.id, JOBS_LOOKED_AT).await?;
+        let jobs = self.platform.store.recent_jobs(app.id, JOBS_ON_PAGES).await?;
         let Some(job) = jobs.into_iter().find(|job| matches!(job.kind, JobKind::Preview { .. })) else {
             return Ok(None);
         };

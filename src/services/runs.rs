@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::Services;
-use crate::domain::{App, AppName, Environment, Run, RunId, RunTrigger};
+use crate::domain::{App, AppName, Environment, Page, PageRequest, Run, RunId, RunTrigger};
 use crate::error::{AppError, AppResult};
 use crate::jobs::{runs, schedule};
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::StoreError;
 
 impl Services {
     /// Starts a run of what is deployed in an environment.

@@ -3,13 +3,13 @@
 use super::Services;
 use super::attachments::{self, NewAttachment};
 use crate::domain::{
-    AnswerId, App, AppName, EventBody, EventId, Job, JobKind, JobState, NewTurn, Turn, TurnBlock, TurnFold, TurnId,
-    TurnMode, TurnOrigin, TurnState,
+    AnswerId, App, AppName, EventBody, EventId, Job, JobKind, JobState, NewTurn, Page, PageRequest, Turn, TurnBlock,
+    TurnFold, TurnId, TurnMode, TurnOrigin, TurnState,
 };
 use crate::error::{AppError, AppResult};
 use crate::events::EventScope;
 use crate::jobs::briefing;
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::StoreError;
 
 /// Longest prompt, in characters.
 pub const PROMPT_MAX: usize = 100_000;

@@ -2,9 +2,9 @@
 
 use super::Services;
 use super::files::file_locked;
-use crate::domain::{App, AppName, JobKind, JobState, Version, VersionId, VersionKind};
+use crate::domain::{App, AppName, JobKind, JobState, Page, PageRequest, Version, VersionId, VersionKind};
 use crate::error::{AppError, AppResult};
-use crate::store::{Page, PageRequest, StoreError};
+use crate::store::StoreError;
 use crate::workspace::{CommitNote, FileDiff};
 
 impl Services {

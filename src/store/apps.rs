@@ -4,22 +4,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, named_params, params};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, row, spending};
+use super::{Store, StoreError, row, spending};
 use crate::domain::{
-    App, AppId, AppName, Effort, Environment, EnvironmentState, EnvironmentStatus, ModelChoice, ModelId, ReleaseNumber,
-    TemplateName, VersionId,
+    App, AppFilter, AppId, AppName, Cursor, Effort, Environment, EnvironmentState, EnvironmentStatus, ModelChoice,
+    ModelId, Page, PageRequest, ReleaseNumber, TemplateName, VersionId,
 };
-
-/// Which apps are wanted.
-#[derive(Debug, Clone, Default)]
-pub struct AppFilter {
-    /// In the name or the description.
-    pub search: Option<String>,
-    /// Of this template alone.
-    pub template: Option<TemplateName>,
-    /// This app alone.
-    pub only: Option<AppName>,
-}
 
 const SELECT: &str = "
     SELECT a.*, p.state AS preview_state, p.release AS preview_release, pr.version AS preview_version,

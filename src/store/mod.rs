@@ -10,7 +10,7 @@ pub mod clean_ups;
 pub mod events;
 pub mod jobs;
 pub mod locks;
-pub mod page;
+pub mod messages;
 pub mod preview_access;
 pub mod releases;
 mod retention;
@@ -34,8 +34,6 @@ use rusqlite_migration::{M, Migrations};
 
 use crate::supervision::panic_message;
 
-pub use page::{Cursor, Page, PageRequest};
-
 /// Only ever appended to.
 static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(MIGRATION_FILES.iter().map(|(_, sql)| M::up(sql)).collect()));
@@ -52,6 +50,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0011_logins", include_str!("../../migrations/0011_logins.sql")),
     ("0013_turn_origin", include_str!("../../migrations/0013_turn_origin.sql")),
     ("0014_turn_blocks", include_str!("../../migrations/0014_turn_blocks.sql")),
+    ("0015_job_retention", include_str!("../../migrations/0015_job_retention.sql")),
 ];
 
 /// Connections that read, each of which runs one query at a time.

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
+use super::{Store, StoreError, apps, row};
 use crate::domain::{
-    AppId, AppName, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Release, ReleaseNumber,
-    ReleaseState, SmokeCheck, SmokeCount, VersionId,
+    AppId, AppName, Cursor, DeploymentSpec, Environment, EnvironmentState, ImageRef, JobId, Page, PageRequest, Release,
+    ReleaseNumber, ReleaseState, SmokeCheck, SmokeCount, VersionId,
 };
 
 /// A release that is about to be deployed.

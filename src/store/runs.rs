@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::{Row, params};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, row};
-use crate::domain::{AppId, Environment, ReleaseNumber, Run, RunId, RunState, RunTrigger};
+use super::{Store, StoreError, row};
+use crate::domain::{AppId, Cursor, Environment, Page, PageRequest, ReleaseNumber, Run, RunId, RunState, RunTrigger};
 
 /// How a run ended.
 #[derive(Debug, Clone)]

@@ -1,12 +1,12 @@
-//! Turns and the messages that went over the wire in them.
+//! Turns: what was asked, how far each is, and how it ended.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
+use super::{Store, StoreError, apps, row};
 use crate::domain::{
-    AnswerId, AppId, Attachment, ChangeSize, INTERRUPTED, JobError, JobId, JobState, ModelId, NewTurn, Question,
-    Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId, WITHDRAWN,
+    AnswerId, AppId, Attachment, ChangeSize, Cursor, INTERRUPTED, JobError, JobId, JobState, ModelId, NewTurn, Page,
+    PageRequest, Question, Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId, WITHDRAWN,
 };
 
 /// How a turn ended.
@@ -24,37 +24,6 @@ pub struct TurnEnding {
     pub reason: Option<String>,
     /// What the model asks.
     pub question: Option<Question>,
-}
-
-/// What a turn begins from: the one before it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TurnMemory {
-    /// The version that the model knows, if there was a turn.
-    pub known: Option<VersionId>,
-    /// Versions that were made by hand while that turn was at work, so that it does not know them; oldest first.
-    pub meanwhile: Vec<VersionId>,
-    /// JSON: how far the conversation has been compacted.
-    pub compaction: Option<String>,
-}
-
-/// A message of the conversation as it was kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeptMessage {
-    /// The message.
-    pub json: String,
-    /// The turn that begins with it, if one does.
-    pub start: Option<KeptStart>,
-}
-
-/// What is kept of a turn where its messages begin.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KeptStart {
-    /// Why the turn exists.
-    pub origin: TurnOrigin,
-    /// What was asked.
-    pub prompt: String,
-    /// The files that came with it.
-    pub attachments: Vec<Attachment>,
 }
 
 const SELECT: &str = "SELECT t.*, v.number AS version_number FROM turns t
@@ -101,7 +70,7 @@ fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
     })
 }
 
-fn origin(row: &Row<'_>) -> rusqlite::Result<TurnOrigin> {
+pub(super) fn origin(row: &Row<'_>) -> rusqlite::Result<TurnOrigin> {
     let earlier = |column| Ok::<_, rusqlite::Error>(TurnId(row.get(column)?));
     Ok(match row.get_ref("origin")?.as_str()? {
         "continue" => TurnOrigin::Continue { of: earlier("continues")? },
@@ -243,20 +212,6 @@ impl Store {
         self.write(move |t| keep_repairs(t, id, &repairs)).await
     }
 
-    /// How many answers of the model a turn has kept. The parts of one count once.
-    pub async fn count_answers(&self, id: TurnId) -> Result<u32, StoreError> {
-        self.read(move |c| {
-            let count = c
-                .prepare_cached(
-                    "SELECT count(DISTINCT coalesce(message ->> 'answer', 'at ' || position)) FROM messages
-                     WHERE turn_id = ?1 AND message ->> 'role' = 'assistant'",
-                )?
-                .query_row([id.0], |r| r.get(0))?;
-            Ok(count)
-        })
-        .await
-    }
-
     /// The files that came with turns of an app up to this one, the newest first.
     pub async fn attachments_until(&self, app: AppId, turn: TurnId) -> Result<Vec<Attachment>, StoreError> {
         self.read(move |c| {
@@ -308,54 +263,10 @@ impl Store {
         self.read(move |c| Ok(c.query_row(NEWEST, [app.0], turn).optional()?)).await
     }
 
-    /// What the turn before this one left, of those that the model was asked in.
-    pub async fn turn_memory(&self, app: AppId, before: TurnId) -> Result<TurnMemory, StoreError> {
-        self.read(move |c| {
-            let memory = c
-                .query_row(
-                    "SELECT id, coalesce(version, base) AS known, compaction FROM turns
-                     WHERE app_id = ?1 AND id < ?2 AND started_at IS NOT NULL ORDER BY id DESC LIMIT 1",
-                    params![app.0, before.0],
-                    |r| {
-                        let memory = TurnMemory {
-                            known: row::text_opt(r, "known")?,
-                            meanwhile: Vec::new(),
-                            compaction: r.get("compaction")?,
-                        };
-                        Ok((r.get::<_, i64>("id")?, memory))
-                    },
-                )
-                .optional()?;
-            let Some((id, mut memory)) = memory else { return Ok(TurnMemory::default()) };
-            memory.meanwhile = c
-                .prepare_cached(
-                    "SELECT v.id FROM versions v
-                     JOIN turns t ON t.id = ?2
-                     JOIN versions b ON b.app_id = ?1 AND b.id = t.base
-                     JOIN versions e ON e.app_id = ?1 AND e.id = t.version
-                     WHERE v.app_id = ?1 AND v.number > b.number AND v.number < e.number AND v.kind IN ('edit', 'restore')
-                     ORDER BY v.number",
-                )?
-                .query_map(params![app.0, id], |r| row::text(r, "id"))?
-                .collect::<Result<_, _>>()?;
-            Ok(memory)
-        })
-        .await
-    }
-
     /// The version that a turn found when it began.
     pub async fn turn_base(&self, id: TurnId) -> Result<Option<VersionId>, StoreError> {
         self.read(move |c| {
             Ok(c.query_row("SELECT base FROM turns WHERE id = ?1", [id.0], |r| row::text_opt(r, "base"))?)
-        })
-        .await
-    }
-
-    /// Stores how far the conversation has been compacted (JSON) after a turn.
-    pub async fn set_turn_compaction(&self, id: TurnId, compaction: String) -> Result<(), StoreError> {
-        self.write(move |t| {
-            t.execute("UPDATE turns SET compaction = ?2 WHERE id = ?1", params![id.0, compaction])?;
-            Ok(())
         })
         .await
     }
@@ -365,14 +276,6 @@ impl Store {
         self.read(move |c| {
             Ok(c.prepare_cached("SELECT total(cost_usd) FROM turns WHERE app_id = ?1 AND started_at >= ?2")?
                 .query_row(params![app.0, since.as_millisecond()], |r| r.get(0))?)
-        })
-        .await
-    }
-
-    /// Whether anything was said to the model in a turn.
-    pub async fn has_messages(&self, id: TurnId) -> Result<bool, StoreError> {
-        self.read(move |c| {
-            Ok(c.query_row("SELECT EXISTS (SELECT 1 FROM messages WHERE turn_id = ?1)", [id.0], |r| r.get(0))?)
         })
         .await
     }
@@ -439,51 +342,6 @@ impl Store {
                 usage.estimated
             ])?;
             Ok(())
-        })
-        .await
-    }
-
-    /// Appends messages (JSON each) to those of a turn, after the first `from` of them. Others that follow these are
-    /// dropped: a provider refused them.
-    pub async fn insert_messages(&self, id: TurnId, from: usize, messages: Vec<String>) -> Result<(), StoreError> {
-        self.write(move |t| {
-            let from = row::integer(from as u64);
-            t.prepare_cached("DELETE FROM messages WHERE turn_id = ?1 AND position >= ?2")?
-                .execute(params![id.0, from])?;
-            let mut insert =
-                t.prepare_cached("INSERT INTO messages (turn_id, position, message) VALUES (?1, ?2, ?3)")?;
-            for (position, message) in (from..).zip(&messages) {
-                insert.execute(params![id.0, position, message])?;
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// The app's messages of all turns before `turn`, oldest first.
-    pub async fn messages_before(&self, app: AppId, turn: TurnId) -> Result<Vec<KeptMessage>, StoreError> {
-        self.read(move |c| {
-            let mut last = None;
-            let rows = c
-                .prepare_cached(
-                    "SELECT m.message, t.* FROM messages m JOIN turns t ON t.id = m.turn_id
-                     WHERE t.app_id = ?1 AND t.id < ?2 ORDER BY t.id, m.position",
-                )?
-                .query_map(params![app.0, turn.0], |r| {
-                    let id: i64 = r.get("id")?;
-                    let is_first = last.replace(id) != Some(id);
-                    let start = is_first.then(|| {
-                        let attachments = row::json(r, "attachments")?;
-                        Ok::<_, rusqlite::Error>(KeptStart {
-                            origin: origin(r)?,
-                            prompt: r.get("prompt")?,
-                            attachments,
-                        })
-                    });
-                    Ok(KeptMessage { json: r.get("message")?, start: start.transpose()? })
-                })?
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(rows)
         })
         .await
     }
@@ -554,30 +412,6 @@ mod tests {
         // A turn that failed can be repeated with its answer.
         end(&store, yes.id, TurnState::Failed, None).await;
         store.insert_turn(one, answer(turn, 1), AT).await.expect("repeated");
-    }
-
-    #[tokio::test]
-    async fn messages_are_appended_and_what_was_refused_is_dropped() {
-        let (_folder, store, app) = store().await;
-        let first =
-            store.insert_turn(app, NewTurn::of_person("First", TurnMode::Build), AT).await.expect("inserted").id;
-        let next = store.insert_turn(app, NewTurn::of_person("Next", TurnMode::Build), AT).await.expect("inserted").id;
-        let said = |answer: &str| format!(r#"{{"role":"assistant"{answer}}}"#);
-        let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
-        let (part, whole) = (said(r#","answer":1"#), said(""));
-        store.insert_messages(first, 0, rows(&["{}"])).await.expect("kept");
-        store.insert_messages(first, 1, rows(&[&part, "{}", &part])).await.expect("kept");
-        store.insert_messages(first, 4, rows(&[&whole, &whole])).await.expect("kept");
-        assert_eq!(store.count_answers(first).await.expect("counted"), 3, "the parts of one answer count once");
-        store.insert_messages(first, 4, rows(&["[]"])).await.expect("kept");
-        store.insert_messages(next, 0, rows(&["{}"])).await.expect("kept");
-        let kept = store.messages_before(app, TurnId(next.0 + 1)).await.expect("read");
-        let told: Vec<&str> = kept.iter().map(|message| message.json.as_str()).collect();
-        assert_eq!(told, ["{}", &part, "{}", &part, "[]", "{}"]);
-        let starts: Vec<Option<&str>> =
-            kept.iter().map(|message| message.start.as_ref().map(|start| start.prompt.as_str())).collect();
-        assert_eq!(starts, [Some("First"), None, None, None, None, Some("Next")]);
-        assert_eq!(store.messages_before(app, next).await.expect("read").len(), 5);
     }
 
     #[tokio::test]

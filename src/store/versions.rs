@@ -2,8 +2,8 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Cursor, Page, PageRequest, Store, StoreError, apps, row};
-use crate::domain::{AppId, ChangeSize, TurnId, Version, VersionId};
+use super::{Store, StoreError, apps, row};
+use crate::domain::{AppId, ChangeSize, Cursor, Page, PageRequest, TurnId, Version, VersionId};
 
 /// A commit that is to become a version; its number is given here.
 #[derive(Debug, Clone)]

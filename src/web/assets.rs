@@ -19,8 +19,7 @@ use crate::error::AppError;
 #[folder = "static/"]
 struct Static;
 
-/// Stands for the content of all of them. Scripts import each other by relative addresses, so one hash
-/// is in the path of every file.
+/// Stands for the content of all of them: one hash is in the path of every file.
 static HASH: LazyLock<String> = LazyLock::new(|| {
     use sha2::{Digest, Sha256};
     let mut names: Vec<_> = Static::iter().collect();
@@ -35,7 +34,7 @@ static HASH: LazyLock<String> = LazyLock::new(|| {
     hex::encode(&sum.finalize()[..6])
 });
 
-/// The address of an embedded file, e.g. of `css/base.css`.
+/// The address of an embedded file, e.g. of `built/site.css`.
 pub fn asset(name: &str) -> String {
     format!("/static/{}/{name}", *HASH)
 }
@@ -94,10 +93,11 @@ pub async fn favicon() -> Response {
     axum::response::Redirect::permanent(&asset("icon.svg")).into_response()
 }
 
+/// The files whose addresses stand in a page.
 #[cfg(test)]
-pub(super) fn all() -> Vec<(String, Vec<u8>)> {
-    let file = |name: std::borrow::Cow<'static, str>| Some((name.to_string(), Static::get(&name)?.data.into_owned()));
-    Static::iter().filter_map(file).collect()
+pub(super) fn named_in(html: &str) -> Vec<Vec<u8>> {
+    let named = Static::iter().filter(|name| html.contains(&asset(name)));
+    named.filter_map(|name| Static::get(&name)).map(|file| file.data.into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -106,9 +106,7 @@ mod tests {
 
     #[test]
     fn what_the_pages_name_is_there() {
-        for name in
-            ["css/base.css", "css/workbench.css", "js/app.js", "icon.svg", "vendor/htmx.min.js", "vendor/hx-sse.min.js"]
-        {
+        for name in ["built/site.css", "built/workbench.css", "built/site.js", "built/workbench.js", "icon.svg"] {
             assert!(Static::get(name).is_some(), "{name}");
         }
     }
@@ -122,11 +120,11 @@ mod tests {
     #[tokio::test]
     async fn an_unchanged_file_is_not_sent_again() {
         let path = |name: &str| Path((HASH.clone(), name.to_owned()));
-        let first = serve(path("css/base.css"), HeaderMap::new()).await;
+        let first = serve(path("built/site.css"), HeaderMap::new()).await;
         assert_eq!(first.headers()[header::CONTENT_TYPE], "text/css; charset=utf-8");
         let mut headers = HeaderMap::new();
         headers.insert(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone());
-        assert_eq!(serve(path("css/base.css"), headers).await.status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(serve(path("built/site.css"), headers).await.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(serve(path("../Cargo.toml"), HeaderMap::new()).await.status(), StatusCode::NOT_FOUND);
     }
 }

@@ -15,12 +15,10 @@ use super::home_view::{AppCard, Example, HomePage, NameField, Suggestion, Templa
 use super::made_with;
 use super::reply::{self, Caller};
 use crate::catalog::Template;
-use crate::domain::{AppName, TemplateKind, TemplateName, TurnMode};
+use crate::domain::{AppFilter, AppName, Cursor, PageRequest, TemplateKind, TemplateName, TurnMode};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
-use crate::store::apps::AppFilter;
-use crate::store::{Cursor, PageRequest};
 
 /// Apps on one page.
 const PAGE: u32 = 60;

@@ -1,9 +1,11 @@
 //! `/health`, `/shortcuts`, the theme and the keys.
 
+use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::Web;
 use super::chrome::{Chrome, DEMO_NOTE_COOKIE, KEYS_COOKIE, THEME_COOKIE, Theme};
@@ -12,6 +14,7 @@ use super::format::When;
 use super::login::ours;
 use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
 use super::reply::{self, Caller};
+use super::ui;
 use crate::domain::Bytes;
 use crate::error::AppResult;
 
@@ -60,11 +63,26 @@ pub struct ThemeForm {
 }
 
 /// `POST /theme`
-pub async fn theme(headers: axum::http::HeaderMap, Form(form): Form<ThemeForm>) -> Response {
+pub async fn theme(caller: Caller, headers: axum::http::HeaderMap, Form(form): Form<ThemeForm>) -> AppResult<Response> {
+    if let Caller::Fragment = caller {
+        // The open page changes in place.
+        let mut response = reply::page(&ThemeButton { theme: form.theme })?;
+        if let Ok(event) = HeaderValue::try_from(json!({"slipway:theme": {"theme": form.theme.as_str()}}).to_string()) {
+            response.headers_mut().insert("hx-trigger", event);
+        }
+        return Ok(with_cookie(response, THEME_COOKIE, form.theme.as_str()));
+    }
     // The menu has the form on every page: back to where it was pressed.
     let came_from = came_from(&headers);
     let to = if form.to.is_empty() { ours(&came_from) } else { ours(&form.to) };
-    with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str())
+    Ok(with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str()))
+}
+
+/// The button that switches to the next theme.
+#[derive(Template)]
+#[template(path = "theme_button.html")]
+struct ThemeButton {
+    theme: Theme,
 }
 
 /// The page on which a form was sent, as a path with its query; empty where the browser does not say.

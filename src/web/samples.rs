@@ -865,12 +865,10 @@ fn a_page_weighs_little() {
         packer.write_all(bytes).expect("packed");
         packer.finish().expect("packed").len()
     };
-    let assets: Vec<(String, usize)> =
-        super::assets::all().into_iter().map(|(name, bytes)| (name, weight(&bytes))).collect();
     for (name, html) in pages() {
-        // Pictures are loaded where they are shown.
-        let loaded = assets.iter().filter(|(asset, _)| !asset.starts_with("img/") || html.contains(asset));
-        let total = loaded.map(|(_, bytes)| bytes).sum::<usize>() + weight(html.as_bytes());
+        let assets: usize = super::assets::named_in(&html).iter().map(|bytes| weight(bytes)).sum();
+        assert!(assets > 20_000, "{name} has its styles and scripts");
+        let total = assets + weight(html.as_bytes());
         assert!(total <= 100_000, "{name} weighs {total} bytes");
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use askama::filters::HtmlSafe;
 
 pub use super::assets::asset;
+pub use crate::boot_script::source as boot_script;
 
 /// A drawing, with classes beside `icon`.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::tree::{FileEntry, SNIFF_BYTES, TreeFiles, files_of, is_binary, is_tracked};
 use super::worktree::{Found, WorkTree, too_large};
-use super::{Workspace, WorkspaceError, diff, ignore, nested, repo};
+use super::{Workspace, WorkspaceError, compare, ignore, nested, repo};
 use crate::domain::WorkspacePath;
 
 /// What a write did.
@@ -73,7 +73,7 @@ impl Workspace {
             let others = || others.iter().filter(|found| found.path != *path);
             limits.check_all(others().count() + 1, others().map(|found| found.stat.bytes).sum::<u64>() + size)?;
         }
-        let (additions, deletions) = diff::count_lines(&self.repo()?, old.as_deref().unwrap_or_default(), bytes)?;
+        let (additions, deletions) = compare::count_lines(&self.repo()?, old.as_deref().unwrap_or_default(), bytes)?;
         self.guarding_rules(&tree, path, old.as_deref(), || tree.write(path, bytes).map(|_| ()))?;
         Ok(WriteOutcome { created: before.is_none(), changed: true, additions, deletions })
     }

@@ -56,3 +56,40 @@ pub(super) fn index_entry(path: &WorkspacePath, stat: Stat, file: TreeFile) -> I
         path: path.as_str().as_bytes().to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use git2::ObjectType;
+
+    use super::super::testing::Bench;
+    use super::*;
+
+    #[test]
+    fn a_file_as_young_as_the_index_is_read_again() {
+        let bench = Bench::new(&[("a.txt", "0000")]);
+        let app = &bench.app;
+        let repo = app.repo().unwrap();
+        let index = fs::File::open(repo.path().join("index")).unwrap();
+        let age = fs::metadata(app.root().join("a.txt")).unwrap().modified().unwrap();
+        let found = app.found(&app.tree().unwrap()).unwrap().remove(0);
+        let second = std::time::Duration::from_secs(1);
+        index.set_modified(age + second).unwrap();
+        let id = Oid::hash_object(ObjectType::Blob, b"0000").unwrap();
+        assert_eq!(Known::of(&repo).id_of(&found), Some(id));
+        for moment in [age, age - second] {
+            index.set_modified(moment).unwrap();
+            assert_eq!(Known::of(&repo).id_of(&found), None);
+        }
+        index.set_modified(age + second).unwrap();
+        for change in [
+            (|stat: &mut Stat| stat.bytes += 1) as fn(&mut Stat),
+            |stat| stat.inode += 1,
+            |stat| stat.changed.1 += 1,
+            |stat| stat.modified.0 -= 1,
+        ] {
+            let mut other = Found { path: found.path.clone(), stat: found.stat };
+            change(&mut other.stat);
+            assert_eq!(Known::of(&repo).id_of(&other), None);
+        }
+    }
+}

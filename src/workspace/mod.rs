@@ -11,6 +11,8 @@
 //! somebody put into a work tree are neither followed nor shown nor committed.
 
 mod archive;
+mod commit;
+mod compare;
 mod diff;
 mod error;
 mod export;
@@ -20,8 +22,11 @@ mod ignore;
 mod index;
 mod message;
 mod nested;
+mod object_files;
+mod pack;
 mod recover;
 mod repo;
+mod restore;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -40,6 +45,7 @@ pub use error::WorkspaceError;
 pub use files::WriteOutcome;
 pub use history::Commit;
 pub use message::{BODY_MAX, CommitNote, TITLE_MAX};
+pub use pack::Packed;
 pub use tree::FileEntry;
 
 use crate::bounded_work::Budget;
@@ -117,7 +123,7 @@ impl Workspaces {
         nested::check([], files.iter().map(|file| file.path.as_str()))?;
         let aside = self.aside(UNFINISHED, app);
         DirBuilder::new().mode(0o700).create(&aside)?;
-        let made = history::first_version(&aside, &self.settings(), files, commit).and_then(|version| {
+        let made = commit::first_version(&aside, &self.settings(), files, commit).and_then(|version| {
             fs::rename(&aside, self.path_of(app)).map_err(|error| match error.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => WorkspaceError::Exists(app.clone()),
                 _ => error.into(),

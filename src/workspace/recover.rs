@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::tree::files_of;
-use super::{Workspace, WorkspaceError, export, repo};
+use super::{Workspace, WorkspaceError, export, object_files, pack, repo};
 
 impl Workspace {
     /// Clears away what a dead process left behind (lock files, half-written files) and sees that
@@ -21,10 +21,13 @@ impl Workspace {
         remove_below(&git.join("objects"), &|name| name.starts_with("tmp_obj") || name.starts_with("tmp_object"))?;
         for entry in fs::read_dir(git)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(export::ASIDE) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(export::ASIDE) || name.starts_with(pack::ASIDE) {
                 fs::remove_dir_all(entry.path())?;
             }
         }
+        object_files::remove_unfinished_packs(&repo)?;
         self.tree()?.remove_temporaries()?;
 
         let head = repo::head(&repo)?.tree()?;
@@ -61,7 +64,7 @@ fn remove_below(folder: &Path, unwanted: &dyn Fn(&str) -> bool) -> Result<(), Wo
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::FOLLOW_MARK;
+    use super::super::restore::FOLLOW_MARK;
     use super::super::testing::{Bench, note, path};
     use super::super::worktree::TEMP_PREFIX;
     use super::*;

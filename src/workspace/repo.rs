@@ -22,13 +22,17 @@ pub(super) const SETTINGS_FILE: &str = ".git-settings";
 
 /// What libgit2 is told for every workspace, in place of any other configuration. Objects are synced
 /// to the disk before a reference names them, so that a power cut cannot leave a version without its
-/// content. A branch's log would only repeat its history.
+/// content. A branch's log would only repeat its history. Packing takes at most 16 MiB for what it compares, and as much for
+/// what it found; libgit2's own defaults are 256 MiB and no limit.
 pub(super) const SETTINGS: &str = "[core]\n\
 \tautocrlf = false\n\
 \tfileMode = false\n\
 \tlogAllRefUpdates = false\n\
 \tfsyncObjectFiles = true\n\
-\tattributesFile = /dev/null\n";
+\tattributesFile = /dev/null\n\
+[pack]\n\
+\twindowMemory = 16m\n\
+\tdeltaCacheSize = 16m\n";
 
 /// The configuration of a workspace's repository, for people who use git in it.
 const CONFIG: &str = "[core]\n\

@@ -18,7 +18,7 @@ class PinImages(unittest.TestCase):
     def test_every_place_gets_its_digest_and_the_check_sees_it(self):
         with tempfile.TemporaryDirectory() as folder:
             copy, tools = Path(folder, "copy"), Path(folder, "tools")
-            for name in ("scripts/pin-images", "scripts/common.sh", "src/config.rs", "Dockerfile"):
+            for name in ("scripts/pin-images", "scripts/common.sh", "src/config/registry.rs", "Dockerfile"):
                 Path(copy, name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, copy / name)
             shutil.copytree(ROOT / "k8s", copy / "k8s")
@@ -32,7 +32,7 @@ class PinImages(unittest.TestCase):
 
             self.assertEqual(run().returncode, 0)
             pinned = {path: path.read_text() for path in copy.rglob("*") if path.is_file()}
-            for name in ("src/config.rs", "scripts/common.sh"):
+            for name in ("src/config/registry.rs", "scripts/common.sh"):
                 self.assertRegex(pinned[copy / name], r"python:3[.]13-slim@sha256:[0-9a-f]{64}")
             self.assertEqual(pinned[copy / "k8s/builder/registry/registry.yaml"].count("registry:2@sha256:"), 2)
             self.assertEqual(run("--check").returncode, 0)

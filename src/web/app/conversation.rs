@@ -10,11 +10,11 @@ use super::query::AppQuery;
 use super::turn_view::{Offers, RENDER_TIME, TurnArticle, Turns, answers, shown, steps as rendered_steps, whole_text};
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{
-    AnswerId, App, AppName, AttachmentId, EventId, NewTurn, Turn, TurnBlock, TurnFold, TurnId, TurnMode, TurnState,
+    AnswerId, App, AppName, AttachmentId, Cursor, EventId, NewTurn, PageRequest, Turn, TurnBlock, TurnFold, TurnId,
+    TurnMode, TurnState,
 };
 use crate::error::AppResult;
 use crate::services::Services;
-use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
 use crate::web::home::field;

@@ -9,10 +9,9 @@ use super::history_views::{
 };
 use super::page::{show, show_changed};
 use super::query::AppQuery;
-use crate::domain::{App, AppName, Environment, VersionId};
+use crate::domain::{App, AppName, Cursor, Environment, PageRequest, VersionId};
 use crate::error::AppResult;
 use crate::services::Services;
-use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Path, Query};

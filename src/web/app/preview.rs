@@ -13,10 +13,11 @@ use super::preview_views::{
 };
 use super::query::AppQuery;
 use crate::browser_errors::{BrowserError, Place};
-use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, RunState, TemplateKind};
+use crate::domain::{
+    App, AppName, Cursor, Environment, EnvironmentState, EnvironmentStatus, PageRequest, RunState, TemplateKind,
+};
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
-use crate::store::{Cursor, PageRequest};
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};

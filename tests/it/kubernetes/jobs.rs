@@ -3,8 +3,7 @@
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, discovery};
-use slipway::domain::{Environment, JobState, Run, RunState, RunTrigger};
-use slipway::store::PageRequest;
+use slipway::domain::{Environment, JobState, PageRequest, Run, RunState, RunTrigger};
 
 use super::stage::{Stage, until};
 

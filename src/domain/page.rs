@@ -1,6 +1,6 @@
 //! Lists in pages: a cursor stands for the last row seen, so that rows added meanwhile shift nothing.
 
-use crate::domain::{Invalid, validated_string};
+use super::{AppName, Invalid, TemplateName, validated_string};
 
 /// Most rows in one page.
 pub const LIMIT_MAX: u32 = 1000;
@@ -16,19 +16,23 @@ fn check_cursor(text: &str) -> Result<(), Invalid> {
 }
 
 impl Cursor {
-    pub(super) fn from_key(key: i64) -> Self {
+    /// Stands for the row with this key.
+    pub fn from_key(key: i64) -> Self {
         Self(key.to_string())
     }
 
-    pub(super) fn from_keys(first: i64, second: i64) -> Self {
+    /// Stands for the row with these keys, the first of which orders before the second.
+    pub fn from_keys(first: i64, second: i64) -> Self {
         Self(format!("{first}.{second}"))
     }
 
-    pub(super) fn key(&self) -> Option<i64> {
+    /// The key of the last row, if it is one number.
+    pub fn key(&self) -> Option<i64> {
         self.0.parse().ok()
     }
 
-    pub(super) fn keys(&self) -> Option<(i64, i64)> {
+    /// The keys of the last row, if they are two numbers.
+    pub fn keys(&self) -> Option<(i64, i64)> {
         let (first, second) = self.0.split_once('.')?;
         Some((first.parse().ok()?, second.parse().ok()?))
     }
@@ -49,12 +53,13 @@ impl PageRequest {
         Self { limit: limit.clamp(1, LIMIT_MAX), cursor: None }
     }
 
-    pub(super) fn before(&self) -> i64 {
+    /// Rows with smaller keys are wanted, where the newest come first.
+    pub fn before(&self) -> i64 {
         self.cursor.as_ref().and_then(Cursor::key).unwrap_or(i64::MAX)
     }
 
     /// One more than asked for tells whether there is a next page.
-    pub(super) fn fetch(&self) -> i64 {
+    pub fn fetch(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 }
@@ -70,7 +75,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Cuts `rows`, of which one more was fetched than `limit`.
-    pub(super) fn cut(mut rows: Vec<T>, limit: u32, cursor: impl Fn(&T) -> Cursor) -> Self {
+    pub fn cut(mut rows: Vec<T>, limit: u32, cursor: impl Fn(&T) -> Cursor) -> Self {
         let limit = limit as usize;
         let next = if rows.len() > limit {
             rows.truncate(limit);
@@ -80,4 +85,15 @@ impl<T> Page<T> {
         };
         Self { items: rows, next }
     }
+}
+
+/// Which apps are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct AppFilter {
+    /// In the name or the description.
+    pub search: Option<String>,
+    /// Of this template alone.
+    pub template: Option<TemplateName>,
+    /// This app alone.
+    pub only: Option<AppName>,
 }

@@ -21,7 +21,9 @@ export function announce(sentence) {
 export function notice(title, detail = "", bad = false) {
   const place = find("#notices");
   if (!place) return;
-  const box = make("div", { class: `notice${bad ? " bad" : ""}`, role: bad ? "alert" : "status" });
+  // Said again, it stands there once.
+  for (const box of place.children) if (box.dataset.title === title && box.dataset.detail === detail) box.remove();
+  const box = make("div", { class: `notice${bad ? " bad" : ""}`, role: bad ? "alert" : "status", "data-title": title, "data-detail": detail });
   const words = make("div", { class: "grow" });
   words.append(make("b", {}, title), detail);
   box.append(words, make("button", { class: "button quiet small", type: "button", "data-dismiss": "" }, "Dismiss"));
@@ -50,6 +52,14 @@ export function refreshStage() {
   const stage = find("#stage");
   if (!stage || find("[data-editing]", stage)) return;
   window.htmx?.ajax("GET", location.pathname + location.search, { target: "#stage", swap: "innerMorph", source: stage });
+}
+
+// Fields that grow with their text, where style sheets cannot do it alone.
+const grows = CSS.supports("field-sizing", "content");
+export function grow(field) {
+  if (grows || !field.matches("[data-grow]")) return;
+  field.style.height = "auto";
+  field.style.height = `${field.scrollHeight}px`;
 }
 
 /** The key of the tab that is shown. */

@@ -1,8 +1,9 @@
 // Sending a message: the field is free for the next one at once, and what could not be sent comes back.
 
 import { returnFiles, takeFiles } from "./attach.js";
-import { grow } from "./controls.js";
-import { announce, find } from "./page.js";
+import { startedHere } from "./frame.js";
+import { received } from "./kept.js";
+import { announce, find, grow } from "./page.js";
 
 /** What each request on its way took out of the form. */
 const taken = new WeakMap();
@@ -17,6 +18,7 @@ document.addEventListener("htmx:config:request", (event) => {
   const form = formOf(event);
   if (!form) return;
   const field = find("textarea", form);
+  startedHere();
   taken.set(event.detail.ctx, { text: field.value, files: takeFiles() });
   field.value = "";
   grow(field);
@@ -28,8 +30,11 @@ document.addEventListener("htmx:finally:request", (event) => {
   const message = taken.get(ctx);
   if (!form || !message) return;
   taken.delete(ctx);
-  if (ctx.response?.status < 300) return announce("Sent");
   const field = find("textarea", form);
+  if (ctx.response?.status < 300) {
+    received(field, message.text);
+    return announce("Sent");
+  }
   field.value = [message.text, field.value].filter(Boolean).join("\n\n");
   grow(field);
   returnFiles(message.files);

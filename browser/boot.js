@@ -1,0 +1,25 @@
+// Stands in the page itself, so that it is always there. A network that changes, as when a laptop leaves its Wi-Fi, breaks off
+// all requests at once: the script and the styles are requested again, and the page says so where that fails as well.
+
+const ATTEMPTS = 4;
+
+document.addEventListener(
+  "error",
+  ({ target: lost }) => {
+    if (!(lost instanceof HTMLScriptElement || (lost instanceof HTMLLinkElement && lost.rel === "stylesheet"))) return;
+    const attempt = Number(lost.dataset.attempt ?? 0) + 1;
+    if (attempt > ATTEMPTS) {
+      const bar = document.getElementById("incomplete");
+      if (bar) bar.hidden = false;
+      bar?.querySelector("button").addEventListener("click", () => location.reload());
+      return;
+    }
+    setTimeout(() => {
+      const again = document.createElement(lost.localName);
+      for (const { name, value } of lost.attributes) again.setAttribute(name, value);
+      again.dataset.attempt = attempt;
+      lost.replaceWith(again);
+    }, 200 * 2 ** (attempt - 1));
+  },
+  true,
+);

@@ -1,0 +1,215 @@
+// Fields, menus, copying, tabs: what people press.
+
+import { all, find, grow, make, notice, on, refreshStage, settled, showPane } from "./page.js";
+
+on("input", "[data-grow]", grow);
+all("[data-grow]").forEach(grow);
+
+// Ctrl or Command and Enter sends.
+on("keydown", "[data-submit], [data-editor]", (field, event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    const button = find("button[type=submit]:not([data-stop])", field.form);
+    if (button) field.form.requestSubmit(button);
+  }
+});
+on("keydown", "[data-editor]", (field, event) => {
+  if (event.key === "s" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    field.form.requestSubmit();
+  }
+});
+
+// Example prompts fill the field.
+on("click", "[data-fill]", (link, event) => {
+  const field = find(link.dataset.fill);
+  if (!field) return;
+  event.preventDefault();
+  write(field, link.textContent.trim());
+});
+
+function write(field, text) {
+  field.value = text;
+  grow(field);
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+  field.focus();
+}
+
+// Copying.
+on("click", "[data-copy]", async (button) => copy(button.dataset.copy));
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    notice("Copied");
+  } catch {
+    // Without https a page may not use the clipboard that way.
+    if (copySelection(text)) notice("Copied");
+    else notice("Could not copy", "The browser does not allow it here. Select the text and copy it by hand.", true);
+  }
+}
+
+function copySelection(text) {
+  const focused = document.activeElement;
+  const field = make("textarea", { class: "sr", readonly: "", "aria-hidden": "true" });
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  return copied;
+}
+
+on("click", "[data-dismiss]", (button) => button.closest(".notice")?.remove());
+
+// A deployment that was dismissed stays so, however often its state is told again.
+const dismissed = new Set();
+on("click", "[data-dismiss-strip]", (button) => {
+  dismissed.add(button.closest("[data-job]")?.dataset.job);
+  find("#strip").replaceChildren();
+});
+document.addEventListener("htmx:after:swap", () => {
+  const shown = find("#strip [data-job]");
+  if (shown && dismissed.has(shown.dataset.job)) find("#strip").replaceChildren();
+});
+
+// Menus close when something else is pressed or gets the focus, an app's frame included.
+document.addEventListener("click", (event) => {
+  for (const menu of all("details.menu[open]")) {
+    if (!menu.contains(event.target) || event.target.closest(".sheet a, .sheet button")) menu.open = false;
+  }
+});
+document.addEventListener("focusin", (event) => {
+  for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+addEventListener("blur", () => {
+  for (const menu of all("details.menu[open]")) menu.open = false;
+});
+
+// One press, one request: a form that is on its way is not sent again. The composer queues its messages.
+const underway = new WeakSet();
+document.addEventListener(
+  "submit",
+  (event) => {
+    const form = event.target;
+    if (form.method !== "post" || form.matches("[data-composer]")) return;
+    if (underway.has(form)) {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return;
+    }
+    underway.add(form);
+    form.setAttribute("aria-busy", "true");
+    // Longer than any request may take: for one that was refused before it began.
+    setTimeout(() => arrived(form), 35000);
+  },
+  true,
+);
+function arrived(form) {
+  underway.delete(form);
+  form.removeAttribute("aria-busy");
+}
+document.addEventListener("htmx:finally:request", (event) => {
+  const form = event.target.closest?.("form");
+  if (form) arrived(form);
+});
+addEventListener("pageshow", () => all("form[aria-busy]").forEach(arrived));
+
+// A page left with changes asks first.
+let edited = false;
+on("input", "[data-editor]", () => (edited = true));
+on("submit", "[data-editing]", () => (edited = false), true);
+window.addEventListener("beforeunload", (event) => {
+  if (edited && find("[data-editing]")) event.preventDefault();
+});
+document.addEventListener("htmx:config:request", (event) => {
+  const editing = find("[data-editing]");
+  if (!edited || !editing || editing.contains(event.target) && event.target.matches("[data-editing]")) return;
+  const { ctx } = event.detail;
+  const isStage = ctx?.target?.id === "stage" || ctx?.target === "#stage";
+  if (!isStage || !event.target.matches("a, button, form")) return;
+  if (window.confirm("Leave without saving your changes?")) {
+    edited = false;
+    return;
+  }
+  event.preventDefault();
+  const form = event.target.closest("form");
+  if (form) arrived(form);
+});
+
+// The tree's filter.
+const filterTree = settled((field) => {
+  const wanted = field.value.trim().toLowerCase();
+  const tree = field.closest(".tree");
+  for (const link of all("a", tree)) {
+    const path = decodeURIComponent(link.pathname).toLowerCase();
+    link.parentElement.hidden = wanted !== "" && !path.includes(wanted);
+  }
+  for (const folder of all("li:has(> details)", tree)) {
+    const any = all("li:not(:has(> details))", folder).some((item) => !item.hidden);
+    folder.hidden = !any;
+    if (wanted && any) folder.firstElementChild.open = true;
+  }
+}, 80);
+on("input", "[data-filter-tree]", filterTree);
+
+// The tab that is shown: marked when it is pressed, and after each change of the stage as the server says.
+function markTab(name) {
+  for (const tab of all(".tabs a")) {
+    if (tab.dataset.tab === name) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+  }
+}
+on("click", ".tabs a", (link, event) => {
+  if (!event.defaultPrevented && !event.ctrlKey && !event.metaKey && !edited) markTab(link.dataset.tab);
+});
+
+// What had the focus before a change of the stage has it afterwards, or else what takes its place.
+let focused;
+document.addEventListener("htmx:before:swap", () => {
+  const active = document.activeElement;
+  focused = active && active !== document.body ? { id: active.id, name: active.name, stage: find("#stage")?.contains(active) ?? false } : null;
+});
+function keepFocus() {
+  if (!focused || (document.activeElement && document.activeElement !== document.body)) return;
+  const stage = find("#stage");
+  const editor = stage && find("[data-editor]", stage);
+  const again = focused.id && document.getElementById(focused.id);
+  const named = !again && focused.name && stage && find(`[name="${CSS.escape(focused.name)}"]`, stage);
+  const place = editor || again || named || stage;
+  if (!place) return;
+  if (place === stage) stage.tabIndex = -1;
+  place.focus({ preventScroll: true });
+}
+
+document.addEventListener("htmx:after:swap", (event) => {
+  const ctx = event.detail.ctx;
+  keepFocus();
+  if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
+  edited = false;
+  const shown = find("#stage [data-tab-shown]")?.dataset.tabShown;
+  if (shown) markTab(shown);
+  if (event.target.closest?.("#strip, #turns")) showPane("stage");
+});
+
+// What could not be asked at all.
+document.addEventListener("htmx:error", (event) => {
+  // These ask again by themselves.
+  if (event.target.closest?.("[hx-sse\\:connect], [data-usage]")) return;
+  const ctx = event.detail.ctx;
+  if (ctx && !ctx.response) {
+    notice("That did not reach Slipway", "The connection is gone or too slow. Nothing you wrote is lost: try again.", true);
+  }
+});
+
+// The server asks for the tab to be shown anew.
+document.addEventListener("slipway:refresh", refreshStage);
+
+function reveal(within = document) {
+  for (const button of all("[data-copy][hidden]", within)) button.hidden = false;
+}
+reveal();
+document.addEventListener("htmx:after:swap", () => {
+  reveal();
+  all("[data-grow]").forEach(grow);
+});

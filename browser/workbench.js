@@ -1,0 +1,10 @@
+// The script of an app's page.
+
+import "./site.js";
+import "./stream.js";
+import "./frame.js";
+import "./logs.js";
+import "./usage.js";
+import "./attach.js";
+import "./composer.js";
+import "./title.js";

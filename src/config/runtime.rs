@@ -1,0 +1,115 @@
+//! Where apps run, how that is reached, and what apps may reach from there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::source::{ConfigError, Key, Sources, key};
+use crate::domain::{AllowedNetwork, Network};
+
+pub(super) const KEYS: &[Key] = &[
+    key("runtime", "SLIPWAY_RUNTIME", "auto", "docker, kubernetes or auto: Kubernetes inside a cluster, else Docker."),
+    key(
+        "docker_host",
+        "DOCKER_HOST",
+        "",
+        "Address of the Docker engine; default: its socket. tcp:// to another machine needs TLS.",
+    ),
+    key(
+        "docker_tls_verify",
+        "DOCKER_TLS_VERIFY",
+        "",
+        "Anything but empty: the engine at tcp:// is spoken to with mutual TLS, as Docker's own command line does.",
+    ),
+    key(
+        "docker_cert_path",
+        "DOCKER_CERT_PATH",
+        "",
+        "The folder with ca.pem, cert.pem and key.pem for that; setting it is enough. Default: ~/.docker.",
+    ),
+    key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster; none inside one."),
+    key("ingress_class", "SLIPWAY_INGRESS_CLASS", "traefik", "Class of the apps' Ingresses."),
+    key("ingress_namespace", "SLIPWAY_INGRESS_NAMESPACE", "kube-system", "Where the ingress controller runs."),
+    key("reconcile_seconds", "SLIPWAY_RECONCILE_SECONDS", "300", "How often what was changed by hand is put back."),
+    key(
+        "blocked_networks",
+        "SLIPWAY_BLOCKED_NETWORKS",
+        "",
+        "Networks that apps and builds may not reach, such as 203.0.113.0/24, with commas; private ones never can be.",
+    ),
+    key(
+        "allowed_networks",
+        "SLIPWAY_ALLOWED_NETWORKS",
+        "",
+        "Private IPv4 addresses that apps and builds may reach on Docker, such as a proxy at 10.0.0.7:3128, with commas.",
+    ),
+];
+
+/// Where apps run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// In a Docker engine.
+    Docker,
+    /// In a Kubernetes cluster.
+    Kubernetes,
+}
+
+/// What a cluster needs to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// How to reach it; none: the one that we run in.
+    pub kubeconfig: Option<String>,
+    /// Class of the apps' Ingresses.
+    pub ingress_class: String,
+    /// Where the ingress controller runs.
+    pub ingress_namespace: String,
+    /// How often what was changed by hand is put back.
+    pub reconcile_every: Duration,
+}
+
+pub(super) fn kind(sources: &Sources) -> Result<RuntimeKind, ConfigError> {
+    match sources.text("runtime").unwrap_or_default() {
+        "auto" if sources.in_cluster => Ok(RuntimeKind::Kubernetes),
+        "auto" | "docker" => Ok(RuntimeKind::Docker),
+        "kubernetes" => Ok(RuntimeKind::Kubernetes),
+        _ => Err(sources.bad("runtime", "expected auto, docker or kubernetes")),
+    }
+}
+
+pub(super) fn cluster(sources: &Sources) -> Result<ClusterConfig, ConfigError> {
+    Ok(ClusterConfig {
+        kubeconfig: sources.owned("kubeconfig"),
+        ingress_class: sources.owned("ingress_class").unwrap_or_default(),
+        ingress_namespace: sources.owned("ingress_namespace").unwrap_or_default(),
+        reconcile_every: Duration::from_secs(sources.positive("reconcile_seconds")?),
+    })
+}
+
+/// Where the certificates for the engine are, if it is spoken to with TLS. As with Docker's own command line, any word
+/// in `DOCKER_TLS_VERIFY` asks for TLS; unlike it, the engine's certificate is checked however TLS was asked for.
+pub(super) fn docker_cert_path(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
+    if let Some(folder) = sources.text("docker_cert_path") {
+        return Ok(Some(PathBuf::from(folder)));
+    }
+    if sources.text("docker_tls_verify").is_none() {
+        return Ok(None);
+    }
+    match std::env::home_dir() {
+        Some(home) => Ok(Some(home.join(".docker"))),
+        None => Err(sources.bad("docker_tls_verify", "there is no home folder here: set DOCKER_CERT_PATH")),
+    }
+}
+
+pub(super) fn blocked_networks(sources: &Sources) -> Result<Vec<Network>, ConfigError> {
+    sources.list("blocked_networks")
+}
+
+pub(super) fn allowed_networks(sources: &Sources, runtime: RuntimeKind) -> Result<Vec<AllowedNetwork>, ConfigError> {
+    let allowed = sources.list("allowed_networks")?;
+    if runtime == RuntimeKind::Kubernetes && !allowed.is_empty() {
+        return Err(sources.bad(
+            "allowed_networks",
+            "this setting is for the Docker runtime; on a cluster, add a NetworkPolicy to the app's namespace",
+        ));
+    }
+    Ok(allowed)
+}

@@ -1,0 +1,42 @@
+//! The secrets of apps, and the redaction that keeps them out of logs, events and prompts.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+use crate::domain::{App, Environment, Redaction, TemplateKind};
+use crate::error::AppResult;
+use crate::platform::Platform;
+
+impl Platform {
+    /// The secrets that an app's containers get in an environment, made at first use.
+    pub async fn secrets(&self, app: &App, environment: Environment) -> AppResult<BTreeMap<String, SecretString>> {
+        let mut secrets = BTreeMap::new();
+        if self.template(app)?.manifest.kind == TemplateKind::Webhook {
+            let fresh = SecretString::from(format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>())));
+            let secret = self.store.secret_or_insert(app.id, environment, "WEBHOOK_SECRET", fresh).await?;
+            secrets.insert("WEBHOOK_SECRET".to_owned(), secret);
+        }
+        Ok(secrets)
+    }
+
+    /// What is taken out of everything that an app wrote: its secrets in both environments, and the
+    /// builder's own keys, in their usual forms.
+    pub async fn redaction(&self, app: &App) -> AppResult<Redaction> {
+        // A template that is gone makes none, and those that were made are still known.
+        if self.template(app).is_ok() {
+            for environment in Environment::ALL {
+                self.secrets(app, environment).await?;
+            }
+        }
+        let secrets = self.store.secrets_of(app.id).await?;
+        let config = &self.config;
+        let own = [
+            ("ANTHROPIC_API_KEY", &config.anthropic_api_key),
+            ("OPENAI_API_KEY", &config.openai_api_key),
+            ("SLIPWAY_ADMIN_PASSWORD", &config.admin_password),
+        ];
+        let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+        Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
+    }
+}
