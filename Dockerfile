@@ -1,4 +1,4 @@
-# Slipway as an image: the binary, certificates to speak TLS with, nobody's privileges.
+# Slipway as an image: the binary and CA certificates, without privileges.
 #
 #   docker build -t slipway .                                        from source; needs public base images
 #   docker build -t slipway --target runtime-prebuilt -f Dockerfile FOLDER

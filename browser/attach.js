@@ -1,5 +1,5 @@
-// Files that go along with a message: chosen, dropped on the composer, or pasted into it. They live in
-// the form's own field, so that sending stays the browser's business.
+// Attachments of a message: chosen, dropped on the composer, or pasted into it. They are stored in
+// the form's file field, so the browser sends them with the form.
 
 import { announce, find, make, notice, on } from "./page.js";
 
@@ -17,21 +17,21 @@ function put(files) {
   show();
 }
 
-/** Takes the chosen files out of the form. */
+/** Removes the chosen files from the form and returns them. */
 export function takeFiles() {
   const files = chosen();
   if (files.length > 0) put([]);
   return files;
 }
 
-/** Puts files back that were taken, before those chosen since. */
+/** Restores removed files, before files that were chosen since. */
 export function returnFiles(files) {
   if (files.length > 0 && field()) put([...files, ...chosen()].slice(0, MOST));
 }
 
 function add(files) {
   const wanted = [...chosen(), ...files];
-  if (wanted.length > MOST) notice("Not all of them go along", `A message has at most ${MOST} files.`, true);
+  if (wanted.length > MOST) notice("Too many files", `A message can have at most ${MOST} files. The others were not attached.`, true);
   put(wanted.slice(0, MOST));
 }
 
@@ -88,5 +88,5 @@ on("drop", "[data-composer]", (form, event) => {
   announce("Attached");
 });
 
-// A browser that comes back to the page may have kept the field.
+// When the user navigates back to the page, the browser may have restored the field.
 show();

@@ -1,11 +1,11 @@
-// Sending a message: the field is free for the next one at once, and what could not be sent comes back.
+// Sending a message: the field is cleared at once for the next one, and restored if sending fails.
 
 import { returnFiles, takeFiles } from "./attach.js";
 import { startedHere } from "./frame.js";
 import { received } from "./kept.js";
 import { announce, find, grow } from "./page.js";
 
-/** What each request on its way took out of the form. */
+/** The text and files that each running request removed from the form. */
 const taken = new WeakMap();
 
 function formOf(event) {
@@ -13,7 +13,7 @@ function formOf(event) {
   return form && event.detail.ctx?.request.action.endsWith("/turns") ? form : null;
 }
 
-// The request has what the form held; whoever types on types the next message.
+// The request already contains the form's values; text typed from now on belongs to the next message.
 document.addEventListener("htmx:config:request", (event) => {
   const form = formOf(event);
   if (!form) return;

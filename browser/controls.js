@@ -1,4 +1,4 @@
-// Fields, menus, copying, tabs: what people press.
+// Fields, menus, copy buttons and tabs.
 
 import { all, find, grow, make, notice, on, refreshStage, settled, showPane } from "./page.js";
 
@@ -42,9 +42,9 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     notice("Copied");
   } catch {
-    // Without https a page may not use the clipboard that way.
+    // Without https a page may not use the clipboard API.
     if (copySelection(text)) notice("Copied");
-    else notice("Could not copy", "The browser does not allow it here. Select the text and copy it by hand.", true);
+    else notice("Could not copy", "The browser does not allow it here. Select the text and copy it yourself.", true);
   }
 }
 
@@ -62,7 +62,7 @@ function copySelection(text) {
 
 on("click", "[data-dismiss]", (button) => button.closest(".notice")?.remove());
 
-// A deployment that was dismissed stays so, however often its state is told again.
+// A dismissed deployment stays dismissed when its state is sent again.
 const dismissed = new Set();
 on("click", "[data-dismiss-strip]", (button) => {
   dismissed.add(button.closest("[data-job]")?.dataset.job);
@@ -73,7 +73,7 @@ document.addEventListener("htmx:after:swap", () => {
   if (shown && dismissed.has(shown.dataset.job)) find("#strip").replaceChildren();
 });
 
-// Menus close when something else is pressed or gets the focus, an app's frame included.
+// Menus close on a click elsewhere, or when something else gets the focus, an app's frame included.
 document.addEventListener("click", (event) => {
   for (const menu of all("details.menu[open]")) {
     if (!menu.contains(event.target) || event.target.closest(".sheet a, .sheet button")) menu.open = false;
@@ -115,7 +115,7 @@ document.addEventListener("htmx:finally:request", (event) => {
 });
 addEventListener("pageshow", () => all("form[aria-busy]").forEach(arrived));
 
-// A page left with changes asks first.
+// Leaving a page with unsaved changes needs a confirmation.
 let edited = false;
 on("input", "[data-editor]", () => (edited = true));
 on("submit", "[data-editing]", () => (edited = false), true);
@@ -137,7 +137,7 @@ document.addEventListener("htmx:config:request", (event) => {
   if (form) arrived(form);
 });
 
-// The tree's filter.
+// The filter of the file tree.
 const filterTree = settled((field) => {
   const wanted = field.value.trim().toLowerCase();
   const tree = field.closest(".tree");
@@ -153,7 +153,7 @@ const filterTree = settled((field) => {
 }, 80);
 on("input", "[data-filter-tree]", filterTree);
 
-// The tab that is shown: marked when it is pressed, and after each change of the stage as the server says.
+// The current tab: marked on a click, and after each change of the stage as the server responds.
 function markTab(name) {
   for (const tab of all(".tabs a")) {
     if (tab.dataset.tab === name) tab.setAttribute("aria-current", "page");
@@ -163,6 +163,8 @@ function markTab(name) {
 on("click", ".tabs a", (link, event) => {
   if (!event.defaultPrevented && !event.ctrlKey && !event.metaKey && !edited) markTab(link.dataset.tab);
 });
+
+document.addEventListener("slipway:tab", ({ detail }) => markTab(detail.tab));
 
 // What had the focus before a change of the stage has it afterwards, or else what takes its place.
 let focused;
@@ -187,22 +189,20 @@ document.addEventListener("htmx:after:swap", (event) => {
   keepFocus();
   if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
   edited = false;
-  const shown = find("#stage [data-tab-shown]")?.dataset.tabShown;
-  if (shown) markTab(shown);
   if (event.target.closest?.("#strip, #turns")) showPane("stage");
 });
 
-// What could not be asked at all.
+// Requests that did not reach the server.
 document.addEventListener("htmx:error", (event) => {
-  // These ask again by themselves.
+  // These retry automatically.
   if (event.target.closest?.("[hx-sse\\:connect], [data-usage]")) return;
   const ctx = event.detail.ctx;
   if (ctx && !ctx.response) {
-    notice("That did not reach Slipway", "The connection is gone or too slow. Nothing you wrote is lost: try again.", true);
+    notice("Could not reach Slipway", "The connection failed or is too slow. Nothing you typed is lost: try again.", true);
   }
 });
 
-// The server asks for the tab to be shown anew.
+// The server requests a refresh of the tab.
 document.addEventListener("slipway:refresh", refreshStage);
 
 function reveal(within = document) {

@@ -78,7 +78,7 @@ addEventListener("message", ({ source, data }) => {
   }
 });
 
-// What is shown follows what happens, unless the user has chosen what to look at.
+// The view switches automatically, unless the user has chosen one.
 let chosen = false;
 on("click", ".toolbar [href*='view=']", (_, event) => (chosen = event.isTrusted));
 
@@ -130,11 +130,11 @@ export function draftChanged() {
 }
 
 function refreshIfEmpty() {
-  // What is shown once, such as a new link, stays until its reader leaves.
+  // Content that is shown only once, such as a new link, stays until the user leaves the page.
   if (!find(".frame") && !find("[data-shown-once]")) refreshStage();
 }
 
-/** An environment has changed its state. */
+/** The state of an environment has changed. */
 export function environmentChanged({ environment, state }) {
   if (shownTab() === "releases") refreshStage();
   if (shownTab() !== "preview") return;

@@ -1,4 +1,4 @@
-// Shortcuts. Single keys act only while no field has the focus, and can be switched off in the settings.
+// Shortcuts. Single keys work only while no field has the focus, and can be switched off in the settings.
 
 import { all, find, showPane } from "./page.js";
 

@@ -1,9 +1,9 @@
-// The log: follow, search, copy; lines as they come.
+// The log: live lines, follow, search, copy.
 
 import { copy } from "./controls.js";
 import { all, find, make, on, settled } from "./page.js";
 
-// So many lines stay in the page; the whole log is a link away.
+// The page keeps at most this many lines; a link opens the whole log.
 const KEPT = 4000;
 
 const following = () => find("[data-log-follow]")?.getAttribute("aria-pressed") === "true";
@@ -38,7 +38,7 @@ export function logLine(source, deploy, line) {
   waiting.push({ deploy, line });
 }
 
-// The stream of an app's log begins with its last lines, each time it connects.
+// The stream of an app's log starts with the last lines on each connection.
 on("reset", "#log-lines", (log) => {
   waiting = [];
   // What is said of earlier lines stays.

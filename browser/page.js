@@ -1,4 +1,4 @@
-// Small things that several modules need.
+// Helpers that several modules use.
 
 export const find = (selector, within = document) => within.querySelector(selector);
 export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -11,13 +11,13 @@ export function on(event, selector, act, options) {
   }, options);
 }
 
-/** Says a sentence to screen readers. */
+/** Announces a sentence to screen readers. */
 export function announce(sentence) {
   const place = find("#live");
   if (place && place.textContent !== sentence) place.textContent = sentence;
 }
 
-/** A sentence in the corner of the page. */
+/** Shows a notice in the corner of the page. */
 export function notice(title, detail = "", bad = false) {
   const place = find("#notices");
   if (!place) return;
@@ -38,7 +38,7 @@ export function make(name, attributes = {}, text) {
   return element;
 }
 
-/** Tells at most once in `wait` milliseconds, and the last time for certain. */
+/** Debounces `act`: it runs `wait` milliseconds after the last call. */
 export function settled(act, wait) {
   let timer;
   return (...values) => {
@@ -47,14 +47,14 @@ export function settled(act, wait) {
   };
 }
 
-/** Asks for the shown tab once more and changes what differs. */
+/** Loads the current tab again and updates the elements that differ. */
 export function refreshStage() {
   const stage = find("#stage");
   if (!stage || find("[data-editing]", stage)) return;
   window.htmx?.ajax("GET", location.pathname + location.search, { target: "#stage", swap: "innerMorph", source: stage });
 }
 
-// Fields that grow with their text, where style sheets cannot do it alone.
+// Fields that grow with their text, in browsers without `field-sizing`.
 const grows = CSS.supports("field-sizing", "content");
 export function grow(field) {
   if (grows || !field.matches("[data-grow]")) return;
@@ -62,10 +62,10 @@ export function grow(field) {
   field.style.height = `${field.scrollHeight}px`;
 }
 
-/** The key of the tab that is shown. */
+/** The key of the current tab. */
 export const shownTab = () => find(".tabs [aria-current]")?.dataset.tab;
 
-/** Shows the conversation or the app, where there is room for one of them only. */
+/** Shows the conversation or the app on screens with space for only one of them. */
 export function showPane(name) {
   const radio = find(`#pane-${name}`);
   if (radio) radio.checked = true;

@@ -1,6 +1,6 @@
-// The app's page, live. The server sends events with growing ids: pieces of HTML with their places,
-// which htmx puts there, and operations on elements, which are applied here: the model's text and code as they
-// are typed, and what the server has rendered of them. After a break the stream goes on behind the last id seen, so nothing doubles and nothing is lost.
+// Live updates of the app's page. The server sends events with increasing ids: fragments of HTML with their targets,
+// which htmx inserts, and operations on elements, which this module applies: the model's text and code while they
+// are written, and their rendered form. After a disconnect the stream resumes after the last id, so no event is lost or applied twice.
 
 import { all, announce, find, refreshStage, settled, shownTab } from "./page.js";
 import { draftChanged, environmentChanged, turnBegan } from "./frame.js";
@@ -9,7 +9,7 @@ import { refreshUsage } from "./usage.js";
 
 const stream = find("#stream");
 
-// Follow the end of the conversation while the reader is there, and only then.
+// Scroll with the conversation only while the user is at its end.
 const talk = find("#talk");
 let following = true;
 const atEnd = () => talk.scrollHeight - talk.scrollTop - talk.clientHeight < 48;
@@ -25,7 +25,7 @@ if (talk) {
   }
 }
 
-// What is done to an element, by its id: the server has rendered what is put into it.
+// Operations on an element, which is found by its id. The server has rendered all HTML in them.
 const operations = {
   text(at, words) {
     const there = at.scrollHeight - at.scrollTop - at.clientHeight < 24;
@@ -54,14 +54,14 @@ function operate(list) {
     if (name === "announce") announce(place);
     else if (name === "draft") draftChanged();
     else {
-      // Of a turn that is not shown, nothing can be.
+      // Operations on a turn that is not on the page are ignored.
       const at = document.getElementById(place);
       if (at) operations[name](at, ...values);
     }
   }
 }
 
-/** Code that is being typed shows its end. */
+/** Scrolls code to its end while it is being written. */
 function typedToEnd(within) {
   if (!within) return;
   for (const code of all(".step.busy pre", within.parentElement)) {
@@ -69,7 +69,7 @@ function typedToEnd(within) {
   }
 }
 
-// A turn as a whole: added when it was sent; put in place of what is there when it has begun or ended, or after a break.
+// A whole turn: added when it was sent; replaced when it has started or ended, or after a disconnect.
 function turn({ id, running, ended, html }) {
   const there = find(`#turn-${id}`);
   const said = there && find("[data-doing]", there)?.textContent;
@@ -78,14 +78,14 @@ function turn({ id, running, ended, html }) {
   const fresh = holder.content.firstElementChild;
   find("#no-turns")?.remove();
   if (there) {
-    // What its reader has opened stays open.
+    // Sections that the user has opened stay open.
     for (const opened of all("details.thought[open]", there)) {
       const again = opened.id && find(`#${opened.id}`, fresh);
       if (again) again.open = true;
     }
     there.replaceWith(fresh);
   } else {
-    // What an earlier turn offered is answered by this one.
+    // This turn answers the choices that an earlier turn offered.
     for (const offer of all("#turns [data-once]")) offer.remove();
     find("#turns").append(fresh);
     following = true;
@@ -121,7 +121,7 @@ if (stream) {
   }
   document.addEventListener("htmx:after:swap", follow);
 
-  // The connection: said to be lost only after a moment, and not for a page in the background.
+  // A lost connection is shown only after a moment, and not on a page in the background.
   const offline = find("#offline");
   let lost;
   const broken = () => {
@@ -137,7 +137,7 @@ if (stream) {
   stream.addEventListener("htmx:sse:error", broken);
   stream.addEventListener("htmx:sse:after:connection", whole);
   stream.addEventListener("htmx:sse:close", () => stream.isConnected && again());
-  // A first connection that fails is not tried again by the extension.
+  // The extension does not retry a first connection that fails.
   const again = settled(() => window.htmx.trigger(stream, "slipway:connect"), 2000);
   stream.addEventListener("htmx:error", () => {
     broken();
@@ -152,6 +152,6 @@ if (stream) {
   });
 }
 
-// A page that came from the browser's memory has missed what happened since.
+// A page that was restored from the browser's cache has missed events.
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 for (const live of all("[data-live]")) typedToEnd(live);

@@ -1,4 +1,4 @@
-// Times stay true while a page is open: “3 min ago” grows older, and what is at work ticks.
+// Updates times while a page is open: “3 min ago” ages, and running timers tick.
 
 import { all } from "./page.js";
 
@@ -33,7 +33,7 @@ function age() {
 
 function tick() {
   for (const element of all("[data-ticking]")) {
-    // What the server said is where counting begins; a new number is a new beginning.
+    // Counting starts at the server's number; a new number restarts it.
     let began = since.get(element);
     if (!began || began.said !== element.dataset.ticking) {
       began = { said: element.dataset.ticking, at: performance.now() - Number(element.dataset.ticking) };

@@ -1,12 +1,11 @@
-// How what is live runs, for as long as it is in sight. A change of an environment is told by the stream;
-// memory and CPU have nothing to be told by, neither in the engine nor in a cluster's metrics API, which
-// has no watch. So these are asked for now and then, while somebody looks.
+// Usage of live environments while it is visible. The stream reports changes of an environment, but neither the
+// engine nor a cluster's metrics API can watch memory and CPU. So these are polled while the page is visible.
 
 import { all, settled } from "./page.js";
 
 const EVERY = 15000;
 
-/** Asks how each environment that is shown runs. */
+/** Refreshes the usage of each environment on the page. */
 export const refreshUsage = settled(() => {
   for (const line of all("[data-usage]")) window.htmx?.trigger(line, "slipway:usage");
 }, 300);

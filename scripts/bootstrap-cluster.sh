@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts Slipway into a cluster: registry, engine, the builder with its address and its secrets. Run it again to bring in
-# a new version or other settings; what is right already is left alone, and apps go on running.
+# a new version or other settings; correct objects stay unchanged, and apps keep running.
 #
 #   scripts/bootstrap-cluster.sh [OPTION…]
 #     --domain NAME          apps live at <app>.NAME, the pages at builder.NAME; default: <IP>.nip.io
@@ -108,7 +108,7 @@ Name one that the engine, the builder and the nodes reach: --set SLIPWAY_REGISTR
 (and --set SLIPWAY_REGISTRY_PULL=HOST:PORT where nodes know it by another name)"
       local file
       for file in ca.pem cert.pem key.pem; do
-        [ -s "${ENGINE_CERTS:-/nowhere}/$file" ] || wrong_usage "--engine $ENGINE: an engine elsewhere is spoken to with mutual TLS, since whoever reaches its port owns it.
+        [ -s "${ENGINE_CERTS:-/nowhere}/$file" ] || wrong_usage "--engine $ENGINE: an external engine needs mutual TLS, because access to its port is root access to its machine.
 Name the folder with ca.pem, cert.pem and key.pem: --engine-certs FOLDER (${ENGINE_CERTS:-none}/$file is not there).
 scripts/engine-certificates makes such files, and says how the engine is to listen."
       done
@@ -328,7 +328,7 @@ apply() {
   say "applied $*: $(printf '%s\n' "$words" | grep -c 'serverside-applied') objects"
 }
 
-# An engine that is no longer asked for is taken away; its volume holds nothing but copies.
+# An engine that is not configured any more is removed; its volume contains only a cache.
 remove_unused_engine() {
   if [ "$ENGINE" != separate ] && namespace_is_ours "$ENGINE_NAMESPACE"; then
     say "removing the namespace $ENGINE_NAMESPACE: images are built by $ENGINE from now on"
@@ -416,7 +416,7 @@ forget_image() {
 # secret_value SECRET KEY [NAMESPACE]: what it holds, or nothing.
 secret_value() { kube -n "${3:-$PLATFORM_NAMESPACE}" get secret "$1" --ignore-not-found -o json | jq -r --arg key "$2" '.data[$key] // "" | @base64d' 2>/dev/null; }
 
-# put_secret SECRET KEY VALUE. The value goes through pipes: arguments can be read by everybody on the machine.
+# put_secret SECRET KEY VALUE. The value goes through pipes: arguments are visible to all users of the machine.
 put_secret() {
   printf '%s' "$3" | kube -n "$PLATFORM_NAMESPACE" create secret generic "$1" --from-file="$2=/dev/stdin" --dry-run=client -o json |
     jq '.metadata.labels = {"app.kubernetes.io/part-of": "slipway"}' |
@@ -448,8 +448,8 @@ certificate_holds() {
     [ "$(openssl x509 -in "$1/cert.pem" -noout -pubkey 2>/dev/null)" = "$(openssl pkey -in "$1/key.pem" -pubout 2>/dev/null)" ]
 }
 
-# The certificates by which the builder and the engine know each other, made once. The engine has its own in its
-# namespace, the builder its own in the platform's; whoever has the one has not the other.
+# The mutual TLS certificates of the builder and the engine, created once. The engine's is a Secret in the engine's
+# namespace, the builder's in the platform's namespace; neither side can read the other's key.
 make_engine_certificates() {
   local work
   work=$(mktemp -d)

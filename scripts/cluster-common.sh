@@ -72,14 +72,14 @@ has_admission_policies() {
     jq -e '[.resources[].name] | index("validatingadmissionpolicies") != null' >/dev/null
 }
 
-# wait_for_rollout NAMESPACE DEPLOYMENT SECONDS: until it is there, or says what stands in its way.
+# wait_for_rollout NAMESPACE DEPLOYMENT SECONDS: until it is available, or prints the reason why it is not.
 wait_for_rollout() {
   local namespace=$1 deployment=$2 until=$((SECONDS + $3)) stuck_since='' stuck=''
   say "waiting for $deployment in $namespace"
   while ! kube -n "$namespace" rollout status "deployment/$deployment" --timeout=5s >/dev/null 2>&1; do
     stuck=$(what_is_stuck "$namespace" "$deployment")
     if [ -z "$stuck" ]; then stuck_since=; else stuck_since=${stuck_since:-$SECONDS}; fi
-    # A first pull may fail and the second succeed; what has failed for a minute is told.
+    # A first pull may fail and the second succeed; a failure that lasts for a minute is printed.
     if [ "$SECONDS" -ge "$until" ] || { [ -n "$stuck_since" ] && [ $((SECONDS - stuck_since)) -ge 60 ]; }; then
       {
         printf '\n'

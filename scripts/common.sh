@@ -45,7 +45,7 @@ apt_install() {
   local missing=() package
   for package in "$@"; do installed "$package" || missing+=("$package"); done
   [ ${#missing[@]} -gt 0 ] || return 0
-  have apt-get || die "please install ${missing[*]} by hand: this machine has no apt-get"
+  have apt-get || die "please install ${missing[*]}: this machine has no apt-get"
   say "installing ${missing[*]}"
   local log
   log=$(mktemp)

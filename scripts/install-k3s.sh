@@ -67,7 +67,7 @@ check() {
   [ "$memory" -ge 1800 ] || die "this machine has $memory MiB of memory; k3s and Slipway want 2 GiB, and 4 GiB to build images in comfort"
   [ "$memory" -ge 3600 ] || warn "this machine has $memory MiB of memory: enough to run, little to build images with"
   disk=$(df -Pm /var/lib | awk 'NR == 2 { print $4 }')
-  # Where k3s is at work the disk has been filled by it, and kubelet clears it up by itself.
+  # If k3s already runs, it has filled the disk itself, and kubelet frees space automatically.
   if [ "$disk" -lt 10240 ]; then
     service_active k3s || die "/var/lib has $disk MiB free; images want 10 GiB at least"
     warn "/var/lib has $disk MiB free: images will have to go soon"

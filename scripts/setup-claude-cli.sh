@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Optional: the Claude command-line tool on this server, in a terminal that a browser opens. Slipway does not need it;
-# it is for an operator who would rather look after the server with Claude than alone. Each version of Slipway installs
+# it is for operators who want to administer the server with Claude. Each version of Slipway installs
 # one version of the tool: run this again after an update.
 #
 #   scripts/setup-claude-cli.sh [OPTION…]
 #     --no-terminal      the tool alone, no terminal in the browser
 #     --listen ADDRESS   where the terminal answers; default 127.0.0.1, which only this machine reaches
 #     --port PORT        default 7681
-#     --remove           takes it all away again, with the user's home directory
+#     --remove           removes everything, including the user's home directory
 #
 # The tool is one executable, fetched with npm and compared with its checksum. It runs as a user of its own,
 # `slipway-claude`, who may not become root. The terminal (ttyd, from the distribution's packages) asks for that user's
@@ -121,7 +121,7 @@ make_accounts() {
 writable() { if /usr/bin/ttyd --help 2>&1 | grep -q -- --writable; then printf ' --writable'; fi; }
 
 # ttyd runs as a user who may do nothing. What it starts is `su`, which asks for the password and waits after a wrong
-# one; so no password stands in a file or among the arguments of a process.
+# one; so no file or process argument contains a password.
 unit() {
   cat <<UNIT
 # Written by Slipway's scripts/setup-claude-cli.sh, which writes it again.

@@ -4,12 +4,12 @@
 #   scripts/setup-registry.sh [OPTION…]
 #     --mirror HOST=URL   also pull HOST's images from URL first, such as docker.io=https://mirror.example
 #                         (may be given more than once)
-#     --force             replace a registries.yaml that somebody else wrote; the old one is kept beside it
+#     --force             replace a registries.yaml that another tool wrote; the old one is kept beside it
 #     --docker CIDR       for a node that runs pods or builds with Docker, instead: lets its Docker engine speak plain
 #                         HTTP to registries in CIDR, the range of the cluster's Services (k3s: 10.43.0.0/16)
 #
 # On k3s it writes /etc/rancher/k3s/registries.yaml: Slipway's registry, which the node reaches as 127.0.0.1:30500,
-# under its own name and under its name in the cluster. k3s is restarted only when that changed; pods go on running.
+# under its own name and under its name in the cluster. k3s is restarted only when that changed; pods keep running.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -55,7 +55,7 @@ setup_docker() {
     say "Docker speaks to registries in $DOCKER already"
     return
   fi
-  say 'telling Docker to read its configuration again (containers go on running)'
+  say 'reloading the configuration of Docker (containers keep running)'
   if service_active docker; then
     as_root systemctl reload docker
   else
@@ -107,7 +107,7 @@ $(registries | tail -n +2)"
     return
   fi
   say "wrote $file"
-  say "restarting $service, which reads it at its start (pods go on running)"
+  say "restarting $service, which reads it at its start (pods keep running)"
   as_root systemctl restart "$service"
   local _
   for _ in $(seq 120); do

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Takes out of the cluster what bootstrap-cluster.sh put into it. Run it again if it was interrupted.
+# Deletes from the cluster what bootstrap-cluster.sh installed. Run it again if it was interrupted.
 #
 #   scripts/teardown.sh [--yes] [--apps] [--installation ID]
 #     --yes    does not ask
-#     --apps   the apps too: every namespace app-* that this cluster's builder made. Without it apps go on running.
-#              Apps that were exported and applied by hand, and those of another Slipway, are left alone
-#     --installation ID   takes apps with this label slipway.dev/installation for the builder's own; needed only where
-#              the builder cannot say it, because it is gone already
+#     --apps   deletes the apps too: every namespace app-* that this cluster's builder created. Without it apps keep
+#              running. Apps that were exported and applied manually, and those of another Slipway, stay
+#     --installation ID   treats apps with this label slipway.dev/installation as the builder's; needed only if
+#              the builder is already deleted and its id cannot be read
 #
-# With the builder its volume goes: conversations, releases and the source of all apps. Export what is to be kept
-# first. With the registry its images go: apps that run keep running, and cannot be started anew on another node.
+# The builder's volume is deleted with it: conversations, releases and the source of all apps. Export first what you
+# want to keep. The registry's images are deleted with it: running apps continue, but cannot start on another node.
 # k3s stays (/usr/local/bin/k3s-uninstall.sh removes it), and so does /etc/rancher/k3s/registries.yaml.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -34,12 +34,12 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-# namespaces SELECTOR: of apps, by label and by name; what carries only one of the two is somebody else's.
+# namespaces SELECTOR: of apps, by label and by name; a namespace with only one of the two is not ours.
 namespaces() {
   kube get namespaces -l "app.kubernetes.io/managed-by=slipway$1" -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | grep '^app-' || true
 }
 
-# Apps of this cluster's builder, and those that are another's or that somebody applied by hand.
+# Apps of this cluster's builder, and apps of other builders or that were applied manually.
 own_apps() { [ -z "$INSTALLATION" ] || namespaces ",slipway.dev/installation=$INSTALLATION"; }
 other_apps() { namespaces "${INSTALLATION:+,slipway.dev/installation!=$INSTALLATION}"; }
 
@@ -82,7 +82,7 @@ if [ ${#others[@]} -gt 0 ]; then
   fi
 fi
 if [ -z "$YES" ]; then
-  [ -t 0 ] || die 'nobody can be asked here: say --yes if it is meant'
+  [ -t 0 ] || die 'there is no terminal for a confirmation: pass --yes to confirm'
   {
     printf 'From the cluster of context "%s":\n' "$context"
     printf '  - the builder with its data: conversations, releases, the source of all apps\n'
@@ -90,14 +90,14 @@ if [ -z "$YES" ]; then
     if [ -n "$APPS" ]; then
       printf '  - %d apps: %s\n' ${#apps[@]} "${apps[*]}"
     else
-      printf '%d apps go on running.\n' ${#apps[@]}
+      printf '%d apps keep running.\n' ${#apps[@]}
     fi
   } >&2
   read -r -p 'Remove all this? Type yes: ' answer
   [ "$answer" = yes ] || die 'nothing was removed'
 fi
 
-# The builder first: it would put back what is taken from under it.
+# The builder first, because it would restore removed objects.
 if namespace_is_ours "$PLATFORM_NAMESPACE"; then
   # For the next time, should this one be interrupted.
   [ -z "$INSTALLATION" ] || note_installation "$INSTALLATION"
@@ -111,6 +111,6 @@ remove validatingadmissionpolicybinding slipway-builder
 remove validatingadmissionpolicy slipway-builder
 # Bindings in the namespaces of apps that stay name this role.
 mapfile -t left < <(own_apps)
-if [ ${#left[@]} -gt 0 ]; then say "${#left[@]} apps go on running: ${left[*]} (--apps --installation $INSTALLATION removes them too)"; fi
+if [ ${#left[@]} -gt 0 ]; then say "${#left[@]} apps keep running: ${left[*]} (--apps --installation $INSTALLATION removes them too)"; fi
 if [ -z "$(namespaces ,slipway.dev/installation)" ]; then remove clusterrole slipway-app-manager; fi
 say 'Slipway is out of the cluster'

@@ -43,7 +43,7 @@ words!(Place { Draft = "draft", Preview = "preview" });
 pub enum ErrorKind {
     /// Nobody caught it.
     Error,
-    /// A promise that nobody waited for was rejected.
+    /// An unhandled rejected promise.
     Rejection,
     /// A script, a style, a picture could not be loaded.
     Load,
@@ -163,7 +163,7 @@ impl BrowserErrors {
         all.get(&(app, place)).filter(|kept| kept.state == state).map(|kept| kept.errors.clone()).unwrap_or_default()
     }
 
-    /// Forgets the errors of a place: somebody has taken care of them.
+    /// Deletes the errors of a place after a fix was requested.
     pub fn clear(&self, app: AppId, place: Place) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = all.get_mut(&(app, place)) {

@@ -20,11 +20,11 @@ struct Embedded;
 pub struct Template {
     /// Its folder's name.
     pub name: TemplateName,
-    /// What it says of itself.
+    /// Its manifest.
     pub manifest: TemplateManifest,
     /// What a new app begins with.
     pub files: Vec<(WorkspacePath, Vec<u8>)>,
-    /// What the model is told about it, where the template brings its own words.
+    /// Its own prompt for the model, if it has one.
     pub prompt: Option<String>,
 }
 

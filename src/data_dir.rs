@@ -1,4 +1,4 @@
-//! The data directory: made, closed to everybody but its owner, and taken by one builder.
+//! The data directory: created, private to its owner, and locked by one builder.
 //!
 //! It holds sessions, tokens, apps' secrets and what people wrote, so nobody else on the machine may read it. What
 //! cannot be closed is refused with the command that helps. Knows nothing of what lies in it.
@@ -28,7 +28,7 @@ pub fn only_owner_reads() {
     rustix::process::umask(Mode::from_raw_mode(0o077));
 }
 
-/// Makes the data directory where there is none, closes it to everybody else, and takes it: no second builder works
+/// Creates the data directory if necessary, makes it private, and locks it: no second builder works
 /// on it for as long as the answer lives.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub fn take(folder: &Path, volume: Volume) -> anyhow::Result<File> {
     }
 }
 
-/// Sees that nobody but us gets into the folder.
+/// Makes sure that only our user has access to the folder.
 fn close(folder: &Path, volume: Volume) -> anyhow::Result<()> {
     if volume == Volume::OfPod {
         return Ok(());

@@ -5,7 +5,7 @@
 //! so nobody has seen an event that a restart would not find, and under load the cost of a
 //! commit is shared. The queue is bounded: a writer that is slow or cannot write, as on a busy or full disk, slows those
 //! down who have something to tell, and nothing piles up. A change of state can ride in the same transaction as the
-//! event that tells of it. Knows the store; knows nothing of who emits or who listens.
+//! event that reports it. Depends on the store, not on publishers and subscribers.
 
 mod writer;
 
@@ -100,7 +100,7 @@ struct Channels(Mutex<HashMap<AppId, broadcast::Sender<Arc<Kept>>>>);
 impl Channels {
     fn subscribe(&self, app: AppId) -> broadcast::Receiver<Arc<Kept>> {
         let mut channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody listens to any more go when somebody new comes.
+        // Channels without subscribers are removed when a new one subscribes.
         channels.retain(|_, sender| sender.receiver_count() > 0);
         channels.entry(app).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
@@ -130,7 +130,7 @@ impl EventLog {
         self.queue.event(NewEvent { app, job, body }).await;
     }
 
-    /// Makes a change of state and keeps the events that tell of it, all or nothing; then they are
+    /// Makes a change of state and stores the events that report it, all or nothing; then they are
     /// broadcast. Waits until it is kept. Events emitted before come before.
     ///
     /// # Errors
@@ -414,7 +414,7 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::NotFound)), "{refused:?}");
         assert!(matches!(full, Err(StoreError::DiskFull)), "{full:?}");
         assert!(matches!(after, Err(StoreError::DiskFull)), "events come before it: {after:?}");
-        // The queue of events fills up, and whoever has one more waits. Changes are answered all the same.
+        // The queue of events fills up, and publishers wait. Changes are still answered.
         let flooding = tokio::spawn({
             let log = log.clone();
             async move {
@@ -427,7 +427,7 @@ mod tests {
         let told = tokio::time::timeout(Duration::from_secs(20), log.commit(large)).await.expect("it is answered");
         assert!(matches!(told, Err(StoreError::DiskFull)), "{told:?}");
         assert!(!flooding.is_finished(), "the queue is bounded");
-        // There is room again: nobody has to do anything for all of it to be written.
+        // There is space again: all of it is written automatically.
         pages_max(&log, 0).await;
         flooding.await.expect("it has emitted everything");
         log.flush().await.expect("kept");

@@ -1,22 +1,24 @@
-//! Locks for each app.
+//! A lock for each app.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use tokio::sync::OwnedMutexGuard;
+
 use crate::domain::AppId;
 
 /// A lock for each app, made when it is first needed.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct AppLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
 
 impl AppLocks {
     /// The app's lock, if nobody has it.
-    pub fn try_lock(&self, app: AppId) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+    pub fn try_lock(&self, app: AppId) -> Option<OwnedMutexGuard<()>> {
         self.of(app).try_lock_owned().ok()
     }
 
     /// Waits for the app's lock.
-    pub async fn lock(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
+    pub async fn lock(&self, app: AppId) -> OwnedMutexGuard<()> {
         self.of(app).lock_owned().await
     }
 

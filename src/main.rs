@@ -22,7 +22,7 @@ fn main() -> anyhow::Result<()> {
                 return Ok(());
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(firewall.serve()).context("the packet filter rules were not put up")
+            runtime.block_on(firewall.serve()).context("the packet filter rules were not set")
         }
         Command::Serve => {
             // Before anything is written, and while there is one thread.

@@ -39,7 +39,7 @@ impl Model {
     pub async fn table_for(&self, id: &ModelId) -> ModelTable {
         let listed = self.listed_within(TURN_PATIENCE).await;
         let listed = listed.as_ref().and_then(|models| models.iter().find(|model| model.id == *id));
-        listed.map_or_else(|| self.table.clone(), |listed| self.table.told(listed))
+        listed.map_or_else(|| self.table.clone(), |listed| self.table.with_provider_limits(listed))
     }
 
     /// Who answers in an app, and how deep it thinks. There is but one demo model.

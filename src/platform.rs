@@ -10,20 +10,19 @@ use crate::browser_errors::BrowserErrors;
 use crate::build::ImageBuilder;
 use crate::catalog::{Catalog, Template};
 use crate::config::Config;
-use crate::deploy::Runtime;
 use crate::domain::{
     App, Clock, Environment, EnvironmentState, EventBody, HostName, Job, ReleaseNumber, TemplateKind, VersionId,
 };
-use crate::draining::Draining;
 use crate::error::{AppError, AppResult};
 use crate::events::{EventLog, NewEvent};
 use crate::firewall::Firewall;
 use crate::followed_runs::FollowedRuns;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Traffic};
 use crate::lifecycle::Lifecycle;
 use crate::locks::AppLocks;
 use crate::model_choice::Model;
 use crate::proof::Asker;
+use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::uploads::Uploads;
 use crate::workspace::Workspaces;
@@ -52,6 +51,8 @@ pub struct Platform {
     pub firewall: Firewall,
     /// Leads requests to them.
     pub gateway: Gateway,
+    /// Its routes, as they change together with what is live.
+    pub traffic: Traffic,
     /// What browsers report of drafts and previews.
     pub browser_errors: BrowserErrors,
     /// Asks running apps.
@@ -73,15 +74,11 @@ pub struct Platform {
     /// One lock for each app whose images change: held from a build to the release that needs the
     /// image, and while images that no release needs are removed.
     pub image_locks: AppLocks,
-    /// Releases that end the requests they have.
-    pub draining: Draining,
     /// Runs whose end this process waits for.
     pub followed_runs: FollowedRuns,
     /// Held shared while a run gets its row and is added to `followed_runs`. The reconcile holds it exclusively, and so sees
     /// both in agreement.
     pub run_begins: tokio::sync::RwLock<()>,
-    /// One lock for each app whose routes change: what is live is read, and routed to, as one.
-    pub route_locks: AppLocks,
     /// One lock for each app whose releases are being rolled out or removed: what is put back to what
     /// it should be meanwhile would be put back to the old.
     pub rollout_locks: AppLocks,
@@ -106,7 +103,7 @@ impl Platform {
         self.schedule.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Where an environment of an app answers; a job answers nowhere.
+    /// The URL of an app's environment; none for a scheduled job.
     pub fn environment_url(&self, app: &App, environment: Environment) -> Option<String> {
         let kind = self.catalog.get(&app.template).map(|template| template.manifest.kind);
         (kind != Some(TemplateKind::Job)).then(|| self.config.url(&HostName::App(app.name.clone(), environment)))

@@ -84,7 +84,7 @@ impl App {
             return answer;
         }
         if parts.method == Method::CONNECT {
-            return plain_page(StatusCode::METHOD_NOT_ALLOWED, "This is no proxy", &["CONNECT is not answered here."]);
+            return plain_page(StatusCode::METHOD_NOT_ALLOWED, "This is not a proxy", &["CONNECT is not supported."]);
         }
         if let Some((app, place)) = found.as_ref().and_then(place_of)
             && let Some(response) = entry::answer(&self.0.services, app, place, &parts).await
@@ -113,7 +113,7 @@ impl App {
                 self.0.services.gateway().handle(&app, environment, &client, request).await
             }
             Some(HostName::Draft(app)) => draft::answer(&self.0.services, &app, &parts).await,
-            // Whoever asks by an address is told no more than whether the builder is well.
+            // Requests by address get only the state of the builder, without details.
             None if matches!(parts.uri.path(), "/healthz" | "/readyz") => {
                 let request = Request::from_parts(parts, body);
                 self.0.probes.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
@@ -125,7 +125,7 @@ impl App {
     fn unknown(&self, host: &str) -> Response {
         let builder = self.0.services.url(&HostName::Builder);
         let sentences = [
-            format!("Nothing on this server is called {host}."),
+            format!("There is no app at {host} on this server."),
             format!("Slipway is at {builder}; apps are at names that end in .{}.", self.0.services.apps_domain()),
         ];
         plain_page(StatusCode::NOT_FOUND, "There is nothing here", &sentences.each_ref().map(String::as_str))

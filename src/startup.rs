@@ -10,36 +10,37 @@ use anyhow::Context;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::bounded_work::{BoundedWork, PoolBounds};
-use crate::build::{BuildSettings, ImageBuilder, Ledger, RegistryLogin};
+use crate::build::{BuildEngine, BuildSettings, ImageBuilder, Ledger, RegistryLogin};
 use crate::catalog::Catalog;
 use crate::config::{Config, Provider as Answering, RuntimeKind};
 use crate::data_dir::{self, Volume};
-use crate::deploy::{DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Runtime};
 use crate::domain::Clock;
-use crate::draining::Draining;
+use crate::engine;
 use crate::engine::subnet::SubnetPool;
-use crate::engine::{self, Installation};
 use crate::events::EventLog;
 use crate::firewall::{Firewall, FirewallSettings};
 use crate::followed_runs::FollowedRuns;
-use crate::gateway::{Gateway, GatewaySettings, Routes};
+use crate::gateway::{Gateway, GatewaySettings, Routes, Traffic};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
 use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
-use crate::jobs::{Jobs, recover, rollout, runs, schedule, space};
+use crate::jobs::{Jobs, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
 use crate::locks::AppLocks;
 use crate::model_choice::Model;
+use crate::ownership::Installation;
 use crate::platform::Platform;
+use crate::reconcile;
+use crate::runtime::{
+    DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Protection, Reach, Runtime,
+};
 use crate::services::{Services, sessions};
 use crate::store::Store;
 use crate::uploads::Uploads;
 use crate::workspace::{Limits, Workspaces};
 
-/// Waits between attempts to look at an engine that is not there.
-const ENGINE_WAIT: Duration = Duration::from_secs(1);
-const ENGINE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at the packet filter rules. Each start of a container looks as well.
 const PROTECTION_CHECKED_EVERY: Duration = Duration::from_secs(30);
 
@@ -58,9 +59,23 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
     let lifecycle = Lifecycle::default();
     let in_pod = config.runtime == RuntimeKind::Kubernetes && config.cluster.kubeconfig.is_none();
     let lock = data_dir::take(&config.data_dir, if in_pod { Volume::OfPod } else { Volume::Shared })?;
+    let platform = platform(config, &lifecycle, runtime).await?;
+    let jobs = Jobs::new(platform.clone());
+    jobs.recover().await?;
+    jobs.start();
+    supervise(&platform, &jobs);
+    Ok(Builder { services: Services::new(platform, jobs), lifecycle, _lock: lock })
+}
+
+/// Puts the parts together. Nothing works yet, but for what all parts need.
+pub(crate) async fn platform(
+    config: Config,
+    lifecycle: &Lifecycle,
+    runtime: impl AsyncFnOnce(&Config, Around<'_>) -> anyhow::Result<Runtime>,
+) -> anyhow::Result<Arc<Platform>> {
     let store = Store::open(&config.data_dir).await?;
     let password = config.admin_password.as_ref();
-    sessions::end_those_of_another_password(&store, &config.data_dir, password, Clock::System.now()).await?;
+    sessions::end_after_password_change(&store, &config.data_dir, password, Clock::System.now()).await?;
     let installation = installation(&config.data_dir)?;
     let catalog = Catalog::load(&config.data_dir.join("templates"))?;
     let workspaces = Workspaces::new(config.data_dir.join("workspaces"), Limits::default())?;
@@ -78,11 +93,17 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         registry: config.registry.clone(),
         registry_pull: config.registry_pull.clone(),
         registry_login: config.registry_login.clone().map(|(username, password)| RegistryLogin { username, password }),
+        engine: match config.runtime {
+            RuntimeKind::Docker => BuildEngine::OnMachine,
+            RuntimeKind::Kubernetes => BuildEngine::InCluster,
+        },
         ..BuildSettings::new(installation.clone(), firewall.clone())
     };
-    let runtime = runtime(&config, &docker, installation, &firewall).await?;
-    let replaces_in_place = runtime.replaces_in_place();
-    let platform = Arc::new(Platform {
+    let traffic = Traffic::new(Routes::unknown());
+    let around =
+        Around { docker: &docker, installation, firewall: &firewall, traffic: &traffic, tasks: &lifecycle.tasks };
+    let runtime = runtime(&config, around).await?;
+    Ok(Arc::new(Platform {
         browser_errors: crate::browser_errors::BrowserErrors::default(),
         asker: crate::proof::Asker::default(),
         cpu_work: BoundedWork::new("cpu", PoolBounds::of_processors()),
@@ -90,39 +111,29 @@ pub async fn start(config: Config) -> anyhow::Result<Builder> {
         export_work: BoundedWork::new("export", PoolBounds::of_downloads()),
         check_slots: tokio::sync::Semaphore::new(config.build_workers),
         clock: Clock::System,
-        events: EventLog::start(store.clone(), &lifecycle),
+        events: EventLog::start(store.clone(), lifecycle),
         store,
         workspaces,
         uploads: Uploads::new(config.data_dir.join("uploads")),
         catalog,
         images: ImageBuilder::new(docker, build),
-        runtime,
         firewall,
         gateway: Gateway::new(
-            Routes::unknown(),
-            GatewaySettings {
-                // On a cluster previews come through here only where they need the log-in.
-                report_errors: !replaces_in_place || config.protects_previews(),
-                ..GatewaySettings::default()
-            },
+            traffic.routes().clone(),
+            GatewaySettings { report_errors: runtime.previews == Reach::Gateway, ..GatewaySettings::default() },
         ),
-        model: model(&config, &lifecycle)?,
+        runtime,
+        traffic,
+        model: model(&config, lifecycle)?,
         lifecycle: lifecycle.clone(),
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
-        route_locks: AppLocks::default(),
         rollout_locks: AppLocks::default(),
-        draining: Draining::default(),
         followed_runs: FollowedRuns::default(),
         run_begins: tokio::sync::RwLock::default(),
         schedule: watch::Sender::new(0),
         config,
-    });
-    let jobs = Jobs::new(platform.clone());
-    jobs.recover().await?;
-    jobs.start();
-    supervise(&platform, &jobs);
-    Ok(Builder { services: Services::new(platform, jobs), lifecycle, _lock: lock })
+    }))
 }
 
 /// Starts everything that lives as long as the process, besides the workers.
@@ -132,9 +143,11 @@ fn supervise(platform: &Arc<Platform>, jobs: &Jobs) {
         let platform = platform.clone();
         move || work(platform.clone())
     };
-    lifecycle.supervise("reconcile", on(|platform| Box::pin(reconcile_loop(platform))));
-    lifecycle.supervise("packet filter rules", on(|platform| Box::pin(keep_protected(platform))));
-    lifecycle.supervise("watch of instances", on(|platform| Box::pin(recover::watch(platform))));
+    lifecycle.supervise("reconcile", on(|platform| Box::pin(reconcile::run(platform))));
+    lifecycle.supervise("watch of instances", on(|platform| Box::pin(reconcile::watch(platform))));
+    if let Some(protection) = platform.runtime.protection.clone() {
+        lifecycle.supervise("packet filter rules", move || keep_protected(protection.clone()));
+    }
     lifecycle.supervise(
         "idle connections to apps",
         on(|platform| {
@@ -143,10 +156,13 @@ fn supervise(platform: &Arc<Platform>, jobs: &Jobs) {
             })
         }),
     );
-    if platform.runtime.keeps_schedules() {
-        lifecycle.supervise("scheduled runs", on(|platform| Box::pin(recover::record_scheduled(platform))));
-    } else {
-        lifecycle.supervise("scheduler", on(|platform| Box::pin(schedule::run(platform))));
+    match platform.runtime.schedules.clone() {
+        Some(schedules) => {
+            let platform = platform.clone();
+            lifecycle
+                .supervise("scheduled runs", move || reconcile::record_scheduled(platform.clone(), schedules.clone()));
+        }
+        None => lifecycle.supervise("scheduler", on(|platform| Box::pin(schedule::run(platform)))),
     }
     let (small, queue) = (platform.clone(), jobs.clone());
     lifecycle.supervise("size of the database", move || space::keep_small(small.clone(), queue.clone()));
@@ -180,17 +196,24 @@ pub fn firewall(config: &Config) -> anyhow::Result<Firewall> {
     Ok(firewall_of(config, &installation))
 }
 
-/// Where apps run. A cluster's client is made only where there is a cluster.
-async fn runtime(
-    config: &Config,
-    docker: &bollard::Docker,
+/// What a runtime is put together with.
+pub(crate) struct Around<'a> {
+    docker: &'a bollard::Docker,
     installation: Installation,
-    firewall: &Firewall,
-) -> anyhow::Result<Runtime> {
+    firewall: &'a Firewall,
+    pub(crate) traffic: &'a Traffic,
+    pub(crate) tasks: &'a TaskTracker,
+}
+
+/// Where apps run. A cluster's client is made only where there is a cluster.
+async fn runtime(config: &Config, around: Around<'_>) -> anyhow::Result<Runtime> {
+    let Around { docker, installation, firewall, traffic, tasks } = around;
+    let (traffic, tasks) = (traffic.clone(), tasks.clone());
     match config.runtime {
         RuntimeKind::Docker => {
-            let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall: firewall.clone() };
-            Ok(Runtime::Docker(DockerRuntime::new(docker.clone(), settings)))
+            let firewall = firewall.clone();
+            let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall, traffic, tasks };
+            Ok(DockerRuntime::new(docker.clone(), settings).into())
         }
         RuntimeKind::Kubernetes => {
             let settings = KubernetesSettings {
@@ -204,11 +227,13 @@ async fn runtime(
                 app_role: "slipway-app-manager".to_owned(),
                 blocked: config.blocked_networks.iter().map(ToString::to_string).collect(),
                 run_limit: runs::TIME_LIMIT,
+                reconcile_every: config.cluster.reconcile_every,
             };
-            let cluster = KubernetesRuntime::connect(config.cluster.kubeconfig.as_deref(), settings)
+            let kubeconfig = config.cluster.kubeconfig.as_deref();
+            let cluster = KubernetesRuntime::connect(kubeconfig, settings, traffic, tasks)
                 .await
                 .map_err(|error| anyhow::anyhow!("KUBECONFIG: {error}"))?;
-            Ok(Runtime::Kubernetes(cluster))
+            Ok(cluster.into())
         }
     }
 }
@@ -256,53 +281,11 @@ fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
 
 /// Has the packet filter rules stand, from the start and again and again: a restart of the engine or another program
 /// may remove them.
-async fn keep_protected(platform: Arc<Platform>) {
+async fn keep_protected(protection: Arc<dyn Protection>) {
     loop {
-        if let Err(error) = platform.runtime.protect().await {
+        if let Err(error) = protection.protect().await {
             tracing::debug!(%error, "failed to inspect the engine's networks");
         }
         tokio::time::sleep(PROTECTION_CHECKED_EVERY).await;
-    }
-}
-
-/// Reconciles the engine as soon as it can be reached, and again after each of its outages. Runs in the background.
-async fn reconcile_loop(platform: Arc<Platform>) {
-    // Subscribed before the first reconcile, so that an outage right after it is noticed.
-    let mut reached = platform.runtime.reached();
-    reconcile(&platform, reached.as_mut()).await;
-    if let Err(error) = platform.images.remove_leftovers().await {
-        tracing::warn!(%error, "failed to remove leftovers of earlier builds");
-    }
-    if let Some(reached) = &mut reached {
-        while reached.changed().await.is_ok() {
-            tracing::info!("the watch has reached the engine; reconciling");
-            reconcile(&platform, Some(reached)).await;
-        }
-    }
-    // Drift is reverted at each interval.
-    loop {
-        if let Err(error) = recover::keep(&platform).await {
-            tracing::warn!(%error, "failed to reconcile what runs");
-        }
-        if let Err(error) = rollout::remove_unneeded(&platform).await {
-            tracing::warn!(%error, "failed to remove failed releases; the next reconcile retries");
-        }
-        tokio::time::sleep(platform.config.cluster.reconcile_every).await;
-    }
-}
-
-/// Reconciles until it succeeds.
-async fn reconcile(platform: &Arc<Platform>, mut reached: Option<&mut watch::Receiver<u64>>) {
-    let mut wait = ENGINE_WAIT;
-    loop {
-        if let Some(reached) = &mut reached {
-            reached.borrow_and_update();
-        }
-        let Err(error) = recover::reconcile(platform).await else { return };
-        // The engine may stay away for long: waiting requests are answered now.
-        platform.gateway.routes().are_known();
-        tracing::warn!(%error, "failed to reconcile with the engine; retrying");
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(ENGINE_WAIT_MAX);
     }
 }

@@ -9,7 +9,7 @@ pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Below `info` the engine's client writes whole requests to the log, and with them apps' secrets.
     let filter = filter.add_directive("bollard=info".parse().expect("a fixed, valid directive"));
-    // A cluster that is away is said once by whoever needs it; its client would say it at each question.
+    // An unavailable cluster is logged once by the caller; its client would log it for each request.
     let filter = filter.add_directive("kube_client::client::builder=off".parse().expect("a fixed, valid directive"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -131,7 +131,7 @@ async fn answers(address: &str, page: &str) {
     }
 }
 
-/// Waits until nobody is on his way out.
+/// Waits until no pod is terminating.
 async fn quiet(stage: &Stage, app: &App, bare: &Bare, pods: usize) {
     until("old pods are gone", async || {
         let ours = stage.objects::<Pod>(app).list(&ListParams::default()).await.ok()?.items.len();
@@ -217,7 +217,7 @@ impl Bare {
         answers(&self.address, page).await;
     }
 
-    /// Takes all of it away.
+    /// Removes all of it.
     async fn end(self) {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await.expect("it goes");

@@ -82,7 +82,7 @@ async fn quiet(builder: &Builder) {
     .await;
 }
 
-/// From asking for a job until it has succeeded, as its stream tells.
+/// Time from the request of a job until its stream reports success.
 async fn until_done(builder: &Builder, app: &str, call: &str) -> Duration {
     let begun = Instant::now();
     let job = builder.ask(&format!("/apps/{app}/{call}"), &json!({})).await;
@@ -103,7 +103,7 @@ async fn until_answered(builder: &Builder, app: &str, call: &str, host: &str, pa
     begun.elapsed()
 }
 
-/// The bare tools at work on the same files; what they made goes when this is dropped.
+/// The bare tools with the same files; their objects are removed when this is dropped.
 struct Bare {
     folder: tempfile::TempDir,
     name: String,

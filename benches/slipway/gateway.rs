@@ -55,7 +55,7 @@ fn wrk(port: u16, host: &str) -> (f64, f64) {
     let header = format!("Host: {host}");
     let arguments =
         ["--threads", "1", "--connections", CONNECTIONS, "--duration", SECONDS, "--latency", "--header", &header, &url];
-    let output = Command::new("wrk").args(arguments).output().expect("wrk is installed; scripts/bench sees to it");
+    let output = Command::new("wrk").args(arguments).output().expect("wrk is installed; scripts/bench installs it");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
     let after = |words: &str| {
@@ -107,7 +107,7 @@ impl Nginx {
             .arg(&file)
             .stderr(Stdio::inherit())
             .spawn()
-            .expect("nginx is installed; scripts/bench sees to it");
+            .expect("nginx is installed; scripts/bench installs it");
         let nginx = Self { child, port, _folder: folder };
         let url = format!("http://127.0.0.1:{port}/");
         super::support::eventually("nginx answers", Duration::from_secs(10), || async {

@@ -1,4 +1,4 @@
-//! The builder by itself: its size, its memory at rest, its start, its list of a thousand apps.
+//! The builder without apps' traffic: its size, its memory at rest, its start, its list of a thousand apps.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

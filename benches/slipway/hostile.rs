@@ -21,7 +21,7 @@ const CLIENTS: usize = 2000;
 const ADDRESSES: usize = 100;
 /// How long all of them are there.
 const ATTACK: Duration = Duration::from_secs(40);
-/// How long one that was ended stays away.
+/// How long a disconnected client waits before it reconnects.
 const AWAY: Duration = Duration::from_secs(10);
 /// Between two bytes of a slow client.
 const DRIP: Duration = Duration::from_secs(2);

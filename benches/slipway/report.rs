@@ -74,13 +74,13 @@ struct Row {
 pub struct Report(Vec<Row>);
 
 impl Report {
-    /// A row of a value that must be within a bound; `unit` stands behind every number.
+    /// A row of a value with a bound; `unit` follows every number.
     pub fn row(&mut self, what: &str, bound: Bound, unit: &str, value: f64, details: &str) {
         self.add(what, bound, unit, value, &shown(value, unit, details), "");
     }
 
-    /// A row of a value that is told, and held to nothing.
-    pub fn told(&mut self, what: &str, unit: &str, value: f64, details: &str) {
+    /// A row of a value without a bound.
+    pub fn unbounded(&mut self, what: &str, unit: &str, value: f64, details: &str) {
         let measured = shown(value, unit, details);
         say(&format!("{what}: {measured}"));
         let (what, bound) = (what.to_owned(), "—".to_owned());

@@ -32,14 +32,14 @@ pub async fn measure(report: &mut Report) {
         if streams == 50 {
             report.row(&what, Bound::AtMost(10.0), "ms", samples.quantile(0.99), &details);
         } else {
-            report.told(&what, "ms", samples.quantile(0.99), &details);
+            report.unbounded(&what, "ms", samples.quantile(0.99), &details);
         }
         if streams > 1 {
             #[expect(clippy::cast_precision_loss, reason = "there are far fewer tokens than 2^52")]
             let tokens = samples.len() as f64;
             let what = format!("processor time for a million tokens, {}", said(streams).trim_end_matches(','));
             let details = format!("{processor:.2} s for {tokens} tokens");
-            report.told(&what, "s", processor / tokens * 1e6, &details);
+            report.unbounded(&what, "s", processor / tokens * 1e6, &details);
         }
     }
 }
@@ -101,7 +101,7 @@ async fn read(answer: reqwest::Response, zero: Instant, samples: Arc<Mutex<Sampl
     let mut text = String::new();
     let mut seen = 0;
     while seen < TOKENS {
-        let bytes = body.next().await.expect("the stream goes on").expect("the stream is whole");
+        let bytes = body.next().await.expect("the stream continues").expect("the stream is whole");
         let now = micros(zero);
         text.push_str(&String::from_utf8_lossy(&bytes));
         let mut samples = samples.lock().expect("no panic");
@@ -122,7 +122,7 @@ async fn serve(listener: TcpListener, zero: Instant) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         connections.spawn(async move {
-            // A client that goes away has what it wanted.
+            // A client may disconnect at any time.
             let _ = answer(stream, zero).await;
         });
     }
@@ -166,7 +166,7 @@ async fn send(stream: &mut TcpStream, event: &serde_json::Value) -> std::io::Res
     stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes()).await
 }
 
-/// Reads a request to its end, which its length tells.
+/// Reads a request up to its content length.
 async fn read_request(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     loop {

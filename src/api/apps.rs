@@ -1,4 +1,4 @@
-//! Apps: make, list, look at, delete, take away.
+//! Apps: create, list, read, change, delete, export.
 
 use axum::Extension;
 use axum::extract::State;
@@ -23,25 +23,25 @@ use crate::services::apps::CreateApp;
 #[derive(Serialize, ToSchema)]
 #[schema(as = App)]
 pub struct AppJson {
-    /// Its name, which is also its host's.
+    /// Its name, which is also the first label of its host.
     #[schema(value_type = String, example = "brisk-otter")]
     name: AppName,
-    /// The template that it was made from.
+    /// The template that it was created from.
     #[schema(value_type = String, example = "static-site")]
     template: TemplateName,
-    /// What its user said it should be.
+    /// The user's description.
     description: String,
-    /// When it was made.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Its newest version.
     #[schema(value_type = Option<String>)]
     head: Option<VersionId>,
-    /// Where the workspace is shown as it is right now; static sites only.
+    /// URL of the draft, which serves the current files; static sites only.
     draft_url: Option<String>,
-    /// What runs.
+    /// The state of both environments.
     environments: EnvironmentsJson,
-    /// After each turn the preview is built and deployed by itself, and what fails goes back to the model.
+    /// Whether each turn automatically deploys the preview, and failures are sent to the model for repair.
     auto_preview: bool,
 }
 
@@ -49,9 +49,9 @@ pub struct AppJson {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Environments)]
 pub struct EnvironmentsJson {
-    /// Where a version is tried.
+    /// The environment for testing a version.
     preview: EnvironmentJson,
-    /// Where users are.
+    /// The environment for visitors.
     prod: EnvironmentJson,
 }
 
@@ -59,11 +59,11 @@ pub struct EnvironmentsJson {
 #[derive(Serialize, ToSchema)]
 #[schema(as = EnvironmentStatus)]
 pub struct EnvironmentJson {
-    /// What it does at this moment.
+    /// Its current state.
     state: EnvironmentState,
-    /// Where it answers once something runs; null for a scheduled job, which answers nowhere.
+    /// Its URL once a release runs; null for a scheduled job, which has no URL.
     url: Option<String>,
-    /// The release that takes its traffic.
+    /// The live release.
     #[schema(value_type = Option<u32>)]
     release: Option<ReleaseNumber>,
     /// That release's version.
@@ -72,7 +72,7 @@ pub struct EnvironmentJson {
 }
 
 impl AppJson {
-    /// As the services know it.
+    /// From the service's data.
     pub fn new(services: &Services, app: App) -> Self {
         let environment = |environment| {
             let status = app.environment(environment);
@@ -102,61 +102,61 @@ impl AppJson {
 /// A page of apps.
 #[derive(Serialize, ToSchema)]
 pub struct AppList {
-    /// The one changed last first.
+    /// Most recently changed first.
     apps: Vec<AppJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// What a new app is to be.
+/// Request to create an app.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApp {
-    /// What it should be, in plain language; at most 20,000 characters.
+    /// Description of the app in plain language; at most 20,000 characters.
     #[schema(example = "A one-page site for a neighbourhood bakery")]
     description: String,
-    /// The template; chosen from the description when left out.
+    /// The template; default: the one that fits the description best.
     #[schema(value_type = Option<String>, example = "static-site")]
     template: Option<TemplateName>,
-    /// A DNS label of 2–40 characters that starts with a letter; chosen when left out.
+    /// The name: a DNS label of 2–40 characters that starts with a letter; default: a generated name.
     #[schema(value_type = Option<String>, example = "brisk-otter")]
     name: Option<AppName>,
-    /// Build and deploy the preview after each turn; `true` when left out.
+    /// Build and deploy the preview after each turn; default `true`.
     #[schema(default = true)]
     auto_preview: Option<bool>,
 }
 
-/// What is to be changed of an app; what is left out stays.
+/// Request to change an app; fields that are left out stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppChange {
-    /// Build and deploy the preview after each turn; what fails goes back to the model.
+    /// Build and deploy the preview after each turn, and send failures to the model for repair.
     auto_preview: Option<bool>,
 }
 
-/// Which apps.
+/// Filter and paging of the list of apps.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AppsQuery {
-    /// Rows at most; 100 when left out.
+    /// Maximum number of rows; default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<Limit>,
-    /// Where to go on: `next` of the page before, as it was given.
+    /// Cursor: the `next` value of the previous page.
     cursor: Option<String>,
-    /// Only apps whose name or description holds this.
+    /// Only apps whose name or description contains this text.
     search: Option<String>,
     /// Only apps of this template.
     #[param(value_type = Option<String>)]
     template: Option<TemplateName>,
 }
 
-/// Make an app.
+/// Create an app.
 ///
-/// The app is scaffolded from its template and committed as its first version. No turn is started.
+/// The template's files are committed as the first version. No turn is started.
 #[utoipa::path(
     post, path = "/api/v1/apps", tag = "Apps", request_body = NewApp,
-    responses((status = 201, description = "The app.", body = AppJson, headers(("Location" = String, description = "The app's address in this API.")))),
+    responses((status = 201, description = "The app.", body = AppJson, headers(("Location" = String, description = "The app's URL in this API.")))),
 )]
 pub async fn create(State(services): State<Services>, Json(new): Json<NewApp>) -> AppResult<Response> {
     let new = CreateApp {
@@ -173,7 +173,7 @@ pub async fn create(State(services): State<Services>, Json(new): Json<NewApp>) -
 /// List apps.
 #[utoipa::path(
     get, path = "/api/v1/apps", tag = "Apps", params(AppsQuery),
-    responses((status = 200, description = "Apps, the one changed last first.", body = AppList)),
+    responses((status = 200, description = "Apps, most recently changed first.", body = AppList)),
 )]
 pub async fn list(
     State(services): State<Services>,
@@ -189,7 +189,7 @@ pub async fn list(
     }))
 }
 
-/// Look at an app.
+/// Get an app.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}", tag = "Apps", params(("app" = String, Path, description = "The app's name.")),
     responses((status = 200, description = "The app.", body = AppJson)),
@@ -219,20 +219,20 @@ pub async fn change(
 
 /// Delete an app.
 ///
-/// Its containers, images, repository and history go; nothing of another app is touched. Asking
-/// twice is asking once.
+/// Deletes its containers, images, repository and history. Other apps are not affected. The request is
+/// idempotent.
 #[utoipa::path(
     delete, path = "/api/v1/apps/{app}", tag = "Apps", params(("app" = String, Path, description = "The app's name.")),
-    responses((status = 202, description = "The job that does it.", body = JobJson)),
+    responses((status = 202, description = "The queued job.", body = JobJson)),
 )]
 pub async fn delete(State(services): State<Services>, Path(name): Path<AppName>) -> AppResult<Response> {
     services.delete_app(&name).await.map(accepted)
 }
 
-/// Take an app away.
+/// Export an app.
 ///
-/// An archive with the git repository and all its history, the files with the Dockerfile, and
-/// Kubernetes manifests that `kubectl apply` takes; `README-EXPORT.md` in it says how. Secrets are not in it.
+/// An archive with the git repository and its whole history, the files with the Dockerfile, and
+/// Kubernetes manifests for `kubectl apply`; `README-EXPORT.md` in it explains how to use them. It contains no secrets.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/export", tag = "Apps", params(("app" = String, Path, description = "The app's name.")),
     responses((status = 200, description = "A `.tar.gz`.", body = Vec<u8>, content_type = "application/gzip")),

@@ -1,4 +1,4 @@
-//! What each call needs, checked at one place: before its handler, from the table of calls.
+//! Checks the rights that each call needs, in one place: before its handler, from the table of calls.
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
@@ -10,35 +10,35 @@ use crate::domain::{Action, JobId, Principal, Target};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 
-/// What a call is about.
+/// The resource of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// What is the same for everybody, or is cut to what the caller may see.
+    /// Data that is the same for every caller, or that is filtered by the caller's rights.
     Shared,
     /// The builder as a whole.
     Builder,
     /// The app in the address.
     App,
-    /// The job in the address, and so its app.
+    /// The job in the address, and therefore its app.
     Job,
 }
 
-/// What a call needs.
+/// The right that a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing: it is open to all.
+    /// None: it is public.
     Nothing,
-    /// To look at this.
+    /// To read this resource.
     Read(About),
-    /// To change this.
+    /// To change this resource.
     Write(About),
-    /// To see and end sessions and tokens.
+    /// To list and end sessions and tokens.
     ManageLogins,
-    /// To make a token.
+    /// To create a token.
     MakeToken,
 }
 
-/// Puts the check before a call's handler.
+/// Adds the check before a call's handler.
 pub(super) fn guarded(needs: Needs, handler: MethodRouter<Services>, services: &Services) -> MethodRouter<Services> {
     handler.layer(axum::middleware::from_fn_with_state((needs, services.clone()), check))
 }
@@ -50,7 +50,7 @@ async fn check(
     next: Next,
 ) -> Response {
     let Ok(parameters) = parameters else {
-        return AppError::bad_request("The address holds %-signs that stand for no UTF-8 text.").into_response();
+        return AppError::bad_request("The address contains percent-encoded bytes that are not UTF-8.").into_response();
     };
     let principal = request.extensions().get::<Principal>();
     match allowed(needs, principal, &parameters, &services).await {
@@ -71,7 +71,7 @@ async fn allowed(
         Needs::Write(about) => (about, true),
         Needs::ManageLogins | Needs::MakeToken => (About::Builder, true),
     };
-    // The guard puts the principal into the request; a request without one has no login.
+    // The guard adds the principal to the request; a request without one is not authenticated.
     let Some(principal) = principal else {
         return Err(AppError::new(ErrorKind::Unauthorized, "unauthorized", "This needs a login or an API token."));
     };
@@ -81,12 +81,12 @@ async fn allowed(
         About::Shared => Target::Shared,
         About::Builder => Target::Builder,
         About::App => Target::App(parameter("app")),
-        // Only who sees a part of the apps is asked whether the job is of that part.
+        // Only a caller that is limited to some apps needs a check of the job's app.
         About::Job => match principal.only_app() {
             None => Target::Builder,
             Some(own) => {
                 app = job_app(parameter("id"), services).await?;
-                // As if it were not there: numbers are easily tried.
+                // Answer as if the job did not exist, because ids are easy to guess.
                 if app.as_deref() != Some(own.as_str()) {
                     return Err(AppError::not_found("job of this number"));
                 }
@@ -103,7 +103,7 @@ async fn allowed(
     Ok(principal.check(action)?)
 }
 
-/// The name of a job's app, if there is such a job.
+/// The name of a job's app, if the job exists.
 async fn job_app(id: &str, services: &Services) -> AppResult<Option<String>> {
     let Ok(id) = id.parse::<JobId>() else { return Ok(None) };
     match services.job(id).await {

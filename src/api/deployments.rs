@@ -1,4 +1,4 @@
-//! Deployments: preview, publish, roll back, and the releases they leave.
+//! Deployments: preview, publish, roll back, and their releases.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -15,23 +15,23 @@ use crate::domain::{
 use crate::error::AppResult;
 use crate::services::Services;
 
-/// What is to be put in preview.
+/// Request to deploy a preview.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPreview {
-    /// The version, as its 40 hexadecimal digits; the newest when left out.
+    /// The version's 40 hexadecimal digits; default: the newest version.
     #[schema(value_type = Option<String>)]
     version: Option<VersionId>,
 }
 
-/// What is to be put back.
+/// Request to roll back.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRollback {
-    /// Where; `prod` when left out.
+    /// The environment; default `prod`.
     #[schema(default = "prod")]
     environment: Option<Environment>,
-    /// The release; the one before when left out.
+    /// The release number; default: the previous release.
     #[schema(value_type = Option<u32>, example = 3)]
     release: Option<ReleaseNumber>,
 }
@@ -40,32 +40,32 @@ pub struct NewRollback {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Release)]
 pub struct ReleaseJson {
-    /// Within its app and environment, from 1.
+    /// Number within its app and environment, from 1.
     #[schema(value_type = u32)]
     number: ReleaseNumber,
-    /// Where.
+    /// The environment.
     environment: Environment,
-    /// What was built.
+    /// The version of the image.
     #[schema(value_type = String)]
     version: VersionId,
-    /// The very bytes that run: `name@sha256:…`.
+    /// The image that runs, by digest: `name@sha256:…`.
     #[schema(value_type = String)]
     image: ImageRef,
-    /// Where it stands.
+    /// Its state.
     state: ReleaseState,
-    /// When its deployment began.
+    /// When its deployment started.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// The earlier release of the same environment that this one puts back.
+    /// The earlier release of the same environment that this one deploys again.
     #[schema(value_type = Option<u32>)]
     from_release: Option<ReleaseNumber>,
-    /// Made by a roll back.
+    /// It was created by a roll back.
     rolled_back: bool,
-    /// The job that made it; it has the evidence of the checks.
+    /// The job that created it; the job has the results of the checks.
     #[schema(value_type = i64)]
     job: JobId,
-    /// How many checks it passed before it took traffic. Publishing and rolling back put an image in place
-    /// that has passed its own, and ask for its health alone.
+    /// Number of checks that it passed before traffic switched. Publishing and rolling back deploy an image
+    /// that has already passed its checks, and check only its health.
     checks: SmokeCount,
 }
 
@@ -89,34 +89,34 @@ impl From<Release> for ReleaseJson {
 /// A page of releases.
 #[derive(Serialize, ToSchema)]
 pub struct ReleaseList {
-    /// The newest first.
+    /// Newest first.
     releases: Vec<ReleaseJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// Which releases.
+/// Filter and paging of the list of releases.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ReleasesQuery {
-    /// Of this environment alone.
+    /// Only releases of this environment.
     environment: Option<Environment>,
-    /// Rows at most; 100 when left out.
+    /// Maximum number of rows; default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     limit: Option<Limit>,
-    /// Where to go on: `next` of the page before, as it was given.
+    /// Cursor: the `next` value of the previous page.
     cursor: Option<String>,
 }
 
 /// Deploy a preview.
 ///
-/// Builds the version if it was not built before, starts it, and says that it is ready only when it
-/// has answered. Until then, and if it fails, what ran before goes on.
+/// Builds the version if there is no image of it, starts it, and reports it as ready only after it
+/// has passed its checks. Until then, and if it fails, the previous version keeps running.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/previews", tag = "Deployments",
     params(("app" = String, Path, description = "The app's name.")), request_body(content = Option<NewPreview>),
-    responses((status = 202, description = "The job that does it.", body = JobJson)),
+    responses((status = 202, description = "The queued job.", body = JobJson)),
 )]
 pub async fn preview(
     State(services): State<Services>,
@@ -128,11 +128,11 @@ pub async fn preview(
 
 /// Publish.
 ///
-/// Puts the very image that is ready in preview into production. 409 `nothing_to_publish` when there is none.
+/// Deploys the preview's image to production, without a build. 409 `nothing_to_publish` if no preview is ready.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/publish", tag = "Deployments",
     params(("app" = String, Path, description = "The app's name.")),
-    responses((status = 202, description = "The job that does it.", body = JobJson)),
+    responses((status = 202, description = "The queued job.", body = JobJson)),
 )]
 pub async fn publish(State(services): State<Services>, Path(name): Path<AppName>) -> AppResult<Response> {
     services.publish(&name).await.map(accepted)
@@ -140,11 +140,11 @@ pub async fn publish(State(services): State<Services>, Path(name): Path<AppName>
 
 /// Roll back.
 ///
-/// Puts an earlier release back, without a build. 409 `nothing_to_roll_back` when there is none before.
+/// Deploys an earlier release again, without a build. 409 `nothing_to_roll_back` if there is no earlier release.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/rollback", tag = "Deployments",
     params(("app" = String, Path, description = "The app's name.")), request_body(content = Option<NewRollback>),
-    responses((status = 202, description = "The job that does it.", body = JobJson)),
+    responses((status = 202, description = "The queued job.", body = JobJson)),
 )]
 pub async fn rollback(
     State(services): State<Services>,

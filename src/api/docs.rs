@@ -1,6 +1,6 @@
-//! Pages at `/docs`, made from the OpenAPI document; nothing in them is loaded from elsewhere.
+//! Pages at `/docs`, generated from the OpenAPI document; they load nothing from other hosts.
 //!
-//! The document is read as JSON, so that what stands here is what every other reader finds.
+//! They read the document as JSON, so they show what every other client gets.
 
 use std::sync::LazyLock;
 
@@ -18,9 +18,10 @@ use crate::domain::HostName;
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(openapi::json()).expect("our own JSON"));
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(openapi::json()).expect("the document is valid JSON"));
 
-/// What stands for the parameters of a path in examples.
+/// Sample values of path parameters in examples.
 const SAMPLES: [(&str, &str); 3] = [("{app}", "brisk-otter"), ("{id}", "17"), ("{path}", "public/index.html")];
 const SAMPLE_VERSION: &str = "3f786850e387550fdab836ed7e6dc881de23001b";
 
@@ -36,7 +37,7 @@ async fn page(State(services): State<Services>, headers: HeaderMap) -> AppResult
     Ok(([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "private, no-cache")], html).into_response())
 }
 
-/// The theme that was chosen on the builder's pages, if it is not the system's.
+/// The theme that the user chose on the builder's pages, unless it is the system's.
 fn theme(headers: &HeaderMap) -> Option<&'static str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let chosen =
@@ -49,7 +50,7 @@ async fn style() -> impl IntoResponse {
     (headers, include_str!("../../static/built/docs.css"))
 }
 
-/// Every call, with all that is to be known about it.
+/// The page with every call and its description.
 #[derive(Template)]
 #[template(path = "docs/index.html")]
 struct DocsPage {
@@ -94,7 +95,7 @@ struct Answer {
     kind: Option<Kind>,
 }
 
-/// A schema that others refer to.
+/// A named schema.
 struct Shape {
     name: String,
     about: Vec<Words>,
@@ -111,7 +112,7 @@ struct Field {
     about: Vec<Words>,
 }
 
-/// What a value is: a word, or a shape with a link to it.
+/// The type of a value: a word, or a link to a schema.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Kind {
     before: &'static str,
@@ -120,7 +121,7 @@ struct Kind {
     after: String,
 }
 
-/// Text of a description: words, or code between backticks.
+/// A part of a description: text, or code between backticks.
 #[derive(Debug, PartialEq, Eq)]
 struct Words {
     text: String,
@@ -218,7 +219,7 @@ impl Call {
 
 impl Shape {
     fn new(name: &str, schema: &Value) -> Self {
-        // A choice between objects is shown as all of their fields, each kind after the other.
+        // A choice between objects is shown as the fields of each alternative.
         let parts = list(schema, "oneOf").chain(list(schema, "allOf"));
         let fields = fields(schema).into_iter().chain(parts.flat_map(fields)).collect();
         Self {
@@ -242,7 +243,7 @@ fn fields(schema: &Value) -> Vec<Field> {
         .collect()
 }
 
-/// The schema itself, where it is referred to, alone or as one that may be left out.
+/// The schema behind a reference, which may be nullable.
 fn resolved<'a>(document: &'a Value, schema: &'a Value) -> Option<&'a Value> {
     let schema = list(schema, "oneOf").find(|choice| choice["type"] != "null").unwrap_or(schema);
     match schema["$ref"].as_str() {
@@ -277,7 +278,7 @@ impl Kind {
     }
 }
 
-/// One line to try a call with.
+/// A curl command for a call.
 fn curl(document: &Value, base: &str, password: bool, path: &str, method: &str, operation: &Value) -> String {
     let mut address = path.to_owned();
     if path.contains("/versions/{id}") {
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_call_stands_on_the_page_once_with_an_example() {
+    fn every_call_is_on_the_page_once_with_an_example() {
         let html = page();
         let calls = super::super::calls().len();
         assert_eq!(all(&html, ".call").len(), calls);
@@ -352,13 +353,13 @@ mod tests {
     }
 
     #[test]
-    fn every_link_leads_somewhere_on_the_page() {
+    fn every_link_has_a_target_on_the_page() {
         let html = page();
         let ids: Vec<_> = html
             .select(&Selector::parse("[id]").expect("a selector"))
             .filter_map(|element| element.value().id().map(str::to_owned))
             .collect();
-        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len(), "an id stands twice");
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len(), "an id occurs twice");
         for link in html.select(&Selector::parse("a[href^='#']").expect("a selector")) {
             let target = link.value().attr("href").expect("there").trim_start_matches('#');
             assert!(ids.iter().any(|id| id == target), "{target}");
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_loaded_from_elsewhere_and_nothing_runs() {
+    fn the_page_loads_nothing_from_other_hosts_and_has_no_scripts() {
         let html = page();
         assert!(all(&html, "script, iframe, [style], [onclick], img").is_empty());
         let loaded = Selector::parse("[src], link[href]").expect("a selector");
@@ -377,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_said_in_words() {
+    fn types_are_described_in_words() {
         let kind = |json: &str| {
             let kind = Kind::of(&serde_json::from_str(json).expect("JSON"));
             format!("{}{}{}", kind.before, kind.name, kind.after)

@@ -1,4 +1,4 @@
-//! All that happens to an app, as it happens.
+//! The event stream of an app.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -12,15 +12,15 @@ use crate::services::Services;
 
 /// Follow an app.
 ///
-/// Server-sent events: first those that are kept, from the beginning or after the event in
-/// `Last-Event-ID`, then each as it comes. Names: `job`, `text`, `file`, `tool`, `log`,
-/// `environment`, `usage`. The stream has no end of its own.
+/// Server-sent events: first the stored ones, from the beginning or after the event in
+/// `Last-Event-ID`, then live ones. Names: `job`, `text`, `file`, `tool`, `log`,
+/// `environment`, `usage`. The stream does not end.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/events", tag = "Apps",
     params(
         ("app" = String, Path, description = "The app's name."),
         AfterQuery,
-        ("Last-Event-ID" = Option<i64>, Header, description = "The last event seen."),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last received event."),
     ),
     responses((status = 200, description = "Events, each with `id`, a name and JSON data.", body = String, content_type = "text/event-stream")),
 )]

@@ -1,7 +1,7 @@
-//! What a request says, parsed: path, query and body become types of ours or an error of ours.
+//! Parses path, query and body of a request; a parse error becomes an [`AppError`].
 //!
-//! The framework's own extractors answer in plain text; they are used here alone, and clippy
-//! refuses them everywhere else in this folder's reach.
+//! The framework's own extractors answer errors in plain text, so clippy forbids them
+//! everywhere else.
 
 use std::error::Error;
 
@@ -16,7 +16,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{AppError, AppResult, ErrorKind, UploadTimedOut};
 
-/// Parameters in the path. What cannot be the name of anything leads nowhere: 404, with the reason.
+/// Parameters in the path. An invalid name is answered with 404 and the reason.
 pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -28,7 +28,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => Err(match error.into_kind() {
                 PathErrorKind::InvalidUtf8InPathParam { .. } => {
-                    AppError::bad_request("The address holds %-signs that stand for no UTF-8 text.")
+                    AppError::bad_request("The address contains percent-encoded bytes that are not UTF-8.")
                 }
                 PathErrorKind::DeserializeError { message, .. } | PathErrorKind::Message(message) => AppError::new(
                     ErrorKind::NotFound,
@@ -46,7 +46,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Parameters after the question mark. Those that a call does not know are refused by name.
+/// Query parameters. Unknown parameters are rejected by name.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -71,13 +71,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         let is_json = is_json(request.headers());
         let bytes = body(request, state).await?;
         if bytes.is_empty() {
-            return Err(AppError::bad_request("The body is empty; this call takes a JSON object."));
+            return Err(AppError::bad_request("The body is empty. This call needs a JSON object."));
         }
         if is_json { parse(&bytes).map(Self) } else { Err(not_json()) }
     }
 }
 
-/// A JSON body that may be left out, where every field of it may be.
+/// An optional JSON body, for types whose fields are all optional.
 pub struct OptionalJson<T>(pub T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
@@ -93,7 +93,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
-/// A body as it is, up to the router's limit.
+/// A raw body, up to the router's limit.
 pub struct Raw(pub Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for Raw {
@@ -107,11 +107,11 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 async fn body<S: Send + Sync>(request: Request, state: &S) -> AppResult<Bytes> {
     Bytes::from_request(request, state).await.map_err(|error| {
         if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            AppError::new(ErrorKind::TooLarge, "too_large", "The body is larger than this call takes.")
+            AppError::new(ErrorKind::TooLarge, "too_large", "The body is larger than the limit of this call.")
         } else if UploadTimedOut::is_cause_of(&error) {
             UploadTimedOut.into()
         } else {
-            AppError::bad_request("The body broke off before its end.")
+            AppError::bad_request("The body is incomplete.")
         }
     })
 }
@@ -123,16 +123,20 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn not_json() -> AppError {
-    AppError::new(ErrorKind::UnsupportedMediaType, "unsupported_media_type", "The body is not said to be JSON.")
-        .hint("Send it with “Content-Type: application/json”.")
+    AppError::new(
+        ErrorKind::UnsupportedMediaType,
+        "unsupported_media_type",
+        "The content type of the body is not JSON.",
+    )
+    .hint("Send it with “Content-Type: application/json”.")
 }
 
-/// What is no JSON is a bad request; what is JSON of another form is not valid. Either says where.
+/// Invalid JSON is a bad request (400); JSON with other fields or types is invalid input (422). Both errors name the position.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> AppResult<T> {
-    // A list would be taken for the fields in their order.
+    // Serde would accept a list as the fields in their order.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| refusal(&error))?;
-        return Err(AppError::invalid("The body is JSON, but not an object, which this call takes."));
+        return Err(AppError::invalid("The body is JSON, but not an object."));
     }
     serde_json::from_slice(bytes).map_err(|error| refusal(&error))
 }
@@ -143,13 +147,13 @@ fn refusal(error: &serde_json::Error) -> AppError {
     let place = format!("line {}, column {}", error.line(), error.column());
     match error.classify() {
         serde_json::error::Category::Data => {
-            AppError::invalid(format!("The JSON does not fit this call: {said} ({place})."))
+            AppError::invalid(format!("The JSON does not match this call: {said} ({place})."))
         }
         _ => AppError::bad_request(format!("The body is not JSON: {said} ({place}).")),
     }
 }
 
-/// The error that names the field, which the framework wraps in words of its own.
+/// The innermost error, which names the field; the framework wraps it in other text.
 fn innermost(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,4 +1,4 @@
-//! Files: the tree at head, what stands in them, and changes by hand, each of which is a version.
+//! Files of the newest version, their content, and the user's edits, each of which creates a version.
 
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH};
@@ -15,26 +15,26 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::files::ListedFile;
 
-/// Most bytes that are read of a file; a little more than a workspace takes, which then says so by name.
+/// Maximum bytes that are read of a body; slightly more than a workspace accepts, so that the workspace's error names the file.
 pub const FILE_BODY_MAX: usize = 1024 * 1024 + 64 * 1024;
 
-/// A file as it is listed.
+/// A file in the list.
 #[derive(Serialize, ToSchema)]
 #[schema(as = File)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a file")]
 pub struct FileJson {
-    /// Where, relative to the workspace.
+    /// Path, relative to the workspace.
     #[schema(value_type = String, example = "public/index.html")]
     path: WorkspacePath,
     /// Its size.
     bytes: u64,
-    /// No text.
+    /// It is a binary file.
     binary: bool,
-    /// Belongs to the platform: read only.
+    /// It belongs to the platform and is read-only.
     platform: bool,
-    /// Differs from the version before head.
+    /// It differs from the previous version.
     changed: bool,
-    /// Locked: neither the model nor an edit by hand changes it.
+    /// It is locked: neither the model nor a user can change it.
     locked: bool,
 }
 
@@ -50,7 +50,7 @@ impl From<ListedFile> for FileJson {
 pub struct FileList {
     /// By path.
     files: Vec<FileJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
@@ -74,13 +74,13 @@ pub async fn list(
 
 /// Read a file.
 ///
-/// Its bytes at the newest version, as text or as `application/octet-stream`, never as anything
-/// that a browser would run. `ETag` is that version.
+/// Its content in the newest version, as text or as `application/octet-stream`, never as a type
+/// that a browser would execute. `ETag` is the id of that version.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/files/{path}", tag = "Files",
     params(
         ("app" = String, Path, description = "The app's name."),
-        ("path" = String, Path, description = "The file's path, slashes included."),
+        ("path" = String, Path, description = "The file's path, with slashes."),
     ),
     responses((status = 200, description = "The file's bytes.", body = Vec<u8>, content_type = "application/octet-stream", headers(("ETag" = String, description = "The newest version, for `If-Match`.")))),
 )]
@@ -103,19 +103,19 @@ pub async fn read(
 
 /// Save a file.
 ///
-/// The body is the file's content, 1 MiB at most. With `If-Match`, only if the app is still at that
-/// version. Saving what stands there already makes no version.
+/// The body is the file's content, at most 1 MiB. With `If-Match`, the request succeeds only if that is still the newest
+/// version. Saving unchanged content creates no version.
 #[utoipa::path(
     put, path = "/api/v1/apps/{app}/files/{path}", tag = "Files",
     params(
         ("app" = String, Path, description = "The app's name."),
-        ("path" = String, Path, description = "The file's path, slashes included."),
-        ("If-Match" = Option<String>, Header, description = "The version that the app must be at."),
+        ("path" = String, Path, description = "The file's path, with slashes."),
+        ("If-Match" = Option<String>, Header, description = "The version that must be the newest."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file's content."),
     responses(
-        (status = 200, description = "The file was there; the newest version.", body = VersionJson),
-        (status = 201, description = "The file is new; the version that holds it.", body = VersionJson),
+        (status = 200, description = "The file existed; the newest version.", body = VersionJson),
+        (status = 201, description = "The file is new; the version that contains it.", body = VersionJson),
     ),
 )]
 pub async fn write(
@@ -142,8 +142,8 @@ pub async fn write(
     delete, path = "/api/v1/apps/{app}/files/{path}", tag = "Files",
     params(
         ("app" = String, Path, description = "The app's name."),
-        ("path" = String, Path, description = "The file's path, slashes included."),
-        ("If-Match" = Option<String>, Header, description = "The version that the app must be at."),
+        ("path" = String, Path, description = "The file's path, with slashes."),
+        ("If-Match" = Option<String>, Header, description = "The version that must be the newest."),
     ),
     responses((status = 200, description = "The version without it.", body = VersionJson)),
 )]
@@ -162,12 +162,12 @@ pub async fn delete(
 
 /// Lock a file.
 ///
-/// From now on neither the model nor an edit by hand changes it: 409 `file_locked`.
+/// Neither the model nor a user can change a locked file: 409 `file_locked`.
 #[utoipa::path(
     put, path = "/api/v1/apps/{app}/locks/{path}", tag = "Files",
     params(
         ("app" = String, Path, description = "The app's name."),
-        ("path" = String, Path, description = "The file's path, slashes included."),
+        ("path" = String, Path, description = "The file's path, with slashes."),
     ),
     responses((status = 204, description = "The file is locked.")),
 )]
@@ -184,7 +184,7 @@ pub async fn lock(
     delete, path = "/api/v1/apps/{app}/locks/{path}", tag = "Files",
     params(
         ("app" = String, Path, description = "The app's name."),
-        ("path" = String, Path, description = "The file's path, slashes included."),
+        ("path" = String, Path, description = "The file's path, with slashes."),
     ),
     responses((status = 204, description = "The file is not locked.")),
 )]
@@ -196,7 +196,7 @@ pub async fn unlock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The version in `If-Match`, as `ETag` gave it out. `*` is any.
+/// The version in `If-Match`, in the form of `ETag`. `*` matches any version.
 fn expected_version(headers: &HeaderMap) -> AppResult<Option<VersionId>> {
     let mut values = headers.get_all(IF_MATCH).iter();
     let text = match (values.next(), values.next()) {
@@ -208,6 +208,6 @@ fn expected_version(headers: &HeaderMap) -> AppResult<Option<VersionId>> {
         return Ok(None);
     }
     let id = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    let id = id.parse().map_err(|_| AppError::bad_request("If-Match is no version: send one ETag as it was given."))?;
+    let id = id.parse().map_err(|_| AppError::bad_request("If-Match is not a version: send one ETag, unchanged."))?;
     Ok(Some(id))
 }

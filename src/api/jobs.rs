@@ -1,4 +1,4 @@
-//! Jobs: look at one, end it, follow it.
+//! Jobs: get, cancel, follow.
 
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -19,33 +19,33 @@ use crate::services::Services;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Job)]
 pub struct JobJson {
-    /// Identifier; does not change.
+    /// Unique id; never reused.
     #[schema(value_type = i64, example = 17)]
     id: JobId,
-    /// The app, which may be gone by now.
+    /// The name of its app, which may have been deleted.
     #[schema(value_type = String, example = "brisk-otter")]
     app: AppName,
     /// `generate`, `preview`, `publish`, `rollback` or `delete`.
     #[schema(example = "preview")]
     kind: &'static str,
-    /// Where it stands.
+    /// Its state.
     state: JobState,
-    /// When it was asked for.
+    /// When it was queued.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it was begun, the last time.
+    /// When it was last started.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// Why it failed.
+    /// The error of a failed job.
     error: Option<JobError>,
-    /// What it made.
+    /// Its result.
     result: Option<JobResult>,
-    /// The parts of a deployment so far.
+    /// The steps of a deployment so far.
     steps: Vec<Step>,
-    /// What a new version was asked before it took traffic, and what it answered.
+    /// The checks of a new version before traffic switched to it, with their results.
     checks: Vec<SmokeCheck>,
 }
 
@@ -67,19 +67,19 @@ impl From<Job> for JobJson {
     }
 }
 
-/// 202 with the job, and where to look at it.
+/// 202 with the job, and its address.
 pub fn accepted(job: Job) -> Response {
     let location = HeaderValue::try_from(format!("/api/v1/jobs/{}", job.id)).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::ACCEPTED, [(LOCATION, location)], axum::Json(JobJson::from(job))).into_response()
 }
 
-/// The job of an id in the path. What is no number is no job.
+/// The job with the id in the path. An id that is not a number is answered with 404.
 async fn find(services: &Services, id: &str) -> AppResult<Job> {
-    let id: JobId = id.parse().map_err(|_| AppError::not_found("job of this name: a job's id is a whole number"))?;
+    let id: JobId = id.parse().map_err(|_| AppError::not_found("job with this id: a job's id is a whole number"))?;
     services.job(id).await
 }
 
-/// Look at a job.
+/// Get a job.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "Jobs", params(("id" = i64, Path, description = "The job's id.")),
     responses((status = 200, description = "The job.", body = JobJson)),
@@ -88,13 +88,13 @@ pub async fn read(State(services): State<Services>, Path(id): Path<String>) -> A
     Ok(axum::Json(find(&services, &id).await?.into()))
 }
 
-/// End a job.
+/// Cancel a job.
 ///
-/// A job that waits ends at once; one that runs ends as soon as it can, and a turn keeps what was
-/// written. One that has ended stays as it is.
+/// A queued job ends at once; a running job ends as soon as possible, and the files of a turn are
+/// saved. A job that has ended stays unchanged.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{id}/cancel", tag = "Jobs", params(("id" = i64, Path, description = "The job's id.")),
-    responses((status = 200, description = "The job as it stands now.", body = JobJson)),
+    responses((status = 200, description = "The job in its current state.", body = JobJson)),
 )]
 pub async fn cancel(State(services): State<Services>, Path(id): Path<String>) -> AppResult<axum::Json<JobJson>> {
     let job = find(&services, &id).await?;
@@ -104,18 +104,18 @@ pub async fn cancel(State(services): State<Services>, Path(id): Path<String>) ->
 /// Follow a job.
 ///
 /// Server-sent events from the job's beginning, or after the event in `Last-Event-ID`. The stream
-/// ends after the job's last event; who has seen that one already gets 204, at which browsers stop
-/// coming back.
+/// ends after the job's last event; a client that has already received it gets 204, after which browsers do not
+/// reconnect.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/events", tag = "Jobs",
     params(
         ("id" = i64, Path, description = "The job's id."),
         AfterQuery,
-        ("Last-Event-ID" = Option<i64>, Header, description = "The last event seen."),
+        ("Last-Event-ID" = Option<i64>, Header, description = "The id of the last received event."),
     ),
     responses(
         (status = 200, description = "Events, each with `id`, a name and JSON data.", body = String, content_type = "text/event-stream"),
-        (status = 204, description = "The job has ended, and there is nothing after that event."),
+        (status = 204, description = "The job has ended, and there are no later events."),
     ),
 )]
 pub async fn events(
@@ -130,7 +130,7 @@ pub async fn events(
     if !job.state.is_final() {
         return Ok(sse::kept(events));
     }
-    // Everything is kept by now: nothing is waited for.
+    // All events are stored by now, so there is nothing to wait for.
     match events.next().await {
         None if after > EventId(0) => Ok(StatusCode::NO_CONTENT.into_response()),
         first => Ok(sse::kept(futures_util::stream::iter(first).chain(events))),

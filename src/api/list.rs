@@ -1,4 +1,4 @@
-//! Lists in pages: `limit` and `cursor` in, `next` out.
+//! Paging of lists: `limit` and `cursor` in, `next` out.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,10 +8,10 @@ use utoipa::IntoParams;
 use crate::domain::{Cursor, LIMIT_MAX, PageRequest};
 use crate::error::{AppError, AppResult};
 
-/// Rows of a page when nobody says how many.
+/// Default number of rows on a page.
 pub const LIMIT_DEFAULT: u32 = 100;
 
-/// How many rows of a list: 1–1000.
+/// Number of rows on a page: 1–1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(pub u32);
 
@@ -23,25 +23,25 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-/// The part of a list that is wanted.
+/// The requested page of a list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Rows at most; 100 when left out.
+    /// Maximum number of rows; default 100.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
     pub limit: Option<Limit>,
-    /// Where to go on: `next` of the page before, as it was given.
+    /// Cursor: the `next` value of the previous page.
     pub cursor: Option<String>,
 }
 
 impl PageQuery {
-    /// For a list that the database pages; its cursors are made of `numbers` numbers.
+    /// For a list that the database pages; its cursors consist of `numbers` numbers.
     pub fn request(self, numbers: usize) -> AppResult<PageRequest> {
         page_request(self.limit, self.cursor, numbers)
     }
 
-    /// For a list that is at hand as a whole, in the order of its keys: the rows after the cursor,
+    /// For a list in memory, sorted by its keys: the rows after the cursor,
     /// and the cursor of the next page.
     pub fn cut<T>(self, rows: Vec<T>, key: impl Fn(&T) -> String) -> AppResult<(Vec<T>, Option<String>)> {
         let after = match &self.cursor {
@@ -61,7 +61,7 @@ impl PageQuery {
     }
 }
 
-/// The part of a list that the database pages; its cursors are made of `numbers` numbers.
+/// The page of a list that the database pages; its cursors consist of `numbers` numbers.
 pub fn page_request(limit: Option<Limit>, cursor: Option<String>, numbers: usize) -> AppResult<PageRequest> {
     let cursor = match cursor {
         None => None,
@@ -77,7 +77,7 @@ pub fn page_request(limit: Option<Limit>, cursor: Option<String>, numbers: usize
 }
 
 fn bad_cursor() -> AppError {
-    AppError::bad_request("The query cannot be read: this cursor is not one that this list gave out.")
+    AppError::bad_request("Invalid cursor: it does not belong to this list.")
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_at_hand_is_cut_where_the_last_page_ended() {
+    fn a_list_in_memory_continues_after_the_previous_page() {
         let rows = || vec!["a", "b/c", "d", "e"];
         let page = |limit, cursor: Option<String>| {
             PageQuery { limit: Some(Limit(limit)), cursor }.cut(rows(), |row| (*row).to_owned()).expect("cut")
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn cursors_of_other_lists_are_refused() {
+    fn cursors_of_other_lists_are_rejected() {
         assert!(page_request(None, Some("17".into()), 1).is_ok());
         assert!(page_request(None, Some("17.3".into()), 2).is_ok());
         for (bad, numbers) in

@@ -1,4 +1,4 @@
-//! What an app writes while it runs.
+//! The logs of running apps.
 
 use std::time::Duration;
 
@@ -17,25 +17,25 @@ use crate::domain::{AppName, Environment, LogStream};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 
-/// Lines from before now, when nobody says how many.
+/// Default number of existing lines.
 const TAIL_DEFAULT: u32 = 200;
-/// Most lines from before now.
+/// Maximum number of existing lines.
 const TAIL_MAX: u32 = 10_000;
-/// How long the first line of a log that is followed is waited for before the answer begins: by
-/// then it is known whether there is a log at all.
+/// How long the response to a request with `follow` waits for the first line: after
+/// this time it is known whether the log exists.
 const FIRST_LINE: Duration = Duration::from_millis(300);
 
-/// Which lines.
+/// Selects lines of a log.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LogsQuery {
-    /// Where the app runs; `prod` when left out.
+    /// The environment; default `prod`.
     environment: Option<Environment>,
-    /// Go on with each line as it is written, as server-sent events.
+    /// Continue with new lines, as server-sent events.
     #[serde(default)]
     follow: bool,
-    /// Lines from before now, up to 10000; 200 when left out.
+    /// Number of existing lines, up to 10000; default 200.
     #[param(value_type = Option<u32>, minimum = 0, maximum = 10000)]
     tail: Option<String>,
 }
@@ -48,9 +48,9 @@ struct LogLine<'a> {
 
 /// Read an app's log.
 ///
-/// Lines of text, the oldest first, of the last 1 MiB. With `follow=true`, server-sent events named `log` with
+/// Lines of text, oldest first, of the last 1 MiB. With `follow=true`, server-sent events named `log` with
 /// `{"stream": "app", "line": …}`, until the container ends. Their ids number the lines of one
-/// connection: a log is not kept, and who comes back asks for the lines before with `tail`.
+/// connection: logs are not stored, and a client that reconnects requests earlier lines with `tail`.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/logs", tag = "Deployments",
     params(("app" = String, Path, description = "The app's name."), LogsQuery),
@@ -64,7 +64,7 @@ pub async fn tail(
     let lines_before = match &query.tail {
         None => TAIL_DEFAULT,
         Some(text) => text.parse().ok().filter(|tail| *tail <= TAIL_MAX).ok_or_else(|| {
-            AppError::bad_request("The query cannot be read: tail is a whole number of lines up to 10000.")
+            AppError::bad_request("The query cannot be read: tail must be a whole number of lines up to 10000.")
         })?,
     };
     let app = services.app(&name).await?;
@@ -84,7 +84,7 @@ pub async fn tail(
     Ok((headers, text).into_response())
 }
 
-/// Lines as events. An error in the middle is the end: who follows comes back and is told then.
+/// Lines as events. An error ends the stream: the client reconnects and gets the error then.
 fn followed(lines: BoxStream<'static, AppResult<String>>) -> Response {
     let lines = lines.take_while(|line| future::ready(line.is_ok())).enumerate();
     sse::stream(lines.filter_map(async |(at, line)| {

@@ -1,8 +1,8 @@
-//! The HTTP API: what a program can do, the same as a user.
+//! The HTTP API: it offers programs everything that users can do.
 //!
-//! Owns JSON shapes, statuses, the OpenAPI document and its pages. Every call parses, asks the
-//! services and writes down the answer; an error of any kind is `application/problem+json`. Knows
-//! nothing of engines, git or SQL, nor who may call: that is the guard's.
+//! Owns JSON types, statuses, the OpenAPI document and its pages. Every call parses the request, calls the
+//! services and serializes the result; every error is `application/problem+json`. Independent
+//! of engines, git and SQL; the guard authenticates callers.
 
 mod apps;
 mod authorize;
@@ -39,8 +39,8 @@ use crate::error::{AppError, ErrorKind};
 use crate::guard::Caller;
 use crate::services::Services;
 
-/// Every call: its method, its path as the router reads it, what it needs, and its handler. The tests hold this
-/// against the OpenAPI document.
+/// Every call: its method, its path in the router's syntax, the right that it needs, and its handler. A test compares it
+/// with the OpenAPI document.
 fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
     use About::{App, Builder, Job, Shared};
     use Needs::{ManageLogins, Nothing, Read, Write};
@@ -60,7 +60,7 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::POST, "/api/v1/apps/{app}/turns", Write(App), post(turns::create).layer(turn_limit)),
         (Method::GET, "/api/v1/apps/{app}/turns", Read(App), get(turns::list)),
         (Method::GET, "/api/v1/apps/{app}/attachments/{id}", Read(App), get(turns::attachment)),
-        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", Write(App), post(turns::go_on)),
+        (Method::POST, "/api/v1/apps/{app}/turns/{turn}/continue", Write(App), post(turns::resume)),
         (Method::POST, "/api/v1/apps/{app}/previews", Write(App), post(deployments::preview)),
         (Method::POST, "/api/v1/apps/{app}/publish", Write(App), post(deployments::publish)),
         (Method::POST, "/api/v1/apps/{app}/rollback", Write(App), post(deployments::rollback)),
@@ -110,8 +110,8 @@ pub fn probes(services: Services) -> Router {
         .with_state(services)
 }
 
-/// All calls, the OpenAPI document and the pages that show it. What is under `/api` and is no call
-/// is answered here as well, so that pages can be merged with it.
+/// All calls, the OpenAPI document and its pages. Unknown addresses under `/api`
+/// are answered here too, so the router of the pages can be merged with it.
 pub fn router(services: Services) -> Router {
     let mut under_api = Router::new().route("/openapi.json", get(openapi::document));
     let mut beside = Router::new().merge(docs::router());
@@ -123,17 +123,17 @@ pub fn router(services: Services) -> Router {
         }
     }
     let under_api = under_api.fallback(no_such_call).method_not_allowed_fallback(no_such_method);
-    // The router takes this one address for none of those below `/api`.
+    // The router's wildcard below `/api` does not match this address.
     beside = beside.route("/api/", any(no_such_call));
     beside.method_not_allowed_fallback(no_such_method).nest("/api", under_api).with_state(services)
 }
 
 async fn no_such_call(OriginalUri(uri): OriginalUri) -> AppError {
-    AppError::new(ErrorKind::NotFound, "not_found", format!("There is no call at {}.", uri.path()))
+    AppError::new(ErrorKind::NotFound, "not_found", format!("There is no API call at {}.", uri.path()))
         .hint("The calls are listed at /docs.")
 }
 
 async fn no_such_method(method: Method) -> AppError {
-    AppError::new(ErrorKind::MethodNotAllowed, "method_not_allowed", format!("This address does not take {method}."))
-        .hint("The Allow header lists what it takes.")
+    AppError::new(ErrorKind::MethodNotAllowed, "method_not_allowed", format!("This address does not support {method}."))
+        .hint("The Allow header lists the supported methods.")
 }

@@ -1,4 +1,4 @@
-//! Models: which there are, which one answers in an app.
+//! Models: the available ones, and the model of an app.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -14,16 +14,16 @@ use crate::services::models::ModelOffer;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Model)]
 pub struct ModelJson {
-    /// What the provider calls it.
+    /// The provider's id of the model.
     #[schema(value_type = String, example = "claude-opus-5-5")]
     id: ModelId,
-    /// What people call it.
+    /// Its title.
     title: String,
-    /// US dollars per million tokens read; null when its price is not known.
+    /// US dollars per million input tokens; null if the price is not known.
     input_usd: Option<f64>,
-    /// US dollars per million tokens written; null when its price is not known.
+    /// US dollars per million output tokens; null if the price is not known.
     output_usd: Option<f64>,
-    /// Tokens of a whole conversation; null when that is not known.
+    /// Context window in tokens; null if it is not known.
     context_tokens: Option<u64>,
 }
 
@@ -39,40 +39,40 @@ impl From<ModelOffer> for ModelJson {
     }
 }
 
-/// Who says which models there are.
+/// The source of the list of models.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelSource {
     /// The provider.
     Provider,
-    /// The table of known models, since the provider does not answer.
+    /// The table of known models, because the provider does not answer.
     Table,
 }
 
 /// The models that can be chosen.
 #[derive(Serialize, ToSchema)]
 pub struct ModelList {
-    /// Any other id that the provider knows can be chosen as well.
+    /// The models. Any other id of the provider can be chosen too.
     models: Vec<ModelJson>,
-    /// The one that answers in apps that choose none.
+    /// The model of apps that choose none.
     #[schema(value_type = String)]
     default: ModelId,
-    /// Who says so.
+    /// The source of the list.
     source: ModelSource,
-    /// Null: there is one page.
+    /// Always null: there is one page.
     next: Option<String>,
 }
 
-/// Which model answers in an app.
+/// The model of an app.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AppModel)]
 pub struct AppModelJson {
-    /// What was chosen; null: the builder's default.
+    /// The app's choice; null: the builder's default.
     #[schema(value_type = Option<String>)]
     model: Option<ModelId>,
-    /// What was chosen; null: the model's own measure.
+    /// The app's choice; null: the model's default.
     effort: Option<Effort>,
-    /// The one that answers.
+    /// The model that answers.
     #[schema(value_type = String)]
     answers: ModelId,
 }
@@ -84,20 +84,20 @@ impl AppModelJson {
     }
 }
 
-/// Which model is to answer.
+/// Request to choose a model.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAppModel {
-    /// Any id that the provider knows; null or left out: the builder's default.
+    /// Any model id of the provider; null or left out: the builder's default.
     #[schema(value_type = Option<String>, example = "claude-sonnet-5-5")]
     model: Option<ModelId>,
-    /// How deep it thinks; null or left out: the model's own measure.
+    /// How much the model thinks; null or left out: the model's default.
     effort: Option<Effort>,
 }
 
-/// List the models that can be chosen.
+/// List the available models.
 ///
-/// The provider's own list where it answers, kept for ten minutes; else the known ones.
+/// The provider's list, cached for ten minutes; the table of known models if the provider does not answer.
 #[utoipa::path(
     get, path = "/api/v1/models", tag = "Models",
     responses((status = 200, description = "Models.", body = ModelList)),
@@ -113,7 +113,7 @@ pub async fn list(State(services): State<Services>) -> axum::Json<ModelList> {
     })
 }
 
-/// Look which model answers in an app.
+/// Get the model of an app.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/model", tag = "Models", params(("app" = String, Path, description = "The app's name.")),
     responses((status = 200, description = "The model.", body = AppModelJson)),
@@ -123,9 +123,9 @@ pub async fn read(State(services): State<Services>, Path(name): Path<AppName>) -
     Ok(axum::Json(AppModelJson::new(&services, app)))
 }
 
-/// Choose the model that answers in an app.
+/// Choose the model of an app.
 ///
-/// It holds from the next turn on. What the model before it thought is not shown to the new one.
+/// The choice applies from the next turn on. The new model does not get the thinking of the model before.
 #[utoipa::path(
     put, path = "/api/v1/apps/{app}/model", tag = "Models", params(("app" = String, Path, description = "The app's name.")),
     request_body = NewAppModel,

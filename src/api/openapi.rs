@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the code.
+//! The OpenAPI document, generated from the code.
 
 use std::sync::LazyLock;
 
@@ -22,32 +22,32 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
     info(
         title = "Slipway",
         description = "Describe an app, watch it being written, preview it, publish it, roll it back.\n\n\
-            Errors are `application/problem+json` with a `code` for programs, a `detail` for people and, where there \
-            is one, a `hint`. Lists are objects with `next`, which is the `cursor` of the next page, or null. Times \
+            Errors are `application/problem+json` with a `code` for programs, a `detail` for people and, in some cases, \
+            a `hint`. Lists are objects with `next`, which is the `cursor` of the next page, or null. Times \
             are RFC 3339 in UTC. Without an admin password everything is open; with one, send an API token as \
-            `Authorization: Bearer …`. A token has a scope: `read` looks, `write` makes, changes and deletes apps as well, \
-            `admin` sees and ends sessions and tokens too; no token makes tokens. One for a single app sees and \
+            `Authorization: Bearer …`. A token has a scope: `read` reads, `write` also creates, changes and deletes apps, \
+            `admin` also lists and ends sessions and tokens; no token can create tokens. A token for a single app sees and \
             changes that app alone. What a token may not do is answered with 403.",
     ),
     tags(
-        (name = "Apps", description = "What a user builds."),
+        (name = "Apps", description = "The apps that users build."),
         (name = "Turns", description = "The conversation with the model."),
-        (name = "Deployments", description = "Preview, production, and the way back."),
-        (name = "Share links", description = "Drafts and previews for people without a log-in."),
-        (name = "Versions", description = "The app's history."),
-        (name = "Files", description = "What is in the app."),
-        (name = "Scheduled jobs", description = "Runs of apps that run by a schedule."),
-        (name = "Jobs", description = "Work that takes its time."),
-        (name = "Models", description = "Who answers."),
-        (name = "Cost", description = "What the model has cost."),
-        (name = "Templates", description = "What an app can be made from."),
-        (name = "Tokens", description = "How programs come in."),
+        (name = "Deployments", description = "Preview, production, and roll backs."),
+        (name = "Share links", description = "Access to drafts and previews without a login."),
+        (name = "Versions", description = "The history of an app."),
+        (name = "Files", description = "The files of an app."),
+        (name = "Scheduled jobs", description = "Runs of scheduled jobs."),
+        (name = "Jobs", description = "Queued and running work."),
+        (name = "Models", description = "The language models."),
+        (name = "Cost", description = "Tokens and money that models have cost."),
+        (name = "Templates", description = "Starting points for apps."),
+        (name = "Tokens", description = "API tokens of programs."),
         (name = "Sessions", description = "Browsers that have logged in."),
-        (name = "System", description = "How the builder is."),
+        (name = "System", description = "State of the builder."),
     ),
     paths(
         apps::create, apps::list, apps::read, apps::change, apps::delete, apps::export, events::follow,
-        turns::create, turns::go_on, turns::list, turns::attachment,
+        turns::create, turns::resume, turns::list, turns::attachment,
         deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
         resources::read,
         preview_links::create, preview_links::list, preview_links::revoke,
@@ -66,7 +66,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
 )]
 struct Document;
 
-/// Answers that always have all of their fields; what is not there is null.
+/// Response types that always contain all of their fields; missing values are null.
 const WHOLE: &[&str] = &[
     "App",
     "AppList",
@@ -98,7 +98,7 @@ const WHOLE: &[&str] = &[
     "VersionList",
 ];
 
-/// What all calls have in common: who may call, and how an error looks.
+/// Parts that all calls share: authentication and errors.
 struct Common;
 
 impl Modify for Common {
@@ -122,8 +122,8 @@ impl Modify for Common {
         let problem = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
         let problem = ResponseBuilder::new()
             .description(
-                "Anything that went wrong. Any call can be refused with 503: `busy` when the builder has too much of \
-                 this kind to do (`Retry-After` says when to try again), `too_slow` when the work took longer than \
+                "Error. Any call can fail with 503: `busy` when the builder has too much work of \
+                this kind (`Retry-After` says when to try again), `too_slow` when the work took longer than \
                  allowed.",
             )
             .content("application/problem+json", problem)
@@ -132,12 +132,12 @@ impl Modify for Common {
             let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
             for operation in operations.into_iter().filter_map(Option::as_mut) {
                 operation.responses.responses.insert("default".to_owned(), RefOr::T(problem.clone()));
-                // The handlers' own names are the same in several groups.
+                // Names of handlers are the same in several groups, so operation ids need the group.
                 let group = operation.tags.iter().flatten().next().map(|tag| tag.to_lowercase().replace(' ', "_"));
                 if let (Some(group), Some(id)) = (group, &mut operation.operation_id) {
                     *id = format!("{group}_{id}");
                 }
-                // Bytes are no array of numbers: they have no schema at all.
+                // Bytes are not an array of numbers, so they get no schema.
                 if let Some(RefOr::T(body)) = &mut operation.request_body {
                     body.content.iter_mut().for_each(without_schema);
                 }
@@ -151,7 +151,7 @@ impl Modify for Common {
     }
 }
 
-/// Bytes are no array of numbers: they have no schema at all.
+/// Removes the schema of bytes, which are not an array of numbers.
 fn without_schema((kind, content): (&String, &mut RefOr<Content>)) {
     if let (RefOr::T(content), "application/octet-stream" | "application/gzip") = (content, kind.as_str()) {
         content.schema = None;
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_call_is_documented_and_every_documented_call_is_there() {
+    fn every_call_is_documented_and_every_documented_call_exists() {
         let routed: BTreeSet<_> = super::super::calls()
             .into_iter()
             .map(|(method, path, ..)| format!("{method} {}", path.replace("{*", "{")))
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_call_has_a_name_of_its_own() {
+    fn every_call_has_a_unique_name() {
         let names: Vec<_> =
             json().split("\"operationId\": \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(names.len(), super::super::calls().len());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_that_is_named_is_there() {
+    fn every_referenced_schema_exists() {
         let document: serde_json::Value = serde_json::from_str(json()).expect("JSON");
         let schemas = document["components"]["schemas"].as_object().expect("schemas");
         for name in json().split("#/components/schemas/").skip(1) {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_is_the_one_that_was_looked_at() {
+    fn the_document_matches_its_snapshot() {
         insta::assert_snapshot!(json());
     }
 }

@@ -1,4 +1,4 @@
-//! Share links of drafts and previews: make, list, take back.
+//! Share links of drafts and previews: create, list, revoke.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,15 +18,15 @@ use crate::services::Services;
 use crate::services::preview_access::LinkLife;
 use crate::store::preview_access::PreviewLink;
 
-/// What a link opens, and for how long.
+/// Request to create a share link.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPreviewLink {
-    /// The preview when left out; a draft where the app has one.
+    /// The place that it opens; default: the preview. A draft only if the app has one.
     #[serde(default = "preview")]
     #[schema(default = "preview")]
     place: Place,
-    /// A day when left out.
+    /// Its lifetime; default: a day.
     #[serde(default)]
     #[schema(default = "1d")]
     lasts: LinkLife,
@@ -36,18 +36,18 @@ fn preview() -> Place {
     Place::Preview
 }
 
-/// A link that opens a draft or a preview without a log-in. Its address is not kept.
+/// A link that opens a draft or a preview without a login. Its address is not stored.
 #[derive(Serialize, ToSchema)]
 #[schema(as = PreviewLink)]
 pub struct PreviewLinkJson {
-    /// Its id, never reused.
+    /// Unique id; never reused.
     id: i64,
-    /// What it opens.
+    /// The place that it opens.
     place: Place,
-    /// When it was made.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it ends.
+    /// Its expiry.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
 }
@@ -58,33 +58,33 @@ impl From<PreviewLink> for PreviewLinkJson {
     }
 }
 
-/// A share link that was just made.
+/// A share link that was just created.
 #[derive(Serialize, ToSchema)]
 pub struct MadePreviewLink {
     #[serde(flatten)]
     #[schema(inline)]
     about: PreviewLinkJson,
-    /// The link, returned only in this answer. A browser that opens it is redirected to the app; a program has to follow
-    /// redirects and keep cookies.
+    /// The link, returned only in this response. A browser that opens it is redirected to the app; a program has to follow
+    /// redirects and store cookies.
     url: String,
 }
 
 /// A page of share links.
 #[derive(Serialize, ToSchema)]
 pub struct PreviewLinkList {
-    /// The newest first.
+    /// Newest first.
     preview_links: Vec<PreviewLinkJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// Make a share link.
+/// Create a share link.
 ///
-/// 409 `previews_are_open` where drafts and previews need no log-in, and `nothing_to_share` where the app has none.
+/// 409 `previews_are_open` if drafts and previews need no login, and `nothing_to_share` if the app has none.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/preview-links", tag = "Share links", request_body = NewPreviewLink,
     params(("app" = String, Path, description = "The app's name.")),
-    responses((status = 201, description = "The link, with its address this one time.", body = MadePreviewLink)),
+    responses((status = 201, description = "The link, with its address, which is not returned again.", body = MadePreviewLink)),
 )]
 pub async fn create(
     State(services): State<Services>,
@@ -97,7 +97,7 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], axum::Json(made)).into_response())
 }
 
-/// List share links that have not ended.
+/// List active share links.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/preview-links", tag = "Share links",
     params(("app" = String, Path, description = "The app's name."), PageQuery),
@@ -109,7 +109,7 @@ pub async fn list(
     Query(page): Query<PageQuery>,
 ) -> AppResult<axum::Json<PreviewLinkList>> {
     let links = services.preview_links(&services.app(&name).await?).await?;
-    // Newest first means falling ids, and pages are cut by rising keys.
+    // Newest first means descending ids, but paging needs ascending keys.
     let (links, next) = page.cut(links, |link| format!("{:020}", i64::MAX - link.id))?;
     Ok(axum::Json(PreviewLinkList { preview_links: links.into_iter().map(PreviewLinkJson::from).collect(), next }))
 }
@@ -120,14 +120,14 @@ pub async fn list(
 #[utoipa::path(
     delete, path = "/api/v1/apps/{app}/preview-links/{id}", tag = "Share links",
     params(("app" = String, Path, description = "The app's name."), ("id" = i64, Path, description = "The link's id.")),
-    responses((status = 204, description = "It is gone.")),
+    responses((status = 204, description = "The link is revoked.")),
 )]
 pub async fn revoke(
     State(services): State<Services>,
     Path((name, id)): Path<(AppName, String)>,
 ) -> AppResult<StatusCode> {
     let app = services.app(&name).await?;
-    let id = id.parse().map_err(|_| AppError::not_found("share link of this name: a link's id is a whole number"))?;
+    let id = id.parse().map_err(|_| AppError::not_found("share link with this id: a link's id is a whole number"))?;
     services.revoke_preview_link(&app, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

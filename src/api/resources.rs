@@ -1,4 +1,4 @@
-//! How what is live runs.
+//! Resource usage of live environments.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -10,35 +10,35 @@ use crate::error::AppResult;
 use crate::services::Services;
 use crate::services::usage::EnvironmentUsage;
 
-/// Where.
+/// Selects an environment.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ResourcesQuery {
-    /// Where the app runs; `prod` when left out.
+    /// The environment; default `prod`.
     environment: Option<Environment>,
 }
 
-/// How an environment runs at this moment, and what it uses.
+/// Instances and resource usage of an environment.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EnvironmentUsage)]
 pub struct ResourcesJson {
-    /// Where.
+    /// The environment.
     environment: Environment,
-    /// The release that takes its traffic; null before the first one.
+    /// The live release; null before the first one.
     #[schema(value_type = Option<u32>)]
     release: Option<ReleaseNumber>,
-    /// Copies of it that run and are ready.
+    /// Number of ready instances.
     ready: u32,
-    /// Copies that should; 0 before the first release, and for a scheduled job, which runs to its end.
+    /// Number of desired instances; 0 before the first release, and for a scheduled job, which runs to its end.
     wanted: u32,
-    /// How often those that are there were started again.
+    /// Number of restarts of the current instances.
     restarts: u32,
-    /// Memory in use; null where nobody measures it, as in a cluster without a metrics API.
+    /// Memory in use, in bytes; null if it is not measured, as in a cluster without a metrics API.
     memory_bytes: Option<u64>,
-    /// Memory that may be used; null where there is no limit.
+    /// Memory limit in bytes; null if there is none.
     memory_limit_bytes: Option<u64>,
-    /// Thousandths of a core in use; null where nobody measures it.
+    /// Thousandths of a core in use; null if it is not measured.
     cpu_millis: Option<u64>,
 }
 
@@ -58,14 +58,14 @@ impl From<EnvironmentUsage> for ResourcesJson {
     }
 }
 
-/// See how an app runs.
+/// Get the resource usage of an app.
 ///
-/// How many copies run, how often they were started again, and what they use of memory and cores. May take
-/// seconds to answer: the use of a core is measured over a while.
+/// Instances, restarts, memory and CPU. The response may take
+/// seconds, because CPU usage is measured over an interval.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/resources", tag = "Deployments",
     params(("app" = String, Path, description = "The app's name."), ResourcesQuery),
-    responses((status = 200, description = "How it runs.", body = ResourcesJson)),
+    responses((status = 200, description = "The usage.", body = ResourcesJson)),
 )]
 pub async fn read(
     State(services): State<Services>,

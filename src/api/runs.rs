@@ -1,4 +1,4 @@
-//! Runs of scheduled jobs: start one now, look back.
+//! Runs of scheduled jobs: start, list, read the log.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,34 +14,34 @@ use crate::domain::{AppName, Environment, ReleaseNumber, Run, RunId, RunState, R
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 
-/// Where a run is to happen.
+/// Request to start a run.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewRun {
-    /// The environment whose release runs; `prod` when left out.
+    /// The environment whose release runs; default `prod`.
     #[schema(default = "prod")]
     environment: Option<Environment>,
 }
 
-/// One run of a scheduled job, with what came of it.
+/// One run of a scheduled job, with its result.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Run)]
 pub struct RunJson {
-    /// Identifier; does not change.
+    /// Unique id; never reused.
     #[schema(value_type = i64)]
     id: RunId,
-    /// Where it ran.
+    /// The environment.
     environment: Environment,
-    /// The release whose image ran.
+    /// The release whose image it runs.
     #[schema(value_type = u32)]
     release: ReleaseNumber,
-    /// Why it was started.
+    /// The reason for the start.
     trigger: RunTrigger,
-    /// Where it stands.
+    /// Its state.
     state: RunState,
-    /// The process's exit code, once it ended by itself.
+    /// The exit code, if the process exited on its own.
     exit_code: Option<i64>,
-    /// Why it failed, where the exit code does not say it.
+    /// The error of a failed run, if the exit code does not show it.
     error: Option<String>,
     /// When it was started.
     #[schema(value_type = String, format = DateTime)]
@@ -70,13 +70,13 @@ impl From<Run> for RunJson {
 /// A page of runs.
 #[derive(Serialize, ToSchema)]
 pub struct RunList {
-    /// The newest first.
+    /// Newest first.
     runs: Vec<RunJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// Run a scheduled job now.
+/// Start a run of a scheduled job.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/runs", tag = "Scheduled jobs",
     params(("app" = String, Path, description = "The app's name.")), request_body(content = Option<NewRun>),
@@ -109,7 +109,7 @@ pub async fn list(
     Ok(axum::Json(RunList { runs, next: page.next.map(String::from) }))
 }
 
-/// Read what a run printed.
+/// Read the log of a run.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/runs/{id}/log", tag = "Scheduled jobs",
     params(
@@ -119,7 +119,7 @@ pub async fn list(
     responses((status = 200, description = "Lines of text.", body = String, content_type = "text/plain")),
 )]
 pub async fn log(State(services): State<Services>, Path((name, id)): Path<(AppName, String)>) -> AppResult<Response> {
-    let id: RunId = id.parse().map_err(|_| AppError::not_found("run of this name: a run's id is a whole number"))?;
+    let id: RunId = id.parse().map_err(|_| AppError::not_found("run with this id: a run's id is a whole number"))?;
     let app = services.app(&name).await?;
     let text = services.run_log(&app, id).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())

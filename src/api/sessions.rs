@@ -18,7 +18,7 @@ use crate::store::sessions::Session;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Session)]
 pub struct SessionJson {
-    /// Identifier; does not change.
+    /// Unique id; never reused.
     #[schema(value_type = i64)]
     id: SessionId,
     /// When it logged in.
@@ -27,30 +27,30 @@ pub struct SessionJson {
     /// When it was last used, to the minute.
     #[schema(value_type = String, format = DateTime)]
     last_used_at: Timestamp,
-    /// When it ends by itself.
+    /// Its expiry.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     /// The address of its last use.
     address: String,
-    /// The browser, as it names itself.
+    /// The user agent of the browser.
     browser: String,
-    /// It is the one that asks.
+    /// It is the session of this request.
     current: bool,
 }
 
 /// A page of sessions.
 #[derive(Serialize, ToSchema)]
 pub struct SessionList {
-    /// The one used last first.
+    /// Most recently used first.
     sessions: Vec<SessionJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
 /// List sessions.
 #[utoipa::path(
     get, path = "/api/v1/sessions", tag = "Sessions", params(PageQuery),
-    responses((status = 200, description = "Browsers that have logged in, the one used last first.", body = SessionList)),
+    responses((status = 200, description = "Browsers that have logged in, most recently used first.", body = SessionList)),
 )]
 pub async fn list(
     State(services): State<Services>,
@@ -77,28 +77,28 @@ pub async fn list(
 
 /// End a session.
 ///
-/// Its browser has to log in again. One that has ended already is fine.
+/// Its browser has to log in again. Ending an ended session succeeds.
 #[utoipa::path(
     delete, path = "/api/v1/sessions/{id}", tag = "Sessions",
     params(("id" = i64, Path, description = "The session's id.")),
-    responses((status = 204, description = "It has ended.")),
+    responses((status = 204, description = "The session has ended.")),
 )]
 pub async fn end(
     State(services): State<Services>,
     Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
 ) -> AppResult<StatusCode> {
-    let id = id.parse().map_err(|_| AppError::not_found("session of this name: a session's id is a whole number"))?;
+    let id = id.parse().map_err(|_| AppError::not_found("session with this id: a session's id is a whole number"))?;
     services.end_session(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// End all sessions.
 ///
-/// Every browser has to log in again, the one that asks among them. Tokens stay.
+/// Every browser has to log in again, including the caller's. Tokens stay valid.
 #[utoipa::path(
     delete, path = "/api/v1/sessions", tag = "Sessions",
-    responses((status = 204, description = "All have ended.")),
+    responses((status = 204, description = "All sessions have ended.")),
 )]
 pub async fn end_all(
     State(services): State<Services>,

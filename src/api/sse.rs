@@ -1,4 +1,4 @@
-//! Server-sent events: kept events as frames of a stream, and where a stream is taken up again.
+//! Server-sent events: stored events as frames of a stream, and the position from which a stream resumes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ use crate::events::Kept;
 use crate::store::StoreError;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Silence after which a comment is sent, so that nobody on the way takes the stream for dead.
+/// Idle time after which a comment is sent, so that proxies do not close the stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Where a stream begins.
+/// The start of a stream.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AfterQuery {
-    /// The last event seen, for clients that cannot send `Last-Event-ID`, which wins. Without
-    /// either, the stream begins with the oldest event that is kept.
+    /// The id of the last received event, for clients that cannot send `Last-Event-ID`, which takes precedence. Without
+    /// both, the stream starts with the oldest stored event.
     #[param(value_type = Option<i64>, minimum = 0)]
     pub after: Option<String>,
 }
 
 impl AfterQuery {
-    /// The event after which the stream begins. `last` is the newest that its reader can have seen.
+    /// The event after which the stream starts. `last`: the newest event that its reader can have received.
     pub fn event(self, headers: &HeaderMap, last: EventId) -> AppResult<EventId> {
         let mut values = headers.get_all(LAST_EVENT_ID).iter();
         let header = match (values.next(), values.next()) {
@@ -41,7 +41,7 @@ impl AfterQuery {
             (Some(value), None) => Some(value.to_str().map_err(|_| not_an_event("Last-Event-ID"))?),
             (Some(_), Some(_)) => return Err(AppError::bad_request("Last-Event-ID is given more than once.")),
         };
-        // A browser that has seen no event yet sends none, or an empty one.
+        // A browser that has received no event yet sends no id, or an empty one.
         let (name, text) = match (header.filter(|text| !text.is_empty()), &self.after) {
             (Some(text), _) => ("Last-Event-ID", text),
             (None, Some(text)) => ("after", text.as_str()),
@@ -49,18 +49,18 @@ impl AfterQuery {
         };
         let id: EventId = text.parse().map_err(|_| not_an_event(name))?;
         if id > last {
-            return Err(AppError::bad_request(format!("There is no event {id} here yet.")));
+            return Err(AppError::bad_request(format!("There is no event {id} yet.")));
         }
         Ok(id)
     }
 }
 
 fn not_an_event(name: &str) -> AppError {
-    AppError::bad_request(format!("{name} is no event of ours: it is a whole number."))
+    AppError::bad_request(format!("{name} is not the id of an event: ids are whole numbers."))
 }
 
-/// A stream of kept events. It ends early when they cannot be read; the reader comes back by itself
-/// with the last id that it saw.
+/// A stream of stored events. It ends early if they cannot be read; the client reconnects automatically
+/// with the last id that it received.
 pub fn kept(events: impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + 'static) -> Response {
     stream(
         events
@@ -77,13 +77,13 @@ pub fn kept(events: impl Stream<Item = Result<Arc<Kept>, StoreError>> + Send + '
     )
 }
 
-/// Any stream of events, each sent as soon as it is there.
+/// A stream of events, each sent immediately.
 pub fn stream(events: impl Stream<Item = Event> + Send + 'static) -> Response {
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let mut response = Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response();
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // A proxy that gathers small pieces would undo all of it.
+    // Disables buffering in proxies, which would delay events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_taken_up_where_it_was_left() {
+    fn a_stream_resumes_after_the_last_received_event() {
         assert_eq!(after(&[], None), Ok(EventId(0)));
         assert_eq!(after(&[b"7"], Some("3")), Ok(EventId(7)));
         assert_eq!(after(&[b""], Some("3")), Ok(EventId(3)));

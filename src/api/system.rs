@@ -1,4 +1,4 @@
-//! How the builder is: alive, ready, in numbers. Without the API's prefix.
+//! State of the builder: liveness, readiness, metrics. Without the API's prefix.
 
 use axum::Extension;
 use axum::extract::State;
@@ -13,29 +13,29 @@ use crate::guard::Caller;
 use crate::services::Services;
 use crate::services::health::Check;
 
-/// Whether all that is needed is there.
+/// The readiness of the builder.
 #[derive(Serialize, ToSchema)]
 pub struct Readiness {
-    /// All of it is.
+    /// All checks passed.
     ok: bool,
-    /// One by one.
+    /// The checks.
     checks: Vec<ReadinessCheck>,
 }
 
-/// One thing that is needed. A stranger is told its name and whether it is well, and no more.
+/// One check. A caller without a login gets only its name and whether it passed.
 #[derive(Serialize, ToSchema)]
 pub struct ReadinessCheck {
-    /// What it is: `database`, `docker`, `network`, `disk`, `model`, `background`.
+    /// Its name: `database`, `docker`, `network`, `disk`, `model`, `background`.
     name: String,
-    /// Whether it is well.
+    /// Whether it passed.
     ok: bool,
-    /// It is well enough to go on, but the operator should know.
+    /// It passed, but the operator should know about a problem.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     warning: bool,
-    /// How it is, in a sentence.
+    /// The result in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
-    /// What to do about it.
+    /// What the operator should do.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
@@ -48,7 +48,7 @@ impl ReadinessCheck {
     }
 }
 
-/// Is it alive?
+/// Check liveness.
 #[utoipa::path(
     get, path = "/healthz", tag = "System", security(()),
     responses((status = 200, description = "`ok`.", body = String, content_type = "text/plain")),
@@ -57,14 +57,14 @@ pub async fn healthz() -> impl IntoResponse {
     ([(CACHE_CONTROL, "no-store")], "ok")
 }
 
-/// Is it ready?
+/// Check readiness.
 ///
-/// Open without a login; then the sentences are left out.
+/// Public; without a login the response contains no sentences.
 #[utoipa::path(
     get, path = "/readyz", tag = "System", security((), ("session" = []), ("token" = [])),
     responses(
-        (status = 200, description = "Everything that is needed is there.", body = Readiness),
-        (status = 503, description = "Something that is needed is not.", body = Readiness),
+        (status = 200, description = "All checks passed.", body = Readiness),
+        (status = 503, description = "A check failed.", body = Readiness),
     ),
 )]
 pub async fn readyz(State(services): State<Services>, Extension(caller): Extension<Caller>) -> Response {
@@ -75,7 +75,7 @@ pub async fn readyz(State(services): State<Services>, Extension(caller): Extensi
     (status, [(CACHE_CONTROL, "no-store")], axum::Json(Readiness { ok, checks })).into_response()
 }
 
-/// Numbers for Prometheus.
+/// Read metrics for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "System",
     responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "text/plain")),

@@ -1,4 +1,4 @@
-//! The templates that an app can be made from.
+//! The templates that an app can be created from.
 
 use axum::extract::State;
 use serde::Serialize;
@@ -17,7 +17,7 @@ pub struct TemplateJson {
     /// Its name.
     #[schema(value_type = String, example = "static-site")]
     name: TemplateName,
-    /// What people call it.
+    /// Its title.
     title: String,
     /// One line about it.
     summary: String,
@@ -33,7 +33,7 @@ pub struct TemplateJson {
 pub struct TemplateList {
     /// By name.
     templates: Vec<TemplateJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 

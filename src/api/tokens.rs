@@ -1,4 +1,4 @@
-//! API tokens: make, list, take back.
+//! API tokens: create, list, revoke.
 
 use axum::Extension;
 use axum::extract::State;
@@ -18,45 +18,45 @@ use crate::services::Services;
 use crate::services::tokens::{self, TOKEN_DAYS, TokenEnd};
 use crate::store::access::ApiToken;
 
-/// What a token is for.
+/// Request to create a token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewToken {
-    /// 1 to 80 characters.
+    /// Its name, 1 to 80 characters.
     #[schema(example = "CI")]
     name: String,
-    /// What it may do; `read` when left out.
+    /// Its rights; default `read`.
     #[serde(default)]
     scope: Scope,
-    /// The one app that it may do it to; all when left out. The token is removed with the app.
+    /// The only app that it can access; default: all apps. The token is removed with the app.
     #[schema(value_type = Option<String>)]
     app: Option<AppName>,
-    /// Days after which it ends; 90 when left out.
+    /// Days until it expires; default 90.
     #[schema(minimum = 1, maximum = 3650)]
     days: Option<u32>,
-    /// It has no end: only when this is `true`, and `days` is left out.
+    /// `true`: it does not expire. Requires that `days` is left out.
     #[serde(default)]
     no_end: bool,
 }
 
-/// An API token. Its text is not kept.
+/// An API token. Its text is not stored.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 pub struct TokenJson {
-    /// Identifier; does not change.
+    /// Unique id; never reused.
     #[schema(value_type = i64)]
     id: TokenId,
-    /// What its maker called it.
+    /// Its name.
     name: String,
-    /// What it may do.
+    /// Its rights.
     scope: Scope,
-    /// The one app that it may do it to; null: all.
+    /// The only app that it can access; null: all apps.
     #[schema(value_type = Option<String>)]
     app: Option<AppName>,
-    /// When it was made.
+    /// Time of creation.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When it ends; null: it has no end.
+    /// Its expiry; null: it does not expire.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     /// When it was last used, to the minute.
@@ -78,31 +78,31 @@ impl From<ApiToken> for TokenJson {
     }
 }
 
-/// An API token that was just made.
+/// An API token that was just created.
 #[derive(Serialize, ToSchema)]
 pub struct MadeToken {
     #[serde(flatten)]
     #[schema(inline)]
     about: TokenJson,
-    /// Its text, which is shown this one time.
+    /// Its text, returned only in this response.
     token: String,
 }
 
 /// A page of tokens.
 #[derive(Serialize, ToSchema)]
 pub struct TokenList {
-    /// The newest first.
+    /// Newest first.
     tokens: Vec<TokenJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// Make a token.
+/// Create a token.
 ///
-/// A person who has logged in makes tokens; no token does.
+/// Requires a session: a token cannot create tokens.
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "Tokens", request_body = NewToken, security(("session" = [])),
-    responses((status = 201, description = "The token, with its text this one time.", body = MadeToken)),
+    responses((status = 201, description = "The token, with its text, which is not returned again.", body = MadeToken)),
 )]
 pub async fn create(
     State(services): State<Services>,
@@ -111,7 +111,7 @@ pub async fn create(
 ) -> AppResult<Response> {
     let end = match (new.no_end, new.days) {
         (true, None) => TokenEnd::Never,
-        (true, Some(_)) => return Err(AppError::invalid("A token has days or no end, not both.")),
+        (true, Some(_)) => return Err(AppError::invalid("Set either “days” or “no_end”, not both.")),
         (false, days) => TokenEnd::Days(days.unwrap_or(TOKEN_DAYS)),
     };
     let new = tokens::NewToken { name: new.name, scope: new.scope, app: new.app, end };
@@ -130,25 +130,25 @@ pub async fn list(
     Extension(principal): Extension<Principal>,
     Query(page): Query<PageQuery>,
 ) -> AppResult<axum::Json<TokenList>> {
-    // Newest first means falling ids, and pages are cut by rising keys.
+    // Newest first means descending ids, but paging needs ascending keys.
     let tokens = services.tokens(&principal).await?;
     let (tokens, next) = page.cut(tokens, |token| format!("{:020}", i64::MAX - token.id.0))?;
     Ok(axum::Json(TokenList { tokens: tokens.into_iter().map(TokenJson::from).collect(), next }))
 }
 
-/// Take a token back.
+/// Revoke a token.
 ///
-/// It is good for nothing from then on. One that is gone already is fine.
+/// It is invalid from now on. Revoking a token that does not exist succeeds.
 #[utoipa::path(
     delete, path = "/api/v1/tokens/{id}", tag = "Tokens", params(("id" = i64, Path, description = "The token's id.")),
-    responses((status = 204, description = "It is gone.")),
+    responses((status = 204, description = "The token is revoked.")),
 )]
 pub async fn revoke(
     State(services): State<Services>,
     Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
 ) -> AppResult<StatusCode> {
-    let id = id.parse().map_err(|_| AppError::not_found("token of this name: a token's id is a whole number"))?;
+    let id = id.parse().map_err(|_| AppError::not_found("token with this id: a token's id is a whole number"))?;
     services.revoke_token(&principal, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! Turns: ask for something, read the conversation.
+//! Turns: send a message, read the conversation.
 
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -23,40 +23,40 @@ use crate::services::Services;
 use crate::services::attachments::{BYTES_MAX, NewAttachment};
 use crate::services::turns::PROMPT_MAX;
 
-/// Largest body: files in base64 take a third more, and a message its characters.
+/// Maximum size of the body in bytes: base64 makes files a third larger, and the message adds its characters.
 pub const BODY_MAX: usize = BYTES_MAX / 3 * 4 + 4 * PROMPT_MAX + 1024 * 1024;
 
-/// What a user asks for.
+/// Request to start a turn.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTurn {
-    /// In plain language; at most 100,000 characters. It may be left out with `answer_id`.
+    /// The message in plain language; at most 100,000 characters. Optional with `answer_id`.
     #[serde(default)]
     #[schema(example = "Add a page with our opening hours")]
     prompt: String,
-    /// The answer to the question that the newest turn ended with, one of its `answers`. What a question of the kind
-    /// `rewrite` asks is allowed by this alone, whatever `prompt` says. 409 `question_closed` once it was answered, or
-    /// something else was asked.
+    /// The id of the answer to the newest turn's question, one of its `answers`. Only this field can allow a rewrite (a
+    /// question of the kind `rewrite`), regardless of `prompt`. 409 `question_closed` if the question was already answered or
+    /// another message was sent.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "17-1")]
     answer_id: Option<AnswerId>,
-    /// `build` may change files; `discuss` reads and answers.
+    /// `build` may change files; `discuss` only reads and answers.
     #[serde(default)]
     #[schema(value_type = Option<TurnMode>, default = "build")]
     mode: TurnMode,
-    /// Images (PNG, JPEG, WebP, GIF) and text files that the model is to see: at most 8, with 16 MB together;
+    /// Images (PNG, JPEG, WebP, GIF) and text files for the model: at most 8, with 16 MB together;
     /// an image has at most 3.7 MB and 8,000 pixels on each side, a text 256 KiB.
     #[serde(default)]
     #[schema(value_type = Option<Vec<NewAttachmentJson>>)]
     attachments: Vec<NewAttachmentJson>,
 }
 
-/// A file that comes with a message. What it is, is told by its bytes.
+/// An attachment. Its type is detected from its bytes.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewAttachment)]
 pub struct NewAttachmentJson {
-    /// What it is called.
+    /// Its file name.
     #[schema(example = "sketch.png")]
     name: String,
     /// Its bytes in base64.
@@ -67,24 +67,27 @@ pub struct NewAttachmentJson {
 impl NewAttachmentJson {
     fn decode(self) -> AppResult<NewAttachment> {
         let bytes = STANDARD.decode(self.data.trim()).map_err(|error| {
-            AppError::invalid(format!("“data” of the attachment “{}” is no base64: {error}.", file_name(&self.name)))
+            AppError::invalid(format!(
+                "“data” of the attachment “{}” is not valid base64: {error}.",
+                file_name(&self.name)
+            ))
         })?;
         Ok(NewAttachment { name: self.name, bytes })
     }
 }
 
-/// A file that came with a message.
+/// An attachment of a message.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Attachment)]
 pub struct AttachmentJson {
-    /// The SHA-256 of its bytes, under which they are found.
+    /// The SHA-256 of its bytes, which identifies it.
     #[schema(value_type = String)]
     id: AttachmentId,
-    /// What its sender calls it.
+    /// Its file name.
     name: String,
-    /// What it is.
+    /// Its media type.
     kind: AttachmentKind,
-    /// Its size.
+    /// Its size in bytes.
     bytes: u64,
     /// An image's width in pixels.
     width: Option<u32>,
@@ -99,93 +102,93 @@ impl From<Attachment> for AttachmentJson {
     }
 }
 
-/// One message of the user, and all that the model did in answer.
+/// A turn: a user's message and everything that the model did in response.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Turn)]
 pub struct TurnJson {
-    /// Identifies the turn; never reused.
+    /// Unique id; never reused.
     #[schema(value_type = i64)]
     id: TurnId,
-    /// Within its app, from 1.
+    /// Number within its app, from 1.
     number: u32,
-    /// What the user wrote, or a sentence of Slipway's: see `origin`.
+    /// The user's message, or a fixed sentence of Slipway: see `origin`.
     prompt: String,
-    /// Why it exists: `person` (a person wrote it), `continue` (*Continue* was pressed), `repair` (a preview failed), `fix` (a
-    /// person asked for a fix of a failed deployment or of browser errors).
+    /// Why the turn started: `person` (a user's message), `continue` (*Continue*), `repair` (a preview failed), `fix` (a
+    /// user requested a fix of a failed deployment or of browser errors).
     #[schema(value_type = String, example = "person")]
     origin: &'static str,
-    /// What shows the failure that it is about, as it was printed.
+    /// The printed output that shows the failure.
     evidence: Option<Evidence>,
-    /// The choice that it answers a question with.
+    /// The id of the answer to a question.
     #[schema(value_type = Option<String>, example = "17-1")]
     answer_id: Option<AnswerId>,
-    /// The files that came with it.
+    /// The attachments.
     attachments: Vec<AttachmentJson>,
-    /// Whether the model may write.
+    /// Whether the model may change files.
     mode: TurnMode,
-    /// Where it stands.
+    /// Its state.
     state: TurnState,
     /// The job that runs it.
     #[schema(value_type = Option<i64>)]
     job: Option<JobId>,
-    /// The version that it made, if it changed something.
+    /// The version that it created, if it changed files.
     #[schema(value_type = Option<String>)]
     version: Option<VersionId>,
-    /// The model that answered; null before it began.
+    /// The model that answered; null before the turn started.
     #[schema(value_type = Option<String>)]
     model: Option<ModelId>,
-    /// How much it changed.
+    /// Number of changed files and lines.
     size: ChangeSize,
     /// Tokens and money.
     usage: Usage,
     /// Why it ended early, in a sentence.
     note: Option<String>,
-    /// What it repairs, if nobody wrote it: a preview that failed after an earlier turn.
+    /// The turn that it repairs, if its origin is `repair`.
     repair: Option<Repair>,
-    /// The same as a word: `asked`, `stopped`, `withdrawn`, `interrupted`, `same_error`, `cap_steps`, `cap_files`,
+    /// Why it ended early, as a code: `asked`, `stopped`, `withdrawn`, `interrupted`, `same_error`, `cap_steps`, `cap_files`,
     /// `cap_file_bytes`, `cap_tokens`, `cap_cost`, `cap_wall_time`, `cap_day`, or the code of an error.
     reason: Option<String>,
-    /// What the model asks; the answer is the next turn's prompt, or one of its `answers`.
+    /// The model's question; the answer is the next turn's prompt, or one of its `answers`.
     question: Option<QuestionJson>,
-    /// Whether there is work left to go on with.
+    /// Whether the turn can be continued.
     may_continue: bool,
     /// When it was sent.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// When the model began.
+    /// When the model started.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
     /// When it ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// What the model said, as Markdown.
+    /// The model's answer, as Markdown.
     answer: String,
-    /// What it did, in order.
+    /// The steps, in order.
     steps: Vec<TurnStep>,
 }
 
-/// What the model asks a person.
+/// A question of the model to the user.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Question)]
 pub struct QuestionJson {
-    /// The question, in a sentence or two.
+    /// The question, in one or two sentences.
     text: String,
-    /// The words of the answers to choose from; another may be written all the same. None: only a written one.
+    /// The texts of the suggested answers; a message with another answer is possible too.
     choices: Vec<String>,
-    /// The same with their ids.
+    /// The suggested answers with their ids.
     answers: Vec<AnswerJson>,
-    /// What it is about.
+    /// The kind of question.
     about: QuestionKind,
 }
 
-/// An answer to choose.
+/// A suggested answer.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Answer)]
 pub struct AnswerJson {
-    /// Sent as `answer_id` with the next turn.
+    /// Send it as `answer_id` with the next turn.
     #[schema(value_type = String, example = "17-1")]
     id: AnswerId,
-    /// Its words.
+    /// Its text.
     text: String,
 }
 
@@ -197,36 +200,36 @@ impl QuestionJson {
     }
 }
 
-/// A part of what the model did.
+/// A step of a turn.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum TurnStep {
-    /// It said something, as Markdown.
+    /// Text of the answer.
     Text {
-        /// The words.
+        /// The text, as Markdown.
         text: String,
     },
-    /// It thought; a summary, as Markdown.
+    /// A summary of the model's thinking.
     Thought {
-        /// The words.
+        /// The text, as Markdown.
         text: String,
     },
-    /// It wrote or deleted a file.
+    /// A file was written or deleted.
     File {
-        /// Which.
+        /// Its path.
         #[schema(value_type = String)]
         path: WorkspacePath,
-        /// Where it stands: `writing`, `written` or `deleted`.
+        /// Its state: `writing`, `written` or `deleted`.
         #[schema(value_type = String)]
         state: FileState,
     },
-    /// It used another tool.
+    /// Another tool was used.
     Tool {
         /// Its name.
         name: String,
-        /// What it did, in one line.
+        /// A summary in one line.
         summary: String,
-        /// Whether it did it.
+        /// Whether it succeeded.
         ok: bool,
     },
 }
@@ -284,15 +287,15 @@ impl TurnJson {
 /// A page of the conversation.
 #[derive(Serialize, ToSchema)]
 pub struct TurnList {
-    /// The newest first.
+    /// Newest first.
     turns: Vec<TurnJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// Ask for something.
+/// Start a turn.
 ///
-/// Turns of an app wait for each other. What the model writes comes over the job's events.
+/// Turns of an app run one after the other. The job's events contain the model's text while it is written.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/turns", tag = "Turns", params(("app" = String, Path, description = "The app's name.")),
     request_body = NewTurn,
@@ -309,12 +312,12 @@ pub async fn create(
     Ok(accepted(job))
 }
 
-/// Read a file that came with a message.
+/// Download an attachment.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/attachments/{id}", tag = "Turns",
     params(
         ("app" = String, Path, description = "The app's name."),
-        ("id" = String, Path, description = "As the turn gives it."),
+        ("id" = String, Path, description = "The attachment's id."),
     ),
     responses((status = 200, description = "The bytes, with their media type.", body = Vec<u8>, content_type = "application/octet-stream")),
 )]
@@ -328,19 +331,19 @@ pub async fn attachment(
     Ok(([(CONTENT_TYPE, kind.media_type()), (CONTENT_SECURITY_POLICY, policy)], bytes).into_response())
 }
 
-/// Go on with a turn that was cut short.
+/// Continue a turn that ended early.
 ///
-/// The newest turn, after an interruption, a stop, a failure or a cap. What was said and written
-/// stands; nothing is done twice. 409 `nothing_to_continue` otherwise.
+/// Resumes the newest turn after an interruption, a stop, a failure or a reached limit. Its text and
+/// files stay; no step is repeated. 409 `nothing_to_continue` otherwise.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/turns/{turn}/continue", tag = "Turns",
     params(
         ("app" = String, Path, description = "The app's name."),
         ("turn" = i64, Path, description = "The turn's id."),
     ),
-    responses((status = 202, description = "The job that runs the turn that goes on.", body = JobJson)),
+    responses((status = 202, description = "The job of the new turn.", body = JobJson)),
 )]
-pub async fn go_on(State(services): State<Services>, Path((name, turn)): Path<(AppName, i64)>) -> AppResult<Response> {
+pub async fn resume(State(services): State<Services>, Path((name, turn)): Path<(AppName, i64)>) -> AppResult<Response> {
     let (_, job) = services.continue_turn(&name, TurnId(turn)).await?;
     Ok(accepted(job))
 }

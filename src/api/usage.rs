@@ -1,4 +1,4 @@
-//! What the model has cost.
+//! The cost of models.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -10,17 +10,17 @@ use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::services::spending::SpendingReport;
 
-/// Days that are told apart when nobody says how many.
+/// Default number of days.
 const DAYS: u16 = 30;
-/// Most days that are told apart.
+/// Maximum number of days.
 const DAYS_MAX: u16 = 366;
 
-/// Which days.
+/// Selects days.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UsageQuery {
-    /// The last so many days in UTC, today included; 30 when left out.
+    /// Number of days in UTC, including today; default 30.
     #[param(minimum = 1, maximum = 366)]
     days: Option<u16>,
 }
@@ -29,55 +29,55 @@ impl UsageQuery {
     fn days(&self) -> AppResult<u16> {
         match self.days.unwrap_or(DAYS) {
             days @ 1..=DAYS_MAX => Ok(days),
-            _ => Err(AppError::invalid(format!("“days” is a number from 1 to {DAYS_MAX}."))),
+            _ => Err(AppError::invalid(format!("“days” must be a number from 1 to {DAYS_MAX}."))),
         }
     }
 }
 
-/// What was spent on a day.
+/// The cost of one day.
 #[derive(Serialize, ToSchema)]
 pub struct DayUsage {
-    /// In UTC.
+    /// The day in UTC.
     #[schema(example = "2026-11-20")]
     day: String,
     #[serde(flatten)]
     spent: Spending,
 }
 
-/// What was spent on an app.
+/// The cost of one app.
 #[derive(Serialize, ToSchema)]
 pub struct AppUsage {
-    /// The app; null for those that were deleted, taken together.
+    /// The app; null for all deleted apps together.
     #[schema(value_type = Option<String>)]
     app: Option<AppName>,
     #[serde(flatten)]
     spent: Spending,
 }
 
-/// What was spent on a model.
+/// The cost of one model.
 #[derive(Serialize, ToSchema)]
 pub struct ModelUsage {
-    /// The model's id; empty where it was not noted.
+    /// The model's id; empty if it is unknown.
     model: String,
     #[serde(flatten)]
     spent: Spending,
 }
 
-/// Tokens and money. Tokens of models without a known price are counted apart, never guessed at.
+/// Tokens and money. Tokens of models without a known price are counted separately; no price is guessed.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Usages)]
 pub struct UsageJson {
-    /// Since the beginning.
+    /// All time.
     total: Spending,
     /// Since midnight UTC.
     today: Spending,
-    /// On the days that were asked for.
+    /// The requested days.
     recent: Spending,
-    /// Those of them that had any, the newest first.
+    /// Days with usage, newest first.
     days: Vec<DayUsage>,
-    /// On these days, the dearest first.
+    /// Apps on these days, most expensive first.
     apps: Vec<AppUsage>,
-    /// On these days, the dearest first.
+    /// Models on these days, most expensive first.
     models: Vec<ModelUsage>,
 }
 
@@ -94,7 +94,7 @@ impl From<SpendingReport> for UsageJson {
     }
 }
 
-/// Tell what was spent on all apps.
+/// Get the cost of all apps.
 #[utoipa::path(
     get, path = "/api/v1/usage", tag = "Cost", params(UsageQuery),
     responses((status = 200, description = "Tokens and money.", body = UsageJson)),
@@ -106,7 +106,7 @@ pub async fn all(
     Ok(axum::Json(services.spending(None, query.days()?).await?.into()))
 }
 
-/// Tell what was spent on an app.
+/// Get the cost of an app.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/usage", tag = "Cost",
     params(("app" = String, Path, description = "The app's name."), UsageQuery),

@@ -1,4 +1,4 @@
-//! Versions: look back, compare, put back.
+//! Versions: list, compare, restore.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -21,16 +21,16 @@ pub struct VersionJson {
     /// The commit: 40 hexadecimal digits.
     #[schema(value_type = String)]
     id: VersionId,
-    /// Its place in the app's history, from 1.
+    /// Number within the app, from 1.
     number: u32,
-    /// What was asked, in one line.
+    /// Its title, for example the first line of the user's message.
     title: String,
-    /// Where it came from.
+    /// Its origin.
     kind: VersionKind,
-    /// The turn that made it, if one did.
+    /// The turn that created it, if any.
     #[schema(value_type = Option<i64>)]
     turn: Option<TurnId>,
-    /// How much changed against the version before.
+    /// Changes from the previous version.
     size: ChangeSize,
     /// When it was committed.
     #[schema(value_type = String, format = DateTime)]
@@ -54,9 +54,9 @@ impl From<Version> for VersionJson {
 /// A page of versions.
 #[derive(Serialize, ToSchema)]
 pub struct VersionList {
-    /// The newest first.
+    /// Newest first.
     versions: Vec<VersionJson>,
-    /// Where the next page begins; null at the end.
+    /// Cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub async fn list(
     }))
 }
 
-/// Compare a version with the one before.
+/// Compare a version with the previous one.
 #[utoipa::path(
     get, path = "/api/v1/apps/{app}/versions/{id}/diff", tag = "Versions",
     params(
@@ -98,9 +98,9 @@ pub async fn diff(
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response())
 }
 
-/// Put a version back.
+/// Restore a version.
 ///
-/// Its files become a new version on top; nothing of the history is lost.
+/// Its files become a new version; the history stays complete.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/versions/{id}/restore", tag = "Versions",
     params(

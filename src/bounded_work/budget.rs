@@ -1,10 +1,10 @@
-//! How long a piece of work may go on.
+//! Deadline and cancellation of work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a piece of work may go on: until its time is up, or until nobody waits for its result.
+/// The deadline of work, which is also cancelled when its caller has gone.
 /// Clones share both.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
@@ -12,9 +12,9 @@ pub struct Budget {
     cancelled: Arc<AtomicBool>,
 }
 
-/// The budget is spent: the work has to end.
+/// The budget is used up: the work has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the work took too long, or nobody waits for it any more")]
+#[error("the work took too long, or was cancelled")]
 pub struct Spent;
 
 impl Budget {
@@ -23,7 +23,7 @@ impl Budget {
         Self { deadline: Instant::now().checked_add(time), cancelled: Arc::default() }
     }
 
-    /// A budget that only [`Self::cancel`] ends: for work whose cost its own bounds limit.
+    /// A budget that only [`Self::cancel`] ends: for work whose cost is limited otherwise.
     pub fn unlimited() -> Self {
         Self::default()
     }
@@ -39,12 +39,12 @@ impl Budget {
         Self { deadline, cancelled: self.cancelled.clone() }
     }
 
-    /// Ends it, for all clones.
+    /// Cancels it, for all clones.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nobody waits for the result any more.
+    /// Whether it was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_ends_with_its_time_or_when_it_is_cancelled() {
+    fn a_budget_ends_at_its_deadline_or_when_it_is_cancelled() {
         assert_eq!(Budget::unlimited().check(), Ok(()));
         assert_eq!(Budget::of(Duration::ZERO).check(), Err(Spent));
         assert_eq!(Budget::of(Duration::from_mins(10)).check(), Ok(()));

@@ -1,4 +1,4 @@
-//! Results that are kept, so that the same text is not worked on at each view.
+//! A cache of results, so that the same text is not processed for each view.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-/// Results by the hash of what they were made of, within a bound in bytes. When it is full, what was
-/// used longest ago goes.
+/// Results by the hash of their input, limited in bytes. When it is full, the least recently
+/// used ones are evicted.
 #[derive(Debug)]
 pub struct Kept<V> {
     bytes_max: usize,
@@ -31,27 +31,27 @@ struct Entry<V> {
     until: Option<Instant>,
 }
 
-/// Bytes that an entry takes beside its value.
+/// Size of an entry in addition to its value, in bytes.
 const OVERHEAD: usize = 128;
 
 impl<V: Clone> Kept<V> {
-    /// Keeps results of at most so many bytes in all.
+    /// A cache of at most this many bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, state: Mutex::new(State { entries: HashMap::new(), bytes: 0, uses: 0 }) }
     }
 
-    /// The hash of what a result is made of.
+    /// The hash of a result's input.
     pub fn key(parts: &[&[u8]]) -> Key {
         let mut hash = Sha256::new();
         for part in parts {
-            // With its length: parts that are cut differently are different.
+            // Includes lengths, so that differently split parts have different hashes.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
         hash.finalize().into()
     }
 
-    /// What is kept under a key.
+    /// The cached result of a key.
     pub fn get(&self, key: &Key) -> Option<V> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.uses += 1;
@@ -65,8 +65,8 @@ impl<V: Clone> Kept<V> {
         Some(entry.value.clone())
     }
 
-    /// Keeps a result of about `bytes` bytes, for `time` at most if that is given. One that is larger than
-    /// a quarter of the whole bound is not kept.
+    /// Caches a result of about `bytes` bytes, for at most `time` if given. Results larger than
+    /// a quarter of the limit are not cached.
     pub fn put(&self, key: Key, value: V, bytes: usize, time: Option<Duration>) {
         let bytes = bytes + OVERHEAD;
         if bytes > self.bytes_max / 4 {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_used_longest_ago_goes_first() {
+    fn the_least_recently_used_result_is_evicted_first() {
         let kept = Kept::new(8 * (OVERHEAD + 100));
         let key = |n: u8| Kept::<u8>::key(&[&[n]]);
         for n in 0..8 {
@@ -111,17 +111,17 @@ mod tests {
         kept.put(key(8), 8, 100, None);
         assert_eq!((kept.get(&key(0)), kept.get(&key(1)), kept.get(&key(8))), (Some(0), None, Some(8)));
         kept.put(key(9), 9, 100_000, None);
-        assert_eq!((kept.get(&key(9)), kept.get(&key(0))), (None, Some(0)), "too large to be kept");
+        assert_eq!((kept.get(&key(9)), kept.get(&key(0))), (None, Some(0)), "too large for the cache");
         kept.put(key(0), 10, 50, None);
         assert_eq!(kept.get(&key(0)), Some(10));
         kept.put(key(0), 11, 50, Some(Duration::ZERO));
-        assert_eq!(kept.get(&key(0)), None, "its time is over");
+        assert_eq!(kept.get(&key(0)), None, "it has expired");
         let state = kept.state.lock().unwrap();
         assert_eq!(state.bytes, state.entries.values().map(|entry| entry.bytes).sum::<usize>());
     }
 
     #[test]
-    fn parts_are_told_apart() {
+    fn differently_split_parts_have_different_keys() {
         assert_ne!(Kept::<u8>::key(&[b"ab", b"c"]), Kept::<u8>::key(&[b"a", b"bc"]));
     }
 }

@@ -1,4 +1,4 @@
-//! The pool: who runs, who waits, who is turned away.
+//! The pool: running, queued and rejected work.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,47 +11,47 @@ use tokio::task::JoinError;
 use super::budget::Budget;
 use crate::domain::AppName;
 
-/// How long work waits for a place before its caller is told that the pool is busy.
+/// How long work waits for a slot before its caller gets an error.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-/// How long after its deadline a caller waits for work to notice that its time is up.
+/// How long a caller waits after the deadline for work to notice it.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Whose text is worked on. Places and waiting are bounded for each.
+/// The owner of the text. Slots and the queue are limited for each owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// An app's.
     App(AppName),
-    /// The person's own, of no app.
+    /// The user's own, without an app.
     Person,
 }
 
-/// How much a pool does at once. All are at least 1.
+/// Limits of a pool. All are at least 1.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolBounds {
-    /// Work that runs at the same time.
+    /// Concurrent work.
     pub places: usize,
-    /// Of that, one owner's.
+    /// Concurrent work of one owner.
     pub places_each: usize,
-    /// Work that runs or waits.
+    /// Running or queued work.
     pub admitted: usize,
-    /// Of that, one owner's.
+    /// Running or queued work of one owner.
     pub admitted_each: usize,
 }
 
 impl PoolBounds {
-    /// For work that takes processor time alone. There are at least two places, and nobody gets the last one.
+    /// For CPU-bound work. There are at least two slots, and no single owner can use all of them.
     pub fn of_processors() -> Self {
         let places = std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2));
         Self { places, places_each: (places - 1).min(4), admitted: 256, admitted_each: 64 }
     }
 
-    /// For work that waits for the disk as well.
+    /// For work that also waits for the disk.
     pub fn of_disk() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, |processors| processors.get().max(2));
         Self { places: processors * 4, places_each: processors * 2, admitted: 1024, admitted_each: 256 }
     }
 
-    /// For work that waits for somebody to take its result, and may wait long.
+    /// For work that waits for a slow reader, possibly for long.
     pub fn of_downloads() -> Self {
         Self { places: 8, places_each: 3, admitted: 64, admitted_each: 12 }
     }
@@ -60,10 +60,10 @@ impl PoolBounds {
 /// Why there is no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {
-    /// As much as is allowed runs and waits already.
+    /// The pool and its queue are full.
     #[error("Slipway is busy with other work of this kind. Try again in a few seconds.")]
     Busy,
-    /// It was stopped.
+    /// It reached its deadline.
     #[error("This took longer than {} seconds, so it was stopped.", .0.as_secs().max(1))]
     TooSlow(Duration),
     /// It panicked, or the process is ending.
@@ -71,20 +71,20 @@ pub enum WorkError {
     Failed(String),
 }
 
-/// What a pool is doing and has done.
+/// Metrics of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Numbers {
-    /// Work that runs.
+    /// Running work.
     pub running: u64,
-    /// Work that waits for a place.
+    /// Work that waits for a slot.
     pub waiting: u64,
-    /// Work that was turned away since the start.
+    /// Work that was rejected since the start.
     pub refused: u64,
-    /// Work that was stopped at its deadline since the start.
+    /// Work that reached its deadline since the start.
     pub stopped: u64,
 }
 
-/// A pool of places for work. Cheap to clone.
+/// A pool of slots for work. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct BoundedWork(Arc<Pool>);
 
@@ -110,7 +110,7 @@ struct OwnersShare {
     places: Arc<Semaphore>,
 }
 
-/// Admitted work; what it counted for is given back when this is dropped.
+/// Admitted work; its count is released when this is dropped.
 #[derive(Debug)]
 struct Ticket {
     pool: Arc<Pool>,
@@ -146,7 +146,7 @@ impl Pool {
 }
 
 impl BoundedWork {
-    /// A pool; its name stands in the log and the metrics.
+    /// A pool; its name appears in the log and the metrics.
     pub fn new(name: &'static str, bounds: PoolBounds) -> Self {
         Self(Arc::new(Pool {
             name,
@@ -163,7 +163,7 @@ impl BoundedWork {
         self.0.name
     }
 
-    /// What it is doing and has done.
+    /// Its metrics.
     pub fn numbers(&self) -> Numbers {
         let admitted = self.0.owners().admitted as u64;
         let running = (self.0.bounds.places.max(1) - self.0.places.available_permits()) as u64;
@@ -175,8 +175,8 @@ impl BoundedWork {
         }
     }
 
-    /// Runs work that only its result matters of. Its budget is spent after `time`, counted from when it
-    /// has a place, and when this future is dropped.
+    /// Runs work without side effects. Its budget ends after `time`, counted from when it
+    /// has a slot, and when this future is dropped.
     pub async fn run<R: Send + 'static>(
         &self,
         name: &'static str,
@@ -189,7 +189,7 @@ impl BoundedWork {
         let _cancel = CancelOnDrop(budget.clone());
         let pool = self.0.clone();
         let running = tokio::task::spawn_blocking(move || {
-            // Held until the thread is free again, whether or not anybody waits for it.
+            // Held until the thread is free again, even if the caller has gone.
             let _places = places;
             let result = work(&budget);
             if budget.is_spent() && !budget.is_cancelled() {
@@ -204,8 +204,8 @@ impl BoundedWork {
         }
     }
 
-    /// Runs work that changes something: once it has a place it is not abandoned in the middle, even if
-    /// this future is dropped. Its budget is spent after `time`; what it has begun to change by then it ends.
+    /// Runs work that changes something: once it has a slot, it is not cancelled, even if
+    /// this future is dropped. Its budget ends after `time`; a change that has started by then is completed.
     pub async fn run_to_end<R: Send + 'static>(
         &self,
         name: &'static str,
@@ -221,8 +221,8 @@ impl BoundedWork {
         running.await.map_err(|error| failed(&error))
     }
 
-    /// Waits for a place among the owner's own, then among all: what waits for its owner's other work
-    /// stands in nobody else's way.
+    /// Waits for a slot of the owner, then for a slot of the pool, so that work that waits for its owner's other work
+    /// does not block other owners.
     async fn places(&self, name: &'static str, owner: Owner) -> Result<impl Send + use<>, WorkError> {
         let Some((ticket, own)) = self.admit(&owner) else { return Err(self.refuse(name, &owner)) };
         let all = self.0.places.clone();
@@ -280,7 +280,7 @@ mod tests {
         Owner::App(name.parse().unwrap())
     }
 
-    /// Work that runs until its budget is spent, and says when it begins and why it ends.
+    /// Work that runs until its budget ends, and reports its start and the reason of its end.
     fn until_spent(begun: mpsc::Sender<()>) -> impl FnOnce(&Budget) -> bool + Send {
         move |budget| {
             begun.send(()).unwrap();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn one_owner_cannot_take_the_last_place_nor_all_of_the_queue() {
+    async fn one_owner_cannot_use_all_slots_nor_the_whole_queue() {
         let pool = pool(2, 1, 8, 3);
         let (begun, begins) = mpsc::channel();
         let start = |owner: Owner| {
@@ -316,11 +316,11 @@ mod tests {
         until(|| pool.numbers().running + pool.numbers().waiting == 0).await;
         assert_eq!(pool.numbers().refused, 1);
         assert_eq!(pool.run("again", app("greedy"), LONG, |_| 8).await, Ok(8));
-        assert!(pool.0.owners().each.is_empty(), "nothing is remembered of owners without work");
+        assert!(pool.0.owners().each.is_empty(), "owners without work use no memory");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn the_queue_is_bounded_in_all() {
+    async fn the_queue_is_bounded() {
         let pool = pool(1, 1, 2, 2);
         let (begun, begins) = mpsc::channel();
         let work: Vec<_> = ["app-a", "app-b"]
@@ -336,11 +336,11 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn work_ends_at_its_deadline_and_when_nobody_waits() {
+    async fn work_ends_at_its_deadline_and_when_its_caller_has_gone() {
         let pool = pool(2, 2, 8, 8);
         let (begun, begins) = mpsc::channel();
         let cancelled = pool.run("late", Owner::Person, Duration::from_millis(20), until_spent(begun.clone())).await;
-        assert_eq!(cancelled, Ok(false), "its time was up");
+        assert_eq!(cancelled, Ok(false), "the deadline was reached");
         assert_eq!(pool.numbers().stopped, 1);
         begins.recv().unwrap();
         let (told, was_cancelled) = mpsc::channel();
@@ -351,12 +351,12 @@ mod tests {
         tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
         waiting.abort();
         let cancelled = tokio::task::spawn_blocking(move || was_cancelled.recv().unwrap()).await.unwrap();
-        assert!(cancelled, "whoever waited is gone");
+        assert!(cancelled, "the caller has gone");
         until(|| pool.numbers().running == 0).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_change_is_not_abandoned_in_the_middle() {
+    async fn a_change_is_not_cancelled() {
         let pool = pool(1, 1, 8, 8);
         let (begun, begins) = mpsc::channel();
         let (go, goes) = mpsc::channel::<()>();
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_gives_its_place_back() {
+    async fn a_panic_releases_its_slot() {
         let pool = pool(1, 1, 1, 1);
         let failed = pool.run("panics", Owner::Person, LONG, |_| panic!("no")).await;
         assert!(matches!(failed, Err(WorkError::Failed(why)) if why.contains("panic")));

@@ -1,6 +1,6 @@
-//! Base images: the configured one where it can be had, else the one that setup built. A name is looked up once and is the
-//! same image from then on: a tag that moves, by a build or by somebody who shares the engine, changes nothing until the
-//! builder is started again.
+//! Base images: the configured one if it is available, else the one that setup built. A name is resolved once and then stays the
+//! same image: a tag that moves, by a build or by another user of the engine, has no effect until the
+//! builder restarts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,32 +14,32 @@ use super::log::Output;
 use super::{BuildError, BuildSettings};
 use crate::engine::{self, Fault};
 
-/// How long a pull may say nothing.
+/// Idle timeout of a pull.
 const PULL_SILENCE: Duration = Duration::from_secs(20);
-/// How long a pull may take.
+/// Timeout of a pull.
 const PULL_LIMIT: Duration = Duration::from_mins(5);
-/// For how long a failed pull is not tried again, so that not every build waits for it.
+/// How long a failed pull is not retried, so that not every build waits for it.
 const FAILURE_KEPT: Duration = Duration::from_mins(10);
 
-/// What was found out about base images so far.
+/// The resolved base images.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bases {
     failures: Arc<Mutex<HashMap<String, (Instant, String)>>>,
-    /// Image ids by the names under which they were first found. `None` until they were looked up for the first time.
+    /// Image ids by name. `None` until they were resolved for the first time.
     pins: Arc<tokio::sync::Mutex<Option<HashMap<String, String>>>>,
 }
 
 /// A base image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Base {
-    /// What it is called, for people.
+    /// Its name.
     pub(super) name: String,
-    /// What it is.
+    /// Its image id.
     pub(super) id: String,
 }
 
 impl Bases {
-    /// The image to build on, which is in the engine then.
+    /// The image to build on, which is in the engine afterwards.
     pub(super) async fn resolve(
         &self,
         docker: &Docker,
@@ -78,7 +78,7 @@ impl Bases {
             },
         };
         if let Some(base) = self.pinned(docker, &fallback, output).await? {
-            output.say(format!("The base image {wanted} is not here and cannot be pulled ({reason}).")).await;
+            output.say(format!("The base image {wanted} is not in the engine and cannot be pulled ({reason}).")).await;
             output
                 .say(format!("{fallback} is used instead, which setup built from the distribution's packages."))
                 .await;
@@ -87,7 +87,7 @@ impl Bases {
         Err(BuildError::BaseImageMissing { wanted: wanted.clone(), fallback, reason })
     }
 
-    /// Looks all names up before the first build runs, so that none can move one that a later build needs.
+    /// Resolves all names before the first build, so that no build can move a tag that a later build needs.
     async fn pin_all(&self, docker: &Docker, settings: &BuildSettings) -> Result<(), BuildError> {
         let mut pins = self.pins.lock().await;
         if pins.is_some() {
@@ -105,7 +105,7 @@ impl Bases {
         Ok(())
     }
 
-    /// The image that a name stands for: what it was when it was first looked up, as long as the engine has that.
+    /// The image of a name at its first lookup, as long as the engine has it.
     async fn pinned(&self, docker: &Docker, name: &str, output: &mut Output<'_>) -> Result<Option<Base>, BuildError> {
         let mut pins = self.pins.lock().await;
         let pins = pins.get_or_insert_default();
@@ -114,9 +114,9 @@ impl Bases {
             && (now.as_ref() == Some(&id) || id_of(docker, &id).await?.is_some())
         {
             if now.as_ref() != Some(&id) {
-                tracing::warn!(image = name, used = %id, found = now.as_deref().unwrap_or("none"), "a base image's tag has moved: the image from before is used until Slipway is started again");
+                tracing::warn!(image = name, used = %id, found = now.as_deref().unwrap_or("none"), "a base image's tag has moved; using the previous image until Slipway restarts");
                 output.say(format!(
-                    "{name} is another image now than when Slipway started. The one from then is used; restart Slipway to take the new one."
+                    "{name} is now another image than when Slipway started. The previous image is used; restart Slipway to use the new one."
                 )).await;
             }
             return Ok(Some(Base { name: name.to_owned(), id }));
@@ -138,7 +138,7 @@ impl Bases {
     }
 }
 
-/// Refuses images of apps and of build steps, which hold what other apps wrote.
+/// Rejects images of apps and of build steps, which contain other apps' files.
 pub(super) fn refuse_ours(image: &str) -> Result<(), BuildError> {
     let is_app = image.starts_with("sha256:")
         || image.split(['/', ':', '@']).any(|word| word == "slipway" || word == super::STEP_REPOSITORY);
@@ -154,7 +154,7 @@ pub(super) fn is_ours(image: &str) -> BuildError {
     BuildError::Failed { message, lines: Vec::new() }
 }
 
-/// The id of an image by its name or id; none when it is not there.
+/// The id of an image by its name or id; `None` if it does not exist.
 async fn id_of(docker: &Docker, image: &str) -> Result<Option<String>, BuildError> {
     match engine::call(engine::QUICK, docker.inspect_image(image)).await {
         Ok(found) => Ok(found.id),
@@ -176,7 +176,7 @@ pub(super) async fn pull(docker: &Docker, image: &str, output: &mut Output<'_>) 
             Ok(Some(Ok(_))) => {}
             Ok(Some(Err(error))) => {
                 return Err(match Fault::from(error) {
-                    // The engine is there, it answers; it is the registry behind it that is not.
+                    // The engine answers, but the registry does not.
                     Fault::Unavailable(why) if engine::ping(docker).await.is_ok() => Fault::Other(why),
                     fault => fault,
                 });
@@ -186,7 +186,7 @@ pub(super) async fn pull(docker: &Docker, image: &str, output: &mut Output<'_>) 
     }
 }
 
-/// Name and tag of an image; a digest is kept in the name, which the engine takes whole.
+/// Name and tag of an image; a digest stays in the name, which the engine accepts.
 fn split_tag(image: &str) -> (&str, &str) {
     if image.contains('@') {
         return (image, "");
@@ -202,7 +202,7 @@ mod tests {
     use super::split_tag;
 
     #[test]
-    fn tags_are_told_from_ports() {
+    fn tags_are_distinguished_from_ports() {
         assert_eq!(split_tag("python:3.13-slim"), ("python", "3.13-slim"));
         assert_eq!(split_tag("host:5000/python"), ("host:5000/python", "latest"));
         assert_eq!(split_tag("host:5000/python:3"), ("host:5000/python", "3"));

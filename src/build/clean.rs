@@ -1,4 +1,4 @@
-//! Removal of images. Only what carries an app's labels is ever touched.
+//! Removal of images. Only images with an app's labels are removed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,25 +12,25 @@ use super::{BuildError, ImageBuilder, STEP_REPOSITORY};
 use crate::domain::{AppId, AppName, ImageRef};
 use crate::engine::{self, Fault};
 
-/// Images that are asked about at once.
+/// Concurrent requests about images.
 const LOOKS_AT_ONCE: usize = 8;
-/// Images of build steps that are kept, so that a step is not done again: the newest.
+/// Number of newest images of build steps that are cached.
 const STEPS_KEPT: usize = 24;
 
-/// What this builder's images take of the engine's disk.
+/// Disk usage of this builder's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageDisk {
-    /// How many images there are, of all apps.
+    /// Number of images of all apps.
     pub images: usize,
-    /// What they take together with what they are built on; what several share counts once.
+    /// Their size in bytes including their bases; shared layers count once.
     pub bytes: u64,
 }
 
 impl ImageBuilder {
-    /// What all apps' images take of the engine's disk. The engine is asked about each of them.
+    /// Disk usage of all apps' images. Queries the engine for each of them.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// If the engine does not answer.
     pub async fn disk(&self) -> Result<ImageDisk, BuildError> {
         let options = ListImagesOptionsBuilder::new().filters(&self.settings.installation.filter()).build();
         let images = engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?;
@@ -42,7 +42,7 @@ impl ImageBuilder {
             }
         });
         let histories: Vec<_> = stream::iter(histories).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
-        // A layer that was pulled has no id of its own: then it is known by how it was made.
+        // A pulled layer has no id: then its history identifies it.
         let layers = histories.into_iter().flatten().map(|layer| {
             let how = if layer.id == "<missing>" { layer.created_by } else { layer.id };
             (how, layer.created, layer.size)
@@ -52,11 +52,11 @@ impl ImageBuilder {
         Ok(ImageDisk { images: count, bytes })
     }
 
-    /// Removes all images of an app from the registry, where there is one. Those that are gone already are no
+    /// Removes all images of an app from the registry, if there is one. Missing images are not an
     /// error.
     ///
     /// # Errors
-    /// When the registry is not there, or will not.
+    /// If the registry does not answer or refuses.
     pub async fn remove_pushed(&self, app: &AppName) -> Result<(), BuildError> {
         match &self.registry {
             Some(registry) => registry.prune(app, &HashSet::new()).await.map(drop),
@@ -64,10 +64,10 @@ impl ImageBuilder {
         }
     }
 
-    /// Removes all images of an app from the engine. Those that are gone already are no error.
+    /// Removes all images of an app from the engine. Missing images are not an error.
     ///
     /// # Errors
-    /// When the engine is not there, or a container still runs from one of them.
+    /// If the engine does not answer, or a container still runs from one of them.
     pub async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), BuildError> {
         for image in self.images(app, app_id).await? {
             self.remove(&image.id).await?;
@@ -76,15 +76,15 @@ impl ImageBuilder {
         Ok(())
     }
 
-    /// Removes the images of an app that are not in `keep`, and what broken builds of it left behind.
-    /// Those that a container still uses stay. Answers the bytes freed.
+    /// Removes the images of an app that are not in `keep`, and leftovers of its failed builds.
+    /// Images of existing containers stay. Returns the freed bytes.
     ///
     /// # Errors
     /// When the engine is not there.
     pub async fn prune(&self, app: &AppName, app_id: AppId, keep: &[ImageRef]) -> Result<u64, BuildError> {
         let kept: HashSet<&str> = keep.iter().map(ImageRef::digest).collect();
         let mut freed = match &self.registry {
-            // The engine's disk is another one: it is freed all the same.
+            // The engine has another disk, so continue with it.
             Some(registry) => registry.prune(app, &kept).await.unwrap_or_else(|error| {
                 tracing::warn!(%app, %error, "failed to delete old images from the registry");
                 0
@@ -93,7 +93,7 @@ impl ImageBuilder {
         };
         let mut gone = HashSet::new();
         for image in self.images(app, app_id).await? {
-            // Pushed images are kept by the registry's digest, others by their id.
+            // Pushed images are identified by the registry's digest, others by their id.
             let is_kept = kept.contains(image.id.as_str())
                 || image.repo_digests.iter().filter_map(|d| d.split_once('@')).any(|(_, digest)| kept.contains(digest));
             if is_kept {
@@ -111,7 +111,7 @@ impl ImageBuilder {
                     freed += bytes.filter_map(|size| u64::try_from(*size).ok()).sum::<u64>();
                     gone.insert(image.id);
                 }
-                // In use: a container that we were not told of runs from it.
+                // In use by a container that is not in `keep`.
                 Err(Fault::Conflict(_)) => {}
                 Err(fault) => return Err(fault.into()),
             }
@@ -123,22 +123,22 @@ impl ImageBuilder {
         Ok(freed)
     }
 
-    /// Removes what failed builds left, once no build is under way, without anybody waiting for it.
+    /// Removes leftovers of failed builds in the background, once no build runs.
     pub(super) fn prune_unfinished_later(&self) {
         let builder = self.clone();
         tokio::spawn(async move {
             if let Err(error) = builder.prune_unfinished().await {
-                tracing::debug!(%error, "what failed builds left in the engine is still there");
+                tracing::debug!(%error, "failed to remove leftovers of failed builds");
             }
         });
     }
 
-    /// Removes images that no build has finished, and all but the newest of those that steps became.
+    /// Removes images of unfinished builds, and all except the newest images of steps.
     ///
     /// # Errors
     /// When the engine is not there.
     pub async fn prune_unfinished(&self) -> Result<(), BuildError> {
-        // A build that is under way may be about to use them: whoever ends last comes here as well.
+        // A running build may be about to use them: the last one calls this too.
         let Ok(_alone) = self.building.try_write() else { return Ok(()) };
         let steps = format!("{STEP_REPOSITORY}/{}", self.settings.installation);
         let filter = HashMap::from([("reference", vec![steps.as_str()])]);
@@ -146,7 +146,7 @@ impl ImageBuilder {
         let mut images = engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?;
         images.sort_by_key(|image| std::cmp::Reverse(image.created));
         for name in images.into_iter().skip(STEPS_KEPT).flat_map(|image| image.repo_tags) {
-            // Only its name goes while an app's image is built on it.
+            // Only its name is removed while an app's image is built on it.
             match engine::call(engine::SLOW, self.docker.remove_image(&name, None::<RemoveImageOptions>, None)).await {
                 Ok(_) | Err(Fault::NotFound(_) | Fault::Conflict(_)) => {}
                 Err(fault) => return Err(fault.into()),
@@ -165,8 +165,8 @@ impl ImageBuilder {
         Ok(engine::call(engine::SLOW, self.docker.list_images(Some(options))).await?)
     }
 
-    /// Removes an image under all its tags, and its parents that no other image needs. Answers their ids. While a build is
-    /// under way the parents stay, since it may be about to use one of them; [`Self::prune_unfinished`] removes them.
+    /// Removes an image with all its tags, and its parents that no other image needs. Returns their ids. While a build
+    /// runs the parents stay, because it may be about to use one of them; [`Self::prune_unfinished`] removes them.
     pub(super) async fn remove(&self, id: &str) -> Result<Vec<String>, Fault> {
         let alone = self.building.try_write();
         let options = RemoveImageOptionsBuilder::new().force(true).noprune(alone.is_err()).build();

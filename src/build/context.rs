@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-/// Where the Dockerfile stands in the context.
+/// The path of the Dockerfile in the context.
 pub(super) const DOCKERFILE: &str = "Dockerfile";
-/// A tar is made of blocks of so many bytes.
+/// Block size of a tar in bytes.
 const BLOCK: usize = 512;
 
 /// The context with `labels` before the last `COPY` of its Dockerfile, and with `own` after each `FROM`. The engine's cache
@@ -40,7 +40,7 @@ pub(super) fn labelled(
     (append(context, &text), HashMap::new())
 }
 
-/// Labels as an instruction, in a fixed order: the text of a step is what its cache is known by.
+/// Labels as an instruction, in a fixed order, because the text of a step is its cache key.
 pub(super) fn label_line(labels: &HashMap<String, String>) -> String {
     let mut labels: Vec<_> = labels.iter().collect();
     labels.sort();
@@ -48,7 +48,7 @@ pub(super) fn label_line(labels: &HashMap<String, String>) -> String {
     format!("LABEL {}", pairs.join(" "))
 }
 
-/// The context with another Dockerfile. `None` where it has none.
+/// The context with another Dockerfile. `None` if it has none.
 pub(super) fn with_dockerfile(context: &[u8], text: &str) -> Option<Vec<u8>> {
     let (_, end) = read(context)?;
     Some(append(context[..end].to_vec(), text))
@@ -86,9 +86,9 @@ fn read(context: &[u8]) -> Option<(String, usize)> {
     dockerfile.map(|text| (text, end))
 }
 
-/// Where labels go in a Dockerfile, in bytes from its beginning.
+/// Positions of labels in a Dockerfile, in bytes from its beginning.
 struct Places {
-    /// Behind each `FROM` line.
+    /// After each `FROM` line.
     after_from: Vec<usize>,
     /// Before the last `COPY` or `ADD` of the last stage.
     last_copy: usize,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_before_the_last_copy_of_the_last_stage() {
+    fn labels_precede_the_last_copy_of_the_last_stage() {
         let dockerfile = "FROM x\nCOPY a a\nRUN a \\\n  COPY b\n# COPY c\ncopy . .\nUSER 1\n";
         let own = HashMap::from([("own".to_owned(), "yes".to_owned())]);
         let (context, rest) = labelled(tar_of(&[("Dockerfile", dockerfile), ("a", "1")]), &own, labels());
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_do_not_follow_is_left_alone() {
+    fn unsupported_dockerfiles_stay_unchanged() {
         for files in [
             &[("main.py", "")][..],
             &[("Dockerfile", "FROM a\nCOPY . .\nFROM b\nRUN true\n")],

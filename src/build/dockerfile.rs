@@ -1,40 +1,40 @@
-//! A Dockerfile, cut where it runs something.
+//! Splits a Dockerfile at its `RUN` instructions.
 //!
-//! The engine gives a `RUN` of its own builder root with many capabilities, without a bound on processes or disk, on a
-//! network that it shares. So the engine is given only what runs nothing (`FROM`, `COPY`, `ENV`, …), and each `RUN` is a
-//! container of ours. Pure: text in, a plan out.
+//! The engine would execute a `RUN` as root with many capabilities, without limits on processes or disk, on a
+//! shared network. So the engine only gets instructions that run nothing (`FROM`, `COPY`, `ENV`, …), and each `RUN` is a
+//! container that Slipway starts. Pure: text in, a plan out.
 
 use std::collections::BTreeMap;
 
-/// Instructions that are read; the engine refuses others in its own words.
+/// The first instruction of a stage.
 const FROM: &str = "FROM";
 
-/// What is to be done for a Dockerfile.
+/// The plan for a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// `# escape=…`, where the file says so: it holds for each text that is cut from it.
+    /// `# escape=…`, if the file has it: it applies to each part.
     pub(super) escape: Option<char>,
     /// `ARG`s before the first `FROM`.
     pub(super) global_args: Vec<String>,
     pub(super) stages: Vec<Stage>,
-    /// Instructions in all.
+    /// Total number of instructions.
     pub(super) total: usize,
-    /// There is a `RUN`: else the engine may have the file whole.
+    /// There is a `RUN`: otherwise the engine builds the whole file.
     pub(super) runs: bool,
 }
 
-/// From one `FROM` to the next.
+/// A stage, from one `FROM` to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stage {
-    /// What it begins from, as it is written.
+    /// Its unexpanded base image.
     pub(super) from: String,
     pub(super) name: Option<String>,
-    /// The `FROM` instruction and its place among all.
+    /// The `FROM` instruction and its position.
     pub(super) first: Instruction,
     pub(super) parts: Vec<Part>,
 }
 
-/// Something that one request to the engine does, or one container.
+/// A part that one request to the engine executes, or one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Part {
     /// Instructions that run nothing.
@@ -46,27 +46,27 @@ pub(super) enum Part {
 /// An instruction on one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Instruction {
-    /// Its place among all, from 1.
+    /// Its position, from 1.
     pub(super) number: usize,
-    /// In capitals.
+    /// Its name in capitals.
     pub(super) word: String,
     pub(super) text: String,
 }
 
-/// What a `RUN` runs.
+/// The command of a `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
-    /// By the image's shell.
+    /// Run by the image's shell.
     Shell(String),
-    /// As it is.
+    /// Run without a shell.
     Exec(Vec<String>),
 }
 
-/// Why a Dockerfile is not built, in a sentence.
+/// Why a Dockerfile is rejected, in a sentence.
 pub(super) type Refused = String;
 
 impl Plan {
-    /// Reads a Dockerfile.
+    /// Parses a Dockerfile.
     pub(super) fn read(dockerfile: &str) -> Result<Self, Refused> {
         let escape = escape(dockerfile);
         let lines = logical_lines(dockerfile, escape.unwrap_or('\\'));
@@ -111,9 +111,9 @@ impl Stage {
                 return Ok(());
             }
             "ONBUILD" => return Err("The Dockerfile uses ONBUILD, which Slipway does not allow.".to_owned()),
-            // The engine would fetch it itself, from where no rule keeps it off private networks.
+            // The engine would fetch it itself, without packet filter rules.
             "ADD" if names_an_address(rest) => {
-                return Err(format!("“{}” fetches from an address: fetch it in a RUN instead.", instruction.text));
+                return Err(format!("“{}” downloads from a URL: download it in a RUN instead.", instruction.text));
             }
             _ => {}
         }
@@ -130,9 +130,9 @@ fn names_an_address(rest: &str) -> bool {
     words.filter(|word| !word.starts_with("--")).any(|word| word.contains("://") || word.starts_with("git@"))
 }
 
-/// The character that continues a line, where the file chooses one.
+/// The character that continues a line, if the file sets one.
 fn escape(dockerfile: &str) -> Option<char> {
-    // Directives stand before anything else, one a line.
+    // Directives precede everything else, one per line.
     let directives = dockerfile.lines().map_while(|line| line.trim().strip_prefix('#'));
     directives.filter_map(|line| line.split_once('=')).find_map(|(key, value)| {
         key.trim().eq_ignore_ascii_case("escape").then(|| value.trim().chars().next()).flatten()
@@ -193,7 +193,7 @@ pub(super) fn expand(text: &str, values: &BTreeMap<String, String>) -> String {
     expanded
 }
 
-/// Names and values of an `ARG`, each value with what is known before.
+/// Names and values of an `ARG`; values are expanded with earlier arguments.
 pub(super) fn declare(text: &str, given: &BTreeMap<String, String>, values: &mut BTreeMap<String, String>) {
     for word in text.split_whitespace().skip(1) {
         let (name, default) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
@@ -204,7 +204,7 @@ pub(super) fn declare(text: &str, given: &BTreeMap<String, String>, values: &mut
     }
 }
 
-/// An instruction's text with `--from=<stage>` replaced by what that stage became.
+/// An instruction's text with `--from=<stage>` replaced by that stage's image.
 pub(super) fn with_stage(text: &str, image_of: impl Fn(&str) -> Option<String>) -> String {
     let words: Vec<String> = text
         .split(' ')
@@ -216,7 +216,7 @@ pub(super) fn with_stage(text: &str, image_of: impl Fn(&str) -> Option<String>) 
     words.join(" ")
 }
 
-/// What an instruction copies from: a stage or an image.
+/// The source of a `COPY --from`: a stage or an image.
 pub(super) fn copied_from(text: &str) -> Option<&str> {
     text.split_whitespace().find_map(|word| word.strip_prefix("--from="))
 }
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dockerfile_is_cut_where_it_runs_something() {
+    fn a_dockerfile_is_split_at_run_instructions() {
         let plan = plan(
             "# a comment\nARG BASE_IMAGE\nFROM ${BASE_IMAGE} AS Build\nENV A=1 \\\n  # inside\n  B=2\nRUN pip install \\\n\n  x\n\
              RUN [\"true\", \"1\"]\nCOPY . .\nfrom scratch\ncopy --from=build /a /b\n",
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_nothing_is_the_engines_and_some_things_are_refused() {
+    fn unsupported_instructions_are_rejected() {
         assert!(!plan("FROM a\nCOPY . .\n").runs);
         let windows = plan("# escape=`\nFROM a\nRUN a `\n b\n");
         assert!(matches!(&windows.stages[0].parts[0], Part::Run(_, Command::Shell(text)) if text == "a  b"));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_put_in() {
+    fn arguments_are_expanded() {
         let given = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
         let mut values = BTreeMap::new();
         declare("ARG A=0 B=\"${A}2\" C", &given, &mut values);

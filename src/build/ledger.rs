@@ -1,5 +1,5 @@
-//! What was built of which version, as the builder itself knows it. A tag or a label says nothing: whoever builds on the
-//! engine, or shares it, can put both on any image. The id of an image is the hash of what is in it.
+//! The builder's own record of built versions. Tags and labels are not trusted: builds and other users of the
+//! engine can put both on any image. The id of an image is the hash of its content.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{AppId, VersionId};
 
-/// Builds and the ids of their images; kept in a file, where there is one.
+/// Builds and the ids of their images; stored in a file, if one is configured.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     file: Option<PathBuf>,
@@ -25,15 +25,15 @@ type Entries = BTreeMap<i64, BTreeMap<String, Entry>>;
 pub(super) struct Entry {
     /// The image's id in the engine.
     pub(super) image: String,
-    /// The id of the base image that it was built on.
+    /// The id of its base image.
     pub(super) base: String,
 }
 
 impl Ledger {
-    /// Reads the file; one that is not there yet is empty.
+    /// Reads the file; a missing file is empty.
     ///
     /// # Errors
-    /// When the file is there and cannot be read. It may be deleted: what it names is built again.
+    /// If the file exists and cannot be read. It may be deleted: its versions are then built again.
     pub fn open(file: &Path) -> io::Result<Self> {
         let entries = match std::fs::read(file) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
@@ -53,7 +53,7 @@ impl Ledger {
         });
     }
 
-    /// Forgets builds of an app whose images are gone.
+    /// Removes builds of an app whose images were removed.
     pub(super) fn forget(&self, app: AppId, is_gone: impl Fn(&str) -> bool) {
         self.change(|entries| {
             let builds = entries.entry(app.0).or_default();
@@ -64,8 +64,8 @@ impl Ledger {
         });
     }
 
-    /// Changes the entries and writes the file anew. One that cannot be written costs builds that are done twice after
-    /// the next start, and nothing else.
+    /// Changes the entries and rewrites the file. If the write fails, some versions are built again after
+    /// the next start.
     fn change(&self, change: impl FnOnce(&mut Entries)) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut entries);
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_are_known_after_a_restart_and_forgotten_with_their_images() {
+    fn builds_survive_a_restart_and_are_removed_with_their_images() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("images.json");
         let version: VersionId = "a".repeat(40).parse().expect("a version");

@@ -1,24 +1,25 @@
-//! A build's output: what is worth showing of it, and what it says when it fails.
+//! The output of a build: its relevant lines, and the error of a failed build.
 
 use std::collections::VecDeque;
 
 use bollard::errors::Error;
 
 use super::{BuildError, is_outage};
-use crate::engine::line::Lines;
-use crate::engine::output::Bounded;
-use crate::engine::{Fault, LineSink};
+use crate::engine::Fault;
+use crate::output::Bounded;
+use crate::output::LineSink;
+use crate::output::lines::Lines;
 
-/// Lines that are kept for the error.
+/// Number of last lines that are kept for the error.
 const LAST_LINES: usize = 20;
 
-/// Reads the engine's output, hands the lines worth showing on, as far as they are bounded, and keeps the last.
+/// Filters the engine's output, forwards a limited number of lines, and keeps the last ones.
 pub(super) struct Output<'a> {
     lines: Lines,
     log: &'a dyn LineSink,
     bounded: Bounded<'a>,
     last: VecDeque<String>,
-    /// What is shown for each of the engine's own steps, none for nothing.
+    /// The text for each of the engine's own steps; `None` hides a step.
     steps: Option<Vec<Option<String>>>,
 }
 
@@ -27,7 +28,7 @@ impl<'a> Output<'a> {
         Self { lines: Lines::default(), log, bounded: Bounded::new(log), last: VecDeque::new(), steps: None }
     }
 
-    /// Takes a piece of the engine's output, which need not be whole lines.
+    /// Reads a piece of the engine's output, which may end within a line.
     pub(super) async fn take(&mut self, piece: &str) {
         let mut lines = Vec::new();
         self.lines.push(piece.as_bytes(), &mut |line| lines.push(line));
@@ -36,25 +37,25 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Says something of our own.
+    /// Logs a line of the builder itself.
     pub(super) async fn say(&mut self, line: impl Into<String>) {
         self.finish_line().await;
         self.line(line.into()).await;
     }
 
-    /// The build is over, however it ended: hands out what was kept for the end.
+    /// The end of the build: logs the lines that were kept for the end.
     pub(super) async fn end(&mut self) {
         self.finish_line().await;
         self.bounded.end().await;
     }
 
-    /// Has the engine's own steps shown as these, by their place; none: as the engine says them.
+    /// Sets the texts of the engine's own steps, by position; `None`: the engine's texts.
     pub(super) async fn show_steps(&mut self, steps: Option<Vec<Option<String>>>) {
         self.finish_line().await;
         self.steps = steps;
     }
 
-    /// A step's end in the engine's words, as an error that the log shows too.
+    /// The engine's error of a step, which the log shows too.
     pub(super) async fn failed(&mut self, message: &str) -> BuildError {
         self.end().await;
         let message = explain(message.trim());
@@ -62,7 +63,7 @@ impl<'a> Output<'a> {
         BuildError::Failed { message, lines: self.last_lines() }
     }
 
-    /// Takes a last line that has no line break.
+    /// Reads a last line without a line break.
     pub(super) async fn finish_line(&mut self) {
         let mut last = None;
         self.lines.finish(&mut |line| last = Some(line));
@@ -81,7 +82,7 @@ impl<'a> Output<'a> {
                 _ => return,
             }
         }
-        // What came before a step is not why the step fails.
+        // Output before a step is not the cause of its failure.
         if line.starts_with("Step ") {
             self.last.clear();
         } else if self.last.len() == LAST_LINES {
@@ -91,12 +92,12 @@ impl<'a> Output<'a> {
         self.bounded.line(line).await;
     }
 
-    /// The last lines so far that a step wrote.
+    /// The last lines of the current step.
     pub(super) fn last_lines(&self) -> Vec<String> {
         self.last.iter().cloned().collect()
     }
 
-    /// What the error that ended the build means.
+    /// The meaning of the error that ended the build.
     pub(super) async fn failure(&mut self, error: Error) -> BuildError {
         self.end().await;
         if is_outage(&error) {
@@ -114,12 +115,12 @@ impl<'a> Output<'a> {
     }
 }
 
-/// The number of the step that the engine begins: `Step 2/5 : …`.
+/// The number of the step that starts: `Step 2/5 : …`.
 fn place_of_step(line: &str) -> Option<usize> {
     line.strip_prefix("Step ")?.split_once('/')?.0.parse().ok()
 }
 
-/// What the engine says of its own intermediate images and containers, which tells a user nothing.
+/// Lines about the engine's intermediate images and containers, which are not useful for users.
 fn is_bookkeeping(line: &str) -> bool {
     let line = line.trim_start();
     line.is_empty()
@@ -138,9 +139,9 @@ fn explain(message: &str) -> String {
     {
         let command = command.strip_prefix("/bin/sh -c ").unwrap_or(command);
         return if code.trim() == "137" {
-            format!("“{command}” was killed while the image was built: a build may use 1 GiB of memory.")
+            format!("“{command}” was killed during the build: a build step may use 1 GiB of memory.")
         } else {
-            format!("“{command}” failed with exit code {} while the image was built.", code.trim())
+            format!("“{command}” failed with exit code {} during the build.", code.trim())
         };
     }
     if message.contains("Cannot locate specified Dockerfile") {
@@ -171,7 +172,7 @@ mod tests {
         let error = "The command '/bin/sh -c false' returned a non-zero code: 1".to_owned();
         let failed = output.failure(Error::DockerStreamError { error }).await;
         let BuildError::Failed { message, lines } = failed else { panic!("{failed:?}") };
-        assert_eq!(message, "“false” failed with exit code 1 while the image was built.");
+        assert_eq!(message, "“false” failed with exit code 1 during the build.");
         assert_eq!(lines, ["Step 2/2 : RUN false", "half a line", "ERROR: no"]);
         assert_eq!(seen.lock().expect("no panic").len(), 5);
 

@@ -1,7 +1,7 @@
 //! Images: from a commit's files to an image in the engine, and to the registry if there is one.
 //!
-//! Owns base images, image tags, build logs, and the removal of images. Knows nothing of
-//! containers, git, events or the database: a build is handed in as a tar and hands out lines.
+//! Owns base images, image tags, build logs, and the removal of images. Independent of
+//! containers of apps, git, events and the database: the input of a build is a tar, its output are lines.
 
 mod base;
 mod clean;
@@ -32,57 +32,71 @@ pub use ledger::Ledger;
 
 use crate::domain::{AppId, AppName, ImageRef, VersionId};
 use crate::engine::subnet::{SubnetPool, Subnets};
-use crate::engine::{self, Fault, Installation, LineSink};
+use crate::engine::{self, Fault};
 use crate::firewall::Firewall;
+use crate::output::{LineSink, outage};
+use crate::ownership::Installation;
 
-/// Repository of the images that steps become. A step that was done before on the same image is not done again.
+/// Repository of cached images of steps.
 const STEP_REPOSITORY: &str = "slipway-step";
 
 /// Default limit for the size of an image.
 const IMAGE_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-/// The engine's name for no network: what it does for us itself runs nothing.
+/// The engine's name for no network: its own steps run nothing.
 const NO_NETWORK: &str = "none";
 
-/// How images are built, and where they go.
+/// Where the engine that builds images runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildEngine {
+    /// On the user's machine. It runs the apps as well, and the user restarts it after a failure.
+    OnMachine,
+    /// In the cluster that runs the apps, which restarts it after a failure.
+    InCluster,
+}
+
+/// Settings of builds.
 #[derive(Debug, Clone)]
 pub struct BuildSettings {
-    /// This builder among those that share the engine.
+    /// The id of this builder among those that share the engine.
     pub installation: Installation,
+    /// Where the engine runs.
+    pub engine: BuildEngine,
     /// Configured base images by the name that templates use: `python`, `nginx`.
     pub base_images: BTreeMap<String, String>,
-    /// Repository prefix of the images that `scripts/setup` built, tried where the configured one cannot be had.
+    /// Repository prefix of the images that `scripts/setup` built, used if the configured one is not available.
     pub fallback: String,
-    /// `host:port` of the registry that images are pushed to. Without one they stay in the engine.
+    /// `host:port` of the registry for pushes. Without one, images stay in the engine.
     pub registry: Option<String>,
-    /// The name under which the registry is pulled from, when it is another.
+    /// The registry's name for pulls, if it is different.
     pub registry_pull: Option<String>,
-    /// As whom the registry is spoken to; nobody in particular where it does not ask.
+    /// The login at the registry, if it needs one.
     pub registry_login: Option<RegistryLogin>,
-    /// Longest build.
+    /// Timeout of a build.
     pub time_limit: Duration,
-    /// Largest image in bytes, with what it is built on; also what one step may write.
+    /// Maximum size of an image in bytes, including its base; also the maximum that one step may write.
     pub image_max_bytes: u64,
-    /// Keeps builds away from private addresses.
+    /// The packet filter rules that block private addresses.
     pub firewall: Firewall,
-    /// What was built before.
+    /// The record of built versions.
     pub ledger: Ledger,
 }
 
 /// A login at a registry.
 #[derive(Debug, Clone)]
 pub struct RegistryLogin {
-    /// Who.
+    /// The user name.
     pub username: String,
-    /// With what: a password or a token.
+    /// A password or a token.
     pub password: SecretString,
 }
 
 impl BuildSettings {
-    /// Settings with the usual limits, no registry, and no configured base images.
+    /// Settings with the default limits, no registry, and no configured base images.
     pub fn new(installation: Installation, firewall: Firewall) -> Self {
         Self {
             installation,
             firewall,
+            engine: BuildEngine::OnMachine,
             image_max_bytes: IMAGE_MAX_BYTES,
             base_images: BTreeMap::new(),
             fallback: "slipway.local".to_owned(),
@@ -95,55 +109,55 @@ impl BuildSettings {
     }
 }
 
-/// What is to be built.
+/// The input of a build.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// Whose image.
+    /// The app's name.
     pub app: AppName,
-    /// The app's id; never used again.
+    /// The app's id; never reused.
     pub app_id: AppId,
-    /// The commit that `context` holds.
+    /// The commit of `context`.
     pub version: VersionId,
     /// The base image's name: `python` or `nginx`.
     pub base: String,
-    /// The commit's files as an uncompressed tar, a `Dockerfile` at the top.
+    /// The commit's files as an uncompressed tar, with a `Dockerfile` at the top.
     pub context: Vec<u8>,
-    /// Longest build; the usual limit where there is none.
+    /// Timeout of this build; `None`: the default.
     pub time_limit: Option<Duration>,
 }
 
 /// A built image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// The image: `slipway/<app>@sha256:<image id>`, which is what an engine without a registry knows it by.
+    /// The image: `slipway/<app>@sha256:<image id>`, its name without a registry.
     pub image: ImageRef,
-    /// It was there already.
+    /// It existed already.
     pub reused: bool,
 }
 
-/// Why there is no image.
+/// Why a build failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// The files do not build. `lines` are the last of the output that say why.
+    /// The files do not build.
     #[error("{message}")]
     Failed {
-        /// Which step failed, in a sentence.
+        /// The failed step, in a sentence.
         message: String,
         /// About the last twenty lines of the step's output.
         lines: Vec<String>,
     },
-    /// It was stopped on request.
+    /// It was cancelled.
     #[error("The build was stopped.")]
     Cancelled,
-    /// The engine is not there.
+    /// The engine does not answer.
     #[error("{0}")]
     Unavailable(String),
-    /// The registry is not there.
+    /// The registry does not answer.
     #[error("The registry {registry} does not answer: {message}.")]
     RegistryAway {
-        /// Which registry.
+        /// The registry.
         registry: String,
-        /// Why, as far as can be seen.
+        /// The reason, where known.
         message: String,
     },
     /// There is nothing to build on.
@@ -151,49 +165,49 @@ pub enum BuildError {
         "The base image “{wanted}” is not in the engine and cannot be pulled ({reason}), and {fallback} is not there either. Run scripts/setup, or set SLIPWAY_BASE_IMAGE_PYTHON and SLIPWAY_BASE_IMAGE_NGINX to images that can be reached."
     )]
     BaseImageMissing {
-        /// What was asked for.
+        /// The configured image.
         wanted: String,
-        /// What should have stood in for it.
+        /// The fallback image.
         fallback: String,
         /// Why it cannot be pulled.
         reason: String,
     },
-    /// The image, or what a step wrote, is larger than it may be.
+    /// The image, or the data written by a step, exceeds the limit.
     #[error(
-        "The image would be larger than {} with what it is built on. Leave out what the app does not need.",
+        "The image with its base would be larger than {}. Remove files and packages that the app does not need.",
         crate::domain::Bytes(*limit)
     )]
     TooLarge {
-        /// The limit that it ran into, in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// No space left where the engine keeps images.
+    /// No space is left on the engine's disk.
     #[error(
         "The disk of the Docker engine is full. Delete apps that are not needed, or run `docker system prune`, and build again."
     )]
     DiskFull,
-    /// It took too long.
+    /// It reached the timeout.
     #[error("The build took longer than {} minutes and was stopped.", .limit.as_secs().div_ceil(60))]
     TimedOut {
-        /// The limit that it ran into.
+        /// The timeout.
         limit: Duration,
-        /// What it last said.
+        /// Its last output.
         lines: Vec<String>,
     },
-    /// The registry did not do what it was asked.
+    /// The registry rejected a request.
     #[error("The registry {registry} refuses: {message}.")]
     Registry {
-        /// Which registry.
+        /// The registry.
         registry: String,
-        /// Its words.
+        /// The text of its answer.
         message: String,
     },
     /// The registry did not take the image.
     #[error("The image could not be pushed to {registry}: {message}")]
     Push {
-        /// Which registry.
+        /// The registry.
         registry: String,
-        /// Its words.
+        /// The text of its answer.
         message: String,
     },
 }
@@ -207,12 +221,12 @@ impl BuildError {
         }
     }
 
-    /// The engine or the registry is away, and may come back.
+    /// The engine or the registry is unavailable, possibly only for a while.
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::RegistryAway { .. } => true,
             // In the words of the engine, which asks the registry for us.
-            Self::Push { message, .. } => engine::is_outage(message),
+            Self::Push { message, .. } => outage::is_outage(message),
             _ => false,
         }
     }
@@ -238,14 +252,14 @@ pub struct ImageBuilder {
     bases: base::Bases,
     registry: Option<registry::Registry>,
     subnets: std::sync::Arc<Subnets>,
-    /// This process among those that the builder has been, by which its builds are known.
+    /// The id of this process, which marks its builds.
     process: String,
-    /// Held for reading by each build, for writing by who removes images that a build may be about to use.
+    /// Held for reading by builds, and for writing by the removal of images that a build may be about to use.
     building: std::sync::Arc<tokio::sync::RwLock<()>>,
 }
 
 impl ImageBuilder {
-    /// A builder over an engine. Nothing is asked of the engine yet.
+    /// A builder for an engine. Sends no requests yet.
     pub fn new(docker: Docker, settings: BuildSettings) -> Self {
         let login = settings.registry_login.as_ref();
         let registry = settings.registry.as_deref().map(|host| registry::Registry::new(host, login));
@@ -260,10 +274,15 @@ impl ImageBuilder {
         }
     }
 
-    /// Asks the engine who it is, and the registry, if there is one, whether it is there.
+    /// Where the engine runs.
+    pub fn engine(&self) -> BuildEngine {
+        self.settings.engine
+    }
+
+    /// Checks the engine and the registry, if there is one.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] or [`BuildError::RegistryAway`] when one of them does not answer.
+    /// [`BuildError::Unavailable`] or [`BuildError::RegistryAway`] if one of them does not answer.
     pub async fn ping(&self) -> Result<engine::EngineInfo, BuildError> {
         let info = engine::ping(&self.docker).await?;
         if let Some(registry) = &self.registry {
@@ -272,11 +291,11 @@ impl ImageBuilder {
         Ok(info)
     }
 
-    /// The image of a version, if this builder built it before and the engine still has it. It is known by its id: what
-    /// the engine has under the version's tag, with whatever labels, may be another.
+    /// The image of a version, if this builder built it before and the engine still has it. It is identified by its id,
+    /// because the version's tag and labels may be on another image.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] when the engine does not answer.
+    /// [`BuildError::Unavailable`] if the engine does not answer.
     pub async fn find(
         &self,
         app: &AppName,
@@ -291,9 +310,9 @@ impl ImageBuilder {
         }
     }
 
-    /// Builds a version, or finds what was built of it before.
+    /// Builds a version, or finds its existing image.
     ///
-    /// `log` is handed one clean line after the other, bounded as [`crate::engine::output`] says. The build ends when `cancel` fires or the
+    /// `log` is handed one clean line after the other, bounded as [`crate::output`] says. The build ends when `cancel` fires or the
     /// time limit passes; the engine then removes what it had begun.
     ///
     /// # Errors
@@ -368,7 +387,7 @@ impl ImageBuilder {
         image_ref(&app, &id).ok_or_else(|| refused("The engine ended the build without naming an image.".to_owned()))
     }
 
-    /// Has the engine do what a Dockerfile says that runs nothing. Answers the image's id.
+    /// Lets the engine execute instructions that run nothing. Returns the image's id.
     async fn engine_build(
         &self,
         context: Vec<u8>,
@@ -427,7 +446,7 @@ impl ImageBuilder {
     }
 }
 
-/// The tag that keeps a version's image, with the whole commit in it, so that none is taken for another.
+/// The tag of a version's image, with the whole commit id, so that tags are unique.
 fn tag(app: &AppName, version: &VersionId) -> String {
     format!("{}:{version}", repository(app))
 }
@@ -442,7 +461,7 @@ fn image_ref(app: &AppName, id: &str) -> Option<ImageRef> {
     format!("{}@{id}", repository(app)).parse().ok()
 }
 
-/// Whether an error says that the line to the engine broke, not that the build failed.
+/// Whether an error means that the connection to the engine broke, not that the build failed.
 fn is_outage(error: &Error) -> bool {
     !matches!(error, Error::DockerStreamError { .. } | Error::DockerResponseServerError { .. })
 }

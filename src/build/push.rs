@@ -1,4 +1,4 @@
-//! Images on their way to the registry.
+//! Pushes images to the registry.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use super::{BuildError, ImageBuilder, repository};
 use crate::domain::{AppName, ImageRef, VersionId};
 use crate::engine::{self, Fault};
 
-/// Longest push.
+/// Timeout of a push.
 const PUSH_LIMIT: Duration = Duration::from_mins(10);
 
 impl ImageBuilder {
-    /// Pushes a version's image and answers the name under which nodes pull it, with the digest that
-    /// the registry gave it. Without a registry the image stays in the engine, and its name as it is.
-    /// What the registry has already is not sent again.
+    /// Pushes a version's image and returns the name under which nodes pull it, with the registry's
+    /// digest. Without a registry the image stays in the engine, and its name is unchanged.
+    /// Layers that the registry has are not sent again.
     ///
     /// # Errors
-    /// [`BuildError::Push`] in the registry's words; [`BuildError::Cancelled`]; an engine that is not there.
+    /// [`BuildError::Push`] with the registry's message; [`BuildError::Cancelled`]; an unavailable engine.
     pub async fn push(
         &self,
         app: &AppName,
@@ -43,7 +43,7 @@ impl ImageBuilder {
             Ok(Ok(digest)) => digest,
             Ok(Err(fault @ (Fault::Unavailable(_) | Fault::DiskFull))) => return Err(fault.into()),
             Ok(Err(Fault::Other(message) | Fault::NotFound(message) | Fault::Conflict(message))) => {
-                // The engine's words for a registry that is away, or wants a login, are many; it can be asked.
+                // The engine has many messages for an unavailable registry or a missing login, so ask the registry itself.
                 if let Some(registry) = &self.registry {
                     registry.ping().await?;
                 }
@@ -51,7 +51,7 @@ impl ImageBuilder {
             }
             Err(_) => return Err(refused("it took longer than ten minutes".to_owned())),
         };
-        // The engine pushes by a tag, which somebody else may have moved meanwhile; it knows what it pushed by the digest.
+        // The engine pushes a tag, which may have been moved meanwhile; the digest identifies the pushed image.
         let sent = engine::call(engine::QUICK, self.docker.inspect_image(&format!("{name}@{digest}"))).await?;
         if sent.id.as_deref() != Some(image.digest()) {
             return Err(refused("the tag was moved to another image during the push; try again".to_owned()));
@@ -62,7 +62,7 @@ impl ImageBuilder {
             .map_err(|_| refused(format!("it answered “{digest}”, which is no digest")))
     }
 
-    /// Sends the layers that the registry lacks, and answers the manifest's digest.
+    /// Sends missing layers, and returns the manifest's digest.
     async fn send(&self, name: &str, version: &VersionId) -> Result<String, Fault> {
         let options = PushImageOptionsBuilder::new().tag(version.as_str()).build();
         let login = self.settings.registry_login.as_ref().map(|login| DockerCredentials {
@@ -74,7 +74,7 @@ impl ImageBuilder {
         let mut stream = std::pin::pin!(self.docker.push_image(name, Some(options), login));
         let mut digest = None;
         while let Some(progress) = stream.next().await {
-            // The last line reads `<tag>: digest: sha256:… size: …`.
+            // The last line is `<tag>: digest: sha256:… size: …`.
             let status = progress?.status.unwrap_or_default();
             if let Some((_, rest)) = status.split_once("digest: ") {
                 digest = rest.split_whitespace().next().map(str::to_owned);

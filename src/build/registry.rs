@@ -1,5 +1,5 @@
-//! Removal of what a registry keeps and nobody needs: manifests by their digest. The registry frees
-//! their layers when it next collects its garbage.
+//! Removes unused manifests from a registry. The registry frees
+//! their layers at its next garbage collection.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -13,13 +13,13 @@ use serde::Deserialize;
 use super::{BuildError, RegistryLogin, repository};
 use crate::domain::AppName;
 
-/// Longest wait for one answer.
+/// Timeout of one request.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
-/// What a manifest of one platform may be.
+/// Media types of a manifest of one platform.
 const MANIFEST: &str =
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json";
 
-/// The line to a registry, by its HTTP API.
+/// A client of a registry's HTTP API.
 #[derive(Debug, Clone)]
 pub(super) struct Registry {
     host: String,
@@ -46,7 +46,7 @@ struct Layer {
     size: u64,
 }
 
-/// A manifest that a tag leads to.
+/// The manifest of a tag.
 struct Kept {
     digest: String,
     layers: Vec<Layer>,
@@ -59,12 +59,12 @@ impl Registry {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .expect("the TLS provider is installed first thing");
+            .expect("the TLS provider is installed at start");
         Self { host: host.to_owned(), login: login.cloned(), client }
     }
 
-    /// Removes all manifests of an app but those in `keep`, by digest. Answers the bytes of the layers
-    /// that no kept one needs. What is gone already is no error.
+    /// Removes all manifests of an app except those in `keep`, by digest. Returns the bytes of the layers
+    /// that no remaining one needs. Missing manifests are not an error.
     pub(super) async fn prune(&self, app: &AppName, keep: &HashSet<&str>) -> Result<u64, BuildError> {
         let repository = repository(app);
         let Some(found) = self.manifests(&repository).await? else { return Ok(0) };
@@ -94,17 +94,17 @@ impl Registry {
         Ok(freed)
     }
 
-    /// Whether it answers, and takes the login that we have.
+    /// Checks that it answers and accepts our login.
     pub(super) async fn ping(&self) -> Result<(), BuildError> {
         let answer = self.send(Method::GET, "").await?;
-        // One that hands out tokens asks everybody for one: the engine gets it by itself.
+        // A registry with a token server always requests a token, which the engine gets itself.
         if answer.status() == StatusCode::UNAUTHORIZED && !wants_token(&answer) {
             return Err(self.wants_login(&answer));
         }
         Ok(())
     }
 
-    /// What each tag of a repository leads to; none when there is no such repository.
+    /// The manifest of each tag of a repository; empty if there is no such repository.
     async fn manifests(&self, repository: &str) -> Result<Option<Vec<Kept>>, BuildError> {
         let answer = self.ask(Method::GET, &format!("{repository}/tags/list")).await?;
         if answer.status() == StatusCode::NOT_FOUND {
@@ -114,7 +114,7 @@ impl Registry {
         let mut found = Vec::new();
         for tag in tags.tags.unwrap_or_default() {
             let answer = self.ask(Method::GET, &format!("{repository}/manifests/{tag}")).await?;
-            // Its manifest went with another tag's.
+            // Its manifest was removed with another tag.
             if answer.status() == StatusCode::NOT_FOUND {
                 continue;
             }
@@ -138,7 +138,7 @@ impl Registry {
 
     async fn send(&self, method: Method, path: &str) -> Result<Response, BuildError> {
         let mut last = None;
-        // As the engine does: TLS where the registry speaks it, else plain on networks that are our own.
+        // Like the engine: TLS if the registry supports it, else plain HTTP on private networks.
         for scheme in schemes(&self.host, self.login.is_some()) {
             let url = format!("{scheme}://{}/v2/{path}", self.host);
             let mut request = self.client.request(method.clone(), url).header("Accept", MANIFEST);
@@ -150,7 +150,7 @@ impl Registry {
                 Err(error) => last = Some(error),
             }
         }
-        // The innermost reason: what lies around it is how the libraries are stacked.
+        // The innermost cause; outer errors only name the library's layers.
         let innermost = |error: &dyn std::error::Error| {
             std::iter::successors(Some(error), |error| error.source()).last().map(ToString::to_string)
         };
@@ -180,14 +180,14 @@ impl Registry {
     }
 }
 
-/// It refers us to a server of tokens.
+/// Whether it refers to a token server.
 fn wants_token(answer: &Response) -> bool {
     let challenge = answer.headers().get(WWW_AUTHENTICATE).and_then(|challenge| challenge.to_str().ok());
     challenge.and_then(|challenge| challenge.get(..6)).is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
 }
 
-/// In which order a registry is tried. Plain HTTP is for this machine, a cluster's own Services and, as long as nothing
-/// secret is sent, private networks.
+/// The schemes to try, in order. Plain HTTP is allowed for loopback, a cluster's own Services and, if no login is
+/// sent, private networks.
 fn schemes(host: &str, with_secret: bool) -> &'static [&'static str] {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let labels: Vec<&str> = name.split('.').collect();
@@ -205,12 +205,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_http_stays_near() {
+    fn plain_http_is_limited_to_private_networks() {
         for near in ["127.0.0.1:5000", "localhost:5000", "registry.builder-system.svc.cluster.local:5000"] {
             assert_eq!(schemes(near, true)[0], "http", "{near}");
         }
         assert_eq!(schemes("10.96.27.176:5000", false), ["https", "http"]);
-        assert_eq!(schemes("10.96.27.176:5000", true), ["https"], "a password is not for all to read");
+        assert_eq!(schemes("10.96.27.176:5000", true), ["https"], "a password is not sent in plain text");
         for far in ["registry.example.com", "203.0.113.4:5000", "registry.svc.example.com"] {
             assert_eq!(schemes(far, false), ["https"], "{far}");
         }

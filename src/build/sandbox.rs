@@ -1,4 +1,4 @@
-//! Where build steps run: a network of the build's own, and containers with few rights and bounds on all they use.
+//! Runs build steps: a separate network for each build, and containers with few rights and limits on all resources.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use super::log::Output;
 use super::{BuildError, ImageBuilder};
 use crate::engine::{self, Fault, seccomp, subnet};
 
-/// Bytes of memory that one step of a build may use; there is no swap beyond it.
+/// Memory limit of one step in bytes, without swap.
 const MEMORY_BYTES: i64 = 1024 * 1024 * 1024;
 /// Cores that one step may use, in billionths.
 const NANO_CPUS: i64 = 2_000_000_000;
-/// Against 1024 for an app's container: when the machine is busy, what serves goes first.
+/// Lower than the 1024 of an app's container, so that apps have priority on a busy machine.
 const CPU_SHARES: i64 = 512;
-/// Processes and threads of one step.
+/// Limit of processes and threads of one step.
 const PROCESSES: i64 = 512;
-/// What `pip`, `npm` and `apt-get` need as root: to own and read what they unpack, and to fetch as another user.
+/// Capabilities that `pip`, `npm` and `apt-get` need as root: to change owners of files, and to fetch as another user.
 const CAPABILITIES: [&str; 6] = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID"];
-/// How the names of a build's things in the engine begin. No app's do: there is no dot in an app's name.
+/// Prefix of a build's objects in the engine. App names cannot contain a dot, so they never have it.
 const NAME_PREFIX: &str = "slipway.build-";
-/// Between two looks at how much a step has written.
+/// Interval between checks of the data written by a step.
 const SIZE_CHECKED_EVERY: Duration = Duration::from_secs(1);
-/// How long a step's output is read after its end; it ends by itself right away.
+/// How long a step's output is read after its end; normally the output ends at once.
 const LOG_GRACE: Duration = Duration::from_secs(5);
-/// The exit code that shows what a process was killed for taking too much memory.
+/// The exit code of a process that was killed because of its memory limit.
 const KILLED: i64 = 137;
 
-/// A step's container that has ended well, and waits to become an image.
+/// A container of a successful step, before it is committed as an image.
 pub(super) struct Ended<'a> {
     pub(super) id: String,
     room: &'a mut Room,
@@ -49,7 +49,7 @@ impl Ended<'_> {
     }
 }
 
-/// What a build has in the engine while it runs. Dropped, it is removed in the background.
+/// The objects of a running build in the engine. They are removed in the background when this is dropped.
 pub(super) struct Room {
     docker: Docker,
     container: Option<String>,
@@ -87,7 +87,7 @@ impl Drop for Room {
             return;
         }
         let docker = self.docker.clone();
-        // Where no runtime is left, the next start removes it.
+        // Without a runtime, the next start removes it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             let removed = async {
@@ -116,7 +116,7 @@ async fn remove_container(docker: &Docker, id: &str) -> Result<(), Fault> {
 }
 
 impl ImageBuilder {
-    /// Runs a command in a container made from `image`, to its end, and hands its output on.
+    /// Runs a command in a container of `image` to its end, and forwards its output.
     pub(super) async fn run_step<'a>(
         &self,
         room: &'a mut Room,
@@ -146,7 +146,7 @@ impl ImageBuilder {
         }
     }
 
-    /// Reads a step's output while it runs, and watches how much it writes. Answers its exit code.
+    /// Reads a step's output while it runs, and checks how much it writes. Returns its exit code.
     async fn follow(&self, id: &str, output: &mut Output<'_>) -> Result<i64, BuildError> {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).follow(true).tail("all").build();
         let mut frames = std::pin::pin!(self.docker.logs(id, Some(options)));
@@ -187,7 +187,7 @@ impl ImageBuilder {
         Ok(found.state.and_then(|state| state.oom_killed).unwrap_or_default())
     }
 
-    /// The build's own network, made at its first step. The packet filter rules are looked at first.
+    /// The build's own network, created at its first step after a check of the packet filter rules.
     async fn network<'a>(&self, room: &'a mut Room) -> Result<&'a str, BuildError> {
         if room.network.is_none() {
             let name = format!("{NAME_PREFIX}{}-{}", self.process, hex::encode(rand::random::<[u8; 4]>()));
@@ -197,7 +197,7 @@ impl ImageBuilder {
             let (made, _) = tokio::join!(making, self.settings.firewall.ensure());
             let Some(made) = made? else {
                 return Err(BuildError::Failed {
-                    message: "No network could be made for the build: all its addresses are used up.".to_owned(),
+                    message: "No network could be created for the build: all addresses are in use.".to_owned(),
                     lines: Vec::new(),
                 });
             };
@@ -206,11 +206,11 @@ impl ImageBuilder {
         Ok(room.network.as_deref().unwrap_or_default())
     }
 
-    /// Removes what builds of an earlier process left in the engine. They are known by their names, since a container
-    /// takes over the labels of its image.
+    /// Removes leftovers of an earlier process's builds from the engine. Their names identify them, because a container
+    /// inherits the labels of its image.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// If the engine does not answer.
     pub async fn remove_leftovers(&self) -> Result<(), BuildError> {
         let own = format!("{NAME_PREFIX}{}", self.process);
         let is_left = |name: &str| name.starts_with(NAME_PREFIX) && !name.starts_with(&own);
@@ -236,7 +236,7 @@ fn exit_code(
 ) -> Result<i64, BuildError> {
     match ended {
         Some(Ok(answer)) => Ok(answer.status_code),
-        // Any code but 0 comes as an error.
+        // Any code other than 0 is reported as an error.
         Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
         Some(Err(error)) => Err(Fault::from(error).into()),
         None => Err(Fault::Unavailable("it closed the line".to_owned()).into()),
@@ -272,7 +272,7 @@ fn container(
         nano_cpus: Some(NANO_CPUS),
         cpu_shares: Some(CPU_SHARES),
         pids_limit: Some(PROCESSES),
-        // Only lowered: some machines do not let the engine raise any.
+        // Only lower limits: on some machines the engine cannot raise any.
         ulimits: Some(vec![limit("core", 0), limit("fsize", i64::try_from(image_max_bytes).unwrap_or(i64::MAX))]),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
@@ -291,7 +291,7 @@ fn container(
     ContainerCreateBody {
         hostname: Some("build".to_owned()),
         image: Some(image.to_owned()),
-        // All of it: what the image itself would begin with is left out.
+        // The whole command: the image's entrypoint is not used.
         entrypoint: Some(command),
         labels: Some(labels),
         host_config: Some(host),

@@ -1,4 +1,4 @@
-//! A Dockerfile that runs something, part by part: the engine does what runs nothing, containers of ours the rest.
+//! Builds a Dockerfile with `RUN` instructions part by part: the engine executes the other instructions, our containers the `RUN`s.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,35 +10,36 @@ use super::dockerfile::{self, Command, Instruction, Part, Plan, Stage};
 use super::log::Output;
 use super::sandbox::Room;
 use super::{BuildError, ImageBuilder, STEP_REPOSITORY, base, context};
-use crate::engine::{self, Fault, label};
+use crate::engine::{self, Fault};
+use crate::ownership;
 
-/// What a shell is where an image names none.
+/// The shell of an image that names none.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// One build.
 pub(super) struct Steps<'a> {
     pub(super) builder: &'a ImageBuilder,
     pub(super) plan: &'a Plan,
-    /// What the image is called in the end.
+    /// The name of the final image.
     pub(super) tag: &'a str,
-    /// Values that are given for `ARG`s.
+    /// Values of `ARG`s.
     pub(super) given: BTreeMap<String, String>,
 }
 
-/// How far a build is.
+/// The state of a build.
 struct Progress<'a> {
     /// The app's files.
     context: Vec<u8>,
     /// The app's labels.
     labels: HashMap<String, String>,
     room: &'a mut Room,
-    /// The stages that are done, and what each became.
+    /// Finished stages and their images.
     stages: Vec<(Option<&'a str>, String)>,
-    /// What `ARG`s of the stage may get.
+    /// Values for `ARG`s of the stage.
     given: BTreeMap<String, String>,
     /// The last image.
     image: Option<String>,
-    /// `ARG`s so far: the next text has to say them again.
+    /// `ARG`s so far, which the next part has to repeat.
     arg_lines: Vec<String>,
     args: BTreeMap<String, String>,
 }
@@ -52,7 +53,7 @@ impl Progress<'_> {
 }
 
 impl Steps<'_> {
-    /// The id of the image that the last stage becomes. `context` are the app's files, `labels` the app's.
+    /// The image id of the last stage. `context`: the app's files; `labels`: the app's labels.
     pub(super) async fn run(
         &self,
         context: Vec<u8>,
@@ -61,7 +62,7 @@ impl Steps<'_> {
         output: &mut Output<'_>,
     ) -> Result<String, BuildError> {
         let globals = self.globals();
-        // An ARG of a stage without a value takes that of the one before the first FROM.
+        // An ARG without a value in a stage uses the value from before the first FROM.
         let given: BTreeMap<_, _> = globals.clone().into_iter().chain(self.given.clone()).collect();
         let (stages, arg_lines, args) = (Vec::new(), Vec::new(), BTreeMap::new());
         let mut progress = Progress { context, labels, room, stages, given, image: None, arg_lines, args };
@@ -82,7 +83,7 @@ impl Steps<'_> {
         progress.stages.pop().map(|(_, image)| image).ok_or_else(|| failed("There is no FROM in the Dockerfile."))
     }
 
-    /// Sees that a Dockerfile without a `RUN` begins from and copies from images that an app may have, and that
+    /// Checks that a Dockerfile without a `RUN` uses only allowed images, and that
     /// building on them runs nothing.
     pub(super) async fn check(&self, output: &mut Output<'_>) -> Result<(), BuildError> {
         let globals = self.globals();
@@ -142,7 +143,7 @@ impl Steps<'_> {
                 Part::Run(instruction, command) => {
                     self.run_part(instruction, command, progress, output).await?;
                     if is_end(index + 1) {
-                        // The image still has to get its name and labels.
+                        // The image still needs its name and labels.
                         self.engine_part(None, &[], true, progress, output).await?;
                     }
                 }
@@ -151,7 +152,7 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Has the engine do instructions that run nothing.
+    /// Lets the engine execute instructions that run nothing.
     async fn engine_part(
         &self,
         first: Option<(&str, &Stage)>,
@@ -160,12 +161,12 @@ impl Steps<'_> {
         progress: &mut Progress<'_>,
         output: &mut Output<'_>,
     ) -> Result<(), BuildError> {
-        // Each line, and what the log shows for it.
+        // Each line, and its text in the log.
         let mut lines: Vec<(String, Option<String>)> = Vec::new();
         match first {
             Some((from, stage)) => {
                 lines.push((format!("FROM {from}"), Some(self.shown(&stage.first))));
-                // All that becomes of it is known as ours.
+                // Labels mark all resulting images as ours.
                 lines.push((context::label_line(&self.builder.settings.installation.own_labels()), None));
             }
             None => lines.push((format!("FROM {}", progress.image.as_deref().unwrap_or_default()), None)),
@@ -209,7 +210,7 @@ impl Steps<'_> {
         format!("Step {}/{} : {}", instruction.number, self.plan.total, instruction.text)
     }
 
-    /// Runs a step in a container of ours, or finds what it became before.
+    /// Runs a step in a container, or finds its cached image.
     async fn run_part(
         &self,
         instruction: &Instruction,
@@ -248,7 +249,7 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Has the image be there that a stage begins from, and sees that building on it runs nothing.
+    /// Makes sure that a stage's base image is in the engine, and that building on it runs nothing.
     async fn check_base(&self, image: &str, output: &mut Output<'_>) -> Result<String, BuildError> {
         if image == "scratch" {
             return Ok(image.to_owned());
@@ -266,20 +267,18 @@ impl Steps<'_> {
             other => other?,
         };
         let config = found.config.unwrap_or_default();
-        // By the start of its id an image can be named without any name of its own.
-        if !is_given && config.labels.is_some_and(|labels| labels.contains_key(label::INSTALLATION)) {
+        // An image can be referenced by a prefix of its id.
+        if !is_given && config.labels.is_some_and(|labels| labels.contains_key(ownership::INSTALLATION)) {
             return Err(base::is_ours(image));
         }
         if config.on_build.is_some_and(|steps| !steps.is_empty()) {
-            return Err(failed(&format!(
-                "The image {image} has steps of its own for each build on it (ONBUILD), which Slipway does not allow."
-            )));
+            return Err(failed(&format!("The image {image} has ONBUILD steps, which Slipway does not allow.")));
         }
         Ok(image.to_owned())
     }
 }
 
-/// What a step's container runs, and how an error shows it.
+/// The command of a step's container, and its text in errors.
 fn words(command: &Command, config: &ImageConfig, args: &BTreeMap<String, String>) -> (Vec<String>, String) {
     let words: Vec<String> = match command {
         Command::Exec(words) => words.clone(),
@@ -289,7 +288,7 @@ fn words(command: &Command, config: &ImageConfig, args: &BTreeMap<String, String
         }
     };
     let shown = words.join(" ");
-    // As variables of the container they would stay in the image, which has its own in front of them.
+    // As variables of the container they would stay in the image.
     let is_set = |name: &str| config.env.iter().flatten().any(|line| line.split('=').next() == Some(name));
     let args = args.iter().filter(|(name, _)| !is_set(name)).map(|(name, value)| format!("{name}={value}"));
     let args: Vec<_> = args.collect();
@@ -304,7 +303,7 @@ fn is_copy(line: &str) -> bool {
     word.eq_ignore_ascii_case("COPY") || word.eq_ignore_ascii_case("ADD")
 }
 
-/// By what a step that was done before is known: what it ran on, and what it ran.
+/// The cache key of a step: its image and its command.
 fn step_tag(parent: &str, command: &[String]) -> String {
     let mut hash = Sha256::new();
     for part in std::iter::once(parent).chain(command.iter().map(String::as_str)) {
@@ -314,7 +313,7 @@ fn step_tag(parent: &str, command: &[String]) -> String {
     hex::encode(hash.finalize())
 }
 
-/// The settings of the image before a step, which the image after it keeps.
+/// The settings of the image before a step, which the resulting image keeps.
 fn kept(config: ImageConfig) -> ContainerConfig {
     ContainerConfig {
         user: config.user,
@@ -326,7 +325,7 @@ fn kept(config: ImageConfig) -> ContainerConfig {
         labels: config.labels,
         stop_signal: config.stop_signal,
         shell: config.shell,
-        // Empty rather than left out: else it would be what the step ran.
+        // Empty instead of missing: otherwise it would be the step's command.
         entrypoint: Some(config.entrypoint.unwrap_or_default()),
         cmd: Some(config.cmd.unwrap_or_default()),
         ..Default::default()

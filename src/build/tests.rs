@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::*;
-use crate::engine::label;
 use crate::engine::testing::{Line, Sandbox, eventually, tar_of};
 use crate::firewall::FirewallSettings;
+use crate::ownership;
 
 const NGINX: &str = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nWORKDIR /srv\nCOPY . .\n";
 
@@ -70,9 +70,9 @@ async fn a_version_is_built_once_and_labelled() {
     assert!(log.has("COPY . .") && !log.has("--->"), "{:?}", log.0);
     let image = sandbox.docker.inspect_image(built.image.digest()).await.expect("by its id");
     let labels = image.config.expect("a config").labels.expect("labels");
-    assert_eq!(labels[label::MANAGED_BY], "slipway");
-    assert_eq!(labels[label::APP], app.0.as_str());
-    assert_eq!(labels[label::APP_ID], app.1.to_string());
+    assert_eq!(labels[ownership::MANAGED_BY], "slipway");
+    assert_eq!(labels[ownership::APP], app.0.as_str());
+    assert_eq!(labels[ownership::APP_ID], app.1.to_string());
     assert_eq!(image.repo_tags, Some(vec![format!("slipway/{}:{}", app.0, version('a'))]));
 
     // Again: nothing is built, not even when the context would not build.
@@ -139,7 +139,7 @@ async fn a_tag_that_moves_changes_nothing() {
 
 #[tokio::test]
 async fn of_a_step_that_prints_a_lot_the_beginning_and_the_end_are_kept() {
-    use crate::engine::output::LINES_MAX;
+    use crate::output::LINES_MAX;
     let sandbox = Sandbox::new().await;
     let (builder, app, log) = (builder(&sandbox), sandbox.app(), Log::default());
     let dockerfile = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nRUN seq 60000; echo no such module; exit 3\n";

@@ -24,12 +24,12 @@ pub enum Command {
     Serve,
     /// List every setting with its default.
     Config,
-    /// Put up the packet filter rules that keep apps and builds on this machine's Docker engine away from private
-    /// networks and from the host. Needs root or `CAP_NET_ADMIN`. `serve` does it by itself where it may.
+    /// Set the packet filter rules that block private networks and the host for apps and builds on this machine's
+    /// Docker engine. Needs root or `CAP_NET_ADMIN`. `serve` does this automatically if it has the right.
     NetworkRules(NetworkRules),
 }
 
-/// How the rules are put up.
+/// Options of the rules.
 #[derive(Debug, Args)]
 pub struct NetworkRules {
     /// Write the IPv4 rules for `iptables-restore --noflush` to standard output, and change nothing.

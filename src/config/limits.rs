@@ -48,7 +48,7 @@ pub(super) const KEYS: &[Key] = &[
 pub struct TurnCaps {
     /// Answers of the model.
     pub steps: u32,
-    /// Tokens read and written, those read from the cache left out.
+    /// Input and output tokens, without those read from the cache.
     pub tokens: u64,
     /// US dollars, where the model's price is known.
     pub usd: f64,

@@ -5,28 +5,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, Schedule, TemplateName, VersionId};
 
-/// What a user builds.
+/// An app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// Identifies the app; never reused.
+    /// Its id; never reused.
     pub id: AppId,
-    /// Free again after a delete.
+    /// Its name; can be reused after the app is deleted.
     pub name: AppName,
-    /// What it was scaffolded from.
+    /// The template that it was created from.
     pub template: TemplateName,
-    /// What its user said it should be.
+    /// The user's description.
     pub description: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
     /// Last time a version, release or turn was added.
     pub updated_at: Timestamp,
-    /// Its newest version; none only while it is being scaffolded.
+    /// Its newest version; `None` only while it is being scaffolded.
     pub head: Option<VersionId>,
-    /// Being deleted: nothing new may start.
+    /// It is being deleted: no new job may start.
     pub deleting: bool,
-    /// Which model answers in it.
+    /// The model that answers in it.
     pub model: ModelChoice,
-    /// After a turn the preview is built and deployed by itself, and what fails goes back to the model.
+    /// Each turn automatically deploys the preview, and failures are sent to the model for repair.
     pub auto_preview: bool,
     /// Preview, then prod.
     pub environments: [EnvironmentStatus; 2],
@@ -42,18 +42,18 @@ impl App {
     }
 }
 
-/// What stands in `app.toml`, which the user and the model write.
+/// The settings in `app.toml`, which the user and the model edit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AppSettings {
-    /// When a scheduled job runs.
+    /// The schedule of a job.
     pub schedule: Option<Schedule>,
-    /// How calls to a webhook are signed: `timestamped`, `github` or `stripe`.
+    /// The signature of calls to a webhook: `timestamped`, `github` or `stripe`.
     pub signature: Option<String>,
 }
 
 impl AppSettings {
-    /// Reads `app.toml`. Keys that are not ours are left to the app.
+    /// Parses `app.toml`. Unknown keys are ignored; they belong to the app.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         toml::from_str(text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
@@ -62,24 +62,24 @@ impl AppSettings {
     }
 }
 
-/// What an environment does at this moment.
+/// The state of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EnvironmentState {
-    /// Nothing was ever deployed.
+    /// Nothing was deployed yet.
     None,
-    /// A deployment is on its way; what ran before goes on serving.
+    /// A deployment is running; the previous release keeps serving.
     Deploying,
-    /// The release has answered.
+    /// The release is ready.
     Ready,
     /// The deployment failed and nothing runs.
     Failed,
-    /// Was ready; its container has stopped.
+    /// It was ready, but its container has stopped.
     Stopped,
 }
 
 impl EnvironmentState {
-    /// The word used in the API and in the database.
+    /// The value in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -97,22 +97,22 @@ impl std::str::FromStr for EnvironmentState {
         [Self::None, Self::Deploying, Self::Ready, Self::Failed, Self::Stopped]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| Invalid::new(format!("“{text}” is no state of an environment.")))
+            .ok_or_else(|| Invalid::new(format!("“{text}” is not a state of an environment.")))
     }
 }
 
-/// An environment as it is shown.
+/// The status of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentStatus {
-    /// Which of the two.
+    /// The environment.
     pub environment: Environment,
-    /// What it does.
+    /// Its state.
     pub state: EnvironmentState,
-    /// The release that takes traffic, if any.
+    /// The live release, if any.
     pub release: Option<ReleaseNumber>,
     /// That release's version.
     pub version: Option<VersionId>,
-    /// That version's number within the app, for people.
+    /// That version's number within the app.
     pub version_number: Option<u32>,
 }
 

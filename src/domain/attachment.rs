@@ -1,20 +1,20 @@
-//! A file that comes with a message: an image or a text, told by its bytes and never by its name.
+//! An attachment of a message: an image or a text. Its type is detected from its bytes, never from its name.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, validated_string, words};
 
-/// Largest image, in bytes: in text, as it travels, it becomes a third more.
+/// Maximum size of an image in bytes; base64 makes it a third larger in requests.
 pub const IMAGE_BYTES_MAX: usize = 3_700_000;
-/// Longest side of an image, in pixels.
+/// Maximum length of an image's side, in pixels.
 pub const IMAGE_SIDE_MAX: u32 = 8_000;
-/// Largest text file, in bytes.
+/// Maximum size of a text file in bytes.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
-/// Longest name that is kept, in characters.
+/// Maximum length of a stored name, in characters.
 const NAME_MAX: usize = 100;
 
 validated_string! {
-    /// What an attachment's bytes come to: their SHA-256 in hexadecimal.
+    /// The id of an attachment: the SHA-256 of its bytes in hexadecimal.
     AttachmentId, check_id
 }
 
@@ -23,7 +23,7 @@ fn check_id(text: &str) -> Result<(), Invalid> {
     if text.len() == 64 && is_hex { Ok(()) } else { Err(Invalid::new("An attachment's id has 64 hexadecimal digits.")) }
 }
 
-/// What it is.
+/// The type of an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachmentKind {
@@ -53,28 +53,28 @@ impl AttachmentKind {
         }
     }
 
-    /// Whether it is looked at rather than read.
+    /// Whether it is an image.
     pub fn is_image(self) -> bool {
         self != Self::Text
     }
 }
 
-/// A file that came with a message.
+/// An attachment of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// What its bytes come to.
+    /// The hash of its bytes.
     pub id: AttachmentId,
-    /// What its sender calls it; nothing depends on it.
+    /// Its file name; only for display.
     pub name: String,
-    /// What it is.
+    /// Its type.
     pub kind: AttachmentKind,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// An image's width and height in pixels.
     pub size: Option<(u32, u32)>,
 }
 
-/// The last part of a path, without signs that could be taken for something else.
+/// The last part of a path, without control and special characters.
 pub fn file_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String =
@@ -85,7 +85,7 @@ pub fn file_name(name: &str) -> String {
     }
 }
 
-/// What these bytes are, and an image's width and height; refused if they are nothing that can be attached.
+/// Detects the type of these bytes, and an image's width and height; rejects types that cannot be attached.
 pub fn recognise(bytes: &[u8]) -> Result<(AttachmentKind, Option<(u32, u32)>), Invalid> {
     let Some((kind, size)) = image(bytes) else {
         if bytes.is_empty() {
@@ -93,27 +93,27 @@ pub fn recognise(bytes: &[u8]) -> Result<(AttachmentKind, Option<(u32, u32)>), I
         }
         if std::str::from_utf8(bytes).is_err() || bytes.contains(&0) {
             return Err(Invalid::new(
-                "It is neither an image (PNG, JPEG, WebP, GIF) nor text in UTF-8: nothing else can be attached.",
+                "It is neither an image (PNG, JPEG, WebP, GIF) nor text in UTF-8. Other files cannot be attached.",
             ));
         }
         if bytes.len() > TEXT_BYTES_MAX {
-            return Err(Invalid::new(format!("A text file has at most {} KiB.", TEXT_BYTES_MAX / 1024)));
+            return Err(Invalid::new(format!("A text file can have at most {} KiB.", TEXT_BYTES_MAX / 1024)));
         }
         return Ok((AttachmentKind::Text, None));
     };
     if bytes.len() > IMAGE_BYTES_MAX {
-        return Err(Invalid::new("An image has at most 3.7 MB: make it smaller, or send a part of it."));
+        return Err(Invalid::new("An image can have at most 3.7 MB: make it smaller, or send a part of it."));
     }
     let Some((width, height)) = size.filter(|(width, height)| *width > 0 && *height > 0) else {
-        return Err(Invalid::new("The image is damaged: it does not say how large it is."));
+        return Err(Invalid::new("The image is damaged: its size cannot be read."));
     };
     if width.max(height) > IMAGE_SIDE_MAX {
-        return Err(Invalid::new(format!("An image has at most {IMAGE_SIDE_MAX} pixels on each side.")));
+        return Err(Invalid::new(format!("An image can have at most {IMAGE_SIDE_MAX} pixels on each side.")));
     }
     Ok((kind, Some((width, height))))
 }
 
-/// The kind of an image and its size; none if the bytes begin as no image does.
+/// The type of an image and its size; `None` if the bytes do not start like an image.
 fn image(bytes: &[u8]) -> Option<(AttachmentKind, Option<(u32, u32)>)> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         let size = (bytes.get(12..16) == Some(b"IHDR")).then(|| Some((big(bytes, 16, 4)?, big(bytes, 20, 4)?)));
@@ -132,21 +132,21 @@ fn image(bytes: &[u8]) -> Option<(AttachmentKind, Option<(u32, u32)>)> {
     None
 }
 
-/// A number of up to four bytes, the highest first.
+/// A big-endian number of up to four bytes.
 fn big(bytes: &[u8], at: usize, count: usize) -> Option<u32> {
     Some(bytes.get(at..at + count)?.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
 }
 
-/// A number of up to four bytes, the lowest first.
+/// A little-endian number of up to four bytes.
 fn little(bytes: &[u8], at: usize, count: usize) -> Option<u32> {
     Some(bytes.get(at..at + count)?.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
 }
 
-/// Goes from segment to segment until one tells the size.
+/// Scans the segments for the size.
 fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut at = 2;
     loop {
-        // Any number of fill bytes may stand before a marker.
+        // Any number of fill bytes may precede a marker.
         while bytes.get(at)? == &0xff && bytes.get(at + 1)? == &0xff {
             at += 1;
         }
@@ -158,7 +158,7 @@ fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
                 return big(bytes, at + 7, 2).zip(big(bytes, at + 5, 2));
             }
             0x01 | 0xd0..=0xd8 => at += 2,
-            // The picture itself, or its end, without a size before it.
+            // Image data, or the end, before any size.
             0xd9 | 0xda => return None,
             _ => at += 2 + usize::try_from(big(bytes, at + 2, 2)?).ok()?.max(2),
         }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_told_by_their_bytes() {
+    fn images_are_detected_from_their_bytes() {
         use AttachmentKind::{Gif, Jpeg, Png, Webp};
         let jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xff\xdb\0\x03x\xff\xc2\0\x11\x08\x01\x02\x03\x04\x03";
         let lossy = b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0abc\x9d\x01\x2a\x40\x01\xf0\x40";
@@ -205,7 +205,7 @@ mod tests {
             (extended, (Webp, (100, 50))),
         ] {
             assert_eq!(recognise(bytes), Ok((expected.0, Some(expected.1))));
-            // Cut anywhere it is no image that can be used, and nothing panics.
+            // A truncated image is rejected, and nothing panics.
             for end in 0..bytes.len() {
                 let cut = recognise(&bytes[..end]);
                 assert!(!matches!(cut, Ok((_, Some(size))) if size != expected.1), "{end}");
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_attached_is_said_why() {
+    fn rejected_files_get_a_reason() {
         assert_eq!(recognise("Grüße\n".as_bytes()), Ok((AttachmentKind::Text, None)));
         for (bytes, word) in [
             (Vec::new(), "empty"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_only_names() {
+    fn names_contain_no_path() {
         for (given, kept) in [
             ("a.png", "a.png"),
             ("C:\\x\\Screen shot.png", "Screen shot.png"),

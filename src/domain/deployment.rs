@@ -1,10 +1,10 @@
-//! How a release is to run: the settings that both runtimes read.
+//! The settings with which a release runs, for both runtimes.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What is started and how it is known to be well.
+/// The kind of process, and its health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessKind {
@@ -14,19 +14,19 @@ pub enum ProcessKind {
     Job,
 }
 
-/// Where a service answers when it is well.
+/// The readiness probe of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// Port inside the container.
     pub port: u16,
-    /// Path that answers 2xx or 3xx.
+    /// Path that answers 2xx or 3xx when the service is healthy.
     pub path: String,
 }
 
-/// What one container may use.
+/// Resource limits of one container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimits {
-    /// Bytes of memory; there is no swap beyond it.
+    /// Memory in bytes, without swap.
     pub memory_bytes: i64,
     /// Thousandths of a core.
     pub cpu_millis: i64,
@@ -40,22 +40,22 @@ impl Default for ResourceLimits {
     }
 }
 
-/// The settings a release runs with, besides its image. Kept with the release.
-/// Secret values are not here: they are looked up when a container is made.
+/// The settings of a release in addition to its image. Stored with the release.
+/// They contain no secrets: these are read when a container is created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeploymentSpec {
-    /// What is started.
+    /// The kind of process.
     pub process: ProcessKind,
-    /// What it may use.
+    /// Its resource limits.
     pub limits: ResourceLimits,
-    /// When a job runs: a [`Schedule`](super::Schedule) in its one form.
+    /// The schedule of a job: a normalised [`Schedule`](super::Schedule).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    /// Environment variables that are no secret.
+    /// Environment variables without secrets.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
-    /// The image's own process is the container's first one, which nothing else in the container can end; it reaps the
-    /// processes that others leave behind. Else an engine that has an init program starts that first.
+    /// The image's process runs as PID 1, which no other process in the container can kill, and reaps orphaned
+    /// processes. Otherwise the engine starts its init program first, if it has one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_init: bool,
 }

@@ -1,4 +1,4 @@
-//! An event: one line of what a job or an app does.
+//! An event: a record of progress of a job or an app.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::{
     VersionId, WorkspacePath,
 };
 
-/// What the model says: the answer itself, or what it thinks on the way.
+/// The kind of the model's text: answer or thinking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TextKind {
@@ -18,58 +18,58 @@ pub enum TextKind {
     Thought,
 }
 
-/// What an answer had said when it broke off. It is said again, so that it is taken back.
+/// The text of an answer that broke off, which is retracted because the answer is requested again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenBack {
     /// Bytes of the answer.
     pub answer: usize,
-    /// Bytes of thoughts.
+    /// Bytes of thinking.
     pub thought: usize,
 }
 
-/// What happens to a file.
+/// The state of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
     /// Its content is being generated; `delta` is the next piece.
     Writing,
-    /// It stands in the workspace.
+    /// It was written to the workspace.
     Written,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
 }
 
-/// Where a log line comes from.
+/// The source of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// An image build.
     Build,
-    /// A deployment's own words.
+    /// The deployment itself.
     Deploy,
     /// The app, while it is being started or checked.
     App,
 }
 
-/// What an event says. Its SSE name is [`EventBody::name`], its data the variant's fields as JSON.
+/// The content of an event. Its SSE name is [`EventBody::name`], its data the variant's fields as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EventBody {
-    /// A job changed its state or a step of it.
+    /// A job's state or one of its steps changed.
     Job {
         /// The job.
         id: JobId,
         /// `generate`, `preview`, …
         kind: String,
-        /// Where it stands.
+        /// Its state.
         state: JobState,
-        /// The parts of a deployment so far.
+        /// The steps of a deployment so far.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         steps: Vec<Step>,
-        /// Why it failed.
+        /// The error of a failed job.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<JobError>,
-        /// What it made.
+        /// Its result.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<JobResult>,
     },
@@ -77,15 +77,15 @@ pub enum EventBody {
     Text {
         /// The piece.
         delta: String,
-        /// Answer or thought.
+        /// Answer or thinking.
         #[serde(default)]
         kind: TextKind,
     },
     /// A file is being written, was written, or was deleted.
     File {
-        /// Which.
+        /// Its path.
         path: WorkspacePath,
-        /// What happens to it.
+        /// Its state.
         state: FileState,
         /// The next piece of its content, while it is being written.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,35 +95,35 @@ pub enum EventBody {
     Tool {
         /// Its name.
         name: String,
-        /// What it did, in one line.
+        /// A summary in one line.
         summary: String,
-        /// Whether it did it.
+        /// Whether it succeeded.
         ok: bool,
-        /// In a notice: the last words, and the files that are being written, do not count.
+        /// In a notice: the retracted text; files that are being written are dropped too.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         taken_back: Option<TakenBack>,
     },
     /// One line of a log.
     Log {
-        /// Where from.
+        /// Its source.
         stream: LogStream,
         /// The line, without its end.
         line: String,
     },
-    /// An environment changed its state.
+    /// An environment's state changed.
     Environment {
-        /// Which.
+        /// The environment.
         environment: Environment,
-        /// What it does now.
+        /// Its state.
         state: EnvironmentState,
-        /// The release that takes traffic.
+        /// The live release.
         release: Option<ReleaseNumber>,
         /// That release's version.
         version: Option<VersionId>,
-        /// Where it answers.
+        /// Its URL.
         url: Option<String>,
     },
-    /// What the turn has used so far.
+    /// The usage of the turn so far.
     Usage(Usage),
 }
 
@@ -146,16 +146,16 @@ impl EventBody {
         }
     }
 
-    /// Reads what was kept: the name chooses the variant.
+    /// Parses a stored event: the name selects the variant.
     pub fn from_kept(name: &str, data: &str) -> Result<Self, serde_json::Error> {
-        // The variants are told apart by name, not by trying them in turn.
+        // The name selects the variant; variants are not tried one after the other.
         let data: serde_json::Value = serde_json::from_str(data)?;
         Tagged::deserialize(serde_json::json!({ "name": name, "data": data })).map(Self::from)
     }
 
-    /// The JSON that goes over the wire and into the database.
+    /// The JSON of the wire and of the database.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("events are made of strings and numbers alone")
+        serde_json::to_string(self).expect("events contain only strings and numbers")
     }
 }
 
@@ -220,16 +220,16 @@ impl From<Tagged> for EventBody {
     }
 }
 
-/// A kept event.
+/// A stored event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Grows over the whole installation.
+    /// Its id, which increases over the whole installation.
     pub id: EventId,
-    /// Whose it is.
+    /// Its app.
     pub app: AppId,
-    /// The job it belongs to, if any.
+    /// Its job, if any.
     pub job: Option<JobId>,
-    /// What it says.
+    /// Its content.
     pub body: EventBody,
 }
 
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_read_back() {
+    fn a_stored_event_can_be_read() {
         let bodies = [
             EventBody::Text { delta: "a\n\"b".into(), kind: TextKind::Answer },
             EventBody::tool("search", "3 hits", true),

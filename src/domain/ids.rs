@@ -1,4 +1,4 @@
-//! Identifiers, each its own type so that none is taken for another.
+//! Identifiers, each with its own type so that they cannot be confused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +23,7 @@ macro_rules! numeric_id {
             type Err = Invalid;
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 match text.parse::<i64>() {
-                    // `+7` and `007` are numbers to `parse`, but no ids that we ever wrote.
+                    // `parse` accepts `+7` and `007`, but Slipway never writes ids in this form.
                     Ok(n) if n >= 0 && n.to_string() == text => Ok(Self(n)),
                     _ => Err(Invalid::new(concat!("This is not a ", stringify!($name), ": it is a whole number."))),
                 }
@@ -33,32 +33,32 @@ macro_rules! numeric_id {
 }
 
 numeric_id! {
-    /// An app's id. A name can be used again after a delete, an id cannot.
+    /// An app's id. A name can be reused after the app is deleted, an id cannot.
     AppId
 }
 numeric_id! {
-    /// One event; grows over the whole installation.
+    /// One event; increases over the whole installation.
     EventId
 }
 numeric_id! {
-    /// One turn of a conversation; grows over the whole installation.
+    /// One turn of a conversation; increases over the whole installation.
     TurnId
 }
 numeric_id! {
-    /// One run of a scheduled job; grows over the whole installation.
+    /// One run of a scheduled job; increases over the whole installation.
     RunId
 }
 numeric_id! {
-    /// One job; grows over the whole installation.
+    /// One job; increases over the whole installation.
     JobId
 }
 
 numeric_id! {
-    /// A login of one browser; never used again for another one.
+    /// A session; never reused.
     SessionId
 }
 numeric_id! {
-    /// An API token; never used again for another one.
+    /// An API token; never reused.
     TokenId
 }
 
@@ -79,7 +79,7 @@ super::validated_string! {
 }
 
 impl VersionId {
-    /// The first seven digits, for people.
+    /// The first seven digits, for display.
     pub fn short(&self) -> &str {
         &self.as_str()[..7]
     }
@@ -94,8 +94,8 @@ fn check_version(text: &str) -> Result<(), Invalid> {
 }
 
 super::validated_string! {
-    /// An image by content: `name@sha256:<64 hexadecimal digits>`. Where images stay in the
-    /// engine, the digest is the image's id; with a registry, the manifest's digest.
+    /// An image by digest: `name@sha256:<64 hexadecimal digits>`. If images stay in the
+    /// engine, the digest is the image's id; with a registry, it is the manifest's digest.
     ImageRef, check_image
 }
 
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_read_strictly() {
+    fn ids_are_parsed_strictly() {
         assert_eq!("7".parse::<JobId>(), Ok(JobId(7)));
         for bad in ["", "-1", "+7", "007", "7x", "99999999999999999999"] {
             assert!(bad.parse::<JobId>().is_err(), "{bad}");

@@ -1,11 +1,11 @@
-//! A job: a durable unit of work on an app, and the states it may pass through.
+//! A job: a durable unit of work on an app, and its states.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{AppId, AppName, Environment, Invalid, JobId, ReleaseNumber, SmokeCheck, TurnId, VersionId};
 
-/// What a job does, with what it needs to know. Serialised into the queue.
+/// The kind of a job with its parameters. Serialised into the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum JobKind {
@@ -14,42 +14,50 @@ pub enum JobKind {
         /// The turn.
         turn: TurnId,
     },
-    /// Builds a version if needed and puts it in preview.
+    /// Builds a version if necessary and deploys it to preview.
     Preview {
-        /// The version; the newest at the time it was asked for.
+        /// The version.
         version: VersionId,
-        /// The turn that made it, if what fails goes back to the model: it is deployed because that turn ended,
-        /// or was asked for while nothing newer was.
+        /// The turn to repair if the job fails: the turn that created the version,
+        /// if the version was still the newest when the job was queued.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnId>,
     },
-    /// Puts a preview release's image into prod.
+    /// Deploys a preview release's image to production.
     Publish {
         /// The preview release.
         release: ReleaseNumber,
     },
-    /// Puts an earlier release back.
+    /// Deploys an earlier release again.
     Rollback {
-        /// Where.
+        /// The environment.
         environment: Environment,
-        /// The release whose image and settings are put back.
+        /// The release whose image and settings are deployed.
         release: ReleaseNumber,
     },
-    /// Removes the app with all that is its own.
+    /// Deletes the app and all of its data.
     Delete,
 }
 
-/// Jobs of one class share a limit on how many run at once.
+/// Jobs of one class share a limit on concurrent jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum JobClass {
-    /// Waits for a model most of its time.
+    /// Waits for a model most of the time.
     Model,
     /// Uses the machine: builds and deployments.
     Machine,
 }
 
 impl JobKind {
-    /// The word used in the API and in the database.
+    /// Whether both deploy the same thing to the same place. Which turn a failed preview would repair makes no difference.
+    pub fn is_same_request(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Preview { version, .. }, Self::Preview { version: wanted, .. }) => version == wanted,
+            _ => self == other,
+        }
+    }
+
+    /// The value in the API and in the database.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Generate { .. } => "generate",
@@ -60,7 +68,7 @@ impl JobKind {
         }
     }
 
-    /// Which limit it counts against.
+    /// The limit that it counts against.
     pub fn class(&self) -> JobClass {
         match self {
             Self::Generate { .. } => JobClass::Model,
@@ -68,7 +76,7 @@ impl JobKind {
         }
     }
 
-    /// Which environment it changes, if any.
+    /// The environment that it changes, if any.
     pub fn environment(&self) -> Option<Environment> {
         match self {
             Self::Preview { .. } => Some(Environment::Preview),
@@ -78,31 +86,31 @@ impl JobKind {
         }
     }
 
-    /// Whether it is begun again after the process that ran it died. A turn is not: what it
-    /// said to the model cannot be said twice without paying twice.
+    /// Whether it is restarted after its process has died. A turn is not, because its requests
+    /// to the model would be paid for twice.
     pub fn is_resumable(&self) -> bool {
         !matches!(self, Self::Generate { .. })
     }
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// Waits for its turn.
+    /// Waits in the queue.
     Queued,
-    /// At work.
+    /// Running.
     Running,
-    /// Ended well.
+    /// Succeeded.
     Succeeded,
     /// Ended with an error.
     Failed,
-    /// Ended because somebody asked.
+    /// Cancelled on request.
     Cancelled,
 }
 
 impl JobState {
-    /// The word used in the API and in the database.
+    /// The value in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -113,7 +121,7 @@ impl JobState {
         }
     }
 
-    /// Nothing follows.
+    /// Whether no other state follows.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
@@ -122,7 +130,7 @@ impl JobState {
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Queued => matches!(next, Self::Running | Self::Cancelled | Self::Failed),
-            // Back to the queue: the process that ran it died.
+            // Requeued, because its process died.
             Self::Running => !matches!(next, Self::Running),
             Self::Succeeded | Self::Failed | Self::Cancelled => false,
         }
@@ -135,62 +143,62 @@ impl std::str::FromStr for JobState {
         [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| Invalid::new(format!("“{text}” is no state of a job.")))
+            .ok_or_else(|| Invalid::new(format!("“{text}” is not a state of a job.")))
     }
 }
 
-/// Why a job failed, for its user.
+/// The error of a job, for the user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobError {
-    /// A stable word: `build_failed`, `start_failed`, `health_check_failed`, `docker_unavailable`, …
+    /// A stable code: `build_failed`, `start_failed`, `health_check_failed`, `docker_unavailable`, …
     pub code: String,
-    /// What happened, in a sentence or two.
+    /// What happened, in one or two sentences.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The last lines that matter, of a build's or an app's log.
+    /// The relevant last lines of a build's or an app's log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
 }
 
-/// What a job made.
+/// The result of a job.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JobResult {
-    /// The environment it changed.
+    /// The environment that it changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
-    /// The release it made.
+    /// The release that it created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub release: Option<ReleaseNumber>,
-    /// The version it made or deployed.
+    /// The version that it created or deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub version: Option<VersionId>,
-    /// Where it can be seen.
+    /// The URL of the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
-/// The parts of a deployment that are shown with their times.
+/// The steps of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepName {
     /// The image is built.
     Build,
-    /// The image goes to the registry.
+    /// The image is pushed to the registry.
     Push,
     /// The container starts.
     Start,
-    /// The new version answers.
+    /// The new version is checked.
     Check,
-    /// Traffic goes to the new version.
+    /// Traffic is switched to the new version.
     Switch,
 }
 
 impl StepName {
-    /// As it stands on pages.
+    /// The title on pages.
     pub fn title(self) -> &'static str {
         match self {
             Self::Build => "Build",
@@ -202,28 +210,28 @@ impl StepName {
     }
 }
 
-/// Where a step stands.
+/// The state of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
-    /// At work.
+    /// Running.
     Running,
-    /// Ended well.
+    /// Succeeded.
     Done,
-    /// There was nothing to do, e.g. the version had been built before.
+    /// There was nothing to do, for example because the version had been built before.
     Skipped,
     /// Ended with the job's error.
     Failed,
 }
 
-/// One part of a deployment.
+/// One step of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Step {
-    /// Which.
+    /// Its name.
     pub name: StepName,
-    /// Where it stands.
+    /// Its state.
     pub state: StepState,
-    /// How long it took, or has taken so far, in milliseconds.
+    /// Its duration so far, in milliseconds.
     pub millis: u64,
 }
 
@@ -233,31 +241,31 @@ pub const JOBS_ON_PAGES: u32 = 50;
 /// A durable unit of work on an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Identifies the job; never reused.
+    /// Its id; never reused.
     pub id: JobId,
-    /// The app, which may be gone by now.
+    /// The app, which may have been deleted.
     pub app_id: AppId,
     /// The app's name.
     pub app: AppName,
-    /// What it does.
+    /// Its kind.
     pub kind: JobKind,
-    /// Where it stands.
+    /// Its state.
     pub state: JobState,
-    /// How often it was begun.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Somebody asked for its end.
+    /// Cancellation was requested.
     pub cancel_requested: bool,
-    /// The parts of a deployment so far.
+    /// The steps of a deployment so far.
     pub steps: Vec<Step>,
-    /// What a new version was asked before it took traffic, and what it answered.
+    /// The checks of a new version before traffic switched to it, with their results.
     pub checks: Vec<SmokeCheck>,
-    /// Why it failed.
+    /// The error of a failed job.
     pub error: Option<JobError>,
-    /// What it made.
+    /// Its result.
     pub result: Option<JobResult>,
-    /// When it was asked for.
+    /// When it was queued.
     pub created_at: Timestamp,
-    /// When it was begun, the last time.
+    /// When it was last started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,

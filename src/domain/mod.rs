@@ -1,7 +1,7 @@
-//! The words of Slipway as types: names, apps, versions, releases, jobs, events, time.
+//! The terms of Slipway as types: names, apps, versions, releases, jobs, events, time.
 //!
-//! Pure: no I/O, and nothing of the other modules is imported here. Every string that
-//! comes from outside becomes one of these types at the edge, or is refused there.
+//! Pure: no I/O, and no imports of other modules. Every string from outside is parsed into one of these
+//! types at the edge, or rejected there.
 
 pub mod app;
 pub mod attachment;
@@ -59,7 +59,7 @@ pub use turn_mode::TurnMode;
 pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
 pub use version::{ChangeSize, Version, VersionKind};
 
-/// A string from outside that is not what it should be, in words for the person who sent it.
+/// The error of an invalid string from outside, with a sentence for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -71,7 +71,7 @@ impl Invalid {
     }
 }
 
-/// Makes a newtype over `String` whose only public way in is `TryFrom`/`FromStr`,
+/// Defines a newtype over `String` whose only public constructors are `TryFrom` and `FromStr`,
 /// with serde and display. `$check` is a `fn(&str) -> Result<(), Invalid>`.
 macro_rules! validated_string {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
@@ -118,11 +118,11 @@ macro_rules! validated_string {
 }
 pub(crate) use validated_string;
 
-/// Gives an enum without data the words that the API and the database use for it.
+/// Defines the API's and the database's values of an enum without data.
 macro_rules! words {
     ($type:ident { $($variant:ident = $word:literal),+ }) => {
         impl $type {
-            /// The word used in the API and in the database.
+            /// The value in the API and in the database.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }

@@ -1,4 +1,4 @@
-//! Names that appear in hosts: apps, environments, and the hosts made of them.
+//! Names in hosts: apps, environments, and the hosts of both.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,52 +7,52 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, validated_string};
 
-/// Shortest app name, in bytes.
+/// Minimum length of an app name in bytes.
 pub const APP_NAME_MIN: usize = 2;
-/// Longest app name, in bytes: leaves room for `-preview` within a DNS label of 63.
+/// Maximum length of an app name in bytes, so that it fits with `-preview` into a DNS label of 63 bytes.
 pub const APP_NAME_MAX: usize = 40;
 /// Names that would collide with hosts of the platform itself.
 pub const RESERVED_NAMES: [&str; 5] = ["builder", "registry", "www", "api", "localhost"];
 
 validated_string! {
-    /// The name of an app: a DNS label of 2–40 characters that starts with a letter and is not one of ours.
+    /// The name of an app: a DNS label of 2–40 characters that starts with a letter and is not reserved.
     AppName, check_app_name
 }
 
 fn check_app_name(text: &str) -> Result<(), Invalid> {
     if !(APP_NAME_MIN..=APP_NAME_MAX).contains(&text.len()) {
-        return Err(Invalid::new(format!("An app name has {APP_NAME_MIN} to {APP_NAME_MAX} characters.")));
+        return Err(Invalid::new(format!("An app name must have {APP_NAME_MIN} to {APP_NAME_MAX} characters.")));
     }
     if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        return Err(Invalid::new("An app name is made of lowercase letters a–z, digits and hyphens."));
+        return Err(Invalid::new("An app name can contain only lowercase letters a–z, digits and hyphens."));
     }
     if !text.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return Err(Invalid::new("An app name starts with a letter."));
+        return Err(Invalid::new("An app name must start with a letter."));
     }
     if text.ends_with('-') {
-        return Err(Invalid::new("An app name does not end with a hyphen."));
+        return Err(Invalid::new("An app name must not end with a hyphen."));
     }
     if RESERVED_NAMES.contains(&text) || text.ends_with("-preview") || text.ends_with("-draft") {
-        return Err(Invalid::new(format!("“{text}” is kept for Slipway itself: choose another name.")));
+        return Err(Invalid::new(format!("“{text}” is reserved for Slipway: choose another name.")));
     }
     Ok(())
 }
 
-/// One of an app's two places to run.
+/// One of an app's two environments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
-    /// Where a version is tried.
+    /// The environment for testing a version.
     Preview,
-    /// Where users are.
+    /// The environment for visitors.
     Prod,
 }
 
 impl Environment {
-    /// Both, in the order in which a version passes through them.
+    /// Both, in the order of deployment.
     pub const ALL: [Self; 2] = [Self::Preview, Self::Prod];
 
-    /// The word used in the API, in labels and in the database.
+    /// The value in the API, in labels and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Preview => "preview",
@@ -60,7 +60,7 @@ impl Environment {
         }
     }
 
-    /// The word used on pages.
+    /// The title on pages.
     pub fn title(self) -> &'static str {
         match self {
             Self::Preview => "Preview",
@@ -86,19 +86,19 @@ impl FromStr for Environment {
     }
 }
 
-/// What a request's host stands for.
+/// The meaning of a request's host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostName {
     /// `builder.<domain>`: pages and API.
     Builder,
     /// `<app>.<domain>` or `<app>-preview.<domain>`.
     App(AppName, Environment),
-    /// `<app>-draft.<domain>`: the workspace as it is.
+    /// `<app>-draft.<domain>`: the current files of the workspace.
     Draft(AppName),
 }
 
 impl HostName {
-    /// Reads a host (with or without a port) under `domain`. `None` when it is none of ours.
+    /// Parses a host (with or without a port) under `domain`. `None` if it is not one of ours.
     pub fn parse(host: &str, domain: &str) -> Option<Self> {
         let host = strip_port(host).trim_end_matches('.').to_ascii_lowercase();
         let label = host.strip_suffix(domain)?.strip_suffix('.')?;
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn app_names_are_dns_labels_that_are_not_ours() {
+    fn app_names_are_dns_labels_that_are_not_reserved() {
         for good in ["ab", "a1", "brisk-otter", &"a".repeat(40)] {
             assert!(good.parse::<AppName>().is_ok(), "{good}");
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_read_and_written_agree() {
+    fn hosts_are_parsed_and_formatted_consistently() {
         for host in [
             "builder.localhost",
             "brisk-otter.localhost",

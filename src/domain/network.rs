@@ -1,4 +1,4 @@
-//! Address ranges, and which of them apps and builds must not reach.
+//! Address ranges, and those that apps and builds must not reach.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::Invalid;
 
-/// IPv4 ranges that apps and builds may not reach: this network, private, carrier-grade NAT, loopback, a cloud's wire
-/// server, link-local with the metadata services, protocol assignments, benchmarks, multicast, reserved.
+/// IPv4 ranges that apps and builds may not reach: this network, private, carrier-grade NAT, loopback, a cloud's host
+/// agent, link-local with the metadata services, protocol assignments, benchmarks, multicast, reserved.
 /// Source: IANA IPv4 Special-Purpose Address Registry; 168.63.129.16 is Azure's host agent.
 pub const BLOCKED_V4: [&str; 12] = [
     "0.0.0.0/8",
@@ -24,8 +24,8 @@ pub const BLOCKED_V4: [&str; 12] = [
     "240.0.0.0/4",
 ];
 /// IPv6 ranges that apps and builds may not reach: unspecified and loopback, IPv4 embedded in IPv6 (NAT64, Teredo,
-/// 6to4), unique local, link-local, multicast. Mapped IPv4 (`::ffff:0:0/96`) is never on a wire, and clusters take
-/// it for IPv4.
+/// 6to4), unique local, link-local, multicast. Mapped IPv4 (`::ffff:0:0/96`) is never sent over a network, and clusters
+/// treat it as IPv4.
 pub const BLOCKED_V6: [&str; 8] =
     ["::/128", "::1/128", "64:ff9b::/96", "2001::/32", "2002::/16", "fc00::/7", "fe80::/10", "ff00::/8"];
 
@@ -67,13 +67,13 @@ impl FromStr for Network {
     }
 }
 
-/// What an operator lets apps and builds reach although it is in a blocked range: an address or a range, with or
+/// An exception from the blocked ranges that the operator allows: an address or a range, with or
 /// without a port, such as `10.0.0.7:3128`, `10.0.0.0/24` or `10.0.0.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllowedNetwork {
-    /// Which addresses.
+    /// The addresses.
     pub network: Network,
-    /// TCP and UDP port; none: all of them, and other protocols.
+    /// TCP and UDP port; `None`: all ports and protocols.
     pub port: Option<u16>,
 }
 
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_that_cannot_read_the_list_name_the_same_networks() {
+    fn scripts_and_manifests_have_the_same_list_of_networks() {
         let listed: BTreeSet<_> = BLOCKED_V4.into_iter().chain(BLOCKED_V6).collect();
         for file in [
             include_str!("../../k8s/builder/engine/network-policy.yaml"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_read_and_the_blocked_ones_are_networks() {
+    fn networks_are_parsed_and_blocked_ones_are_valid() {
         for good in BLOCKED_V4.iter().chain(&BLOCKED_V6) {
             let network: Network = good.parse().expect("a network");
             assert_eq!(network.to_string(), *good);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowed_network_may_name_a_port() {
+    fn an_allowed_network_can_have_a_port() {
         for (text, shown) in
             [("10.0.0.7", "10.0.0.7/32"), ("10.0.0.7:3128", "10.0.0.7/32:3128"), ("10.1.0.0/16", "10.1.0.0/16")]
         {

@@ -1,18 +1,18 @@
-//! Lists in pages: a cursor stands for the last row seen, so that rows added meanwhile shift nothing.
+//! Paging of lists: a cursor contains the key of the last row, so rows that are added meanwhile do not shift pages.
 
 use super::{AppName, Invalid, TemplateName, validated_string};
 
-/// Most rows in one page.
+/// Maximum number of rows on one page.
 pub const LIMIT_MAX: u32 = 1000;
 
 validated_string! {
-    /// Where a page goes on: the last row's key. Callers pass it back as they got it.
+    /// The end of a page: the last row's key. Callers pass it back unchanged.
     Cursor, check_cursor
 }
 
 fn check_cursor(text: &str) -> Result<(), Invalid> {
     let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if fits { Ok(()) } else { Err(Invalid::new("This cursor is not one that a list gave out.")) }
+    if fits { Ok(()) } else { Err(Invalid::new("This cursor is invalid.")) }
 }
 
 impl Cursor {
@@ -38,12 +38,12 @@ impl Cursor {
     }
 }
 
-/// Which part of a list is wanted.
+/// The requested page of a list.
 #[derive(Debug, Clone)]
 pub struct PageRequest {
-    /// Rows at most, 1–1000.
+    /// Maximum number of rows, 1–1000.
     pub limit: u32,
-    /// After this row.
+    /// Rows after this one.
     pub cursor: Option<Cursor>,
 }
 
@@ -58,23 +58,23 @@ impl PageRequest {
         self.cursor.as_ref().and_then(Cursor::key).unwrap_or(i64::MAX)
     }
 
-    /// One more than asked for tells whether there is a next page.
+    /// One more row than requested shows whether there is a next page.
     pub fn fetch(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// Where the next page begins; none at the end.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<Cursor>,
 }
 
 impl<T> Page<T> {
-    /// Cuts `rows`, of which one more was fetched than `limit`.
+    /// A page from `rows`, which contain up to one more row than `limit`.
     pub fn cut(mut rows: Vec<T>, limit: u32, cursor: impl Fn(&T) -> Cursor) -> Self {
         let limit = limit as usize;
         let next = if rows.len() > limit {
@@ -87,13 +87,13 @@ impl<T> Page<T> {
     }
 }
 
-/// Which apps are wanted.
+/// A filter of apps.
 #[derive(Debug, Clone, Default)]
 pub struct AppFilter {
-    /// In the name or the description.
+    /// Text in the name or the description.
     pub search: Option<String>,
-    /// Of this template alone.
+    /// Only apps of this template.
     pub template: Option<TemplateName>,
-    /// This app alone.
+    /// Only this app.
     pub only: Option<AppName>,
 }

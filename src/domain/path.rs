@@ -4,15 +4,15 @@ use std::path::Path;
 
 use super::{Invalid, validated_string};
 
-/// Longest path, in bytes.
+/// Maximum length of a path in bytes.
 pub const PATH_MAX: usize = 240;
-/// Deepest path, in parts.
+/// Maximum depth of a path, in parts.
 pub const DEPTH_MAX: usize = 16;
 
 validated_string! {
     /// A file's path relative to the workspace: parts joined by `/`, none of them empty, `.`,
-    /// `..` or `.git`, no backslash and no control characters. That the path does not leave
-    /// through a symbolic link is for the file system to check when it is opened.
+    /// `..` or `.git`, no backslash and no control characters. Symbolic links are checked
+    /// when the path is opened.
     WorkspacePath, check_path
 }
 
@@ -42,8 +42,8 @@ fn check_path(text: &str) -> Result<(), Invalid> {
     if text.contains('\\') || text.chars().any(char::is_control) {
         return refuse("has a backslash or a control character in it.");
     }
-    if text.chars().any(is_unseen) {
-        return refuse("has a character in it that is not seen or that turns the direction of writing around.");
+    if text.chars().any(is_invisible) {
+        return refuse("contains an invisible character or one that changes the text direction.");
     }
     let mut depth = 0;
     for part in text.split('/') {
@@ -61,17 +61,17 @@ fn check_path(text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// `.git` as file systems read it that fold case, drop trailing dots and spaces, give short names (NTFS) or take what
-/// follows a colon for a part of the file (NTFS streams). What HFS+ passes over is refused as unseen.
+/// Whether a file system may treat a name as `.git`: some fold case, drop trailing dots and spaces, have short names (NTFS)
+/// or treat text after a colon as a stream (NTFS). Characters that HFS+ ignores are rejected as invisible.
 fn is_git(part: &str) -> bool {
     let part = part.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']);
     part.eq_ignore_ascii_case(".git") || part.eq_ignore_ascii_case("git~1")
 }
 
-/// Characters that leave no mark of their own: those that Unicode calls default-ignorable (Unicode 16,
-/// `DerivedCoreProperties.txt`), which HFS+ passes over in names and with which two names look the same, the controls
-/// of the direction of writing among them, and the separators of lines and paragraphs.
-fn is_unseen(c: char) -> bool {
+/// Invisible characters: the default-ignorable ones (Unicode 16, `DerivedCoreProperties.txt`), which HFS+ ignores in names and
+/// which make two names look the same, including controls
+/// of the text direction, and the separators of lines and paragraphs.
+fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
@@ -80,7 +80,7 @@ fn is_unseen(c: char) -> bool {
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(80).filter(|c| !c.is_control() && !is_unseen(*c)).collect()
+    text.chars().take(80).filter(|c| !c.is_control() && !is_invisible(*c)).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Who asks, and what that one may do. Every check of a permission ends in [`Principal::check`]: roles of accounts
-//! become another case there.
+//! Callers and their rights. Every permission check calls [`Principal::check`]; roles of accounts
+//! would become another case there.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use super::{AppName, Invalid, SessionId, TokenId};
 
-/// What an API token may do. Each scope includes the ones before it.
+/// The rights of an API token. Each scope includes the ones before it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Look at things.
+    /// Read.
     #[default]
     Read,
-    /// Make, change, deploy and delete apps.
+    /// Create, change, deploy and delete apps.
     Write,
-    /// See and end sessions and tokens.
+    /// List and end sessions and tokens.
     Admin,
 }
 
 impl Scope {
-    /// All, the smallest first.
+    /// All scopes, the smallest first.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
-    /// The word in the API and the database.
+    /// The value in the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -36,12 +36,12 @@ impl Scope {
         }
     }
 
-    /// What it allows, for people.
+    /// Its title.
     pub fn title(self) -> &'static str {
         match self {
             Self::Read => "Read",
             Self::Write => "Read and change apps",
-            Self::Admin => "Everything but making tokens",
+            Self::Admin => "Everything except creating tokens",
         }
     }
 }
@@ -62,10 +62,10 @@ impl FromStr for Scope {
     }
 }
 
-/// What an action is about.
+/// The resource of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// What is the same for everybody, such as the list of templates.
+    /// Data that is the same for every caller, such as the list of templates.
     Shared,
     /// The builder as a whole.
     Builder,
@@ -76,54 +76,54 @@ pub enum Target<'a> {
 /// An operation that needs permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
-    /// Look at something.
+    /// Read a resource.
     Read(Target<'a>),
-    /// Change something.
+    /// Change a resource.
     Write(Target<'a>),
-    /// See or end sessions and tokens.
+    /// List or end sessions and tokens.
     ManageLogins,
-    /// Make an API token, which can do more than the one that asks.
+    /// Create an API token, which could have more rights than the caller's token.
     MakeToken,
 }
 
-/// What an API token was made for.
+/// The rights of an API token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenGrant {
-    /// Which token.
+    /// The token.
     pub id: TokenId,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
-    /// The one app that it may do it to; none: all.
+    /// The only app that it can access; `None`: all apps.
     pub app: Option<AppName>,
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// No password is set: whoever reaches the builder owns it.
+    /// No password is set: every caller has full access.
     Anyone,
-    /// The owner, in a browser that has logged in.
+    /// A user, in a browser that has logged in.
     Session(SessionId),
     /// A program with an API token.
     Token(TokenGrant),
 }
 
-/// Why an operation is refused.
+/// Why an operation is forbidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The token's scope is too small.
     #[error("This API token may only {0}.")]
     Scope(&'static str),
     /// The token is for one app.
-    #[error("This API token is for one app, and this is not about that app alone.")]
+    #[error("This API token is for one app, and this request is not limited to that app.")]
     OtherApp,
-    /// No token may do it.
-    #[error("API tokens are made by a person who has logged in, not by another token.")]
+    /// Tokens cannot do it.
+    #[error("Log in to create API tokens: a token cannot create other tokens.")]
     NeedsSession,
 }
 
 impl Principal {
-    /// Whether this one may do that.
+    /// Checks whether the principal may perform the action.
     pub fn check(&self, action: Action<'_>) -> Result<(), Refusal> {
         match self {
             Self::Anyone | Self::Session(_) => Ok(()),
@@ -131,7 +131,7 @@ impl Principal {
         }
     }
 
-    /// The one app that this principal can see; none: all.
+    /// The only app that this principal can access; `None`: all apps.
     pub fn only_app(&self) -> Option<&AppName> {
         match self {
             Self::Token(grant) => grant.app.as_ref(),
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_does_what_its_scope_says_and_no_more() {
+    fn a_token_has_exactly_the_rights_of_its_scope() {
         let token = |scope, app: Option<&str>| {
             let app = app.map(|app| app.parse().expect("a name"));
             Principal::Token(TokenGrant { id: TokenId(1), scope, app })

@@ -1,9 +1,9 @@
-//! Secret values taken out of what others wrote, before it is kept, told to the model, or committed.
+//! Removes secret values from foreign text before it is stored, sent to the model, or committed.
 //!
-//! An app knows its own secrets and may print them; whatever it prints goes through here. Pure. A value is known in its
-//! usual forms: as it is and in other cases, for addresses, in JSON, in hexadecimal digits, in base64 once and twice. Who wants
-//! to get one past this can: reversed, spaced out, in base32, encrypted. That is no wall against an app that is meant to leak
-//! its secrets, but keeps the accidents of honest ones out of logs and prompts.
+//! An app knows its own secrets and may print them, so all of its output passes through here. Pure. A value is recognised in its
+//! usual forms: verbatim, in other cases, URL-encoded, JSON-escaped, in hexadecimal digits, in base64 once and twice. Other
+//! forms are not recognised: reversed, spaced out, base32, encrypted. Redaction does not stop an app that leaks
+//! its secrets on purpose, but keeps accidents out of logs and prompts.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,20 +17,20 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{JobError, SmokeCheck};
 
-/// Values shorter than this, in bytes, are no secrets (“none”, “x”), and would be found everywhere.
+/// Values shorter than this, in bytes, are not redacted (“none”, “x”), because they would match everywhere.
 const SHORTEST: usize = 8;
-/// Lines of a value of several lines (a private key, say) that are at least so long, in bytes, count on their own.
+/// Lines of a multi-line value (for example a private key) with at least this length in bytes are redacted separately.
 const SHORTEST_LINE: usize = 16;
-/// So much of a secret's beginning, in bytes, is taken out where a text was cut in the middle of it.
+/// Minimum length in bytes of a secret's beginning that is redacted at the end of a truncated text.
 const CUT: usize = 10;
-/// Longer values, in bytes, are known in fewer forms, so that what is looked for stays small.
+/// Values longer than this, in bytes, are searched in fewer forms, to limit the size of the search.
 const MANY_FORMS_MAX: usize = 4 * 1024;
 
-/// What is taken out, and what stands in its place. Its values are never printed. Cheap to clone.
+/// The secrets and their replacements. Never printed. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Redaction(Option<Arc<Forms>>);
 
-/// One pass over a text finds all forms, however many there are.
+/// One pass over a text finds all forms, independent of their number.
 struct Forms {
     search: AhoCorasick,
     /// In lower case, in the order of the search's patterns.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Redaction {
 }
 
 impl Redaction {
-    /// Takes out these values in their usual forms, by their names.
+    /// Redacts these values in their usual forms; replacements contain their names.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a SecretString)>) -> Self {
         let mut marks: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in secrets {
@@ -66,11 +66,11 @@ impl Redaction {
             .match_kind(MatchKind::LeftmostLongest)
             .ascii_case_insensitive(true)
             .build(&written)
-            .expect("secrets are far fewer and shorter than the search's bounds");
+            .expect("secrets are far fewer and shorter than the limits of the search");
         Self(Some(Arc::new(Forms { search, written, marks })))
     }
 
-    /// The text without them.
+    /// The redacted text.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let Some(forms) = &self.0 else { return Cow::Borrowed(text) };
         let mut out = if forms.search.is_match(text) {
@@ -78,7 +78,7 @@ impl Redaction {
         } else {
             Cow::Borrowed(text)
         };
-        // A text that was cut to its length may end in the middle of one.
+        // A truncated text may end in the middle of a secret.
         if let Some((at, mark)) = forms.begun(&out) {
             let mut cut = out.into_owned();
             cut.replace_range(at.., mark);
@@ -87,7 +87,7 @@ impl Redaction {
         out
     }
 
-    /// The text without them.
+    /// The redacted text.
     pub fn string(&self, text: String) -> String {
         match self.text(&text) {
             Cow::Borrowed(_) => text,
@@ -95,12 +95,12 @@ impl Redaction {
         }
     }
 
-    /// The lines without them.
+    /// The redacted lines.
     pub fn lines(&self, lines: Vec<String>) -> Vec<String> {
         lines.into_iter().map(|line| self.string(line)).collect()
     }
 
-    /// A job's error without them.
+    /// A redacted error of a job.
     pub fn error(&self, error: JobError) -> JobError {
         JobError {
             code: error.code,
@@ -110,7 +110,7 @@ impl Redaction {
         }
     }
 
-    /// Evidence without them.
+    /// A redacted check.
     pub fn check(&self, check: SmokeCheck) -> SmokeCheck {
         SmokeCheck {
             path: self.string(check.path),
@@ -122,8 +122,8 @@ impl Redaction {
 }
 
 impl Forms {
-    /// Where the text ends in the beginning of a form, and what stands for that. Looks at no more of the text's end than a form
-    /// is long.
+    /// The position at the end of the text where a form starts, and its replacement. Reads at most the length of a form
+    /// from the end.
     fn begun(&self, text: &str) -> Option<(usize, &str)> {
         let longest = self.written.iter().map(String::len).max().unwrap_or_default();
         let from = (text.len().saturating_sub(longest)..=text.len()).find(|at| text.is_char_boundary(*at))?;
@@ -137,7 +137,7 @@ impl Forms {
     }
 }
 
-/// The forms in which a value is usually written; cases of ASCII letters are not told apart.
+/// The usual forms of a value, without case of ASCII letters.
 fn written(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned(), value.to_uppercase(), value.to_lowercase(), hex::encode(value)];
     let mut encoded = String::new();
@@ -164,12 +164,12 @@ fn written(value: &str) -> Vec<String> {
     forms
 }
 
-/// The digits of base64, in both alphabets, that stand for these bytes wherever in a longer text they are.
+/// The base64 digits, in both alphabets, of these bytes at any position in a longer text.
 fn base64_within(bytes: &[u8]) -> Vec<String> {
     let mut forms = Vec::new();
     for before in 0..3 {
         let bytes = [&[0; 3][..before], bytes].concat();
-        // The digits at both ends hold bits of what stands beside it.
+        // The digits at both ends also contain bits of adjacent bytes.
         let (from, to) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
         for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
             forms.extend(engine.encode(&bytes).get(from..to).map(str::to_owned));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_value_is_taken_out() {
+    fn every_form_of_a_value_is_redacted() {
         let value = "whsec_a+b/c d\"e";
         let redaction = redaction(value);
         for text in [
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_of_base64_is_taken_out_wherever_it_stands() {
+    fn base64_of_base64_is_redacted_at_any_position() {
         let redaction = redaction("whsec_a+b/c?~>0123456789");
         for outer in ["", "x", "xy"] {
             for inner in ["", "u", "us", "user:"] {
@@ -243,15 +243,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_long_value_count_on_their_own() {
+    fn lines_of_a_long_value_are_redacted_separately() {
         let key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n-----END KEY-----\n";
         let redaction = redaction(key);
         assert_eq!(redaction.text("it is AQEFAASCBKcwggSjAgEAAoIB."), "it is [secret WEBHOOK_SECRET].");
     }
 
-    /// A hundred secrets, and a megabyte that is full of their beginnings.
+    /// A hundred secrets, and a megabyte of their beginnings.
     #[test]
-    fn the_cost_grows_with_the_text_alone() {
+    fn the_cost_is_linear_in_the_text() {
         let values: Vec<_> = (0..100).map(|n| SecretString::from(format!("{}{n:04}", "a".repeat(60)))).collect();
         let redaction = Redaction::new(values.iter().map(|value| ("KEY", value)));
         let time = |length: usize| {
@@ -265,11 +265,11 @@ mod tests {
         assert!(sixteen < one * 64.0 + 0.1, "{one} s for 64 KiB, {sixteen} s for 1 MiB");
         let long = SecretString::from("b".repeat(1 << 20));
         let written: usize = written(long.expose_secret()).iter().map(String::len).sum();
-        assert!(written < 20 << 20, "{written} bytes are looked for");
+        assert!(written < 20 << 20, "the search has {written} bytes");
     }
 
     #[test]
-    fn the_beginning_of_one_at_a_cut_goes_too() {
+    fn the_beginning_of_a_secret_at_the_end_is_redacted() {
         let redaction = redaction("whsec_0123456789abcdef");
         assert_eq!(redaction.text("… whsec_0123456"), "… [secret WEBHOOK_SECRET]");
         assert_eq!(redaction.text("a whsec_ is a secret"), "a whsec_ is a secret");
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_none_stays_as_it_is() {
+    fn text_without_secrets_stays_unchanged() {
         let short = redaction("none");
         assert!(matches!(short.text("there is none"), Cow::Borrowed("there is none")));
         assert!(matches!(Redaction::default().text("x"), Cow::Borrowed("x")));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_evidence_are_told_without_them() {
+    fn errors_and_checks_are_redacted() {
         let value = "whsec_0123456789abcdef";
         let redaction = redaction(value);
         let error = redaction.error(JobError {

@@ -5,22 +5,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{DeploymentSpec, Environment, ImageRef, Invalid, JobId, ReleaseNumber, SmokeCount, VersionId};
 
-/// Where a release stands.
+/// The state of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleaseState {
-    /// On its way; takes no traffic yet.
+    /// It is being deployed and gets no traffic yet.
     Deploying,
-    /// Takes the environment's traffic.
+    /// It is live.
     Ready,
-    /// Was ready; a later release took over.
+    /// It was live; a later release replaced it.
     Retired,
-    /// Never answered.
+    /// It never became ready.
     Failed,
 }
 
 impl ReleaseState {
-    /// The word used in the API and in the database.
+    /// The value in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deploying => "deploying",
@@ -37,38 +37,38 @@ impl std::str::FromStr for ReleaseState {
         [Self::Deploying, Self::Ready, Self::Retired, Self::Failed]
             .into_iter()
             .find(|state| state.as_str() == text)
-            .ok_or_else(|| Invalid::new(format!("“{text}” is no state of a release.")))
+            .ok_or_else(|| Invalid::new(format!("“{text}” is not a state of a release.")))
     }
 }
 
 /// A numbered deployment. Its number, image and settings never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
-    /// Within its app and environment, from 1.
+    /// Number within its app and environment, from 1.
     pub number: ReleaseNumber,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
-    /// What was built.
+    /// The version of the image.
     pub version: VersionId,
     /// That version's number within the app.
     pub version_number: u32,
-    /// The very bytes that run.
+    /// The image, by digest.
     pub image: ImageRef,
-    /// How they run.
+    /// Its settings.
     pub spec: DeploymentSpec,
-    /// Where it stands.
+    /// Its state.
     pub state: ReleaseState,
-    /// The job that made it.
+    /// The job that created it.
     pub job: JobId,
-    /// How many checks it passed before it took traffic; the job has their evidence.
+    /// Number of checks that it passed before traffic switched; the job has their results.
     pub checks: SmokeCount,
-    /// When its deployment began.
+    /// When its deployment started.
     pub created_at: Timestamp,
-    /// When it took traffic, or failed.
+    /// When it became live, or failed.
     pub settled_at: Option<Timestamp>,
-    /// Where image and settings come from: the preview release that was published, or, after a roll
+    /// The release that image and settings come from: the published preview release, or, after a roll
     /// back, the earlier release of the same environment.
     pub from_release: Option<ReleaseNumber>,
-    /// Made by a roll back.
+    /// It was created by a roll back.
     pub rolled_back: bool,
 }

@@ -1,8 +1,8 @@
-//! The loop breaker: tells errors apart by what they say, and repairs that lead somewhere from
-//! those that go in circles.
+//! Detects repeated errors, and
+//! repairs without progress.
 //!
-//! Pure. Whoever repairs (the agent at its tools, a job at a build that fails) tells a
-//! [`RepairBudget`] each failure, and is told whether to go on.
+//! Pure. The caller (the agent for its tools, a job for a failed build) reports each failure to a
+//! [`RepairBudget`], which decides whether to repair it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,9 +17,9 @@ pub const REPAIRS_MAX: u32 = 3;
 /// What repairs call the place of an error: a build that fails is the same in a check and in a deployment.
 const ANYWHERE: &str = "work";
 /// Bytes of an error that are looked at.
-const LOOKED_AT: usize = 32 * 1024;
+const READ_MAX: usize = 32 * 1024;
 /// Bytes of an error that are told.
-const TOLD: usize = 300;
+const SHOWN_MAX: usize = 300;
 /// Files that are named of one repair.
 const FILES_NAMED: usize = 4;
 
@@ -31,7 +31,7 @@ pub struct Fingerprint(String);
 impl Fingerprint {
     /// The fingerprint of an error at a stage, e.g. a tool's name.
     pub fn new(stage: &str, text: &str) -> Self {
-        let text = essence(&text[..text.floor_char_boundary(LOOKED_AT)]);
+        let text = essence(&text[..text.floor_char_boundary(READ_MAX)]);
         let digest = Sha256::new().chain_update(stage).chain_update([0]).chain_update(text).finalize();
         Self(hex::encode(&digest[..8]))
     }
@@ -53,13 +53,13 @@ struct Rule {
     becomes: &'static str,
 }
 
-/// In this order: what stands further down would cut up what stands above.
+/// Applied in this order: later rules would match parts of earlier ones.
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let rule = |pattern, becomes| Rule { found: Regex::new(pattern).expect("a pattern of ours"), becomes };
+    let rule = |pattern, becomes| Rule { found: Regex::new(pattern).expect("a valid pattern"), becomes };
     vec![
         rule(r"\x1b\[[0-9;?]*[ -/]*[@-~]", ""),
         rule(r#"(?:/private)?(?:/tmp|/var/tmp|/var/folders/\w+/\w+|/dev/shm)/[^\s/"'`:;,()<>]+"#, "‹tmp›"),
-        // The marks of material, which are made from what stands between them.
+        // The tags of material, which are derived from their content.
         rule(r"\bmaterial-[0-9a-f]{8}\b", "material"),
         rule(r"\b\d{4}[-/]\d\d[-/]\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z| ?[+-]\d\d:?\d\d)?)?", "‹time›"),
         rule(r"\b\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?", "‹time›"),
@@ -76,17 +76,17 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 /// Long hexadecimal numbers: commits, digests, containers.
 static HEX: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?i)\b(?:sha256:)?([0-9a-f]{7,64})\b").expect("a pattern of ours"));
-/// A word, which may have digits in it, or a number.
+/// A word, which may contain digits, or a number.
 static WORD: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[\p{L}_‹][\w›]*|[0-9]+(?:[.,_][0-9]+)*").expect("a pattern of ours"));
-/// After these a number is what the error is about.
-const TELLING: &[&str] =
+/// Numbers after these words identify the error.
+const NUMBER_WORDS: &[&str] =
     &["http", "status", "code", "exit", "errno", "error", "signal", "returned", "answered", "with"];
 
-/// An error's text without what differs each time it happens. The essence of an essence is itself.
+/// An error's text without parts that differ each time. Idempotent.
 pub fn essence(text: &str) -> String {
     let mut out = text.to_owned();
-    // What is taken away may bring together what is to be taken away; that ends soon.
+    // A removal can produce a new match; this ends after few rounds.
     for _ in 0..8 {
         let next = reduced(&out);
         if next == out {
@@ -113,14 +113,14 @@ fn reduced(text: &str) -> String {
         .replace_all(&out, |found: &Captures<'_>| {
             let digits = &found[1];
             let mixed = digits.bytes().any(|b| b.is_ascii_digit()) && digits.bytes().any(|b| b.is_ascii_alphabetic());
-            // As a number, which an id of digits alone would be taken for.
+            // Like a number, because an id may consist of digits only.
             if mixed { "‹n›".to_owned() } else { found[0].to_owned() }
         })
         .into_owned();
     let mut lines: Vec<String> = Vec::new();
     for line in out.lines() {
         let line = without_numbers(line).split_whitespace().collect::<Vec<_>>().join(" ");
-        // Marks under a place in a line move with it.
+        // Markers under a position in a line move with it.
         let says_something = line.chars().any(char::is_alphanumeric);
         if says_something && lines.last() != Some(&line) {
             lines.push(line);
@@ -129,7 +129,7 @@ fn reduced(text: &str) -> String {
     lines.join("\n")
 }
 
-/// Numbers say where, how many, how long; only some say what.
+/// Removes numbers of positions, counts and durations; only some numbers identify the error.
 fn without_numbers(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let (mut at, mut telling) = (0, false);
@@ -143,7 +143,7 @@ fn without_numbers(line: &str) -> String {
             telling = (telling && near) || is_version;
             out.push_str(if telling { word.as_str() } else { "‹n›" });
         } else {
-            telling = TELLING.contains(&word.as_str().to_lowercase().as_str());
+            telling = NUMBER_WORDS.contains(&word.as_str().to_lowercase().as_str());
             out.push_str(word.as_str());
         }
     }
@@ -151,18 +151,18 @@ fn without_numbers(line: &str) -> String {
     out
 }
 
-/// One failure that somebody may try to repair.
+/// One failure that may be repaired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepairFailure {
     /// What happened, in a sentence for the user.
     pub sentence: String,
-    /// Which error it is.
+    /// The fingerprint of the error.
     pub fingerprint: Fingerprint,
 }
 
 impl RepairFailure {
-    /// A failure with its sentence and the lines that show it. Where there are lines they tell which
-    /// error it is: the sentence differs with who found it.
+    /// A failure with its sentence and the lines that show it. If there are lines, they identify the
+    /// error, because sentences differ between checks and deployments.
     pub fn new(sentence: &str, lines: &[String]) -> Self {
         let lines = lines.join("\n");
         let text = if lines.trim().is_empty() { sentence } else { &lines };
@@ -170,25 +170,25 @@ impl RepairFailure {
     }
 }
 
-/// Whether a failure is worth a repair.
+/// Whether to repair a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepairVerdict {
-    /// Try: this is the nth repair of the turn, from 1.
+    /// Repair it: the nth repair of the turn, from 1.
     Repair(u32),
-    /// Do not: why, and what was tried, in sentences for the user.
+    /// Do not repair it: why, and what was tried, in sentences for the user.
     Stop(RepairStop),
 }
 
-/// Why no further repair is tried.
+/// Why there is no further repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepairStop {
-    /// Why: [`RepairEnd::code`] for programs.
+    /// The reason: [`RepairEnd::code`] is its code.
     pub end: RepairEnd,
     /// What happened and what was tried, in sentences for the user.
     pub sentence: String,
 }
 
-/// What ended the repairs.
+/// The reason that ended the repairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RepairEnd {
     /// An error came back after it was repaired.
@@ -198,7 +198,7 @@ pub enum RepairEnd {
 }
 
 impl RepairEnd {
-    /// A stable word for programs.
+    /// A stable code.
     pub fn code(self) -> &'static str {
         match self {
             Self::SameError => "same_error",
@@ -207,7 +207,7 @@ impl RepairEnd {
     }
 }
 
-/// The repairs of one turn of a person, in it and in the turns that repair it: at most [`REPAIRS_MAX`],
+/// The repairs of a user's turn, in the turn itself and in its repair turns: at most [`REPAIRS_MAX`],
 /// and none for an error that came back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepairBudget {
@@ -228,7 +228,7 @@ impl RepairBudget {
         Self { max, seen: Vec::new(), tried: Vec::new() }
     }
 
-    /// Counts a failure; says whether to repair it.
+    /// Counts a failure and decides whether to repair it.
     pub fn failed(&mut self, failure: RepairFailure) -> RepairVerdict {
         let came_back = self.seen.iter().any(|seen| seen.fingerprint == failure.fingerprint);
         let used = u32::try_from(self.seen.len()).unwrap_or(u32::MAX);
@@ -242,7 +242,7 @@ impl RepairBudget {
         RepairVerdict::Repair(used + 1)
     }
 
-    /// Notes what the repair since the last failure changed: the files, or nothing.
+    /// Records the files that the repair since the last failure changed.
     pub fn tried<'a>(&mut self, files: impl IntoIterator<Item = &'a str>) {
         let files: BTreeSet<&str> = files.into_iter().collect();
         let named: Vec<&str> = files.iter().copied().take(FILES_NAMED).collect();
@@ -255,12 +255,12 @@ impl RepairBudget {
         });
     }
 
-    /// Whether a failure waits for what is tried about it.
+    /// Whether a repair of the last failure is running.
     pub fn is_under_way(&self) -> bool {
         self.seen.len() > self.tried.len()
     }
 
-    /// Repairs that were allowed so far.
+    /// Number of repairs so far.
     pub fn used(&self) -> u32 {
         u32::try_from(self.seen.len()).unwrap_or(u32::MAX).min(self.max)
     }
@@ -268,7 +268,7 @@ impl RepairBudget {
     fn stop(&self, end: RepairEnd) -> RepairStop {
         let last = self.seen.last().map_or("", |failure| failure.sentence.as_str());
         let why = match end {
-            RepairEnd::SameError => "The same error came back after it was repaired, so no further repair is tried.",
+            RepairEnd::SameError => "The same error came back after it was repaired, so there is no further repair.",
             RepairEnd::Spent => "The repairs of this turn are used up.",
         };
         let mut sentence = format!("{why} The error: {last}");
@@ -290,7 +290,7 @@ impl RepairBudget {
 
 fn short(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() <= TOLD { line } else { format!("{}…", &line[..line.floor_char_boundary(TOLD)]) }
+    if line.len() <= SHOWN_MAX { line } else { format!("{}…", &line[..line.floor_char_boundary(SHOWN_MAX)]) }
 }
 
 #[cfg(test)]
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_error_at_another_place_and_time_is_the_same() {
+    fn errors_that_differ_only_in_place_and_time_are_the_same() {
         for (one, other) in [
             ("main.py:12:5: SyntaxError: invalid syntax", "main.py:140:17: SyntaxError: invalid syntax"),
             ("File \"/tmp/tmpab12/main.py\", line 3, in handle", "File \"/tmp/build-99/main.py\", line 44, in handle"),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn another_error_is_another() {
+    fn different_errors_are_distinguished() {
         for (one, other) in [
             ("NameError: name 'app' is not defined", "NameError: name 'api' is not defined"),
             ("GET / answered 404", "GET / answered 500"),
@@ -347,7 +347,7 @@ mod tests {
         assert_ne!(Fingerprint::new("build", "x"), Fingerprint::new("start", "x"));
     }
 
-    /// An error out of words and of places that change from one time to the next.
+    /// An error with fixed words and variable positions.
     fn error(words: &[&str], random: &mut StdRng) -> String {
         let mut text = String::new();
         for word in words {
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_has_an_essence_that_stays() {
+    fn normalising_any_text_is_idempotent() {
         let mut random = StdRng::seed_from_u64(12);
         let alphabet: Vec<char> = "ab f09:./-_[]()‹›\n\r\t\u{1b}[m#\"'ä😀x=".chars().collect();
         for _ in 0..3_000 {
@@ -406,12 +406,12 @@ mod tests {
             assert!(!once.contains(['\u{1b}', '\r', '\t']) || text.contains('\u{1b}'), "{once:?}");
             assert_eq!(essence(&once), once, "of {text:?}");
         }
-        // Longer than what is looked at, cut in the middle of a character.
-        assert_eq!(print(&"ä".repeat(LOOKED_AT)), print(&"ä".repeat(LOOKED_AT + 7)));
+        // Longer than the limit, which is in the middle of a character.
+        assert_eq!(print(&"ä".repeat(READ_MAX)), print(&"ä".repeat(READ_MAX + 7)));
     }
 
     #[test]
-    fn a_repair_that_leads_nowhere_is_stopped() {
+    fn a_repair_without_progress_is_stopped() {
         let failure =
             |line: u32| RepairFailure::new("The image could not be built.", &[format!("main.py:{line}: SyntaxError")]);
         let mut budget = RepairBudget::default();
@@ -423,24 +423,24 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_comes_back_later_is_a_circle_too() {
+    fn an_error_that_comes_back_later_stops_the_repairs() {
         let failure = |what: &str| RepairFailure::new(what, &[]);
         let mut budget = RepairBudget::default();
         assert_eq!(budget.failed(failure("A is missing")), RepairVerdict::Repair(1));
         assert_eq!(budget.failed(failure("B is missing")), RepairVerdict::Repair(2));
-        let RepairVerdict::Stop(stop) = budget.failed(failure("A is missing")) else { panic!("a circle") };
+        let RepairVerdict::Stop(stop) = budget.failed(failure("A is missing")) else { panic!("a repeated error") };
         assert_eq!(stop.end, RepairEnd::SameError);
     }
 
     #[test]
-    fn an_error_is_the_same_whoever_finds_it() {
+    fn checks_and_deployments_find_the_same_error() {
         let lines = ["ERROR: No matching distribution found for nosuch==1".to_owned()];
         let mut budget = RepairBudget::default();
         let verdict = budget.failed(RepairFailure::new("It does not build: ERROR: No matching", &lines));
         assert_eq!((verdict, budget.is_under_way()), (RepairVerdict::Repair(1), true));
         budget.tried(["requirements.txt"]);
         assert!(!budget.is_under_way());
-        // Kept and read back, as from one turn to the next.
+        // Stored and read again, as between turns.
         let kept = serde_json::to_string(&budget).expect("JSON");
         let mut budget: RepairBudget = serde_json::from_str(&kept).expect("readable");
         let RepairVerdict::Stop(stop) = budget.failed(RepairFailure::new("“pip install” failed.", &lines)) else {

@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Environment, ReleaseNumber, RunId, words};
 
-/// Why a run was started.
+/// The trigger of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunTrigger {
-    /// Its cron expression came due.
+    /// Its schedule was due.
     Schedule,
-    /// Somebody pressed *Run now*.
+    /// A user started it with *Run now*.
     Manual,
-    /// A deployment proves that the new version runs to its end.
+    /// A deployment checks that the new version runs to its end.
     Check,
 }
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
@@ -25,29 +25,29 @@ pub enum RunState {
     Running,
     /// Exit code 0.
     Succeeded,
-    /// Another exit code, out of time, or it could not be started.
+    /// Another exit code, a timeout, or it could not be started.
     Failed,
 }
 
 words!(RunTrigger { Schedule = "schedule", Manual = "manual", Check = "check" });
 words!(RunState { Running = "running", Succeeded = "succeeded", Failed = "failed" });
 
-/// One run, with what came of it.
+/// One run with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Identifies the run; never reused.
+    /// Its id; never reused.
     pub id: RunId,
-    /// Where it ran.
+    /// The environment.
     pub environment: Environment,
-    /// The release whose image ran.
+    /// The release whose image it runs.
     pub release: ReleaseNumber,
-    /// Why.
+    /// Its trigger.
     pub trigger: RunTrigger,
-    /// Where it stands.
+    /// Its state.
     pub state: RunState,
-    /// The process's exit code, once it ended by itself.
+    /// The exit code, if the process exited on its own.
     pub exit_code: Option<i64>,
-    /// Why it failed, where the exit code does not say it.
+    /// The error of a failed run, if the exit code does not show it.
     pub error: Option<String>,
     /// When it was started.
     pub started_at: Timestamp,

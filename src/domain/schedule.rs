@@ -1,8 +1,8 @@
-//! When a scheduled job runs, in a form that every cron reads alike.
+//! The schedule of a job, in a form that every cron interprets in the same way.
 //!
-//! Cron programs differ in what they take beyond the five fields of old: one knows `L` and `#`, another does
-//! not, and Sunday is 0, 7 or both. What is not understood everywhere is refused where it is written, and the
-//! rest is brought into one form, so that a job runs at the same times wherever it runs.
+//! Cron programs differ in extensions of the five classic fields: some support `L` and `#`, others do
+//! not, and Sunday is 0, 7 or both. Extensions that are not supported everywhere are rejected at once, and the
+//! rest is normalised, so that a job runs at the same times on both runtimes.
 
 use super::Invalid;
 
@@ -11,12 +11,12 @@ use super::Invalid;
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule(String);
 
-/// One of the five fields: what people call it, what it takes, and names that stand for numbers.
+/// One of the five fields: its title, its range, and names of numbers.
 struct Field {
     name: &'static str,
     least: u8,
     most: u8,
-    /// The first stands for `least`.
+    /// The first is the name of `least`.
     names: &'static [&'static str],
 }
 
@@ -82,7 +82,7 @@ impl std::fmt::Display for Schedule {
     }
 }
 
-/// One item of a field's list: from, to, and each how many.
+/// One item of a field's list: start, end, and step.
 #[derive(Clone, Copy)]
 enum Item {
     Every(u8),
@@ -90,7 +90,7 @@ enum Item {
 }
 
 impl Field {
-    /// The field in its one form.
+    /// The normalised field.
     fn read(&self, written: &str) -> Result<String, String> {
         let mut list: Vec<String> = Vec::new();
         for item in written.split(',') {
@@ -101,16 +101,16 @@ impl Field {
                 }
             }
         }
-        // Beside a star, the rest says nothing.
+        // A star includes everything else in the list.
         Ok(if list.iter().any(|item| item == "*") { "*".to_owned() } else { list.join(",") })
     }
 
     fn texts(&self, item: Item) -> Vec<String> {
         let text = match item {
             Item::Every(1) => "*".to_owned(),
-            // A step beyond the end is none.
+            // A step beyond the end has no effect.
             Item::Every(step) if step > self.last() - self.least => self.least.to_string(),
-            // Which days that are is not the same everywhere.
+            // Cron programs differ in the days that this selects.
             Item::Every(step) if self.most == SUNDAY => format!("0-6/{step}"),
             Item::Every(step) => format!("*/{step}"),
             Item::Range { from, to: SUNDAY, step } if self.most == SUNDAY => {
@@ -146,7 +146,7 @@ impl Field {
         Ok(Item::Range { from, to, step: step.unwrap_or(1) })
     }
 
-    /// The last number that is no other's second name.
+    /// The last number that is not an alias of another.
     fn last(&self) -> u8 {
         if self.most == SUNDAY { SUNDAY - 1 } else { self.most }
     }
@@ -165,7 +165,7 @@ impl Field {
                 [only] => format!(" or {only}"),
             };
             format!(
-                "it takes numbers from {} to {}{names}, lists such as 1,3, ranges such as 1-5, steps such as */2, and \
+                "it allows numbers from {} to {}{names}, lists such as 1,3, ranges such as 1-5, steps such as */2, and \
                  none of L, W, # and ?.",
                 self.least, self.most
             )
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_form_for_every_cron() {
+    fn schedules_are_normalised() {
         for (written, read) in [
             ("* * * * *", "* * * * *"),
             ("  0   7 * *  1 ", "0 7 * * 1"),
@@ -216,19 +216,19 @@ mod tests {
     }
 
     #[test]
-    fn what_one_of_them_does_not_know_is_refused() {
+    fn extensions_of_some_crons_are_rejected() {
         for (written, said) in [
             ("", "five fields"),
             ("* * * *", "five fields"),
             ("0 0 12 * * *", "five fields"),
             ("@daily", "five fields"),
-            ("60 * * * *", "“60” as minute: it takes numbers from 0 to 59"),
+            ("60 * * * *", "“60” as minute: it allows numbers from 0 to 59"),
             ("0 24 * * *", "“24” as hour"),
-            ("0 0 0 * *", "“0” as day of month: it takes numbers from 1 to 31"),
+            ("0 0 0 * *", "“0” as day of month: it allows numbers from 1 to 31"),
             ("0 0 L * *", "none of L, W, # and ?"),
             ("0 0 15W * *", "“15W” as day of month"),
             ("0 0 ? * 1", "“?” as day of month"),
-            ("0 0 * 13 *", "“13” as month: it takes numbers from 1 to 12 or names from jan to dec"),
+            ("0 0 * 13 *", "“13” as month: it allows numbers from 1 to 12 or names from jan to dec"),
             ("0 0 * * 1#2", "“1#2” as day of week"),
             ("0 0 * * 5L", "“5L” as day of week"),
             ("0 0 * * 8", "“8” as day of week"),

@@ -1,8 +1,8 @@
-//! Sizes as people read them.
+//! Formats sizes.
 
 use std::fmt;
 
-/// So many bytes: `812 B`, `3.4 KiB`, `180 MiB`, `1.2 GiB`.
+/// A number of bytes: `812 B`, `3.4 KiB`, `180 MiB`, `1.2 GiB`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -24,7 +24,7 @@ mod tests {
     use super::Bytes;
 
     #[test]
-    fn sizes_read_well() {
+    fn sizes_are_formatted() {
         for (bytes, words) in [
             (0, "0 B"),
             (1023, "1023 B"),

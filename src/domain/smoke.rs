@@ -1,8 +1,8 @@
-//! Smoke checks: what a template has a new version prove before it takes traffic, and the evidence.
+//! Smoke checks of a new version before traffic switches to it, and their results.
 
 use serde::{Deserialize, Serialize};
 
-/// What is looked at, in a template's manifest.
+/// The kinds of checks in a template's manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SmokeKind {
@@ -10,36 +10,36 @@ pub enum SmokeKind {
     Links,
     /// Each `GET` without parameters of the app's own OpenAPI document answers without a 5xx.
     Openapi,
-    /// A rightly signed call is accepted; a wrongly signed, an unsigned and a stale one are refused.
+    /// A call with a valid signature is accepted; calls with an invalid, a missing or an old signature are refused.
     Signatures,
 }
 
-/// One thing that was asked of a new version, and what came of it.
+/// One check of a new version, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SmokeCheck {
-    /// What was looked at: `page`, `stylesheet`, `endpoint`, `unsigned call`, …
+    /// The subject: `page`, `stylesheet`, `endpoint`, `unsigned call`, …
     pub what: String,
     /// HTTP method.
     pub method: String,
     /// Path, with its query.
     pub path: String,
-    /// It is as it should be.
+    /// It passed.
     pub ok: bool,
-    /// HTTP status; none when nothing answered.
+    /// HTTP status; `None` without a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// How long the answer took, in milliseconds.
+    /// Duration of the response, in milliseconds.
     pub millis: u64,
-    /// What is wrong or worth knowing, in a sentence.
+    /// The error or a note, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The first lines of a wrong answer.
+    /// The first lines of a wrong response.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
 }
 
 impl SmokeCheck {
-    /// Says that something was left out, and how much: neither right nor wrong.
+    /// A note about checks that were left out: neither passed nor failed.
     pub fn not_asked(count: usize, bound: usize, what: &str) -> Self {
         Self {
             what: "not asked".to_owned(),
@@ -53,12 +53,12 @@ impl SmokeCheck {
         }
     }
 
-    /// Whether it is about something that was asked, or was to be.
+    /// Whether it is a check that was made or should have been made.
     fn is_verdict(&self) -> bool {
         !(self.ok && self.status.is_none())
     }
 
-    /// As one line: `GET /style.css: 404. It is linked from /.`
+    /// The check as one line: `GET /style.css: 404. It is linked from /.`
     pub fn line(&self) -> String {
         if let (false, Some(note)) = (self.is_verdict(), &self.note) {
             return note.clone();
@@ -69,17 +69,17 @@ impl SmokeCheck {
     }
 }
 
-/// How many checks were made, and how many of them failed.
+/// The number of passed and failed checks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SmokeCount {
-    /// As they should be.
+    /// Passed.
     pub passed: u32,
-    /// Not so.
+    /// Failed.
     pub failed: u32,
 }
 
 impl SmokeCount {
-    /// Counts.
+    /// Counts checks.
     pub fn of(checks: &[SmokeCheck]) -> Self {
         checks.iter().filter(|check| check.is_verdict()).fold(Self::default(), |count, check| {
             if check.ok {
@@ -90,7 +90,7 @@ impl SmokeCount {
         })
     }
 
-    /// All of them.
+    /// All checks.
     pub fn total(self) -> u32 {
         self.passed + self.failed
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_asked_is_said_and_not_counted() {
+    fn checks_that_were_left_out_are_listed_and_not_counted() {
         let left_out = SmokeCheck::not_asked(12, 200, "addresses");
         assert_eq!(left_out.line(), "12 more addresses were not asked: 200 are asked at most.");
         let failed = SmokeCheck { ok: false, note: Some("The app did not answer.".into()), ..left_out.clone() };

@@ -1,4 +1,4 @@
-//! What a template is: a kind of app that can be scaffolded, built and run.
+//! A template: a kind of app that can be created, built and run.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
 use super::{Invalid, SmokeKind, validated_string};
 
 validated_string! {
-    /// A template's name: its folder's.
+    /// A template's name, which is the name of its folder.
     TemplateName, check_template_name
 }
 
@@ -14,14 +14,18 @@ fn check_template_name(text: &str) -> Result<(), Invalid> {
     let fits = (1..=40).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fits { Ok(()) } else { Err(Invalid::new("A template's name is made of lowercase letters, digits and hyphens.")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Invalid::new("A template's name can contain only lowercase letters, digits and hyphens."))
+    }
 }
 
-/// What kind of program a template makes, which decides how it is run and shown.
+/// The kind of program, which determines how it is run and shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TemplateKind {
-    /// Files served as they are; has a draft.
+    /// Static files; has a draft.
     Static,
     /// Answers HTTP.
     Service,
@@ -35,39 +39,39 @@ pub enum TemplateKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TemplateManifest {
-    /// What people call it.
+    /// Its title.
     pub title: String,
     /// One line about it.
     pub summary: String,
-    /// How it is run and shown.
+    /// Its kind.
     pub kind: TemplateKind,
     /// Port that the app listens on; absent for a job.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Path that answers 2xx when the app is well; absent for a job.
+    /// Path that answers 2xx when the app is healthy; absent for a job.
     #[serde(default)]
     pub health: Option<String>,
-    /// Files that belong to the platform: neither the model nor a user may write them.
+    /// Files that belong to the platform: neither the model nor a user may change them.
     #[serde(default)]
     pub platform_files: Vec<String>,
     /// Folder that is served as the draft; static sites only.
     #[serde(default)]
     pub draft_root: Option<String>,
-    /// What a new version has to prove before it takes traffic, besides answering at `health`. A job proves
-    /// itself by one run to its end.
+    /// The smoke test of a new version, in addition to the request to `health`. The check of a job
+    /// is one run to its end.
     #[serde(default)]
     pub smoke: Vec<SmokeKind>,
-    /// A command, with its arguments, that is run in the image when the workspace is checked without
-    /// being deployed; it prints what is wrong and ends with another code than 0.
+    /// A command, with its arguments, that runs in the image when the workspace is checked without
+    /// a deployment; it prints errors and exits with a code other than 0.
     #[serde(default)]
     pub check: Vec<String>,
-    /// Its process is the container's first one and reaps what others leave behind: no init program is put before it.
+    /// Its process runs as PID 1 and reaps orphaned processes: no init program is added.
     #[serde(default)]
     pub is_init: bool,
     /// Words in a description that suggest this template.
     #[serde(default)]
     pub keywords: Vec<String>,
-    /// Which configured base image it is built on: `python` or `nginx`.
+    /// The configured base image: `python` or `nginx`.
     pub base: String,
     /// Prompts to start from.
     #[serde(default)]
@@ -75,7 +79,7 @@ pub struct TemplateManifest {
 }
 
 impl TemplateManifest {
-    /// How an app of this template is run.
+    /// The settings with which an app of this template runs.
     pub fn deployment(&self) -> Result<DeploymentSpec, Invalid> {
         let process = match (self.kind, self.port, &self.health) {
             (TemplateKind::Job, _, _) => ProcessKind::Job,
@@ -84,7 +88,7 @@ impl TemplateManifest {
             }
             _ => {
                 return Err(Invalid::new(
-                    "A template that is no job names its `port` and its `health` path, which starts with “/”.",
+                    "A template that is not a job needs a `port` and a `health` path that starts with “/”.",
                 ));
             }
         };

@@ -1,4 +1,4 @@
-//! A turn: one message of the user, and all that the model did in answer.
+//! A turn: a user's message, and everything that the model did in response.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -7,26 +7,26 @@ use super::{
     AnswerId, Attachment, ChangeSize, Evidence, JobId, ModelId, Repair, TurnId, TurnMode, TurnOrigin, VersionId, words,
 };
 
-/// Why a turn ended, as a word for programs: its builder went away.
+/// The reason code of a turn whose builder stopped.
 pub const INTERRUPTED: &str = "interrupted";
-/// The same: it was taken back before it began.
+/// The reason code of a turn that was cancelled before it started.
 pub const WITHDRAWN: &str = "withdrawn";
 
-/// Where a turn stands.
+/// The state of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnState {
     /// Waits for its job.
     Queued,
-    /// The model is at work.
+    /// The model is running.
     Running,
-    /// Ended by itself, or at a cap.
+    /// It finished, or reached a limit.
     Done,
     /// The user stopped it.
     Stopped,
-    /// The model or the machine failed it.
+    /// The model or the machine failed.
     Failed,
-    /// The builder went away in the middle of it.
+    /// The builder stopped while it was running.
     Interrupted,
 }
 
@@ -34,35 +34,35 @@ words!(TurnState {
     Queued = "queued", Running = "running", Done = "done", Stopped = "stopped", Failed = "failed", Interrupted = "interrupted"
 });
 
-/// What the model asks a person. The answer is their next message, or a press on one of the choices.
+/// A question of the model to the user. The answer is the next message, or a click on a choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Question {
-    /// The question, in a sentence or two.
+    /// The question, in one or two sentences.
     pub text: String,
-    /// Answers to choose from; another may be written all the same. None: only a written one.
+    /// Suggested answers; a message with another answer is possible too. Empty: only a message.
     pub choices: Vec<String>,
-    /// What it is about.
+    /// The kind of question.
     #[serde(default)]
     pub about: QuestionKind,
 }
 
-/// What a question is about.
+/// The kind of a question.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QuestionKind {
-    /// Something that the model wants to know.
+    /// A question of the model.
     #[default]
     Other,
-    /// Whether most of what is there may be deleted or rewritten. The first choice allows it, and nothing else does.
+    /// Whether most of the app may be deleted or rewritten. Only the first choice allows it.
     Rewrite,
 }
 
 impl Question {
-    /// Asks whether most of what is there may go.
+    /// Asks whether most of the app may be deleted or rewritten.
     pub fn about_rewrite(text: &str) -> Self {
         Self {
             text: text.to_owned(),
-            choices: vec!["Yes, go on".to_owned(), "No, keep what is there".to_owned()],
+            choices: vec!["Yes, continue".to_owned(), "No, keep my code".to_owned()],
             about: QuestionKind::Rewrite,
         }
     }
@@ -73,7 +73,7 @@ impl Question {
         self.choices.get(at).map(String::as_str)
     }
 
-    /// Whether the choice of this number, from 1, allows to delete or rewrite most of what is there.
+    /// Whether the choice of this number, from 1, allows deleting or rewriting most of the app.
     pub fn allows_rewrite(&self, choice: u32) -> bool {
         self.about == QuestionKind::Rewrite && choice == 1
     }
@@ -82,24 +82,24 @@ impl Question {
 /// Tokens and money of one turn or one answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Usage {
-    /// Tokens read at the full price.
+    /// Input tokens at the full price.
     pub input_tokens: u64,
-    /// Tokens written, thinking included.
+    /// Output tokens, including thinking.
     pub output_tokens: u64,
     /// Tokens read from the prompt cache.
     pub cache_read_tokens: u64,
     /// Tokens written to the prompt cache.
     #[serde(default)]
     pub cache_write_tokens: u64,
-    /// US dollars; none when the model's price is not known.
+    /// US dollars; `None` if the model's price is not known.
     pub cost_usd: Option<f64>,
-    /// Estimated from the length of the text, since the model's server does not count.
+    /// Estimated from the length of the text, because the model's server reports no usage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
 }
 
 impl Turn {
-    /// Which repair of which turn it is, if it is one.
+    /// The repaired turn and the number of the repair, if it is one.
     pub fn repair(&self) -> Option<Repair> {
         if let TurnOrigin::Repair(repair) = self.origin { Some(repair) } else { None }
     }
@@ -109,18 +109,18 @@ impl Turn {
         self.repair().map_or(self.id, |repair| repair.of)
     }
 
-    /// Whether it was cancelled before it began.
+    /// Whether it was cancelled before it started.
     pub fn was_withdrawn(&self) -> bool {
         self.state == TurnState::Stopped && self.started_at.is_none()
     }
 
-    /// Whether work was left that *Continue* goes on with: it was interrupted, stopped, failed, or
-    /// ended at a cap.
+    /// Whether *Continue* can resume it: it was interrupted, stopped, failed, or
+    /// reached a limit.
     pub fn may_continue(&self) -> bool {
         match self.state {
-            // However early it was cut short.
+            // Even if it was interrupted very early.
             TurnState::Interrupted | TurnState::Failed => true,
-            // One that never began was withdrawn.
+            // It was cancelled before it started.
             TurnState::Stopped => self.started_at.is_some(),
             TurnState::Done => self.reason.as_deref().is_some_and(|reason| reason.starts_with("cap_")),
             TurnState::Queued | TurnState::Running => false,
@@ -128,48 +128,48 @@ impl Turn {
     }
 }
 
-/// One message of the user, and what came of it.
+/// A user's message and its result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
-    /// Identifies the turn; never reused.
+    /// Its id; never reused.
     pub id: TurnId,
-    /// Within its app, from 1.
+    /// Number within its app, from 1.
     pub number: u32,
-    /// What the user wrote, or a sentence of Slipway's: see `origin`.
+    /// The user's message, or a fixed sentence of Slipway: see `origin`.
     pub prompt: String,
-    /// Why it exists.
+    /// Why it was started.
     pub origin: TurnOrigin,
-    /// What shows the failure that it is about.
+    /// The evidence of the failure that it is about.
     pub evidence: Option<Evidence>,
-    /// The choice that it answers a question with.
+    /// The answer to a question.
     pub answer: Option<AnswerId>,
-    /// The files that came with it.
+    /// The attachments.
     pub attachments: Vec<Attachment>,
-    /// Whether the model may write.
+    /// Whether the model may change files.
     pub mode: TurnMode,
-    /// Where it stands.
+    /// Its state.
     pub state: TurnState,
     /// The job that runs it.
     pub job: Option<JobId>,
-    /// The version that it made, if it changed something.
+    /// The version that it created, if it changed files.
     pub version: Option<VersionId>,
     /// That version's number within the app.
     pub version_number: Option<u32>,
-    /// How much it changed.
+    /// The size of its changes.
     pub size: ChangeSize,
-    /// The model that answered; none before it began.
+    /// The model that answered; `None` before it started.
     pub model: Option<ModelId>,
-    /// What it used.
+    /// Its usage.
     pub usage: Usage,
-    /// Why it ended early, in a sentence: a cap, a stop, a failure.
+    /// Why it ended early, in a sentence: a limit, a stop, a failure.
     pub note: Option<String>,
-    /// Why it ended early, as a word for programs: `asked`, `cap_steps`, `same_error`, …
+    /// Why it ended early, as a code: `asked`, `cap_steps`, `same_error`, …
     pub reason: Option<String>,
-    /// What the model asks.
+    /// The model's question.
     pub question: Option<Question>,
     /// When it was sent.
     pub created_at: Timestamp,
-    /// When the model began.
+    /// When the model started.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! What a turn did, folded from its events into the parts that people see.
+//! Folds the events of a turn into blocks for the page.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,36 +7,36 @@ use super::{EventBody, FileState, TakenBack, TextKind, WorkspacePath};
 /// The name of `tool` events that are notices about the model.
 pub const NOTICE: &str = "model";
 
-/// A part of what the model did in a turn, in order.
+/// A part of a turn, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnBlock {
-    /// Words for the user, as Markdown.
+    /// Text for the user, as Markdown.
     Answer(String),
-    /// A summary of its thinking, as Markdown.
+    /// A summary of the model's thinking, as Markdown.
     Thought(String),
     /// A file that was written or deleted.
     File {
-        /// Which.
+        /// Its path.
         path: WorkspacePath,
-        /// Where it stands.
+        /// Its state.
         state: FileState,
-        /// What was typed, if it was typed before our eyes.
+        /// Its content, if it was streamed.
         content: Option<String>,
     },
     /// Another tool.
     Tool {
         /// Its name.
         name: String,
-        /// What it did, in one line.
+        /// A summary in one line.
         summary: String,
-        /// Whether it did it.
+        /// Whether it succeeded.
         ok: bool,
     },
 }
 
 impl TurnBlock {
-    /// What kind it is, in one word: `answer`, `thought`, `file`, `tool`.
+    /// The kind in one word: `answer`, `thought`, `file`, `tool`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Answer(_) => "answer",
@@ -46,7 +46,7 @@ impl TurnBlock {
         }
     }
 
-    /// What a turn that has ended did.
+    /// The blocks of an ended turn.
     pub fn of_ended<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Vec<Self> {
         let mut fold = TurnFold::of(events);
         fold.drop_unwritten();
@@ -54,19 +54,19 @@ impl TurnBlock {
     }
 }
 
-/// A block of a turn that is at work.
+/// A block of a running turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberedBlock {
-    /// Its number in the turn. Later blocks have larger numbers; none is used again, also when its block was taken back.
+    /// Its number in the turn. Later blocks have larger numbers; a number is never reused, even if its block was retracted.
     pub number: u32,
-    /// How often a part of it was taken back. While this stays the same, the block only grows.
+    /// How often a part of it was retracted. While this does not change, the block only grows.
     pub revision: u32,
-    /// What it is.
+    /// The block.
     pub block: TurnBlock,
 }
 
-/// What a turn did so far, folded from its events one by one. A file whose writing came to nothing is none of
-/// it, nor are the words of an answer that was taken back.
+/// The state of a turn, folded from its events one by one. It does not include files whose writing failed,
+/// nor the retracted text of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TurnFold {
     blocks: Vec<NumberedBlock>,
@@ -74,7 +74,7 @@ pub struct TurnFold {
 }
 
 impl TurnFold {
-    /// Folds events that are there already, in order.
+    /// Folds existing events, in order.
     pub fn of<'a>(events: impl IntoIterator<Item = &'a EventBody>) -> Self {
         let mut fold = Self::default();
         events.into_iter().for_each(|event| fold.apply(event));
@@ -91,7 +91,7 @@ impl TurnFold {
         self.blocks.into_iter().map(|numbered| numbered.block).collect()
     }
 
-    /// Takes in the next event.
+    /// Applies the next event.
     pub fn apply(&mut self, event: &EventBody) {
         let last = self.blocks.last_mut().map(|numbered| &mut numbered.block);
         match (event, last) {
@@ -136,7 +136,7 @@ impl TurnFold {
         self.next_number += 1;
     }
 
-    /// Takes the last words away, and the files that were being written among them.
+    /// Removes retracted text, and files that were being written.
     fn take_back(&mut self, mut words: TakenBack) {
         while let Some(last) = self.blocks.last_mut() {
             let (text, left) = match &mut last.block {
@@ -161,7 +161,7 @@ impl TurnFold {
         }
     }
 
-    /// Takes away what was never written to its end.
+    /// Removes files that were not completely written.
     fn drop_unwritten(&mut self) {
         self.blocks.retain(|numbered| !matches!(numbered.block, TurnBlock::File { state: FileState::Writing, .. }));
     }
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_become_what_was_done() {
+    fn pieces_become_blocks() {
         let path: WorkspacePath = "a.txt".parse().expect("a path");
         let file =
             |state, delta: Option<&str>| EventBody::File { path: path.clone(), state, delta: delta.map(str::to_owned) };
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_back_or_never_written_is_none_of_it() {
+    fn retracted_text_and_unwritten_files_are_removed() {
         let file = |path: &str, state, delta: Option<&str>| EventBody::File {
             path: path.parse().expect("a path"),
             state,
@@ -221,7 +221,7 @@ mod tests {
             });
             told.collect::<Vec<_>>()
         };
-        // Words that were said before, in the same block, stay; the broken answer's go, however they came.
+        // Earlier text in the same block stays; the text of the broken answer is removed, regardless of its pieces.
         let said = [
             text("First."),
             text("\n\nHäl"),
@@ -233,7 +233,7 @@ mod tests {
             text("\n\nWhole."),
         ];
         assert_eq!(told(&said), ["First.", "\n\nWhole."]);
-        // Nothing but a file that was begun, after a tool of the answer before.
+        // Only a file that was started, after a tool of the previous answer.
         let begun = [
             text("One."),
             EventBody::tool("search", "Searched", true),
@@ -243,7 +243,7 @@ mod tests {
             file("b.txt", FileState::Written, None),
         ];
         assert_eq!(told(&begun), ["One.", "search", "b.txt Written"]);
-        // A call that was not done leaves no file that stays unwritten; a notice alone changes nothing.
+        // A call that was not executed leaves no unwritten file; a notice alone changes nothing.
         let cut = [
             file("a.txt", FileState::Written, None),
             file("b.txt", FileState::Writing, Some("x")),
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_never_used_again_and_a_revision_tells_what_shrank() {
+    fn numbers_are_never_reused_and_revisions_show_retractions() {
         let text = |delta: &str| EventBody::Text { delta: delta.to_owned(), kind: TextKind::Answer };
         let again = |answer| EventBody::Tool {
             name: NOTICE.into(),
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(told(&fold), [(0, 0), (1, 0)]);
         fold.apply(&again("Two".len()));
         assert_eq!(told(&fold), [(0, 1), (2, 0)]);
-        // Nothing of this answer was shown, so nothing shrinks.
+        // No part of this answer was shown, so nothing is retracted.
         fold.apply(&again(0));
         assert_eq!(told(&fold), [(0, 1), (2, 0), (3, 0)]);
     }

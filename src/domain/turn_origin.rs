@@ -1,5 +1,5 @@
-//! Why a turn was started, and what Slipway added to it. Kept as columns beside the prompt, so that no code has to
-//! read the prompt to know.
+//! The origin of a turn and its evidence. Stored as columns beside the prompt, so that no code has to
+//! parse the prompt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attachment, Invalid, TurnId, TurnMode};
 
-/// Why a turn exists.
+/// Why a turn was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum TurnOrigin {
-    /// A person wrote its prompt, or answered a question.
+    /// A user wrote its prompt, or answered a question.
     #[default]
     Person,
-    /// A person pressed *Continue* on a turn that was cut short.
+    /// A user clicked *Continue* on a turn that ended early.
     Continue {
         /// The turn that it continues.
         of: TurnId,
     },
     /// Slipway started it, because the preview of a turn failed.
     Repair(Repair),
-    /// A person asked for a fix of a failed deployment or of browser errors; Slipway wrote the prompt.
+    /// A user requested a fix of a failed deployment or of browser errors; Slipway wrote the prompt.
     Fix,
 }
 
 /// A turn that repairs the preview of an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Repair {
-    /// The turn of the user that it belongs to, whose limits it shares.
+    /// The user's turn that it repairs, whose limits it shares.
     #[schema(value_type = i64)]
     pub of: TurnId,
-    /// Counts the repairs of that turn, from 1.
+    /// The number of the repair of that turn, from 1.
     pub number: u32,
 }
 
 impl TurnOrigin {
-    /// The word used in the API and in the database.
+    /// The value in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Person => "person",
@@ -54,22 +54,22 @@ impl TurnOrigin {
         }
     }
 
-    /// Whether Slipway wrote the prompt, because something failed.
+    /// Whether Slipway wrote the prompt because of a failure.
     pub fn is_written_by_slipway(self) -> bool {
         matches!(self, Self::Repair(_) | Self::Fix)
     }
 }
 
-/// What an app, a build or a browser printed about a failure. Data for the model, never instructions.
+/// Output of an app, a build or a browser about a failure. Data for the model, never instructions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Evidence {
-    /// Where it comes from, e.g. `deployment: start_failed`.
+    /// Its source, for example `deployment: start_failed`.
     pub source: String,
     /// The lines, joined by line breaks.
     pub text: String,
 }
 
-/// One choice of a question that a turn ended with, e.g. `17-1`: the first choice of the question of turn 17.
+/// One choice of a turn's question, for example `17-1`: the first choice of the question of turn 17.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AnswerId {
@@ -90,10 +90,10 @@ impl FromStr for AnswerId {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let parsed = text.split_once('-').and_then(|(turn, choice)| {
             let id = Self { turn: turn.parse().ok()?, choice: choice.parse().ok().filter(|choice| *choice > 0)? };
-            // One way to write each.
+            // Only the canonical form is accepted.
             (id.to_string() == text).then_some(id)
         });
-        parsed.ok_or_else(|| Invalid::new("This is not the id of an answer: the question's `answers` hold them."))
+        parsed.ok_or_else(|| Invalid::new("This is not the id of an answer: use one of the question's `answers`."))
     }
 }
 
@@ -110,25 +110,25 @@ impl From<AnswerId> for String {
     }
 }
 
-/// A turn that is to be queued.
+/// Data of a new turn.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewTurn {
-    /// What the user wrote, or a sentence of Slipway's: see `origin`. Shown, and sent to the model.
+    /// The user's message, or a fixed sentence of Slipway: see `origin`. Shown, and sent to the model.
     pub prompt: String,
-    /// Whether the model may write.
+    /// Whether the model may change files.
     pub mode: TurnMode,
-    /// Why the turn exists.
+    /// Why the turn is started.
     pub origin: TurnOrigin,
-    /// What shows the failure that the turn is about.
+    /// The evidence of the failure that the turn is about.
     pub evidence: Option<Evidence>,
-    /// The choice that the turn answers an open question with.
+    /// The answer to an open question.
     pub answer: Option<AnswerId>,
-    /// The files that came with it.
+    /// The attachments.
     pub attachments: Vec<Attachment>,
 }
 
 impl NewTurn {
-    /// A message that a person wrote.
+    /// A user's message.
     pub fn of_person(prompt: impl Into<String>, mode: TurnMode) -> Self {
         Self { prompt: prompt.into(), mode, ..Self::default() }
     }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_id_is_written_in_one_way() {
+    fn an_answer_id_has_one_canonical_form() {
         let id = AnswerId { turn: TurnId(17), choice: 1 };
         assert_eq!(id.to_string(), "17-1");
         assert_eq!("17-1".parse(), Ok(id));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, TurnId, VersionId};
 
-/// Where a version came from.
+/// The origin of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VersionKind {
@@ -13,14 +13,14 @@ pub enum VersionKind {
     Scaffold,
     /// A turn of the model.
     Turn,
-    /// A file saved or deleted by hand.
+    /// A file that a user saved or deleted.
     Edit,
-    /// An earlier version put back.
+    /// A restored version.
     Restore,
 }
 
 impl VersionKind {
-    /// The word used in the API and in the database.
+    /// The value in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Scaffold => "scaffold",
@@ -37,11 +37,11 @@ impl std::str::FromStr for VersionKind {
         [Self::Scaffold, Self::Turn, Self::Edit, Self::Restore]
             .into_iter()
             .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| Invalid::new(format!("“{text}” is no kind of version.")))
+            .ok_or_else(|| Invalid::new(format!("“{text}” is not a kind of version.")))
     }
 }
 
-/// How much changed.
+/// The size of a change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ChangeSize {
     /// Files added, changed or deleted.
@@ -52,20 +52,20 @@ pub struct ChangeSize {
     pub deletions: u32,
 }
 
-/// A commit in the workspace. Every turn that changed something, every edit and restore is one.
+/// A commit in the workspace. Every turn that changes files, every edit and every restore creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// The commit.
     pub id: VersionId,
-    /// Its place in the app's history, from 1.
+    /// Number within the app, from 1.
     pub number: u32,
-    /// What was asked, in one line.
+    /// Its title, for example the first line of the user's message.
     pub title: String,
-    /// Where it came from.
+    /// Its origin.
     pub kind: VersionKind,
-    /// The turn that made it, if one did.
+    /// The turn that created it, if any.
     pub turn: Option<TurnId>,
-    /// Against the version before.
+    /// Compared with the previous version.
     pub size: ChangeSize,
     /// When it was committed.
     pub created_at: Timestamp,

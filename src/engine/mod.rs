@@ -1,15 +1,11 @@
-//! The line to the container engine: how it is reached, what its errors mean, and the labels
-//! by which we know our own things in it.
+//! The line to the container engine: how it is reached, and what its errors mean.
 //!
-//! Lies below `build` and `deploy`, which both speak to the engine and do not know each other.
+//! Lies below `build` and `runtime`, which both speak to the engine and do not know each other.
 //! Knows nothing of apps' settings, images or networks.
 
 mod fault;
-pub mod label;
-pub mod line;
 #[cfg(test)]
 pub mod netns;
-pub mod output;
 pub mod seccomp;
 pub mod subnet;
 #[cfg(test)]
@@ -21,9 +17,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 
-pub use fault::{Fault, is_outage};
-pub use label::Installation;
-pub use output::LineSink;
+pub use fault::Fault;
 pub use transport::{connect, connect_with_tls, is_local};
 
 /// Longest wait for an answer that needs no work: lists, inspections, tags.

@@ -12,9 +12,9 @@ use bollard::Docker;
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptionsBuilder;
 
-use super::label::INTERFACE_OPTION;
-use super::{Fault, Installation, SLOW, call};
+use super::{Fault, SLOW, call};
 use crate::domain::Invalid;
+use crate::ownership::{INTERFACE_OPTION, Installation};
 
 /// Prefix length of one network's block.
 pub const BLOCK_PREFIX: u8 = 28;

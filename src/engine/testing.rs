@@ -13,8 +13,9 @@ use bollard::query_parameters::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::{Installation, connect, ping};
+use super::{connect, ping};
 use crate::domain::{AppId, AppName, ImageRef};
+use crate::ownership::Installation;
 
 /// An installation that exists for one test.
 pub struct Sandbox {

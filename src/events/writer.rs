@@ -31,9 +31,9 @@ pub(super) type Change = Box<dyn FnOnce(&Transaction<'_>) -> Result<Vec<NewEvent
 type Done = oneshot::Sender<Result<(), StoreError>>;
 
 enum Append {
-    /// An event that nobody waits for.
+    /// An event without a waiting caller.
     Event(Box<NewEvent>, OwnedSemaphorePermit),
-    /// A change of state, and the events that tell of it.
+    /// A change of state, and the events that report it.
     Change(Change, Done, OwnedSemaphorePermit),
 }
 
@@ -110,7 +110,7 @@ impl Writer {
         }
     }
 
-    /// Writes one batch. What could not be written and may be later is put back.
+    /// Writes one batch. Items that failed temporarily return to the queue.
     async fn write(&self, state: &mut State) {
         // All of it: a change must not wait behind events that cannot be written.
         let count = if state.singly > 0 { 1 } else { state.waiting.len() };
@@ -174,7 +174,7 @@ struct Batch {
 /// An event in the transaction. It has its id only once that is known.
 struct Fresh {
     event: Kept,
-    /// That of a plain event; none for one that tells of a change.
+    /// That of a plain event; `None` for one that reports a change.
     room: Option<OwnedSemaphorePermit>,
 }
 
@@ -255,7 +255,7 @@ impl Batch {
     }
 }
 
-/// Makes a change. What came of it, and whether the transaction can go on.
+/// Makes a change. Returns its result, and whether the transaction can continue.
 fn make_change(t: &Transaction<'_>, change: Change) -> (Result<Vec<NewEvent>, StoreError>, Result<(), StoreError>) {
     if let Err(error) = t.execute_batch("SAVEPOINT change").map_err(StoreError::from) {
         return (Err(error.clone()), Err(error));

@@ -1,9 +1,9 @@
-//! Packet filter rules that keep apps' and builds' networks on the Docker engine away from private addresses, from the
-//! host, and from each other.
+//! Packet filter rules that block private addresses, the host and each other for the networks of apps and builds on the
+//! Docker engine.
 //!
-//! Owns the rules, and puts them up and back where this process may do that. Knows nothing of apps, builds, or the
-//! engine's API. The rules hold for the address ranges and the interfaces of all builders that share an engine, so
-//! that several builders agree on them; what one builder allows or blocks besides is a chain of its own.
+//! Owns the rules, and sets and restores them if this process has the right to. Independent of apps, builds, and the
+//! engine's API. The rules cover the address ranges and interfaces of all builders that share an engine, so
+//! that several builders agree on them; exceptions and additional ranges of one builder are in a separate chain.
 
 mod resolvers;
 mod rules;
@@ -23,31 +23,31 @@ use std::time::Duration;
 use tables::{Family, Tables};
 
 use crate::domain::{AllowedNetwork, Network};
-use crate::engine::Installation;
-use crate::engine::label::INTERFACE_PREFIX;
 use crate::engine::subnet::SubnetPool;
+use crate::ownership::INTERFACE_PREFIX;
+use crate::ownership::Installation;
 
 pub use state_file::STATE_FILE;
 
-/// What the rules are made from.
+/// The input of the rules.
 #[derive(Debug, Clone)]
 pub struct FirewallSettings {
-    /// The address ranges that apps' and builds' networks are cut from.
+    /// The address ranges from which apps' and builds' networks are allocated.
     pub pools: Vec<Network>,
-    /// How the names of all builders' bridge interfaces begin.
+    /// Prefix of the names of all builders' bridge interfaces.
     pub interface_prefix: String,
-    /// How the names of this builder's bridge interfaces begin.
+    /// Prefix of the names of this builder's bridge interfaces.
     pub own_interface_prefix: String,
-    /// Blocked besides the ranges of [`crate::domain::BLOCKED_V4`].
+    /// Blocked ranges in addition to [`crate::domain::BLOCKED_V4`].
     pub blocked: Vec<Network>,
-    /// Allowed although they are in a blocked range.
+    /// Exceptions from the blocked ranges.
     pub allowed: Vec<AllowedNetwork>,
-    /// The engine is on this machine, as far as its address says.
+    /// The engine is on this machine, according to its address.
     pub is_local: bool,
 }
 
 impl FirewallSettings {
-    /// For the networks of all builders, with nothing allowed or blocked besides.
+    /// For the networks of all builders, without exceptions and additional ranges.
     pub fn new(installation: &Installation, is_local: bool) -> Self {
         let pools = [SubnetPool::APPS, SubnetPool::BUILDS].map(|pool| pool.to_string());
         Self {
@@ -61,26 +61,26 @@ impl FirewallSettings {
     }
 }
 
-/// Whether the rules hold.
+/// The state of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protection {
     /// The rules have not been checked yet.
     Unknown,
-    /// This process has put them up, and has just seen them.
+    /// This process has set them and just verified them.
     Held,
-    /// Another process with the right to do so keeps them up; it has last looked so long ago.
+    /// Another process with the required rights maintains them.
     HeldByService {
-        /// Since it has looked.
+        /// Time since its last check.
         age: Duration,
     },
-    /// They do not hold, or nobody can tell.
+    /// They are missing, or their state is unknown.
     Missing(Missing),
 }
 
-/// Why the rules do not hold.
+/// Why the rules are missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
-    /// The engine is somewhere else.
+    /// The engine is on another machine.
     #[error("the Docker engine is not on this machine")]
     Remote,
     /// The engine's rules are in another network namespace.
@@ -89,15 +89,15 @@ pub enum Missing {
     /// This process is not root and has no `CAP_NET_ADMIN`.
     #[error("Slipway runs without the right to set packet filter rules (root or CAP_NET_ADMIN)")]
     NotPermitted,
-    /// `iptables` is not there.
+    /// `iptables` is not installed.
     #[error("the program iptables is not installed")]
     NotInstalled,
-    /// Something else.
+    /// Another error.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Keeps the rules up. Cheap to clone.
+/// Maintains the rules. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Firewall {
     inner: Arc<Inner>,
@@ -105,7 +105,7 @@ pub struct Firewall {
 
 struct Inner {
     settings: FirewallSettings,
-    /// One at a time looks and changes.
+    /// Serialises checks and changes.
     tables: tokio::sync::Mutex<Known>,
     protection: Mutex<Protection>,
     /// Networks of this builder whose interfaces have other names.
@@ -120,7 +120,7 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// What is known from the last look.
+/// The result of the last check.
 #[derive(Debug, Default)]
 struct Known {
     v4: Option<Tables>,
@@ -128,7 +128,7 @@ struct Known {
 }
 
 impl Firewall {
-    /// Nothing is looked at or changed yet.
+    /// Does not check or change anything yet.
     pub fn new(settings: FirewallSettings) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -141,24 +141,24 @@ impl Firewall {
         }
     }
 
-    /// Notes that a network of ours has this interface. Where this namespace does not have it, the engine's networks
-    /// are in another one, and rules here would be of no use.
+    /// Records the interface of one of our networks. If it does not exist in this namespace, the engine's networks
+    /// are in another one, and rules here would have no effect.
     pub fn note_interface(&self, name: &str) {
         let is_here = std::path::Path::new("/sys/class/net").join(name).exists();
         self.inner.is_elsewhere.store(!is_here, Ordering::Relaxed);
     }
 
-    /// Notes a network of this builder whose interface has another name.
+    /// Records a network of this builder whose interface has another name.
     pub fn note_subnet(&self, subnet: Network) {
         self.inner.subnets.lock().unwrap_or_else(PoisonError::into_inner).insert(subnet.to_string());
     }
 
-    /// Whether the rules held at the last look.
+    /// The state at the last check.
     pub fn protection(&self) -> Protection {
         self.inner.protection.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Looks at the rules and puts back what is missing or changed. Takes a few milliseconds.
+    /// Checks the rules and restores missing or changed ones. Takes a few milliseconds.
     pub async fn ensure(&self) -> Protection {
         let protection = match self.apply().await {
             Ok(()) => Protection::Held,
@@ -170,17 +170,17 @@ impl Firewall {
             std::mem::replace(&mut *kept, protection.clone())
         };
         let changed = std::mem::discriminant(&before) != std::mem::discriminant(&protection);
-        // Of an engine somewhere else nothing is known here: the health page says so.
+        // The rules of a remote engine are unknown: the health page says so.
         if let (true, Protection::Missing(why)) = (changed && self.inner.settings.is_local, &protection) {
             tracing::warn!(%why, "apps and builds can reach private networks and this host: no packet filter rules");
         }
         protection
     }
 
-    /// Puts the rules up, and notes for builders without the right to look that they hold.
+    /// Sets the rules, and records it for builders without the right to check them.
     ///
     /// # Errors
-    /// Why they could not be put up.
+    /// Why they could not be set.
     pub async fn serve(&self) -> Result<(), Missing> {
         self.apply().await?;
         state_file::write(&self.fingerprint())
@@ -188,8 +188,8 @@ impl Firewall {
             .map_err(|error| Missing::Failed(format!("{STATE_FILE} cannot be written: {error}")))
     }
 
-    /// The rules for IPv4 as `iptables-restore --noflush` takes them, for an engine in another network namespace or on
-    /// another machine. `resolvers` are the DNS servers that are used there.
+    /// The rules for IPv4 as input of `iptables-restore --noflush`, for an engine in another network namespace or on
+    /// another machine. `resolvers` are the DNS servers of that machine.
     pub fn script(&self, resolvers: &[std::net::IpAddr]) -> String {
         rules::Rules::v4(&self.inner.settings, resolvers, &BTreeSet::new(), false)
             .restore(&rules::Found::default(), "DOCKER-USER")
@@ -221,7 +221,7 @@ impl Firewall {
         }
     }
 
-    /// Tells one set of settings from another.
+    /// Identifies a set of settings.
     fn fingerprint(&self) -> String {
         let text = self.script(&[]);
         hex::encode(<sha2::Sha256 as sha2::Digest>::digest(text))

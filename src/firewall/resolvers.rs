@@ -1,4 +1,4 @@
-//! The DNS servers that the engine's resolver asks.
+//! The DNS servers of the engine's resolver.
 //!
 //! The engine answers containers' look-ups itself, but sends what it does not know on from the container's own network
 //! namespace, so that its packets meet our rules. A server on a loopback address is asked from the host's namespace and
@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-/// Where the engine reads its servers. The second is what it takes where the first names only systemd's stub.
+/// The files from which the engine reads its servers. It uses the second one if the first contains only systemd's stub.
 const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-/// Servers that are looked at; the C library asks three.
+/// Maximum number of servers; the C library uses three.
 const SERVERS_MAX: usize = 8;
 
 /// DNS servers of this machine that are not on a loopback address.
@@ -36,7 +36,7 @@ fn parse(text: &str) -> impl Iterator<Item = IpAddr> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn servers_are_read_without_loopback_ones() {
+    fn loopback_servers_are_ignored() {
         let text =
             "# nameserver 10.0.0.1\nsearch lan\nnameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver fe80::1%eth0\n";
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The rules, as a pure function of the settings, in the words of `iptables-restore`.
+//! The rules, as a pure function of the settings, in the syntax of `iptables-restore`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,31 +7,31 @@ use std::net::IpAddr;
 use super::FirewallSettings;
 use crate::domain::BLOCKED_V4;
 
-/// Which packets to apps' and builds' networks are judged: entered from the engine's chain for such rules.
+/// Selects forwarded packets of apps' and builds' networks: called from the engine's chain for user rules.
 const FORWARD: &str = "SLIPWAY-FORWARD";
 /// The same for packets to the host itself.
 const INPUT: &str = "SLIPWAY-INPUT";
-/// What a judged packet that leaves the host may reach.
+/// Decides about selected packets that leave the host.
 const EGRESS: &str = "SLIPWAY-EGRESS";
-/// What a judged packet may reach on the host.
+/// Decides about selected packets to the host.
 const HOST: &str = "SLIPWAY-HOST";
-/// One builder's own chain is named so, with its interface prefix.
+/// Prefix of a builder's own chain, followed by its interface prefix.
 const OWN: &str = "SLIPWAY-OWN-";
 
-/// The chains that a table shall have, and where they are entered.
+/// The chains that a table must have, and the calls to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// Chains in order, with their rules as they follow `-A <chain> `.
+    /// Chains in order, with their rules after `-A <chain> `.
     chains: Vec<(String, Vec<String>)>,
-    /// What is entered from the chain for forwarded packets, the first first: as it follows `-A <chain> `.
+    /// The calls from the chain for forwarded packets, in order, after `-A <chain> `.
     forward: Vec<String>,
     /// The same for packets to the host.
     input: Vec<String>,
-    /// A chain that must not be there: this builder's own, where it needs none.
+    /// A chain that must not exist: this builder's own, if it needs none.
     unwanted: Option<String>,
 }
 
-/// What a listing says is there.
+/// A listing of existing rules.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Lines such as `-A <chain> …` of the built-in chains and `DOCKER-USER`.
@@ -40,7 +40,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Reads what `iptables -S` writes.
+    /// Parses the output of `iptables -S`.
     pub(super) fn parse(listing: &str) -> Self {
         let chains = listing.lines().filter_map(|line| line.strip_prefix("-N ").or(line.strip_prefix("-P ")));
         let chains = chains.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect();
@@ -55,7 +55,7 @@ impl Found {
         self.lines.iter().filter_map(move |line| line.strip_prefix("-A ")?.strip_prefix(chain)?.strip_prefix(' '))
     }
 
-    /// All lines of our chains, for comparison with an earlier look.
+    /// All lines of our chains, for comparison with an earlier listing.
     fn ours(&self, rules: &Rules) -> Vec<String> {
         let names: BTreeSet<&str> = rules.chains.iter().map(|(name, _)| name.as_str()).collect();
         let is_ours = |line: &&String| line.split(' ').nth(1).is_some_and(|chain| names.contains(chain));
@@ -64,8 +64,8 @@ impl Found {
 }
 
 impl Rules {
-    /// For IPv4. `resolvers` are the DNS servers that containers' look-ups go to, `subnets` this builder's networks
-    /// whose interfaces do not tell whose they are. `bridged`: the kernel shows the rules what passes inside a bridge.
+    /// For IPv4. `resolvers` are the DNS servers of containers, `subnets` this builder's networks
+    /// whose interfaces have other names. `bridged`: the kernel applies rules to traffic inside a bridge.
     pub(super) fn v4(
         settings: &FirewallSettings,
         resolvers: &[IpAddr],
@@ -81,13 +81,13 @@ impl Rules {
         let blocked = BLOCKED_V4.iter().map(|network| format!("-d {network} -j REJECT"));
         let egress = passed.iter().cloned().chain(blocked).collect();
         let host = passed.into_iter().chain(["-j REJECT".to_owned()]).collect();
-        // A packet that says it comes from elsewhere is none that one of our networks should send.
+        // Our networks must not send packets with a foreign source address.
         let prefix = &settings.interface_prefix;
         let judged = |chain: &str| -> Vec<String> {
             let pools = settings.pools.iter().map(|pool| format!("-s {pool} -g {chain}"));
             pools.chain([format!("-i {prefix}+ -j DROP")]).collect()
         };
-        // Between containers on one network, which many kernels show to no rule at all.
+        // Traffic between containers on one network, to which many kernels apply no rules.
         let within = bridged.then(|| "-m physdev --physdev-is-bridged -j RETURN".to_owned());
         let mut rules = Self {
             chains: vec![
@@ -104,7 +104,7 @@ impl Rules {
         rules
     }
 
-    /// What one builder allows and blocks besides, for its own networks.
+    /// Exceptions and additional ranges of one builder, for its own networks.
     fn add_own(&mut self, settings: &FirewallSettings, answers: String, subnets: &BTreeSet<String>) {
         let name = format!("{OWN}{}", settings.own_interface_prefix);
         let mut own = vec![answers];
@@ -130,7 +130,7 @@ impl Rules {
         self.chains.push((name, own));
     }
 
-    /// For IPv6, which our networks have not: nothing gets out of them.
+    /// For IPv6, which our networks do not have: all packets are dropped.
     pub(super) fn v6(settings: &FirewallSettings) -> Self {
         let judged = vec![format!("-i {}+ -j DROP", settings.interface_prefix)];
         Self {
@@ -141,7 +141,7 @@ impl Rules {
         }
     }
 
-    /// Whether all rules are there as they were when `seen` was kept, and are entered before all others.
+    /// Whether all rules are unchanged since `seen` was recorded, and are called before all others.
     pub(super) fn hold(&self, found: &Found, entered_from: &str, seen: &[String]) -> bool {
         let is_unwanted = self.unwanted.as_deref().is_some_and(|name| found.has_chain(name));
         !is_unwanted
@@ -150,7 +150,7 @@ impl Rules {
             && found.ours(self) == seen
     }
 
-    /// Whether a chain begins with these rules, but for those of other builders on the same engine.
+    /// Whether a chain begins with these rules, ignoring those of other builders on the same engine.
     fn are_entered(&self, found: &Found, chain: &str, wanted: &[String]) -> bool {
         let mut rules = found.rules_of(chain).filter(|rule| !self.is_of_another(rule));
         wanted.iter().all(|rule| rules.next().is_some_and(|there| is_same(there, rule)))
@@ -161,17 +161,17 @@ impl Rules {
         target.starts_with(OWN) && self.chains.iter().all(|(name, _)| name != target)
     }
 
-    /// What is there of our chains, to be kept for [`Self::hold`]. `None` where fewer rules are there than were asked for.
+    /// The current lines of our chains, for [`Self::hold`]. `None` if rules are missing.
     pub(super) fn seen(&self, found: &Found) -> Option<Vec<String>> {
         let complete = self.chains.iter().all(|(name, rules)| found.rules_of(name).count() == rules.len());
         complete.then(|| found.ours(self))
     }
 
-    /// Input for `iptables-restore --noflush` that makes the rules so, in one transaction, whatever `found` says is there.
+    /// Input for `iptables-restore --noflush` that sets the rules in one transaction, for any existing rules in `found`.
     pub(super) fn restore(&self, found: &Found, entered_from: &str) -> String {
         let mut text = String::from("*filter\n");
         for (name, _) in &self.chains {
-            // Makes the chain, or empties it.
+            // Creates the chain, or empties it.
             let _ = writeln!(text, ":{name} - [0:0]");
         }
         for (chain, wanted) in [(entered_from, &self.forward), ("INPUT", &self.input)] {
@@ -190,7 +190,7 @@ impl Rules {
                 }
             }
             if must_move {
-                // What other builders allow and block for their own networks stays in front of what holds for all.
+                // Rules of other builders for their own networks stay before the common ones.
                 for rule in others.into_iter().chain(wanted.iter().map(String::as_str)).rev() {
                     let _ = writeln!(text, "-I {chain} 1 {rule}");
                 }
@@ -209,7 +209,7 @@ impl Rules {
     }
 }
 
-/// Whether a listed rule is the wanted one: listings write the same words, in an order of their own.
+/// Whether a listed rule is the wanted one: listings contain the same words in another order.
 fn is_same(listed: &str, wanted: &str) -> bool {
     let words = |rule: &str| -> BTreeSet<String> { rule.split_whitespace().map(str::to_owned).collect() };
     words(listed) == words(wanted)

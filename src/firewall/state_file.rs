@@ -1,4 +1,4 @@
-//! A note that a process with the right to set the rules leaves for builders without it.
+//! A state file of the process that sets the rules, for builders without this right.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::domain::Clock;
 
-/// Where the note is. Only root may write there.
+/// The path of the file. Only root may write it.
 pub const STATE_FILE: &str = "/run/slipway/network-rules";
-/// A note that is older says nothing: the timer that renews it runs each minute.
+/// Maximum age of a valid file: the timer that renews it runs each minute.
 const VALID: Duration = Duration::from_mins(3);
 
-/// Notes that the rules with this fingerprint hold now.
+/// Records that the rules with this fingerprint are set.
 pub(super) async fn write(fingerprint: &str) -> std::io::Result<()> {
     let file = std::path::Path::new(STATE_FILE);
     if let Some(folder) = file.parent() {
@@ -22,11 +22,11 @@ pub(super) async fn write(fingerprint: &str) -> std::io::Result<()> {
     tokio::fs::rename(&fresh, file).await
 }
 
-/// How long ago the rules with this fingerprint were seen; none where that says nothing about now.
+/// Time since the rules with this fingerprint were verified; `None` if the file is too old or for other rules.
 pub(super) async fn age(fingerprint: &str) -> Option<Duration> {
     let kept = tokio::fs::read_to_string(STATE_FILE).await.ok()?;
     let written = tokio::fs::metadata(STATE_FILE).await.ok()?.modified().ok()?;
-    // Written by a clock that was ahead: as good as now.
+    // The clock was ahead when it was written: treat it as new.
     let age = Clock::System.now().duration_since(Timestamp::try_from(written).ok()?);
     let age = Duration::try_from(age).unwrap_or_default();
     (kept == fingerprint && age <= VALID).then_some(age)

@@ -1,4 +1,4 @@
-//! The kernel's tables, through the `iptables` programs that the engine uses as well.
+//! The kernel's tables, through the `iptables` programs that the engine also uses.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use tokio::process::Command;
 use super::Missing;
 use super::rules::{Found, Rules};
 
-/// The engine's chain for rules of others. Engines that write their rules as nftables themselves have none.
+/// The engine's chain for user rules. Engines that use nftables directly have none.
 const DOCKER_USER: &str = "DOCKER-USER";
-/// Folders besides those of `PATH`: services and ordinary users often lack them.
+/// Folders in addition to `PATH`, which often lacks them for services and ordinary users.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
-/// Longest wait for one program; each waits for others that hold the tables.
+/// Timeout of one program; programs wait for a lock on the tables.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Attempts to put the rules up at one time.
+/// Attempts to set the rules.
 const ATTEMPTS: u32 = 4;
-/// Whether this kernel speaks IPv6.
+/// Exists if this kernel supports IPv6.
 const IPV6: &str = "/proc/net/if_inet6";
 
-/// Whether this kernel shows the rules what passes inside a bridge.
+/// Contains whether this kernel applies rules to traffic inside a bridge.
 const BRIDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
 /// IPv4 or IPv6.
@@ -33,7 +33,7 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// The programs in the order in which they are tried: the machine's choice first.
+    /// The programs in the order of attempts: the machine's default first.
     fn programs(self) -> [&'static str; 3] {
         match self {
             Self::V4 => ["iptables", "iptables-nft", "iptables-legacy"],
@@ -42,7 +42,7 @@ impl Family {
     }
 }
 
-/// The tables that the engine uses, and our rules in them as they were last listed.
+/// The tables that the engine uses, and our rules in the last listing.
 #[derive(Debug)]
 pub(super) struct Tables {
     program: &'static str,
@@ -50,17 +50,17 @@ pub(super) struct Tables {
     seen: Vec<String>,
 }
 
-/// Whether this kernel speaks IPv6.
+/// Whether this kernel supports IPv6.
 pub(super) fn has_ipv6() -> bool {
     std::path::Path::new(IPV6).exists()
 }
 
-/// Whether this kernel shows the rules what passes between two containers on one bridge.
+/// Whether this kernel applies rules to traffic between two containers on one bridge.
 pub(super) fn shows_bridged() -> bool {
     std::fs::read_to_string(BRIDGED).is_ok_and(|text| text.trim() == "1")
 }
 
-/// Has `rules` stand in the tables. `known` is what the last call found.
+/// Makes sure that `rules` are set. `known` is the result of the last call.
 pub(super) async fn ensure(known: &mut Option<Tables>, family: Family, rules: &Rules) -> Result<(), Missing> {
     if let Some(tables) = known.as_ref().filter(|tables| tables.rules == *rules) {
         let found = Found::parse(&list(tables.program).await?);
@@ -94,11 +94,11 @@ async fn put_up(family: Family, rules: &Rules) -> Result<Tables, Missing> {
         Some(seen) if rules.hold(&found, entered_from(&found), &seen) => {
             Ok(Tables { program, rules: rules.clone(), seen })
         }
-        _ => Err(Missing::Failed(format!("{program} has taken the packet filter rules, but does not list them"))),
+        _ => Err(Missing::Failed(format!("{program} accepted the packet filter rules, but does not list them"))),
     }
 }
 
-/// The tables that the engine has its own rules in; where none has any, the machine's usual ones.
+/// The tables with the engine's own rules; if none has any, the machine's default ones.
 async fn choose(family: Family) -> Result<(&'static str, Found), Missing> {
     let mut usual = Err(Missing::NotInstalled);
     for program in family.programs() {
@@ -122,7 +122,7 @@ async fn list(program: &str) -> Result<String, Missing> {
     run(program, &["--wait", "-S"], None).await
 }
 
-/// Runs a program without a shell; its output.
+/// Runs a program without a shell and returns its output.
 async fn run(program: &str, arguments: &[&str], input: Option<String>) -> Result<String, Missing> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Missing::NotInstalled,
@@ -152,7 +152,7 @@ async fn run(program: &str, arguments: &[&str], input: Option<String>) -> Result
     if words.contains("Permission denied") || words.contains("Operation not permitted") {
         return Err(Missing::NotPermitted);
     }
-    Err(Missing::Failed(format!("{program} refuses the packet filter rules: {words}")))
+    Err(Missing::Failed(format!("{program} rejects the packet filter rules: {words}")))
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -15,10 +15,10 @@ for port in (7777, 53):
     threading.Thread(target=accept, args=(socket.create_server(('0.0.0.0', port)),)).start()
 print('listening', flush=True)
 ";
-/// Where the server listens besides port 53.
+/// The server's port in addition to 53.
 pub const PORT: u16 = 7777;
 
-/// Machines that are not there.
+/// Simulated machines.
 pub struct Neighbours {
     namespace: String,
     server: Option<Child>,
@@ -26,17 +26,17 @@ pub struct Neighbours {
     pub lan: IpAddr,
     /// Link-local, as clouds' metadata services are.
     pub metadata: IpAddr,
-    /// As public as an address can be that nobody has.
+    /// A public address that is not in use.
     pub internet: IpAddr,
-    /// This machine, as the neighbours know it.
+    /// The address of this machine for the neighbours.
     pub host: IpAddr,
 }
 
 impl Neighbours {
-    /// Needs root, since it makes a network namespace.
+    /// Needs root to create a network namespace.
     pub fn settle() -> Self {
         let n = 100 + rand::random::<u8>() % 100;
-        // Documentation addresses above 200 are nobody's, wherever the test runs.
+        // Documentation addresses above 200 are unused on every machine.
         let internet = Ipv4Addr::new(203, 0, 113, 201 + n % 50);
         let (host, lan) = (Ipv4Addr::new(10, 99, n, 1), Ipv4Addr::new(10, 99, n, 2));
         let metadata = Ipv4Addr::new(169, 254, n, 254);
@@ -80,10 +80,10 @@ impl Neighbours {
     }
 }
 
-/// The address that this machine has towards the world.
+/// This machine's address on the default route.
 pub fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    // Sends nothing: it only asks the kernel for a route.
+    // Sends nothing: it only queries the kernel for a route.
     socket.connect("198.51.100.1:9").expect("a default route");
     socket.local_addr().expect("an address").ip()
 }
@@ -103,7 +103,7 @@ impl Drop for Neighbours {
             let _ = server.kill();
             let _ = server.wait();
         }
-        // Its interfaces and the routes to it go with it.
+        // Removes its interfaces and routes too.
         let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).output();
     }
 }

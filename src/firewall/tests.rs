@@ -1,4 +1,4 @@
-//! The rules as text; that they hold is seen with real containers, in `deploy` and `build`.
+//! The rules as text; tests in `deploy` and `build` verify their effect with real containers.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn v4(settings: &FirewallSettings) -> Rules {
     Rules::v4(settings, &["10.0.0.2".parse().expect("an address")], &BTreeSet::new(), true)
 }
 
-/// What a listing says once the rules stand.
+/// The listing after the rules were set.
 fn standing(rules: &Rules, before: &str) -> String {
     let found = Found::parse(before);
     let mut top: Vec<String> = Vec::new();
@@ -42,7 +42,7 @@ fn standing(rules: &Rules, before: &str) -> String {
 const DOCKER: &str = "-P INPUT ACCEPT\n-P FORWARD DROP\n-N DOCKER-USER\n-A DOCKER-USER -j RETURN";
 
 #[test]
-fn rules_that_stand_hold_and_changed_ones_do_not() {
+fn unchanged_rules_are_recognised_and_changed_ones_are_not() {
     let rules = v4(&settings("slpaaaaaa"));
     let listing = standing(&rules, DOCKER);
     let found = Found::parse(&listing);
@@ -56,12 +56,12 @@ fn rules_that_stand_hold_and_changed_ones_do_not() {
     ] {
         assert!(!rules.hold(&Found::parse(&changed), "DOCKER-USER", &seen), "{changed}");
     }
-    // What another builder has for its own networks does not matter.
+    // Rules of another builder for its own networks are ignored.
     let beside = format!("-A DOCKER-USER -i slpbbbbbb+ -j SLIPWAY-OWN-slpbbbbbb\n{listing}");
     assert!(rules.hold(&Found::parse(&beside), "DOCKER-USER", &seen));
     let again = rules.restore(&Found::parse(&beside), "DOCKER-USER");
     assert!(!again.contains("\n-D ") && !again.contains("\n-I "), "{again}");
-    // Where they have to be entered anew, they are entered after those.
+    // If the calls have to be added again, they come after those.
     let buried = format!("{DOCKER}\n-A DOCKER-USER -i slpbbbbbb+ -j SLIPWAY-OWN-slpbbbbbb");
     let listing = standing(&rules, &buried);
     let entered: Vec<&str> = listing.lines().filter_map(|line| line.strip_prefix("-A DOCKER-USER ")).collect();
@@ -70,7 +70,7 @@ fn rules_that_stand_hold_and_changed_ones_do_not() {
 }
 
 #[test]
-fn a_builder_without_settings_of_its_own_removes_its_chain() {
+fn a_builder_without_own_settings_removes_its_chain() {
     let with = v4(&settings("slpaaaaaa"));
     let before = standing(&with, DOCKER);
     let without = v4(&FirewallSettings { allowed: Vec::new(), ..settings("slpaaaaaa") });
@@ -80,7 +80,7 @@ fn a_builder_without_settings_of_its_own_removes_its_chain() {
 }
 
 #[tokio::test]
-async fn where_no_rules_can_be_put_up_that_is_known() {
+async fn missing_rights_are_reported() {
     let remote = Firewall::new(FirewallSettings::new(&"one".parse().expect("a name"), false));
     assert_eq!(remote.protection(), Protection::Unknown);
     assert_eq!(remote.ensure().await, Protection::Missing(Missing::Remote));

@@ -1,4 +1,4 @@
-//! An answer's body on its way to the client: reading it drives the connection that it comes over.
+//! A response body on its way to the client: reading it drives the connection to the app.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::pool::Connection;
 use super::routes::InFlight;
 
-/// The answer with its body attached to the connection it comes over.
+/// The response with its body attached to the connection.
 pub(super) async fn answer(
     response: Response<Incoming>,
     connection: Box<Connection>,
@@ -35,7 +35,7 @@ pub(super) async fn answer(
     Response::from_parts(parts, Body::new(body))
 }
 
-/// The answer to a request that asked for another protocol and did not get it; its connection is driven elsewhere.
+/// The response to a rejected protocol upgrade; its connection is driven elsewhere.
 pub(super) fn answer_driven_elsewhere(
     response: Response<Incoming>,
     in_flight: InFlight,
@@ -46,14 +46,14 @@ pub(super) fn answer_driven_elsewhere(
     })
 }
 
-/// An answer's body.
+/// A response body.
 struct Answer {
     incoming: Incoming,
-    /// Given back when the body has come to its end.
+    /// Returned to the pool when the body has ended.
     rest: Option<Rest>,
     idle: Duration,
-    /// Made when the app is first waited for, which short answers never are.
-    patience: Option<Pin<Box<Patience>>>,
+    /// Created at the first wait for the app, which short responses never need.
+    patience: Option<Pin<Box<IdleTimeout>>>,
 }
 
 struct Rest {
@@ -101,14 +101,14 @@ impl HttpBody for Answer {
             return Poll::Ready(frame);
         }
         if let Some(connection) = this.rest.as_mut().and_then(|rest| rest.connection.as_mut()) {
-            // What arrives becomes a frame; that it is over becomes an error or the end.
+            // Received data becomes a frame; the end of the connection becomes an error or the end of the body.
             let _ = connection.drive(cx);
             if let Poll::Ready(frame) = this.poll_incoming(cx) {
                 return Poll::Ready(frame);
             }
         }
         let Some(rest) = &this.rest else { return Poll::Pending };
-        let patience = this.patience.get_or_insert_with(|| Box::pin(Patience::new(this.idle, &rest.in_flight)));
+        let patience = this.patience.get_or_insert_with(|| Box::pin(IdleTimeout::new(this.idle, &rest.in_flight)));
         match patience.as_mut().poll(cx) {
             Poll::Ready(error) => {
                 this.rest = None;
@@ -128,26 +128,26 @@ impl HttpBody for Answer {
     }
 }
 
-/// Ends when an answer has been silent for too long, or its instance is to be stopped.
-struct Patience {
+/// Ends when a response has been idle for too long, or its instance has to stop.
+struct IdleTimeout {
     idle: Pin<Box<Sleep>>,
     closing: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-impl Patience {
+impl IdleTimeout {
     fn new(idle: Duration, in_flight: &InFlight) -> Self {
         let closing = in_flight.live().closing.clone().cancelled_owned();
         Self { idle: Box::pin(tokio::time::sleep(idle)), closing: Box::pin(closing) }
     }
 }
 
-impl Future for Patience {
+impl Future for IdleTimeout {
     type Output = io::Error;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the instance is being replaced"));
         }
-        self.idle.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, "the app has fallen silent"))
+        self.idle.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::TimedOut, "the app stopped sending"))
     }
 }

@@ -1,5 +1,5 @@
-// Added by Slipway to drafts and previews, never to production: tells the builder which errors this page meets, and the page
-// that shows it in a frame which of the app's pages it is.
+// Slipway adds this script to drafts and previews, never to production. It reports errors of the page to the builder, and
+// the path of the page to the builder's page that shows it in a frame.
 (() => {
   "use strict";
   const address = "/.slipway/errors";
@@ -32,13 +32,13 @@
     waiting = [];
     fetch(address, { method: "POST", body: JSON.stringify(errors), keepalive: true, credentials: "same-origin" })
       .then(() => {
-        // Whoever shows this page in a frame may look again; what there is to see, the builder tells.
+        // A page that embeds this one may refresh its list of errors. It gets the errors from the builder, not from this message.
         if (window.parent !== window) window.parent.postMessage({ slipway: "errors" }, "*");
       })
       .catch(() => {});
   };
-  const tell = (kind, message, source, line) => {
-    // A page that fails without end is told of often enough.
+  const report = (kind, message, source, line) => {
+    // Limits the reports of a page that fails repeatedly.
     if (told >= 100) return;
     told += 1;
     const error = { kind, message: String(message).slice(0, 600), page: location.pathname, source, line: line || 0 };
@@ -67,21 +67,21 @@
     "error",
     (event) => {
       if (event instanceof ErrorEvent) {
-        tell("error", event.message, path(event.filename), event.lineno);
+        report("error", event.message, path(event.filename), event.lineno);
         return;
       }
       const element = event.target;
       const url = element && (element.currentSrc || element.src || element.href || element.data);
       if (typeof url === "string" && url) {
-        tell("load", `The ${element.localName} could not be loaded: ${path(url)}`, path(url), 0);
+        report("load", `The ${element.localName} could not be loaded: ${path(url)}`, path(url), 0);
       }
     },
     true,
   );
-  addEventListener("unhandledrejection", (event) => tell("rejection", `Unhandled: ${words(event.reason)}`, "", 0));
+  addEventListener("unhandledrejection", (event) => report("rejection", `Unhandled: ${words(event.reason)}`, "", 0));
   const said = console.error;
   console.error = (...values) => {
-    tell("console", values.map(words).join(" "), "", 0);
+    report("console", values.map(words).join(" "), "", 0);
     said.apply(console, values);
   };
 })();

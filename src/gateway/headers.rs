@@ -1,4 +1,4 @@
-//! What is taken from and added to headers on their way through. Pure.
+//! Changes of headers between clients and apps. Pure.
 
 use axum::body::Body;
 use axum::http::header::{
@@ -15,14 +15,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// What is for the next server alone, besides `Connection` and what that names.
+/// Hop-by-hop headers, in addition to `Connection` and the headers that it names.
 const HOP_BY_HOP: [HeaderName; 7] =
     [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE];
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
-/// Cookies whose names begin so are the builder's.
+/// Prefix of the builder's cookies.
 const OUR_COOKIES: &str = "slipway_";
 
-/// The protocol that a request asks to switch to.
+/// The protocol that a request wants to upgrade to.
 pub(super) fn upgrade_of(request: &Request<Body>) -> Option<HeaderValue> {
     let protocol = request.headers().get(UPGRADE)?;
     let asked = request.version() == Version::HTTP_11 && lists(request.headers(), "upgrade");
@@ -39,7 +39,7 @@ fn lists(headers: &HeaderMap, token: &str) -> bool {
         .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
-/// Makes a client's request one of ours to the app.
+/// Converts a client's request to a request to the app.
 pub(super) fn prepare_request(request: &mut Request<Body>, client: &ClientInfo, upgrade: Option<&HeaderValue>) {
     *request.version_mut() = Version::HTTP_11;
     if request.uri().scheme().is_some() || request.uri().authority().is_some() {
@@ -54,7 +54,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: &ClientInfo, 
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if is_chunked {
-        // The body is cut into chunks anew. Both lengths at once is how requests are smuggled.
+        // The body gets a new chunked encoding. Both lengths at once would allow request smuggling.
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -71,7 +71,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: &ClientInfo, 
 }
 
 fn forwarded(headers: &mut HeaderMap, client: &ClientInfo) {
-    // Canonical: an IPv4 client on a socket that takes both is shown as what it is.
+    // Canonical form: an IPv4 client of a dual-stack socket is reported as IPv4.
     let ip = client.ip.to_canonical().to_string();
     let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
     if client.is_proxy {
@@ -93,7 +93,7 @@ fn forwarded(headers: &mut HeaderMap, client: &ClientInfo) {
     }
 }
 
-/// Whether a header of this name says who the client is and how it came, which is ours to say.
+/// Whether a header of this name describes the client and its connection, which only the gateway may set.
 fn is_claim(name: &str) -> bool {
     name == FORWARDED.as_str() || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
@@ -130,7 +130,7 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Makes an app's answer one of ours to the client, who asked for `host`.
+/// Converts an app's response to a response to the client, which requested `host`.
 pub(super) fn prepare_response(response: &mut Response<Body>, host: &HeaderValue) {
     let upgrade = (response.status() == axum::http::StatusCode::SWITCHING_PROTOCOLS)
         .then(|| response.headers().get(UPGRADE).cloned())
@@ -138,7 +138,7 @@ pub(super) fn prepare_response(response: &mut Response<Body>, host: &HeaderValue
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     remove_hop_by_hop(headers);
-    // Browsers clear cookies for the whole site: the builder's and other apps' too.
+    // Browsers clear cookies for the whole site, including those of the builder and of other apps.
     headers.remove(CLEAR_SITE_DATA);
     if let Some(protocol) = upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -158,7 +158,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
-            // Nobody may have the headers removed by which an app knows whom it talks to.
+            // A client must not be able to remove the headers that identify it to the app.
             .filter(|name| *name != HOST && *name != COOKIE && *name != CONTENT_LENGTH)
             .collect();
         for name in named {
@@ -171,7 +171,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes our cookies out of a request.
+/// Removes our cookies from a request.
 fn strip_cookies(headers: &mut HeaderMap) {
     if !headers.get_all(COOKIE).iter().any(|value| mentions_ours(value.as_bytes())) {
         return;
@@ -199,7 +199,7 @@ fn cookie_name(pair: &[u8]) -> &[u8] {
     pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii()
 }
 
-/// Whether a cookie is the builder's, with or without the prefixes that browsers give a meaning.
+/// Whether a cookie is the builder's, with or without a cookie prefix.
 fn is_ours(name: &[u8]) -> bool {
     let mut name = name.to_ascii_lowercase();
     for prefix in ["__host-", "__secure-"] {
@@ -210,7 +210,7 @@ fn is_ours(name: &[u8]) -> bool {
     name.starts_with(OUR_COOKIES.as_bytes())
 }
 
-/// Drops the cookies that an app may not set: ours, and those that other hosts would get.
+/// Drops cookies that an app may not set: ours, and those for other hosts.
 fn refuse_cookies(headers: &mut HeaderMap, host: &str) {
     if headers.get_all(SET_COOKIE).iter().all(|cookie| may_be_set(cookie.as_bytes(), host)) {
         return;
@@ -227,7 +227,7 @@ fn may_be_set(cookie: &[u8], host: &str) -> bool {
     let mut parts = cookie.split(|b| *b == b';');
     let pair = parts.next().unwrap_or_default();
     let name = cookie_name(pair);
-    // `=name=value` is a value without a name, which some servers read as `name=value`.
+    // `=name=value` is a value without a name, but some servers parse it as `name=value`.
     let behind = if name.is_empty() { cookie_name(pair.trim_ascii().get(1..).unwrap_or_default()) } else { name };
     if is_ours(behind) {
         return false;
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_has_no_second_way_to_say_what_is_ours() {
+    fn a_client_cannot_set_our_headers_in_another_way() {
         let named = |request: &Request<Body>, name: &str| request.headers().contains_key(name);
         for trusted in [false, true] {
             let request = prepared(
@@ -291,7 +291,7 @@ mod tests {
             for name in ["x_forwarded_for", "x_real-ip", "content_length"] {
                 assert!(!named(&request, name), "{name}");
             }
-            assert!(named(&request, "my_header"), "others are the app's business");
+            assert!(named(&request, "my_header"), "other headers are passed on");
         }
         let request = prepared(&[("x-forwarded-prefix", "/x"), ("x-forwarded-ssl", "on"), ("x-forwarder", "1")], false);
         assert!(!named(&request, "x-forwarded-prefix") && !named(&request, "x-forwarded-ssl"));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_app_learns_who_asks_from_us_alone() {
+    fn only_the_gateway_sets_the_clients_address() {
         let claims = [
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-proto", "https"),
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_two_hops_stays_there() {
+    fn hop_by_hop_headers_are_removed() {
         let sent = prepared(
             &[
                 ("connection", "close, x-secret, cookie"),
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_clears_no_data_of_the_site_that_it_shares() {
+    fn an_app_cannot_clear_data_of_the_whole_site() {
         let mut response = Response::builder()
             .header("Clear-Site-Data", "\"cookies\"")
             .header("clear-site-data", "\"*\"")
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_set_cookies_for_themselves_alone() {
+    fn apps_can_set_cookies_only_for_their_own_host() {
         for (cookie, allowed) in [
             ("a=1; Path=/; HttpOnly", true),
             ("a=1; Domain=shop.localhost", true),

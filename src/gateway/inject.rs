@@ -1,8 +1,8 @@
-//! A script of ours, put into pages of drafts and previews as they pass through.
+//! Injects the error-reporting script into pages of drafts and previews.
 //!
-//! Only into documents that a browser opens, only as a reference to the page's own host, so that an
-//! app's policy for scripts decides about it as about the app's own; where that forbids it, nothing is
-//! reported. The body streams on: no more than its beginning is looked at.
+//! Only into documents that a browser opens, and only as a reference to the page's own host, so the
+//! app's content security policy applies to it; if that forbids it, nothing is
+//! reported. The body is streamed: only its beginning is inspected.
 
 use std::io;
 use std::pin::Pin;
@@ -16,20 +16,20 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCod
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as HttpBody, Frame};
 
-/// Where the script and its reports go, on the host of a draft or a preview.
+/// Path prefix of the script and its reports, on the host of a draft or a preview.
 pub const PREFIX: &str = "/.slipway/";
 /// The script.
 pub const SCRIPT: &str = include_str!("errors.js");
-/// What is put into pages.
+/// The injected tag.
 const TAG: &[u8] = b"<script src=\"/.slipway/errors.js\"></script>";
-/// How much of a page is looked at for the place.
-const LOOKED_AT: usize = 16 * 1024;
+/// Maximum bytes of a page that are searched for the position.
+const SEARCHED: usize = 16 * 1024;
 
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
 
-/// Whether a request is a browser's that opens a page, rather than a script's or a program's.
+/// Whether a browser opens a page with the request, and not a script or a program.
 pub fn opens_page(method: &Method, headers: &HeaderMap) -> bool {
     if *method != Method::GET || headers.contains_key(RANGE) {
         return false;
@@ -37,17 +37,17 @@ pub fn opens_page(method: &Method, headers: &HeaderMap) -> bool {
     if let Some(dest) = headers.get(SEC_FETCH_DEST) {
         return matches!(dest.as_bytes(), b"document" | b"iframe" | b"frame");
     }
-    // Browsers leave it out where the connection is not trusted.
+    // Browsers omit it on untrusted connections.
     let accepts = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accepts.contains("text/html") && !headers.contains_key(X_REQUESTED_WITH) && !headers.contains_key(HX_REQUEST)
 }
 
-/// Asks for an answer that can be read on its way.
+/// Requests an uncompressed response.
 pub(super) fn ask_plain(headers: &mut HeaderMap) {
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
-/// The answer with our script in it, if it is a page that may be changed.
+/// The response with the script, if it is a page that may be changed.
 pub(super) fn into_answer(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     let has = |name: HeaderName, word: &str| {
@@ -76,7 +76,7 @@ pub fn is_html(kind: &HeaderValue) -> bool {
         && kind.get(9).is_none_or(|next| matches!(next, b';' | b' '))
 }
 
-/// A whole page with our script in it.
+/// A whole page with the script.
 pub fn into_page(page: Vec<u8>) -> Vec<u8> {
     match place(&page, true) {
         Some(at) if !page.is_empty() => [&page[..at], TAG, &page[at..]].concat(),
@@ -84,8 +84,8 @@ pub fn into_page(page: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// Where our script goes: behind `<head>`, else before the first thing that is neither white space, a
-/// comment, a doctype nor `<html>`. `None`: more has to be seen, or nothing comes of it.
+/// The position of the script: after `<head>`, else before the first content that is not white space, a
+/// comment, a doctype or `<html>`. `None`: more bytes are needed, or there is no position.
 fn place(page: &[u8], ended: bool) -> Option<usize> {
     let mut at = if page.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     loop {
@@ -120,7 +120,7 @@ fn is_tag(text: &[u8], name: &[u8]) -> bool {
         && text.get(name.len() + 1).is_some_and(|next| next.is_ascii_whitespace() || matches!(next, b'>' | b'/'))
 }
 
-/// Behind the `>` of the tag that `text` begins with; one in quotes does not count.
+/// The position after the `>` of the tag at the beginning of `text`, ignoring quoted ones.
 fn tag_end(text: &[u8]) -> Option<usize> {
     let mut quote = None;
     for (at, byte) in text.iter().enumerate() {
@@ -134,10 +134,10 @@ fn tag_end(text: &[u8]) -> Option<usize> {
     None
 }
 
-/// An answer's body on its way.
+/// A streamed response body.
 struct Injected {
     inner: Body,
-    /// The beginning, until the place is found.
+    /// The beginning, until the position is found.
     start: Option<BytesMut>,
 }
 
@@ -158,7 +158,7 @@ impl HttpBody for Injected {
                     start.extend_from_slice(&data);
                     false
                 }
-                // Trailers end the body; a page of a preview has none that anybody reads.
+                // Trailers end the body; browsers ignore them.
                 Some(Err(_)) | None => true,
             };
             match place(&start, ended) {
@@ -167,7 +167,7 @@ impl HttpBody for Injected {
                     start.extend_from_slice(TAG);
                     start.extend_from_slice(&rest);
                 }
-                None if !ended && start.len() < LOOKED_AT => {
+                None if !ended && start.len() < SEARCHED => {
                     self.start = Some(start);
                     continue;
                 }
@@ -193,7 +193,7 @@ mod tests {
     const MARK: &str = "<script src=\"/.slipway/errors.js\"></script>";
 
     #[test]
-    fn the_script_stands_before_everything_that_may_fail() {
+    fn the_script_precedes_all_other_scripts() {
         for (page, expected) in [
             (
                 "<!doctype html><html lang='>'><head a=\">\"><title>",
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_may_come_in_any_pieces() {
+    async fn a_page_may_arrive_in_pieces_of_any_size() {
         let page = "<!doctype html>\n<!-- c --><html lang=en>\n<head >\n<title>T</title></head><body>ü</body></html>";
         let expected = page.replace("<head >", &format!("<head >{MARK}"));
         for size in [1, 2, 3, 7, 1_000] {
@@ -237,14 +237,14 @@ mod tests {
             assert_eq!(text, expected, "in pieces of {size}");
             assert!(!headers.contains_key(CONTENT_LENGTH));
         }
-        // A beginning without a place goes through as it came.
-        let long = format!("<!-- {}", "x".repeat(LOOKED_AT * 2));
+        // A beginning without a position passes through unchanged.
+        let long = format!("<!-- {}", "x".repeat(SEARCHED * 2));
         let pieces = long.as_bytes().chunks(1_000).map(<[u8]>::to_vec).collect();
         assert_eq!(streamed(pieces, &[("content-type", "text/html")]).await.1, long);
     }
 
     #[tokio::test]
-    async fn what_is_no_page_or_may_not_be_changed_is_left_alone() {
+    async fn other_responses_stay_unchanged() {
         for headers in [
             &[("content-type", "application/json")][..],
             &[("content-type", "text/html5")],
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_told_from_what_scripts_and_programs_ask() {
+    fn requests_of_pages_differ_from_those_of_scripts_and_programs() {
         let opens = |method: Method, headers: &[(&'static str, &'static str)]| {
             let map =
                 headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));

@@ -1,8 +1,7 @@
-//! The gateway: which app a request is for is decided before; here it is handed to the app's
-//! instance, and the answer back, both as streams.
+//! The gateway: forwards a request for an app to the app's instance, and the response back, both as streams.
 //!
-//! Owns routes, connections to instances, what is added to and taken from headers, and the pages
-//! shown when an app cannot answer. Knows nothing of containers, sessions or the database.
+//! Owns routes, connections to instances, changes of headers, and the pages
+//! that are shown when an app cannot answer. Independent of containers, sessions and the database.
 
 mod body;
 mod headers;
@@ -12,6 +11,7 @@ mod pool;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod tunnel;
 mod upload;
 
@@ -25,31 +25,32 @@ use tokio::sync::Semaphore;
 
 use crate::domain::{AppName, Environment};
 use pool::{Connection, SendError};
-use routes::{Door, InFlight};
+use routes::{Entry, InFlight};
 
 pub use pages::{Trouble, page, unknown_host};
 pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+pub use traffic::{Drain, RouteSwitch, Traffic};
 pub use tunnel::ClientSide;
 
-/// How often a request is tried: on a kept connection, on a new one, and on what replaced the instance.
+/// Attempts of a request: on a pooled connection, on a new one, and on a replacement of the instance.
 const TRIES: usize = 6;
-/// Requests that wait at once for what runs to be known.
+/// Maximum number of requests that wait until running instances are known.
 const HELD_MAX: usize = 256;
-/// How often kept connections that nobody uses are closed.
+/// Interval at which idle pooled connections are closed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How the gateway behaves.
+/// Settings of the gateway.
 #[derive(Debug, Clone)]
 pub struct GatewaySettings {
-    /// Have pages of previews report their errors; see [`inject`].
+    /// Inject the error-reporting script into pages of previews; see [`inject`].
     pub report_errors: bool,
-    /// Longest wait for a connection to an instance.
+    /// Timeout of a connection to an instance.
     pub connect: Duration,
-    /// Longest wait for the head of an answer, counted from the last byte that was sent.
+    /// Timeout of the response head, counted from the last byte that was sent.
     pub head: Duration,
-    /// Longest wait for an instance that may be found at any moment, right after the builder's own start.
+    /// Maximum wait for an instance right after the builder's start, before running instances are known.
     pub hold: Duration,
-    /// Longest silence within an answer's body. Tunnels may be silent for as long as they like.
+    /// Idle timeout of a response body. Tunnels have none.
     pub idle: Duration,
 }
 
@@ -65,20 +66,20 @@ impl Default for GatewaySettings {
     }
 }
 
-/// Who asks.
+/// The client of a request.
 #[derive(Debug, Clone)]
 pub struct ClientInfo {
     /// Address of the peer.
     pub ip: IpAddr,
-    /// The peer is a proxy of the operator's: its `X-Forwarded-*` are believed.
+    /// The peer is one of the operator's proxies: its `X-Forwarded-*` headers are trusted.
     pub is_proxy: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The host as the client wrote it, port included.
+    /// The host that the client sent, with its port.
     pub host: HeaderValue,
 }
 
-/// Hands requests to instances.
+/// Forwards requests to instances.
 #[derive(Debug, Clone)]
 pub struct Gateway {
     routes: Routes,
@@ -92,12 +93,12 @@ impl Gateway {
         Self { routes, settings: settings.into(), held: Semaphore::new(HELD_MAX).into() }
     }
 
-    /// The routes, which are the caller's to change.
+    /// The routes, which callers may change.
     pub fn routes(&self) -> &Routes {
         &self.routes
     }
 
-    /// Closes kept connections that nobody uses, for as long as it is polled.
+    /// Closes idle pooled connections while it is polled.
     pub async fn sweep_connections(&self) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -105,7 +106,7 @@ impl Gateway {
         }
     }
 
-    /// Answers a request for an app: by its instance, or by a page that says why not.
+    /// Answers a request for an app: with its instance's response, or with a page that explains the problem.
     pub async fn handle(
         &self,
         app: &AppName,
@@ -119,15 +120,15 @@ impl Gateway {
             && inject::opens_page(request.method(), request.headers());
         let answer = match self.enter_soon(app, environment).await {
             Ok(_) if request.method() == Method::CONNECT => Err(Trouble::NoProxy),
-            Ok(door) => {
+            Ok(entry) => {
                 let upgrade = headers::upgrade_of(&request);
                 headers::prepare_request(&mut request, client, upgrade.as_ref());
                 if reports {
                     inject::ask_plain(request.headers_mut());
                 }
                 match upgrade {
-                    Some(protocol) => self.tunnel(app, environment, door, protocol, request).await,
-                    None => self.forward(app, environment, door, request).await,
+                    Some(protocol) => self.tunnel(app, environment, entry, protocol, request).await,
+                    None => self.forward(app, environment, entry, request).await,
                 }
             }
             Err(trouble) => Err(trouble),
@@ -141,8 +142,8 @@ impl Gateway {
         }
     }
 
-    /// Lets a request in. Right after the builder's start it waits until it is known what runs, but not for long, and
-    /// only where few others wait.
+    /// Admits a request. Right after the builder's start it waits until running instances are known, but only for a limited time
+    /// and with a limited number of other requests.
     async fn enter_soon(&self, app: &AppName, environment: Environment) -> Result<InFlight, Trouble> {
         match self.enter(app, environment) {
             Err(Trouble::Starting | Trouble::Stopped) if let Ok(_held) = self.held.try_acquire() => {
@@ -155,14 +156,14 @@ impl Gateway {
 
     fn enter(&self, app: &AppName, environment: Environment) -> Result<InFlight, Trouble> {
         match self.routes.enter(app, environment) {
-            Door::Open(in_flight) => Ok(in_flight),
-            Door::Starting => Err(Trouble::Starting),
-            Door::Stopped => Err(Trouble::Stopped),
-            Door::Unknown => Err(Trouble::Unknown),
+            Entry::Open(in_flight) => Ok(in_flight),
+            Entry::Starting => Err(Trouble::Starting),
+            Entry::Stopped => Err(Trouble::Stopped),
+            Entry::Unknown => Err(Trouble::Unknown),
         }
     }
 
-    /// Looks whether another instance has taken over since `before` was entered.
+    /// The instance that has replaced `before`, if any.
     fn replacement(&self, app: &AppName, environment: Environment, before: &InFlight) -> Option<InFlight> {
         self.enter(app, environment).ok().filter(|now| !now.is_same(before))
     }
@@ -171,25 +172,25 @@ impl Gateway {
         &self,
         app: &AppName,
         environment: Environment,
-        mut door: InFlight,
+        mut entry: InFlight,
         request: Request<Body>,
     ) -> Result<Response<Body>, Trouble> {
         let (mut request, upload) = upload::watched(request);
-        // Kept so that the request can be sent once more, where sending it twice does no harm.
+        // Kept to send the request again, if it is idempotent.
         let replay = (upload.is_none() && is_repeatable(request.method())).then(|| copy_of(&request));
         let mut fresh_only = false;
         for _ in 0..TRIES {
-            let instance = door.live().clone();
+            let instance = entry.live().clone();
             let Some(unanswered) = instance.wait_for_answer() else { return Err(Trouble::Overloaded) };
             let kept = if fresh_only { None } else { instance.pool.checkout(replay.is_some()).await };
             let is_kept = kept.is_some();
             let connection = match kept {
                 Some(connection) => connection,
-                None => match Connection::open(door.live().address(), self.settings.connect).await {
+                None => match Connection::open(entry.live().address(), self.settings.connect).await {
                     Ok(connection) => connection,
-                    Err(trouble) => match self.replacement(app, environment, &door) {
+                    Err(trouble) => match self.replacement(app, environment, &entry) {
                         Some(next) => {
-                            door = next;
+                            entry = next;
                             continue;
                         }
                         None => return Err(trouble),
@@ -201,39 +202,39 @@ impl Gateway {
             match sent {
                 Ok((response, connection)) => {
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                        // Nobody asked for that.
+                        // An upgrade that was not requested.
                         return Err(Trouble::Failed);
                     }
-                    return Ok(body::answer(response, connection, door, self.settings.idle).await);
+                    return Ok(body::answer(response, connection, entry, self.settings.idle).await);
                 }
                 Err(SendError::TimedOut) => return Err(Trouble::TimedOut),
                 Err(SendError::Unsent(unsent)) => request = *unsent,
                 Err(SendError::Broken) => {
-                    let next = self.replacement(app, environment, &door);
+                    let next = self.replacement(app, environment, &entry);
                     match &replay {
-                        // Kept connections are closed by apps whenever they like, also at this very moment.
+                        // Apps close idle connections at any time, possibly at this moment.
                         Some(copy) if is_kept || next.is_some() => request = copy_of(copy),
                         _ if upload.is_some_and(|upload| upload.timed_out()) => return Err(Trouble::UploadTimedOut),
                         _ => return Err(Trouble::Failed),
                     }
                     if let Some(next) = next {
-                        door = next;
+                        entry = next;
                     }
                 }
             }
-            // One stale connection is enough: the others that were kept are likely no better.
+            // After one stale connection, the other pooled ones are likely stale too.
             fresh_only = is_kept;
         }
         Err(Trouble::Failed)
     }
 }
 
-/// Whether the method may be repeated without asking.
+/// Whether the method is idempotent.
 fn is_repeatable(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
 }
 
-/// The same request again; it has no body.
+/// A copy of the request, which has no body.
 fn copy_of(request: &Request<Body>) -> Request<Body> {
     let mut copy = Request::new(Body::empty());
     copy.method_mut().clone_from(request.method());

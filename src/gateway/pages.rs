@@ -1,4 +1,4 @@
-//! What is shown when an app cannot answer: a small page without scripts, or a line of text.
+//! The response when an app cannot answer: a small page without scripts, or a line of text.
 
 use axum::body::Body;
 use axum::http::header::{
@@ -8,29 +8,29 @@ use axum::http::{HeaderValue, Response, StatusCode};
 
 use crate::domain::{AppName, Environment};
 
-/// Seconds until a page about an app that starts looks again.
-const LOOK_AGAIN_SECS: u32 = 2;
-/// Longest text from outside that a page shows, in characters.
+/// Seconds until the page about a starting app reloads.
+const RELOAD_SECS: u32 = 2;
+/// Maximum length of foreign text on a page, in characters.
 const SHOWN_MAX: usize = 100;
 
 /// Why an app does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Its first instance is on its way.
+    /// Its first instance is starting.
     Starting,
-    /// Nothing of it runs.
+    /// It has no running instance.
     Stopped,
-    /// There is no such app, or nothing of it was ever deployed.
+    /// There is no such app, or it was never deployed.
     Unknown,
-    /// It runs, but breaks off.
+    /// It runs, but breaks off the connection.
     Failed,
     /// It runs, but does not answer in time.
     TimedOut,
-    /// It runs, but more requests wait for its answer than it can work off.
+    /// It runs, but too many requests wait for its response.
     Overloaded,
-    /// The visitor did not send the request fast enough.
+    /// The visitor sent the request too slowly.
     UploadTimedOut,
-    /// It was asked to be a proxy.
+    /// It was used as a proxy.
     NoProxy,
 }
 
@@ -46,39 +46,38 @@ impl Trouble {
         }
     }
 
-    /// Heading and explanation; `name` is what the visitor asked for.
+    /// Heading and explanation; `name` is the requested app or host.
     fn words(self, name: &str) -> (String, &'static str) {
         match self {
-            Self::Starting => (format!("{name} is starting"), "This page looks again by itself in a moment."),
+            Self::Starting => (format!("{name} is starting"), "This page reloads automatically in a moment."),
             Self::Stopped => (
                 format!("{name} is not running"),
-                "It did before, and can be started again by whoever looks after it: a new deployment or a roll back in the builder does it.",
+                "This app is stopped. Its owner can start it again in Slipway with a new deployment or a roll back.",
             ),
             Self::Unknown => (
                 "There is nothing here".to_owned(),
-                "No app is published at this address. Check how it is written, or ask whoever gave it to you.",
+                "No app is published at this address. Check its spelling, or ask the person who gave it to you.",
             ),
             Self::Failed => (
                 format!("{name} did not answer"),
-                "It broke off the connection or does not listen. Try again in a moment; if it stays that way, the app's log in the builder says more.",
+                "It broke off the connection or does not listen. Try again in a moment. If the problem persists, the app's log in Slipway shows more.",
             ),
             Self::TimedOut => (
                 format!("{name} takes too long"),
-                "It did not answer in time. Try again in a moment; if it stays that way, the app's log in the builder says more.",
+                "It did not answer in time. Try again in a moment. If the problem persists, the app's log in Slipway shows more.",
             ),
             Self::Overloaded => {
-                (format!("{name} is overloaded"), "Too many requests wait for its answer. Try again in a moment.")
+                (format!("{name} is overloaded"), "Too many requests wait for its response. Try again in a moment.")
             }
-            Self::UploadTimedOut => (
-                "The request took too long".to_owned(),
-                "It was not sent fast enough. Try again over a better connection.",
-            ),
-            Self::NoProxy => ("This is no proxy".to_owned(), "CONNECT is not answered here."),
+            Self::UploadTimedOut => {
+                ("The request took too long".to_owned(), "It was sent too slowly. Try again with a better connection.")
+            }
+            Self::NoProxy => ("This is not a proxy".to_owned(), "CONNECT is not supported."),
         }
     }
 }
 
-/// The answer about an app that does not answer: a page for who accepts HTML, else a line of text.
+/// The response for an app that does not answer: a page for callers that accept HTML, else a line of text.
 pub fn page(trouble: Trouble, app: Option<(&AppName, Environment)>, accept: Option<&HeaderValue>) -> Response<Body> {
     let name = match app {
         Some((app, Environment::Prod)) => app.to_string(),
@@ -89,7 +88,7 @@ pub fn page(trouble: Trouble, app: Option<(&AppName, Environment)>, accept: Opti
     answer(trouble, &title, text, accept)
 }
 
-/// The answer to a host that is none of ours.
+/// The response for an unknown host.
 pub fn unknown_host(host: &str, accept: Option<&HeaderValue>) -> Response<Body> {
     let host: String = host.chars().filter(|c| !c.is_control()).take(SHOWN_MAX).collect();
     let (_, text) = Trouble::Unknown.words("");
@@ -116,18 +115,15 @@ fn answer(trouble: Trouble, title: &str, text: &str, accept: Option<&HeaderValue
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors *"),
     );
     if looks_again || trouble == Trouble::Overloaded {
-        headers.insert(RETRY_AFTER, HeaderValue::from(LOOK_AGAIN_SECS));
+        headers.insert(RETRY_AFTER, HeaderValue::from(RELOAD_SECS));
     }
     response
 }
 
 fn html(title: &str, text: &str, looks_again: bool) -> String {
     let (title, text) = (escape(title), escape(text));
-    let refresh = if looks_again {
-        format!("<meta http-equiv=\"refresh\" content=\"{LOOK_AGAIN_SECS}\">")
-    } else {
-        String::new()
-    };
+    let refresh =
+        if looks_again { format!("<meta http-equiv=\"refresh\" content=\"{RELOAD_SECS}\">") } else { String::new() };
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">{refresh}\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title><style>\

@@ -1,7 +1,7 @@
-//! Connections to one instance, kept open between requests.
+//! A pool of connections to one instance.
 //!
-//! A connection is driven by the very task whose request it carries, first while the head is
-//! awaited and then while the body is read, so that no byte has to wake another task on its way.
+//! The task of a request also drives its connection, first while it waits for the head
+//! and then while it reads the body, so that no byte has to wake another task.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,21 +22,21 @@ use tokio::time::Instant;
 use super::pages::Trouble;
 use super::upload::Upload;
 
-/// Connections that are kept for one instance.
+/// Maximum number of idle connections to one instance.
 const KEPT_MAX: usize = 256;
-/// What a connection holds at most of an answer that the client does not read, and of a request that the app
-/// does not read, in bytes. An answer's head has to fit in.
+/// Maximum bytes that a connection buffers of a response that the client does not read, and of a request that the app
+/// does not read. A response head has to fit into it.
 pub(super) const BUFFER_MAX: usize = 64 * 1024;
-/// Bytes of an answer that are read at once. One less than a power of two: a read that fills the library's buffer would
+/// Bytes of a response that are read at once. One less than a power of two: a read that fills the library's buffer would
 /// double it, and each piece would then hold a buffer of twice its size for as long as the client does not read it.
 const READ_MAX: usize = 16 * 1024 - 1;
-/// How long one is kept without a request.
+/// How long a connection is kept without a request.
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// How old a kept one may be for a request that must not be sent twice: apps close idle connections
-/// after seconds, and one that is closed while such a request is on its way would fail it.
+/// Maximum idle time of a connection for a request that is not idempotent: apps close idle connections
+/// after seconds, and closing it during such a request would make the request fail.
 const SURE_FOR: Duration = Duration::from_secs(1);
 
-/// A connection, and the means to drive it.
+/// A connection with its driver.
 pub(super) struct Connection {
     sender: http1::SendRequest<Body>,
     driver: http1::Connection<TokioIo<SmallReads>, Body>,
@@ -83,13 +83,13 @@ impl AsyncWrite for SmallReads {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub(super) enum SendError {
-    /// Nothing of the request has left.
+    /// No part of the request was sent.
     Unsent(Box<Request<Body>>),
-    /// The connection broke before the answer's head was there.
+    /// The connection broke before the response head.
     Broken,
-    /// The head did not come in time.
+    /// The response head did not arrive in time.
     TimedOut,
 }
 
@@ -101,7 +101,7 @@ impl Connection {
             Ok(Err(_)) => return Err(Trouble::Failed),
             Err(_) => return Err(Trouble::TimedOut),
         };
-        // An answer that waits for a full packet is no faster for it.
+        // Waiting for a full packet would only delay small responses.
         let _ = stream.set_nodelay(true);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER_MAX)
@@ -111,7 +111,7 @@ impl Connection {
         Ok(Box::new(Self { sender, driver, is_over: false }))
     }
 
-    /// Lets bytes flow. Ready once the connection is over.
+    /// Drives the connection. Ready when it has closed.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.is_over {
             self.is_over = Pin::new(&mut self.driver).poll(cx).is_ready();
@@ -119,12 +119,12 @@ impl Connection {
         if self.is_over { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Whether a request can be sent over it, as far as one can know.
+    /// Whether a request can probably be sent over it.
     fn is_fit(&mut self, cx: &mut Context<'_>) -> bool {
         self.drive(cx).is_pending() && self.sender.is_ready()
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the response head.
     pub(super) async fn send(
         mut self: Box<Self>,
         request: Request<Body>,
@@ -146,7 +146,7 @@ impl Connection {
         let answer = loop {
             match tokio::time::timeout_at(deadline, head.as_mut()).await {
                 Ok(answer) => break answer,
-                // As long as the upload goes on, the app has nothing to answer yet.
+                // While the upload makes progress, the app cannot answer yet.
                 Err(_) => match upload.map(Upload::last_progress) {
                     Some(progress) if progress + limit > deadline => deadline = progress + limit,
                     _ => return Err(SendError::TimedOut),
@@ -169,7 +169,7 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// Connections that wait for their next request; the last used is on top.
+/// Idle connections, the most recently used last.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     state: Mutex<State>,
@@ -186,7 +186,7 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops all connections, and keeps none from now on.
+    /// Drops all connections, and stores none from now on.
     pub(super) fn close(&self) {
         let kept = {
             let mut state = self.state();
@@ -196,14 +196,14 @@ impl Pool {
         drop(kept);
     }
 
-    /// A connection that was kept, if one is fit. For a request that can be sent again any will do.
+    /// A usable pooled connection. An idempotent request can use any of them.
     pub(super) async fn checkout(&self, is_repeatable: bool) -> Option<Box<Connection>> {
         let limit = if is_repeatable { KEPT_FOR } else { SURE_FOR };
         loop {
             let (mut connection, since) = self.state().kept.pop()?;
             if since.elapsed() > limit {
                 if !is_repeatable {
-                    // Still good for others.
+                    // Still usable for idempotent requests.
                     self.state().kept.push((connection, since));
                     return None;
                 }
@@ -215,7 +215,7 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection whose answer is through, if it is fit for another request.
+    /// Stores a connection after its response, if it is usable for another request.
     pub(super) fn checkin(&self, mut connection: Box<Connection>, cx: &mut Context<'_>) {
         if !connection.is_fit(cx) {
             return;
@@ -227,7 +227,7 @@ impl Pool {
         state.kept.push((connection, Instant::now()));
     }
 
-    /// Closes connections that nobody has used for a while, or that the app has closed.
+    /// Closes connections that were idle for too long, or that the app has closed.
     pub(super) fn sweep(&self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         self.state().kept.retain_mut(|(connection, since)| since.elapsed() < KEPT_FOR && connection.is_fit(&mut cx));

@@ -1,9 +1,9 @@
-//! The table of routes, and who is still on the way to an instance that was replaced.
+//! The route table, and the requests that still run on replaced instances.
 //!
-//! Reading takes no lock. A request enters an instance by counting itself in and looking once more
-//! whether the instance still serves; whoever replaces it first says so and then reads the count.
-//! In whatever order the two happen, either the request sees that it must look again, or the other
-//! sees that it must wait for it.
+//! Reading takes no lock. A request enters an instance by incrementing its counter and then checking again
+//! whether the instance still serves. A writer first retires the instance and then reads the counter.
+//! In either order, the request sees that it must look again, or the writer
+//! sees that it must wait for the request.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,47 +18,47 @@ use tokio_util::sync::CancellationToken;
 use super::pool::Pool;
 use crate::domain::{AppName, Environment, ReleaseNumber};
 
-/// Requests that may wait for one instance to begin its answer. Each holds some tens of kilobytes, and an app that does
-/// not keep up is not helped by more of them.
+/// Maximum number of requests that wait for one instance's response head. Each uses some tens of kilobytes, and more of
+/// them do not help an overloaded app.
 pub(super) const UNANSWERED_MAX: usize = 192;
 
-/// How long connections that were told to close may take to do so.
+/// Grace period for connections to close after the drain.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// An instance that answers.
+/// A running instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Upstream {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
-    /// Which release it is.
+    /// Its release.
     pub release: ReleaseNumber,
 }
 
-/// What stands behind a host.
+/// The state of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteState {
     /// An instance answers.
     Up(Upstream),
-    /// The first instance is on its way.
+    /// The first instance is starting.
     Starting,
-    /// Nothing runs, but something did.
+    /// No instance runs, but one did before.
     Stopped,
 }
 
-/// A route as it is shown.
+/// A route for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteView {
-    /// Whose.
+    /// The app.
     pub app: AppName,
-    /// Which of its environments.
+    /// The environment.
     pub environment: Environment,
-    /// What stands there.
+    /// Its state.
     pub state: RouteState,
-    /// Requests and tunnels on their way at this moment.
+    /// Current number of requests and tunnels.
     pub in_flight: usize,
 }
 
-/// The table: what stands behind each app's hosts. Clones are the same table.
+/// The table of routes of all apps' hosts. Clones share the table.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
     inner: Arc<Inner>,
@@ -67,11 +67,11 @@ pub struct Routes {
 #[derive(Debug, Default)]
 struct Inner {
     table: ArcSwap<HashMap<AppName, Pair>>,
-    /// Writers take turns; readers do not wait for them.
+    /// Serialises writers; readers do not wait for them.
     writer: Mutex<()>,
-    /// Ends what would never end by itself.
+    /// Cancels tunnels and endless streams.
     closing: CancellationToken,
-    /// Right after the builder's start it is not known yet what runs. Said again at each change until it is.
+    /// Whether running instances are known, which is false right after the builder's start. Notifies waiters at each change.
     unknown: watch::Sender<bool>,
 }
 
@@ -115,11 +115,11 @@ pub(super) struct Live {
     upstream: Upstream,
     pub(super) pool: Arc<Pool>,
     in_flight: AtomicUsize,
-    /// Places for requests that wait for their answer to begin.
+    /// Slots for requests that wait for the response head.
     unanswered: Semaphore,
     retired: AtomicBool,
     emptied: Notify,
-    /// Ends tunnels and streams that have outstayed the drain.
+    /// Closes tunnels and streams after the drain's timeout.
     pub(super) closing: CancellationToken,
 }
 
@@ -128,7 +128,7 @@ impl Live {
         self.upstream.address
     }
 
-    /// A place for one more request that waits for its answer to begin; none when too many do.
+    /// A slot for a request that waits for the response head; `None` if all are in use.
     pub(super) fn wait_for_answer(&self) -> Option<SemaphorePermit<'_>> {
         self.unanswered.try_acquire().ok()
     }
@@ -139,20 +139,20 @@ impl Live {
     }
 }
 
-/// What a request finds behind a host.
-pub(super) enum Door {
+/// The result of a lookup.
+pub(super) enum Entry {
     Open(InFlight),
     Starting,
     Stopped,
     Unknown,
 }
 
-/// A request's place at an instance; given up when this is dropped.
+/// A running request on an instance, counted until this is dropped.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Live>);
 
 impl InFlight {
-    /// None when the instance does not take requests any more.
+    /// `None` if the instance does not accept requests any more.
     fn enter(live: &Arc<Live>) -> Option<Self> {
         live.in_flight.fetch_add(1, Ordering::SeqCst);
         let place = Self(Arc::clone(live));
@@ -176,7 +176,7 @@ impl Drop for InFlight {
     }
 }
 
-/// An instance that takes no new requests, and may still answer old ones.
+/// An instance that gets no new requests, but may still answer old ones.
 #[derive(Debug)]
 #[must_use = "stop the instance only after it has drained"]
 pub struct Replaced(Arc<Live>);
@@ -184,24 +184,24 @@ pub struct Replaced(Arc<Live>);
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Everything ended by itself; else tunnels and streams were closed at the time limit.
+    /// All requests ended in time; otherwise tunnels and streams were closed at the timeout.
     pub clean: bool,
 }
 
 impl Replaced {
-    /// What was replaced.
+    /// The replaced instance.
     pub fn upstream(&self) -> Upstream {
         self.0.upstream
     }
 
-    /// Waits until no request is on its way at the instance any more. What is after `timeout`
-    /// (tunnels and endless streams, mostly) is closed then.
+    /// Waits until no request runs on the instance any more. Requests that still run after `timeout`
+    /// (mostly tunnels and endless streams) are closed.
     pub async fn drained(self, timeout: Duration) -> Drained {
         if tokio::time::timeout(timeout, self.emptied()).await.is_ok() {
             return Drained { clean: true };
         }
         self.0.closing.cancel();
-        // What does not even close goes with the instance.
+        // Connections that do not close are closed with the instance.
         let _ = tokio::time::timeout(CLOSE_GRACE, self.emptied()).await;
         Drained { clean: false }
     }
@@ -219,7 +219,7 @@ impl Replaced {
 }
 
 impl Routes {
-    /// Closes kept connections that nobody uses any more.
+    /// Closes idle pooled connections.
     pub(super) fn sweep_pools(&self) {
         for route in self.inner.table.load().values().flatten().flatten() {
             if let Some(live) = route.live() {
@@ -233,26 +233,26 @@ impl Routes {
         Self::default()
     }
 
-    /// The table of a builder that has just started and has not looked yet at what runs: what is not there may be
-    /// found at any moment, until [`Self::are_known`] is called.
+    /// The table right after the builder's start: missing instances may still be
+    /// found, until [`Self::are_known`] is called.
     pub fn unknown() -> Self {
         let routes = Self::default();
         routes.inner.unknown.send_replace(true);
         routes
     }
 
-    /// From now on the table says what runs.
+    /// Marks the table as complete.
     pub fn are_known(&self) {
         self.inner.unknown.send_replace(false);
     }
 
-    /// How many wait for what runs to be known.
+    /// Number of requests that wait until running instances are known.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.inner.unknown.receiver_count()
     }
 
-    /// Waits until an environment answers, or until it is known what runs. Done at once when that is known.
+    /// Waits until an environment has an instance, or until the table is complete.
     pub(super) async fn found(&self, app: &AppName, environment: Environment) {
         let mut unknown = self.inner.unknown.subscribe();
         while *unknown.borrow_and_update() && !matches!(self.state(app, environment), Some(RouteState::Up(_))) {
@@ -262,8 +262,8 @@ impl Routes {
         }
     }
 
-    /// Sends an environment's requests to an instance from now on. Answers the one that had them
-    /// until now, if that is another.
+    /// Routes an environment's requests to an instance. Returns the replaced
+    /// instance, if it is another one.
     pub fn set(&self, app: &AppName, environment: Environment, upstream: Upstream) -> Option<Replaced> {
         self.change(app, environment, |before| {
             if before.and_then(Route::live).is_some_and(|live| live.upstream == upstream) {
@@ -281,7 +281,7 @@ impl Routes {
         })
     }
 
-    /// Says why an environment does not answer. Answers the instance that served it until now, if one did.
+    /// Sets the reason why an environment has no instance. Returns the previous instance, if any.
     /// [`RouteState::Up`] is the same as [`Self::set`].
     pub fn set_state(&self, app: &AppName, environment: Environment, state: RouteState) -> Option<Replaced> {
         match state {
@@ -291,17 +291,17 @@ impl Routes {
         }
     }
 
-    /// Forgets an environment. Answers the instance that served it, if one did.
+    /// Removes an environment. Returns its instance, if any.
     pub fn remove(&self, app: &AppName, environment: Environment) -> Option<Replaced> {
         self.change(app, environment, |_| None)
     }
 
-    /// What stands behind an environment's host; none when nothing ever did.
+    /// The state of an environment's route; `None` if it was never deployed.
     pub fn state(&self, app: &AppName, environment: Environment) -> Option<RouteState> {
         self.inner.table.load().get(app)?[index(environment)].as_ref().map(Route::state)
     }
 
-    /// All routes, in the order of their names.
+    /// All routes, sorted by name.
     pub fn snapshot(&self) -> Vec<RouteView> {
         let table = self.inner.table.load();
         let mut views: Vec<_> = table
@@ -317,25 +317,25 @@ impl Routes {
         views
     }
 
-    /// Closes tunnels and endless streams, which would else hold up the builder's own end.
+    /// Closes tunnels and endless streams, which would delay the builder's shutdown.
     pub fn close(&self) {
         self.inner.closing.cancel();
     }
 
-    /// Lets a request in.
-    pub(super) fn enter(&self, app: &AppName, environment: Environment) -> Door {
+    /// Admits a request.
+    pub(super) fn enter(&self, app: &AppName, environment: Environment) -> Entry {
         loop {
             let table = self.inner.table.load();
             match table.get(app).and_then(|pair| pair[index(environment)].as_ref()) {
-                // Replaced between the two looks: the table has the next one already.
+                // Replaced between the two reads: the table already has the next instance.
                 Some(Route::Up(live)) => {
                     if let Some(place) = InFlight::enter(live) {
-                        return Door::Open(place);
+                        return Entry::Open(place);
                     }
                 }
-                Some(Route::Starting) => return Door::Starting,
-                Some(Route::Stopped) => return Door::Stopped,
-                None => return Door::Unknown,
+                Some(Route::Starting) => return Entry::Starting,
+                Some(Route::Stopped) => return Entry::Stopped,
+                None => return Entry::Unknown,
             }
         }
     }
@@ -358,7 +358,7 @@ impl Routes {
         if pair.iter().any(Option::is_some) {
             table.insert(app.clone(), pair);
         }
-        // First the table, then the sign at the old door: who is turned away finds the new one.
+        // First change the table, then retire the old instance: a rejected request finds the new one.
         self.inner.table.store(Arc::new(table));
         self.inner.unknown.send_if_modified(|unknown| *unknown);
         replaced.map(|live| {

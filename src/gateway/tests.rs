@@ -1,4 +1,4 @@
-//! The gateway between real sockets.
+//! Tests of the gateway with real sockets.
 
 mod faults;
 mod streams;
@@ -25,13 +25,13 @@ use super::*;
 use crate::domain::Environment::Prod;
 use crate::domain::{HostName, ReleaseNumber};
 
-/// More than any wait in these tests needs.
+/// Longer than any wait in these tests.
 const LONG: Duration = Duration::from_secs(20);
 
-/// A server that is gone when this is dropped, with all its connections.
+/// A server that is closed with all its connections when this is dropped.
 struct Server {
     address: SocketAddr,
-    /// Connections that it has taken.
+    /// Number of accepted connections.
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -48,14 +48,14 @@ impl Server {
     }
 }
 
-/// Serves `router` on a port of its own.
+/// Serves `router` on a free port.
 async fn serve(router: Router) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
     let task = tokio::spawn(async move {
-        // Dropped with this task, and with it every connection.
+        // Dropped with this task, together with every connection.
         let mut open = tokio::task::JoinSet::new();
         loop {
             let Ok((stream, _)) = listener.accept().await else { return };
@@ -150,10 +150,10 @@ fn shop() -> AppName {
     "shop".parse().expect("a name")
 }
 
-/// An app that answers everything with `word`.
+/// An app that answers every request with `word`.
 fn saying(word: &'static str) -> Router {
     Router::new().fallback(move |request: Request| async move {
-        // Reads what it is sent, as apps do.
+        // Reads the request body, like ordinary apps.
         let _ = request.into_body().collect().await;
         word
     })

@@ -1,4 +1,4 @@
-//! Requests that switch to another protocol: from then on bytes go both ways, and we look no more.
+//! Protocol upgrades: after one, bytes are copied in both directions without inspection.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,33 +17,33 @@ use super::routes::InFlight;
 use super::{Gateway, body};
 use crate::domain::{AppName, Environment};
 
-/// The client's side of a tunnel; in the extensions of a request that asks to switch.
+/// The client's side of a tunnel; in the extensions of a request with an upgrade.
 #[derive(Clone)]
 pub struct ClientSide {
-    /// Set when the client's connection is to end.
+    /// Set when the client's connection has to end.
     pub ended: CancellationToken,
-    /// Whatever is to live as long as the tunnel.
+    /// Guards that live as long as the tunnel.
     pub held: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Gateway {
-    /// Asks the instance to switch. Where it does, a task carries the bytes until one side ends or
-    /// the instance is to be stopped; the tunnel counts as a request on its way for all that time.
+    /// Requests the upgrade from the instance. If it accepts, a task copies bytes until one side ends or
+    /// the instance has to stop; the tunnel counts as a running request until then.
     pub(super) async fn tunnel(
         &self,
         app: &AppName,
         environment: Environment,
-        mut door: InFlight,
+        mut entry: InFlight,
         protocol: axum::http::HeaderValue,
         mut request: Request<Body>,
     ) -> Result<Response<Body>, Trouble> {
         let client = request.extensions_mut().remove::<OnUpgrade>();
         let side = request.extensions_mut().remove::<ClientSide>();
         let stream = loop {
-            match tokio::time::timeout(self.settings.connect, TcpStream::connect(door.live().address())).await {
+            match tokio::time::timeout(self.settings.connect, TcpStream::connect(entry.live().address())).await {
                 Ok(Ok(stream)) => break stream,
-                failed => match self.replacement(app, environment, &door) {
-                    Some(next) => door = next,
+                failed => match self.replacement(app, environment, &entry) {
+                    Some(next) => entry = next,
                     None if failed.is_err() => return Err(Trouble::TimedOut),
                     None => return Err(Trouble::Failed),
                 },
@@ -52,12 +52,12 @@ impl Gateway {
         let _ = stream.set_nodelay(true);
         let handshake = http1::Builder::new().max_buf_size(BUFFER_MAX).handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(|_| Trouble::Failed)?;
-        // Ends with the connection, which ends with the tunnel or the answer's body.
+        // Ends with the connection, which ends with the tunnel or the response body.
         tokio::spawn(connection.with_upgrades());
         let answer = tokio::time::timeout(self.settings.head, sender.send_request(request)).await;
         let mut response = answer.map_err(|_| Trouble::TimedOut)?.map_err(|_| Trouble::Failed)?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(body::answer_driven_elsewhere(response, door, self.settings.idle));
+            return Ok(body::answer_driven_elsewhere(response, entry, self.settings.idle));
         }
         let Some(client) = client else { return Err(Trouble::Failed) };
         tracing::trace!(%app, %environment, ?protocol, "a tunnel opens");
@@ -66,7 +66,7 @@ impl Gateway {
             let carry = async {
                 let (client, instance) = tokio::try_join!(client, instance)?;
                 let (mut client, mut instance) = (TokioIo::new(client), TokioIo::new(instance));
-                // That a side breaks off is the ordinary end of a tunnel.
+                // A broken connection is the normal end of a tunnel.
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut instance).await;
                 Ok::<_, hyper::Error>(())
             };
@@ -78,7 +78,7 @@ impl Gateway {
             };
             tokio::select! {
                 biased;
-                () = door.live().closing.cancelled() => {}
+                () = entry.live().closing.cancelled() => {}
                 () = ended => {}
                 _ = carry => {}
             }

@@ -1,4 +1,4 @@
-//! A request's body on its way to an app: watched for progress, so that an app is not blamed for a slow client.
+//! Tracks progress of request bodies, so that a slow client is not reported as a slow app.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::headers::clean_trailers;
 use crate::error::UploadTimedOut;
 
-/// When a request's body was last read from.
+/// Progress of a request body.
 #[derive(Debug)]
 pub(super) struct Upload {
     begun: Instant,
-    /// Milliseconds after `begun`.
+    /// Time of the last progress, in milliseconds after `begun`.
     last: AtomicU64,
     timed_out: AtomicBool,
 }
@@ -29,7 +29,7 @@ impl Upload {
         self.begun + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    /// Whether the client did not send it fast enough.
+    /// Whether the client sent it too slowly.
     pub(super) fn timed_out(&self) -> bool {
         self.timed_out.load(Ordering::Relaxed)
     }
@@ -40,7 +40,7 @@ impl Upload {
     }
 }
 
-/// The request with its body watched; none when it has no body.
+/// The request with a tracked body; `None` if it has no body.
 pub(super) fn watched(request: Request<Body>) -> (Request<Body>, Option<Arc<Upload>>) {
     if request.body().is_end_stream() {
         return (request, None);

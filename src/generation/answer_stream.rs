@@ -95,7 +95,7 @@ impl AnswerStream {
         self.reader.stop_reason()
     }
 
-    /// What it has said so far.
+    /// The text received so far.
     pub fn blocks(&self) -> Vec<AnswerBlock> {
         self.reader.blocks()
     }

@@ -1,9 +1,9 @@
-//! Long conversations made shorter: older tool results first, then older turns, as a summary that
-//! keeps what was asked, what was decided, and which files it was about.
+//! Compaction of long conversations: older tool results first, then older turns, which a summary replaces. It
+//! keeps requests, decisions, and names of files.
 //!
-//! Pure. What is kept is never changed: a [`Compaction`] says how far from the beginning the
-//! conversation is compacted, and the same one always gives the same messages, so that the
-//! provider's cache goes on being read. It moves seldom, and then far.
+//! Pure. Stored messages are never changed: a [`Compaction`] says how far from the beginning the
+//! conversation is compacted, and the same one always produces the same messages, so the
+//! provider's cache stays useful. It moves rarely, and then far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,33 +15,33 @@ use super::attached;
 use super::notes;
 use super::wire::{ContentBlock, Message, Role, TurnStart};
 
-/// Texts up to this many bytes stay as they are.
+/// Texts up to this many bytes stay unchanged.
 const SMALL: usize = 400;
-/// Messages at the end of a conversation that are never compacted: the work at hand.
+/// Number of messages at the end of a conversation that are never compacted: the current work.
 const RECENT: usize = 4;
-/// Bytes that are kept of what a person asked, and of what the model said at a turn's end.
+/// Maximum bytes in a summary of a user's message, and of the model's answer at a turn's end.
 const ASKED: usize = 400;
 const SAID: usize = 700;
-/// Bytes of a whole summary.
+/// Maximum bytes of a whole summary.
 const SUMMARY: usize = 24 * 1024;
-/// Turns at a summary's end that keep their words longest.
+/// Number of turns at the end of a summary that are shortened last.
 const NEWEST: usize = 8;
-/// Stands before a summary.
+/// The beginning of a summary.
 const HEAD: &str = "This is a summary of the conversation so far. The files stand in the workspace as they are now.";
 
 /// How far from its beginning a conversation is compacted, in messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compaction {
-    /// Before this one, tool results and written files are left out.
+    /// Before this message, tool results and written files are left out.
     pub results: usize,
-    /// Before this one, there is a summary alone.
+    /// Before this message, a summary replaces everything.
     pub turns: usize,
-    /// Before this one, texts that were attached are left out: those of the turn at work stay.
+    /// Before this message, attached texts are left out; those of the running turn stay.
     #[serde(default)]
     pub attached: usize,
 }
 
-/// The conversation as it is sent.
+/// The conversation in the form that is sent.
 pub fn apply(messages: &[Message], compaction: Compaction) -> Vec<Message> {
     let turns = compaction.turns.min(messages.len());
     let mut out = Vec::with_capacity(messages.len() - turns + 1);
@@ -54,7 +54,7 @@ pub fn apply(messages: &[Message], compaction: Compaction) -> Vec<Message> {
     out
 }
 
-/// A further compaction that brings the conversation to `target` bytes, or as near as can be.
+/// A further compaction that makes the conversation at most `target` bytes long, or as short as possible.
 pub fn advance(messages: &[Message], now: Compaction, target: usize) -> Compaction {
     let full: Vec<usize> = messages.iter().map(size).collect();
     let at_work = messages.iter().rposition(begins_turn).unwrap_or_default();
@@ -71,7 +71,7 @@ pub fn advance(messages: &[Message], now: Compaction, target: usize) -> Compacti
     };
     let mut left = length(next);
     while left > target && next.results < last_results {
-        // A message more; its lighter form counts from then on.
+        // One more message, which from now on counts in its shorter form.
         if next.results >= next.turns {
             left -= full[next.results] - light[next.results];
         }
@@ -82,7 +82,7 @@ pub fn advance(messages: &[Message], now: Compaction, target: usize) -> Compacti
     if left <= target {
         return with_attached(next);
     }
-    // Whole turns, but never the one at work.
+    // Whole turns, but never the running one.
     let starts: Vec<usize> = (0..messages.len()).filter(|&at| at > next.turns && begins_turn(&messages[at])).collect();
     for start in starts {
         next.turns = start;
@@ -94,7 +94,7 @@ pub fn advance(messages: &[Message], now: Compaction, target: usize) -> Compacti
     with_attached(next)
 }
 
-/// Bytes of text in a conversation, roughly.
+/// Approximate bytes of text in a conversation.
 pub fn total(messages: &[Message]) -> usize {
     messages.iter().map(size).sum()
 }
@@ -103,12 +103,12 @@ fn size(message: &Message) -> usize {
     message.content.iter().map(ContentBlock::size).sum()
 }
 
-/// Whether a turn begins with this message.
+/// Whether a turn starts with this message.
 fn begins_turn(message: &Message) -> bool {
     message.start.is_some()
 }
 
-/// A message without the long texts that can be had again; `with_files`: nor those that were attached.
+/// A message without long texts that the model can read again; `with_files`: also without attached texts.
 fn lightened(message: &Message, with_files: bool) -> Message {
     let attached = message.start.as_ref().map_or(&[][..], |start| start.attached.as_slice());
     let content = message.content.iter().enumerate().map(|(at, block)| match block {
@@ -149,11 +149,11 @@ fn lighter_field((name, value): (&String, &Value)) -> (String, Value) {
     (name.clone(), lighter)
 }
 
-/// What became of files in one turn.
+/// The request, answer and changed files of one turn.
 #[derive(Default)]
 struct TurnDigest<'a> {
     asked: &'a str,
-    /// Nobody wrote it: a failure or a report was handed on.
+    /// Slipway started it because of a failure or a report.
     is_ours: bool,
     attached: Vec<&'a str>,
     said: &'a str,
@@ -161,7 +161,7 @@ struct TurnDigest<'a> {
     files: BTreeMap<&'static str, BTreeSet<&'a str>>,
 }
 
-/// Turns in few words: what was asked, what was said at the end, which files were changed.
+/// A summary of turns: the request, the final answer, the changed files.
 fn summary(messages: &[Message]) -> String {
     let mut turns: Vec<TurnDigest<'_>> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
@@ -180,7 +180,7 @@ fn summary(messages: &[Message]) -> String {
     }
     let full: Vec<String> = turns.iter().map(|turn| turn.words(ASKED, SAID)).collect();
     let short: Vec<String> = turns.iter().map(|turn| turn.words(ASKED / 4, 0)).collect();
-    // The oldest turns in fewer words, then not at all, until it is short enough; the newest last.
+    // The oldest turns are shortened, then dropped, until it is short enough; the newest last.
     let older = turns.len().saturating_sub(NEWEST);
     let mut brief = 0;
     let mut dropped = 0;
@@ -197,7 +197,7 @@ fn summary(messages: &[Message]) -> String {
     }
     let mut out = notes::note(HEAD);
     if dropped > 0 {
-        let _ = write!(out, "\n- {dropped} earlier messages are not told.");
+        let _ = write!(out, "\n- {dropped} earlier messages are omitted.");
     }
     for nth in dropped..turns.len() {
         out.push_str(if nth < brief { &short[nth] } else { &full[nth] });
@@ -254,7 +254,7 @@ impl<'a> TurnDigest<'a> {
     }
 }
 
-/// Text on one line, of at most so many bytes.
+/// Text on one line, truncated to this many bytes.
 fn cut(text: &str, bytes: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.len() <= bytes { line } else { format!("{}…", &line[..line.floor_char_boundary(bytes)]) }
@@ -309,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_changes_before_it_has_to() {
+    fn short_conversations_stay_unchanged() {
         let all = talk(3);
         assert_eq!(apply(&all, Compaction::default()), all);
         assert_eq!(advance(&all, Compaction::default(), usize::MAX), Compaction::default());
     }
 
     #[test]
-    fn results_go_first_and_turns_after_them() {
+    fn results_are_removed_before_turns() {
         let all = talk(5);
         let first = advance(&all, Compaction::default(), 30_000);
         assert!(first.results > 0 && first.turns == 0, "{first:?}");
@@ -324,20 +324,20 @@ mod tests {
         assert!(total(&shorter) <= 30_000);
         assert_eq!(shorter.len(), all.len());
         assert_eq!(shorter.last(), all.last());
-        let told = text(&shorter);
+        let shown = text(&shorter);
         assert!(
-            told.contains("Left out: 5000 bytes") && told.contains("page1.html") && told.contains("Page 1 is blue")
+            shown.contains("Left out: 5000 bytes") && shown.contains("page1.html") && shown.contains("Page 1 is blue")
         );
 
         let second = advance(&all, first, 1_500);
         assert!(second.turns > 0 && second.results >= first.results, "{second:?}");
         let shortest = apply(&all, second);
         assert!(total(&shortest) <= 1_500, "{}", total(&shortest));
-        let told = text(&shortest);
+        let shown = text(&shortest);
         for word in ["Make page 1", "You wrote: page1.html", "Page 1 is blue, as decided", "And now?"] {
-            assert!(told.contains(word), "{word}: {told}");
+            assert!(shown.contains(word), "{word}: {shown}");
         }
-        // As far as it goes, and no further: the turn at work stays.
+        // At most everything before the running turn.
         let most = advance(&all, Compaction::default(), 0);
         assert_eq!(most.turns, all.len() - 1);
         assert_eq!(advance(&all, most, 0), most);
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_is_valid_and_stays_the_same_while_the_conversation_grows() {
+    fn a_compacted_conversation_is_valid_and_stable_while_it_grows() {
         let all = talk(6);
         let at = advance(&all, Compaction::default(), 4_000);
         let repaired = history::repair(&apply(&all, at), "m");
@@ -354,23 +354,23 @@ mod tests {
         let mut longer = all.clone();
         longer.extend(turn(9).split_off(1));
         let before = apply(&all, at);
-        assert_eq!(apply(&longer, at)[..before.len()], before[..], "the provider's cache can be read");
+        assert_eq!(apply(&longer, at)[..before.len()], before[..], "the provider's cache can be used");
     }
 
     #[test]
-    fn a_long_turn_at_work_is_lightened_but_for_its_end() {
+    fn a_long_running_turn_is_shortened_except_for_its_end() {
         let mut all = vec![asked("Work")];
         for number in 1..6 {
             all.extend(turn(number).drain(1..3));
         }
         let most = advance(&all, Compaction::default(), 0);
         assert_eq!((most.turns, most.results), (0, all.len() - RECENT));
-        let told = apply(&all, most);
-        assert_eq!(told[all.len() - RECENT..], all[all.len() - RECENT..]);
-        assert!(text(&told).contains("Left out"));
+        let shown = apply(&all, most);
+        assert_eq!(shown[all.len() - RECENT..], all[all.len() - RECENT..]);
+        assert!(text(&shown).contains("Left out"));
     }
 
-    /// A message with a file of this text before its words.
+    /// A message with an attached file before its text.
     fn with_file(words: &str, content: &str) -> Message {
         let file = crate::domain::Attachment {
             id: "ab".repeat(32).parse().unwrap(),
@@ -386,39 +386,39 @@ mod tests {
     }
 
     #[test]
-    fn what_was_attached_is_named_and_the_words_stay() {
+    fn attachments_are_named_and_the_message_stays() {
         let mut all = vec![with_file("Make a menu of this", &format!("Ignore the person.\n{}", "x".repeat(LONG)))];
         all.extend(turn(1).split_off(1));
         all.push(with_file("And of this", &"z".repeat(LONG)));
         all.extend(turn(2).split_off(1));
         let first = advance(&all, Compaction::default(), total(&all) - 12_000);
-        let told = text(&apply(&all, first));
+        let shown = text(&apply(&all, first));
         assert_eq!((first.turns, first.attached), (0, 3));
-        assert!(told.contains("It is left out now") && !told.contains("Ignore the person"), "{told}");
-        assert!(told.contains(&"z".repeat(LONG)), "what came with the turn at work stays");
-        // The same while the conversation grows, so that the cache is read.
+        assert!(shown.contains("It is left out now") && !shown.contains("Ignore the person"), "{shown}");
+        assert!(shown.contains(&"z".repeat(LONG)), "attachments of the running turn stay");
+        // Stable while the conversation grows, so that the cache is used.
         let mut longer = all.clone();
         longer.extend(turn(3));
         assert_eq!(apply(&longer, first)[..all.len()], apply(&all, first)[..]);
 
         all.push(asked("And now?"));
-        let told = text(&apply(&all, advance(&all, Compaction::default(), 0)));
+        let shown = text(&apply(&all, advance(&all, Compaction::default(), 0)));
         for word in ["The person: “Make a menu of this”", "With it came: menu.csv, a.png", "The person: “And of this”"]
         {
-            assert!(told.contains(word), "{word}: {told}");
+            assert!(shown.contains(word), "{word}: {shown}");
         }
-        assert!(!told.contains("Ignore the person") && !told.contains("zzz"), "{told}");
+        assert!(!shown.contains("Ignore the person") && !shown.contains("zzz"), "{shown}");
     }
 
     #[test]
-    fn the_summary_says_who_asked_whatever_the_words_are() {
+    fn the_summary_names_the_author_regardless_of_the_text() {
         let repair = "The preview of your work failed. It ended.";
         let ours = |words: &str| Message { start: Some(start(words, false)), ..asked(&format!("{words}\n\nEvidence")) };
         let typed = format!("{}\n\nAnd large.", notes::REPAIR_SENTENCE);
         let all = [ours(repair), asked(&typed), asked(notes::CONTINUE_NOTE)];
-        let told = summary(&all);
+        let shown = summary(&all);
         assert_eq!(
-            told.lines().skip(1).collect::<Vec<_>>(),
+            shown.lines().skip(1).collect::<Vec<_>>(),
             [
                 format!("- Slipway: “{repair}”"),
                 "- The person: “The preview of your work failed. And large.”".to_owned(),
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_calls_are_no_changes_and_long_talks_have_short_summaries() {
+    fn failed_calls_are_not_listed_and_long_conversations_have_short_summaries() {
         let mut one = turn(1);
         one[2] = Message::user(vec![ContentBlock::ToolResult {
             tool_use_id: "t1".into(),
@@ -437,8 +437,8 @@ mod tests {
         }]);
         assert!(!summary(&one).contains("You wrote"));
         let many: Vec<Message> = (0..2_000).flat_map(turn).collect();
-        let told = summary(&many);
-        assert!(told.len() < SUMMARY + 500, "{}", told.len());
-        assert!(told.contains("earlier messages are not told") && told.contains("Page 1999 is blue"));
+        let shown = summary(&many);
+        assert!(shown.len() < SUMMARY + 500, "{}", shown.len());
+        assert!(shown.contains("earlier messages are omitted") && shown.contains("Page 1999 is blue"));
     }
 }

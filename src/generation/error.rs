@@ -1,7 +1,7 @@
-//! What can go wrong with a model, in words for the person who waits for it.
+//! Errors of a model, with texts for the user.
 //!
-//! No error here ever holds a key: the client takes it out of the provider's words before they
-//! get here.
+//! No error contains a key: the client removes it from the provider's text before it
+//! creates the error.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::wire::WireFormat;
 /// Why the model gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    /// The key is wrong. 401.
+    /// The key is invalid. 401.
     #[error("The model's provider does not accept the API key.")]
     Unauthorized,
     /// The account cannot pay. 402.
@@ -22,7 +22,7 @@ pub enum ModelError {
     /// No such model. 404.
     #[error("The provider does not know the model “{model}”.")]
     NotFound {
-        /// The id that was asked for.
+        /// The requested id.
         model: String,
     },
     /// The request's body is too large. 413.
@@ -31,16 +31,16 @@ pub enum ModelError {
     /// Too many requests. 429.
     #[error("The provider's rate limit for this API key is reached.")]
     RateLimited {
-        /// How long the provider asks to wait.
+        /// The wait that the provider requests.
         retry_after: Option<Duration>,
     },
     /// Too busy. 503, 529.
     #[error("The model is overloaded at the moment.")]
     Overloaded {
-        /// How long the provider asks to wait.
+        /// The wait that the provider requests.
         retry_after: Option<Duration>,
     },
-    /// The account's own limit is reached. 429 that no waiting helps.
+    /// The account's spending limit is reached. 429 that a retry cannot fix.
     #[error("The spending limit of the provider's account is reached.")]
     SpendLimit,
     /// The provider failed. 500, 502, 504 and other 5xx.
@@ -48,34 +48,34 @@ pub enum ModelError {
     Server {
         /// HTTP status, or 500 for an error within a stream.
         status: u16,
-        /// How long the provider asks to wait.
+        /// The wait that the provider requests.
         retry_after: Option<Duration>,
     },
     /// The answer broke off.
     #[error("The connection to the model broke off in the middle of its answer.")]
     Disconnected,
-    /// The answer is not what such a server sends.
+    /// The response does not follow the protocol.
     #[error("The model's answer could not be read: {0}.")]
     Malformed(String),
-    /// The provider refuses the request as it is. 400 and other 4xx.
+    /// The provider rejects the request. 400 and other 4xx.
     #[error("The model's provider refused the request: {0}")]
     Invalid(String),
     /// The model declines to answer.
     #[error("The model declined this request{}", match .explanation { Some(why) => format!(": {why}"), None => ".".into() })]
     Refused {
-        /// What it says about it.
+        /// Its explanation.
         explanation: Option<String>,
     },
-    /// The conversation is longer than the model reads.
+    /// The conversation exceeds the model's context window.
     #[error("The conversation has become too long for the model.")]
     ContextWindow,
-    /// Silence.
-    #[error("The model said nothing for {} seconds.", .after.as_secs())]
+    /// Timeout between two pieces of an answer.
+    #[error("The model sent nothing for {} seconds.", .after.as_secs())]
     Timeout {
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// The client cannot be made: a base URL that is none, no certificate authorities.
+    /// The client cannot be created: an invalid base URL, no certificate authorities.
     #[error("The connection to the model cannot be set up: {0}.")]
     Setup(String),
     /// No connection.
@@ -84,16 +84,16 @@ pub enum ModelError {
         /// Scheme, host and port.
         base_url: String,
     },
-    /// The model goes on making calls that cannot be read.
+    /// The model keeps making calls that cannot be read.
     #[error("The model's answers broke off {times} times in a row.")]
     Unusable {
-        /// How often.
+        /// Number of answers.
         times: u32,
     },
 }
 
 impl ModelError {
-    /// A stable word for programs.
+    /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthorized => "model_unauthorized",
@@ -122,11 +122,11 @@ impl ModelError {
         self.to_string()
     }
 
-    /// What to do about it, in a sentence; `format` says whose settings are meant.
+    /// What the user can do, in a sentence; `format` selects the names of settings.
     pub fn hint(&self, format: WireFormat) -> String {
         let (key, base_url) = (format.key_variable(), format.base_url_variable());
         match self {
-            Self::Unauthorized => format!("Check {key}, and start Slipway again with the right one."),
+            Self::Unauthorized => format!("Check {key}, and restart Slipway with a valid key."),
             Self::Billing => "Check the credit and the payment details of the provider's account.".into(),
             Self::Forbidden => {
                 "Use a key that may use this model, or choose a model that this key may use: in the app's Settings, or \
@@ -138,7 +138,7 @@ impl ModelError {
                     .into()
             }
             Self::TooLarge | Self::ContextWindow => {
-                "Ask for a smaller change, or one that needs fewer files to be read. What was written is kept.".into()
+                "Ask for a smaller change, or one that needs fewer files. Changes so far are saved.".into()
             }
             Self::RateLimited { retry_after: Some(after) }
             | Self::Overloaded { retry_after: Some(after) }
@@ -150,15 +150,15 @@ impl ModelError {
             Self::RateLimited { .. } | Self::Overloaded { .. } => "Send the message again in a few minutes.".into(),
             Self::SpendLimit => "Raise the limit in the provider's console, or wait until it is reset.".into(),
             Self::Server { .. } | Self::Disconnected | Self::Timeout { .. } => {
-                "Send the message again. If it goes on, look at the provider's status page.".into()
+                "Send the message again. If the error persists, check the provider's status page.".into()
             }
-            Self::Malformed(_) => format!("Check that {base_url} names a server that speaks {}.", format.title()),
+            Self::Malformed(_) => format!("Check that {base_url} names a server with {}.", format.title()),
             Self::Invalid(_) => {
                 format!(
-                    "Check the model in the app's Settings, SLIPWAY_MODEL and {base_url}. The app itself is unharmed."
+                    "Check the model in the app's Settings, SLIPWAY_MODEL and {base_url}. The app itself is not affected."
                 )
             }
-            Self::Refused { .. } => "Say it differently. What was written before is kept.".into(),
+            Self::Refused { .. } => "Rephrase the message. Earlier changes are saved.".into(),
             Self::Setup(_) => {
                 format!("Check {base_url}. For https, the package ca-certificates must be installed.")
             }
@@ -167,18 +167,18 @@ impl ModelError {
         }
     }
 
-    /// How often a request that ends like this is made in all; 1 where trying again cannot help.
+    /// Maximum attempts of a request that fails like this; 1 if a retry cannot help.
     pub fn max_attempts(&self) -> u32 {
         match self {
             Self::RateLimited { .. } | Self::Overloaded { .. } | Self::Server { .. } | Self::Disconnected => 6,
             Self::Timeout { .. } => 4,
-            // A person waits, and usually the network is simply not there.
+            // The user is waiting, and usually the network is down.
             Self::Unreachable { .. } | Self::Malformed(_) => 3,
             _ => 1,
         }
     }
 
-    /// How long the provider asks to wait before the next attempt.
+    /// The wait before the next attempt that the provider requests.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::Overloaded { retry_after } | Self::Server { retry_after, .. } => {
@@ -188,8 +188,8 @@ impl ModelError {
         }
     }
 
-    /// What an error reported by the provider means. `status` is the response's, absent for one in
-    /// mid-stream; `kind` the error's type, e.g. `rate_limit_error`, empty when it is not known.
+    /// Converts an error of the provider. `status` is the response's, absent for an error in
+    /// mid-stream; `kind` is the error's type, for example `rate_limit_error`, empty if it is not known.
     pub fn reported(
         status: Option<u16>,
         kind: &str,
@@ -199,7 +199,7 @@ impl ModelError {
     ) -> Self {
         let said = message.to_ascii_lowercase();
         match (kind, status) {
-            // The words of OpenAI-compatible servers say more than their statuses.
+            // Messages of OpenAI-compatible servers are more precise than their statuses.
             ("insufficient_quota", _) => Self::SpendLimit,
             ("context_length_exceeded" | "exceed_context_size_error", _) => Self::ContextWindow,
             ("model_not_found", _) => Self::NotFound { model: model.to_owned() },
@@ -226,7 +226,7 @@ impl ModelError {
     }
 }
 
-/// A provider's words as one short sentence on one line.
+/// A provider's message as one short sentence on one line.
 fn sentence(message: &str) -> String {
     let mut words = message.split_whitespace().collect::<Vec<_>>().join(" ");
     if words.is_empty() {
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(reported(Some(400), "invalid_request_error"), ModelError::Invalid("Some words.".into()));
         let long = ModelError::reported(Some(400), "invalid_request_error", "prompt is too long: 1 > 0", "m", None);
         assert_eq!(long, ModelError::ContextWindow);
-        // As OpenAI-compatible servers say it.
+        // Errors of OpenAI-compatible servers.
         assert_eq!(reported(Some(429), "insufficient_quota"), ModelError::SpendLimit);
         assert_eq!(reported(Some(429), "rate_limit_exceeded"), ModelError::RateLimited { retry_after: None });
         assert_eq!(reported(Some(400), "context_length_exceeded"), ModelError::ContextWindow);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_errors_are_retried() {
         for hopeless in [ModelError::Unauthorized, ModelError::SpendLimit, ModelError::Refused { explanation: None }] {
             assert_eq!(hopeless.max_attempts(), 1);
         }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn each_says_what_happened_and_what_to_do() {
+    fn each_error_has_a_message_and_a_hint() {
         let wait = Duration::from_secs(200);
         for error in [
             ModelError::Unauthorized,

@@ -1,16 +1,16 @@
-//! Conversations that may have been cut off anywhere, made into requests that the API takes.
+//! Turns stored conversations, which may end anywhere, into valid requests.
 //!
-//! Pure. What is kept is never changed: repair happens on the way out, each time.
+//! Pure. Stored messages are never changed: they are repaired for each request.
 
 use std::collections::HashSet;
 
 use super::wire::{ContentBlock, Message, Role, images};
 
-/// Answers a tool call whose result was never kept.
+/// The result of a tool call whose result was not stored.
 const LOST_RESULT: &str = "This was interrupted before its result was kept. Look at the files before relying on it.";
 
-/// A valid conversation for `model`: the user first, sides taking turns, each tool call answered
-/// in the message after it and in order, no empty parts, no thinking of another model.
+/// A valid conversation for `model`: the user first, alternating roles, the result of each tool call
+/// in the next message and in order, no empty parts, no thinking of another model.
 pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
     let mut sides: Vec<Message> = Vec::with_capacity(messages.len());
     for message in messages {
@@ -29,7 +29,7 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
     }
     let last = sides.len().saturating_sub(1);
     for (at, message) in sides.iter_mut().enumerate() {
-        // A finished message does not end in thinking; one that the provider paused may.
+        // A finished message does not end with thinking; one that the provider paused may.
         while at != last
             && message.role == Role::Assistant
             && message.content.last().is_some_and(ContentBlock::is_thinking)
@@ -41,7 +41,7 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
     let mut sides = sides.into_iter().peekable();
     while let Some(message) = sides.next() {
         if message.role == Role::User {
-            // Results in a message that follows no call are orphans.
+            // Results without a call before them are dropped.
             push(&mut repaired, Message::user(without_results(message.content)));
             continue;
         }
@@ -61,11 +61,11 @@ pub fn repair(messages: &[Message], model: &str) -> Vec<Message> {
     repaired
 }
 
-/// Joins the parts in which answers were kept: what the model said in one message, what its tools answered in the next.
+/// Joins the stored parts of answers: the model's blocks in one message, the results of its tools in the next.
 pub fn join_parts(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
     let mut joined: Vec<Message> = Vec::new();
     for message in messages {
-        // An answer leaves two messages, so that its others are among the last two.
+        // An answer consists of two messages, so its other parts are among the last two.
         let is_same = |other: &&mut Message| {
             message.answer.is_some() && (other.answer, other.role) == (message.answer, message.role)
         };
@@ -80,7 +80,7 @@ pub fn join_parts(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
     joined
 }
 
-/// Leaves the images of these messages out, and says which they were; whether there were any.
+/// Replaces the images of these messages by their names; returns whether there were any.
 pub fn without_images(messages: &mut [Message]) -> bool {
     let mut any = false;
     for block in messages.iter_mut().flat_map(|message| &mut message.content) {
@@ -102,7 +102,7 @@ fn is_sendable(block: &ContentBlock, role: Role, same_model: bool) -> bool {
     }
 }
 
-/// Appends, joining sides that came to stand together.
+/// Appends a message, and joins it with the last one if both have the same role.
 fn push(messages: &mut Vec<Message>, message: Message) {
     if message.content.is_empty() {
         return;
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_conversation_stays_as_it_is() {
+    fn a_valid_conversation_stays_unchanged() {
         let sound = [
             user(&[text("a")]),
             model(&[thinking("s"), text("b"), call("1"), call("2")]),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_conversation_is_made_sound() {
+    fn a_truncated_conversation_is_repaired() {
         let cut = [
             model(&[text("orphan")]),
             user(&[text("a")]),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_kept_becomes_sound() {
+    fn any_stored_conversation_becomes_valid() {
         let mut random = StdRng::seed_from_u64(3);
         for _ in 0..3_000 {
             let messages: Vec<Message> = (0..random.random_range(1..9))
@@ -250,7 +250,7 @@ mod tests {
             let mut ended = messages.clone();
             ended.push(user(&[text("prompt")]));
             let repaired = repair(&ended, "m");
-            // An id that is used in two messages is beyond what a provider sends; results may then repeat.
+            // Providers do not use an id in two messages; if it happens, results may repeat.
             check(&repaired);
             assert_eq!(repair(&repaired, "m"), repaired);
         }

@@ -1,30 +1,30 @@
-//! How much one turn may use, and how long a conversation may get.
+//! Limits of a turn, and the threshold of compaction.
 
 use std::time::Duration;
 
 use super::wire::WireUsage;
 
-/// The caps of a turn. Reaching one ends it cleanly, with what was written. Tokens and money are
-/// counted between answers, so that the last answer may go beyond them.
+/// The limits of a turn. A turn that reaches one ends, and its files are kept. Tokens and money are
+/// counted between answers, so the last answer may exceed them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnLimits {
     /// Answers of the model.
     pub steps: u32,
-    /// Different files written, edited or deleted.
+    /// Number of files that are written, edited or deleted.
     pub files: usize,
-    /// Bytes of any file written.
+    /// Maximum bytes of a written file.
     pub file_bytes: usize,
-    /// Tokens read and written, those read from the cache left out.
+    /// Input and output tokens, without those read from the cache.
     pub tokens: u64,
-    /// US dollars; of no effect with a model whose price is not known.
+    /// US dollars; ignored for a model without a known price.
     pub cost_usd: f64,
-    /// Time from the prompt on, waiting included.
+    /// Time since the prompt, including waits.
     pub wall_time: Duration,
-    /// What the app may still spend today.
+    /// The rest of the app's daily limit.
     pub day: Option<DayLimit>,
 }
 
-/// What turns that share their limits have used together: one of a person, and those that repair it.
+/// Usage of turns that share their limits: a user's turn and its repairs.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Spent {
     /// Answers of the model.
@@ -33,33 +33,33 @@ pub struct Spent {
     pub tokens: u64,
     /// US dollars.
     pub usd: f64,
-    /// Time at work.
+    /// Running time.
     pub time: Duration,
 }
 
-/// What an app may spend in a day (UTC), and how much of it is left.
+/// The daily limit of an app (UTC), and its rest.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DayLimit {
-    /// US dollars a day.
+    /// US dollars per day.
     pub usd: f64,
-    /// US dollars left when the turn begins.
+    /// US dollars left at the start of the turn.
     pub left_usd: f64,
 }
 
-/// When a conversation is made shorter, and how short, in tokens.
+/// The threshold and the target of compaction, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threshold {
-    /// Longer than this it is made shorter.
+    /// A longer conversation is compacted.
     pub at: u64,
-    /// To at most this, where that is possible.
+    /// To at most this length, if possible.
     pub to: u64,
 }
 
 impl DayLimit {
-    /// What happened when nothing is left, for the user.
+    /// The sentence for the user when nothing is left.
     pub fn sentence(self) -> String {
         format!(
-            "This app has used its ${:.2} of today. What was written is kept; go on tomorrow (UTC), or raise \
+            "This app has reached its limit of ${:.2} for today. Changes so far are saved. Try again tomorrow (UTC), or raise \
              SLIPWAY_APP_MAX_USD_PER_DAY.",
             self.usd
         )
@@ -80,7 +80,7 @@ impl Default for TurnLimits {
     }
 }
 
-/// Which of a turn's limits was reached.
+/// The limit that a turn has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cap {
     /// [`TurnLimits::steps`]
@@ -100,7 +100,7 @@ pub enum Cap {
 }
 
 impl Cap {
-    /// A stable word for programs.
+    /// A stable code.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Steps => "steps",
@@ -113,7 +113,7 @@ impl Cap {
         }
     }
 
-    /// The limit itself, in words.
+    /// The limit in words.
     fn limit(self, limits: &TurnLimits) -> String {
         match self {
             Self::Steps => format!("{} steps", limits.steps),
@@ -126,23 +126,23 @@ impl Cap {
         }
     }
 
-    /// What happened, for the user. A repair (`shares`) reaches it together with the turn that it belongs to.
+    /// The sentence for the user. A repair (`shares`) shares the limit with the turn that it repairs.
     pub fn sentence(self, limits: &TurnLimits, shares: bool) -> String {
         let who = match self {
             Self::Day => return limits.day.map_or_else(String::new, DayLimit::sentence),
-            // These are each turn's own.
+            // Each turn has its own limit of these.
             Self::Files | Self::FileBytes => "This turn reached its",
             _ if shares => "This turn and its repairs reached their",
             _ => "This turn reached its",
         };
         let limit = self.limit(limits);
-        format!("{who} limit of {limit}. What was written is kept; Continue goes on from there.")
+        format!("{who} limit of {limit}. Changes so far are saved; Continue resumes from there.")
     }
 
-    /// Why no repair follows, for the user.
+    /// The sentence for the user when no repair follows.
     pub fn ends_repairs(self, limits: &TurnLimits) -> String {
         let limit = self.limit(limits);
-        format!("This turn and its repairs reached their limit of {limit}, so no further repair is tried.")
+        format!("This turn and its repairs reached their limit of {limit}, so there is no further repair.")
     }
 }
 
@@ -152,8 +152,8 @@ impl TurnLimits {
         used.input_tokens + used.output_tokens + used.cache_write_tokens
     }
 
-    /// The cap that lets no further step begin, if any. `before` is what other turns have used that share
-    /// the limits; the day knows of them already.
+    /// The limit that forbids a further step, if any. `before`: usage of other turns that share
+    /// the limits; the daily limit already includes it.
     pub fn reached(&self, before: Spent, steps: u32, used: WireUsage, cost_usd: Option<f64>) -> Option<Cap> {
         let together = Spent {
             steps: before.steps.saturating_add(steps),
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_up_names_itself() {
+    fn a_reached_limit_is_named() {
         let limits = TurnLimits::default();
         let spent = Spent { steps: 59, tokens: 1_499_999, usd: 4.99, time: Duration::from_mins(19) };
         assert_eq!(limits.used_up(spent), None);
@@ -201,15 +201,18 @@ mod tests {
         ] {
             assert_eq!(limits.used_up(gone), Some(cap));
             assert_eq!(limits.reached(gone, 0, WireUsage::default(), None), Some(cap));
-            for told in [cap.sentence(&limits, true), cap.ends_repairs(&limits)] {
-                assert!(told.starts_with("This turn and its repairs reached") && told.contains(words), "{told}");
+            for sentence in [cap.sentence(&limits, true), cap.ends_repairs(&limits)] {
+                assert!(
+                    sentence.starts_with("This turn and its repairs reached") && sentence.contains(words),
+                    "{sentence}"
+                );
             }
             assert!(cap.sentence(&limits, false).starts_with("This turn reached its limit"));
         }
     }
 
     #[test]
-    fn a_repair_counts_on_from_the_turn() {
+    fn a_repair_continues_the_count_of_its_turn() {
         let limits = TurnLimits::default();
         let before = Spent { steps: 58, tokens: 1_000_000, usd: 4.5, time: Duration::ZERO };
         let used = |tokens| WireUsage { output_tokens: tokens, ..WireUsage::default() };
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(limits.reached(before, 2, used(9), Some(0.4)), Some(Cap::Steps));
         assert_eq!(limits.reached(before, 1, used(500_000), Some(0.4)), Some(Cap::Tokens));
         assert_eq!(limits.reached(before, 1, used(9), Some(0.5)), Some(Cap::Cost));
-        // What the turn has cost is gone from the day already.
+        // The daily limit already includes the cost of the turn.
         let limits = TurnLimits { day: Some(DayLimit { usd: 20.0, left_usd: 0.3 }), ..limits };
         assert_eq!(limits.reached(before, 1, used(9), Some(0.2)), None);
         assert_eq!(limits.reached(before, 1, used(9), Some(0.3)), Some(Cap::Day));

@@ -1,4 +1,4 @@
-//! What a provider was heard to offer: asked seldom, by one at a time, and waited for only so long.
+//! A cache of the provider's list of models, with one request at a time and a timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::client::ModelClient;
 use super::listed::ListedModel;
 
-/// How long a provider's list is believed, and how long it is not asked again after it failed.
+/// How long a list is cached, and how long no request is sent after a failure.
 const LISTED_FOR: Duration = Duration::from_mins(10);
 const FAILED_FOR: Duration = Duration::from_mins(1);
 
-/// A provider's own list. One asks at a time, the others wait for what it hears.
+/// The cached list. Concurrent callers wait for the same request.
 #[derive(Default)]
 pub struct Listing(Mutex<Option<Heard>>);
 
@@ -23,14 +23,14 @@ struct Heard {
 }
 
 impl Listing {
-    /// The provider's list, where it answers in time.
+    /// The provider's list, if it answers in time.
     pub async fn of(&self, client: &ModelClient, patience: Duration) -> Option<Arc<Vec<ListedModel>>> {
         let mut heard = self.0.lock().await;
         if let Some(heard) = heard.as_ref().filter(|heard| heard.until > Instant::now()) {
             return heard.models.clone();
         }
         let models = match client.list_models(patience).await {
-            // One that lists nothing says nothing.
+            // An empty list counts as no answer.
             Ok(models) => Some(Arc::new(models)).filter(|models| !models.is_empty()),
             Err(error) => {
                 tracing::info!(%error, "failed to list the provider's models; using the built-in table");

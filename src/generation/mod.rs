@@ -1,9 +1,9 @@
 //! Generation: the model's side of Slipway.
 //!
-//! Owns the wire formats (the Messages API, and that of OpenAI-compatible servers), their client, when to
-//! try again, the table of models, the agent's loop and tools, the prompts, and a demo model. Knows nothing of the
-//! database, of git, of containers or of pages: it works on a workspace through a
-//! [`ToolHost`] and tells what it does to a [`TurnSink`].
+//! Owns the wire formats (the Messages API, and that of OpenAI-compatible servers), their client, retries,
+//! the table of models, the agent's loop and tools, the prompts, and a demo model. Independent of the
+//! database, git, containers and pages: it works on a workspace through a
+//! [`ToolHost`] and reports progress to a [`TurnSink`].
 
 pub mod agent;
 pub mod answer_stream;

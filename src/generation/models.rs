@@ -1,7 +1,7 @@
-//! Which models are known, what they cost and how much they take: `models.toml`, with what the
-//! operator's own file says laid over it.
+//! Known models, their prices and limits: `models.toml`, merged with the
+//! operator's own file.
 //!
-//! Knows no model by name: ids, prices and limits are data.
+//! The code contains no model names: ids, prices and limits are data.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -16,50 +16,50 @@ use crate::domain::{ModelId, Usage};
 
 /// The operator's file, in the data directory.
 pub const FILE: &str = "models.toml";
-/// Tokens that a model without an entry is taken to read.
+/// Assumed context window of a model without an entry, in tokens.
 const UNKNOWN_CONTEXT_TOKENS: u64 = 200_000;
 
-/// A model that is known.
+/// A known model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
-    /// What the provider calls it.
+    /// The provider's id.
     pub id: ModelId,
-    /// What people call it.
+    /// Its title.
     pub title: String,
-    /// `anthropic`, `openai` or `demo`; none where it may be anyone's.
+    /// `anthropic`, `openai` or `demo`; `None`: any provider.
     pub provider: Option<String>,
-    /// What it costs, if that is known.
+    /// Its price, if known.
     pub price: Option<Price>,
-    /// Tokens of a whole conversation, at most.
+    /// Context window in tokens.
     pub context_tokens: u64,
-    /// Tokens of one answer, at most.
+    /// Maximum tokens of one answer.
     pub output_tokens: Option<u32>,
 }
 
 /// US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {
-    /// Read.
+    /// Input.
     pub input_usd: f64,
-    /// Written.
+    /// Output.
     pub output_usd: f64,
-    /// What tokens read from the cache cost, as a part of `input_usd`.
+    /// Price of tokens read from the cache, as a fraction of `input_usd`.
     pub cache_read_factor: f64,
-    /// What tokens written to the cache cost, as a part of `input_usd`.
+    /// Price of tokens written to the cache, as a fraction of `input_usd`.
     pub cache_write_factor: f64,
 }
 
-/// A price table that cannot be used.
+/// An invalid price table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the price table {} cannot be used: {reason}", .file.display())]
 pub struct TableError {
-    /// Which file.
+    /// The file.
     pub file: PathBuf,
-    /// The key, and what is wrong with it.
+    /// The key and the error.
     pub reason: String,
 }
 
-/// All that is known of models. Cheap to clone.
+/// The table of models. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ModelTable(Arc<Known>);
 
@@ -67,16 +67,16 @@ pub struct ModelTable(Arc<Known>);
 struct Known {
     models: Vec<Model>,
     compact: Compact,
-    /// Models whose limits the operator's own file says: nobody knows better.
+    /// Models whose limits the operator's own file sets; these take precedence.
     fixed: HashSet<ModelId>,
 }
 
-/// When conversations are made shorter, and how short.
+/// The thresholds of compaction.
 #[derive(Debug, Clone, Copy, Default)]
 struct Compact {
     at_tokens: u64,
     to_tokens: u64,
-    /// A part of the model's window.
+    /// A fraction of the model's context window.
     at_window: f64,
 }
 
@@ -88,7 +88,7 @@ impl ModelTable {
         Self(Arc::new(known))
     }
 
-    /// The table in the binary, with what [`FILE`] in `folder` says laid over it, if it is there.
+    /// The table in the binary, merged with [`FILE`] in `folder` if it exists.
     pub fn load(folder: &Path) -> Result<Self, TableError> {
         let file = folder.join(FILE);
         let own = Self::embedded();
@@ -108,9 +108,9 @@ impl ModelTable {
         }
     }
 
-    /// The same with the limits that a provider says of one of its models.
+    /// The same, with the limits that a provider reports for one of its models.
     #[must_use]
-    pub fn told(&self, listed: &ListedModel) -> Self {
+    pub fn with_provider_limits(&self, listed: &ListedModel) -> Self {
         let says_nothing = listed.context_tokens.is_none() && listed.output_tokens.is_none();
         if says_nothing || self.0.fixed.contains(&listed.id) {
             return self.clone();
@@ -133,7 +133,7 @@ impl ModelTable {
         Self(Arc::new(known))
     }
 
-    /// All of them, in the table's order.
+    /// All models, in the table's order.
     pub fn models(&self) -> &[Model] {
         &self.0.models
     }
@@ -143,17 +143,17 @@ impl ModelTable {
         self.0.models.iter().find(|model| model.id.as_str() == id)
     }
 
-    /// How many tokens a conversation with this model may have.
+    /// The context window of this model in tokens.
     pub fn context_tokens(&self, id: &str) -> u64 {
         self.find(id).map_or(UNKNOWN_CONTEXT_TOKENS, |model| model.context_tokens)
     }
 
-    /// When a conversation with this model is made shorter, and how short.
+    /// The thresholds of compaction for this model.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a part of a window"
+        reason = "a fraction of a window"
     )]
     pub fn compaction(&self, id: &str) -> Threshold {
         let compact = self.0.compact;
@@ -161,12 +161,12 @@ impl ModelTable {
         Threshold { at, to: compact.to_tokens.min(at / 2) }
     }
 
-    /// Most tokens of one answer, where that is known.
+    /// Maximum tokens of one answer, if known.
     pub fn output_tokens(&self, id: &str) -> Option<u32> {
         self.find(id)?.output_tokens
     }
 
-    /// What these tokens cost with this model, in US dollars; none when its price is not known.
+    /// The cost of these tokens with this model, in US dollars; `None` if its price is not known.
     #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2^52")]
     pub fn cost_usd(&self, id: &str, used: WireUsage) -> Option<f64> {
         let price = self.find(id)?.price?;
@@ -176,7 +176,7 @@ impl ModelTable {
         Some((read * price.input_usd + used.output_tokens as f64 * price.output_usd) / 1e6)
     }
 
-    /// Tokens with their price, as the rest of the program knows them.
+    /// Tokens with their cost, as the domain type.
     pub fn priced(&self, id: &str, used: WireUsage) -> Usage {
         Usage {
             input_tokens: used.input_tokens,
@@ -189,7 +189,7 @@ impl ModelTable {
     }
 }
 
-/// What a file says; what it leaves out stays as it was.
+/// The content of a file; missing values stay unchanged.
 struct FileTable {
     rows: Vec<Row>,
     compact_at_tokens: Option<u64>,
@@ -198,7 +198,7 @@ struct FileTable {
 }
 
 impl FileTable {
-    /// Laid over what is known.
+    /// Merges it into the known models.
     fn over(self, known: Known) -> Result<Known, String> {
         let old = known.compact;
         let compact = Compact {
@@ -210,9 +210,9 @@ impl FileTable {
     }
 }
 
-/// What a file says of a model; what it leaves out stays as it was.
+/// A model in a file; missing values stay unchanged.
 struct Row {
-    /// For errors: where in the file.
+    /// Its position in the file, for errors.
     place: String,
     id: ModelId,
     title: Option<String>,
@@ -225,7 +225,7 @@ struct Row {
     output_tokens: Option<u32>,
 }
 
-/// A table whose keys are taken out one by one, so that what is left is unknown.
+/// A table whose keys are removed when they are read; remaining keys are unknown.
 struct Keys {
     place: String,
     table: Table,
@@ -272,12 +272,12 @@ impl Keys {
     fn end(self) -> Result<(), String> {
         match self.table.keys().next() {
             None => Ok(()),
-            Some(key) => Err(self.wrong(key, "there is no such key")),
+            Some(key) => Err(self.wrong(key, "unknown key")),
         }
     }
 }
 
-/// A file. Its own factors hold for its rows that have none.
+/// Parses a file. Its default factors apply to its rows without factors.
 fn read(text: &str) -> Result<FileTable, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
     let mut top = Keys { place: String::new(), table };
@@ -285,7 +285,7 @@ fn read(text: &str) -> Result<FileTable, String> {
     let (compact_at_tokens, compact_to_tokens) = (top.count("compact_at_tokens")?, top.count("compact_to_tokens")?);
     let compact_at_window = top.amount("compact_at_window")?;
     if compact_at_window.is_some_and(|part| part <= 0.0 || part > 1.0) {
-        return Err(top.wrong("compact_at_window", "expected a part of the window, above 0 and at most 1"));
+        return Err(top.wrong("compact_at_window", "expected a fraction of the window, above 0 and at most 1"));
     }
     let models = match top.table.remove("models") {
         None => Vec::new(),
@@ -301,7 +301,7 @@ fn read(text: &str) -> Result<FileTable, String> {
         let id = keys.text("id")?.ok_or_else(|| keys.wrong("id", "is missing"))?;
         let id = ModelId::try_from(id).map_err(|error| keys.wrong("id", &error.0))?;
         if !seen.insert(id.clone()) {
-            return Err(keys.wrong("id", &format!("“{id}” is there twice")));
+            return Err(keys.wrong("id", &format!("“{id}” occurs twice")));
         }
         let row = Row {
             title: keys.text("title")?,
@@ -327,7 +327,7 @@ fn read(text: &str) -> Result<FileTable, String> {
     Ok(FileTable { rows, compact_at_tokens, compact_to_tokens, compact_at_window })
 }
 
-/// Lays rows over models: what is known changes, what is new is added.
+/// Merges rows into models: known ones are changed, new ones are added.
 fn merge(mut models: Vec<Model>, rows: Vec<Row>) -> Result<Vec<Model>, String> {
     for row in rows {
         let known = models.iter().position(|model| model.id == row.id);
@@ -340,7 +340,7 @@ fn merge(mut models: Vec<Model>, rows: Vec<Row>) -> Result<Vec<Model>, String> {
             (Some(input_usd), Some(output_usd)) => Some(Price {
                 input_usd,
                 output_usd,
-                // Where nothing is said, what is cached costs what the rest costs: never too little.
+                // By default cached tokens cost as much as others, so the estimate is never too low.
                 cache_read_factor: row.cache_read_factor.or(old.map(|price| price.cache_read_factor)).unwrap_or(1.0),
                 cache_write_factor: row.cache_write_factor.or(old.map(|price| price.cache_write_factor)).unwrap_or(1.0),
             }),
@@ -348,7 +348,7 @@ fn merge(mut models: Vec<Model>, rows: Vec<Row>) -> Result<Vec<Model>, String> {
             (given, _) => {
                 let missing = if given.is_some() { "output_usd" } else { "input_usd" };
                 return Err(format!(
-                    "`{}.{missing}`: is missing, so the price of “{}” is not whole",
+                    "`{}.{missing}`: is missing, so the price of “{}” is incomplete",
                     row.place, row.id
                 ));
             }
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_whole() {
+    fn the_table_is_complete() {
         let table = ModelTable::embedded();
         for model in table.models() {
             // This one's price is not published.
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn cost_counts_cached_tokens_apart() {
+    fn cached_tokens_have_their_own_price() {
         let table = ModelTable::embedded();
         // 4.00 + 2.00 + 0.80 + 2.00
         let cost = table.cost_usd("claude-opus-5-5", USED).expect("a known price");
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_providers_own_limits_hold_unless_the_operator_knows_better() {
+    fn the_operators_limits_take_precedence_over_the_providers() {
         let listed = |id: &str, context_tokens, output_tokens| ListedModel {
             id: id.parse().unwrap(),
             title: None,
@@ -425,18 +425,21 @@ mod tests {
             output_tokens,
         };
         let table = load("[[models]]\nid = 'mine'\ncontext_tokens = 9_000\n").unwrap();
-        let told = table.told(&listed("claude-opus-5-5", Some(200_000), Some(64_000)));
+        let known = table.with_provider_limits(&listed("claude-opus-5-5", Some(200_000), Some(64_000)));
         assert_eq!(
-            (told.context_tokens("claude-opus-5-5"), told.output_tokens("claude-opus-5-5")),
+            (known.context_tokens("claude-opus-5-5"), known.output_tokens("claude-opus-5-5")),
             (200_000, Some(64_000))
         );
-        assert_eq!(told.cost_usd("claude-opus-5-5", USED), table.cost_usd("claude-opus-5-5", USED));
-        assert_eq!(told.compaction("claude-opus-5-5").at, 120_000);
-        let told = table.told(&listed("qwen3:32b", Some(32_768), None));
-        assert_eq!((told.context_tokens("qwen3:32b"), told.output_tokens("qwen3:32b")), (32_768, None));
-        assert_eq!(told.cost_usd("qwen3:32b", USED), None);
-        assert_eq!(table.told(&listed("mine", Some(1_000_000), None)).context_tokens("mine"), 9_000);
-        assert_eq!(table.told(&listed("claude-opus-5-5", None, None)).context_tokens("claude-opus-5-5"), 1_000_000);
+        assert_eq!(known.cost_usd("claude-opus-5-5", USED), table.cost_usd("claude-opus-5-5", USED));
+        assert_eq!(known.compaction("claude-opus-5-5").at, 120_000);
+        let known = table.with_provider_limits(&listed("qwen3:32b", Some(32_768), None));
+        assert_eq!((known.context_tokens("qwen3:32b"), known.output_tokens("qwen3:32b")), (32_768, None));
+        assert_eq!(known.cost_usd("qwen3:32b", USED), None);
+        assert_eq!(table.with_provider_limits(&listed("mine", Some(1_000_000), None)).context_tokens("mine"), 9_000);
+        assert_eq!(
+            table.with_provider_limits(&listed("claude-opus-5-5", None, None)).context_tokens("claude-opus-5-5"),
+            1_000_000
+        );
     }
 
     #[test]
@@ -446,7 +449,7 @@ mod tests {
              [[models]]\nid = 'x/y'\ntitle = 'Y'\ninput_usd = 1.5\noutput_usd = 2\ncache_read_factor = 0.5\nprovider = 'openai'\n",
         )
         .unwrap();
-        // 3.00 + 2.00 + 0.60 + 1.50: what the file leaves out is as it was.
+        // 3.00 + 2.00 + 0.60 + 1.50: values that the file leaves out stay unchanged.
         assert!((table.cost_usd("claude-opus-5-5", USED).unwrap() - 7.1).abs() < 1e-9);
         assert_eq!(table.find("claude-opus-5-5").unwrap().title, "Claude Opus 5.5");
         assert_eq!((table.cost_usd("qwen3:32b", USED), table.context_tokens("qwen3:32b")), (None, 32_768));
@@ -457,15 +460,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_names_file_and_key() {
+    fn errors_name_file_and_key() {
         for (text, named) in [
             (
                 "[[models]]\nid = 'a'\ninput_usd = -1\noutput_usd = 1\n",
                 "`models[0].input_usd`: expected a number from 0",
             ),
             ("[[models]]\nid = 'a'\noutput_usd = 1\n", "`models[0].input_usd`: is missing"),
-            ("[[models]]\nid = 'a'\n[[models]]\nid = 'b'\nprice = 1\n", "`models[1].price`: there is no such key"),
-            ("[[models]]\nid = 'a'\n[[models]]\nid = 'a'\n", "`models[1].id`: “a” is there twice"),
+            ("[[models]]\nid = 'a'\n[[models]]\nid = 'b'\nprice = 1\n", "`models[1].price`: unknown key"),
+            ("[[models]]\nid = 'a'\n[[models]]\nid = 'a'\n", "`models[1].id`: “a” occurs twice"),
             ("[[models]]\nid = 'a b'\n", "`models[0].id`: A model's id"),
             ("[[models]]\ntitle = 'a'\n", "`models[0].id`: is missing"),
             (
@@ -474,9 +477,9 @@ mod tests {
             ),
             ("[[models]]\nid = 'a'\nprovider = 'me'\n", "`models[0].provider`: expected anthropic"),
             ("cache_read_factor = nan\n", "`cache_read_factor`: expected a number from 0"),
-            ("compact_at_window = 1.5\n", "`compact_at_window`: expected a part of the window"),
+            ("compact_at_window = 1.5\n", "`compact_at_window`: expected a fraction of the window"),
             ("models = 3\n", "`models`: expected a list"),
-            ("defualt = 'x'\n", "`defualt`: there is no such key"),
+            ("defualt = 'x'\n", "`defualt`: unknown key"),
             ("[[models]\n", "line 1"),
         ] {
             let error = load(text).expect_err(text);

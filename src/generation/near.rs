@@ -1,31 +1,31 @@
-//! Where a text that should be in a file nearly is: what the model is told when its `old_text` does
-//! not occur exactly once, so that the next try fits.
+//! The nearest match of a text in a file: the error for the model when its `old_text` does
+//! not occur exactly once, so that the next attempt matches.
 //!
-//! Pure. Lines are compared by their words; the work is bounded whatever the file.
+//! Pure. Lines are compared by their words; the work is bounded for any file.
 
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::bounded_work::Budget;
 
-/// Lines of a file that are looked at.
+/// Maximum lines of a file that are searched.
 const FILE_LINES: usize = 20_000;
-/// Lines of the wanted text that are compared.
+/// Maximum lines of the wanted text that are compared.
 const WANTED_LINES: usize = 60;
-/// How alike lines have to be, on average, to be told of.
+/// Minimum average similarity of lines.
 const ALIKE: f32 = 0.5;
-/// Differing lines that are shown.
+/// Maximum number of different lines that are shown.
 const SHOWN: usize = 6;
-/// Characters of a line that are shown.
+/// Maximum characters of a line that are shown.
 const WIDTH: usize = 200;
-/// Places that are named.
+/// Maximum number of matches that are listed.
 const PLACES: usize = 6;
-/// Places that are counted.
+/// Maximum number of matches that are counted.
 const COUNTED: usize = 100;
-/// Words of a line that are compared.
+/// Maximum words of a line that are compared.
 const WORDS: usize = 200;
 
-/// The lines, from 1, at which `wanted` begins: the first hundred. Places that overlap are counted.
+/// The lines, from 1, at which `wanted` begins: the first hundred. Overlapping matches count.
 pub fn places(text: &str, wanted: &str) -> Vec<usize> {
     let mut places = Vec::new();
     let (mut at, mut line) = (0, 1);
@@ -42,8 +42,8 @@ pub fn places(text: &str, wanted: &str) -> Vec<usize> {
     places
 }
 
-/// Why `wanted` cannot be replaced in the file: how often it occurs, and where it nearly does.
-/// None if it occurs exactly once. When the budget is spent, what was not looked at is not told of.
+/// Why `wanted` cannot be replaced in the file: how often it occurs, and its nearest match.
+/// `None` if it occurs exactly once. When the budget is used up, the rest of the file is not searched.
 pub fn explain_no_match(path: &str, text: &str, wanted: &str, budget: &Budget) -> Option<String> {
     let places = places(text, wanted);
     match places.len() {
@@ -103,7 +103,7 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// The lines of the file that are most like the wanted ones.
+/// The lines of the file that are most similar to the wanted ones.
 fn nearest(text: &str, wanted: &str, budget: &Budget) -> String {
     let lines: Vec<Line<'_>> = text.split('\n').take(FILE_LINES).map(Line::new).collect();
     let sought: Vec<Line<'_>> = wanted.trim_matches('\n').split('\n').take(WANTED_LINES).map(Line::new).collect();
@@ -125,16 +125,16 @@ fn nearest(text: &str, wanted: &str, budget: &Budget) -> String {
     let (first, last) = (at + 1, at + there.len());
     let span = if first == last { format!("line {first}") } else { format!("lines {first}–{last}") };
     let only_space = there.len() == sought.len() && there.iter().zip(&sought).all(|(a, b)| a.bare == b.bare);
-    let mut told = format!("It nearly matches {span}");
+    let mut out = format!("It nearly matches {span}");
     if !others.is_empty() {
-        let _ = write!(told, " (and as nearly {})", lines_named(&others));
+        let _ = write!(out, " (and as nearly {})", lines_named(&others));
     }
-    told.push_str(if only_space { "; only white space differs" } else { "" });
+    out.push_str(if only_space { "; only white space differs" } else { "" });
     let hints = white_space(text, wanted, there, &sought);
     if !hints.is_empty() {
-        let _ = write!(told, " ({})", hints.join("; "));
+        let _ = write!(out, " ({})", hints.join("; "));
     }
-    told.push_str(":\n");
+    out.push_str(":\n");
     let mut shown = 0;
     for (nth, wanted) in sought.iter().enumerate() {
         let here = there.get(nth).map_or("", |line| line.text);
@@ -142,23 +142,23 @@ fn nearest(text: &str, wanted: &str, budget: &Budget) -> String {
             continue;
         }
         if shown == SHOWN {
-            told.push_str("… and further lines differ.\n");
+            out.push_str("… and further lines differ.\n");
             break;
         }
         shown += 1;
         let (number, here, wanted) = (at + nth + 1, visible(here), visible(wanted.text));
-        let _ = write!(told, "line {number}\n  in the file: {here}\n  in old_text: {wanted}\n");
+        let _ = write!(out, "line {number}\n  in the file: {here}\n  in old_text: {wanted}\n");
     }
     if shown == 0 {
-        told.push_str(
+        out.push_str(
             "the lines are the same, but not what stands before or after them on their first and last line.\n",
         );
     }
-    told.push_str("Give old_text as it stands in the file.");
-    told
+    out.push_str("Give old_text as it stands in the file.");
+    out
 }
 
-/// A line with its white space to be seen.
+/// A line with visible white space.
 fn visible(line: &str) -> String {
     let cut: String = line.chars().take(WIDTH).collect();
     let more = if cut.len() < line.len() { "…" } else { "" };
@@ -193,7 +193,7 @@ mod tests {
     const FILE: &str = "import os\n\ndef add(a, b):\n    total = a + b\n    return total\n\ndef mul(a, b):\n\ttotal = a * b\n\treturn total\n";
 
     #[test]
-    fn once_is_no_explain_no_match_and_more_are_counted_with_their_lines() {
+    fn a_single_match_needs_no_explanation_and_several_are_listed() {
         assert_eq!(explain_no_match("m.py", FILE, "def add", &Budget::unlimited()), None);
         let twice = explain_no_match("m.py", FILE, "return total", &Budget::unlimited()).unwrap();
         assert!(twice.starts_with("old_text occurs 2 times in m.py, beginning at lines 5, 9."), "{twice}");
@@ -203,36 +203,40 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_pointed_out() {
-        let told = explain_no_match("m.py", FILE, "    total = a * b\n    return total", &Budget::unlimited()).unwrap();
-        assert!(told.contains("0 times") && told.contains("lines 8–9; only white space differs"), "{told}");
-        assert!(told.contains("one is indented with tabs"), "{told}");
-        assert!(told.contains("line 8\n  in the file: “⇥total = a * b”\n  in old_text: “    total = a * b”"), "{told}");
-        let told = explain_no_match("m.py", FILE, "      total = a + b", &Budget::unlimited()).unwrap();
-        assert!(told.contains("line 4") && told.contains("indented differently"), "{told}");
-        let told = explain_no_match("a.txt", "one\r\ntwo\r\n", "one\ntwo", &Budget::unlimited()).unwrap();
-        assert!(told.contains("CR LF"), "{told}");
-        let told = explain_no_match("a.txt", "one word  \ntwo", "one word\ntwo", &Budget::unlimited()).unwrap();
-        assert!(told.contains("white space at the end"), "{told}");
+    fn differences_in_white_space_are_named() {
+        let message =
+            explain_no_match("m.py", FILE, "    total = a * b\n    return total", &Budget::unlimited()).unwrap();
+        assert!(message.contains("0 times") && message.contains("lines 8–9; only white space differs"), "{message}");
+        assert!(message.contains("one is indented with tabs"), "{message}");
+        assert!(
+            message.contains("line 8\n  in the file: “⇥total = a * b”\n  in old_text: “    total = a * b”"),
+            "{message}"
+        );
+        let message = explain_no_match("m.py", FILE, "      total = a + b", &Budget::unlimited()).unwrap();
+        assert!(message.contains("line 4") && message.contains("indented differently"), "{message}");
+        let message = explain_no_match("a.txt", "one\r\ntwo\r\n", "one\ntwo", &Budget::unlimited()).unwrap();
+        assert!(message.contains("CR LF"), "{message}");
+        let message = explain_no_match("a.txt", "one word  \ntwo", "one word\ntwo", &Budget::unlimited()).unwrap();
+        assert!(message.contains("white space at the end"), "{message}");
     }
 
     #[test]
-    fn a_line_that_changed_is_shown_beside_the_wanted_one() {
-        let told = explain_no_match(
+    fn a_different_line_is_shown_beside_the_wanted_one() {
+        let message = explain_no_match(
             "m.py",
             FILE,
             "def add(a, b):\n    total = a - b - 1\n    return total",
             &Budget::unlimited(),
         )
         .unwrap();
-        assert!(told.contains("nearly matches lines 3–5"), "{told}");
+        assert!(message.contains("nearly matches lines 3–5"), "{message}");
         assert!(
-            told.contains("line 4\n  in the file: “    total = a + b”\n  in old_text: “    total = a - b - 1”"),
-            "{told}"
+            message.contains("line 4\n  in the file: “    total = a + b”\n  in old_text: “    total = a - b - 1”"),
+            "{message}"
         );
-        assert!(!told.contains("line 5\n"), "only what differs: {told}");
-        let told = explain_no_match("m.py", FILE, "class Nothing: pass", &Budget::unlimited()).unwrap();
-        assert!(told.contains("No line of it is like “class Nothing: pass”"), "{told}");
+        assert!(!message.contains("line 5\n"), "only what differs: {message}");
+        let message = explain_no_match("m.py", FILE, "class Nothing: pass", &Budget::unlimited()).unwrap();
+        assert!(message.contains("No line of it is like “class Nothing: pass”"), "{message}");
     }
 
     #[test]
@@ -252,12 +256,14 @@ mod tests {
         let many = explain_no_match("f", &"a".repeat(100_000), &"a".repeat(50_000), &Budget::unlimited()).unwrap();
         assert!(many.starts_with("old_text occurs at least 100 times in f"), "{many}");
         let line = (0..100_000).map(|n| format!("w{n} ")).collect::<String>();
-        let told =
+        let message =
             explain_no_match("f", &format!("{line}\n").repeat(3), &format!("{line}x"), &Budget::unlimited()).unwrap();
-        assert!(told.len() < 2_000 && told.contains("nearly matches line 1"), "{told}");
-        let told = explain_no_match("f", "x = 1\n", "x = 2", &Budget::of(std::time::Duration::ZERO)).unwrap();
-        assert!(told.contains("0 times in f. No line of it is like"), "{told}");
+        assert!(message.len() < 2_000 && message.contains("nearly matches line 1"), "{message}");
+        let message = explain_no_match("f", "x = 1\n", "x = 2", &Budget::of(std::time::Duration::ZERO)).unwrap();
+        assert!(message.contains("0 times in f. No line of it is like"), "{message}");
         let long = "x = 1\n".repeat(50_000);
-        assert!(explain_no_match("f", &long, "y = 2", &Budget::unlimited()).is_some_and(|told| told.len() < 2_000));
+        assert!(
+            explain_no_match("f", &long, "y = 2", &Budget::unlimited()).is_some_and(|message| message.len() < 2_000)
+        );
     }
 }

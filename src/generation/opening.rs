@@ -1,4 +1,4 @@
-//! The message that opens a turn, rendered from what is known of the turn. Nothing reads it again but the model.
+//! The first message of a turn, rendered from the turn's data. Only the model reads it.
 
 use super::material;
 use super::notes::{self, CONTINUE_NOTE, DISCUSS_NOTE};
@@ -9,22 +9,22 @@ use crate::domain::{Attachment, Evidence, TurnMode, TurnOrigin};
 const REPAIR_TASK: &str = "Find the cause and fix it with small edits. Leave alone what works. If it cannot be fixed in the \
                            app's files, say why and change nothing.";
 
-/// What a turn opens with.
+/// The data of a turn's first message.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// Why the turn exists.
+    /// Why the turn was started.
     pub origin: TurnOrigin,
-    /// The person's words, or a sentence of Slipway's.
+    /// The user's message, or a fixed sentence of Slipway.
     pub prompt: &'a str,
-    /// What shows the failure that the turn is about.
+    /// The evidence of the failure that the turn is about.
     pub evidence: Option<&'a Evidence>,
-    /// The files that came with it, one block each.
+    /// The attachments, one block each.
     pub attachments: &'a [ContentBlock],
     /// Their names.
     pub attached: &'a [String],
-    /// What Slipway says beside the prompt.
+    /// Notes of Slipway in addition to the prompt.
     pub notes: &'a [String],
-    /// Whether the model may write.
+    /// Whether the model may change files.
     pub mode: TurnMode,
 }
 
@@ -52,7 +52,7 @@ impl Opening<'_> {
     }
 }
 
-/// What the rest of a conversation knows of a turn that began in it.
+/// The data of the turn that later summaries of the conversation need.
 pub fn start(origin: TurnOrigin, prompt: &str, attached: impl IntoIterator<Item = String>) -> TurnStart {
     TurnStart {
         by_person: !origin.is_written_by_slipway(),
@@ -61,7 +61,7 @@ pub fn start(origin: TurnOrigin, prompt: &str, attached: impl IntoIterator<Item 
     }
 }
 
-/// The names of files, as [`Opening::attached`] takes them.
+/// The names of attachments for [`Opening::attached`].
 pub fn names(attachments: &[Attachment]) -> Vec<String> {
     attachments.iter().map(|attachment| attachment.name.clone()).collect()
 }
@@ -90,29 +90,29 @@ mod tests {
     fn each_origin_has_its_own_form() {
         let evidence = Evidence { source: "preview: build_failed".into(), text: "ERROR: no".into() };
         let repair = TurnOrigin::Repair(Repair { of: TurnId(1), number: 1 });
-        let told = texts(repair, "The preview of your work failed. “pip” failed.", Some(&evidence));
-        assert!(notes::is_repair_note(&told[0]) && told[0].contains("failed.\n\n<material-"), "{}", told[0]);
-        assert!(told[0].contains("ERROR: no") && told[0].ends_with(REPAIR_TASK), "{}", told[0]);
-        assert!(notes::is_note(&told[1]) && told[2] == DISCUSS_NOTE && told.len() == 3, "{told:?}");
-        let told = texts(TurnOrigin::Fix, "Find the cause and fix it.", Some(&evidence));
+        let blocks = texts(repair, "The preview of your work failed. “pip” failed.", Some(&evidence));
+        assert!(notes::is_repair_note(&blocks[0]) && blocks[0].contains("failed.\n\n<material-"), "{}", blocks[0]);
+        assert!(blocks[0].contains("ERROR: no") && blocks[0].ends_with(REPAIR_TASK), "{}", blocks[0]);
+        assert!(notes::is_note(&blocks[1]) && blocks[2] == DISCUSS_NOTE && blocks.len() == 3, "{blocks:?}");
+        let blocks = texts(TurnOrigin::Fix, "Find the cause and fix it.", Some(&evidence));
         assert!(
-            told[0].starts_with("Find the cause and fix it.\n\n<material-") && told[0].ends_with('>'),
+            blocks[0].starts_with("Find the cause and fix it.\n\n<material-") && blocks[0].ends_with('>'),
             "{}",
-            told[0]
+            blocks[0]
         );
         assert_eq!(texts(TurnOrigin::Continue { of: TurnId(1) }, "Continue", None)[0], CONTINUE_NOTE);
     }
 
     #[test]
-    fn what_a_person_types_is_their_words_whatever_it_says() {
+    fn typed_text_is_never_interpreted() {
         for typed in [
             "The preview of your work failed.".to_owned(),
             "Go on where you stopped.".to_owned(),
             CONTINUE_NOTE.to_owned(),
             format!("Blue.\n\n{}", material::wrap("preview: build_failed", "x")),
         ] {
-            let told = texts(TurnOrigin::Person, &typed, None);
-            assert!(told[0].ends_with(&typed) && !notes::is_note(&told[0]), "{}", told[0]);
+            let blocks = texts(TurnOrigin::Person, &typed, None);
+            assert!(blocks[0].ends_with(&typed) && !notes::is_note(&blocks[0]), "{}", blocks[0]);
         }
         let opening = Opening {
             origin: TurnOrigin::Person,

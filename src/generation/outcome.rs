@@ -1,25 +1,25 @@
-//! What comes of a call of a tool: an answer for the model, a line for the user, or the turn's end.
+//! The result of a tool call: a text for the model, a line for the user, or the end of the turn.
 
 use super::limits::Cap;
 use crate::domain::{FileState, Question, RepairFailure, WorkspacePath};
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolOutcome {
-    /// For the model.
+    /// The text for the model.
     pub answer: String,
-    /// For the user, one line.
+    /// The line for the user.
     pub summary: String,
-    /// Whether it was done.
+    /// Whether it succeeded.
     pub ok: bool,
-    /// What it did to a file.
+    /// The change to a file.
     pub change: Option<(WorkspacePath, FileState)>,
-    /// What a check found wrong. None for a call that was refused: it says nothing about the files.
+    /// The error that a check found. `None` for a rejected call, which says nothing about the files.
     pub failed_check: Option<RepairFailure>,
 }
 
 impl ToolOutcome {
-    /// A call that was done.
+    /// A successful call.
     pub fn done(summary: String, answer: String) -> Self {
         Self { answer, summary, ok: true, change: None, failed_check: None }
     }
@@ -30,7 +30,7 @@ impl ToolOutcome {
         Self { change: Some((path, state)), ..Self::done(summary, answer) }
     }
 
-    /// A call that was not done, and why.
+    /// A call that was rejected, and why.
     pub fn refused(name: &str, why: impl Into<String>) -> Self {
         let answer = why.into();
         let reason = answer.split_once(". ").map_or(answer.as_str(), |(first, _)| first).trim_end_matches('.');
@@ -42,15 +42,15 @@ impl ToolOutcome {
 /// Why a call ends the turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolStop {
-    /// The turn's limit.
+    /// The turn reached a limit.
     Cap(Cap),
-    /// The machine failed: a sentence for the user.
+    /// The host failed: a sentence for the user.
     Failed(String),
-    /// The person is to be asked first; nothing was done.
+    /// The user must confirm first; nothing was changed.
     Ask(Question),
 }
 
-/// Text on one line, of bounded length.
+/// Text on one line, truncated.
 pub fn one_line(text: &str) -> String {
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((at, _)) = line.char_indices().nth(200) {

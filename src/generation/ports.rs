@@ -1,5 +1,5 @@
-//! What the agent needs of the rest of the program: a workspace to work on, and somewhere to
-//! tell and keep what it does. Implemented where jobs are run.
+//! The agent's interfaces to the rest of the program: a workspace, and a sink for
+//! progress and transcript. The jobs implement them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,46 +8,46 @@ use super::wire::Message;
 use crate::bounded_work::Budget;
 use crate::domain::{EventBody, WorkspacePath};
 
-/// How long one piece of a tool's work may take.
+/// Deadline for one piece of a tool's CPU-bound work.
 pub const COMPUTE_TIME: Duration = Duration::from_secs(3);
 
 /// A file of the workspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Where.
+    /// Its path.
     pub path: WorkspacePath,
     /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// What a file holds, as far as it matters here.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// Text.
     Text(String),
-    /// Something else, of so many bytes.
+    /// Binary data of this many bytes.
     Binary(u64),
 }
 
-/// A file edited by the user or by an earlier turn, or made by the turn that this one continues or repairs.
+/// A file edited by the user or by an earlier turn, or created by the turn that this one continues or repairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProtectedFile {
-    /// Where.
+    /// Its path.
     pub path: WorkspacePath,
-    /// What stood there before the work began; none where it is the work's own.
+    /// Its content before the work began; `None` if the work created it.
     pub before: Option<Content>,
-    /// What stands there now; none where it is gone.
+    /// Its current content; `None` if it was deleted.
     pub now: Option<Content>,
-    /// A person made it.
+    /// A user created it.
     pub by_hand: bool,
 }
 
 /// A request to the app's own preview.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviewRequest {
-    /// In capitals.
+    /// The method in capitals.
     pub method: String,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
     /// Headers.
     pub headers: Vec<(String, String)>,
@@ -55,7 +55,7 @@ pub struct PreviewRequest {
     pub body: String,
 }
 
-/// What the preview answered.
+/// The response of the preview.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PreviewAnswer {
     /// HTTP status.
@@ -64,39 +64,39 @@ pub struct PreviewAnswer {
     pub headers: Vec<(String, String)>,
     /// The beginning of the body.
     pub body: String,
-    /// The body went on.
+    /// The body was longer.
     pub truncated: bool,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub millis: u64,
-    /// Something about the request that the model should know.
+    /// A note about the request for the model.
     pub note: Option<String>,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckReport {
-    /// Nothing is wrong.
+    /// It found no error.
     pub ok: bool,
-    /// What was found, in a sentence.
+    /// The result in a sentence.
     pub sentence: String,
-    /// The lines that show it.
+    /// The lines that show the error.
     pub lines: Vec<String>,
 }
 
-/// How much a search may look at, give, and take.
+/// Limits of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchLimits {
-    /// Files that are looked into.
+    /// Maximum number of files that are searched.
     pub files: usize,
-    /// Bytes of a file that is looked into; larger ones are left out.
+    /// Maximum bytes of a file; larger files are skipped.
     pub file_bytes: u64,
-    /// Bytes at the beginning of a line that are searched: the budget is checked between lines.
+    /// Maximum bytes at the beginning of a line that are searched: the budget is checked between lines.
     pub line_bytes: usize,
-    /// Matching lines that are given.
+    /// Maximum number of matching lines in the result.
     pub matches: usize,
-    /// Characters of a matching line that are given.
+    /// Maximum characters of a matching line in the result.
     pub match_chars: usize,
-    /// How long all of it may take.
+    /// Deadline of the search.
     pub time: Duration,
 }
 
@@ -113,7 +113,7 @@ impl Default for SearchLimits {
     }
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SearchFound {
     /// Matching lines, as `path:number: text`.
@@ -122,11 +122,11 @@ pub struct SearchFound {
     pub files: usize,
     /// There are more matching lines.
     pub more: bool,
-    /// It was stopped at its time limit, so that not all files were searched.
+    /// It was stopped at its deadline, so not all files were searched.
     pub late: bool,
 }
 
-/// What writing a file came to: lines added and removed, against what stood there before.
+/// The result of writing a file: lines added and removed, compared with the content before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
     /// Lines added.
@@ -135,71 +135,71 @@ pub struct Written {
     pub deletions: u32,
 }
 
-/// Why the workspace did not do what it was asked.
+/// Why a call of the host failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// It may not or cannot be done: a sentence that the model can act on. The turn goes on.
+    /// It is not allowed or not possible: a sentence that the model can act on. The turn continues.
     #[error("{0}")]
     Refused(String),
-    /// The machine failed, e.g. its disk is full: a sentence for the user. The turn ends.
+    /// The host failed, for example because its disk is full: a sentence for the user. The turn ends.
     #[error("{0}")]
     Failed(String),
 }
 
-/// What the agent may do to a workspace.
+/// Operations of the agent on a workspace.
 ///
-/// Paths are checked words by then; symbolic links, files that belong to the platform and what
-/// else depends on the disk are for the host to refuse. Each call is awaited to its end, even
-/// when the turn is stopped, so it should be short.
+/// Paths are already validated; the host rejects symbolic links, files that belong to the platform and anything
+/// else that depends on the disk. Each call is awaited to its end, even
+/// if the turn is stopped, so it should be short.
 pub trait ToolHost: Send {
-    /// All files, in the order in which they should be listed. `.git` is not among them.
+    /// All files except `.git`, in the order of the list.
     fn list(&mut self) -> impl Future<Output = Result<Vec<FileEntry>, HostError>> + Send;
     /// A file's bytes.
     fn read(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<Vec<u8>, HostError>> + Send;
-    /// Makes or replaces a file, with the folders above it.
+    /// Creates or replaces a file, with its parent folders.
     fn write(&mut self, path: &WorkspacePath, content: &str)
     -> impl Future<Output = Result<Written, HostError>> + Send;
-    /// Finds the lines of text files that match a regular expression, in one pass away from the async threads. What is no
-    /// regular expression is refused.
+    /// Finds the lines of text files that match a regular expression, in one pass off the async threads. An invalid
+    /// regular expression is rejected.
     fn search(
         &mut self,
         pattern: &str,
         limits: SearchLimits,
     ) -> impl Future<Output = Result<SearchFound, HostError>> + Send;
-    /// Runs work on the app's text that takes processor time, away from the async threads, within a budget of
+    /// Runs CPU-bound work on the app's text off the async threads, within a budget of
     /// [`COMPUTE_TIME`].
     fn compute<R: Send + 'static>(
         &mut self,
         name: &'static str,
         work: impl FnOnce(&Budget) -> R + Send + 'static,
     ) -> impl Future<Output = Result<R, HostError>> + Send;
-    /// The files whose content must not be thrown away unasked: those that a person or an earlier turn made or
-    /// changed. For a turn that continues or repairs another, as they were before that one, with what it has
-    /// changed since. Read once, before the first change.
+    /// The files that must not be deleted or rewritten without a confirmation: those that a user or an earlier turn created or
+    /// changed. For a turn that continues or repairs another, in their state before that one, with its changes
+    /// since. Read once, before the first change.
     fn protected_files(&mut self) -> impl Future<Output = Result<Vec<ProtectedFile>, HostError>> + Send;
-    /// Removes a file.
+    /// Deletes a file.
     fn delete(&mut self, path: &WorkspacePath) -> impl Future<Output = Result<(), HostError>> + Send;
-    /// Builds the workspace as it is now without deploying it, and says what is wrong.
+    /// Builds the current workspace without deploying it, and reports errors.
     fn check(&mut self) -> impl Future<Output = Result<CheckReport, HostError>> + Send;
-    /// The last lines that the app wrote in preview.
+    /// The last lines of the preview's log.
     fn preview_logs(&mut self) -> impl Future<Output = Result<Vec<String>, HostError>> + Send;
-    /// Sends a request to this app's preview, and to nobody else.
+    /// Sends a request to this app's preview only.
     fn request(&mut self, request: PreviewRequest) -> impl Future<Output = Result<PreviewAnswer, HostError>> + Send;
 }
 
-/// Where the agent's doings go.
+/// Receives the agent's progress.
 pub trait TurnSink: Send {
-    /// Something to show, in order. Text and code come in many small pieces.
+    /// An event to show, in order. Text and code arrive in many small pieces.
     ///
-    /// A `file` event `writing` without a delta begins the file anew. A file that is being written
-    /// ends with `written`, or with a failed `tool` event: then it stands in the workspace as it
-    /// did before. A `tool` event of the name `model` is no tool but a notice, e.g. that the
-    /// connection broke. With `taken_back`, what that answer had said and begun to write does not count.
-    /// Whoever takes them may be slow: then the model's answer is read more slowly.
+    /// A `file` event `writing` without a delta starts the file again. Writing a file
+    /// ends with `written`, or with a failed `tool` event: then the file in the workspace is
+    /// unchanged. A `tool` event with the name `model` is a notice, for example that the
+    /// connection broke. With `taken_back`, text and files that the answer had started are retracted.
+    /// A slow sink slows down reading of the model's answer.
     fn event(&mut self, body: EventBody) -> impl Future<Output = ()> + Send;
 
-    /// Appends messages to the kept transcript of this turn, the opening one first, so that a crash does not lose them.
-    /// Called after each answer and each tool. `from` is how many of those kept before stay: all of them, but after the
-    /// provider refused the last ones. An error is a sentence for the user, keeps nothing, and ends the turn.
+    /// Appends messages to the stored transcript of this turn, the opening one first, so that a crash does not lose them.
+    /// Called after each answer and each tool. `from`: number of stored messages that stay: all of them, except after the
+    /// provider rejected the last ones. The error is a sentence for the user; nothing is stored then, and the turn ends.
     fn keep(&mut self, from: usize, messages: &[Message]) -> impl Future<Output = Result<(), String>> + Send;
 }

@@ -1,7 +1,7 @@
-//! What the model is told about its work: `prompts/system.md`, the same for every app, and after
-//! it the template's own words.
+//! The system prompt: `prompts/system.md`, the same for every app, followed by
+//! the template's prompt.
 //!
-//! Nothing that changes from turn to turn may stand in either: the provider caches up to their end.
+//! It must not contain anything that changes from turn to turn, because the provider caches it.
 
 use std::sync::LazyLock;
 
@@ -14,20 +14,20 @@ use crate::domain::{AppName, ResourceLimits, TemplateManifest, TemplateName};
 #[folder = "prompts/"]
 struct Prompts;
 
-/// What prompts may name.
+/// Variables of prompts.
 #[derive(Debug, Clone, Copy)]
 pub struct PromptFacts<'a> {
     /// The app.
     pub app_name: &'a AppName,
     /// Its template.
     pub template: &'a TemplateName,
-    /// What the template says of itself.
+    /// The template's manifest.
     pub manifest: &'a TemplateManifest,
-    /// Names of the environment variables that hold the app's secrets. Never their values.
+    /// Names of the environment variables with the app's secrets. Never their values.
     pub secrets: &'a [String],
 }
 
-/// A prompt that cannot be used, e.g. that of a user's own template.
+/// An invalid prompt, for example of a custom template.
 #[derive(Debug, thiserror::Error)]
 #[error("the prompt of the template “{template}” cannot be used: {reason}")]
 pub struct PromptError {
@@ -37,14 +37,14 @@ pub struct PromptError {
 
 static ENGINE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut engine = Environment::new();
-    // A misspelt variable is an error, not an empty place in a prompt.
+    // A misspelt variable is an error, not an empty string.
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
     engine
 });
 
-/// The system text for an app: what holds for all, then what holds for its template. `own` is the
-/// prompt that the template brings itself; without one, the one under its name in `prompts/` is
-/// taken, if there is one.
+/// The system prompt for an app: the general part, then the part of its template. `own` is the
+/// prompt in the template's folder; without it, the file with the template's name in `prompts/` is
+/// used, if it exists.
 pub fn system(facts: &PromptFacts<'_>, own: Option<&str>) -> Result<String, PromptError> {
     let common = embedded("system").unwrap_or_default();
     let template = own.map(str::to_owned).or_else(|| embedded(facts.template.as_str())).unwrap_or_default();
@@ -65,7 +65,7 @@ pub fn system(facts: &PromptFacts<'_>, own: Option<&str>) -> Result<String, Prom
         let rendered = ENGINE.render_named_str("prompt.md", text, &values);
         rendered.map(|text| text.trim().to_owned()).map_err(|error| PromptError {
             template: facts.template.to_string(),
-            // The engine's own words name the line; its chain would repeat the whole text.
+            // The engine's message names the line; its chain would repeat the whole text.
             reason: error.to_string(),
         })
     };
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prompts_as_they_are_sent() {
+    fn prompts_match_their_snapshots() {
         let catalog = crate::catalog::Catalog::load(std::path::Path::new("/nonexistent")).unwrap();
         for template in catalog.iter() {
             let name = template.name.as_str();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_platform_allows_is_told_to_each() {
+    fn each_prompt_names_the_limits_of_the_platform() {
         let catalog = crate::catalog::Catalog::load(std::path::Path::new("/nonexistent")).unwrap();
         for template in catalog.iter() {
             let text = render(template.name.as_str(), &template.manifest, None).unwrap();
@@ -144,20 +144,20 @@ mod tests {
     }
 
     #[test]
-    fn each_of_our_templates_has_one_that_renders() {
+    fn each_embedded_template_has_a_valid_prompt() {
         let manifest = manifest(Some(8080), &["Dockerfile"]);
         let alone = render("none-of-ours", &manifest, None).unwrap();
         for template in ["static-site", "simple-api", "webhook", "scheduled-job"] {
             let text = render(template, &manifest, None).unwrap();
-            let own = text.strip_prefix(&alone).expect("the part for all stands first, the same for each");
+            let own = text.strip_prefix(&alone).expect("the general part comes first and is the same for each");
             assert!(own.contains("brisk-otter") && !text.contains("{{") && !text.contains("{%"), "{text}");
         }
-        // Enough to be cached by the provider: 512 tokens at least.
+        // Long enough for the provider's cache: at least 512 tokens.
         assert!(alone.len() > 2_500);
     }
 
     #[test]
-    fn a_template_may_bring_its_own() {
+    fn a_template_can_have_its_own_prompt() {
         let manifest = manifest(Some(9000), &[]);
         let text = render("mine", &manifest, Some("Port {{ port }} of {{ app_name }}: <b>")).unwrap();
         assert!(text.ends_with("\n\nPort 9000 of brisk-otter: <b>"), "{text}");

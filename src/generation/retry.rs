@@ -1,6 +1,6 @@
-//! When a request is made again, and after how long.
+//! Retries of requests and their backoff.
 //!
-//! A request is always repeated whole, with the same transcript: what a broken answer said is void.
+//! A retry always sends the whole request with the same transcript: a broken answer is discarded.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use rand::RngExt as _;
 
 use super::error::ModelError;
 
-/// How long is waited between attempts.
+/// Waits between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Before the second attempt; doubles with each further one.
     pub first: Duration,
-    /// Longest wait of our own choosing.
+    /// Maximum backoff.
     pub longest: Duration,
-    /// Longest wait that is done because the provider asks for it. Asked for more, the error is
-    /// shown at once, so that its user can decide.
+    /// Maximum wait that the provider may request. If it requests more, the error is
+    /// shown at once, so that the user can decide.
     pub longest_asked: Duration,
 }
 
@@ -29,18 +29,18 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What `retry-after` asks for: a number of seconds, or a date in HTTP's own form.
+/// The wait in `retry-after`: a number of seconds, or an HTTP date.
 pub fn asked_for(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     if let Ok(seconds) = header.parse() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
     let until = rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
-    // What is past need not be waited for.
+    // A date in the past means no wait.
     Some(Duration::from_millis(u64::try_from(until.as_millisecond() - now.as_millisecond()).unwrap_or(0)))
 }
 
-/// The attempts at one request.
+/// The attempts of one request.
 #[derive(Debug)]
 pub struct Attempts {
     policy: RetryPolicy,
@@ -48,25 +48,25 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// Before the first.
+    /// Before the first attempt.
     pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, made: 0 }
     }
 
-    /// How many were made.
+    /// Number of attempts so far.
     pub fn made(&self) -> u32 {
         self.made
     }
 
-    /// Counts an attempt that ended in `error`. Says how long to wait before the next one, or
-    /// that there is none.
+    /// Counts an attempt that failed with `error`. Returns the wait before the next attempt, or
+    /// `None` if there is none.
     pub fn failed(&mut self, error: &ModelError) -> Option<Duration> {
         self.made += 1;
         if self.made >= error.max_attempts() {
             return None;
         }
         let doubled = self.policy.first.saturating_mul(1 << (self.made - 1).min(16)).min(self.policy.longest);
-        // Between half and all of it, so that many who failed together do not come back together.
+        // Jitter between half and all of it, so that clients that failed together do not retry together.
         let own = doubled.mul_f64(rand::rng().random_range(0.5..=1.0));
         match error.retry_after() {
             Some(asked) if asked > self.policy.longest_asked => None,
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_and_end() {
+    fn the_backoff_grows_and_ends() {
         let mut attempts = Attempts::new(RetryPolicy::default());
         let overloaded = ModelError::Overloaded { retry_after: None };
         let waits: Vec<Duration> = std::iter::from_fn(|| attempts.failed(&overloaded)).collect();
@@ -93,19 +93,19 @@ mod tests {
     }
 
     #[test]
-    fn the_provider_is_obeyed_up_to_a_limit() {
+    fn waits_that_the_provider_requests_are_limited() {
         let limited = |seconds| ModelError::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
         let mut attempts = Attempts::new(RetryPolicy::default());
         assert_eq!(attempts.failed(&limited(20)), Some(Duration::from_secs(20)));
         assert_eq!(attempts.failed(&limited(120)), Some(Duration::from_mins(2)));
         let failed = ModelError::Server { status: 502, retry_after: Some(Duration::from_secs(40)) };
-        assert_eq!(attempts.failed(&failed), Some(Duration::from_secs(40)), "by whatever status it asks");
+        assert_eq!(attempts.failed(&failed), Some(Duration::from_secs(40)), "for any status");
         assert_eq!(attempts.failed(&limited(3600)), None);
         assert_eq!(Attempts::new(RetryPolicy::default()).failed(&ModelError::Unauthorized), None);
     }
 
     #[test]
-    fn what_it_asks_for_is_read_in_either_form() {
+    fn retry_after_is_read_in_both_formats() {
         let now = "2026-11-20T17:44:02Z".parse().expect("a time");
         for (header, seconds) in [
             (" 20 ", Some(20)),

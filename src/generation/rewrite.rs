@@ -1,8 +1,8 @@
-//! Keeps a turn from throwing away what it did not make: counts the lines of earlier files that it
-//! deletes or rewrites, and asks before they are more than half.
+//! Protects existing files in a turn: counts the lines of earlier files that it
+//! deletes or rewrites, and asks the user before they are more than half.
 //!
-//! Pure but for reading those files once. A line that stands somewhere in what the turn wrote is
-//! not lost: moving is not throwing away.
+//! Pure, except that it reads those files once. A line that occurs somewhere in the turn's output is
+//! not lost, so moved lines do not count.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,38 +10,38 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::domain::{Bytes, Question, WorkspacePath};
 use crate::generation::ports::{Content, ProtectedFile};
 
-/// As many lines may go without asking, however small the app; but not a whole file that a person made.
+/// This many lines may always be deleted, but not a whole file that a user created.
 const FREE_LINES: usize = 20;
-/// Files that are named.
+/// Maximum number of files that the question names.
 const NAMED: usize = 5;
-/// What is no text counts as a line for so many bytes, and as so many lines at most: a picture is no book.
+/// A binary file counts as one line per this many bytes, up to a maximum number of lines.
 const BINARY_LINE: u64 = 256;
 const BINARY_LINES: u64 = 200;
-/// Lines of a file that count; what a turn does to those further down is not noticed.
+/// Maximum lines of a file that count; changes further down are ignored.
 const FILE_LINES: usize = 20_000;
-/// Lines of all files that a turn finds that count. They are counted at each write, which has to stay quick.
+/// Maximum lines of all files that count. They are counted at each write, which has to stay fast.
 const ALL_LINES: usize = 200_000;
 
-/// What a turn found, and how much of it is lost by now.
+/// The files before the turn, and the lines that are lost so far.
 #[derive(Debug, Default)]
 pub struct Rewrites {
-    /// Each file as it was found.
+    /// Each file before the turn.
     found: BTreeMap<WorkspacePath, Found>,
-    /// The lines of each file that was changed since, as they stand now.
+    /// The current lines of each changed file.
     now: BTreeMap<WorkspacePath, Vec<u64>>,
 }
 
-/// A file as it was found.
+/// A file before the turn.
 #[derive(Debug)]
 struct Found {
     lines: Vec<u64>,
-    /// Its size, where it is no text.
+    /// Its size, if it is a binary file.
     binary: Option<Bytes>,
     by_hand: bool,
 }
 
 impl Rewrites {
-    /// With the files that the turn found and has to be careful with, and what was changed before it.
+    /// With the protected files, and their changes before this turn.
     pub fn new(files: impl IntoIterator<Item = ProtectedFile>) -> Self {
         let mut rewrites = Self::default();
         let mut left = ALL_LINES;
@@ -63,7 +63,7 @@ impl Rewrites {
         rewrites
     }
 
-    /// What to ask before `path` becomes `text` (none: before it is deleted); none where it may.
+    /// The question before `path` becomes `text` (`None`: is deleted); no question if the change is allowed.
     pub fn question(&self, path: &WorkspacePath, text: Option<&str>) -> Option<Question> {
         let before = self.lost(None);
         let next = text.map(lines).unwrap_or_default();
@@ -73,7 +73,7 @@ impl Rewrites {
         let throws_away = next.is_empty()
             && self.found.get(path).is_some_and(|file| file.by_hand && after.get(path) == Some(&file.lines.len()));
         let is_little = lost <= FREE_LINES && !throws_away;
-        // What loses nothing further is not to blame.
+        // A change that loses no further lines is allowed.
         if is_little || lost * 2 <= total || lost <= before.values().sum() {
             return None;
         }
@@ -87,27 +87,27 @@ impl Rewrites {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        // Where not all of it has lines, no lines are counted up.
+        // With binary files, a number of lines would be misleading.
         let lines = if self.found.values().any(|file| file.binary.is_some()) {
             String::new()
         } else {
             format!("{lost} of {total} lines, ")
         };
         Some(Question::about_rewrite(&format!(
-            "This would delete or rewrite more than half of what was there before: {lines}in {files}{more}. Shall it go on?"
+            "This would delete or rewrite more than half of your code: {lines}in {files}{more}. Continue?"
         )))
     }
 
-    /// Notes that `path` now is `text`, or was deleted.
+    /// Records that `path` now is `text`, or was deleted.
     pub fn changed(&mut self, path: &WorkspacePath, text: Option<&str>) {
         self.now.insert(path.clone(), text.map(lines).unwrap_or_default());
     }
 
-    /// Lost lines of each file that was found, with one more change in mind.
+    /// Lost lines of each protected file, including one more change.
     fn lost(&self, change: Option<(&WorkspacePath, &[u64])>) -> BTreeMap<&WorkspacePath, usize> {
         let is_changed =
             |path: &WorkspacePath| self.now.contains_key(path) || change.is_some_and(|(changed, _)| changed == path);
-        // What the turn wrote: a multiset from which each found line takes one.
+        // The lines that the turn wrote: a multiset from which each old line takes one.
         let mut there: HashMap<u64, usize> = HashMap::new();
         let kept = self.now.iter().filter(|(path, _)| change.is_none_or(|(changed, _)| changed != *path));
         for lines in kept.map(|(_, lines)| lines.as_slice()).chain(change.map(|(_, lines)| lines)) {
@@ -131,7 +131,7 @@ impl Rewrites {
     }
 }
 
-/// What a file counts for, as lines.
+/// The lines that a file counts for.
 fn weighed(path: &WorkspacePath, content: &Content) -> Vec<u64> {
     match content {
         Content::Text(text) => lines(text),
@@ -148,7 +148,7 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// The lines that say something, whatever their indentation.
+/// The lines that are not blank, without indentation.
 fn lines(text: &str) -> Vec<u64> {
     let bare = text.lines().map(str::trim).filter(|line| line.chars().any(char::is_alphanumeric));
     bare.take(FILE_LINES).map(|line| hash(&line)).collect()
@@ -183,14 +183,14 @@ mod tests {
         let mut turn = app();
         assert_eq!(turn.question(&path("b"), None), None);
         turn.changed(&path("b"), None);
-        // Ten lines of the other file make exactly half.
+        // With ten lines of the other file it is exactly half.
         let ten_less = text("a", 50);
         assert_eq!(turn.question(&path("a"), Some(&ten_less)), None);
         let eleven_less = text("a", 49);
         let question = turn.question(&path("a"), Some(&eleven_less)).unwrap();
         assert!(question.text.contains("51 of 100 lines, in a (11 of 60), b (40 of 40)"), "{}", question.text);
         assert_eq!(question.choices.len(), 2);
-        // What loses nothing more may be done all the same.
+        // Changes that lose nothing more are still allowed.
         turn.changed(&path("a"), Some(&eleven_less));
         assert_eq!(turn.question(&path("new"), Some("x")), None);
         assert_eq!(turn.question(&path("a"), Some(&format!("{eleven_less}\nmore"))), None);
@@ -204,12 +204,12 @@ mod tests {
         turn.changed(&path("a"), None);
         let indented = text("b", 40).replace('\n', "\n    ");
         assert_eq!(turn.question(&path("b"), Some(&indented)), None);
-        // But what was moved and then thrown away is lost.
+        // But lines that were moved and then deleted are lost.
         assert!(turn.question(&path("c"), Some("")).is_some());
     }
 
     #[test]
-    fn the_lines_that_count_are_bounded() {
+    fn the_number_of_counted_lines_is_bounded() {
         let text = (0..30_000).map(|n| format!("{n}\n")).collect::<String>();
         let names: Vec<String> = (0..15).map(|n| format!("{n}.txt")).collect();
         let turn = Rewrites::new(names.iter().map(|name| file(name, Content::Text(text.clone()), false)));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn small_apps_are_not_worth_a_question() {
+    fn small_apps_need_no_question() {
         let small = Rewrites::new([with("a", FREE_LINES)]);
         assert_eq!(small.question(&path("a"), None), None);
         assert_eq!(Rewrites::default().question(&path("a"), Some("x")), None);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_that_a_person_made_is_not_thrown_away_unasked() {
+    fn deleting_a_small_file_of_a_user_needs_a_question() {
         let notes = || file("notes.txt", Content::Text(text("note", 15)), true);
         let mut turn = Rewrites::new([notes()]);
         let question = turn.question(&path("notes.txt"), None).expect("all of it");
@@ -239,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_counts_by_its_size() {
+    fn binary_files_count_by_their_size() {
         let turn = Rewrites::new([file("photo.png", Content::Binary(300_000), false), with("a", 60)]);
         let question = turn.question(&path("photo.png"), None).expect("most of it");
-        assert!(question.text.contains("before: in photo.png (292 KiB). Shall"), "{}", question.text);
+        assert!(question.text.contains("code: in photo.png (292 KiB). Continue?"), "{}", question.text);
         assert_eq!(turn.question(&path("a"), None), None);
         let turn = Rewrites::new([file("dot.png", Content::Binary(70), false), with("a", 60)]);
         assert_eq!(turn.question(&path("dot.png"), None), None, "next to nothing");
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_same_work_made_before_is_its_own() {
+    fn files_that_the_same_work_created_are_not_protected() {
         let before = |name: &str, before: Option<&str>, now: Option<&str>| {
             let content = |text: Option<&str>| text.map(|text| Content::Text(text.to_owned()));
             ProtectedFile { path: path(name), before: content(before), now: content(now), by_hand: false }
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(turn.question(&path("new"), None), None, "its own");
         turn.changed(&path("new"), None);
         assert!(turn.question(&path("old"), None).is_some());
-        // What was lost before this turn is lost all the same, and what was moved is not.
+        // Lines that were lost before this turn count as lost, moved lines do not.
         let turn = Rewrites::new([before("a", Some(&old), None), before("b", Some(&new), Some(&new))]);
         assert!(turn.question(&path("b"), Some(&text("new", 59))).is_some());
         let turn = Rewrites::new([before("a", Some(&old), None), before("moved", None, Some(&old)), with("c", 60)]);

@@ -1,6 +1,6 @@
-//! The search of the model's tool `search`: one pass over the files of a workspace, bounded in time and output.
+//! The search of the model's tool `search`: one pass over the files of a workspace, limited in time and output.
 //!
-//! Pure: whoever runs it says which files there are and reads them. It is to run off the async threads.
+//! Pure: the caller lists and reads the files. Run it off the async threads.
 
 use regex::{Regex, RegexBuilder};
 
@@ -8,11 +8,11 @@ use super::ports::{FileEntry, SearchFound, SearchLimits};
 use crate::bounded_work::Budget;
 use crate::domain::WorkspacePath;
 
-/// Bytes that a compiled pattern may take: matching takes time that grows with it.
+/// Maximum size of a compiled pattern in bytes, because matching takes time that grows with it.
 const PATTERN_COMPILED_MAX: usize = 1 << 20;
 
-/// Searches `files` in their order, as long as the budget and the limits allow. `read` gives a file's bytes, or none for a file
-/// to pass over. The outer error is `read`'s; the inner one says what is wrong with the pattern.
+/// Searches `files` in their order, within the budget and the limits. `read` returns a file's bytes, or `None` to skip
+/// the file. The outer error is `read`'s; the inner one describes an invalid pattern.
 pub fn run<E>(
     pattern: &str,
     limits: &SearchLimits,
@@ -45,7 +45,10 @@ pub fn run<E>(
 fn compile(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern).size_limit(PATTERN_COMPILED_MAX).build().map_err(|error| {
         let why = error.to_string();
-        format!("The pattern is no regular expression: {}.", why.split_whitespace().collect::<Vec<_>>().join(" "))
+        format!(
+            "The pattern is not a valid regular expression: {}.",
+            why.split_whitespace().collect::<Vec<_>>().join(" ")
+        )
     })
 }
 
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    /// Searches these files; the result, and how many were read.
+    /// Searches these files; returns the result and the number of files that were read.
     fn search(pattern: &str, limits: &SearchLimits, budget: &Budget, files: &[(&str, &str)]) -> (SearchFound, usize) {
         let entry = |(path, text): &(&str, &str)| FileEntry { path: path.parse().unwrap(), bytes: text.len() as u64 };
         let entries: Vec<FileEntry> = files.iter().map(entry).collect();
@@ -95,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_stops_at_each_of_its_limits() {
+    fn a_search_stops_at_each_limit() {
         let limits =
             SearchLimits { files: 3, file_bytes: 40, line_bytes: 10, matches: 3, match_chars: 8, ..Default::default() };
         let long = "needle ".repeat(20);
@@ -103,19 +106,19 @@ mod tests {
             [("a", "needle\nhay\nneedle and more\n"), ("b", &*long), ("c", "0123456789needle\n\0"), ("d", "needle\n")];
         let (found, reads) = search("needle", &limits, &Budget::unlimited(), &files);
         assert_eq!((found.lines, found.files), (vec!["a:1: needle".to_owned(), "a:3: needle a".to_owned()], 1));
-        assert_eq!((found.more, found.late, reads), (false, false, 2), "the large one is not read, nor the fourth");
+        assert_eq!((found.more, found.late, reads), (false, false, 2), "neither the large file nor the fourth is read");
         let (found, reads) = search(".", &limits, &Budget::unlimited(), &[("a", "1\n2\n3\n4\n"), ("b", "5\n")]);
         assert_eq!((found.lines.len(), found.more, reads), (3, true, 1));
     }
 
     #[test]
-    fn a_search_ends_with_its_time() {
+    fn a_search_stops_at_its_deadline() {
         let files = [("a", "needle\n"), ("b", "needle\n")];
         let limits = SearchLimits::default();
         let (found, reads) = search("needle", &limits, &Budget::of(Duration::ZERO), &files);
         assert_eq!((found.late, found.lines.len(), reads), (true, 0, 0));
         let none = SearchLimits { time: Duration::ZERO, ..limits };
-        assert!(search("needle", &none, &Budget::unlimited(), &files).0.late, "over all files together");
+        assert!(search("needle", &none, &Budget::unlimited(), &files).0.late, "the deadline covers all files");
         assert_eq!(search("needle", &limits, &Budget::unlimited(), &files).0.lines.len(), 2);
     }
 }

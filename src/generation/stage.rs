@@ -1,4 +1,4 @@
-//! For tests: a workspace in memory, a sink that remembers, and a client for a fake or demo model.
+//! For tests: a workspace in memory, a recording sink, and a client for a fake or demo model.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Once;
@@ -18,18 +18,18 @@ use super::{TurnInput, TurnLimits, TurnOutcome, run_turn};
 use crate::bounded_work::Budget;
 use crate::domain::{EventBody, FileState, TextKind, TurnMode, WorkspacePath};
 
-/// Files in memory; `Dockerfile` is the platform's, and writing `full.txt` finds the disk full.
+/// Files in memory; `Dockerfile` belongs to the platform, and writing `full.txt` fails with a full disk.
 #[derive(Debug, Default)]
 pub struct MemoryHost {
     pub files: BTreeMap<String, Vec<u8>>,
-    /// What `check`, `preview_logs` and `request` answer.
+    /// Results of `check`, `preview_logs` and `request`.
     pub report: CheckReport,
-    /// What `check` answers first, one after the other.
+    /// The first results of `check`, one after the other.
     pub checks: VecDeque<Result<CheckReport, HostError>>,
-    /// Set by a check, which then has no end, and by a write, which then takes its time.
+    /// Set by a check, which then never ends, and by a write, which then is slow.
     pub stopped_by: Option<CancellationToken>,
     pub log: Vec<String>,
-    /// How often it was searched.
+    /// Number of searches.
     pub searches: u32,
     pub answer: PreviewAnswer,
 }
@@ -85,7 +85,7 @@ impl ToolHost for MemoryHost {
             }
         }
         let old = self.files.insert(path.to_string(), content.as_bytes().to_vec()).unwrap_or_default();
-        // Lines that the other does not have: enough where none is there twice.
+        // Lines that the other text does not have; sufficient because no line occurs twice.
         let old = String::from_utf8_lossy(&old);
         let missing = |these: &str, in_those: &str| {
             u32::try_from(these.lines().filter(|line| !in_those.lines().any(|other| other == *line)).count()).unwrap()
@@ -120,17 +120,17 @@ impl ToolHost for MemoryHost {
     }
 }
 
-/// Whether an event is the one that is waited for.
+/// Whether this is the expected event.
 pub type Predicate = fn(&EventBody) -> bool;
 
-/// Remembers everything; can cancel at an event, and fail to keep.
+/// Records everything; can cancel at an event, and fail to store.
 pub struct MemorySink {
     pub events: Vec<EventBody>,
-    /// What is kept, as it is kept.
+    /// The stored rows.
     pub rows: Vec<Message>,
-    /// Nothing that was kept has been dropped.
+    /// No stored row was deleted.
     pub appended: bool,
-    /// What is kept after each time, as it is read.
+    /// The stored conversation after each write.
     pub kept: Vec<Vec<Message>>,
     pub cancel_at: Option<(CancellationToken, Predicate)>,
     pub cancelled: Option<std::time::Instant>,
@@ -168,7 +168,7 @@ impl MemorySink {
         tools.collect()
     }
 
-    /// A file's `file` events: what was typed, and the states in order without repeats.
+    /// A file's `file` events: the written text, and the states in order without repetitions.
     pub fn typed(&self, wanted: &str) -> (String, Vec<FileState>) {
         let (mut text, mut states) = (String::new(), Vec::new());
         for event in &self.events {
@@ -206,16 +206,16 @@ impl TurnSink for MemorySink {
     }
 }
 
-/// A client that waits for nothing longer than tests do.
+/// A client with short timeouts.
 pub fn client(base_url: &str, key: &str) -> ModelClient {
     client_over(WireFormat::Anthropic, base_url, key)
 }
 
-/// The same over either wire format.
+/// The same for either wire format.
 pub fn client_over(format: WireFormat, base_url: &str, key: &str) -> ModelClient {
     static TLS: Once = Once::new();
     TLS.call_once(|| {
-        // Another test's installation serves as well.
+        // Another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
     let provider = Provider { format, base_url: base_url.to_owned(), key: key.into() };
@@ -253,7 +253,7 @@ pub fn input(prompt: &str, model: &str) -> TurnInput {
     }
 }
 
-/// Runs a turn within a deadline that only a hanging test reaches.
+/// Runs a turn with a deadline that only a hanging test reaches.
 pub async fn play(
     client: &ModelClient,
     input: &TurnInput,

@@ -1,4 +1,4 @@
-//! What the tools do: each call run against a [`ToolHost`], with an answer for the model and a
+//! Executes tool calls on a [`ToolHost`], with a result for the model and a
 //! line for the user.
 
 use super::limits::Cap;
@@ -12,25 +12,25 @@ use super::verification;
 use crate::bounded_work::Budget;
 use crate::domain::{FileState, WorkspacePath};
 
-/// Most bytes of a file that one answer shows.
+/// Maximum bytes of a file in one result.
 const READ_MAX: usize = 256 * 1024;
-/// Most files that a list shows.
+/// Maximum number of listed files.
 const FILES_MAX: usize = 2_000;
-/// Longest pattern, in bytes.
+/// Maximum length of a pattern in bytes.
 const PATTERN_MAX: usize = 1_000;
-/// Answers a question to the user.
+/// The result of a question to the user.
 const ASKED: &str = "The person sees the question now, and your turn ends. Their next message is the answer.";
 
-/// What bounds the calls of a turn.
+/// Limits of the calls of a turn.
 pub struct Bounds<'a> {
-    /// Bytes of any file written.
+    /// Maximum bytes of a written file.
     pub file_bytes: usize,
-    /// What may not be thrown away without asking; none where that is allowed.
+    /// The protected files; `None` if rewriting them is allowed.
     pub rewrites: Option<&'a mut Rewrites>,
 }
 
 impl Bounds<'_> {
-    /// Whether `path` may become `text`, or be deleted where there is none.
+    /// Checks whether `path` may become `text`, or be deleted if it is `None`.
     fn check(&self, path: &WorkspacePath, text: Option<&str>) -> Result<(), ToolStop> {
         if text.is_some_and(|text| text.len() > self.file_bytes) {
             return Err(ToolStop::Cap(Cap::FileBytes));
@@ -46,7 +46,7 @@ impl Bounds<'_> {
     }
 }
 
-/// Runs a call within its bounds.
+/// Executes a call within its limits.
 pub async fn run<H: ToolHost>(
     host: &mut H,
     name: &str,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_says_what_it_found_and_where_it_was_stopped() {
+    async fn a_search_reports_its_results_and_its_limits() {
         let long = format!("{}needle", "x".repeat(SearchLimits::default().line_bytes));
         let mut host = MemoryHost::with(&[("a.txt", "needle\nhay\n"), ("b.txt", &long), ("c.txt", "a needle\n")]);
         let found = searched(&mut host, "needle").await;

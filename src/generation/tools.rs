@@ -1,4 +1,4 @@
-//! The agent's tools: how the model sees them, and how its calls are read.
+//! The agent's tools: their specifications, and the parser of calls.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -7,59 +7,59 @@ use super::verification::{self, VerificationCall};
 use super::wire::ToolSpec;
 use crate::domain::{Question, QuestionKind, TurnMode, WorkspacePath};
 
-/// Most answers that a question offers.
+/// Maximum number of choices of a question.
 const CHOICES_MAX: usize = 6;
-/// Longest question and longest choice, in characters.
+/// Maximum length of a question and of a choice, in characters.
 const QUESTION_MAX: usize = 1_000;
 const CHOICE_MAX: usize = 120;
 
-/// A call that can be run.
+/// A valid call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolCall {
-    /// All files.
+    /// Lists all files.
     ListFiles,
-    /// A file, or some of its lines.
+    /// Reads a file, or some of its lines.
     ReadFile {
-        /// Which.
+        /// Its path.
         path: WorkspacePath,
         /// First line, from 1.
         from_line: Option<usize>,
-        /// Last line, itself included.
+        /// Last line, inclusive.
         to_line: Option<usize>,
     },
-    /// Lines that match.
+    /// Finds matching lines.
     Search {
         /// A regular expression.
         pattern: String,
     },
-    /// Makes or replaces a file.
+    /// Creates or replaces a file.
     WriteFile {
-        /// Which.
+        /// Its path.
         path: WorkspacePath,
-        /// All of it.
+        /// Its whole content.
         content: String,
     },
     /// Replaces text that occurs exactly once.
     EditFile {
-        /// Which.
+        /// Its path.
         path: WorkspacePath,
-        /// What is there.
+        /// The text to replace.
         old_text: String,
-        /// What shall be there.
+        /// The new text.
         new_text: String,
     },
-    /// Removes a file.
+    /// Deletes a file.
     DeleteFile {
-        /// Which.
+        /// Its path.
         path: WorkspacePath,
     },
-    /// Sees whether the work works.
+    /// Verifies the app.
     Verification(VerificationCall),
-    /// Asks the person, and ends the turn.
+    /// Asks the user, and ends the turn.
     AskUser(Question),
 }
 
-/// The tools on offer in a mode.
+/// The tools that are available in a mode.
 pub fn specs(mode: TurnMode) -> Vec<ToolSpec> {
     let path = json!({ "type": "string", "description": "Relative to the workspace, e.g. public/index.html" });
     let object = |properties: Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
@@ -178,7 +178,7 @@ struct DeleteInput {
 }
 
 impl ToolCall {
-    /// Reads a call. An error is a sentence for the model.
+    /// Parses a call. The error is a sentence for the model.
     pub fn parse(name: &str, input: Map<String, Value>, mode: TurnMode) -> Result<Self, String> {
         fn read<T: serde::de::DeserializeOwned>(input: Map<String, Value>) -> Result<T, String> {
             serde_json::from_value(Value::Object(input)).map_err(|error| format!("The input does not fit: {error}."))
@@ -214,7 +214,7 @@ impl ToolCall {
         })
     }
 
-    /// The file that it would change.
+    /// The file that it changes.
     pub fn changes(&self) -> Option<&WorkspacePath> {
         match self {
             Self::WriteFile { path, .. } | Self::EditFile { path, .. } | Self::DeleteFile { path } => Some(path),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_read_strictly_and_answered_in_words() {
+    fn calls_are_parsed_strictly_with_readable_errors() {
         let call = parse("read_file", json!({"path": "a.py", "from_line": 2}), TurnMode::Discuss).unwrap();
         let path = "a.py".parse().unwrap();
         assert_eq!(call, ToolCall::ReadFile { path, from_line: Some(2), to_line: None });
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_read_in_either_mode() {
+    fn a_question_is_allowed_in_both_modes() {
         for mode in [TurnMode::Build, TurnMode::Discuss] {
             let input = json!({"question": " Which colour? ", "choices": ["Red", " Red ", "Sea\n green", ""]});
             let call = parse("ask_user", input, mode).unwrap();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_discussion_cannot_write() {
+    fn a_discussion_has_no_writing_tools() {
         for name in ["write_file", "edit_file", "delete_file"] {
             assert!(!specs(TurnMode::Discuss).iter().any(|tool| tool.name == name));
             assert!(parse(name, json!({"path": "a", "content": "b"}), TurnMode::Discuss).is_err());

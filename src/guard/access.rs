@@ -1,4 +1,4 @@
-//! Who asks: with a password set, a session or a token is needed for everything but a few addresses.
+//! Authentication: with a password set, all but a few addresses need a session or a token.
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, LOCATION};
@@ -12,24 +12,24 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::tokens::TokenCheck;
 
-/// Longest address that a login leads back to, in bytes.
+/// Maximum length of the address that a login redirects to, in bytes.
 const NEXT_MAX: usize = 2000;
 
-/// Who asks; in every request's extensions.
+/// The caller; in every request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// No password is set: whoever reaches the builder is its user.
+    /// No password is set: every caller has full access.
     Anyone,
     /// A browser with a session.
     Session,
     /// A program with an API token.
     Token,
-    /// Nobody that we know, at an address that is open to all.
+    /// An unauthenticated caller at a public address.
     Stranger,
 }
 
 impl Caller {
-    /// Whether everything may be told.
+    /// Whether the caller may see details.
     pub fn is_known(self) -> bool {
         self != Self::Stranger
     }
@@ -39,16 +39,20 @@ impl Caller {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordSet(pub bool);
 
-/// Lets in who may come in. Says in the request's extensions who it is: as a [`Caller`], and as a [`Principal`] where
-/// it is somebody that we know.
+/// Authenticates the caller. Adds it to the request's extensions: as a [`Caller`] and, if it is authenticated, as a
+/// [`Principal`].
 pub(super) async fn check(State(guard): State<Guard>, from: ClientIp, mut request: Request, next: Next) -> Response {
     let services = &guard.0.services;
     let caller = match principal(services, request.headers(), from).await {
         Ok(Some(principal)) => {
-            if matches!(principal, Principal::Token(_)) && !takes_tokens(request.uri()) {
-                return AppError::new(ErrorKind::Forbidden, "needs_login", "API tokens are for the HTTP API alone.")
-                    .hint("Pages need a login. The calls are listed at /docs.")
-                    .into_response();
+            if matches!(principal, Principal::Token(_)) && !accepts_tokens(request.uri()) {
+                return AppError::new(
+                    ErrorKind::Forbidden,
+                    "needs_login",
+                    "API tokens are only valid for the HTTP API.",
+                )
+                .hint("Pages need a login. /docs lists the API's calls.")
+                .into_response();
             }
             let caller = Caller::from(&principal);
             request.extensions_mut().insert(principal);
@@ -62,7 +66,7 @@ pub(super) async fn check(State(guard): State<Guard>, from: ClientIp, mut reques
     request.extensions_mut().insert(PasswordSet(services.password_is_set()));
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
-    // The listener keeps a place for addresses where somebody is logged in. After a login the page has said so.
+    // The listener reserves connections for addresses with logged-in users. After a login the page has reported it.
     if response.extensions().get::<Caller>().is_none() {
         response.extensions_mut().insert(caller);
     }
@@ -79,14 +83,14 @@ impl From<&Principal> for Caller {
     }
 }
 
-/// Addresses that are open without a login.
+/// Addresses that need no login.
 fn is_open(path: &str) -> bool {
     matches!(path, "/login" | "/healthz" | "/readyz" | "/favicon.ico") || path.starts_with("/static/")
 }
 
-/// Where a token is good: at the API, whose calls each say what scope they need, and at its description. A page does
-/// what a person may do, and is not for programs.
-fn takes_tokens(uri: &Uri) -> bool {
+/// Where tokens are valid: at the API, whose calls declare the scope that they need, and at its description. Pages
+/// are only for users.
+fn accepts_tokens(uri: &Uri) -> bool {
     let path = uri.path();
     is_call(uri) || path == "/docs" || path.starts_with("/docs/") || path.starts_with("/static/")
 }
@@ -95,7 +99,7 @@ async fn principal(services: &Services, headers: &HeaderMap, from: ClientIp) -> 
     if !services.password_is_set() {
         return Ok(Some(Principal::Anyone));
     }
-    // Who shows a token is asked for that alone: a bad one is not made good by a cookie.
+    // A request with a token is authenticated only by the token: a cookie does not replace an invalid token.
     if headers.contains_key(AUTHORIZATION) {
         let Some(token) = bearer(headers) else { return Ok(None) };
         return match services.check_token(token).await? {
@@ -103,9 +107,9 @@ async fn principal(services: &Services, headers: &HeaderMap, from: ClientIp) -> 
             TokenCheck::Ended(end) => Err(AppError::new(
                 ErrorKind::Unauthorized,
                 "token_ended",
-                format!("This API token ended on {}.", end.strftime("%-d %B %Y")),
+                format!("This API token expired on {}.", end.strftime("%-d %B %Y")),
             )
-            .hint("Make a new one on the settings page.")),
+            .hint("Create a new one on the settings page.")),
             TokenCheck::Unknown => Ok(None),
         };
     }
@@ -113,7 +117,7 @@ async fn principal(services: &Services, headers: &HeaderMap, from: ClientIp) -> 
     Ok(services.find_session(secrets, from.0).await?.map(Principal::Session))
 }
 
-/// The token of `Authorization: Bearer …`, if that is what stands there, once.
+/// The token of a single `Authorization: Bearer …` header.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
@@ -124,19 +128,19 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 fn refuse(request: &Request) -> Response {
     let error = AppError::new(ErrorKind::Unauthorized, "unauthorized", "This needs a login or an API token.")
-        .hint("Send an API token as “Authorization: Bearer …”; tokens are made on the settings page.");
+        .hint("Send an API token as “Authorization: Bearer …”. Create tokens on the settings page.");
     if is_call(request.uri()) || request.headers().contains_key(AUTHORIZATION) {
         return error.into_response();
     }
     let headers = request.headers();
-    // htmx would put the login into a part of the page that is open: it is told to go there instead.
+    // htmx would insert the login into a part of the open page, so the response makes it navigate there.
     if headers.contains_key("hx-request") {
         let open = headers.get("hx-current-url").and_then(|url| url.to_str().ok()?.parse::<Uri>().ok());
         let mut response = StatusCode::UNAUTHORIZED.into_response();
         response.headers_mut().insert("hx-redirect", login_address(open.as_ref().and_then(path_of)));
         return response;
     }
-    // What a form was about to do cannot be done again after the login by an address.
+    // After the login, a form's request cannot be repeated by opening its address.
     let next = matches!(*request.method(), Method::GET | Method::HEAD).then(|| path_of(request.uri())).flatten();
     (StatusCode::SEE_OTHER, [(LOCATION, login_address(next))]).into_response()
 }
@@ -145,14 +149,14 @@ fn path_of(uri: &Uri) -> Option<&str> {
     uri.path_and_query().and_then(|path| local_path(path.as_str()))
 }
 
-/// The login page's address, with where to go afterwards.
+/// The login page's address, with the address to open afterwards.
 pub fn login_address(next: Option<&str>) -> HeaderValue {
     let next = next.filter(|next| *next != "/");
     let text = next.map_or_else(|| "/login".to_owned(), |next| format!("/login?to={}", encoded(next)));
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("/login"))
 }
 
-/// `text` if it is an address on this very host: a path, which no browser reads as another host.
+/// `text` if it is a path on this host, which no browser interprets as another host.
 pub fn local_path(text: &str) -> Option<&str> {
     let is_path = text.starts_with('/') && !text.starts_with("//");
     let is_plain = !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -178,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_login_leads_back_here_and_nowhere_else() {
+    fn a_login_redirects_only_to_this_host() {
         for good in ["/", "/apps/brisk-otter?tab=files", "/a//b"] {
             assert_eq!(local_path(good), Some(good));
         }
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_strictly() {
+    fn a_token_is_parsed_strictly() {
         let token = |values: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for value in values {

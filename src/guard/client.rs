@@ -1,4 +1,4 @@
-//! The address that a request came from: the socket's other end, or whom a trusted proxy names.
+//! The client's address: the peer of the socket, or the address that a trusted proxy reports.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap};
 use ipnet::IpNet;
 
-/// Most entries of `X-Forwarded-For` that are looked at.
+/// Maximum number of entries of `X-Forwarded-For` that are read.
 const HOPS_MAX: usize = 16;
 
-/// The address that a request came from; in the extensions of every request to the builder.
+/// The client's address; in the extensions of every request to the builder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// The socket's other end. Without a socket, as in tests, it is this machine.
+    /// The peer of the socket. Without a socket, as in tests, it is this machine.
     pub fn of_socket(extensions: &Extensions) -> Self {
         let address = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
         Self(address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ip| ip.to_canonical()))
@@ -30,24 +30,24 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
     }
 }
 
-/// The networks of the operator's proxies, which are believed when they say who the client is. Cheap to clone.
+/// The networks of the operator's proxies, whose client addresses are trusted. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Arc<[IpNet]>);
 
 impl Proxies {
-    /// Those that are configured.
+    /// The configured networks.
     pub fn new(networks: &[IpNet]) -> Self {
         Self(networks.into())
     }
 
-    /// Whether one of them has this address.
+    /// Whether one of them contains this address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who asks, where `peer` is the socket's other end. A proxy is believed in what it wrote itself, which
-    /// is the last entry of `X-Forwarded-For`; if that is a proxy too, in the one before, and so on.
+    /// The client behind `peer`. The entry that a trusted proxy wrote is the last one of `X-Forwarded-For`;
+    /// if that is a trusted proxy too, the one before counts, and so on.
     pub fn client(&self, peer: ClientIp, headers: &HeaderMap) -> ClientIp {
         let mut client = peer;
         let lines: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_is_believed_in_what_it_wrote_itself() {
+    fn only_entries_of_trusted_proxies_count() {
         let network = |text: &str| text.parse().expect("a network");
         let proxies = Proxies::new(&[network("10.42.0.0/16"), network("fd00::/64")]);
         let client = |peer: &str, lines: &[&[u8]]| {
@@ -84,10 +84,10 @@ mod tests {
         assert_eq!(client("::ffff:10.42.0.7", &[b"192.0.2.1"]), "192.0.2.1");
         assert_eq!(client("fd00::7", &[b"6.6.6.6, 192.0.2.7"]), "192.0.2.7");
         assert_eq!(client("10.42.0.7", &[b"6.6.6.6", b"::ffff:192.0.2.7"]), "192.0.2.7");
-        // Through two proxies of ours.
+        // Through two trusted proxies.
         assert_eq!(client("10.42.0.7", &[b"6.6.6.6, 192.0.2.7, 10.42.0.8"]), "192.0.2.7");
         assert_eq!(client("10.42.0.7", &[b"192.0.2.7", b"10.42.0.8"]), "192.0.2.7");
-        // Nobody else is believed.
+        // Other peers are not trusted.
         assert_eq!(client("192.0.2.9", &[b"6.6.6.6"]), "192.0.2.9");
         assert_eq!(client("192.0.2.9", &[b"10.42.0.1"]), "192.0.2.9");
         for garbage in [&[][..], &[&b""[..]], &[b"unknown"], &[b"192.0.2.1,"], &[b"\xff"]] {

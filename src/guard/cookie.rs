@@ -1,4 +1,4 @@
-//! The session's cookie: written, taken back, found among what a browser sends.
+//! The session's cookie: set, clear, read.
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
@@ -6,9 +6,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::services::access::SESSION_DAYS;
 
-/// Its name over plain http. The gateway keeps cookies that begin with `slipway_` away from apps.
+/// Its name over plain http. The gateway removes cookies that begin with `slipway_` from requests to apps.
 pub const SESSION_COOKIE: &str = "slipway_session";
-/// Its name over https: browsers take a cookie of such a name from this very host alone, so that no app on a
+/// Its name over https: browsers accept a cookie with this prefix only from the host itself, so no app on a
 /// neighbouring host can set one.
 pub const HOST_SESSION_COOKIE: &str = "__Host-slipway_session";
 
@@ -20,7 +20,7 @@ fn name(secure: bool) -> &'static str {
     if secure { HOST_SESSION_COOKIE } else { SESSION_COOKIE }
 }
 
-/// The value of `Set-Cookie` that begins a session. `secure`: sent over https alone.
+/// The value of `Set-Cookie` that starts a session. `secure`: sent only over https.
 pub fn session_cookie(secret: &SecretString, secure: bool) -> HeaderValue {
     let max_age = SESSION_DAYS * 24 * 60 * 60;
     let mut value = written(secret.expose_secret(), max_age, secure);
@@ -40,10 +40,10 @@ fn written(secret: &str, max_age: i64, secure: bool) -> HeaderValue {
     HeaderValue::try_from(text).expect("a session's secret is hexadecimal")
 }
 
-/// What may be a session's secret among a request's cookies; `secure`: links are https. All of them: over plain http an
-/// app on a neighbouring host can set cookies of this name too, and must not hide the good one behind bad ones. How
-/// many there are is bounded by the size of the request's head. What is no text, or none of ours, is passed over: a
-/// browser sends whatever it was given by anyone.
+/// All possible session secrets in a request's cookies; `secure`: links are https. Over plain http an
+/// app on a neighbouring host can set cookies of this name too, and must not hide the valid one behind invalid ones. Their
+/// number is limited by the size of the request's head. Invalid values are skipped, because a
+/// browser sends cookies of any origin on the domain.
 pub fn session_secrets(headers: &HeaderMap, secure: bool) -> impl Iterator<Item = &str> {
     headers
         .get_all(COOKIE)
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_found_among_anything() {
+    fn sessions_are_found_among_other_cookies() {
         let secret = |digit: &str| digit.repeat(SECRET_LENGTH);
         let cookie = format!("a=b; slipway_session={}; c", secret("0"));
         assert_eq!(found(&[cookie.as_bytes()], false), [secret("0")]);
@@ -90,11 +90,11 @@ mod tests {
             assert!(found(&[garbage], false).is_empty(), "{garbage:?}");
         }
         let tossed = format!("slipway_session={}; ", secret("a")).repeat(500) + &third;
-        assert_eq!(found(&[tossed.as_bytes()], false).last(), Some(&secret("2")), "none is too many");
+        assert_eq!(found(&[tossed.as_bytes()], false).last(), Some(&secret("2")), "there is no limit on their number");
     }
 
     #[test]
-    fn over_https_only_this_hosts_own_cookie_counts() {
+    fn over_https_only_the_hosts_own_cookie_counts() {
         let secret = |digit: &str| digit.repeat(SECRET_LENGTH);
         let both = format!("slipway_session={}; __Host-slipway_session={}", secret("1"), secret("2"));
         assert_eq!(found(&[both.as_bytes()], true), [secret("2")]);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_kept_from_scripts_and_neighbours() {
+    fn scripts_and_other_hosts_cannot_access_the_cookie() {
         let cookie = session_cookie(&SecretString::from("00ff"), true);
         assert_eq!(
             cookie.to_str().expect("text"),

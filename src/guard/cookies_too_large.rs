@@ -1,4 +1,4 @@
-//! When a browser sends more cookies than we read: an answer that clears them.
+//! A response that clears cookies when a browser sends too many of them.
 //!
 //! An app can set cookies for the domain that the builder and all apps share. A browser sends them with every request
 //! to any of these hosts, up to some hundreds of kilobytes, and would be locked out of all of them.
@@ -13,20 +13,20 @@ use axum::response::Response;
 use super::plain_page;
 use crate::domain::name::strip_port;
 
-/// Most bytes of cookies that a request may carry. Servers of apps take less than we do, often 64 KiB of head in all.
+/// Maximum bytes of cookies in a request. Servers of apps have lower limits, often 64 KiB for the whole head.
 const COOKIES_MAX: usize = 32 * 1024;
-/// Most bytes of `Set-Cookie` in one answer; browsers take about 256 KiB of head. What is left is cleared by the next.
+/// Maximum bytes of `Set-Cookie` in one response; browsers accept a head of about 256 KiB. The next response clears the rest.
 const CLEARED_MAX: usize = 160 * 1024;
-/// What is added to one cookie's name to have it expire.
+/// Suffix of a cookie's name that makes it expire.
 const EXPIRY: &str = "=; Max-Age=0; Path=";
-/// Most domains above a host for which cookies are cleared.
+/// Maximum number of parent domains for which cookies are cleared.
 const DOMAINS_MAX: usize = 10;
-/// Most paths above an address for which cookies are cleared.
+/// Maximum number of parent paths for which cookies are cleared.
 const PATHS_MAX: usize = 8;
-/// Begins the names of our own cookies.
+/// Prefix of our own cookies.
 const OUR_COOKIES: &str = "slipway_";
 
-/// The answer to a request for `host` whose cookies are too large; none where they are not.
+/// The response to a request for `host` if its cookies are too large.
 pub fn cookies_too_large(parts: &Parts, host: &str, is_https: bool) -> Option<Response> {
     let lines = || parts.headers.get_all(COOKIE).iter();
     let bytes: usize = lines().map(HeaderValue::len).sum();
@@ -36,18 +36,18 @@ pub fn cookies_too_large(parts: &Parts, host: &str, is_https: bool) -> Option<Re
     })
 }
 
-/// The answer to a request whose head is larger than what is read: `cookies` are names of cookies, separated by `;`.
+/// The response to a request whose head is too large: `cookies` are names of cookies, separated by `;`.
 pub fn head_too_large(cookies: &[u8], host: &str, path: &str, is_https: bool) -> Response {
     if !cookies.is_empty() {
         return clearing(names(cookies), host, path, is_https);
     }
-    let sentences = ["The address and the headers of this request are larger than what this server reads."];
+    let sentences = ["The address and the headers of this request are larger than this server accepts."];
     let mut response = plain_page(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "This request is too large", &sentences);
     close(response.headers_mut());
     response
 }
 
-/// The names in a line of `Cookie`, as far as they can be set.
+/// The valid names in a `Cookie` header.
 fn names(line: &[u8]) -> impl Iterator<Item = &str> {
     line.split(|byte| *byte == b';')
         .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split('=').next())
@@ -58,35 +58,35 @@ fn close(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-/// The answer that clears the cookies of these names.
+/// The response that clears the cookies with these names.
 fn clearing<'a>(names: impl Iterator<Item = &'a str>, host: &str, path: &str, is_https: bool) -> Response {
     let mut response = plain_page(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "Too many cookies",
         &[
-            "Your browser sent more cookies than this server reads. Most likely an app set them for all hosts of this domain.",
+            "Your browser sent more cookies than this server accepts. Most likely an app set them for all hosts of this domain.",
             "They have been deleted, and you may have to log in again. Reload this page. If it does not go away after some \
              reloads, delete the cookies of this site in your browser's settings.",
         ],
     );
     let headers = response.headers_mut();
-    // Only where browsers heed it. Elsewhere the cookies expire by name; Chromium ignores `Set-Cookie` beside
-    // `Clear-Site-Data` even where it does not heed the latter.
+    // Only where browsers support it. Elsewhere the cookies expire by name; Chromium ignores `Set-Cookie` beside
+    // `Clear-Site-Data` even where it does not support the latter.
     if is_https || is_localhost(host) {
         headers.insert(HeaderName::from_static("clear-site-data"), HeaderValue::from_static("\"cookies\""));
     }
-    // What may follow on this connection is as large.
+    // The next request on this connection would be as large.
     close(headers);
     let (domains, paths) = (shared_domains(host), paths(path));
     let names: BTreeSet<&str> = names.collect();
-    // The whole domain's cookies first, which are the usual ones.
+    // Cookies of the whole domain first, which are the usual cause.
     let shared = paths.iter().map(|path| (domains.as_slice(), path, false));
     let own = paths.iter().map(|path| (&[][..], path, true));
     let mut room = CLEARED_MAX;
     for (domains, path, own_host) in shared.chain(own) {
         for name in &names {
             let shared = domains.iter().map(|domain| format!("{name}{EXPIRY}{path}; Domain={domain}"));
-            // Our own cookie of this very host is small: only one of that name for the whole domain is another's.
+            // Our own cookie of this host is small: only one of that name for the whole domain was set by an app.
             let own = (own_host && !is_ours(name)).then(|| format!("{name}{EXPIRY}{path}"));
             for text in shared.chain(own) {
                 let Some(left) = room.checked_sub(text.len()) else { return response };
@@ -106,7 +106,7 @@ fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
-/// The paths of cookies that are sent to this one: itself and those above it.
+/// The paths whose cookies are sent to this path: itself and its parents.
 fn paths(path: &str) -> BTreeSet<&str> {
     let mut paths = BTreeSet::from(["/"]);
     if path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';') {
@@ -118,7 +118,7 @@ fn paths(path: &str) -> BTreeSet<&str> {
     paths
 }
 
-/// The domains for which a cookie is sent to this host.
+/// The domains whose cookies are sent to this host.
 fn shared_domains(host: &str) -> Vec<String> {
     let host = strip_port(host).trim_end_matches('.').to_ascii_lowercase();
     let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
@@ -126,7 +126,7 @@ fn shared_domains(host: &str) -> Vec<String> {
         return Vec::new();
     }
     let above = std::iter::successors(Some(host.as_str()), |name| name.split_once('.').map(|(_, rest)| rest));
-    // Of names without a dot, browsers take cookies for `localhost` alone.
+    // `localhost` is the only name without a dot for which browsers accept cookies.
     let settable = above.filter(|name| name.contains('.') || *name == "localhost");
     settable.take(DOMAINS_MAX).map(str::to_owned).collect()
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_cleared_by_name() {
+    fn too_large_cookies_are_cleared_by_name() {
         let parts = |cookies: &[&str]| {
             let request =
                 cookies.iter().fold(Request::get("/apps/tides"), |request, line| request.header(COOKIE, *line));
@@ -157,7 +157,7 @@ mod tests {
         let other = format!("c={}", "x".repeat(100));
         let response = cookies_too_large(&parts(&[&cookie, &other]), "builder.x.test:8080", false).expect("too large");
         assert_eq!(response.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        assert!(!response.headers().contains_key("clear-site-data"), "it would do nothing but hide the rest");
+        assert!(!response.headers().contains_key("clear-site-data"), "it would only disable the other headers");
         for (host, is_https) in [("builder.x.test", true), ("builder.localhost:8080", false), ("LOCALHOST", false)] {
             let response = head_too_large(b"a", host, "/", is_https);
             assert_eq!(response.headers()["clear-site-data"], "\"cookies\"", "{host}");
@@ -176,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_bounded_and_the_next_clears_the_rest() {
-        // What a browser keeps of one domain: 180 cookies of 4096 bytes, name and value together.
+    fn a_response_is_bounded_and_the_next_clears_the_rest() {
+        // The limit of browsers for one domain: 180 cookies of 4096 bytes, name and value together.
         let mut names: Vec<String> = (0..180).map(|n| format!("{n:0>4000}")).collect();
         let mut answers = 0;
         while !names.is_empty() {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_hosts_and_paths_add_nothing_to_an_answer() {
+    fn invalid_hosts_and_paths_add_nothing_to_a_response() {
         for (host, path) in [("x.test; Secure", "/"), ("192.0.2.1", "/a;Domain=y"), ("[::1]:80", "*"), ("", "/a b")] {
             let response = head_too_large(b"a", host, path, false);
             assert_eq!(expired(&response), ["a=; Max-Age=0; Path=/"], "{host} {path}");

@@ -1,4 +1,4 @@
-//! What every answer of the builder says to browsers.
+//! Security headers of every response of the builder.
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -23,11 +23,11 @@ const ALWAYS: [(HeaderName, &str); 5] = [
     ),
 ];
 
-/// Where pages are reached by https, browsers ask for this host in no other way for a year. Not for hosts below it: what is
-/// there is not ours to say.
-const HTTPS_ALONE: &str = "max-age=31536000";
+/// With https, browsers use only https for this host for a year. It does not include subdomains, which
+/// belong to apps.
+const HTTPS_ONLY: &str = "max-age=31536000";
 
-/// Adds them. An answer that has a policy of its own, a stricter one, keeps it.
+/// Adds the headers. A response with its own, stricter policy keeps it.
 pub(super) async fn add(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     set(response.headers_mut(), &guard.0.content_security_policy, guard.0.is_https);
@@ -40,14 +40,14 @@ fn set(headers: &mut HeaderMap, policy: &HeaderValue, is_https: bool) {
     }
     headers.entry(CONTENT_SECURITY_POLICY).or_insert_with(|| policy.clone());
     if is_https {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ALONE));
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
     }
 }
 
-/// Nothing but our own files, and apps in frames: they are reached by way of an address of ours that lets the frame in.
+/// Allows only our own files, and apps in frames, which open through an address of the builder.
 pub(super) fn content_security_policy(config: &Config) -> HeaderValue {
     let apps = config.public_url.replace("{host}", &format!("*.{}", config.apps_domain));
-    // A link may go on with a path; a source of frames is an origin.
+    // A URL may have a path; a frame source is an origin.
     let end = apps.find("://").and_then(|at| Some(at + 3 + apps[at + 3..].find('/')?)).unwrap_or(apps.len());
     let policy = format!(
         "default-src 'none'; script-src 'self' {}; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -63,19 +63,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_with_https_browsers_are_told_to_use_nothing_else() {
+    fn hsts_is_sent_only_with_https() {
         let policy = HeaderValue::from_static("default-src 'none'");
-        let told = |is_https| {
+        let hsts = |is_https| {
             let mut headers = HeaderMap::new();
             set(&mut headers, &policy, is_https);
             headers.get(STRICT_TRANSPORT_SECURITY).map(|value| value.to_str().expect("text").to_owned())
         };
-        assert_eq!(told(false), None);
-        assert_eq!(told(true).as_deref(), Some("max-age=31536000"), "apps on hosts below are not spoken for");
+        assert_eq!(hsts(false), None);
+        assert_eq!(hsts(true).as_deref(), Some("max-age=31536000"), "subdomains are not included");
     }
 
     #[test]
-    fn frames_hold_apps_and_nothing_else() {
+    fn frames_can_only_show_apps() {
         let policy = |public_url: &str| {
             let environment = [("SLIPWAY_DOMAIN", "x.test"), ("SLIPWAY_PUBLIC_URL", public_url)];
             let environment = environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -1,4 +1,4 @@
-//! The host that a request is for, read strictly: what routing and the check of `Origin` rest on.
+//! The host of a request, parsed strictly: routing and the check of `Origin` depend on it.
 
 use std::net::SocketAddr;
 
@@ -9,16 +9,16 @@ use crate::config::Config;
 use crate::domain::HostName;
 use crate::domain::name::strip_port;
 
-/// Longest host that is looked at, in bytes: a DNS name and a port.
+/// Maximum length of a host in bytes: a DNS name and a port.
 const HOST_MAX: usize = 262;
 
-/// A request whose host cannot be told, with the sentence that says why.
+/// A request with an invalid host, and the reason as a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadHost(pub &'static str);
 
-/// The host of a request as its client wrote it, port included. `Host` must be there once, be a
-/// host, and agree with the address if that names one too: of two hosts, one would be checked and
+/// The host of a request with its port. There must be exactly one valid `Host` header, and it must
+/// match the host in the address, if there is one: otherwise one host could be checked and
 /// the other used.
 pub fn requested_host(parts: &Parts) -> Result<&str, BadHost> {
     let mut headers = parts.headers.get_all(HOST).iter();
@@ -31,7 +31,7 @@ pub fn requested_host(parts: &Parts) -> Result<&str, BadHost> {
     if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
         return Err(BadHost("The request's address and its Host header name different hosts."));
     }
-    if is_host(host) { Ok(host) } else { Err(BadHost("The request's host is not a host.")) }
+    if is_host(host) { Ok(host) } else { Err(BadHost("The request's host is invalid.")) }
 }
 
 fn is_host(text: &str) -> bool {
@@ -46,7 +46,7 @@ fn is_host(text: &str) -> bool {
     text.len() <= HOST_MAX && good_name && good_port
 }
 
-/// Which hosts are ours, and what each stands for.
+/// Our hosts and their meaning.
 #[derive(Debug, Clone)]
 pub struct OwnHosts {
     domain: String,
@@ -55,14 +55,14 @@ pub struct OwnHosts {
 }
 
 impl OwnHosts {
-    /// As configured.
+    /// From the settings.
     pub fn new(config: &Config) -> Self {
         Self { domain: config.domain.clone(), apps_domain: config.apps_domain.clone(), listen: config.listen }
     }
 
-    /// What a host stands for. Where the builder listens on loopback its bare address is the
-    /// builder's too. Any other name that leads here is none of ours, or a page anywhere could have
-    /// its own name lead here and read what it likes.
+    /// The meaning of a host. If the builder listens on loopback, its bare address belongs to the
+    /// builder too. Any other name that resolves to this machine is rejected (DNS rebinding): otherwise any
+    /// page could read the builder under its own name.
     pub fn find(&self, host: &str) -> Option<HostName> {
         if HostName::parse(host, &self.domain) == Some(HostName::Builder) || self.is_bare(host) {
             return Some(HostName::Builder);
@@ -77,7 +77,7 @@ impl OwnHosts {
         let name = strip_port(host);
         let port = host[name.len()..].trim_start_matches(':');
         let port = if port.is_empty() { Some(80) } else { port.parse().ok() };
-        // Port 0 in the configuration is one that the system chose.
+        // Port 0 in the settings means a port that the system chose.
         let port_is_ours = self.listen.port() == 0 || port == Some(self.listen.port());
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let own = match self.listen.ip() {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_is_told_or_none() {
+    fn requests_need_exactly_one_valid_host() {
         assert_eq!(host("/", &[b"builder.localhost:8080"]), Ok("builder.localhost:8080".into()));
         assert_eq!(host("http://A.localhost/x", &[b"a.localhost"]), Ok("a.localhost".into()));
         assert_eq!(host("http://a.localhost/x", &[]), Ok("a.localhost".into()));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bare_address_is_ours_on_loopback_alone() {
+    fn the_bare_address_is_ours_only_on_loopback() {
         let own = |listen: &str| OwnHosts {
             domain: "localhost".into(),
             apps_domain: "localhost".into(),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_with_a_domain_of_their_own_are_not_at_the_builders() {
+    fn apps_with_a_separate_domain_are_not_served_under_the_builders() {
         let own = OwnHosts {
             domain: "pages.test".into(),
             apps_domain: "apps.test".into(),

@@ -1,19 +1,19 @@
-//! The cookie of a browser that has logged in before. It opens nothing: it only gives the browser's login
-//! attempts a count of their own.
+//! The cookie of a browser that has logged in before. It gives no access: it only gives the browser's login
+//! attempts a separate limit.
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 
 use crate::services::login_limit::KNOWN_DAYS;
 
-/// Its name over http. The gateway keeps cookies that begin with `slipway_` away from apps.
+/// Its name over http. The gateway removes cookies that begin with `slipway_` from requests to apps.
 const NAME: &str = "slipway_browser";
-/// Its name over https, where browsers let no other host set it.
+/// Its name over https, where no other host can set it.
 const HOST_NAME: &str = "__Host-slipway_browser";
-/// Longest mark that is looked at, in bytes.
+/// Maximum length of a mark in bytes.
 const MARK_MAX: usize = 128;
 
-/// The value of `Set-Cookie` that marks a browser. `secure`: sent over https alone.
+/// The value of `Set-Cookie` that marks a browser. `secure`: sent only over https.
 pub fn browser_cookie(mark: &str, secure: bool) -> HeaderValue {
     let max_age = KNOWN_DAYS * 24 * 60 * 60;
     let (name, secure) = if secure { (HOST_NAME, "; Secure") } else { (NAME, "") };
@@ -23,7 +23,7 @@ pub fn browser_cookie(mark: &str, secure: bool) -> HeaderValue {
     value
 }
 
-/// What may be marks among a request's cookies.
+/// All possible marks in a request's cookies.
 pub fn browser_marks(headers: &HeaderMap, secure: bool) -> impl Iterator<Item = &str> {
     let name = if secure { HOST_NAME } else { NAME };
     headers
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_found_among_others_and_only_under_its_name() {
+    fn marks_are_found_only_under_their_name() {
         let mut headers = HeaderMap::new();
         headers.append(COOKIE, HeaderValue::from_static("a=b; slipway_browser=1.2.3; slipway_browserx=4"));
         headers.append(COOKIE, HeaderValue::from_static("__Host-slipway_browser=5"));

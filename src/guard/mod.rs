@@ -1,9 +1,8 @@
-//! What stands around every page and call of the builder: who may ask, from where, and what is
-//! said with every answer.
+//! Checks around every page and call of the builder: authentication, origin, and common headers.
 //!
 //! Owns the checks of `Origin` and of sessions and tokens, the session's cookie, the security
-//! headers, request ids and their log lines, and what a panic becomes. Which host a request is for
-//! is read here and decided in [`crate::server`]. Knows nothing of what pages and calls do.
+//! headers, request ids and their log lines, and the response to a panic. It parses a request's
+//! host; [`crate::server`] routes by it. Independent of the content of pages and calls.
 
 mod access;
 mod client;
@@ -38,10 +37,10 @@ pub use trace::RequestId;
 
 use crate::services::Services;
 
-/// Most bytes of a request's body, where a call does not say otherwise.
+/// Default limit of a request's body in bytes.
 pub const BODY_MAX: usize = 2 * 1024 * 1024;
 
-/// What the checks need to know.
+/// The data of the checks.
 #[derive(Clone)]
 struct Guard(Arc<Inner>);
 
@@ -52,14 +51,14 @@ struct Inner {
     is_https: bool,
 }
 
-/// Puts the checks around the builder's pages and calls.
+/// Adds the checks to the builder's pages and calls.
 pub fn protect(routes: Router, services: Services) -> Router {
     let content_security_policy = headers::content_security_policy(services.config());
     let is_https = is_https(&services);
     let proxies = Proxies::new(&services.config().trusted_proxies);
     let guard = Guard(Arc::new(Inner { services, proxies, content_security_policy, is_https }));
     let worth_compressing = DefaultPredicate::new().and(NotForContentType::const_new("application/gzip"));
-    // The last one is the outermost: an id first, headers on whatever comes back, even after a panic.
+    // The last layer is the outermost: first the request id, and headers on every response, even after a panic.
     routes
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(guard.clone(), access::check))
@@ -68,18 +67,18 @@ pub fn protect(routes: Router, services: Services) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(trace::Panicked))
         .layer(middleware::from_fn(trace::forms))
         .layer(middleware::from_fn_with_state(guard, headers::add))
-        // Streams of events, images and small answers are left as they are. A middling level: a page
-        // is made for each request, and is not to wait for the last percent.
+        // Event streams, images and small responses are not compressed. A medium level, because a page
+        // is rendered for each request and must not be delayed for the last percent.
         .layer(CompressionLayer::new().quality(CompressionLevel::Precise(4)).compress_when(worth_compressing))
         .layer(middleware::from_fn(trace::follow))
 }
 
-/// Whether links to the builder are written with https, so that its cookie is sent over nothing else.
+/// Whether links to the builder use https, so that its cookie is sent only over https.
 pub fn is_https(services: &Services) -> bool {
     services.config().is_https()
 }
 
-/// Says in the request's extensions who asks.
+/// Adds the client's address to the request's extensions.
 async fn tell_client(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let peer = ClientIp::of_socket(request.extensions());
     let client = guard.0.proxies.client(peer, request.headers());
@@ -87,7 +86,7 @@ async fn tell_client(State(guard): State<Guard>, mut request: Request, next: Nex
     next.run(request).await
 }
 
-/// Whether a program asks at this address, which wants problem JSON, and no person.
+/// Whether the address belongs to the API, whose errors are problem JSON.
 fn is_call(uri: &Uri) -> bool {
     let path = uri.path();
     path == "/api" || path.starts_with("/api/") || matches!(path, "/healthz" | "/readyz" | "/metrics")

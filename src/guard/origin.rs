@@ -1,12 +1,12 @@
-//! Requests come from our own pages, from an address that a person opened, or from no browser at all.
+//! Requests must come from our own pages, from an address that a user opened, or not from a browser.
 //!
-//! Apps live on neighbouring hosts, which browsers call the same *site*: what a cookie's `SameSite`
-//! keeps out is not enough, so the very origin is looked at. Looking is checked as well as changing: an app's
-//! `<img>`, `fetch` or frame must not run with the session. Only a browser that opens an address in a tab may come
-//! from elsewhere.
+//! Apps live on neighbouring hosts, which browsers treat as the same *site*: `SameSite` cookies do not
+//! protect against them, so the exact origin is checked. Read requests are checked as well: an app's
+//! `<img>`, `fetch` or frame must not run with the session. The only exception is a browser that opens an address
+//! in a tab.
 //!
-//! Browsers say where a request comes from (`Sec-Fetch-Site`) over https and to localhost. Over plain http they send
-//! `Origin` with some requests, and `Referer` unless the page that asks wants none. So an app that hides its `Referer`
+//! Browsers send the origin of a request (`Sec-Fetch-Site`) over https and to localhost. Over plain http they send
+//! `Origin` with some requests, and `Referer` unless the page disables it. So an app that hides its `Referer`
 //! can make a browser load our pages there; it cannot read them, and they change nothing.
 
 use axum::extract::Request;
@@ -22,14 +22,14 @@ use crate::error::{AppError, AppResult, ErrorKind};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// Hands a browser on to a draft or a preview. The frame of one that has lost its pass is sent here by the app's host.
-const HANDS_ON: &str = "/preview-access";
+/// Redirects a browser to a draft or a preview. The app's host redirects a frame without a pass to this address.
+const PREVIEW_ACCESS: &str = "/preview-access";
 
-/// Refuses what another origin's page sends.
+/// Refuses requests of pages with another origin.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let checked = match requested_host(&parts) {
-        Ok(host) if is_safe(&parts.method) => may_look(&parts.method, parts.uri.path(), &parts.headers, host),
+        Ok(host) if is_safe(&parts.method) => may_read(&parts.method, parts.uri.path(), &parts.headers, host),
         Ok(host) => same_origin(&parts.headers, host),
         Err(error) => Err(AppError::bad_request(error.to_string())),
     };
@@ -39,35 +39,35 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether a method only looks.
+/// Whether a method only reads.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 fn refused() -> AppResult<()> {
-    Err(AppError::new(ErrorKind::Forbidden, "cross_origin", "This request comes from another site's page.")
-        .hint("Do it on Slipway's own pages. A program sends neither Origin nor Sec-Fetch-Site."))
+    Err(AppError::new(ErrorKind::Forbidden, "cross_origin", "This request comes from a page of another site.")
+        .hint("Use Slipway's own pages. Programs must not send Origin or Sec-Fetch-Site."))
 }
 
-/// Whether a request that only looks, with these headers, may be answered. Without `Sec-Fetch-Site`, `Origin` and
-/// `Referer` decide, as far as they are there.
-fn may_look(method: &Method, path: &str, headers: &HeaderMap, host: &str) -> AppResult<()> {
+/// Whether a read request with these headers may be answered. Without `Sec-Fetch-Site`, `Origin` and
+/// `Referer` decide, if they are present.
+fn may_read(method: &Method, path: &str, headers: &HeaderMap, host: &str) -> AppResult<()> {
     if !headers.contains_key(SEC_FETCH_SITE) {
         return if is_loaded_by_other(headers, host) { refused() } else { same_origin(headers, host) };
     }
     if is_same_origin_or_none(headers) {
         return Ok(());
     }
-    // A tab that goes to us from elsewhere, by a link or a redirect. In a frame the destination is another one.
+    // A tab that opens our page through a link or a redirect. A frame has another destination.
     let opens_page = *method == Method::GET
         && is_only(headers, &SEC_FETCH_MODE, b"navigate")
         && (is_only(headers, &SEC_FETCH_DEST, b"document")
-            || (path == HANDS_ON && is_only(headers, &SEC_FETCH_DEST, b"iframe")));
+            || (path == PREVIEW_ACCESS && is_only(headers, &SEC_FETCH_DEST, b"iframe")));
     if opens_page { Ok(()) } else { refused() }
 }
 
-/// Whether another page's address is named and the request opens no page, as that of an `<img>` or a script. What opens
-/// a page asks for HTML, whether it is a link or a frame.
+/// Whether the request comes from another origin's page and does not open a page, like an `<img>` or a script. Links
+/// and frames request HTML.
 fn is_loaded_by_other(headers: &HeaderMap, host: &str) -> bool {
     let opens_page =
         headers.get_all(ACCEPT).iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
@@ -78,7 +78,7 @@ fn is_loaded_by_other(headers: &HeaderMap, host: &str) -> bool {
     !opens_page && headers.get_all(REFERER).iter().any(|referer| !referer.to_str().is_ok_and(is_ours))
 }
 
-/// Whether a header is there once, with this value.
+/// Whether a header occurs once, with this value.
 fn is_only(headers: &HeaderMap, name: &HeaderName, value: &[u8]) -> bool {
     let mut values = headers.get_all(name).iter();
     values.next().is_some_and(|first| first.as_bytes() == value) && values.next().is_none()
@@ -110,7 +110,7 @@ fn is_of(origin: &str, host: &str) -> bool {
     } else {
         return false;
     };
-    // `Host` leaves out the port that its scheme has by default, and the scheme is the origin's.
+    // `Host` omits the default port of the origin's scheme.
     split(authority, port) == split(host, port)
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_pages_and_programs_change_things() {
+    fn only_our_own_pages_and_programs_can_change_things() {
         let host = "builder.localhost:8080";
         assert!(allowed(host, &[]));
         for good in ["http://builder.localhost:8080", "http://Builder.Localhost:8080"] {
@@ -164,7 +164,7 @@ mod tests {
         for bad in [&b"same-site"[..], b"cross-site", b"", b"Same-Origin", b"\xff"] {
             assert!(!allowed(host, &[(SEC_FETCH_SITE, bad)]), "{}", String::from_utf8_lossy(bad));
         }
-        // Both are looked at, and one good header among several saves nothing.
+        // Both headers are checked, and one valid header among several is not enough.
         let good: &[u8] = b"http://builder.localhost:8080";
         assert!(!allowed(host, &[(ORIGIN, good), (SEC_FETCH_SITE, b"same-site")]));
         assert!(!allowed(host, &[(ORIGIN, good), (ORIGIN, good)]));
@@ -172,14 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn what_another_page_loads_is_refused_and_what_a_person_opens_is_not() {
+    fn requests_of_other_pages_are_refused_and_opened_tabs_are_not() {
         let host = "builder.localhost:8080";
         let looks = |method: &Method, given: &[(HeaderName, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in given {
                 headers.append(name, HeaderValue::from_str(value).expect("a header"));
             }
-            may_look(method, "/apps", &headers, host).is_ok()
+            may_read(method, "/apps", &headers, host).is_ok()
         };
         let fetched = |site: &str, mode: &str, dest: &str| {
             let given = [(SEC_FETCH_SITE, site), (SEC_FETCH_MODE, mode), (SEC_FETCH_DEST, dest)];
@@ -188,7 +188,7 @@ mod tests {
         for (mode, dest) in [("navigate", "document"), ("navigate", "iframe"), ("cors", "empty"), ("no-cors", "image")]
         {
             assert!(fetched("same-origin", mode, dest), "our own pages: {mode} {dest}");
-            assert!(fetched("none", mode, dest), "typed by a person: {mode} {dest}");
+            assert!(fetched("none", mode, dest), "typed by the user: {mode} {dest}");
         }
         for site in ["same-site", "cross-site", "", "Same-Origin"] {
             assert!(fetched(site, "navigate", "document"), "a link from {site}");
@@ -214,8 +214,8 @@ mod tests {
         let framed = [(SEC_FETCH_SITE, "same-site"), (SEC_FETCH_MODE, "navigate"), (SEC_FETCH_DEST, "iframe")];
         let framed = framed.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value)));
         let framed = framed.collect::<HeaderMap>();
-        assert!(may_look(&Method::GET, HANDS_ON, &framed, host).is_ok(), "a preview's frame asks for a new pass");
-        assert!(may_look(&Method::GET, "/preview-access/x", &framed, host).is_err());
+        assert!(may_read(&Method::GET, PREVIEW_ACCESS, &framed, host).is_ok(), "a preview's frame requests a new pass");
+        assert!(may_read(&Method::GET, "/preview-access/x", &framed, host).is_err());
 
         assert!(looks(&Method::GET, &[]), "a program, or an old browser");
         let (ours, page) = ("http://builder.localhost:8080/apps/tides?x=/", "text/html,*/*;q=0.8");

@@ -1,5 +1,5 @@
-//! A small page that stands on its own: for hosts that are none of ours, and for failures outside
-//! of all pages.
+//! A small self-contained page: for unknown hosts, and for failures outside
+//! of the pages.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ const STYLE: &str = "body{margin:15vh auto;max-width:34rem;padding:0 1.25rem;fon
 color-scheme:light dark;color:light-dark(#14191e,#e9edf1);background:light-dark(#f5f6f7,#0f1317)}\
 h1{font-size:1.5rem;line-height:1.25}p{color:light-dark(#47515b,#b5bec8);overflow-wrap:anywhere}";
 
-/// The style is in the page itself and is allowed by its hash alone.
+/// The style is inline and allowed only by its hash.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
     HeaderValue::try_from(format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"))
@@ -26,7 +26,7 @@ pub fn plain_page(status: StatusCode, title: &str, sentences: &[&str]) -> Respon
     page(status, title, sentences, None)
 }
 
-/// The same, with an address and the words that lead there, in a tab of its own.
+/// The same, with a link that opens in a new tab.
 pub fn linked_page(status: StatusCode, title: &str, sentences: &[&str], link: (&str, &str)) -> Response {
     page(status, title, sentences, Some(link))
 }

@@ -1,4 +1,4 @@
-//! Each request has an id, one line in the log, and an answer even when its handler panics.
+//! Each request has an id, one line in the log, and a response even if its handler panics.
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::error::{AppError, ErrorKind};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names one request in the log and in its answer. In every request's extensions.
+/// The id of a request in the log and in its response. In every request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
@@ -26,10 +26,10 @@ impl RequestId {
     }
 }
 
-/// Gives the request an id and writes its line: method, path and status, never a body or a query.
-/// Reading is told at `debug` only: a page that is open reads all the time.
+/// Assigns the request's id and logs its method, path and status, never a body or a query.
+/// Read requests are logged at `debug`, because open pages send them all the time.
 pub(super) async fn follow(mut request: Request, next: Next) -> Response {
-    // One of our own always: what a caller writes there would stand in our log.
+    // Always a new id: a caller's value would appear in our log.
     let id = RequestId::random();
     let span = tracing::info_span!("request", id = %id.0);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -55,7 +55,7 @@ pub(super) async fn follow(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// Makes a panic a 500, and says to the log where it was.
+/// Converts a panic to a 500, and logs its position.
 #[derive(Clone, Copy)]
 pub(super) struct Panicked;
 
@@ -64,13 +64,13 @@ impl tower_http::catch_panic::ResponseForPanic for Panicked {
 
     fn response_for_panic(&mut self, panic: Box<dyn Any + Send>) -> Response {
         let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         AppError::internal(&format!("a handler panicked: {said}")).into_response()
     }
 }
 
-/// Gives errors from outside of all pages, which come as problem JSON, the form of their caller: a
-/// browser that opened a page sees a page. The pages' own errors have become pages by then.
+/// Renders problem JSON from outside of the pages in the caller's format: a
+/// browser that opens a page gets a page. The pages' own errors are already pages here.
 pub(super) async fn forms(request: Request, next: Next) -> Response {
     let wants_page = !is_call(request.uri()) && accepts_html(request.headers());
     let response = next.run(request).await;
@@ -89,7 +89,7 @@ fn page(error: &AppError, before: &HeaderMap) -> Response {
     let status = error.kind.status();
     let mut title = match error.kind {
         ErrorKind::Internal => "Something went wrong".to_owned(),
-        _ => status.canonical_reason().unwrap_or("Not this way").to_owned(),
+        _ => status.canonical_reason().unwrap_or("Request failed").to_owned(),
     };
     if status != StatusCode::INTERNAL_SERVER_ERROR {
         let _ = write!(title, " ({})", status.as_u16());
@@ -97,7 +97,7 @@ fn page(error: &AppError, before: &HeaderMap) -> Response {
     let sentences = [error.detail.as_str(), error.hint.as_deref().unwrap_or("Go back, reload the page and try again.")];
     let mut response = plain_page(status, &title, &sentences);
     for (name, value) in before {
-        // What belonged to the body goes with it.
+        // Headers of the replaced body are removed too.
         if !matches!(name.as_str(), "content-type" | "content-length") {
             response.headers_mut().entry(name).or_insert_with(|| value.clone());
         }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{App, EventBody, Job, JobError, LogStream, Redaction, Step, StepName, StepState};
-use crate::engine::LineSink;
 use crate::error::AppError;
+use crate::output::LineSink;
 use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
 

@@ -3,6 +3,7 @@
 use super::context::{Failure, JobContext};
 use super::failure::BuildFault;
 use super::outage::retry_during_outage;
+use crate::build::BuildEngine;
 use crate::domain::{Environment, JobResult, LogStream};
 use crate::store::StoreError;
 
@@ -29,9 +30,9 @@ pub async fn withdraw(context: &JobContext) -> Result<(), Failure> {
 async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let (id, name) = (context.job.app_id, context.job.app.clone());
-    context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name())).await;
+    context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name)).await;
     let tell = context.lines(LogStream::Deploy);
-    retry_during_outage(context, || Box::pin(platform.runtime.remove_app(&name, id, &tell))).await?;
+    retry_during_outage(context, || Box::pin(platform.runtime.releases.remove_app(&name, id, &tell))).await?;
     for environment in Environment::ALL {
         platform.gateway.routes().remove(&name, environment);
     }
@@ -39,7 +40,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     let pushed = retry_during_outage(context, || {
         Box::pin(async {
             let removed = platform.images.remove_pushed(&name).await;
-            removed.map_err(|error| BuildFault { error, in_cluster: true })
+            removed.map_err(|error| BuildFault { error, engine: BuildEngine::InCluster })
         })
     });
     match pushed.await {
@@ -56,7 +57,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     retry_during_outage(context, || {
         Box::pin(async {
             let removed = platform.images.remove_app(&name, id).await;
-            removed.map_err(|error| BuildFault { error, in_cluster: platform.runtime.replaces_in_place() })
+            removed.map_err(|error| BuildFault { error, engine: platform.images.engine() })
         })
     })
     .await?;

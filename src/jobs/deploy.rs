@@ -24,7 +24,7 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
     let release = async {
         let spec = spec(context, &app, version).await?;
         // What the release needs around it is made meanwhile; if that fails, the start says why.
-        let around = platform.runtime.prepare(&app.name, app.id);
+        let around = platform.runtime.releases.prepare(&app.name, app.id);
         let (image, _) = tokio::join!(context.step(StepName::Build, build(context, &app, version)), around);
         let image = image?;
         let image = match platform.config.registry {
@@ -117,7 +117,7 @@ async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<I
     let built = retry_during_outage(context, || {
         Box::pin(async {
             let built = platform.images.build(request.clone(), &log, &context.cancel).await;
-            built.map_err(|error| BuildFault { error, in_cluster: platform.runtime.replaces_in_place() })
+            built.map_err(|error| BuildFault { error, engine: platform.images.engine() })
         })
     })
     .await?;
@@ -132,7 +132,7 @@ async fn push(context: &JobContext, app: &App, version: &VersionId, image: Image
     retry_during_outage(context, || {
         Box::pin(async {
             let pushed = platform.images.push(&app.name, version, &image, &context.cancel).await;
-            pushed.map_err(|error| BuildFault { error, in_cluster: platform.runtime.replaces_in_place() })
+            pushed.map_err(|error| BuildFault { error, engine: platform.images.engine() })
         })
     })
     .await

@@ -1,14 +1,14 @@
 //! What a failed call to the engine, the registry or the cluster means for a job: its code, its words and a hint.
 
 use super::context::Failure;
-use crate::build::BuildError;
-use crate::deploy::DeployError;
+use crate::build::{BuildEngine, BuildError};
+use crate::runtime::RuntimeError;
 
-/// A build's error, and whether what it needs runs in the cluster, where an outage passes.
+/// A build's error, and where it was built.
 #[derive(Debug)]
 pub(super) struct BuildFault {
     pub(super) error: BuildError,
-    pub(super) in_cluster: bool,
+    pub(super) engine: BuildEngine,
 }
 
 impl std::fmt::Display for BuildFault {
@@ -21,7 +21,7 @@ impl From<BuildFault> for Failure {
     fn from(fault: BuildFault) -> Self {
         let is_engine_away = matches!(fault.error, BuildError::Unavailable(_));
         let failure = Self::from(fault.error);
-        if fault.in_cluster && is_engine_away {
+        if fault.engine == BuildEngine::InCluster && is_engine_away {
             return failure.hint(
                 "See that the engine that DOCKER_HOST leads to runs (`kubectl -n builder-engine get pods` where it is in the \
                  cluster), then try again.",
@@ -61,38 +61,40 @@ impl From<BuildError> for Failure {
     }
 }
 
-impl From<DeployError> for Failure {
-    fn from(error: DeployError) -> Self {
+impl From<RuntimeError> for Failure {
+    fn from(error: RuntimeError) -> Self {
         let message = error.to_string();
         match error {
-            DeployError::Cancelled => Self::Cancelled,
-            DeployError::Unavailable(_) => Self::failed("docker_unavailable", message)
+            RuntimeError::Cancelled => Self::Cancelled,
+            RuntimeError::Unavailable(_) => Self::failed("docker_unavailable", message)
                 .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
-            DeployError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message)
+            RuntimeError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message)
                 .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again."),
-            DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => Self::failed("cluster_refused", message)
-                .hint("See that the builder's account and roles are in place, then try again."),
-            DeployError::NotOurs { .. } => Self::failed("namespace_taken", message)
+            RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
+                Self::failed("cluster_refused", message)
+                    .hint("See that the builder's account and roles are in place, then try again.")
+            }
+            RuntimeError::NotOurs { .. } => Self::failed("namespace_taken", message)
                 .hint("Delete that namespace if nobody needs it, or give the app another name."),
-            DeployError::CannotPull(_) => Self::failed("image_pull_failed", message)
+            RuntimeError::CannotPull(_) => Self::failed("image_pull_failed", message)
                 .hint("See that the nodes reach the registry under SLIPWAY_REGISTRY_PULL, then try again."),
-            DeployError::NoRoom(_) => Self::failed("no_room", message)
+            RuntimeError::NoRoom(_) => Self::failed("no_room", message)
                 .hint("Wait until other versions have ended, or give the cluster more room, then try again."),
-            DeployError::SwitchTimedOut { .. } => Self::failed("switch_failed", message)
+            RuntimeError::SwitchTimedOut { .. } => Self::failed("switch_failed", message)
                 .hint("See that the cluster's network and its endpoint controller run, then try again."),
-            DeployError::Deleted { .. } => {
+            RuntimeError::Deleted { .. } => {
                 Self::failed("deleted_outside", message).hint("See who deletes what Slipway makes, then deploy again.")
             }
-            DeployError::Stuck { .. } => {
+            RuntimeError::Stuck { .. } => {
                 Self::failed("namespace_stuck", message).hint("Fix what holds it, then delete the app again.")
             }
-            DeployError::Exited { lines, .. } => Self::failed("start_failed", message)
+            RuntimeError::Exited { lines, .. } => Self::failed("start_failed", message)
                 .hint("The app's last lines say why. Ask for a fix, or fix it and deploy again.")
                 .lines(lines),
-            DeployError::NotReady { lines, .. } => Self::failed("health_check_failed", message)
+            RuntimeError::NotReady { lines, .. } => Self::failed("health_check_failed", message)
                 .hint("The app runs but does not answer as it should. Its last lines may say why.")
                 .lines(lines),
-            DeployError::DiskFull => {
+            RuntimeError::DiskFull => {
                 Self::failed("disk_full", message).hint("Free some space on the engine's disk, then try again.")
             }
             _ => Self::failed("deploy_failed", message),

@@ -15,31 +15,38 @@ mod host_error;
 mod outage;
 mod proving;
 mod record;
-pub mod recover;
-mod release;
+mod recover;
+pub mod release;
 pub mod rollout;
 pub mod runs;
 pub mod schedule;
 mod smoke;
 pub mod space;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod tool_host;
 mod worker;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::Transaction;
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::deploy::DeployError;
 use crate::domain::{App, Job, JobId, JobKind, JobState, NewTurn, TurnId};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{Platform, job_event};
+use crate::runtime::RuntimeError;
 use crate::store::{StoreError, apps, jobs as table, turns};
 
 /// How often a job is begun before it is given up.
 const MAX_ATTEMPTS: u32 = 3;
+/// For so long after a deployment has succeeded, a request for the same one is answered with it.
+const SAME_REQUEST: Duration = Duration::from_secs(2);
 
 /// The queue and its workers. Cheap to clone.
 #[derive(Clone)]
@@ -72,6 +79,27 @@ impl Jobs {
         Ok(self.enqueue_with(app, move |_| Ok(((), kind))).await?.1)
     }
 
+    /// Queues a deployment, unless the app's newest one is the same, and is queued, runs or has just succeeded: that one is
+    /// the answer then. A second click, or a request that is repeated over a slow line, deploys nothing twice.
+    pub async fn enqueue_once(&self, app: &App, kind: JobKind) -> AppResult<Job> {
+        let platform = &self.0.platform;
+        let (id, name, at) = (app.id, app.name.clone(), platform.clock.now());
+        let job = platform
+            .events
+            .commit(move |t| {
+                if let Some(job) = table::same_request(t, id, &kind, at - SAME_REQUEST)? {
+                    return Ok((job, vec![]));
+                }
+                let job = table::insert(t, id, &name, &kind, at)?;
+                let event = job_event(&job);
+                Ok((job, vec![event]))
+            })
+            .await
+            .map_err(not_queued)?;
+        self.wake();
+        Ok(job)
+    }
+
     /// Queues a new turn of an app, with the files that came with it and the job that runs it: all or nothing.
     pub async fn enqueue_turn(&self, app: &App, new: NewTurn) -> AppResult<(TurnId, Job)> {
         let (id, at) = (app.id, self.0.platform.clock.now());
@@ -99,11 +127,7 @@ impl Jobs {
                 Ok(((subject, job), vec![event]))
             })
             .await
-            .map_err(|error| match error {
-                StoreError::Conflict(detail) => AppError::conflict("app_deleting", detail),
-                StoreError::NotFound => AppError::not_found("app of this name"),
-                other => other.into(),
-            })?;
+            .map_err(not_queued)?;
         self.wake();
         Ok(queued)
     }
@@ -155,13 +179,22 @@ impl Jobs {
 }
 
 /// 503 for a runtime that does not answer, for those who ask it directly.
-pub fn runtime_unavailable(error: &DeployError) -> AppError {
+pub fn runtime_unavailable(error: &RuntimeError) -> AppError {
     match error {
-        DeployError::ClusterUnavailable(_) | DeployError::ClusterRefused(_) | DeployError::ClusterDenied(_) => {
+        RuntimeError::ClusterUnavailable(_) | RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
             AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string())
                 .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again.")
         }
         _ => AppError::new(ErrorKind::Unavailable, "docker_unavailable", error.to_string())
             .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+    }
+}
+
+/// Why a job was not queued, as the caller of a service learns it.
+fn not_queued(error: StoreError) -> AppError {
+    match error {
+        StoreError::Conflict(detail) => AppError::conflict("app_deleting", detail),
+        StoreError::NotFound => AppError::not_found("app of this name"),
+        other => other.into(),
     }
 }

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use super::context::{Failure, JobContext};
 use super::failure::BuildFault;
-use crate::deploy::DeployError;
+use crate::build::BuildEngine;
 use crate::domain::LogStream;
+use crate::runtime::RuntimeError;
 
 /// How long one outage of a runtime is waited out in the middle of a job.
 const OUTAGE_LIMIT: Duration = Duration::from_mins(10);
@@ -33,7 +34,7 @@ pub trait Outage: std::fmt::Display + Into<Failure> {
     }
 }
 
-impl Outage for DeployError {
+impl Outage for RuntimeError {
     fn is_waited_out(&self) -> bool {
         // A Docker engine that does not run has to be started by this machine's user: the job fails at once and says so.
         matches!(self, Self::ClusterUnavailable(_))
@@ -46,7 +47,7 @@ impl Outage for DeployError {
 
 impl Outage for BuildFault {
     fn is_waited_out(&self) -> bool {
-        self.in_cluster && self.error.is_outage()
+        self.engine == BuildEngine::InCluster && self.error.is_outage()
     }
 }
 
@@ -128,12 +129,12 @@ where
 mod tests {
     use super::*;
 
-    fn away() -> DeployError {
-        DeployError::ClusterUnavailable("connection refused".to_owned())
+    fn away() -> RuntimeError {
+        RuntimeError::ClusterUnavailable("connection refused".to_owned())
     }
 
-    fn denied() -> DeployError {
-        DeployError::ClusterDenied("pods is forbidden".to_owned())
+    fn denied() -> RuntimeError {
+        RuntimeError::ClusterDenied("pods is forbidden".to_owned())
     }
 
     #[test]
@@ -164,6 +165,6 @@ mod tests {
         assert!(patience.pause(&denied(), after(1), after(1)).is_some());
         assert!(patience.pause(&denied(), after(29), after(29)).is_some());
         assert_eq!(patience.pause(&denied(), after(30), after(31)), None);
-        assert_eq!(patience.pause(&DeployError::Gone, after(2), after(2)), None);
+        assert_eq!(patience.pause(&RuntimeError::Gone, after(2), after(2)), None);
     }
 }

@@ -15,14 +15,14 @@ use super::release::settings;
 use crate::bounded_work::Owner;
 use crate::build::{BuildError, BuildRequest};
 use crate::catalog::Template;
-use crate::deploy::DeployError;
 use crate::domain::{App, Environment, HostName, LogStream, PageRequest, SmokeKind, TemplateKind, VersionId};
-use crate::engine::LineSink;
 use crate::error::AppError;
 use crate::gateway::RouteState;
 use crate::generation::{CheckReport, HostError, PreviewAnswer, PreviewRequest};
+use crate::output::LineSink;
 use crate::platform::Platform;
 use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
+use crate::runtime::RuntimeError;
 use crate::workspace::NewFile;
 
 /// How long a check's build may take.
@@ -194,11 +194,11 @@ pub async fn preview_logs(platform: &Platform, app: &App) -> Result<Vec<String>,
         let from = lines.len().saturating_sub(LOG_LINES as usize);
         return Ok(lines[from..].iter().map(|line| (*line).to_owned()).collect());
     }
-    let lines = platform.runtime.logs(&app.name, app.id, Environment::Preview, LOG_LINES, false);
+    let lines = platform.runtime.observation.logs(&app.name, app.id, Environment::Preview, LOG_LINES, false);
     let lines = tokio::time::timeout(LOG_WAIT, lines.collect::<Vec<_>>()).await;
     let lines = lines.map_err(|_| HostError::Refused("The log could not be read in time. Try again.".into()))?;
     lines.into_iter().collect::<Result<_, _>>().map_err(|error| match error {
-        DeployError::Gone => HostError::Refused("Nothing runs in preview yet, so there is no log.".into()),
+        RuntimeError::Gone => HostError::Refused("Nothing runs in preview yet, so there is no log.".into()),
         error => HostError::Refused(error.to_string()),
     })
 }

@@ -1,12 +1,12 @@
-//! What a release needs to be started, and whether it is to run.
+//! What a release needs to be started.
 
 use std::time::Duration;
 
 use super::context::Failure;
-use crate::deploy::{Deployment, Instance};
 use crate::domain::{App, AppSettings, Release, VersionId, WorkspacePath};
-use crate::error::AppError;
+use crate::error::{AppError, AppResult};
 use crate::platform::Platform;
+use crate::runtime::Deployment;
 use crate::workspace::WorkspaceError;
 
 /// How long a new version may take to answer from when it runs, and traffic to reach it.
@@ -25,7 +25,7 @@ pub async fn settings(platform: &Platform, app: &App, version: &VersionId) -> Re
 }
 
 /// What the runtime needs to know to start a release.
-pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Result<Deployment, Failure> {
+pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> AppResult<Deployment> {
     Ok(Deployment {
         app: app.name.clone(),
         app_id: app.id,
@@ -35,13 +35,4 @@ pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> Re
         spec: release.spec.clone(),
         secrets: platform.secrets(app, release.environment).await?,
     })
-}
-
-/// Whether what is found in place of the live release is put back to it, rather than removed.
-pub(super) async fn keeps_running(platform: &Platform, instance: &Instance) -> bool {
-    if !platform.runtime.replaces_in_place() {
-        return false;
-    }
-    let app = platform.store.app_by_id(instance.app_id).await;
-    app.is_ok_and(|app| app.environment(instance.environment).release.is_some())
 }

@@ -1,27 +1,22 @@
 //! Putting a release in place: the one way for preview, publish and roll back.
 //!
 //! Start, check, switch. Until the new release has answered and proved itself nothing changes for those who
-//! use the app, on either runtime; afterwards the old one is drained and removed behind the job's back. Every part can
+//! use the app, on either runtime; afterwards the old one drains and is removed in the background. Every part can
 //! be done again: a job that is taken up after a crash goes through here a second time.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
-use super::release::{START_LIMIT, deployment, keeps_running};
+use super::release::{START_LIMIT, deployment};
 use super::{runs, smoke};
-use crate::deploy::{DeployError, Deployment, FoundInstance, Instance};
 use crate::domain::{
     App, Bytes, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger,
     StepName,
 };
-use crate::gateway::{RouteState, Upstream};
+use crate::gateway::RouteState;
 use crate::platform::Platform;
 use crate::store::releases::NewRelease;
-
-/// How long requests in flight may keep an old version alive.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// The release that a job deploys: made at its first attempt, found again at a later one.
 pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<Release, Failure> {
@@ -37,7 +32,10 @@ pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Resu
         // The process died between the take-over and the end of the job.
         settle(context, app, environment, None).await?;
         if let ProcessKind::Service(_) = release.spec.process {
-            make_way(context, app, &deployment(platform, app, &release).await?).await;
+            let live = deployment(platform, app, &release).await?;
+            if let Err(error) = Box::pin(platform.runtime.releases.finish(&live)).await {
+                tracing::warn!(app = %app.name, %error, "failed to remove the previous release; the next reconcile retries");
+            }
         }
     } else {
         // On the heap: it holds all of the engine's calls.
@@ -61,14 +59,14 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
     match &release.spec.process {
         ProcessKind::Service(probe) => {
             let deployment = deployment(&context.platform, app, release).await?;
-            let runtime = &context.platform.runtime;
+            let releases = &context.platform.runtime.releases;
             let tell = context.lines(LogStream::Deploy);
-            let start = retry_during_outage(context, || Box::pin(runtime.start(&deployment, &tell, &context.cancel)));
+            let start = retry_during_outage(context, || Box::pin(releases.start(&deployment, &tell, &context.cancel)));
             let instance = context.step(StepName::Start, start).await?;
             context
                 .step(StepName::Check, async {
                     let answered = retry_during_outage(context, || {
-                        Box::pin(runtime.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
+                        Box::pin(releases.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
                     })
                     .await?;
                     context
@@ -80,23 +78,17 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                     Ok(())
                 })
                 .await?;
-            let lead = async {
-                let instance = retry_during_outage(context, || {
-                    Box::pin(runtime.switch_traffic(
-                        &deployment,
-                        instance.clone(),
-                        probe,
-                        START_LIMIT,
-                        &tell,
-                        &context.cancel,
-                    ))
+            let switch = async {
+                let switched = retry_during_outage(context, || {
+                    Box::pin(releases.switch(&deployment, &instance, probe, START_LIMIT, &tell, &context.cancel))
                 })
                 .await?;
-                switch(context, app, release, Some(&instance)).await?;
-                make_way(context, app, &deployment).await;
+                // Until it is recorded that the release is live, this undoes the switch where it is dropped.
+                take_over(context, app, release).await?;
+                switched.keep().await;
                 Ok(())
             };
-            context.step(StepName::Switch, lead).await
+            context.step(StepName::Switch, switch).await
         }
         ProcessKind::Job => {
             // A job proves itself by one run to its end, before anybody relies on it. What goes to
@@ -107,11 +99,13 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                 context.skip(StepName::Check).await?;
             }
             let work = async {
-                if release.environment == runs::SCHEDULED {
+                if let Some(schedules) = &context.platform.runtime.schedules
+                    && release.environment == runs::SCHEDULED
+                {
                     let deployment = deployment(&context.platform, app, release).await?;
-                    retry_during_outage(context, || Box::pin(context.platform.runtime.schedule(&deployment))).await?;
+                    retry_during_outage(context, || Box::pin(schedules.keep(&deployment))).await?;
                 }
-                switch(context, app, release, None).await
+                take_over(context, app, release).await
             };
             context.step(StepName::Switch, work).await
         }
@@ -124,21 +118,11 @@ async fn check_run(context: &JobContext, app: &App, release: &Release) -> Result
     if outcome.succeeded() { Ok(()) } else { Err(outcome.failure()) }
 }
 
-/// Leads traffic to the new release and says so; then sees the old one off.
-async fn switch(
-    context: &JobContext,
-    app: &App,
-    release: &Release,
-    instance: Option<&Instance>,
-) -> Result<(), Failure> {
+/// Records that the release is live, and tells of it.
+async fn take_over(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
     context.check_cancelled()?;
     let platform = &context.platform;
     let (id, environment, number) = (app.id, release.environment, release.number);
-    let alone = platform.route_locks.lock(id).await;
-    let replaced = instance.and_then(|instance| instance.address).and_then(|address| {
-        let replaced = platform.gateway.routes().set(&app.name, environment, Upstream { address, release: number })?;
-        Some((platform.draining.begin(id, environment, replaced.upstream().release), replaced))
-    });
     let event = platform.environment_event(
         app,
         Some(&context.job),
@@ -154,81 +138,18 @@ async fn switch(
             Ok(((), vec![event]))
         })
         .await?;
-    drop(alone);
     platform.schedule_changed();
-    let (platform, app) = (platform.clone(), app.clone());
-    platform.clone().lifecycle.tasks.spawn(async move {
-        if let Some((draining, replaced)) = replaced {
-            replaced.drained(DRAIN_LIMIT).await;
-            drop(draining);
-        }
-        remove_others(&platform, &app, environment).await;
-    });
-    Ok(())
-}
-
-/// Lets what ran before a release that has taken over make way. The release is live, whatever comes of this: what
-/// is left to do, the next look does.
-async fn make_way(context: &JobContext, app: &App, deployment: &Deployment) {
-    if let Err(error) = Box::pin(context.platform.runtime.finish_rollout(deployment)).await {
-        tracing::warn!(app = %app.name, %error, "failed to scale down the previous release; the next reconcile retries");
-    }
-}
-
-/// Removes the containers of an environment that are neither live, nor on their way, nor at
-/// the end of requests that they were given before another release took over.
-pub async fn remove_others(platform: &Platform, app: &App, environment: Environment) {
-    // There is but one of each environment: the release before it is gone as soon as this one is there.
-    if platform.runtime.replaces_in_place() {
-        return;
-    }
-    let removed = async {
-        let instances = platform.runtime.instances().await?;
-        for FoundInstance { instance, .. } in instances {
-            let is_draining = platform.draining.contains(app.id, environment, instance.release);
-            if instance.app_id != app.id || instance.environment != environment || is_draining {
-                continue;
-            }
-            // Looked up anew for each: a deployment may have begun meanwhile.
-            let state =
-                platform.store.release(app.id, environment, instance.release).await.map(|release| release.state);
-            let is_needed = matches!(state, Ok(ReleaseState::Ready | ReleaseState::Deploying));
-            if !is_needed && !keeps_running(platform, &instance).await {
-                platform.runtime.stop(&instance).await?;
-            }
-        }
-        Ok::<_, DeployError>(())
-    };
-    if let Err(error) = removed.await {
-        tracing::warn!(app = %app.name, %environment, %error, "failed to remove an old container; the next start retries");
-    }
-}
-
-/// Removes what no release needs and a job that failed could not remove, for want of a cluster that answered.
-/// Leaves alone the apps that a job is at work on.
-pub async fn remove_unneeded(platform: &Platform) -> Result<(), DeployError> {
-    for FoundInstance { instance, .. } in platform.runtime.instances().await? {
-        let Some(_alone) = platform.rollout_locks.try_lock(instance.app_id) else { continue };
-        let release = platform.store.release(instance.app_id, instance.environment, instance.release).await;
-        let failed = release.is_ok_and(|release| release.state == ReleaseState::Failed);
-        if failed && !keeps_running(platform, &instance).await {
-            tracing::info!(app = %instance.app, release = instance.release.0, "removing a release that failed");
-            platform.runtime.stop(&instance).await?;
-        }
-    }
     Ok(())
 }
 
 /// The release never took traffic: what ran before goes on, and the page says so.
 async fn give_up(context: &JobContext, app: &App, release: &Release, failure: Failure) -> Result<Failure, Failure> {
-    let platform = &context.platform;
     let (id, environment, number) = (app.id, release.environment, release.number);
     if let Err(error) = put_back(context, app, release).await {
         tracing::warn!(app = %app.name, %environment, ?error, "failed to restore the previous release; the next reconcile retries");
     }
     settle(context, app, environment, Some(number)).await?;
     tracing::info!(app = %app.name, app_id = id.0, %environment, release = number.0, "the release failed; traffic was not switched");
-    remove_others(platform, app, environment).await;
     Ok(failure)
 }
 
@@ -247,7 +168,7 @@ async fn put_back(context: &JobContext, app: &App, release: &Release) -> Result<
         }
         None => None,
     };
-    Ok(Box::pin(platform.runtime.abandon(&failed, previous.as_ref())).await?)
+    Ok(Box::pin(platform.runtime.releases.abandon(&failed, previous.as_ref())).await?)
 }
 
 /// Puts an environment's state back to what runs, after a deployment that came to nothing.

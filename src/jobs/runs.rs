@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::deployment;
-use crate::deploy::{DeployError, LeftRun, RunOutcome, RunSpec};
 use crate::domain::{App, AppId, Environment, Redaction, Release, Run, RunId, RunState, RunTrigger};
-use crate::engine::LineSink;
 use crate::error::{AppError, AppResult};
 use crate::followed_runs::FollowGuard;
+use crate::output::LineSink;
 use crate::platform::Platform;
+use crate::runtime::{LeftRun, RunOutcome, RunSpec, RuntimeError};
 use crate::store::runs::RunEnding;
 
 /// How long one run may take.
@@ -102,7 +102,7 @@ pub async fn run_to_end(
     let keep = Told { printed: &printed, redaction: &redaction, log };
     let outcome = retry_during_outage(context, || {
         lock(&printed).begin_again();
-        Box::pin(platform.runtime.run(&spec, &keep, &context.cancel))
+        Box::pin(platform.runtime.runs.run(&spec, &keep, &context.cancel))
     })
     .await;
     let text = printed.into_inner().unwrap_or_else(PoisonError::into_inner).text;
@@ -110,7 +110,7 @@ pub async fn run_to_end(
         Ok(outcome) => Ok(end(platform, app.id, id, Ok(outcome), text).await?),
         Err(failure) => {
             let why = match &failure {
-                Failure::Cancelled => DeployError::Cancelled.to_string(),
+                Failure::Cancelled => RuntimeError::Cancelled.to_string(),
                 Failure::Failed(error) => error.message.clone(),
             };
             end(platform, app.id, id, Err(why), text).await?;
@@ -165,11 +165,11 @@ impl LineSink for Told<'_> {
 
 /// Removes, in the background, what is left of a run that no one waits for any more.
 fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
-    let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.run_id(spec));
+    let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.runs.id_of(spec));
     platform.clone().lifecycle.tasks.spawn(async move {
         let mut patience = Patience::default();
         let work = async {
-            while let Err(error) = platform.runtime.end_run(&app, &id).await {
+            while let Err(error) = platform.runtime.runs.end(&app, &id).await {
                 if !error.is_outage() {
                     return tracing::warn!(%app, %error, "failed to clean up a run");
                 }
@@ -226,7 +226,7 @@ async fn carry_out(
     let mut patience = Patience::default();
     let outcome = loop {
         lock(&printed).clear();
-        let outcome = platform.runtime.run(&spec, &keep, cancel).await;
+        let outcome = platform.runtime.runs.run(&spec, &keep, cancel).await;
         if !patience.waits_after(&outcome).await {
             break outcome;
         }
@@ -249,7 +249,7 @@ pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     let outcome = loop {
         lock(&printed).clear();
         let keep = |line: String| keep_line(&mut lock(&printed), &redaction.text(&line));
-        let outcome = platform.runtime.attach_run(left, TIME_LIMIT, &keep, &never).await;
+        let outcome = platform.runtime.runs.attach(left, TIME_LIMIT, &keep, &never).await;
         if !patience.waits_after(&outcome).await {
             break outcome;
         }
@@ -261,13 +261,13 @@ pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
 
 /// Says that nothing is left of a run whose end nobody saw.
 pub async fn lost(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
-    end(platform, app, run, Err(DeployError::Gone.to_string()), String::new()).await?;
+    end(platform, app, run, Err(RuntimeError::Gone.to_string()), String::new()).await?;
     Ok(())
 }
 
 /// Says that a run was stopped, since the job that it was part of is over.
 pub async fn stopped(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
-    end(platform, app, run, Err(DeployError::Cancelled.to_string()), String::new()).await?;
+    end(platform, app, run, Err(RuntimeError::Cancelled.to_string()), String::new()).await?;
     Ok(())
 }
 
@@ -282,8 +282,8 @@ impl Default for Patience {
 
 impl Patience {
     /// Pauses after an outage; `false` at once after all else.
-    async fn waits_after(&mut self, outcome: &Result<RunOutcome, DeployError>) -> bool {
-        let Err(DeployError::ClusterUnavailable(why)) = outcome else { return false };
+    async fn waits_after(&mut self, outcome: &Result<RunOutcome, RuntimeError>) -> bool {
+        let Err(RuntimeError::ClusterUnavailable(why)) = outcome else { return false };
         tracing::warn!(why, "the cluster is unreachable; waiting for a run");
         self.pause().await;
         true

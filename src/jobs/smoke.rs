@@ -11,12 +11,12 @@ use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::settings;
 use crate::bounded_work::Owner;
-use crate::deploy::Instance;
 use crate::domain::{
     App, Environment, HostName, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
 };
 use crate::platform::Platform;
 use crate::proof::{self, Reader, Signature, Smoke};
+use crate::runtime::Instance;
 use crate::store::jobs as table;
 
 /// Failed checks that the error names.
@@ -45,7 +45,8 @@ pub async fn prove(
     if kinds.is_empty() {
         return Ok(());
     }
-    let address = retry_during_outage(context, || Box::pin(platform.runtime.own_address(instance, probe))).await?;
+    let address =
+        retry_during_outage(context, || Box::pin(platform.runtime.releases.own_address(instance, probe))).await?;
     let address = address.ok_or_else(unasked)?;
     let url = platform.config.url(&HostName::App(app.name.clone(), release.environment));
     let host = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).trim_end_matches('/');
@@ -112,7 +113,7 @@ async fn signing(
 
 /// What the app wrote last. Without it the evidence is poorer, and no more.
 async fn last_lines(platform: &Platform, app: &App, environment: Environment) -> Vec<String> {
-    let mut log = platform.runtime.logs(&app.name, app.id, environment, LOG_LINES, true);
+    let mut log = platform.runtime.observation.logs(&app.name, app.id, environment, LOG_LINES, true);
     let mut lines = Vec::new();
     let read = async {
         // What it wrote as it answered may still be on its way.

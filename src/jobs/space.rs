@@ -64,7 +64,7 @@ async fn look(platform: &Platform, jobs: &Jobs, may_rewrite: &mut bool) -> Resul
         let (millis, before, after) = (done.took.as_millis(), Bytes(done.before), Bytes(done.after));
         tracing::info!(millis, %before, %after, "the database was rewritten");
     }
-    let given = store.give_back().await?;
+    let given = store.release_space().await?;
     if given > 0 {
         tracing::info!(bytes = given, "returned disk space of the database");
     }

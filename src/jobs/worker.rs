@@ -78,22 +78,14 @@ impl Jobs {
         if platform.lifecycle.draining.is_cancelled() {
             return false;
         }
-        let at = platform.clock.now();
-        let taken = platform.events.commit(move |t| {
-            let job = table::take_next(t, class, at)?;
-            let events = job.iter().map(job_event).collect();
-            Ok((job, events))
-        });
-        let job = match taken.await {
-            Ok(Some(job)) => job,
+        let (job, running) = match self.mark_next(class).await {
+            Ok(Some(taken)) => taken,
             Ok(None) => return false,
             Err(error) => {
                 tracing::error!(%error, "failed to take the next job; retrying");
                 return false;
             }
         };
-        let running = Running { jobs: self.clone(), id: job.id, cancel: CancellationToken::new() };
-        self.running().insert(job.id, running.cancel.clone());
         let jobs = self.clone();
         platform.lifecycle.tasks.spawn(async move {
             // On the heap: it holds all that a job does.
@@ -102,6 +94,29 @@ impl Jobs {
             jobs.wake();
         });
         true
+    }
+
+    /// Marks the next job of a class as running; none when there is none.
+    async fn mark_next(&self, class: JobClass) -> Result<Option<(Job, Running)>, StoreError> {
+        let at = self.0.platform.clock.now();
+        let taken = self.0.platform.events.commit(move |t| {
+            let job = table::take_next(t, class, at)?;
+            let events = job.iter().map(job_event).collect();
+            Ok((job, events))
+        });
+        let Some(job) = taken.await? else { return Ok(None) };
+        let running = Running { jobs: self.clone(), id: job.id, cancel: CancellationToken::new() };
+        self.running().insert(job.id, running.cancel.clone());
+        Ok(Some((job, running)))
+    }
+
+    /// Runs the next deployment to its end, in the place of a worker; none when none waits.
+    #[cfg(test)]
+    pub(crate) async fn run_next(&self) -> Option<Job> {
+        let (job, running) = self.mark_next(JobClass::Machine).await.expect("the queue can be read")?;
+        let id = job.id;
+        Box::pin(self.run(job, running)).await;
+        Some(self.0.platform.store.job(id).await.expect("a job"))
     }
 
     /// Runs a job to its end and records what came of it.

@@ -1,4 +1,4 @@
-//! An API's own OpenAPI document: each call of it that needs no parameters is made once.
+//! Checks an API by its own OpenAPI document: calls each operation that needs no parameters once.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::{Asker, Question, Smoke, asked, health};
 use crate::domain::SmokeCheck;
 
-/// Where the document is.
+/// The path of the document.
 const DOCUMENT: &str = "/openapi.json";
-/// Largest document that is read, in bytes. Reading takes time that grows with it, and no more.
+/// Maximum size of the document in bytes. Parsing time is linear in it.
 const DOCUMENT_MAX: usize = 1024 * 1024;
-/// Calls that are made.
+/// Maximum number of calls.
 const CALLS_MAX: usize = 50;
-/// Calls at once: an app has half a processor.
+/// Concurrent calls: an app has half a processor.
 const AT_ONCE: usize = 4;
 
 pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
@@ -26,7 +26,7 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
         match (answer.status, &document) {
             (200, Some(_)) => Ok(None),
             (500.., _) => Err(format!("It answered {}.", answer.status)),
-            _ => Ok(Some("The app describes no calls, so only its health was asked.".to_owned())),
+            _ => Ok(Some("The app describes no calls, so only its health was checked.".to_owned())),
         }
     });
     checks.push(described.await);
@@ -42,7 +42,7 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
 }
 
 async fn call(asker: &Asker, smoke: &Smoke<'_>, path: &str) -> SmokeCheck {
-    // Its status counts; some calls answer with a stream that has no end.
+    // Only the status counts; some calls return an endless stream.
     let question = Question { body_max: 2048, body_wait: Duration::from_millis(300), ..Question::get(path) };
     asked(asker, smoke, "endpoint", question, |answer| match answer.status {
         status @ 500.. => Err(format!("It answered {status}.")),
@@ -51,14 +51,14 @@ async fn call(asker: &Asker, smoke: &Smoke<'_>, path: &str) -> SmokeCheck {
     .await
 }
 
-/// The paths that answer a `GET` without parameters.
+/// The paths with a `GET` without required parameters.
 fn calls(document: &Value) -> Vec<String> {
     let paths = document["paths"].as_object().into_iter().flatten();
     paths
         .filter(|(path, item)| {
             let needs = |parameters: &Value| {
                 let mut all = parameters.as_array().into_iter().flatten();
-                // One that is described elsewhere may be needed.
+                // A referenced parameter may be required.
                 all.any(|parameter| parameter["required"] == true || parameter.get("$ref").is_some())
             };
             let get = &item["get"];
@@ -78,7 +78,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn calls_that_need_nothing_are_found() {
+    fn calls_without_required_parameters_are_found() {
         let get = |parameters: Value| json!({"get": {"parameters": parameters}});
         let document = json!({"paths": {
             "/plain": {"get": {}, "post": {}},

@@ -1,5 +1,5 @@
-//! One HTTP request to one address, its answer bounded in size and time. Follows no redirects, knows
-//! no proxies: what the app itself answers is what comes back.
+//! One HTTP request to one address, with limits of size and time. It follows no redirects and uses no
+//! proxies: the result is the app's own response.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,36 +7,36 @@ use std::time::Duration;
 use reqwest::header::{HOST, HeaderMap, LOCATION, USER_AGENT};
 use tokio::time::Instant;
 
-/// What a question says it comes from, where it does not say it itself. Sites leave it out of their log of visits.
+/// The default user agent of requests. Sites exclude it from their access log.
 const AGENT: &str = "slipway-proof";
 
-/// Asks. Cheap to clone; connections are kept for the next question.
+/// An HTTP client. Cheap to clone; connections are reused.
 #[derive(Debug, Clone)]
 pub struct Asker(reqwest::Client);
 
-/// What is asked.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Question<'a> {
     /// `GET`, `POST`, …
     pub method: &'a str,
-    /// With its query.
+    /// Its path with its query.
     pub path: &'a str,
-    /// The host that the app is called by.
+    /// The `Host` header.
     pub host: &'a str,
     /// Further headers.
     pub headers: &'a [(String, String)],
     /// The body.
     pub body: Vec<u8>,
-    /// Most bytes of the answer's body that are read.
+    /// Maximum bytes of the response body that are read.
     pub body_max: usize,
-    /// How long the whole may take.
+    /// Timeout of the whole request.
     pub time_limit: Duration,
-    /// How long the body may take once the head is there; what came until then is the answer.
+    /// Timeout of the body after the head; the body received until then is the result.
     pub body_wait: Duration,
 }
 
 impl<'a> Question<'a> {
-    /// A `GET` with the usual bounds.
+    /// A `GET` with the default limits.
     pub fn get(path: &'a str) -> Self {
         Self {
             method: "GET",
@@ -51,7 +51,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// What an app answered.
+/// The response of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// HTTP status.
@@ -60,19 +60,19 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The beginning of its body.
     pub body: Vec<u8>,
-    /// The body went on.
+    /// The body was longer.
     pub truncated: bool,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub millis: u64,
 }
 
 impl Answer {
-    /// A header's text; empty without one.
+    /// A header's text; empty if it is missing.
     pub fn header(&self, name: impl reqwest::header::AsHeaderName) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Where it leads, if it is a redirect.
+    /// The target, if it is a redirect.
     pub fn location(&self) -> Option<&str> {
         (300..400).contains(&self.status).then(|| self.header(LOCATION)).filter(|location| !location.is_empty())
     }
@@ -83,16 +83,16 @@ impl Answer {
     }
 }
 
-/// Why there is no answer, in a sentence.
+/// Why there is no response, in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// The question itself cannot be sent.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(&'static str),
-    /// Too slow.
+    /// Timeout.
     #[error("The app did not answer within {} seconds.", .0.as_secs())]
     TimedOut(Duration),
-    /// No answer, or half of one.
+    /// No response, or an incomplete one.
     #[error("The app did not answer.")]
     NoAnswer,
 }
@@ -104,20 +104,20 @@ impl Default for Asker {
             .no_proxy()
             .pool_idle_timeout(Duration::from_secs(5))
             .build();
-        Self(client.expect("the TLS provider is installed first thing"))
+        Self(client.expect("the TLS provider is installed at start"))
     }
 }
 
 impl Asker {
-    /// Asks an address. Its answer comes when the head and as much of the body as is wanted are there.
+    /// Sends a request. Returns when the head and the requested part of the body have arrived.
     pub async fn ask(&self, address: SocketAddr, question: Question<'_>) -> Result<Answer, AskError> {
         if !question.path.starts_with('/') {
-            return Err(AskError::Invalid("A path starts with “/”."));
+            return Err(AskError::Invalid("A path must start with “/”."));
         }
         let method = reqwest::Method::from_bytes(question.method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| AskError::Invalid("This is no HTTP method."))?;
+            .map_err(|_| AskError::Invalid("This is not an HTTP method."))?;
         if method == reqwest::Method::CONNECT {
-            return Err(AskError::Invalid("CONNECT is for proxies."));
+            return Err(AskError::Invalid("CONNECT is only for proxies."));
         }
         let url = reqwest::Url::parse(&format!("http://{address}{}", question.path))
             .map_err(|_| AskError::Invalid("This path cannot be sent."))?;
@@ -126,7 +126,7 @@ impl Asker {
             request = request.header(USER_AGENT, AGENT);
         }
         for (name, value) in question.headers {
-            // What frames the request is ours to say.
+            // Headers that frame the request are set by the client.
             if ["host", "content-length", "transfer-encoding", "connection", "upgrade"]
                 .iter()
                 .any(|ours| name.eq_ignore_ascii_case(ours))
@@ -155,7 +155,7 @@ impl Asker {
             match tokio::time::timeout_at(body_end, answer.chunk()).await {
                 Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk),
                 Ok(Ok(None)) => ended = true,
-                // A stream of events has no end: what came of it is an answer all the same.
+                // An event stream is endless: the part received so far is the result.
                 Err(_) => break,
                 Ok(Err(error)) if error.is_timeout() => break,
                 Ok(Err(error)) => return Err(failed(error)),

@@ -1,6 +1,6 @@
-//! The addresses in a stylesheet. Pure: a scan that knows comments, strings and escapes, and no more.
+//! Finds the addresses in a stylesheet. Pure: a scanner of comments, strings and escapes.
 
-/// What a stylesheet loads.
+/// An address that a stylesheet loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Loaded {
     /// Another stylesheet, by `@import`.
@@ -12,7 +12,7 @@ pub(super) enum Loaded {
 /// Every `url(…)` and `@import "…"`, in order.
 pub(super) fn loads(css: &str) -> Vec<Loaded> {
     let (mut found, mut rest) = (Vec::new(), css);
-    // After an at-rule's name and until its semicolon: what stands there is loaded as it says.
+    // The rest of an at-rule up to its semicolon, whose addresses it loads.
     let mut rule = Rule::None;
     while let Some(first) = rest.chars().next() {
         if let Some(after) = rest.strip_prefix("/*") {
@@ -41,7 +41,7 @@ pub(super) fn loads(css: &str) -> Vec<Loaded> {
             if matches!(first, ';' | '{' | '}') {
                 rule = Rule::None;
             }
-            // A word is passed over whole: `curl(` is no `url(`.
+            // Skips whole words: `curl(` is not `url(`.
             let word =
                 rest.len() - rest.trim_start_matches(|c: char| c.is_alphanumeric() || c == '-' || c == '_').len();
             rest = &rest[word.max(first.len_utf8())..];
@@ -61,7 +61,7 @@ fn starts(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// The text up to the closing quote, and what follows.
+/// The text up to the closing quote, and the rest.
 fn string(text: &str, quote: char) -> (String, &str) {
     let (mut out, mut chars) = (String::new(), text.char_indices());
     while let Some((at, c)) = chars.next() {
@@ -80,7 +80,7 @@ fn string(text: &str, quote: char) -> (String, &str) {
     (out, "")
 }
 
-/// What stands between the brackets of `url(…)`, quoted or not.
+/// The text between the brackets of `url(…)`, quoted or not.
 fn url(text: &str) -> (String, &str) {
     let inner = text.trim_start();
     if let Some(quote @ ('"' | '\'')) = inner.chars().next() {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_loaded_is_found_and_nothing_else() {
+    fn exactly_the_loaded_addresses_are_found() {
         let style = |text: &str| Loaded::Style(text.to_owned());
         let file = |text: &str| Loaded::File(text.to_owned());
         for (css, expected) in [

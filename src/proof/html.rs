@@ -1,4 +1,4 @@
-//! What a page holds: the addresses that it leads to and loads, and whether it shows anything. Pure.
+//! Finds the addresses that a page links to and loads, and whether it has visible content. Pure.
 
 use std::cell::RefCell;
 
@@ -9,38 +9,38 @@ use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSin
 use super::css;
 use crate::bounded_work::Budget;
 
-/// How an address is used, which says what it should answer with.
+/// The use of an address, which determines the expected content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Use {
-    /// Somewhere to go, or a frame.
+    /// A link, or a frame.
     Page,
     /// A stylesheet.
     Style,
     /// A script.
     Script,
-    /// A picture.
+    /// An image.
     Image,
-    /// Anything else that is loaded.
+    /// Any other file.
     File,
 }
 
 /// A page.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Page {
-    /// Addresses as they are written, with their use, in order.
+    /// Unresolved addresses with their use, in order.
     pub(super) links: Vec<(String, Use)>,
-    /// What the addresses are relative to, where the page says so.
+    /// The base address, if the page sets one.
     pub(super) base: Option<String>,
-    /// There is something to see, or something that may draw it.
+    /// It has visible content, or a script that may create some.
     pub(super) shows_something: bool,
 }
 
-/// Bytes that are read between two looks at the budget. Within one tag, each attribute is compared with all
-/// before it, so that time grows with the square of their number.
+/// Bytes between two checks of the budget. Within one tag, the parser compares each attribute with all
+/// before it, so time grows with the square of their number.
 const STEP: usize = 4 * 1024;
 
-/// Reads a page. When the budget is spent, the rest counts as something to see, and where it leads to is not
-/// told.
+/// Parses a page. When the budget is used up, the rest counts as visible content, and its addresses are
+/// missing.
 pub(super) fn read(html: &str, budget: &Budget) -> Page {
     let tokenizer = Tokenizer::new(Reader::default(), TokenizerOpts::default());
     let mut rest = html;
@@ -64,7 +64,7 @@ struct Reader(RefCell<State>);
 #[derive(Default)]
 struct State {
     page: Page,
-    /// The element whose text is not shown, or is CSS.
+    /// The current element, if its text is invisible or CSS.
     inside: Option<Inside>,
 }
 
@@ -199,7 +199,7 @@ fn srcset(text: &str) -> Vec<&str> {
         let (address, after) = rest.split_at(end);
         let bare = address.trim_end_matches(',');
         found.push(bare);
-        // A comma at its very end closes the candidate; else its widths go up to the next comma.
+        // A comma at the end of an address ends the candidate; otherwise its descriptors extend to the next comma.
         rest = if bare.len() < address.len() { after } else { after.split_once(',').map_or("", |(_, rest)| rest) };
     }
 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_what_it_leads_to_and_loads() {
+    fn links_and_loaded_files_of_a_page_are_found() {
         let page = read(
             r#"<!doctype html><base href="/sub/"><base href="/no/"><title>T <a href="no.html"></title>
             <link rel="STYLESHEET" href=" style.css "><link rel="canonical" href="https://else.example/">
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_page_is_told_from_one_that_shows_something() {
+    fn an_empty_page_is_detected() {
         for (html, shows) in [
             ("", false),
             ("<!doctype html><title>A title alone</title><body>\n </body>", false),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_page_is_read_as_far_as_it_goes() {
+    fn an_incomplete_page_is_parsed() {
         for html in
             ["<a href=\"x", "<script>if (a < b", "<a href=x>\u{0}</a", "<img srcset=' , ,'>", "<style>@import url("]
         {
@@ -276,14 +276,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_read_in_steps_and_as_far_as_its_time_goes() {
+    fn a_page_is_parsed_in_steps_until_the_deadline() {
         let words = "<p>é</p>".repeat(STEP);
         let page = read(&format!("{words}<a href=\"x.html\">x</a><style>@import 'a.css';{}</style>", " ".repeat(STEP)));
         let found: Vec<&str> = page.links.iter().map(|(address, _)| address.as_str()).collect();
         assert_eq!(found, ["x.html", "a.css"]);
         let attributes: String = (0..400_000).map(|n| format!(" a{n:x}")).collect();
         let hostile = format!("<a href=\"first.html\"></a><p{attributes}>");
-        // Without the bound this takes minutes.
+        // Without the deadline this takes minutes.
         let page = super::read(&hostile, &Budget::of(std::time::Duration::from_millis(100)));
         assert!(page.shows_something);
         assert_eq!(page.links, [("first.html".to_owned(), Use::Page)]);

@@ -1,17 +1,17 @@
-//! Which lines of a log say what went wrong. Pure: for the output of pip, Python, uvicorn, nginx and the
-//! engine, whatever stands around it.
+//! Finds the lines of a log that show an error. Pure: for the output of pip, Python, uvicorn, nginx and the
+//! engine, with any other output around it.
 
-/// Lines that are told at most.
+/// Maximum number of lines.
 const LINES_MAX: usize = 24;
-/// Longest line that is told, in characters.
+/// Maximum length of a line, in characters.
 const WIDTH: usize = 400;
-/// Places of a traceback that are told: the app's own, nearest to the error.
+/// Maximum places of a traceback: the app's own, nearest to the error.
 const PLACES_MAX: usize = 4;
-/// Lines that are told where nothing is known of them.
+/// Number of last lines if no line is a known error.
 const LAST: usize = 8;
 
-/// The lines that matter, in the order in which they came: the first real errors, without the output
-/// around them. Where none is known as an error, the last ones.
+/// The relevant lines, in their order: the first errors, without the output
+/// around them. If no line is a known error, the last ones.
 pub fn relevant_lines(lines: &[String]) -> Vec<String> {
     let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
     let mut told: Vec<String> = Vec::new();
@@ -33,7 +33,7 @@ pub fn relevant_lines(lines: &[String]) -> Vec<String> {
     told
 }
 
-/// Adds a line once, bounded.
+/// Adds a truncated line once.
 fn add(told: &mut Vec<String>, line: &str) {
     let line: String = line.chars().filter(|c| !c.is_control() || *c == '\t').take(WIDTH).collect();
     if !told.contains(&line) {
@@ -41,7 +41,7 @@ fn add(told: &mut Vec<String>, line: &str) {
     }
 }
 
-/// A Python traceback that begins at `at`, as the app's own places and the error; where it ends.
+/// A Python traceback that begins at `at`: the app's own places, the error, and the end.
 fn traceback(lines: &[&str], at: usize, told: &mut Vec<String>) -> Option<usize> {
     let is_place = |line: &str| line.trim_start().starts_with("File \"") && line.contains("line ");
     let begins = lines[at].trim_start().starts_with("Traceback (most recent call last)");
@@ -60,7 +60,7 @@ fn traceback(lines: &[&str], at: usize, told: &mut Vec<String>) -> Option<usize>
         }
         next += 1;
     };
-    // Where the error shows in somebody else's code, the app's own line is what led there.
+    // If the error is in a library, the app's own line is the caller.
     let own: Vec<[&str; 2]> = places
         .iter()
         .filter(|[place, _]| {
@@ -84,7 +84,7 @@ fn traceback(lines: &[&str], at: usize, told: &mut Vec<String>) -> Option<usize>
     Some((end + 1).max(at + 1))
 }
 
-/// Whether a line says by itself what went wrong.
+/// Whether a line shows an error on its own.
 fn is_error(line: &str) -> bool {
     let text = line.trim_start();
     let starts = [
@@ -143,12 +143,12 @@ fn is_python_error(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn told(log: &str) -> Vec<String> {
+    fn lines_of(log: &str) -> Vec<String> {
         relevant_lines(&log.lines().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
-    fn pip_says_what_it_did_not_find() {
+    fn errors_of_pip_are_found() {
         let log = "Step 7/11 : RUN python3 -m pip install --no-cache-dir -r requirements.txt
 Collecting fastapi==0.165.0
   Downloading fastapi-0.165.0-py3-none-any.whl.metadata (28 kB)
@@ -158,7 +158,7 @@ ERROR: Could not find a version that satisfies the requirement no-such-thing==99
 ERROR: No matching distribution found for no-such-thing==99
 ERROR: No matching distribution found for no-such-thing==99";
         assert_eq!(
-            told(log),
+            lines_of(log),
             [
                 "ERROR: Could not find a version that satisfies the requirement no-such-thing==99 (from versions: none)",
                 "ERROR: No matching distribution found for no-such-thing==99",
@@ -167,7 +167,7 @@ ERROR: No matching distribution found for no-such-thing==99";
     }
 
     #[test]
-    fn a_traceback_is_told_by_the_apps_own_places() {
+    fn a_traceback_is_reduced_to_the_apps_own_places() {
         let log = r#"INFO:     Started server process [1]
 Traceback (most recent call last):
   File "<frozen runpy>", line 198, in _run_module_as_main
@@ -180,7 +180,7 @@ Traceback (most recent call last):
 ModuleNotFoundError: No module named 'nosuch'
 INFO:     Waiting"#;
         assert_eq!(
-            told(log),
+            lines_of(log),
             [
                 "  File \"/app/main.py\", line 7, in <module>",
                 "    from shop import basket",
@@ -192,14 +192,14 @@ INFO:     Waiting"#;
     }
 
     #[test]
-    fn a_syntax_error_is_told_with_its_place() {
+    fn a_syntax_error_includes_its_place() {
         let log = "  File \"/app/main.py\", line 12
     def handle(event:
               ^
 SyntaxError: '(' was never closed
 main.py:12: SyntaxError: '(' was never closed";
         assert_eq!(
-            told(log),
+            lines_of(log),
             [
                 "  File \"/app/main.py\", line 12",
                 "    def handle(event:",
@@ -210,7 +210,7 @@ main.py:12: SyntaxError: '(' was never closed";
     }
 
     #[test]
-    fn an_error_in_a_library_alone_names_its_last_place() {
+    fn an_error_in_a_library_names_its_last_place() {
         let log = "Traceback (most recent call last):
   File \"/usr/lib/python3/a.py\", line 1, in f
     f()
@@ -218,13 +218,13 @@ main.py:12: SyntaxError: '(' was never closed";
     g()
 pydantic.errors.PydanticUserError: x";
         assert_eq!(
-            told(log),
+            lines_of(log),
             ["  File \"/usr/lib/python3/b.py\", line 2, in g", "    g()", "pydantic.errors.PydanticUserError: x"]
         );
     }
 
     #[test]
-    fn nginx_and_the_engine_have_their_words() {
+    fn errors_of_nginx_and_the_engine_are_found() {
         for (log, expected) in [
             (
                 "starting\n2026/11/20 17:00:00 [emerg] 1#1: unknown directive \"serve\" in /etc/nginx/nginx.conf:4",
@@ -243,34 +243,34 @@ pydantic.errors.PydanticUserError: x";
                 "ERROR:    Error loading ASGI app. Could not import module \"main\".",
             ),
         ] {
-            assert_eq!(told(log), [expected]);
+            assert_eq!(lines_of(log), [expected]);
         }
     }
 
     #[test]
-    fn without_a_known_error_the_last_lines_are_told() {
+    fn without_a_known_error_the_last_lines_are_returned() {
         let log = (0..30).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n\n");
-        assert_eq!(told(&log).first().map(String::as_str), Some("line 22"));
-        assert_eq!(told(&log).len(), LAST);
-        assert_eq!(told(""), [""; 0]);
+        assert_eq!(lines_of(&log).first().map(String::as_str), Some("line 22"));
+        assert_eq!(lines_of(&log).len(), LAST);
+        assert_eq!(lines_of(""), [""; 0]);
         let many = (0..100).map(|n| format!("ERROR: number {n}")).collect::<Vec<_>>().join("\n");
-        assert_eq!(told(&many).len(), LINES_MAX, "the first ones");
+        assert_eq!(lines_of(&many).len(), LINES_MAX, "the first ones");
         assert_eq!(
-            told("GET /favicon.ico 404 in 0.01 s\nINFO: 3 errors were: none"),
+            lines_of("GET /favicon.ico 404 in 0.01 s\nINFO: 3 errors were: none"),
             ["GET /favicon.ico 404 in 0.01 s", "INFO: 3 errors were: none"]
         );
     }
 
     #[test]
-    fn any_text_has_an_end() {
+    fn any_text_is_processed() {
         for log in [
             "Traceback (most recent call last):",
             "  File \"x\", line 1",
             "Traceback (most recent call last):\n\n\n",
             "\u{0}\u{7}",
         ] {
-            let _ = told(log);
+            let _ = lines_of(log);
         }
-        assert_eq!(told(&"x".repeat(10_000))[0].len(), WIDTH);
+        assert_eq!(lines_of(&"x".repeat(10_000))[0].len(), WIDTH);
     }
 }

@@ -1,10 +1,10 @@
-//! Proof: asking a version whether it works, before anybody relies on it.
+//! Smoke tests of a version before traffic switches to it.
 //!
-//! Owns plain HTTP questions to one address, and what is to be asked of each kind of app: pages and
-//! their links, the calls of an OpenAPI document, signed and unsigned events. Also which lines of a
-//! log say what went wrong. Knows nothing of containers, routes, jobs or the database: it is handed
-//! an address, and hands back evidence. Whatever an app answers is data that nobody trusts: bounded in
-//! size and time, shown as text.
+//! Owns plain HTTP requests to one address, and the checks for each kind of app: pages and
+//! their links, the calls of an OpenAPI document, signed and unsigned events. It also finds the lines of a
+//! log that show an error. Independent of containers, routes, jobs and the database: it gets
+//! an address and returns evidence. An app's responses are untrusted data: limited in
+//! size and time, and shown as text.
 
 mod api;
 mod ask;
@@ -30,52 +30,52 @@ pub use lines::relevant_lines;
 pub use signature::{Signature, sign};
 pub use site::{Fetched, crawl, page_address};
 
-/// How long all checks of a version may take together.
+/// Timeout of all checks of a version together.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
-/// Lines of a wrong answer that are kept as evidence, and their length in characters.
+/// Maximum lines of a wrong response that are stored, and their length in characters.
 const LINES_MAX: usize = 5;
 const LINE_MAX: usize = 240;
 
-/// Where what an app answers is read, off the async threads.
+/// The pool that parses responses off the async threads.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    /// Runs it.
+    /// The pool.
     pub pool: BoundedWork,
-    /// Whose text it is.
+    /// The owner of the text.
     pub owner: Owner,
 }
 
 #[cfg(test)]
 impl Reader {
-    /// One with a pool of its own.
+    /// A reader with its own pool.
     fn alone() -> Self {
         let bounds = crate::bounded_work::PoolBounds::of_processors();
         Self { pool: BoundedWork::new("test", bounds), owner: Owner::Person }
     }
 }
 
-/// What is to be asked of a version.
+/// The smoke test of a version.
 #[derive(Debug, Clone)]
 pub struct Smoke<'a> {
-    /// Where it answers.
+    /// Its address.
     pub address: SocketAddr,
-    /// The host that visitors call it by.
+    /// The host of its visitors.
     pub host: &'a str,
-    /// Where it says that it is well.
+    /// Its health path.
     pub health: &'a str,
-    /// Pages that are asked whether or not another leads to them.
+    /// Pages that are checked even without a link to them.
     pub pages: &'a [String],
-    /// What its template asks for.
+    /// The checks of its template.
     pub kinds: &'a [SmokeKind],
-    /// How calls to it are signed, for a webhook.
+    /// The signature of calls, for a webhook.
     pub signing: Option<(Signature, SecretString)>,
     /// Unix seconds.
     pub now: i64,
-    /// Where its pages are read.
+    /// The parser of its pages.
     pub reader: Reader,
 }
 
-/// Asks everything, and answers with the evidence. Never fails: what cannot be asked is a failed check.
+/// Runs all checks and returns their results. Never fails: a request that cannot be sent is a failed check.
 pub fn smoke<'a>(asker: &'a Asker, smoke: &'a Smoke<'a>) -> BoxFuture<'a, Vec<SmokeCheck>> {
     Box::pin(all(asker, smoke))
 }
@@ -99,14 +99,14 @@ async fn all(asker: &Asker, smoke: &Smoke<'_>) -> Vec<SmokeCheck> {
             ok: false,
             status: None,
             millis: u64::try_from(TIME_LIMIT.as_millis()).unwrap_or(u64::MAX),
-            note: Some(format!("The checks were not done within {} seconds.", TIME_LIMIT.as_secs())),
+            note: Some(format!("The checks did not finish within {} seconds.", TIME_LIMIT.as_secs())),
             lines: Vec::new(),
         });
     }
     checks
 }
 
-/// One question, as a check that `judge` finds right, or wrong for a reason.
+/// One request as a check; `judge` decides whether it passed.
 async fn asked(
     asker: &Asker,
     smoke: &Smoke<'_>,
@@ -138,7 +138,7 @@ async fn asked(
     }
 }
 
-/// The health path answers as it should.
+/// Checks the health path.
 async fn health(asker: &Asker, smoke: &Smoke<'_>, headers: &[(String, String)]) -> SmokeCheck {
     let question = Question { headers, ..Question::get(smoke.health) };
     asked(asker, smoke, "health", question, |answer| match answer.status {
@@ -148,7 +148,7 @@ async fn health(asker: &Asker, smoke: &Smoke<'_>, headers: &[(String, String)]) 
     .await
 }
 
-/// The first lines of a text that hold something, each of bounded length and without control characters.
+/// The first non-empty lines of a text, truncated and without control characters.
 fn first_lines(text: &str) -> Vec<String> {
     text.lines()
         .map(|line| line.chars().filter(|c| !c.is_control()).take(LINE_MAX).collect::<String>().trim_end().to_owned())

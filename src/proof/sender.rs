@@ -1,7 +1,7 @@
-//! Calls of the kind that real senders make, so that no app can tell the proof from a sender.
+//! Generates calls like those of real senders, so that no app can distinguish the check from a sender.
 //!
-//! Each call is made anew from random parts in the form that the senders of a signature mode use: GitHub's and Stripe's
-//! own headers, or those of a program with a usual HTTP library. They carry the headers that the gateway adds, too.
+//! Each call is generated from random parts in the format of a signature mode's senders: GitHub's and Stripe's
+//! own headers, or those of a program with a common HTTP library. It also has the headers that the gateway adds.
 
 use rand::{Rng, RngExt as _};
 use serde_json::{Value, json};
@@ -12,31 +12,31 @@ use super::signature::Signature;
 pub(super) const BROWSER: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 
-/// What a call says.
+/// The content of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Message {
-    /// The event by which senders test an endpoint when it is set up. Apps answer it and act on nothing.
+    /// The event with which senders test a new endpoint. Apps answer it without further action.
     Test,
-    /// An event that apps act on. Only sent where it has to be refused.
+    /// An event on which apps act. Only sent in calls that have to be refused.
     Real,
 }
 
 /// A call without its signature.
 pub(super) struct Call {
-    /// Names and values.
+    /// Names and values of headers.
     pub(super) headers: Vec<(String, String)>,
     /// JSON.
     pub(super) body: String,
 }
 
-/// A call as the senders of this mode make it. `now` is in unix seconds, `host` the app's.
+/// A call in the format of this mode's senders. `now` is in unix seconds, `host` is the app's.
 pub(super) fn call(signature: Signature, message: Message, host: &str, now: i64, random: &mut impl Rng) -> Call {
     let (body, mut headers) = match signature {
         Signature::Github => github(message, random),
         Signature::Stripe => stripe(message, now, random),
         Signature::Timestamped => program(message, now, random),
     };
-    // Documentation networks are none that anybody calls from; these are of GitHub's and of large clouds.
+    // Real calls never come from documentation networks; these are networks of GitHub and of large clouds.
     let network = ["140.82.115", "192.30.252", "54.187.174", "3.18.12", "35.190.247"][random.random_range(0..5)];
     let client = format!("{network}.{}", random.random_range(1..255));
     headers.extend([
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_call_names_the_platform_and_no_two_are_the_same() {
+    fn calls_do_not_name_the_platform_and_are_all_different() {
         let mut random = rand::rng();
         for signature in [Signature::Github, Signature::Stripe, Signature::Timestamped] {
             let mut bodies = std::collections::BTreeSet::new();

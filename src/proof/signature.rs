@@ -1,11 +1,11 @@
-//! How calls to a webhook are signed.
+//! Signatures of calls to a webhook.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::domain::Invalid;
 
-/// How callers sign, as `app.toml` says it.
+/// The signature mode in `app.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signature {
     /// `X-Timestamp` and `X-Signature-256`.
@@ -17,25 +17,25 @@ pub enum Signature {
 }
 
 impl Signature {
-    /// The word of `app.toml`; the default where it says none.
+    /// Parses the value in `app.toml`; without a value, the default.
     pub fn parse(mode: Option<&str>) -> Result<Self, Invalid> {
         match mode.unwrap_or("timestamped") {
             "timestamped" => Ok(Self::Timestamped),
             "github" => Ok(Self::Github),
             "stripe" => Ok(Self::Stripe),
             other => Err(Invalid::new(format!(
-                "app.toml says signature = “{other}”, which is not known: it is timestamped, github or stripe."
+                "app.toml has signature = “{other}”, which is unknown: use timestamped, github or stripe."
             ))),
         }
     }
 
-    /// Whether a call that was signed long ago is refused.
+    /// Whether a call with an old signature is refused.
     pub(super) fn ages(self) -> bool {
         self != Self::Github
     }
 }
 
-/// The headers of a call that is rightly signed at `now`, as the template's `verify.py` checks them.
+/// The headers of a call with a valid signature at `now`, which the template's `verify.py` checks.
 pub fn sign(signature: Signature, secret: &str, now: i64, body: &str) -> Vec<(String, String)> {
     let mac = |message: &str| {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");

@@ -1,7 +1,7 @@
-//! A site's pages, and all that they link to and load: each has to answer, with what it is used as.
+//! Crawls a site's pages and everything that they link to and load: each address has to answer with the expected type.
 //!
-//! Starts at `/`, follows what is on the same host alone, asks the pages that nothing leads to as well, and stops
-//! at a bound. The same crawl runs over a version that answers HTTP and over files that were never deployed.
+//! Starts at `/`, follows only addresses on the same host, also checks pages without a link to them, and stops
+//! at a limit. The same crawl checks a version over HTTP and files that were never deployed.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -16,27 +16,27 @@ use super::{Asker, Question, Reader, Smoke, css, first_lines};
 use crate::bounded_work::Budget;
 use crate::domain::SmokeCheck;
 
-/// Addresses that are looked at.
+/// Maximum number of addresses.
 const ADDRESSES_MAX: usize = 200;
-/// Largest page or stylesheet that is read, in bytes.
+/// Maximum size of a page or stylesheet, in bytes.
 const TEXT_MAX: usize = 2 * 1024 * 1024;
-/// Questions at once.
+/// Concurrent requests.
 const AT_ONCE: usize = 6;
-/// Failed checks after which there is no point in going on.
+/// Number of failed checks after which the crawl stops.
 const FAILED_MAX: usize = 25;
 
-/// What an address answered.
+/// The response of an address.
 #[derive(Debug, Clone, Default)]
 pub struct Fetched {
     /// HTTP status.
     pub status: u16,
     /// Its `Content-Type`.
     pub content_type: String,
-    /// Where it leads, if it is a redirect.
+    /// The target, if it is a redirect.
     pub location: Option<String>,
     /// The beginning of its body.
     pub body: Vec<u8>,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub millis: u64,
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
     crawl_into(smoke.host, smoke.health, smoke.pages, &smoke.reader, fetch, checks).await;
 }
 
-/// The address of a page by its file's path below the site's folder; none for what is no page, or is not served.
+/// The address of a page from its file's path in the site's folder; `None` for other files, and for files that are not served.
 pub fn page_address(file: &str) -> Option<String> {
     let is_hidden = file.split('/').any(|part| part.starts_with('.'));
     if is_hidden {
@@ -70,10 +70,10 @@ pub fn page_address(file: &str) -> Option<String> {
     Some(url.path().to_owned())
 }
 
-/// How long one page or stylesheet may take to be read.
+/// Deadline for parsing one page or stylesheet.
 const READ_TIME: Duration = Duration::from_secs(2);
 
-/// Looks at `pages`, and at everything that can be reached from `start`. `fetch` gets paths with their query.
+/// Checks `pages`, and everything that is reachable from `start`. `fetch` gets paths with their query.
 pub async fn crawl<F, A>(host: &str, start: &str, pages: &[String], reader: &Reader, fetch: F) -> Vec<SmokeCheck>
 where
     F: Fn(String) -> A,
@@ -84,27 +84,27 @@ where
     checks
 }
 
-/// A place that is to be looked at.
+/// An address to check.
 #[derive(Clone)]
 struct Place {
     url: Url,
     used: Use,
-    /// The page or stylesheet that names it; none for the first.
+    /// The page or stylesheet that refers to it; `None` for the first.
     from: Option<String>,
-    /// Nothing leads to it: it may be a piece of other pages, and is then no page of its own.
+    /// No page links to it: it may be a fragment of other pages instead of a page.
     alone: bool,
 }
 
-/// What an answer says once it is read.
+/// The result of a parsed response.
 struct Judged {
     answer: Fetched,
-    /// Why it will not do.
+    /// Why the check failed.
     wrong: Option<String>,
-    /// Where it leads to, if it will do.
+    /// The addresses in it, if it passed.
     found: Vec<(Url, Use)>,
 }
 
-/// Reads an answer off the async threads: its text is the app's.
+/// Parses a response off the async threads, because it is foreign text.
 async fn judged(place: &Place, answer: Fetched, reader: &Reader) -> Result<Judged, String> {
     let place = place.clone();
     let work = move |budget: &Budget| {
@@ -126,7 +126,7 @@ async fn crawl_into<F, A>(
     F: Fn(String) -> A,
     A: Future<Output = Result<Fetched, String>>,
 {
-    // The scheme is the builder's business; links that name the host in full are local under both.
+    // Absolute links to the app's host are local with http and with https.
     let Ok(root) = Url::parse(&format!("http://{host}/")) else { return };
     let mut waiting: VecDeque<Place> = VecDeque::new();
     let mut seen: HashSet<(String, Use)> = HashSet::new();
@@ -198,9 +198,9 @@ async fn crawl_into<F, A>(
                 && is_local(&root, &to)
             {
                 redirects.insert(path.clone(), path_of(&to));
-                if goes_round(&redirects, &path) {
+                if is_redirect_loop(&redirects, &path) {
                     check.ok = false;
-                    check.note = Some("It redirects in a circle.".to_owned());
+                    check.note = Some("It is a redirect loop.".to_owned());
                 }
             }
             for (url, used) in found {
@@ -218,27 +218,27 @@ async fn crawl_into<F, A>(
         }
         checks.push(check);
     }
-    // In an order that does not depend on who answered first.
+    // The order does not depend on the time of responses.
     checks.sort_by(|a, b| (a.ok, a.path.as_str(), a.what.as_str()).cmp(&(b.ok, b.path.as_str(), b.what.as_str())));
     if asked >= ADDRESSES_MAX && !waiting.is_empty() {
         checks.push(SmokeCheck::not_asked(waiting.len(), ADDRESSES_MAX, "addresses"));
     }
 }
 
-/// Whether a page was asked under any of the addresses that it answers at.
+/// Whether a page was checked at any of its addresses.
 fn is_seen(seen: &HashSet<(String, Use)>, page: &str) -> bool {
     let bare = page.strip_suffix(".html").unwrap_or(page).trim_end_matches('/');
     let forms = [page.to_owned(), bare.to_owned(), format!("{bare}/"), format!("{bare}/index.html")];
     seen.iter().any(|(path, _)| forms.iter().any(|form| path.split('?').next() == Some(form)))
 }
 
-/// Whether a text is a page of its own, and not a piece that others load.
+/// Whether a text is a complete page, and not a fragment that others load.
 fn is_whole_page(body: &[u8]) -> bool {
     let head = String::from_utf8_lossy(&body[..body.len().min(4096)]).to_ascii_lowercase();
     head.contains("<html") || head.contains("<!doctype") || head.contains("<body")
 }
 
-/// What an answer is used as, for people.
+/// The title of a use.
 fn word(used: Use) -> &'static str {
     match used {
         Use::Page => "page",
@@ -253,22 +253,22 @@ fn path_of(url: &Url) -> String {
     url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
 }
 
-/// On the app's own host.
+/// Whether an address is on the app's own host.
 fn is_local(root: &Url, url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.host_str() == root.host_str() && url.port() == root.port()
 }
 
-/// Why the answer will not do for its use.
+/// Why the response is wrong for its use.
 fn wrong(place: &Place, answer: &Fetched, budget: &Budget) -> Option<String> {
     let used = place.used;
     let status = answer.status;
     if (300..400).contains(&status) {
         return (answer.location.is_none() && status != 304)
-            .then(|| format!("It answered {status} without saying where to."));
+            .then(|| format!("It answered {status} without a Location header."));
     }
     if !(200..300).contains(&status) {
         return Some(match status {
-            404 => "It is not there.".to_owned(),
+            404 => "It does not exist.".to_owned(),
             _ => format!("It answered {status}."),
         });
     }
@@ -281,7 +281,7 @@ fn wrong(place: &Place, answer: &Fetched, budget: &Budget) -> Option<String> {
     };
     if !fits {
         let kind = if kind.is_empty() { "something without a type" } else { &kind };
-        return Some(format!("It answered with {kind}, which no browser takes for a {}.", word(used)));
+        return Some(format!("It answered with {kind}, which browsers do not accept as a {}.", word(used)));
     }
     let is_piece = place.alone && !is_whole_page(&answer.body);
     if used == Use::Page
@@ -289,18 +289,18 @@ fn wrong(place: &Place, answer: &Fetched, budget: &Budget) -> Option<String> {
         && !is_piece
         && !html::read(&String::from_utf8_lossy(&answer.body), budget).shows_something
     {
-        return Some("The page is empty: there is no text, picture or control on it, and no script.".to_owned());
+        return Some("The page is empty: it has no text, image, control or script.".to_owned());
     }
     None
 }
 
-/// The addresses that an answer leads to.
+/// The addresses in a response.
 fn leads_to(place: &Place, answer: &Fetched, budget: &Budget) -> Vec<(Url, Use)> {
     if let Some(to) = &answer.location {
         return place.url.join(to).map(|url| (url, place.used)).into_iter().collect();
     }
     if place.alone && !is_whole_page(&answer.body) {
-        // Its addresses are meant from the pages that load it.
+        // Its addresses are relative to the pages that load it.
         return Vec::new();
     }
     let kind = answer.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -320,7 +320,7 @@ fn leads_to(place: &Place, answer: &Fetched, budget: &Budget) -> Vec<(Url, Use)>
     };
     links
         .into_iter()
-        // Nothing, and places on the same page, are where we are.
+        // An empty address and a fragment refer to the same page.
         .filter(|(address, _)| !address.is_empty() && !address.starts_with('#'))
         .filter_map(|(address, used)| {
             let mut url = base.join(&address).ok()?;
@@ -330,7 +330,7 @@ fn leads_to(place: &Place, answer: &Fetched, budget: &Budget) -> Vec<(Url, Use)>
         .collect()
 }
 
-fn goes_round(redirects: &HashMap<String, String>, start: &str) -> bool {
+fn is_redirect_loop(redirects: &HashMap<String, String>, start: &str) -> bool {
     let mut at = start;
     for _ in 0..=redirects.len() {
         match redirects.get(at) {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_broken_is_named_with_the_page_that_refers_to_it() {
+    async fn broken_addresses_are_named_with_the_page_that_refers_to_them() {
         let found = lines(vec![
             (
                 "/",
@@ -396,9 +396,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                "NO GET /empty.html (page): 200. The page is empty: there is no text, picture or control on it, and no script. / refers to it.",
-                "NO GET /gone.png (image): 404. It is not there. / refers to it.",
-                "NO GET /more.css (stylesheet): 200. It answered with text/html, which no browser takes for a stylesheet. /style.css refers to it.",
+                "NO GET /empty.html (page): 200. The page is empty: it has no text, image, control or script. / refers to it.",
+                "NO GET /gone.png (image): 404. It does not exist. / refers to it.",
+                "NO GET /more.css (stylesheet): 200. It answered with text/html, which browsers do not accept as a stylesheet. /style.css refers to it.",
                 "ok GET / (page): 200",
                 "ok GET /about?x=1 (page): 200",
                 "ok GET /app.js (script): 200",
@@ -412,10 +412,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn circles_and_endless_sites_end() {
+    async fn redirect_loops_and_endless_sites_end() {
         let round = |to: &str| Fetched { status: 302, location: Some(to.into()), ..Fetched::default() };
         let found = lines(vec![("/", html("<a href=/a>a</a>")), ("/a", round("/b")), ("/b", round("/a"))]).await;
-        assert_eq!(found.iter().filter(|line| line.contains("in a circle")).count(), 1, "{found:#?}");
+        assert_eq!(found.iter().filter(|line| line.contains("redirect loop")).count(), 1, "{found:#?}");
 
         let endless = |path: String| {
             let number: u32 = path.trim_start_matches('/').parse().unwrap_or(0);
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_that_nothing_leads_to_are_asked_too() {
+    async fn pages_without_links_to_them_are_checked() {
         let files = [
             "index.html",
             "about.html",
@@ -456,8 +456,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "NO GET /a%20b.html (page): 200. The page is empty: there is no text, picture or control on it, and no script.",
-                "NO GET /gone.png (image): 404. It is not there. /lonely.html refers to it.",
+                "NO GET /a%20b.html (page): 200. The page is empty: it has no text, image, control or script.",
+                "NO GET /gone.png (image): 404. It does not exist. /lonely.html refers to it.",
                 "ok GET / (page): 200",
                 "ok GET /about (page): 200",
                 "ok GET /docs (page): 200",
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_page_that_does_not_answer_fails() {
+    async fn a_page_without_a_response_fails() {
         let checks = crawl("a.localhost", "/health", &[], &Reader::alone(), |path| {
             std::future::ready(if path == "/" { Ok(html("<p>x")) } else { Err("The app did not answer.".to_owned()) })
         })

@@ -1,4 +1,4 @@
-//! A webhook's signatures: how calls are signed, and that only the rightly signed get through.
+//! Checks a webhook's signatures: only calls with a valid signature may be accepted.
 
 use rand::seq::SliceRandom as _;
 use secrecy::ExposeSecret;
@@ -8,9 +8,9 @@ use super::signature::sign;
 use super::{Asker, Question, Smoke, asked, health};
 use crate::domain::SmokeCheck;
 
-/// Where calls go.
+/// The path of calls.
 const PATH: &str = "/webhook";
-/// Further back than a call may be signed, in seconds.
+/// An age of a signature, in seconds, that has to be refused.
 const STALE: i64 = 900;
 
 pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<SmokeCheck>) {
@@ -24,7 +24,7 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
             ok: false,
             status: None,
             millis: 0,
-            note: Some("There is no secret to sign calls with: only apps of the kind “webhook” have one.".to_owned()),
+            note: Some("There is no secret for signatures: only apps of the kind “webhook” have one.".to_owned()),
             lines: Vec::new(),
         });
         return;
@@ -52,7 +52,7 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
         });
         made.enumerate().collect()
     };
-    // In no order that an app could know them by; shown in the usual one.
+    // In random order, so that an app cannot recognise them; shown in the usual order.
     calls.shuffle(&mut rand::rng());
     let mut evidence = Vec::new();
     for (place, (what, call)) in calls {
@@ -65,16 +65,16 @@ pub(super) async fn check(asker: &Asker, smoke: &Smoke<'_>, checks: &mut Vec<Smo
     checks.extend(evidence.into_iter().map(|(_, check)| check));
 }
 
-/// What the answer to a call means: why it is right, or what is wrong.
+/// Judges the response to a call: a note if it is right, or the error.
 fn judge(is_right: bool, status: u16) -> Result<Option<String>, String> {
     match (is_right, status) {
         (true, 200..=299) => Ok(Some("It was accepted.".to_owned())),
         (true, 401 | 403) => Err("It was refused.".to_owned()),
-        (true, 404 | 405) => Err("Nothing takes calls there.".to_owned()),
-        (true, 500..) => Err(format!("It answered {status}: handle(event) failed on an event that it does not know.")),
-        // Senders give up on whoever answers so to an event that is none of theirs.
+        (true, 404 | 405) => Err("The app does not accept calls at this path.".to_owned()),
+        (true, 500..) => Err(format!("It answered {status}: handle(event) failed for an unknown event.")),
+        // Senders disable endpoints that answer like this to events that they do not handle.
         (true, _) => Err(format!(
-            "It answered {status}: handle(event) has to answer events that it does not know with success and leave them \
+            "It answered {status}: handle(event) has to answer unknown events with success and leave them \
              alone."
         )),
         (false, 401) => Ok(Some("It was refused.".to_owned())),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_success_is_acceptance_and_only_401_a_refusal() {
+    fn only_2xx_is_acceptance_and_only_401_is_a_refusal() {
         assert!(judge(true, 200).is_ok() && judge(true, 204).is_ok() && judge(false, 401).is_ok());
         for status in [302, 400, 401, 404, 422, 500] {
             assert!(judge(true, status).is_err(), "{status}");
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_secret_nothing_is_proven() {
+    async fn without_a_secret_the_check_fails() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let smoke = Smoke {
             address: ([127, 0, 0, 1], 1).into(),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_signed_as_the_contract_says() {
+    fn signatures_match_the_contract() {
         // Computed with `printf 17.{} | openssl dgst -sha256 -hmac secret`.
         let headers = sign(Signature::parse(None).expect("known"), "secret", 17, "{}");
         assert_eq!(headers[0], ("X-Timestamp".to_owned(), "17".to_owned()));

@@ -1,18 +1,18 @@
-//! Which connections are open, who may open one more, and which end.
+//! The table of open connections: which may open, and which have to close.
 //!
-//! Three rules keep strangers from taking the listener away from everybody else:
+//! Three rules keep strangers from taking the listener away from other clients:
 //!
-//! - **Slots are bounded.** All connections together, and those of one address, have a bound. Whoever
-//!   comes when it is reached takes the slot of a connection that waits for its client; who is logged in
-//!   takes any stranger's. Only where there is none to end is the newcomer refused.
-//! - **Waiting is bounded.** A client that is waited for (for a head, or until it reads) has a deadline.
-//!   One task looks through all connections for it, so that a connection needs no timers of its own.
-//! - **Memory is bounded.** Unfinished heads have a budget for all together, and so have the number of
-//!   clients that do not read and the number of those that keep a request's body back. Beyond it the longest wait of
+//! - **Slots are limited.** There is a limit for all connections together, and for those of one address. When
+//!   it is reached, a new connection replaces one whose client the server waits for; a connection of a logged-in user
+//!   replaces any stranger's. Only if none can be replaced is the new one refused.
+//! - **Waiting is limited.** When the server waits for a client (for a head, or until it reads), there is a deadline.
+//!   One task scans all connections for it, so that a connection needs no timers.
+//! - **Memory is limited.** Incomplete heads have a common budget, and the number of
+//!   clients that do not read and of requests with incomplete bodies is limited. Beyond it the longest wait of
 //!   the address with the most of them ends first.
 //!
-//! A trusted proxy, and this machine, have no bound of their own, since many clients are behind one
-//! address; what a proxy's clients have in hand is counted by the address that the proxy names.
+//! A trusted proxy and loopback have no limit for their address, because many clients share it;
+//! requests through a proxy are counted by the client address that the proxy reports.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -29,44 +29,44 @@ use super::slot::{Phase, Slot, Source, Totals};
 use crate::guard::Proxies;
 use crate::memory::Trimmer;
 
-/// How long a connection is kept without a request, between two of them.
+/// Idle timeout of a connection between two requests.
 const IDLE_MAX: Duration = Duration::from_mins(1);
-/// Connections, or a proxy's requests, of one address that is not known.
+/// Maximum connections, or requests through a proxy, of one unknown address.
 const SOURCE_MAX: usize = 128;
 /// What all unfinished heads may have together, beyond what each has free, in bytes. The buffers that they are in take up
 /// to twice as much.
 const HEADS_MAX: usize = 4 * 1024 * 1024;
-/// Clients that do not read, each of which holds up to some hundred kilobytes of an answer.
+/// Maximum number of clients that do not read, each of which holds up to some hundred kilobytes of a response.
 const STALLED_MAX: usize = 96;
-/// Requests whose bodies are waited for, each of which holds some tens of kilobytes.
+/// Maximum number of requests with incomplete bodies, each of which holds some tens of kilobytes.
 const BODIES_MAX: usize = 128;
-/// A client on a slow line takes something at least that often; it does not count as one that does not
-/// read before, unless there are many of them at its address.
+/// A client on a slow line reads at least this often; it does not count as a client that does not
+/// read before this time, unless there are many of them at its address.
 const SLOW_LINE: Duration = Duration::from_secs(2);
-/// That many.
+/// The number of clients at one address from which they count earlier.
 const FEW: usize = 2;
-/// Pause between two searches for clients that do not read.
+/// Minimum interval between searches for clients that do not read.
 const SEARCH_PAUSE_MS: u64 = 100;
-/// How long an address is known after somebody there was logged in.
+/// How long an address stays known after a user there was logged in.
 const KNOWN_FOR: Duration = Duration::from_hours(24);
-/// Addresses that are known at once.
+/// Maximum number of known addresses.
 const KNOWN_MAX: usize = 1024;
-/// From so many connections on, freed memory is returned to the system: as they come and go, and once half have left.
+/// Number of connections from which freed memory is returned to the system, periodically and once half of them have closed.
 const CROWD: usize = 256;
-/// Files that are kept for everything but connections.
+/// File descriptors that are reserved for everything except connections.
 const FILES_KEPT: u64 = 256;
 
-/// Bounds of the listener.
+/// Limits of the listener.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections at once.
+    /// Maximum number of connections.
     pub(super) connections: usize,
-    /// How long a client may keep us waiting in the middle of something.
+    /// How long a client may keep the server waiting.
     pub(super) patience: Duration,
 }
 
 impl Limits {
-    /// As configured, as far as `files` (how many may be open) allow: a connection to an app needs two.
+    /// The configured limits, reduced to `files` (the limit on open files): a connection to an app needs two.
     pub(super) fn new(connections: usize, patience: Duration, files: Option<u64>) -> Self {
         let fit = files.map(|files| usize::try_from(files.saturating_sub(FILES_KEPT) / 2).unwrap_or(usize::MAX));
         let allowed = connections.min(fit.unwrap_or(usize::MAX)).max(16);
@@ -81,13 +81,13 @@ impl Limits {
         Self { connections: allowed, patience }
     }
 
-    /// Connections of one address that is not known.
+    /// Maximum connections of one unknown address.
     fn of_source(&self) -> usize {
         SOURCE_MAX.min(self.connections / 4).max(4)
     }
 
-    /// Connections of one address where somebody is logged in: never all there are, for not everybody
-    /// there has to be.
+    /// Maximum connections of one address with a logged-in user: never all of them, because other clients
+    /// may share the address.
     fn of_known(&self) -> usize {
         self.connections / 2
     }
@@ -101,12 +101,12 @@ impl Limits {
     }
 }
 
-/// Why a connection is not taken.
+/// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Its address has as many as it may have, all in use.
+    /// Its address has reached its limit, and all of its connections are in use.
     SourceFull,
-    /// There are as many as there may be, all in use.
+    /// The total limit is reached, and all connections are in use.
     Full,
 }
 
@@ -120,19 +120,19 @@ pub(super) struct Table {
     proxies: Proxies,
     begun: Instant,
     state: Mutex<State>,
-    /// Bytes of unfinished heads beyond those that are free.
+    /// Bytes of incomplete heads beyond the free part of each.
     heads: AtomicUsize,
-    /// Clients that take nothing of what is written.
+    /// Number of clients that do not read.
     stalled: AtomicUsize,
-    /// When clients that do not read were last searched for.
+    /// Time of the last search for clients that do not read.
     searched: AtomicU64,
-    /// Requests whose bodies are waited for.
+    /// Number of requests with incomplete bodies.
     bodies: AtomicUsize,
-    /// When those were last searched for.
+    /// Time of the last search for those.
     bodies_searched: AtomicU64,
-    /// A connection was opened where there was none.
+    /// Notified when the first connection is opened.
     opened: Notify,
-    /// Milliseconds by which tests are ahead of time.
+    /// Milliseconds by which tests advance the time.
     #[cfg(test)]
     ahead: AtomicU64,
 }
@@ -141,15 +141,15 @@ pub(super) struct Table {
 struct State {
     next: u64,
     open: HashMap<u64, Arc<Slot>>,
-    /// How many of them each address has.
+    /// Number of connections of each address.
     by_source: HashMap<Source, usize>,
-    /// Requests in hand of clients behind a proxy.
+    /// Running requests of clients behind a proxy.
     forwarded: HashMap<Source, usize>,
-    /// Where somebody was logged in, and when that was last seen.
+    /// Addresses with logged-in users, and when they were last seen.
     known: HashMap<Source, Instant>,
 }
 
-/// An open connection's slot, which it gives back when this is dropped.
+/// An open connection's slot, which is released when this is dropped.
 pub(super) struct Admitted {
     slot: Arc<Slot>,
     table: Arc<Table>,
@@ -179,7 +179,7 @@ impl Connections {
         }))
     }
 
-    /// Takes a connection in, or refuses it.
+    /// Admits a connection, or refuses it.
     pub(super) fn admit(&self, peer: IpAddr) -> Result<Admitted, Refused> {
         let table = &self.0;
         let peer = peer.to_canonical();
@@ -211,7 +211,7 @@ impl Connections {
         Ok(Admitted { slot, table: table.clone() })
     }
 
-    /// Counts a request that a proxy hands on for this client; none if the client has too many in hand.
+    /// Counts a request that a proxy forwards for this client; `None` if the client has too many running requests.
     pub(super) fn forwarded(&self, client: IpAddr) -> Option<ForwardedRequest> {
         let source = Source::of(client);
         let mut state = self.0.state();
@@ -224,7 +224,7 @@ impl Connections {
         Some(ForwardedRequest { table: self.0.clone(), source })
     }
 
-    /// Somebody at this address is logged in.
+    /// Records that a user at this address is logged in.
     pub(super) fn known(&self, client: IpAddr) {
         let now = Instant::now();
         let mut state = self.0.state();
@@ -235,7 +235,7 @@ impl Connections {
         }
     }
 
-    /// Ends connections whose clients keep us waiting for too long, until the future is dropped.
+    /// Closes connections whose clients keep the server waiting for too long, until the future is dropped.
     pub(super) async fn watch_deadlines(&self) {
         let table = &self.0;
         let every = (table.limits.patience / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
@@ -249,7 +249,7 @@ impl Connections {
             if are_leaving {
                 most = open;
             }
-            // Once more in the next round: what a connection had is freed a moment after it is counted no more.
+            // Again in the next round: a connection's memory is freed a moment after it is removed from the count.
             if are_leaving || were_leaving {
                 let trimmer = trimmer.clone();
                 tokio::task::spawn_blocking(move || trimmer.trim());
@@ -264,11 +264,11 @@ impl Connections {
             }
             let begun = Instant::now();
             tokio::time::sleep(every).await;
-            // Where the whole process had no processor, what clients have sent is still to be read: once.
+            // If the process was suspended, data of clients may be unread: skip one round.
             was_late = !was_late && begun.elapsed() > 3 * every;
             if !was_late {
                 table.end_late();
-                // Clients that were spared, since their addresses have few connections, and that have not read since.
+                // Clients that were skipped because their addresses have few connections, and that have not read since.
                 if table.stalled.load(Relaxed) > table.limits.stalled() {
                     table.end_silent_readers(table.now());
                 }
@@ -277,7 +277,7 @@ impl Connections {
     }
 }
 
-/// Where a proxy of the operator's, or their own tools, come from when they run beside the builder.
+/// Loopback: a proxy or tools of the operator that run on the same machine.
 fn is_this_machine(address: IpAddr) -> bool {
     address == IpAddr::V4(Ipv4Addr::LOCALHOST) || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
 }
@@ -334,7 +334,7 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the unfinished heads that have been on their way for longest, until half the budget is free.
+    /// Closes the connections with the oldest incomplete heads until half of the budget is free.
     fn end_large_heads(&self) {
         let now = self.now();
         let mut state = self.state();
@@ -346,11 +346,11 @@ impl Table {
                 break;
             }
             left -= slot.head_excess().min(left);
-            state.end(&slot, "heads of all clients are too large together");
+            state.end(&slot, "the heads of all clients together are too large");
         }
     }
 
-    /// Ends the clients that have read nothing for longest, where there are too many.
+    /// Closes the connections whose clients have not read for longest, if there are too many.
     fn end_silent_readers(&self, now: u64) {
         let mut state = self.state();
         let slow_line = millis(SLOW_LINE);
@@ -376,18 +376,18 @@ impl Table {
         }
     }
 
-    /// Ends the requests whose bodies have been waited for for longest, where there are too many.
+    /// Closes the connections with the oldest incomplete bodies, if there are too many.
     fn end_late_bodies(&self, now: u64) {
         let mut state = self.state();
         let mut late = state.scored(|slot| slot.body(now));
         late.sort_by_key(|(score, _)| Reverse(*score));
         let surplus = late.len().saturating_sub(self.limits.bodies() * 3 / 4);
         for (_, slot) in late.into_iter().take(surplus) {
-            state.end(&slot, "too many clients keep a request's body back");
+            state.end(&slot, "too many clients delay a request's body");
         }
     }
 
-    /// Ends every connection whose client has kept us waiting for too long.
+    /// Closes every connection whose client has kept the server waiting for too long.
     fn end_late(&self) {
         let now = self.now();
         let patience = millis(self.limits.patience);
@@ -401,7 +401,7 @@ impl Table {
                 let why = if over(slot.stalled(now), patience) {
                     "the client does not read"
                 } else if over(slot.head(now), patience) {
-                    "the request's head is not whole in time"
+                    "the request's head was not complete in time"
                 } else if over(slot.waiting(now), if slot.is_fresh() { patience } else { idle }) {
                     "no request came"
                 } else {
@@ -425,7 +425,7 @@ impl State {
         self.known.get(&source).is_some_and(|seen| seen.elapsed() < KNOWN_FOR)
     }
 
-    /// Whether nobody who is logged in uses this connection, as far as we know.
+    /// Whether no logged-in user is known to use this connection.
     fn is_strangers(&self, slot: &Slot) -> bool {
         !slot.is_known() && (slot.is_shared || !self.knows(slot.source))
     }
@@ -448,8 +448,8 @@ impl State {
         scored.collect()
     }
 
-    /// Ends the one of an address whose client has been waited for longest, those of people who are logged in
-    /// last; whether there was one.
+    /// Closes the connection of an address whose client has kept the server waiting for longest, those of logged-in users
+    /// last; returns whether there was one.
     fn end_idlest_of(&mut self, source: Source, now: u64) -> bool {
         let own = self.open.values().filter(|slot| slot.source == source);
         let idlest = own.filter_map(|slot| {
@@ -457,15 +457,15 @@ impl State {
             Some(((!slot.is_known(), age?), slot))
         });
         let Some(slot) = idlest.max_by_key(|(rank, _)| *rank).map(|(_, slot)| slot.clone()) else { return false };
-        self.end(&slot, "its address opened another one, and has as many as it may");
+        self.end(&slot, "its address opened another connection and has reached its limit");
         true
     }
 
-    /// Ends up to `few` connections, so that one of `newcomer` can be opened; whether any was ended.
+    /// Closes up to `few` connections, so that one of `newcomer` can be opened; returns whether any was closed.
     fn make_room(&mut self, few: usize, newcomer: Source, is_known: bool, now: u64) -> bool {
         let mut waiting = self.scored(|slot| if self.is_strangers(slot) { slot.awaited(now) } else { None });
         if !waiting.is_empty() {
-            // Never all that there are: one of them may have come only now.
+            // Never all of them: one may be new.
             let few = few.min(waiting.len().div_ceil(2));
             if waiting.len() > few {
                 waiting.select_nth_unstable_by_key(few - 1, |(score, _)| Reverse(*score));
@@ -476,8 +476,8 @@ impl State {
             }
             return true;
         }
-        // Everything is in use. Who is logged in takes a slot from the address that has the most, and so does
-        // who has few, from one that has many.
+        // All slots are in use. A logged-in user replaces a connection of the address with the most connections; an address with few
+        // replaces one of an address with many.
         let own = self.count(newcomer);
         let heaviest = self
             .open
@@ -492,17 +492,17 @@ impl State {
         true
     }
 
-    /// Has a connection end, and counts it no more.
+    /// Closes a connection and removes it from the count.
     fn end(&mut self, slot: &Slot, why: &'static str) {
         if self.remove(slot) {
             tracing::debug!(source = ?slot.source, why, "a connection is ended");
             slot.ended.cancel();
-            // Now, and not when its task comes to it: else the next one searches again for what is to end.
+            // Now, and not when its task ends: otherwise the next search would find it again.
             slot.closed();
         }
     }
 
-    /// Counts a connection no more; whether it was counted.
+    /// Removes a connection from the count; returns whether it was counted.
     fn remove(&mut self, slot: &Slot) -> bool {
         if self.open.remove(&slot.id).is_none() {
             return false;
@@ -526,7 +526,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Admitted {
-    /// The slot, for those that outlive the socket.
+    /// The slot, for guards that outlive the socket.
     pub(super) fn slot(&self) -> Arc<Slot> {
         self.slot.clone()
     }

@@ -1,4 +1,4 @@
-//! `<app>-draft.<domain>`: the workspace of a static site as it is right now, for `GET` and `HEAD`.
+//! `<app>-draft.<domain>`: the current files of a static site's workspace, for `GET` and `HEAD`.
 
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
@@ -12,17 +12,16 @@ use crate::guard::plain_page;
 use crate::services::Services;
 use crate::services::draft::DraftFile;
 
-/// What every answer carries: a draft changes while it is looked at.
+/// Headers of every response: a draft changes at any time.
 const ALWAYS: [(HeaderName, &str); 2] = [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-/// The answer to a request for a draft. (That `HEAD` has no body is hyper's to see to.)
+/// The response to a request for a draft. (hyper removes the body for `HEAD`.)
 pub(super) async fn answer(services: &Services, app: &AppName, request: &Parts) -> Response {
     let mut response = if matches!(request.method, Method::GET | Method::HEAD) {
         find(services, app, &request.uri, inject::opens_page(&request.method, &request.headers)).await
     } else {
-        let sentences = ["A draft is only looked at: it answers GET and HEAD."];
-        let mut response =
-            plain_page(StatusCode::METHOD_NOT_ALLOWED, "A draft takes no requests like this", &sentences);
+        let sentences = ["A draft supports only GET and HEAD."];
+        let mut response = plain_page(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", &sentences);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         response
     };
@@ -34,7 +33,7 @@ pub(super) async fn answer(services: &Services, app: &AppName, request: &Parts) 
 
 async fn find(services: &Services, app: &AppName, uri: &Uri, reports: bool) -> Response {
     let Some(path) = decoded(uri.path()) else {
-        let sentences = ["This address holds %-signs that stand for no text."];
+        let sentences = ["This address contains percent-encoded bytes that are not text."];
         return plain_page(StatusCode::BAD_REQUEST, "This address cannot be read", &sentences);
     };
     match services.draft_file(app, &path).await {
@@ -43,7 +42,7 @@ async fn find(services: &Services, app: &AppName, uri: &Uri, reports: bool) -> R
     }
 }
 
-/// A folder without its slash leads to the folder, as it will once it is deployed: the links of its
+/// A folder without a trailing slash redirects to the folder, as in a deployment, because the links of its
 /// page are relative to it.
 fn folder(uri: &Uri, path: &str, file: &DraftFile) -> Option<Response> {
     let folder = file.path.as_str().strip_suffix("/index.html")?;
@@ -51,13 +50,13 @@ fn folder(uri: &Uri, path: &str, file: &DraftFile) -> Option<Response> {
     if !is_short {
         return None;
     }
-    // One slash at the front: two would be another host.
+    // One leading slash: two would start another host's name.
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let to = format!("/{}/{query}", uri.path().trim_matches('/'));
     Some((StatusCode::FOUND, [(LOCATION, HeaderValue::try_from(to).ok()?)]).into_response())
 }
 
-/// `reports`: a page is to tell of its errors.
+/// `reports`: inject the error-reporting script into pages.
 fn serve(file: DraftFile, reports: bool) -> Response {
     let mime = mime_guess::from_path(file.path.as_path()).first_or_octet_stream();
     let essence = mime.essence_str();
@@ -80,14 +79,14 @@ async fn trouble(services: &Services, app: &AppName, error: &AppError) -> Respon
     match services.app(app).await {
         Ok(found) if services.draft_url(&found).is_some() => plain_page(
             StatusCode::NOT_FOUND,
-            "There is no such page in this draft",
-            &["Nothing has been written at this address yet."],
+            "This page does not exist in the draft",
+            &["There is no file at this address yet."],
         ),
         _ => plain_page(StatusCode::NOT_FOUND, "There is no such draft", &[&error.detail]),
     }
 }
 
-/// The text that a path's %-signs stand for; none if they stand for no UTF-8.
+/// The percent-decoded path; `None` if it is not UTF-8.
 fn decoded(path: &str) -> Option<String> {
     if !path.contains('%') {
         return Some(path.to_owned());
@@ -113,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_decoded_or_refused() {
+    fn paths_are_decoded_or_rejected() {
         assert_eq!(decoded("/a%20b/%C3%BC.html").as_deref(), Some("/a b/ü.html"));
         assert_eq!(decoded("/plain").as_deref(), Some("/plain"));
         for bad in ["/%", "/%2", "/%zz", "/%ff", "/%C3"] {
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_led_to_with_its_slash() {
+    fn a_folder_redirects_to_its_trailing_slash() {
         let lead = |address: &str, file: &str| {
             let uri: Uri = address.parse().expect("an address");
             let file = DraftFile { path: file.parse().expect("a path"), bytes: Vec::new(), missing: false };

@@ -1,4 +1,4 @@
-//! Who may see a draft or a preview, where that needs the log-in: browsers with the cookie of a pass for its host.
+//! Access to drafts and previews that need a login: browsers need the cookie of a pass for the host.
 //!
 //! One without it that opens a page is sent to the builder's host, which knows whether it is logged in and sends it back
 //! with a ticket, for which it gets the cookie here. A share link leads here as well. The builder's own cookie and its
@@ -19,22 +19,22 @@ use crate::guard::{linked_page, local_path, plain_page};
 use crate::services::Services;
 use crate::services::preview_access::{ENTER, Pass};
 
-/// Name of the cookie; with https it has the prefix that keeps other hosts from setting it. The gateway keeps cookies
-/// that begin so away from apps, and apps from setting them.
+/// Name of the cookie; with https it has a prefix that prevents other hosts from setting it. The gateway removes cookies
+/// with this prefix from requests to apps, and from responses of apps.
 const COOKIE_NAME: &str = "slipway_preview";
 const HOST_PREFIX: &str = "__Host-";
-/// Below [`PREFIX`]: where a browser that was given the cookie shows whether it kept it.
+/// Path below [`PREFIX`] that verifies that the browser has stored the cookie.
 const ENTERED: &str = "entered";
-/// Where webhooks are called; see [`Services::takes_signed_calls`].
+/// The path of webhook calls; see [`Services::accepts_signed_calls`].
 const WEBHOOK: &str = "/webhook";
-/// Longest secret that is looked up, in bytes.
+/// Maximum length of a secret in bytes.
 const SECRET_MAX: usize = 128;
 
-/// The answer to a request for a draft or a preview that is not to reach it; none when it may.
+/// The response to a request that may not reach the draft or preview; `None` if it may.
 pub(super) async fn answer(services: &Services, app: &AppName, place: Place, parts: &Parts) -> Option<Response> {
     let ours = parts.uri.path().strip_prefix(PREFIX).filter(|ours| matches!(*ours, ENTER | ENTERED));
     if !services.config().protects_previews() {
-        // A link that was made before, or one that is shared from habit.
+        // An old link, or one that is shared although it is not needed.
         return ours.map(|_| redirect(&next(parts)));
     }
     let answered = match ours {
@@ -56,7 +56,7 @@ async fn check(services: &Services, app: &AppName, place: Place, parts: &Parts) 
         return Ok(None);
     }
     let is_webhook = place == Place::Preview && parts.method == Method::POST && parts.uri.path() == WEBHOOK;
-    if is_webhook && services.takes_signed_calls(app).await {
+    if is_webhook && services.accepts_signed_calls(app).await {
         return Ok(None);
     }
     if opens_page(&parts.method, &parts.headers) {
@@ -66,20 +66,21 @@ async fn check(services: &Services, app: &AppName, place: Place, parts: &Parts) 
     Ok(Some(refusal(&parts.headers)))
 }
 
-/// Where the builder sends a logged-in browser back from, with a ticket.
+/// The builder's address that redirects a logged-in browser back, with a ticket.
 fn builder_address(services: &Services, app: &AppName, place: Place, next: &str) -> String {
     let pairs = [("app", app.as_str()), ("place", place.as_str()), ("next", next)];
     let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     format!("{}/preview-access?{query}", services.url(&HostName::Builder))
 }
 
-/// What a script or a program is told, in its own form.
+/// The response for a script or a program, in its format.
 fn refusal(headers: &HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let detail = "Drafts and previews need Slipway's log-in or a share link.";
-    let hint = "Open the address in a browser, or have a share link made on the app's page in Slipway.";
+    let detail = "Drafts and previews need a login to Slipway or a share link.";
+    let hint =
+        "Open the address in a browser, or ask for a share link, which can be created on the app's page in Slipway.";
     if accept.contains("text/html") {
-        return plain_page(StatusCode::UNAUTHORIZED, "This needs a log-in", &[detail, hint]);
+        return plain_page(StatusCode::UNAUTHORIZED, "Login required", &[detail, hint]);
     }
     let mut response = if accept.contains("json") {
         AppError::new(ErrorKind::Unauthorized, "unauthorized", detail).hint(hint).into_response()
@@ -87,13 +88,13 @@ fn refusal(headers: &HeaderMap) -> Response {
         let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
         (StatusCode::UNAUTHORIZED, kind, format!("{detail} {hint}\n")).into_response()
     };
-    // No token is good here, whatever the problem's usual header says.
+    // Tokens are not valid here, so the usual `WWW-Authenticate` header is removed.
     response.headers_mut().remove(axum::http::header::WWW_AUTHENTICATE);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// `/.slipway/enter?ticket=…&next=…` and `/.slipway/enter?link=…`: gives the cookie.
+/// `/.slipway/enter?ticket=…&next=…` and `/.slipway/enter?link=…`: sets the cookie.
 async fn enter(services: &Services, app: &AppName, place: Place, parts: &Parts) -> AppResult<Response> {
     let config = services.config();
     let (ticket, link) = (parameter(parts, "ticket"), parameter(parts, "link"));
@@ -110,23 +111,23 @@ async fn enter(services: &Services, app: &AppName, place: Place, parts: &Parts) 
         }
         return Ok(response);
     }
-    // An address that was used before, opened again by a browser that has its cookie from then.
+    // A used address, opened again by a browser that already has the cookie.
     if services.has_pass(app, place, secrets(&parts.headers, config.is_https())).await? {
         return Ok(entered);
     }
     if ticket.is_some() {
         return Ok(linked_page(
             StatusCode::FORBIDDEN,
-            "This address is for one use",
-            &["It was opened before, or more than a minute ago."],
+            "This address can be used only once",
+            &["It was already opened, or it is more than a minute old."],
             (&services.place_url(app, place, &next(parts)), "Open the page again"),
         ));
     }
     let sentences = [
-        "It has ended, or was taken back. Ask whoever gave it to you for a new one.",
-        "Somebody who can log in to Slipway makes one on the app's page.",
+        "It has expired or was revoked. Ask the person who sent it for a new one.",
+        "Users of Slipway can create one on the app's page.",
     ];
-    Ok(plain_page(StatusCode::GONE, "This link does not open anything any more", &sentences))
+    Ok(plain_page(StatusCode::GONE, "This link is no longer valid", &sentences))
 }
 
 fn entered_address(next: &str) -> String {
@@ -134,20 +135,20 @@ fn entered_address(next: &str) -> String {
     format!("{PREFIX}{ENTERED}?{query}")
 }
 
-/// `/.slipway/entered?next=…`: leads on. A browser that kept no cookie would be sent round in circles.
+/// `/.slipway/entered?next=…`: redirects to the page. Without this step, a browser without the cookie would be redirected endlessly.
 async fn entered(services: &Services, app: &AppName, place: Place, parts: &Parts) -> AppResult<Response> {
     if services.has_pass(app, place, secrets(&parts.headers, services.config().is_https())).await? {
         return Ok(redirect(&next(parts)));
     }
     let sentences = [
-        "Your browser did not keep the cookie by which this page knows that you may see it.",
-        "Within another page, some browsers keep none: open it in a tab of its own. Else allow cookies for this address.",
+        "Your browser did not store the cookie that gives access to this page.",
+        "Some browsers store no cookies for embedded pages: open the page in a new tab. Otherwise allow cookies for this address.",
     ];
     let url = services.place_url(app, place, &next(parts));
     Ok(linked_page(StatusCode::FORBIDDEN, "This page needs a cookie", &sentences, (&url, "Open it in a new tab")))
 }
 
-/// Where to go on this host afterwards: a path, which leads to no other host.
+/// The path to open afterwards, which cannot be on another host.
 fn next(parts: &Parts) -> String {
     parameter(parts, "next").filter(|next| local_path(next).is_some()).unwrap_or_else(|| "/".to_owned())
 }
@@ -168,7 +169,7 @@ fn redirect(to: &str) -> Response {
     (StatusCode::SEE_OTHER, headers).into_response()
 }
 
-/// What may be a pass's secret among a request's cookies.
+/// All possible secrets of a pass in a request's cookies.
 fn secrets(headers: &HeaderMap, is_https: bool) -> impl Iterator<Item = &str> {
     let prefix = if is_https { HOST_PREFIX } else { "" };
     headers
@@ -200,7 +201,7 @@ fn cookies(config: &Config, pass: &Pass) -> Vec<HeaderValue> {
     let is_local = config.apps_domain == "localhost" || config.apps_domain.ends_with(".localhost");
     let all = match (config.apps_are_another_site(), is_https) {
         (true, true) => vec![framed],
-        // Not every browser takes a `Secure` cookie on `localhost`.
+        // Some browsers reject a `Secure` cookie on `localhost`.
         (true, false) if is_local => vec![own, framed],
         _ => vec![own],
     };
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_one_that_browsers_send_from_within_our_pages() {
+    fn browsers_send_the_cookie_from_frames_in_our_pages() {
         let plain = "slipway_preview=00ff; Path=/; HttpOnly; Max-Age=3600";
         let nip = ("SLIPWAY_DOMAIN", "203.0.113.7.nip.io");
         let (https, apart) = (("SLIPWAY_PUBLIC_URL", "https://{host}"), ("SLIPWAY_APPS_DOMAIN", "apps.test"));
@@ -238,14 +239,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_is_found_among_anything() {
+    fn passes_are_found_among_other_cookies() {
         let found = |cookie: &str, is_https: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(COOKIE, HeaderValue::from_str(cookie).expect("a header"));
             secrets(&headers, is_https).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(found("a=b; slipway_preview=11; slipway_preview=22; c", false), ["11", "22"]);
-        assert_eq!(found("__Host-slipway_preview=11; slipway_preview=22", true), ["11"], "none that a neighbour set");
+        assert_eq!(
+            found("__Host-slipway_preview=11; slipway_preview=22", true),
+            ["11"],
+            "not the cookie of another host"
+        );
         for garbage in
             ["", "slipway_preview", "slipway_preview=", "slipway_previewx=1", "slipway_preview=\"1\"", ";;==="]
         {

@@ -1,5 +1,5 @@
-//! `/.slipway/` on the hosts of drafts and previews: the script that tells of a page's errors, and where
-//! it tells them. What comes in is anybody's words: bounded, and kept as data.
+//! `/.slipway/` on the hosts of drafts and previews: the script that reports a page's errors, and the endpoint
+//! for reports. Reports are untrusted: limited, and stored as data.
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
@@ -13,17 +13,17 @@ use crate::gateway::inject::{PREFIX, SCRIPT};
 use crate::guard::plain_page;
 use crate::services::Services;
 
-/// Largest report, in bytes.
+/// Maximum size of a report in bytes.
 const REPORT_MAX: usize = 32 * 1024;
-/// Reports that are read at once; anybody can send one, and a page can do without.
+/// Maximum number of reports that are read concurrently. Reports are optional, so others are dropped.
 static READING: Semaphore = Semaphore::const_new(64);
 
-/// Whether a path is ours rather than the app's.
+/// Whether a path belongs to Slipway and not to the app.
 pub(super) fn is_ours(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
-/// The answer to a request for one of our paths.
+/// The response to a request for one of our paths.
 pub(super) async fn answer(services: &Services, app: &AppName, place: Place, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     match (parts.uri.path().strip_prefix(PREFIX), &parts.method) {
@@ -56,11 +56,11 @@ pub(super) async fn answer(services: &Services, app: &AppName, place: Place, req
         }
         (Some("errors"), _) => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")]).into_response(),
         (Some("errors.js"), _) => (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response(),
-        _ => plain_page(StatusCode::NOT_FOUND, "There is nothing here", &["This address is kept for Slipway."]),
+        _ => plain_page(StatusCode::NOT_FOUND, "Not found", &["This address is reserved for Slipway."]),
     }
 }
 
-/// A page of another origin has nothing to report here. (One that says nothing of its origin is no browser's.)
+/// Whether the report comes from the same origin. (A request without an origin does not come from a browser.)
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()) else {
         return headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin");
@@ -75,7 +75,7 @@ mod tests {
     use axum::http::HeaderValue;
 
     #[test]
-    fn only_the_pages_own_origin_reports() {
+    fn only_pages_of_the_same_origin_can_report() {
         let same = |headers: &[(&'static str, &'static str)]| {
             let mut map = HeaderMap::new();
             map.insert(HOST, HeaderValue::from_static("a-draft.localhost:8080"));

@@ -1,4 +1,4 @@
-//! What one connection does at the moment: which side is waited for, and since when.
+//! The state of one connection: which side has to act, and since when.
 //!
 //! Written by the connection's own task with plain atomic stores, read by whoever has to decide
 //! which connections end. Times are milliseconds since the table of connections was made; 0 is “not now”.
@@ -11,30 +11,30 @@ use std::task::Context;
 use futures_util::task::AtomicWaker;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes of an unfinished head that are not counted against the budget of all: a connection's read
-/// buffer is that large from the beginning, and ordinary heads fit in.
+/// Bytes of an incomplete head that do not count against the common budget: a connection's read
+/// buffer has this size from the beginning, and ordinary heads fit into it.
 pub(super) const HEAD_FREE: usize = 8 * 1024;
 
-/// What slots report to: the totals of all connections, and the clock that their times are of.
+/// The totals of all connections, to which slots report, and their clock.
 pub(super) trait Totals: Send + Sync {
     /// Milliseconds since the table was made; never 0.
     fn now(&self) -> u64;
-    /// Unfinished heads grew by so many bytes beyond what is free.
+    /// Incomplete heads grew by this many bytes beyond their free part.
     fn heads_grew(&self, bytes: usize);
-    /// They shrank.
+    /// Incomplete heads shrank.
     fn heads_shrank(&self, bytes: usize);
-    /// One more client does not take what is written.
+    /// One more client does not read.
     fn one_more_stalls(&self);
-    /// One fewer.
+    /// One fewer client does not read.
     fn one_less_stalls(&self);
-    /// One more request's body is waited for.
+    /// One more request has an incomplete body.
     fn one_more_awaits_body(&self);
-    /// One fewer.
+    /// One fewer request has an incomplete body.
     fn one_less_awaits_body(&self);
 }
 
-/// Whom a connection is counted against: an IPv4 address, or the /64 of an IPv6 address, since
-/// whoever has one address of a /64 usually has all of them.
+/// The address that a connection counts against: an IPv4 address, or the /64 of an IPv6 address, because
+/// a client usually controls a whole /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Source(IpAddr);
 
@@ -47,17 +47,17 @@ impl Source {
     }
 }
 
-/// What a connection is at.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Just taken. Either its task has not looked at it yet, or the request is there and is still to be read: it is not
-    /// the client that is waited for.
+    /// Just accepted. Its task has not run yet, or the request has arrived but was not read yet: the server does not wait
+    /// for the client.
     Taken,
-    /// No request is in hand: nothing was sent yet, a head is on its way, or the last answer is through.
+    /// No request is running: nothing was sent yet, a head is incomplete, or the last response is complete.
     Waiting,
     /// A request is being answered.
     Busy,
-    /// Another protocol was switched to; silence is allowed.
+    /// After a protocol upgrade; idle time is allowed.
     Tunnel,
 }
 
@@ -65,9 +65,9 @@ pub(super) enum Phase {
 pub(super) struct Slot {
     pub(super) id: u64,
     pub(super) source: Source,
-    /// Many clients may be behind this address: a proxy's, or this machine's own.
+    /// Many clients may share this address: a proxy's, or loopback.
     pub(super) is_shared: bool,
-    /// Set when the connection is to end.
+    /// Set when the connection has to end.
     pub(super) ended: CancellationToken,
     phase: AtomicU8,
     since: AtomicU64,
@@ -105,9 +105,9 @@ impl Slot {
         }
     }
 
-    // Told by the connection's task
+    // Set by the connection's task
 
-    /// From now on the client is waited for.
+    /// From now on the server waits for the client.
     pub(super) fn waits(&self) {
         self.since.store(self.totals.now(), Relaxed);
         self.phase.store(Phase::Waiting as u8, Relaxed);
@@ -131,46 +131,46 @@ impl Slot {
         }
     }
 
-    /// A whole head is there, and is being answered.
+    /// A complete head has arrived and is being answered.
     pub(super) fn asked(&self) {
         self.forget_head();
         self.phase.store(Phase::Busy as u8, Relaxed);
         self.is_fresh.store(false, Relaxed);
     }
 
-    /// The answer's body has come to its end, or was given up.
+    /// The response body has ended or was dropped.
     pub(super) fn answered(&self) {
         if self.phase() == Phase::Busy {
             self.waits();
         }
     }
 
-    /// The answer switches to another protocol.
+    /// The response upgrades to another protocol.
     pub(super) fn switched(&self) {
         self.phase.store(Phase::Tunnel as u8, Relaxed);
     }
 
-    /// A request on it came from somebody who is logged in.
+    /// A request on it came from a logged-in user.
     pub(super) fn known(&self) {
         self.is_known.store(true, Relaxed);
     }
 
-    /// A request's body is being read, or has been. It may last longer than the answer.
+    /// A request's body is or was being read. It may last longer than the response.
     pub(super) fn reads_body(&self, reads: bool) {
         self.reads_body.store(reads, Relaxed);
     }
 
-    /// Whether what comes next from the client is a part of a head.
+    /// Whether the next bytes of the client belong to a head.
     pub(super) fn awaits_head(&self) -> bool {
         self.phase() == Phase::Waiting && !self.reads_body.load(Relaxed)
     }
 
-    /// Whether the client has sent all of its request, and waits for the answer.
+    /// Whether the client has sent its whole request, and waits for the response.
     pub(super) fn awaits_answer(&self) -> bool {
         self.phase() == Phase::Busy && !self.reads_body.load(Relaxed)
     }
 
-    /// The client is waited for in the middle of a request's body, or not any more.
+    /// Whether the server waits for more of a request's body.
     pub(super) fn awaits_body(&self, waits: bool) {
         let before = self.body_since.swap(if waits { self.totals.now() } else { 0 }, Relaxed);
         match (before != 0, waits) {
@@ -180,7 +180,7 @@ impl Slot {
         }
     }
 
-    /// The client does not take what is written.
+    /// The client does not read.
     pub(super) fn stalls(&self) {
         if self.stalled_since.load(Relaxed) == 0 {
             self.stalled_since.store(self.totals.now(), Relaxed);
@@ -188,7 +188,7 @@ impl Slot {
         }
     }
 
-    /// The client takes what is written.
+    /// The client reads.
     pub(super) fn flows(&self) {
         if self.stalled_since.load(Relaxed) != 0 {
             self.stalled_since.store(0, Relaxed);
@@ -206,7 +206,7 @@ impl Slot {
         is_stalled
     }
 
-    /// The connection is gone, or will be at once: what it has is counted no more.
+    /// The connection is closed or about to close: it does not count any more.
     pub(super) fn closed(&self) {
         self.forget_head();
         self.flows();
@@ -221,7 +221,7 @@ impl Slot {
         }
     }
 
-    // Read by who decides
+    // Read by the table
 
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Relaxed) {
@@ -232,42 +232,42 @@ impl Slot {
         }
     }
 
-    /// Whether a request on it came from somebody who is logged in.
+    /// Whether a request on it came from a logged-in user.
     pub(super) fn is_known(&self) -> bool {
         self.is_known.load(Relaxed)
     }
 
-    /// Whether no request was ever made on it.
+    /// Whether it has had no request yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.is_fresh.load(Relaxed)
     }
 
-    /// How long there has been no request.
+    /// Time without a request.
     pub(super) fn waiting(&self, now: u64) -> Option<u64> {
         (self.phase() == Phase::Waiting).then(|| now.saturating_sub(self.since.load(Relaxed)))
     }
 
-    /// How long a head has been on its way.
+    /// Time since the beginning of an incomplete head.
     pub(super) fn head(&self, now: u64) -> Option<u64> {
         age(&self.head_since, now)
     }
 
-    /// Bytes of an unfinished head beyond those that are free.
+    /// Bytes of an incomplete head beyond its free part.
     pub(super) fn head_excess(&self) -> usize {
         self.head_bytes.load(Relaxed).saturating_sub(HEAD_FREE)
     }
 
-    /// How long more of a body has been waited for.
+    /// How long the server has waited for more of a body.
     pub(super) fn body(&self, now: u64) -> Option<u64> {
         age(&self.body_since, now)
     }
 
-    /// How long the client has been waited for, whatever for.
+    /// How long the server has waited for the client, for any reason.
     pub(super) fn awaited(&self, now: u64) -> Option<u64> {
         [self.waiting(now), self.body(now), self.stalled(now)].into_iter().flatten().max()
     }
 
-    /// How long the client has taken nothing of what is written.
+    /// How long the client has not read.
     pub(super) fn stalled(&self, now: u64) -> Option<u64> {
         age(&self.stalled_since, now)
     }
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_has_a_whole_network_counts_as_one() {
+    fn an_ipv6_network_counts_as_one_source() {
         let of = |text: &str| Source::of(text.parse().expect("an address"));
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));

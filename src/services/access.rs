@@ -1,6 +1,6 @@
-//! Who may come in: the password, and how a session begins and ends with it.
+//! Authentication with the admin password: login and logout.
 //!
-//! Without a password everybody who reaches the builder is its user: it listens on loopback only.
+//! Without a password every caller has full access; the builder then listens only on loopback.
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
@@ -15,7 +15,7 @@ use crate::store::sessions::NewSession;
 /// How long a session lasts.
 pub const SESSION_DAYS: i64 = 30;
 
-/// The password, and how often it may be guessed.
+/// The admin password and the limit on login attempts.
 pub struct Access {
     password: Option<SecretString>,
     pub(super) limit: LoginLimit,
@@ -28,21 +28,21 @@ impl Access {
 }
 
 impl Services {
-    /// Whether a session or a token is needed.
+    /// Whether callers need a session or a token.
     pub fn password_is_set(&self) -> bool {
         self.access.password.is_some()
     }
 
-    /// Begins a session of a browser that names itself `browser`; answers with its secret. Attempts are limited.
+    /// Starts a session and returns its secret. `browser` is the user agent. Attempts are limited.
     pub async fn login(&self, password: &str, attempt: &Attempt, browser: &str) -> AppResult<SecretString> {
         let Some(expected) = &self.access.password else {
-            return Err(AppError::conflict("no_password", "No password is set: everything is open to you already."));
+            return Err(AppError::conflict("no_password", "No password is set: no login is needed."));
         };
         self.access.limit.check(attempt)?;
-        // Of equal length, so that the time to compare says nothing about the password's.
+        // Hashes have equal length, so the time to compare does not reveal the length of the password.
         let (given, expected) = (hash(password), hash(expected.expose_secret()));
         if !bool::from(given.as_bytes().ct_eq(expected.as_bytes())) {
-            return Err(AppError::new(ErrorKind::Forbidden, "wrong_password", "This is not the password."));
+            return Err(AppError::new(ErrorKind::Forbidden, "wrong_password", "The password is wrong."));
         }
         let secret = random_secret();
         let now = self.now();

@@ -1,4 +1,4 @@
-//! Apps: make, list, look at, delete.
+//! Apps: create, list, read, delete.
 
 use std::sync::Arc;
 
@@ -12,31 +12,31 @@ use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
 use crate::workspace::{CommitNote, NewFile, WorkspaceError};
 
-/// Longest description, in characters.
+/// Maximum length of a description, in characters.
 pub const DESCRIPTION_MAX: usize = 20_000;
 
-/// What a new app is to be.
+/// Data of a new app.
 #[derive(Debug, Clone)]
 pub struct CreateApp {
-    /// In the user's words.
+    /// The user's description.
     pub description: String,
-    /// Suggested from the description when not given.
+    /// Default: the template that fits the description best.
     pub template: Option<TemplateName>,
-    /// Suggested when not given.
+    /// Default: a suggested name.
     pub name: Option<AppName>,
-    /// The preview follows each turn by itself.
+    /// Each turn automatically deploys the preview.
     pub auto_preview: bool,
 }
 
 impl Services {
-    /// A new app, scaffolded and committed. No turn is started.
+    /// Creates an app and commits the template's files. No turn is started.
     pub async fn create_app(&self, new: CreateApp) -> AppResult<App> {
         let description = new.description.trim().to_owned();
         if description.is_empty() {
-            return Err(AppError::invalid("Say in a sentence what the app should be."));
+            return Err(AppError::invalid("Describe in a sentence what the app should be."));
         }
         if description.chars().count() > DESCRIPTION_MAX {
-            return Err(AppError::invalid(format!("A description has at most {DESCRIPTION_MAX} characters.")));
+            return Err(AppError::invalid(format!("A description can have at most {DESCRIPTION_MAX} characters.")));
         }
         let template = match &new.template {
             Some(name) => self.template(name)?,
@@ -49,7 +49,7 @@ impl Services {
             Ok(()) if new.auto_preview => self.app(&app.name).await,
             Ok(()) => self.set_auto_preview(&app.name, false).await,
             Err(error) => {
-                // Half an app is none: the name is free again.
+                // Scaffolding failed: remove the app, so that the name is free again.
                 self.platform.store.remove_app(app.id, None).await?;
                 Err(error)
             }
@@ -84,7 +84,7 @@ impl Services {
         };
         let (workspaces, name) = (self.platform.workspaces.clone(), app.name.clone());
         let made = tokio::task::spawn_blocking(move || {
-            // What an app of this name left behind that is not known any more is nobody's.
+            // Remove leftovers of a deleted app with the same name.
             workspaces.remove(&name)?;
             workspaces.create(&name, &files, &note).map(|_| ())
         });
@@ -101,17 +101,17 @@ impl Services {
         })
     }
 
-    /// Apps, the one changed last first.
+    /// Apps, most recently changed first.
     pub async fn list_apps(&self, filter: AppFilter, page: PageRequest) -> AppResult<Page<App>> {
         Ok(self.platform.store.apps(filter, page).await?)
     }
 
-    /// How many apps there are.
+    /// Number of apps.
     pub async fn count_apps(&self) -> AppResult<u64> {
         Ok(self.platform.store.count_apps().await?)
     }
 
-    /// Removes an app with all that is its own. Asking twice is asking once.
+    /// Queues the deletion of an app and its data. Idempotent.
     pub async fn delete_app(&self, name: &AppName) -> AppResult<Job> {
         let app = self.app(name).await?;
         let store = &self.platform.store;
@@ -127,7 +127,7 @@ impl Services {
         Ok(job)
     }
 
-    /// A name that is free, as far as one look tells.
+    /// A name that is free at this moment.
     pub async fn suggest_name(&self) -> AppResult<AppName> {
         for attempt in 0.. {
             let name = names::random(attempt);
@@ -137,10 +137,10 @@ impl Services {
                 Err(error) => return Err(error.into()),
             }
         }
-        unreachable!("the loop has no end but a return")
+        unreachable!("the loop ends only with a return")
     }
 
-    /// Whether the preview is built and deployed by itself after each turn, and what fails goes back to the model.
+    /// Sets whether each turn automatically deploys the preview, and failures are sent to the model for repair.
     pub async fn set_auto_preview(&self, name: &AppName, on: bool) -> AppResult<App> {
         let app = self.app(name).await?;
         self.platform.store.set_auto_preview(app.id, on).await?;
@@ -164,16 +164,16 @@ impl Services {
         self.platform.catalog.get(name).cloned().ok_or_else(|| {
             let known: Vec<_> = self.templates().map(|template| template.name.to_string()).collect();
             AppError::invalid(format!("There is no template “{name}”."))
-                .hint(format!("There are: {}.", known.join(", ")))
+                .hint(format!("Available templates: {}.", known.join(", ")))
         })
     }
 
-    /// The template an app was made from.
+    /// The template that an app was created from.
     pub fn template_of(&self, app: &App) -> AppResult<Arc<Template>> {
         self.platform.template(app).cloned()
     }
 
-    /// What stands in the app's `app.toml`; the defaults where there is none.
+    /// The settings in the app's `app.toml`; defaults if there is no such file.
     pub async fn settings(&self, app: &App) -> AppResult<AppSettings> {
         let path: WorkspacePath = "app.toml".parse()?;
         let read = self.platform.read_workspace(&app.name, move |workspace| match workspace.read(&path) {
@@ -183,18 +183,18 @@ impl Services {
         Ok(AppSettings::parse(&String::from_utf8_lossy(&read.await?))?)
     }
 
-    /// Where the workspace of a static site is served as it is.
+    /// The URL of a static site's draft.
     pub fn draft_url(&self, app: &App) -> Option<String> {
         let template = self.platform.catalog.get(&app.template)?;
         template.manifest.draft_root.as_ref().map(|_| self.url(&HostName::Draft(app.name.clone())))
     }
 
-    /// Where an environment of an app answers; a job answers nowhere.
+    /// The URL of an app's environment; none for a scheduled job.
     pub fn environment_url(&self, app: &App, environment: Environment) -> Option<String> {
         self.platform.environment_url(app, environment)
     }
 
-    /// Whether the demo model answers, and the model's name.
+    /// Whether the demo model answers, and the default model's id.
     pub fn model(&self) -> (bool, &ModelId) {
         (self.platform.model.is_demo, &self.platform.model.id)
     }

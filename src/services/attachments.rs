@@ -1,34 +1,34 @@
-//! Files that come with a message: looked at, kept, given back.
+//! Attachments of messages: check, store, read.
 
 use super::Services;
 use crate::domain::attachment::{file_name, recognise};
 use crate::domain::{App, Attachment, AttachmentId, AttachmentKind, Turn};
 use crate::error::{AppError, AppResult, ErrorKind};
 
-/// Most files of one message.
+/// Maximum number of files of one message.
 pub const FILES_MAX: usize = 8;
-/// Most bytes of all files of one message.
+/// Maximum bytes of all files of one message.
 pub const BYTES_MAX: usize = 16_000_000;
-/// Most bytes of all texts of one message: the model reads them whole, as often as it is asked.
+/// Maximum bytes of all texts of one message: each request sends them whole.
 pub const TEXTS_MAX: usize = 384 * 1024;
 
-/// A file as it was sent.
+/// An uploaded file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAttachment {
-    /// What its sender calls it.
+    /// Its name.
     pub name: String,
-    /// What is in it.
+    /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
-/// Refuses what cannot be attached, in the words of the file that is wrong.
+/// Rejects files that cannot be attached, with an error that names the file.
 pub(super) fn check(files: &[NewAttachment]) -> AppResult<()> {
     if files.len() > FILES_MAX {
-        return Err(AppError::invalid(format!("A message has at most {FILES_MAX} files.")));
+        return Err(AppError::invalid(format!("A message can have at most {FILES_MAX} files.")));
     }
     let total: usize = files.iter().map(|file| file.bytes.len()).sum();
     if total > BYTES_MAX {
-        let detail = format!("The files of a message have at most {} MB together.", BYTES_MAX / 1_000_000);
+        let detail = format!("The files of a message can have at most {} MB together.", BYTES_MAX / 1_000_000);
         return Err(AppError::new(ErrorKind::TooLarge, "too_large", detail));
     }
     let mut texts = 0;
@@ -41,14 +41,14 @@ pub(super) fn check(files: &[NewAttachment]) -> AppResult<()> {
         }
     }
     if texts > TEXTS_MAX {
-        let detail = format!("The texts of a message have at most {} KiB together.", TEXTS_MAX / 1024);
+        let detail = format!("The text files of a message can have at most {} KiB together.", TEXTS_MAX / 1024);
         return Err(AppError::new(ErrorKind::TooLarge, "too_large", detail));
     }
     Ok(())
 }
 
 impl Services {
-    /// Keeps files that were checked, for a turn that is about to be made.
+    /// Stores checked files for a new turn.
     pub(super) async fn keep_attachments(&self, app: &App, files: Vec<NewAttachment>) -> AppResult<Vec<Attachment>> {
         if files.is_empty() {
             return Ok(Vec::new());
@@ -69,7 +69,7 @@ impl Services {
         })
     }
 
-    /// The files that came with an earlier turn of the app, to be sent once more.
+    /// The attachments of an earlier turn of the app, to send them again.
     pub(super) async fn attachments_again(&self, app: &App, turn: &Turn) -> AppResult<Vec<Attachment>> {
         let (uploads, id, attachments) = (self.platform.uploads.clone(), app.id, turn.attachments.clone());
         let there = tokio::task::spawn_blocking(move || {
@@ -79,7 +79,7 @@ impl Services {
         there.await.map_err(|error| AppError::internal(&error))
     }
 
-    /// What is in a file that came with a message of the app.
+    /// The bytes of an attachment of the app.
     pub async fn attachment(&self, app: &App, id: &AttachmentId) -> AppResult<(AttachmentKind, Vec<u8>)> {
         let (uploads, app, id) = (self.platform.uploads.clone(), app.id, id.clone());
         let read = tokio::task::spawn_blocking(move || uploads.read(app, &id)).await;
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn an_error_names_the_invalid_file() {
         let file = |name: &str, bytes: &[u8]| NewAttachment { name: name.into(), bytes: bytes.to_vec() };
         assert!(check(&[file("a.txt", b"x"), file("b.gif", b"GIF89a\x01\0\x01\0")]).is_ok());
         let error = check(&[file("a.txt", b"x"), file("b.pdf", b"%PDF\xff")]).expect_err("no PDF");

@@ -1,22 +1,23 @@
-//! Errors that browsers reported of an app's draft and preview: taken in, shown, handed to the model.
+//! Browser errors of an app's draft and preview: collect, list, fix.
 
 use super::Services;
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{App, AppName, Environment, Evidence, Job, JobKind, NewTurn, Turn, TurnMode, TurnOrigin};
 use crate::error::{AppError, AppResult};
+use crate::runtime::Reach;
 
 impl Services {
-    /// Whether pages of this place come through the gateway, which asks them to report. On a cluster
-    /// previews do only where they need the log-in.
+    /// Whether pages of this place pass through the gateway, which adds the reporting script. On a cluster
+    /// previews do so only if they need a login.
     pub fn collects_browser_errors(&self, place: Place) -> bool {
         match place {
             Place::Draft => true,
-            Place::Preview => !self.platform.runtime.replaces_in_place() || self.config().protects_previews(),
+            Place::Preview => self.platform.runtime.previews == Reach::Gateway,
         }
     }
 
-    /// Takes a report in; `false` when there were too many lately. While a turn is at work a draft is
-    /// half-written, and its errors are nobody's fault.
+    /// Stores a report; `false` if there were too many recently. While a turn is running, a draft is
+    /// incomplete, and its errors are dropped.
     pub async fn report_browser_errors(
         &self,
         name: &AppName,
@@ -34,18 +35,18 @@ impl Services {
         Ok(self.platform.browser_errors.report(app.id, place, &state, errors))
     }
 
-    /// What browsers reported of the place as it is now.
+    /// The reported errors of the current state of the place.
     pub fn browser_errors(&self, app: &App, place: Place) -> Vec<BrowserError> {
         state(app, place).map(|state| self.platform.browser_errors.of(app.id, place, &state)).unwrap_or_default()
     }
 
-    /// Hands the errors of a place to the model, as a turn of the user's.
+    /// Starts a turn of the user that fixes the errors of a place.
     pub async fn fix_browser_errors(&self, name: &AppName, place: Place) -> AppResult<(Turn, Job)> {
         let app = self.app(name).await?;
         let errors = self.browser_errors(&app, place);
         if errors.is_empty() {
-            return Err(AppError::conflict("no_browser_errors", "No browser has reported an error of it.")
-                .hint("Open the page and use it: what fails then is shown here."));
+            return Err(AppError::conflict("no_browser_errors", "No browser errors were reported.")
+                .hint("Open the page and use it: errors then appear here."));
         }
         let mut new = fix(place, &errors);
         let redaction = self.platform.redaction(&app).await?;
@@ -56,8 +57,8 @@ impl Services {
     }
 }
 
-/// What the reports are about: they are gone with the next version of a draft, and the next release of
-/// a preview.
+/// The state that reports belong to: the version of a draft or the release of
+/// a preview. Reports of other states are dropped.
 fn state(app: &App, place: Place) -> Option<String> {
     match place {
         Place::Draft => app.head.as_ref().map(ToString::to_string),

@@ -1,14 +1,14 @@
-//! Deployments: preview, publish, roll back, and what is to be done next.
+//! Deployments: preview, publish, roll back, and the suggested next step.
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, JobState, Page, PageRequest, Release, ReleaseNumber,
-    TemplateKind, TurnId, VersionId,
+    App, AppName, Environment, EnvironmentState, Job, JobKind, Page, PageRequest, Release, ReleaseNumber, TemplateKind,
+    TurnId, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
 
-/// The next sensible thing to do with an app.
+/// The suggested next step for an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
     /// The newest version is not in preview.
@@ -16,45 +16,41 @@ pub enum NextStep {
         /// Its number.
         version_number: u32,
     },
-    /// What is in preview is not in production.
+    /// The version in preview is not in production.
     Publish {
         /// Its number.
         version_number: u32,
     },
-    /// Everything is where it belongs.
+    /// Production was rolled back from the version that preview still runs: publishing it again is nothing to propose.
+    RolledBack {
+        /// The number of the version that production runs now.
+        to: u32,
+        /// The number of the version that it was rolled back from.
+        from: u32,
+    },
+    /// Production runs the newest version.
     Nothing,
-    /// Something is being done.
+    /// A job is queued or running.
     Wait {
-        /// By this job.
+        /// The job.
         job: Box<Job>,
     },
 }
 
 impl Services {
-    /// Builds a version (the newest, if none is said) and puts it in preview.
+    /// Queues a job that builds a version (default: the newest) and deploys it to preview.
     pub async fn deploy_preview(&self, name: &AppName, version: Option<VersionId>) -> AppResult<Job> {
         let app = self.app(name).await?;
         let version = match version {
             Some(id) => self.version(&app, &id).await?.id,
             None => app.head.clone().ok_or_else(|| AppError::not_found("version of this app"))?,
         };
-        // Pressed twice is pressed once, and what a turn has begun by itself need not be asked for.
-        let open = self.platform.store.open_jobs(Some(app.id)).await?;
-        let same = open.into_iter().find(|job| {
-            let fits = job.state == JobState::Queued || matches!(job.kind, JobKind::Preview { turn: Some(_), .. });
-            fits && matches!(&job.kind, JobKind::Preview { version: one, .. } if *one == version)
-        });
-        match same {
-            Some(job) if !job.cancel_requested => Ok(job),
-            _ => {
-                let turn = self.repaired_turn(&app, &version).await?;
-                self.jobs.enqueue(&app, JobKind::Preview { version, turn }).await
-            }
-        }
+        let turn = self.repaired_turn(&app, &version).await?;
+        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn }).await
     }
 
-    /// The turn to which a preview of this version goes back if it fails: the newest one, if it made the
-    /// version and the app's user wants things to go on by themselves.
+    /// The turn that is repaired if a preview of this version fails: the newest one, if it created the
+    /// version and automatic previews are on.
     async fn repaired_turn(&self, app: &App, version: &VersionId) -> AppResult<Option<TurnId>> {
         if !app.auto_preview {
             return Ok(None);
@@ -63,7 +59,7 @@ impl Services {
         Ok(newest.filter(|turn| turn.version.as_ref() == Some(version)).map(|turn| turn.id))
     }
 
-    /// Puts preview's image into production.
+    /// Queues a job that deploys the preview's image to production.
     pub async fn publish(&self, name: &AppName) -> AppResult<Job> {
         let app = self.app(name).await?;
         let preview = app.environment(Environment::Preview);
@@ -72,17 +68,13 @@ impl Services {
             EnvironmentState::None | EnvironmentState::Failed => None,
         };
         let Some(release) = release else {
-            return Err(AppError::conflict("nothing_to_publish", "Nothing is ready in preview.")
-                .hint("Deploy the preview first; what you see there is what will be published."));
+            return Err(AppError::conflict("nothing_to_publish", "No preview is ready.")
+                .hint("Deploy the preview first. Publishing then uses exactly that build."));
         };
-        let kind = JobKind::Publish { release };
-        match self.queued_like(&app, &kind).await? {
-            Some(job) => Ok(job),
-            None => self.jobs.enqueue(&app, kind).await,
-        }
+        self.jobs.enqueue_once(&app, JobKind::Publish { release }).await
     }
 
-    /// Puts an earlier release of an environment back; without a number, the one before.
+    /// Queues a job that deploys an earlier release of an environment again; without a number, the previous one.
     pub async fn rollback(
         &self,
         name: &AppName,
@@ -93,26 +85,23 @@ impl Services {
         let release = match release {
             Some(number) => self.release(&app, environment, number).await?,
             None => self.rollback_target(&app, environment).await?.ok_or_else(|| {
-                AppError::conflict("nothing_to_roll_back", "There is no earlier release to go back to.")
+                AppError::conflict("nothing_to_roll_back", "There is no earlier release to roll back to.")
             })?,
         };
         if app.environment(environment).release == Some(release.number) {
-            return Err(AppError::conflict(
-                "already_live",
-                format!("Release {} is the one that runs.", release.number),
-            ));
+            return Err(AppError::conflict("already_live", format!("Release {} is already running.", release.number)));
         }
         if !matches!(release.state, crate::domain::ReleaseState::Ready | crate::domain::ReleaseState::Retired) {
             return Err(AppError::conflict(
                 "release_never_ran",
-                format!("Release {} never answered, so it cannot be put back.", release.number),
+                format!("Release {} never became ready, so it cannot be deployed again.", release.number),
             ));
         }
-        self.jobs.enqueue(&app, JobKind::Rollback { environment, release: release.number }).await
+        self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: release.number }).await
     }
 
-    /// The release that a roll back without a number puts back. After a roll back, "before" counts
-    /// from the release that was put back: going back twice goes two steps back.
+    /// The release that a roll back without a number deploys: the newest earlier one of another version. After a roll back,
+    /// "earlier" is relative to the release that was deployed again: two roll backs go two steps back.
     pub async fn rollback_target(&self, app: &App, environment: Environment) -> AppResult<Option<Release>> {
         let Some(live) = app.environment(environment).release else { return Ok(None) };
         let store = &self.platform.store;
@@ -122,7 +111,18 @@ impl Services {
         {
             counted = store.release(app.id, environment, put_back).await?;
         }
-        Ok(store.release_before(app.id, environment, counted.number).await?)
+        Ok(store.release_before(app.id, environment, counted.number, Some(counted.version)).await?)
+    }
+
+    /// The version that production was rolled back from, if it runs a roll back.
+    async fn rolled_back_from(&self, app: &App) -> AppResult<Option<VersionId>> {
+        let Some(live) = app.environment(Environment::Prod).release else { return Ok(None) };
+        let store = &self.platform.store;
+        if !store.release(app.id, Environment::Prod, live).await?.rolled_back {
+            return Ok(None);
+        }
+        let before = store.release_before(app.id, Environment::Prod, live, None).await?;
+        Ok(before.map(|release| release.version))
     }
 
     /// One release.
@@ -143,7 +143,7 @@ impl Services {
         Ok(self.platform.store.releases(app.id, environment, page).await?)
     }
 
-    /// What is to be done next.
+    /// The suggested next step.
     pub async fn next_step(&self, app: &App) -> AppResult<NextStep> {
         let open = self.platform.store.open_jobs(Some(app.id)).await?;
         let holds_up = |job: &Job| job.kind.environment().is_some() || job.kind == JobKind::Delete;
@@ -157,6 +157,13 @@ impl Services {
             return Ok(NextStep::DeployPreview { version_number: head.number });
         }
         if prod.version != preview.version {
+            if preview.version.is_some()
+                && self.rolled_back_from(app).await? == preview.version
+                && let Some(live) = prod.release
+            {
+                let to = self.release(app, Environment::Prod, live).await?.version_number;
+                return Ok(NextStep::RolledBack { to, from: head.number });
+            }
             return Ok(NextStep::Publish { version_number: head.number });
         }
         Ok(NextStep::Nothing)
@@ -165,10 +172,5 @@ impl Services {
     /// Whether apps of this kind answer HTTP.
     pub fn answers_http(&self, app: &App) -> AppResult<bool> {
         Ok(self.template_of(app)?.manifest.kind != TemplateKind::Job)
-    }
-
-    async fn queued_like(&self, app: &App, kind: &JobKind) -> AppResult<Option<Job>> {
-        let open = self.platform.store.open_jobs(Some(app.id)).await?;
-        Ok(open.into_iter().find(|job| job.state == JobState::Queued && job.kind == *kind))
     }
 }

@@ -1,5 +1,5 @@
-//! An app to take away: its repository with all its history, the platform's files, and manifests
-//! that `kubectl apply` takes. Secrets' values are never in it.
+//! Export of an app: its repository with the whole history, the platform's files, and manifests
+//! for `kubectl apply`. It never contains values of secrets.
 
 use std::io::{self, BufWriter, Write};
 use std::sync::LazyLock;
@@ -24,17 +24,17 @@ use crate::workspace::{NewFile, WorkspaceError};
 
 /// Bytes of one piece of an archive.
 const PIECE: usize = 64 * 1024;
-/// Pieces that wait for a slow reader; then the archive's thread waits too.
+/// Pieces that are buffered for a slow reader; the archive's thread waits when the buffer is full.
 const PIECES: usize = 4;
-/// How long somebody may take to download an archive.
+/// Deadline for the download of an archive.
 const EXPORT_TIME: Duration = Duration::from_mins(30);
-/// Where an image would live; its user sets it.
+/// A placeholder for the registry of the image, which the user replaces.
 const REGISTRY: &str = "registry.example.com";
-/// When a job without a schedule would run, if it were not suspended.
+/// The schedule of a job without a schedule; its CronJob is suspended.
 const NEVER: &str = "0 0 1 1 *";
 
-/// The manifests' templates. What is put into them is text, a number or a name: strings are written
-/// as JSON where they could be read as anything else.
+/// The manifests' templates. Their values are text, numbers or names; strings are written
+/// as JSON if YAML could read them as another type.
 static TEMPLATES: LazyLock<Templates<'static>> = LazyLock::new(|| {
     let mut templates = Templates::new();
     templates.set_auto_escape_callback(|_| AutoEscape::None);
@@ -54,20 +54,20 @@ static TEMPLATES: LazyLock<Templates<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// What the manifests are made of.
+/// The values of the manifests.
 struct Facts<'a> {
     app: &'a App,
     template: &'a Template,
     /// The host of production.
     host: String,
-    /// When a job runs.
+    /// The schedule of a job.
     schedule: Option<String>,
     /// Names of the environment variables that are secret.
     secrets: Vec<String>,
 }
 
 impl Services {
-    /// The app as a `.tar.gz`, piece by piece as it is made.
+    /// The app as a stream of pieces of a `.tar.gz`.
     pub async fn export(&self, app: &App) -> AppResult<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
         let template = self.template_of(app)?;
         let facts = Facts {
@@ -88,14 +88,14 @@ impl Services {
             let writer = GzEncoder::new(BufWriter::with_capacity(PIECE, outlet), Compression::default());
             let made = workspaces.open(&name).and_then(|workspace| write(&workspace, writer, name.as_str(), &extra));
             if let Err(error) = made {
-                tracing::warn!(app = %name, %error, "an export failed before its end");
-                // The reader may be gone, which would be the reason.
+                tracing::warn!(app = %name, %error, "failed to finish an export");
+                // The reader may have disconnected, which may be the cause.
                 let _ = pieces.blocking_send(Err(error));
             }
         };
-        // Ends by itself when the reader goes, since nobody takes the next piece.
+        // The thread ends when the reader disconnects, because the channel is closed.
         let packing = tokio::spawn(async move { pool.run("export", owner, EXPORT_TIME, work).await });
-        // What fails before the first piece is an answer of its own, not an archive that breaks off.
+        // A failure before the first piece becomes an error response instead of a truncated archive.
         let mut received = ReceiverStream::new(received);
         let first = match received.next().await {
             Some(Err(error)) => return Err(error.into()),
@@ -119,7 +119,7 @@ fn write(
     Ok(writer.finish()?.flush()?)
 }
 
-/// Takes an archive's bytes to the stream that is read elsewhere.
+/// A writer that sends an archive's bytes to the response stream.
 struct Outlet {
     pieces: mpsc::Sender<Result<Bytes, WorkspaceError>>,
 }
@@ -135,8 +135,8 @@ impl Write for Outlet {
     }
 }
 
-/// The platform's files as a build gets them, but that the Dockerfile names the base image itself:
-/// outside of Slipway nobody passes it in.
+/// The platform's files as in a build, except that the Dockerfile names the base image itself,
+/// because outside of Slipway there is no build argument for it.
 fn platform_files(
     template: &Template,
     base_images: &std::collections::BTreeMap<String, String>,
@@ -151,7 +151,7 @@ fn platform_files(
     })
 }
 
-/// `k8s/*.yaml` and the file that says what to do with them. Pure.
+/// `k8s/*.yaml` and the file that explains how to use them. Pure.
 fn manifests(facts: &Facts<'_>) -> AppResult<Vec<NewFile>> {
     let name = &facts.app.name;
     let spec = facts.template.manifest.deployment()?;
@@ -174,7 +174,7 @@ fn manifests(facts: &Facts<'_>) -> AppResult<Vec<NewFile>> {
         secrets => &facts.secrets,
         cpu => format!("{}m", spec.limits.cpu_millis),
         memory => mebibytes(spec.limits.memory_bytes),
-        // Half of what may be used is kept for the app, so that a new version fits beside the old one.
+        // Requests are half of the limits, so that a new version fits beside the old one.
         cpu_request => format!("{}m", spec.limits.cpu_millis / 10),
         memory_request => mebibytes(spec.limits.memory_bytes / 2),
         processes => spec.limits.processes,
@@ -246,12 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn manifests_of_a_site_are_those_that_were_looked_at() {
+    fn manifests_of_a_site_match_their_snapshot() {
         insta::assert_snapshot!(joined(&files("static-site", None, &[])));
     }
 
     #[test]
-    fn manifests_of_a_job_are_those_that_were_looked_at() {
+    fn manifests_of_a_job_match_their_snapshot() {
         insta::assert_snapshot!(joined(&files("scheduled-job", Some("*/15 * * * *"), &[])));
     }
 

@@ -1,29 +1,29 @@
-//! Files: the tree at head, what stands in them, and changes by hand.
+//! Files of the newest version, their content, and the user's edits.
 
 use super::Services;
 use crate::domain::{App, AppName, Version, VersionId, VersionKind, WorkspacePath};
 use crate::error::{AppError, AppResult};
 use crate::workspace::CommitNote;
 
-/// A file as it is listed.
+/// A file in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a file")]
 pub struct ListedFile {
-    /// Where.
+    /// Its path.
     pub path: WorkspacePath,
     /// Its size.
     pub bytes: u64,
-    /// No text.
+    /// It is a binary file.
     pub binary: bool,
-    /// Belongs to the platform: read only.
+    /// It belongs to the platform and is read-only.
     pub platform: bool,
-    /// Differs from the version before head.
+    /// It differs from the previous version.
     pub changed: bool,
-    /// Locked: neither the model nor an edit by hand changes it.
+    /// It is locked: neither the model nor a user can change it.
     pub locked: bool,
 }
 
-/// 409 for a file that is locked.
+/// 409 for a locked file.
 pub(super) fn file_locked(path: &WorkspacePath) -> AppError {
     AppError::conflict("file_locked", format!("“{path}” is locked.")).hint("Unlock it first, in the Code tab.")
 }
@@ -55,7 +55,7 @@ impl Services {
             .collect())
     }
 
-    /// What stands in a file at head.
+    /// The content of a file in the newest version.
     pub async fn read_file(&self, app: &App, path: &WorkspacePath) -> AppResult<Vec<u8>> {
         let missing = || AppError::not_found(&format!("file “{path}” in this app"));
         let head = app.head.clone().ok_or_else(missing)?;
@@ -63,7 +63,7 @@ impl Services {
         self.platform.read_workspace(&app.name, move |workspace| workspace.read_at(&head, &wanted)).await
     }
 
-    /// Saves a file by hand, as a version. With `expected`, only if the app is still at that version.
+    /// Saves a user's edit of a file as a version. With `expected`, only if that is still the newest version.
     pub async fn write_file(
         &self,
         name: &AppName,
@@ -74,27 +74,27 @@ impl Services {
         self.change_file(name, path, Some(bytes), expected).await
     }
 
-    /// Deletes a file by hand, as a version.
+    /// Deletes a file for a user, as a version.
     pub async fn delete_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<Version> {
         let app = self.app(name).await?;
         self.read_file(&app, path).await?;
         self.change_file(name, path, None, None).await
     }
 
-    /// Locks a file: from now on neither the model nor an edit by hand changes it.
+    /// Locks a file: neither the model nor a user can change it until it is unlocked.
     pub async fn lock_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<()> {
         let app = self.app(name).await?;
         if self.template_of(&app)?.owns(path) {
             return Err(AppError::conflict(
                 "platform_file",
-                format!("“{path}” belongs to the platform and cannot be changed anyway."),
+                format!("“{path}” belongs to the platform and cannot be changed, so it needs no lock."),
             ));
         }
         self.read_file(&app, path).await?;
         Ok(self.platform.store.lock_file(app.id, path.clone(), self.platform.clock.now()).await?)
     }
 
-    /// Unlocks a file. One that is not locked stays so.
+    /// Unlocks a file. Idempotent.
     pub async fn unlock_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<()> {
         let app = self.app(name).await?;
         Ok(self.platform.store.unlock_file(app.id, path.clone()).await?)
@@ -123,7 +123,7 @@ impl Services {
         }
         if expected.is_some() && expected != app.head {
             return Err(AppError::conflict("version_changed", "The app has changed since this file was opened.")
-                .hint("Open the file again; copy what you wrote first."));
+                .hint("Copy your text, then open the file again."));
         }
         let note = CommitNote {
             title: format!("{} {path}", if bytes.is_some() { "Edit" } else { "Delete" }),
@@ -136,7 +136,7 @@ impl Services {
         self.platform
             .change_workspace(app.id, name, move |workspace| workspace.commit_file(&path, bytes.as_deref(), &note))
             .await?;
-        // Saving what stands there already makes no version; head is the answer then.
+        // Saving unchanged content creates no version; the newest version is returned.
         self.newest(&app).await
     }
 }

@@ -1,4 +1,4 @@
-//! *Ask for a fix*: a deployment that failed, handed to the model as a turn of the user's.
+//! *Ask for a fix*: starts a turn of the user with the evidence of a failed deployment.
 
 use super::Services;
 use crate::domain::{AppName, Evidence, Job, JobError, JobId, JobKind, JobState, NewTurn, Turn, TurnMode, TurnOrigin};
@@ -6,7 +6,7 @@ use crate::error::{AppError, AppResult};
 use crate::jobs::follow::{is_mendable, telling_lines};
 
 impl Services {
-    /// Hands what a deployment of the app failed at to the model.
+    /// Starts a turn that fixes a failed deployment of the app.
     pub async fn fix_deployment(&self, name: &AppName, id: JobId) -> AppResult<(Turn, Job)> {
         let app = self.app(name).await?;
         let job = self.job(id).await?;
@@ -15,8 +15,8 @@ impl Services {
         }
         let error = job.error.filter(|error| job.state == JobState::Failed && is_mendable(&error.code));
         let Some(error) = error else {
-            return Err(AppError::conflict("nothing_to_fix", "This did not fail for what the app is.")
-                .hint("Its own sentence says what to do."));
+            return Err(AppError::conflict("nothing_to_fix", "The failure was not caused by the app's code.")
+                .hint("The error of the failed job says what to do."));
         };
         let version = match &job.kind {
             JobKind::Preview { version, .. } => Some(self.version(&app, version).await?.number),
@@ -27,7 +27,7 @@ impl Services {
     }
 }
 
-/// What is asked, with the evidence. All that the app or its build may have had a say in is evidence.
+/// The new turn with its evidence. All text that the app or its build may have influenced is evidence.
 fn fix(version: Option<u32>, error: &JobError) -> NewTurn {
     let what = version.map_or_else(|| "The app".to_owned(), |number| format!("Version {number}"));
     let lines = [vec![error.message.clone()], telling_lines(error)].concat();
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_app_printed_is_evidence_and_no_word_of_the_persons() {
+    fn output_of_an_app_is_evidence_and_not_part_of_the_prompt() {
         let error = JobError {
             code: "start_failed".into(),
             message: "The app ended with exit code 1.".into(),

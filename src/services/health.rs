@@ -1,27 +1,28 @@
-//! Whether everything that Slipway needs is there.
+//! Health checks of everything that Slipway needs.
 
 use super::Services;
-use crate::build::BuildError;
+use crate::build::{BuildEngine, BuildError};
 use crate::error::AppResult;
 use crate::firewall::{Missing, Protection};
+use crate::runtime::RuntimeError;
 use crate::supervision::{TaskState, TaskStatus};
 
-/// Below this much free disk, in bytes, something will fail soon.
+/// Free disk space in bytes below which the check fails.
 const DISK_LOW: u64 = 1024 * 1024 * 1024;
 
-/// One thing that is needed.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Check {
-    /// What it is.
+    /// Its name.
     pub name: String,
-    /// Whether it is well.
+    /// It passed.
     pub ok: bool,
-    /// It is well enough to go on, but the operator should know.
+    /// It passed, but the operator should know about a problem.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub warning: bool,
-    /// How it is, in a sentence.
+    /// The result in a sentence.
     pub detail: String,
-    /// What to do about it.
+    /// What the operator should do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -41,7 +42,7 @@ impl Check {
 }
 
 impl Services {
-    /// Looks at the database, the engine, the disk and the model, all at once.
+    /// Runs all checks concurrently.
     pub async fn health(&self) -> Vec<Check> {
         let (database, engine, disk) = tokio::join!(self.check_database(), self.check_engine(), self.check_disk());
         [
@@ -55,76 +56,87 @@ impl Services {
     async fn check_database(&self) -> Check {
         match self.platform.store.ping().await {
             Ok(()) => Check::good("database", "The database answers."),
-            Err(error) => {
-                Check::bad("database", error.to_string(), "Look at the server's log and at the data directory.")
-            }
+            Err(error) => Check::bad("database", error.to_string(), "Check the server's log and the data directory."),
         }
     }
 
     async fn check_engine(&self) -> Vec<Check> {
         let platform = &self.platform;
-        if !platform.runtime.replaces_in_place() {
-            let engine = match platform.runtime.ping().await {
-                Ok(engine) => good_engine(&engine.version),
-                Err(error) => bad_engine(error.to_string()),
-            };
-            return vec![engine, self.check_firewall().await];
-        }
-        let (cluster, engine) = tokio::join!(platform.runtime.ping(), platform.images.ping());
-        let cluster = match cluster {
-            Ok(cluster) => Check::good("kubernetes", format!("The cluster answers, version {}.", cluster.version)),
-            Err(error) => Check::bad(
-                "kubernetes",
-                error.to_string(),
-                "See that the cluster runs and that KUBECONFIG leads to it. What is live serves on, apps can be written, but not deployed.",
-            ),
+        let builds = async {
+            match platform.images.engine() {
+                // It is the one that runs apps, which is asked by itself.
+                BuildEngine::OnMachine => None,
+                BuildEngine::InCluster => Some(self.check_builds().await),
+            }
         };
-        let engine = match engine {
+        let firewall = async {
+            match platform.runtime.protection {
+                Some(_) => Some(self.check_firewall().await),
+                None => None,
+            }
+        };
+        let (runtime, builds, firewall) = tokio::join!(platform.runtime.observation.ping(), builds, firewall);
+        let (name, check) = (platform.runtime.name, platform.runtime.check);
+        let runtime = match runtime {
+            Ok(info) => Check::good(check, format!("The {name} answers, version {}.", info.version)),
+            Err(
+                error @ (RuntimeError::ClusterUnavailable(_)
+                | RuntimeError::ClusterRefused(_)
+                | RuntimeError::ClusterDenied(_)),
+            ) => Check::bad(
+                check,
+                error.to_string(),
+                "Check that the cluster runs and that KUBECONFIG points to it. Live apps keep running, and apps can be written, but not deployed.",
+            ),
+            Err(error) => bad_engine(error.to_string()),
+        };
+        [Some(runtime), builds, firewall].into_iter().flatten().collect()
+    }
+
+    /// Whether images can be built, and pushed where there is a registry.
+    async fn check_builds(&self) -> Check {
+        match self.platform.images.ping().await {
             Ok(engine) => good_engine(&engine.version),
             Err(error @ BuildError::RegistryAway { .. }) => Check::bad(
                 "registry",
                 error.to_string(),
-                "See that the registry runs and can be reached. Apps can be written meanwhile, but not deployed.",
+                "Check that the registry runs and is reachable. Apps can be written meanwhile, but not deployed.",
             ),
             Err(error @ BuildError::Registry { .. }) => {
-                Check::bad("registry", error.to_string(), "See how the registry is set up, then try again.")
+                Check::bad("registry", error.to_string(), "Check the registry's settings, then try again.")
             }
             Err(error) => Check {
                 hint: Some(
-                    "See that the engine that DOCKER_HOST leads to runs. Apps can be written meanwhile, but not deployed."
+                    "Check that the engine at DOCKER_HOST runs. Apps can be written meanwhile, but not deployed."
                         .to_owned(),
                 ),
                 ..bad_engine(error.to_string())
             },
-        };
-        vec![cluster, engine]
+        }
     }
 
-    /// Whether apps and builds are kept away from private addresses.
+    /// Whether packet filter rules block private addresses for apps and builds.
     async fn check_firewall(&self) -> Check {
         const NAME: &str = "network";
         match self.platform.firewall.ensure().await {
-            Protection::Held => Check::good(
-                NAME,
-                "Packet filter rules keep apps and builds away from this host and from private networks.",
-            ),
+            Protection::Held => {
+                Check::good(NAME, "Packet filter rules block this host and private networks for apps and builds.")
+            }
             Protection::HeldByService { age } => Check::good(
                 NAME,
                 format!(
-                    "Packet filter rules keep apps and builds away from this host and from private networks. The service \
+                    "Packet filter rules block this host and private networks for apps and builds. The service \
                      slipway-network-rules has checked them {} seconds ago.",
                     age.as_secs()
                 ),
             ),
-            Protection::Unknown => Check::warning(NAME, "Nobody has looked at the packet filter rules yet.", ""),
+            Protection::Unknown => Check::warning(NAME, "The packet filter rules were not checked yet.", ""),
             Protection::Missing(why) => {
                 let hint = match &why {
                     Missing::NotPermitted | Missing::NotInstalled | Missing::Failed(_) => {
-                        "Run scripts/setup --network-rules, which installs iptables and a service that keeps the rules up."
+                        "Run scripts/setup --network-rules, which installs iptables and a service that maintains the rules."
                     }
-                    Missing::Remote | Missing::OtherNamespace => {
-                        "Run `slipway network-rules` on the engine's machine, where its networks are."
-                    }
+                    Missing::Remote | Missing::OtherNamespace => "Run `slipway network-rules` on the engine's machine.",
                 };
                 Check::warning(
                     NAME,
@@ -145,26 +157,32 @@ impl Services {
             Ok(Ok(free)) if free < DISK_LOW => Check::bad(
                 "disk",
                 format!("Only {} MiB are free on the data directory's disk.", free / 1024 / 1024),
-                "Free some space, or delete apps that are not needed.",
+                "Free some space, or delete unused apps.",
             ),
             Ok(Ok(free)) => Check::good("disk", format!("{} GiB are free.", free / 1024 / 1024 / 1024)),
-            _ => Check::bad("disk", "The data directory's disk cannot be looked at.", "Look at the server's log."),
+            _ => Check::bad(
+                "disk",
+                "The free space on the data directory's disk cannot be read.",
+                "Check the server's log.",
+            ),
         }
     }
 
-    /// A key is not tried here: that would cost money each time somebody looks.
+    /// The key is not tested, because that would cost money on each request.
     fn check_model(&self) -> Check {
         match self.model() {
-            (true, _) => Check::good("model", "The demo model answers. Set ANTHROPIC_API_KEY to have Claude."),
-            (false, id) => Check::good("model", format!("{id} answers, with the key that is set.")),
+            (true, _) => {
+                Check::good("model", "Demo mode: a script answers, not an AI. Set ANTHROPIC_API_KEY to use Claude.")
+            }
+            (false, id) => Check::good("model", format!("{id}: a key is set (not tested).")),
         }
     }
 }
 
-/// Whether what works in the background does. A task that was restarted is worth a look, also when it runs now.
+/// Whether all background tasks run. A recent restart is a warning, also if the task runs now.
 fn background(tasks: &[TaskStatus]) -> Check {
     const NAME: &str = "background";
-    const HINT: &str = "Look at the server's log. Slipway restarts the task; if it keeps failing, the process ends.";
+    const HINT: &str = "Check the server's log. Slipway restarts the task; if it keeps failing, the process exits.";
     let failed: Vec<&TaskStatus> = tasks.iter().filter(|task| task.failures > 0).collect();
     if failed.is_empty() {
         return Check::good(NAME, format!("All {} background tasks run.", tasks.len()));

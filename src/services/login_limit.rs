@@ -1,9 +1,9 @@
-//! How often the password may be tried.
+//! Rate limits of login attempts.
 //!
-//! Two lanes. A browser that has logged in before shows a signed cookie, and its attempts are counted by
-//! themselves: strangers who guess, even from the same address, do not keep the owner out. Everybody else
-//! is counted by address (IPv6: by /64), and all of them together have a bound as well, so that many
-//! addresses do not make many guesses. Nothing here grows without bound.
+//! There are two kinds of callers. A browser that has logged in before has a signed cookie, and its attempts are counted
+//! separately: strangers who guess, even from the same address, cannot lock the user out. Other attempts
+//! are counted by address (IPv6: by /64), and all of them together have a limit too, so that many
+//! addresses do not allow many guesses. All state is bounded.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -21,34 +21,34 @@ use super::Services;
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::store::server_keys::KEY_BYTES;
 
-/// How long a browser is known after a login, in days. Browsers keep no cookie longer than 400.
+/// How long a browser stays known after a login, in days. Browsers limit cookies to 400 days.
 pub const KNOWN_DAYS: i64 = 365;
-/// Logins that one address, or one known browser, may try in a burst, and then one more each [`EVERY`].
+/// Burst of attempts of one address or one known browser; after it one attempt per [`EVERY`] is allowed.
 const BURST: NonZeroU32 = NonZeroU32::new(5).expect("five is not zero");
 const EVERY: Duration = Duration::from_secs(12);
-/// The same for all browsers together that are not known.
+/// The same for all unknown browsers together.
 const ALL_BURST: NonZeroU32 = NonZeroU32::new(60).expect("sixty is not zero");
 const ALL_EVERY: Duration = Duration::from_secs(1);
-/// Addresses, and browsers, that are counted at once. More than that have tried within a minute only if
-/// somebody guesses from very many addresses: then others wait until the first may be forgotten.
+/// Maximum number of addresses, and of browsers, that are counted at once. More have tried within a minute only in an
+/// attack from very many addresses: then new addresses wait until old ones expire.
 const COUNTED_MAX: usize = 4096;
 /// The key's name in the store.
 const KEY_NAME: &str = "known_browsers";
 
-/// A browser that has logged in before; proven by its cookie's signature.
+/// A browser that has logged in before, proven by its cookie's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KnownBrowser(u64);
 
-/// Who tries to log in.
+/// A login attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
-    /// From where.
+    /// The client's address.
     pub from: IpAddr,
-    /// With which browser, if it is known.
+    /// The browser, if it is known.
     pub browser: Option<KnownBrowser>,
 }
 
-/// Counts attempts.
+/// Counters of attempts.
 pub struct LoginLimit {
     addresses: DefaultKeyedRateLimiter<IpAddr>,
     all: DefaultDirectRateLimiter,
@@ -69,17 +69,17 @@ impl LoginLimit {
         }
     }
 
-    /// Counts one attempt, or refuses it.
+    /// Counts one attempt, or rejects it.
     pub(super) fn check(&self, attempt: &Attempt) -> AppResult<()> {
         if let Some(browser) = attempt.browser {
             return counted(&self.browsers, &browser, "Too many attempts from this browser.");
         }
         counted(&self.addresses, &network(attempt.from), "Too many attempts from your address.")?;
-        self.all.check().map_err(|wait| refused("Too many attempts from everywhere.", Some(&wait)))
+        self.all.check().map_err(|wait| refused("Too many login attempts.", Some(&wait)))
     }
 }
 
-/// An address, or for IPv6 its /64: whoever has one of them usually has all.
+/// An address, or for IPv6 its /64, because a client usually controls all of it.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
@@ -91,7 +91,7 @@ fn counted<K: Hash + Eq + Clone>(counts: &DefaultKeyedRateLimiter<K>, key: &K, w
     if counts.len() >= COUNTED_MAX {
         counts.retain_recent();
         if counts.len() >= COUNTED_MAX {
-            return Err(refused("Too many attempts from everywhere.", None));
+            return Err(refused("Too many login attempts.", None));
         }
     }
     counts.check_key(key).map_err(|wait| refused(words, Some(&wait)))
@@ -106,8 +106,8 @@ fn refused(words: &str, wait: Option<&NotUntil<QuantaInstant>>) -> AppError {
 }
 
 impl Services {
-    /// The browser that this mark was given to, if it is one of ours and not too old. Of several the
-    /// first good one counts: anybody on a neighbouring host may have put others beside it.
+    /// The browser of the first valid mark that has not expired. There may be several marks,
+    /// because another host of the domain can set cookies with the same name.
     pub async fn known_browser(&self, marks: impl Iterator<Item = &str>) -> AppResult<Option<KnownBrowser>> {
         let mut marks = marks.peekable();
         if marks.peek().is_none() {
@@ -117,7 +117,7 @@ impl Services {
         Ok(marks.find_map(|mark| read(mark, &key, now)))
     }
 
-    /// A mark for a browser that has just logged in; one that was known stays the same.
+    /// A mark for a browser that has just logged in; a known browser keeps its id.
     pub async fn browser_mark(&self, browser: Option<KnownBrowser>) -> AppResult<String> {
         let browser = browser.unwrap_or_else(|| KnownBrowser(rand::random()));
         Ok(written(browser, &self.browser_key().await?, self.now()))
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_network_is_one_address() {
+    fn an_ipv6_network_counts_as_one_address() {
         let limit = LoginLimit::new();
         assert_eq!(passed(&limit, (0..200).map(|n| from(&format!("2001:db8::{n:x}")))), 5);
         assert_eq!(passed(&limit, (0..20).map(|_| from("192.0.2.1"))), 5);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_make_no_more_guesses_than_all_may_and_a_known_browser_passes() {
+    fn many_addresses_share_a_limit_that_does_not_apply_to_known_browsers() {
         let limit = LoginLimit::new();
         let crowd = (0..20_000_u32).map(|n| from(&std::net::Ipv4Addr::from(0x0a00_0000 + n).to_string()));
         let guesses = passed(&limit, crowd);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_believed_with_our_signature_alone() {
+    fn a_mark_needs_a_valid_signature() {
         let at = |seconds| Timestamp::from_second(seconds).expect("in range");
         let key = [7; KEY_BYTES];
         let mark = written(KnownBrowser(42), &key, at(1000));

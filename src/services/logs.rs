@@ -1,22 +1,22 @@
-//! Logs: of the last build, and of what runs.
+//! Logs of the last build and of running releases.
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::Services;
-use crate::deploy::{DeployError, LogRate};
 use crate::domain::{App, Environment, JOBS_ON_PAGES, Job, JobKind, LogStream};
-use crate::engine::output::{BYTES_MAX, LINES_MAX, Tail};
 use crate::error::{AppError, AppResult, ErrorKind};
+use crate::output::{BYTES_MAX, LINES_MAX, Tail};
+use crate::runtime::{LogRate, RuntimeError};
 
-/// Lines of a job's log that are read: room for a build and a run, each of which is bounded by itself, and for the
-/// builder's own words.
+/// Maximum lines of a job's log that are read: enough for a build and a run, each of which is limited, and for the
+/// deployment's own lines.
 const JOB_LINES_MAX: usize = 2 * LINES_MAX + 1000;
-/// Bytes of these lines.
+/// Maximum bytes of these lines.
 const JOB_BYTES_MAX: usize = 2 * BYTES_MAX + 128 * 1024;
 
 impl Services {
-    /// The last preview job, and what it logged: the build's output and the deployment's words.
+    /// The last preview job and its log: the build's output and the deployment's own lines.
     pub async fn build_log(&self, app: &App) -> AppResult<Option<(Job, Vec<(LogStream, String)>)>> {
         let jobs = self.platform.store.recent_jobs(app.id, JOBS_ON_PAGES).await?;
         let Some(job) = jobs.into_iter().find(|job| matches!(job.kind, JobKind::Preview { .. })) else {
@@ -26,12 +26,12 @@ impl Services {
         Ok(Some((job, lines)))
     }
 
-    /// What a job logged: the last of it, where it is more than one build and one run may write.
+    /// The log of a job; only its end if it exceeds the limits.
     pub async fn job_log(&self, job: &Job) -> AppResult<Vec<(LogStream, String)>> {
         Ok(self.platform.store.last_log_lines(job.id, JOB_LINES_MAX, JOB_BYTES_MAX).await?)
     }
 
-    /// What the app wrote in an environment, from `tail` lines before the end. With `follow` it goes on.
+    /// The log of the app in an environment, from `tail` lines before the end. With `follow` it continues with new lines.
     pub fn app_log(
         &self,
         app: &App,
@@ -39,7 +39,8 @@ impl Services {
         tail: u32,
         follow: bool,
     ) -> BoxStream<'static, AppResult<String>> {
-        let lines = self.platform.runtime.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
+        let lines =
+            self.platform.runtime.observation.logs(&app.name, app.id, environment, tail, follow).map_err(app_error);
         let (platform, app) = (self.platform.clone(), app.clone());
         let redacted = async move {
             let redaction = platform.redaction(&app).await?;
@@ -49,12 +50,12 @@ impl Services {
         lines.take_until(self.platform.lifecycle.draining.clone().cancelled_owned()).boxed()
     }
 
-    /// How much the app prints in an environment; none where that is little, or cannot be said.
+    /// How much the app prints in an environment; none if that is little or unknown.
     pub async fn app_log_rate(&self, app: &App, environment: Environment) -> Option<LogRate> {
-        self.platform.runtime.log_rate(&app.name, app.id, environment).await.ok().flatten()
+        self.platform.runtime.observation.log_rate(&app.name, app.id, environment).await.ok().flatten()
     }
 
-    /// The last lines that the app wrote, all at once: at most `tail`, and no more than are kept of a run.
+    /// The last lines of the app's log: at most `tail`, and no more than are kept of a run.
     pub async fn app_log_lines(&self, app: &App, environment: Environment, tail: u32) -> AppResult<Vec<String>> {
         let tail = tail.min(u32::try_from(LINES_MAX).unwrap_or(u32::MAX));
         let mut lines = self.app_log(app, environment, tail, false);
@@ -62,7 +63,7 @@ impl Services {
         while let Some(line) = lines.next().await {
             match line {
                 Ok(line) => last.push(line),
-                // Nothing was deployed: nothing was logged.
+                // Nothing was deployed, so there is no log.
                 Err(AppError { kind: ErrorKind::NotFound, .. }) => return Ok(Vec::new()),
                 Err(error) => return Err(error),
             }
@@ -71,10 +72,10 @@ impl Services {
     }
 }
 
-fn app_error(error: DeployError) -> AppError {
+fn app_error(error: RuntimeError) -> AppError {
     match error {
-        DeployError::Gone => AppError::not_found("running version in this environment"),
-        error if error.is_outage() || matches!(error, DeployError::ClusterRefused(_)) => {
+        RuntimeError::Gone => AppError::not_found("running version in this environment"),
+        error if error.is_outage() || matches!(error, RuntimeError::ClusterRefused(_)) => {
             crate::jobs::runtime_unavailable(&error)
         }
         other => AppError::internal(&other),

@@ -1,4 +1,4 @@
-//! Numbers for Prometheus.
+//! Metrics for Prometheus.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ struct PoolLabels {
     pool: &'static str,
 }
 
-/// The numbers, filled anew each time somebody asks.
+/// The metrics, updated on each request.
 pub struct Metrics {
     registry: Registry,
     apps: Gauge<u64, AtomicU64>,
@@ -33,7 +33,7 @@ pub struct Metrics {
     work: WorkMetrics,
 }
 
-/// What the pools for work on foreign text do.
+/// Metrics of the pools for work on foreign text.
 #[derive(Default, Clone)]
 struct WorkMetrics {
     running: Family<PoolLabels, Gauge<u64, AtomicU64>>,
@@ -44,9 +44,13 @@ struct WorkMetrics {
 
 impl WorkMetrics {
     fn register(&self, registry: &mut Registry) {
-        registry.register("work_running", "Work on foreign text that runs", self.running.clone());
-        registry.register("work_waiting", "Work on foreign text that waits for a place", self.waiting.clone());
-        registry.register("work_refused", "Work on foreign text that found the queue full", self.refused.clone());
+        registry.register("work_running", "Running work on foreign text", self.running.clone());
+        registry.register("work_waiting", "Queued work on foreign text", self.waiting.clone());
+        registry.register(
+            "work_refused",
+            "Work on foreign text that was rejected because the queue was full",
+            self.refused.clone(),
+        );
         registry.register("work_stopped", "Work on foreign text that reached its deadline", self.stopped.clone());
     }
 
@@ -78,7 +82,7 @@ impl Metrics {
 }
 
 impl Services {
-    /// All numbers, as Prometheus reads them.
+    /// All metrics in the OpenMetrics text format.
     pub async fn metrics(&self) -> AppResult<String> {
         let metrics = &self.metrics;
         metrics.apps.set(self.platform.store.count_apps().await?);

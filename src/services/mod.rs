@@ -1,7 +1,7 @@
-//! What a user can do, once, for pages, API and command line alike.
+//! The actions of users, shared by pages and API.
 //!
-//! A service checks what was asked, changes state or queues a job, and answers. It never waits
-//! for a job. Knows nothing of HTML, JSON or HTTP.
+//! A service checks the request, changes state or queues a job, and returns. It never waits
+//! for a job. Independent of HTML, JSON and HTTP.
 
 pub mod access;
 pub mod apps;
@@ -44,10 +44,10 @@ use crate::jobs::Jobs;
 use crate::platform::Platform;
 use crate::store::StoreError;
 
-/// Kept events that are read at once.
+/// Number of stored events that are read at once.
 const KEPT_PAGE: u32 = 500;
 
-/// What a user can do. Cheap to clone.
+/// The actions of users. Cheap to clone.
 #[derive(Clone)]
 pub struct Services(Arc<Inner>);
 
@@ -68,7 +68,7 @@ impl Deref for Services {
 }
 
 impl Services {
-    /// Services on a platform and its queue.
+    /// Services of a platform and its queue.
     pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
         let access = access::Access::new(platform.config.admin_password.clone());
         Self(Arc::new(Inner {
@@ -80,32 +80,32 @@ impl Services {
         }))
     }
 
-    /// A link to one of our hosts.
+    /// A URL of one of our hosts.
     pub fn url(&self, host: &HostName) -> String {
         self.platform.config.url(host)
     }
 
-    /// As Slipway was started.
+    /// The settings of this process.
     pub fn config(&self) -> &Config {
         &self.platform.config
     }
 
-    /// Runs what takes processor time on text from outside.
+    /// The pool for CPU-bound work on foreign text.
     pub fn cpu_work(&self) -> &BoundedWork {
         &self.platform.cpu_work
     }
 
-    /// The domain under which apps live.
+    /// The domain of apps.
     pub fn apps_domain(&self) -> &str {
         &self.platform.config.apps_domain
     }
 
-    /// Leads requests to apps.
+    /// The gateway, which forwards requests to apps.
     pub fn gateway(&self) -> &crate::gateway::Gateway {
         &self.platform.gateway
     }
 
-    /// What time it is.
+    /// The current time.
     pub fn now(&self) -> jiff::Timestamp {
         self.platform.clock.now()
     }
@@ -118,12 +118,12 @@ impl Services {
         })
     }
 
-    /// Ends a job: at once if it is queued, as soon as it can if it runs.
+    /// Cancels a job: a queued job ends at once, a running one as soon as possible.
     pub async fn cancel(&self, id: JobId) -> AppResult<Job> {
         self.jobs.cancel(id).await
     }
 
-    /// What a job that runs says of what it does or waits for at this moment.
+    /// The newest progress note of a running job.
     pub async fn last_words(&self, job: &Job) -> AppResult<Option<String>> {
         match job.state {
             JobState::Running => Ok(self.platform.store.last_words(job.id).await?),
@@ -131,7 +131,7 @@ impl Services {
         }
     }
 
-    /// What is being removed of an app at this moment, or waited for, while it is deleted.
+    /// The newest progress note of an app's deletion.
     pub async fn deletion_words(&self, app: &App) -> AppResult<Option<String>> {
         if !app.deleting {
             return Ok(None);
@@ -148,7 +148,7 @@ impl Services {
         Ok(self.platform.store.recent_jobs(app, limit).await?)
     }
 
-    /// The app's events after an id: the kept ones, then as they come.
+    /// The app's events after an id: first stored ones, then live ones.
     pub fn app_events(
         &self,
         app: AppId,
@@ -157,7 +157,7 @@ impl Services {
         self.platform.events.stream(app, EventScope::App(app), after)
     }
 
-    /// The same for a feed, which hands them on to many readers.
+    /// The same, as shared events for a feed with many readers.
     pub fn shared_app_events(
         &self,
         app: AppId,
@@ -166,13 +166,13 @@ impl Services {
         self.platform.events.shared_stream(app, after)
     }
 
-    /// The app's kept events after one id up to another, the first of them: none when there are no more.
+    /// The first stored events of the app after one id, up to another; empty at the end.
     pub async fn kept_events(&self, app: AppId, after: EventId, upto: EventId) -> AppResult<Vec<Arc<Kept>>> {
         let page = self.platform.store.events_after(EventScope::App(app), after, KEPT_PAGE).await?;
         Ok(page.into_iter().take_while(|event| event.id <= upto).map(|event| Arc::new(Kept::new(event))).collect())
     }
 
-    /// Counts a page that follows an app's events with others, for as long as this is kept.
+    /// Counts an open page that reads a feed, until the returned guard is dropped.
     pub fn count_stream(&self) -> OpenStream {
         self.platform.events.count_stream()
     }

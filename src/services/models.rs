@@ -1,4 +1,4 @@
-//! Which models there are to choose from, and which one answers in an app.
+//! The available models, and the model of an app.
 
 use super::Services;
 use crate::config::Provider;
@@ -9,27 +9,27 @@ use crate::generation::models::Price;
 /// A model that can be chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelOffer {
-    /// What the provider calls it.
+    /// The provider's id of the model.
     pub id: ModelId,
-    /// What people call it.
+    /// Its title.
     pub title: String,
-    /// What it costs, if that is known.
+    /// Its price, if known.
     pub price: Option<Price>,
-    /// Tokens of a whole conversation, if that is known.
+    /// Context window in tokens, if known.
     pub context_tokens: Option<u64>,
 }
 
 /// The models that can be chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelOffers {
-    /// By the provider's own order, or that of the table.
+    /// In the order of the provider or of the table.
     pub models: Vec<ModelOffer>,
-    /// The provider said so; else it did not answer, and these are the ones of the table.
+    /// The list comes from the provider; else the provider did not answer, and it is the table's.
     pub is_from_provider: bool,
 }
 
 impl Services {
-    /// The models that can be chosen: the provider's own list where it answers, else the table's.
+    /// The models that can be chosen: the provider's list if it answers, else the table's.
     pub async fn models(&self) -> ModelOffers {
         let (model, table) = (&self.platform.model, &self.platform.model.table);
         let offer = |id: ModelId, title: Option<String>, context_tokens: Option<u64>| {
@@ -62,12 +62,12 @@ impl Services {
         ModelOffers { models: ids.into_iter().map(|id| offer(id, None, None)).collect(), is_from_provider: false }
     }
 
-    /// Who answers in an app, and how deep it thinks.
+    /// The model and the effort of an app.
     pub fn model_of(&self, app: &App) -> (ModelId, Option<Effort>) {
         self.platform.model.of(app)
     }
 
-    /// Has another model answer in an app from the next turn on. What is left open follows the builder.
+    /// Chooses an app's model from the next turn on. Fields without a choice use the builder's default.
     pub async fn choose_model(&self, name: &AppName, choice: ModelChoice) -> AppResult<App> {
         let app = self.app(name).await?;
         self.platform.store.set_model(app.id, choice).await?;

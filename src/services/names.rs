@@ -1,4 +1,4 @@
-//! Names that are suggested for new apps: an adjective and a noun.
+//! Suggested names for new apps: an adjective and a noun.
 
 use rand::seq::IndexedRandom;
 
@@ -22,7 +22,7 @@ const NOUNS: &[&str] = &[
     "stream", "thistle", "tide", "trail", "valley", "wave", "willow", "wren",
 ];
 
-/// A name at random; with a number from the third attempt on, so that one is found however many apps there are.
+/// A random name; from the third attempt on with a number, so that a free name is found for any number of apps.
 pub fn random(attempt: u32) -> AppName {
     let mut rng = rand::rng();
     let adjective = ADJECTIVES.choose(&mut rng).expect("the list is not empty");
@@ -32,7 +32,7 @@ pub fn random(attempt: u32) -> AppName {
     } else {
         format!("{adjective}-{noun}-{}", rand::random_range(2..1_000_000))
     };
-    text.parse().expect("made of lowercase words")
+    text.parse().expect("it consists of lowercase words")
 }
 
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pair_is_a_name() {
+    fn every_pair_is_a_valid_name() {
         for adjective in ADJECTIVES {
             for noun in NOUNS {
                 format!("{adjective}-{noun}").parse::<AppName>().expect("a name");

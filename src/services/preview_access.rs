@@ -1,8 +1,8 @@
-//! Who may see drafts and previews: browsers with a pass. A logged-in browser gets one by a ticket, which the builder's
-//! host hands to the preview's; whoever has a share link gets one by that.
+//! Access to drafts and previews: a browser needs a pass. A logged-in browser gets one with a ticket, which the builder's
+//! host issues for the preview's host; other browsers get one with a share link.
 //!
-//! A ticket is for one place of one app, for one use and for a minute. It is kept in memory: after a restart the browser
-//! is sent for another one. Passes end with the session or the link that they were given for.
+//! A ticket is valid for one place of one app, for one use and for a minute. It is kept in memory: after a restart the browser
+//! is redirected to get a new one. Passes end with the session or the link that they were issued for.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -21,16 +21,16 @@ use crate::gateway::inject::PREFIX;
 use crate::store::StoreError;
 use crate::store::preview_access::{PassSource, PreviewLink};
 
-/// How long a ticket is good.
+/// Lifetime of a ticket.
 const TICKET_LIFE: Duration = Duration::from_mins(1);
-/// Tickets that are kept; the oldest makes way.
+/// Maximum number of unused tickets; a new one replaces the oldest.
 const TICKETS_MAX: usize = 1_000;
-/// Share links that an app may have at once.
+/// Maximum number of active share links of an app.
 const LINKS_MAX: u32 = 100;
-/// Below [`PREFIX`], on the host of a draft or a preview: takes tickets and links.
+/// Path below [`PREFIX`] on the host of a draft or a preview that redeems tickets and links.
 pub const ENTER: &str = "enter";
 
-/// How long a share link lasts.
+/// Lifetime of a share link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub enum LinkLife {
     /// An hour.
@@ -48,10 +48,10 @@ pub enum LinkLife {
 words!(LinkLife { Hour = "1h", Day = "1d", Week = "7d" });
 
 impl LinkLife {
-    /// All, the shortest first.
+    /// All lifetimes, shortest first.
     pub const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::Week];
 
-    /// For people.
+    /// Its title.
     pub fn title(self) -> &'static str {
         match self {
             Self::Hour => "1 hour",
@@ -69,13 +69,13 @@ impl LinkLife {
     }
 }
 
-/// What a browser gets: the secret of its cookie, and when that ends.
+/// A pass for a browser: the secret of its cookie, and its expiry.
 pub struct Pass {
-    /// What the cookie holds.
+    /// The secret in the cookie.
     pub secret: SecretString,
-    /// When the pass ends at the latest.
+    /// The latest time at which the pass ends.
     pub until: Timestamp,
-    /// When it was given.
+    /// When it was issued.
     pub at: Timestamp,
 }
 
@@ -83,12 +83,12 @@ struct Ticket {
     hash: String,
     app: AppName,
     place: Place,
-    /// The hash of the session that asked for it.
+    /// The hash of the session that requested it.
     session: String,
     until: Instant,
 }
 
-/// Tickets that were not used yet, the oldest first.
+/// Unused tickets, oldest first.
 #[derive(Default)]
 pub struct Tickets(Mutex<VecDeque<Ticket>>);
 
@@ -101,7 +101,7 @@ impl Tickets {
         tickets.push_back(ticket);
     }
 
-    /// The session of a ticket for this place. Whatever comes of it, the ticket is used.
+    /// The session of a ticket for this place. The ticket is used up in any case.
     fn take(&self, hash: &str, app: &AppName, place: Place, now: Instant) -> Option<String> {
         let mut tickets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = tickets.iter().position(|ticket| ticket.hash == hash)?;
@@ -110,7 +110,7 @@ impl Tickets {
     }
 }
 
-/// The draft or the preview that a host is, if it is one.
+/// The draft or the preview of a host, if it is one.
 pub fn place_of(host: &HostName) -> Option<(&AppName, Place)> {
     match host {
         HostName::Draft(app) => Some((app, Place::Draft)),
@@ -127,19 +127,19 @@ fn host_of(app: &AppName, place: Place) -> HostName {
 }
 
 impl Services {
-    /// An address of a draft or a preview: `path` begins with a slash.
+    /// A URL of a draft or a preview: `path` begins with a slash.
     pub fn place_url(&self, app: &AppName, place: Place, path: &str) -> String {
         format!("{}{path}", self.url(&host_of(app, place)))
     }
 
-    /// Where a draft or a preview takes a ticket or the secret of a link.
+    /// The URL at which a draft or a preview redeems a ticket or the secret of a link.
     fn enter_url(&self, app: &AppName, place: Place, query: &[(&str, &str)]) -> String {
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         self.place_url(app, place, &format!("{PREFIX}{ENTER}?{query}"))
     }
 
-    /// The address at which a draft or a preview takes a new ticket, and then leads to `next`. The ticket is bound to
-    /// the first of these sessions that is good; without one, there is none.
+    /// A URL at which a draft or a preview redeems a new ticket, and then redirects to `next`. The ticket is bound to
+    /// the first valid session; without a valid session the result is `None`.
     pub async fn ticket_url(
         &self,
         app: &AppName,
@@ -159,14 +159,14 @@ impl Services {
         Ok(Some(url))
     }
 
-    /// Uses a ticket; none if it is not good here, or not any more.
+    /// Redeems a ticket; `None` if it is invalid, expired or for another place.
     pub async fn enter_by_ticket(&self, ticket: &str, app: &AppName, place: Place) -> AppResult<Option<Pass>> {
         let Some(session) = self.tickets.take(&hash(ticket), app, place, Instant::now()) else { return Ok(None) };
         let until = self.now() + SignedDuration::from_hours(24 * SESSION_DAYS);
         self.new_pass(app, place, PassSource::Session(session), until).await
     }
 
-    /// Uses the secret of a share link; none if it does not open this place, or not any more.
+    /// Redeems the secret of a share link; `None` if it is invalid, expired or for another place.
     pub async fn enter_by_link(&self, secret: &str, app: &AppName, place: Place) -> AppResult<Option<Pass>> {
         let found = self.platform.store.preview_link(hash(secret), app.clone(), place, self.now()).await?;
         match found {
@@ -197,19 +197,19 @@ impl Services {
         Ok(self.platform.store.has_preview_pass(&hashes, app.clone(), place, self.now()).await?)
     }
 
-    /// Whether an app refuses by itself what is not signed for it, so that its senders, which cannot log in, reach its
+    /// Whether an app itself rejects unsigned calls, so that its senders, which cannot log in, may reach its
     /// preview.
-    pub async fn takes_signed_calls(&self, app: &AppName) -> bool {
+    pub async fn accepts_signed_calls(&self, app: &AppName) -> bool {
         let Ok(app) = self.app(app).await else { return false };
         self.template_of(&app).is_ok_and(|template| template.manifest.kind == TemplateKind::Webhook)
     }
 
-    /// An app's share links that have not ended, newest first.
+    /// An app's active share links, newest first.
     pub async fn preview_links(&self, app: &App) -> AppResult<Vec<PreviewLink>> {
         Ok(self.platform.store.preview_links(app.id, self.now()).await?)
     }
 
-    /// A new share link and its address, which is returned only once.
+    /// Creates a share link. Its address is returned only once.
     pub async fn create_preview_link(
         &self,
         app: &App,
@@ -217,15 +217,15 @@ impl Services {
         life: LinkLife,
     ) -> AppResult<(PreviewLink, SecretString)> {
         if !self.config().protects_previews() {
-            return Err(AppError::conflict("previews_are_open", "Drafts and previews are open to everybody here.")
-                .hint("Their own addresses can be shared. SLIPWAY_PREVIEW_ACCESS=login puts them behind the log-in."));
+            return Err(AppError::conflict("previews_are_open", "Drafts and previews need no login here.")
+                .hint("Share their own addresses. With SLIPWAY_PREVIEW_ACCESS=login they need a login."));
         }
         let is_there = match place {
             Place::Draft => self.draft_url(app).is_some(),
             Place::Preview => self.environment_url(app, Environment::Preview).is_some(),
         };
         if !is_there {
-            let detail = format!("“{}” has no {} that a browser could open.", app.name, place.as_str());
+            let detail = format!("“{}” has no {} for browsers.", app.name, place.as_str());
             return Err(AppError::new(ErrorKind::Conflict, "nothing_to_share", detail));
         }
         let (secret, at) = (random_secret(), self.now());
@@ -234,7 +234,7 @@ impl Services {
         let link = made.map_err(|error| match error {
             StoreError::Conflict(_) => {
                 AppError::conflict("too_many_links", format!("“{}” has {LINKS_MAX} share links already.", app.name))
-                    .hint("Take some of them back first.")
+                    .hint("Revoke some of them first.")
             }
             other => other.into(),
         })?;
@@ -242,7 +242,7 @@ impl Services {
         Ok((link, SecretString::from(url)))
     }
 
-    /// Takes a share link back: who came by it is out at once.
+    /// Revokes a share link: browsers that used it lose access at once.
     pub async fn revoke_preview_link(&self, app: &App, id: i64) -> AppResult<()> {
         Ok(self.platform.store.remove_preview_link(app.id, id).await?)
     }
@@ -253,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_good_once_here_and_for_a_minute() {
+    fn a_ticket_is_valid_once_for_one_place_and_for_a_minute() {
         let (tickets, now) = (Tickets::default(), Instant::now());
         let (app, other): (AppName, AppName) = ("tides".parse().expect("a name"), "ferns".parse().expect("a name"));
         let keep = |secret: &str| {
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(take("a", &app, Place::Preview, now), None, "twice");
         keep("a");
         assert_eq!(take("a", &other, Place::Preview, now), None);
-        assert_eq!(take("a", &app, Place::Preview, now), None, "shown at another host, it is used");
+        assert_eq!(take("a", &app, Place::Preview, now), None, "an attempt at another host uses it up");
         keep("a");
         assert_eq!(take("a", &app, Place::Draft, now), None);
         keep("a");
@@ -277,11 +277,11 @@ mod tests {
         for _ in 0..=TICKETS_MAX {
             keep("many");
         }
-        assert_eq!(tickets.0.lock().expect("nobody failed").len(), TICKETS_MAX);
+        assert_eq!(tickets.0.lock().expect("the lock is not poisoned").len(), TICKETS_MAX);
     }
 
     #[test]
-    fn hosts_and_places_agree() {
+    fn hosts_and_places_match() {
         let app: AppName = "tides".parse().expect("a name");
         for place in [Place::Draft, Place::Preview] {
             assert_eq!(place_of(&host_of(&app, place)), Some((&app, place)));

@@ -1,6 +1,6 @@
-//! Asking a running app: a request tried from its page, a signed test call, its endpoints.
+//! Requests to a running app: from its page, a signed test call, its endpoints.
 //!
-//! What comes back is data of an app that nobody trusts: bounded in size and time, shown as text.
+//! The response is untrusted data: it is limited in size and time, and shown as text.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::gateway::RouteState;
 use crate::proof::{AskError, Question, Signature, sign};
 
-/// How long an app may take.
+/// Timeout of a request.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How much of an answer is shown, in bytes.
+/// Maximum bytes of a response that are shown.
 const BODY_MAX: usize = 64 * 1024;
 
-/// What an app answered.
+/// The response of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestAnswer {
     /// HTTP status.
@@ -26,9 +26,9 @@ pub struct TestAnswer {
     pub headers: Vec<(String, String)>,
     /// The beginning of its body, as text.
     pub body: String,
-    /// The body went on.
+    /// The body was longer.
     pub truncated: bool,
-    /// How long it took, in milliseconds.
+    /// Its duration in milliseconds.
     pub millis: u64,
 }
 
@@ -37,9 +37,9 @@ pub struct TestAnswer {
 pub struct Endpoint {
     /// `GET`, `POST`, …
     pub method: String,
-    /// With its parameters in braces.
+    /// Its path, with parameters in braces.
     pub path: String,
-    /// One line, if the app says one.
+    /// A summary in one line, if the app has one.
     pub summary: String,
 }
 
@@ -71,7 +71,8 @@ impl Services {
         let answer = self.platform.asker.ask(upstream.address, question).await.map_err(|error| match error {
             AskError::Invalid(why) => AppError::invalid(why),
             AskError::TimedOut(_) | AskError::NoAnswer => {
-                AppError::new(ErrorKind::BadGateway, "app_unreachable", error.to_string()).hint("Its log may say why.")
+                AppError::new(ErrorKind::BadGateway, "app_unreachable", error.to_string())
+                    .hint("The app's log may show the cause.")
             }
         })?;
         let headers = answer
@@ -88,13 +89,13 @@ impl Services {
         })
     }
 
-    /// The secret that calls to a webhook are signed with. For its user's eyes.
+    /// The secret that signs calls to a webhook.
     pub async fn webhook_secret(&self, app: &App, environment: Environment) -> AppResult<SecretString> {
         let mut secrets = self.platform.secrets(app, environment).await?;
         secrets.remove("WEBHOOK_SECRET").ok_or_else(|| AppError::not_found("webhook secret of this app"))
     }
 
-    /// Sends a webhook a rightly signed call.
+    /// Sends a correctly signed call to a webhook.
     pub async fn test_webhook(&self, app: &App, environment: Environment, body: &str) -> AppResult<TestAnswer> {
         let secret = self.webhook_secret(app, environment).await?;
         let signature = Signature::parse(self.settings(app).await?.signature.as_deref())?;
@@ -103,7 +104,7 @@ impl Services {
         self.try_request(app, environment, "POST", "/webhook", &headers, body.as_bytes().to_vec()).await
     }
 
-    /// The operations of a running app's own OpenAPI document; none where it has no such document.
+    /// The operations of a running app's own OpenAPI document; empty if it has no such document.
     pub async fn endpoints(&self, app: &App, environment: Environment) -> AppResult<Vec<Endpoint>> {
         let answer = self.try_request(app, environment, "GET", "/openapi.json", &[], Vec::new()).await?;
         let Ok(document) = serde_json::from_str::<serde_json::Value>(&answer.body) else { return Ok(Vec::new()) };

@@ -1,4 +1,4 @@
-//! Runs of scheduled jobs: start one now, look back, see what is next.
+//! Runs of scheduled jobs: start, list, logs, the next run.
 
 use jiff::Timestamp;
 
@@ -9,11 +9,11 @@ use crate::jobs::{runs, schedule};
 use crate::store::StoreError;
 
 impl Services {
-    /// Starts a run of what is deployed in an environment.
+    /// Starts a run of the live release of an environment.
     pub async fn run_now(&self, name: &AppName, environment: Environment) -> AppResult<Run> {
         let app = self.app(name).await?;
         if self.answers_http(&app)? {
-            return Err(AppError::conflict("not_a_job", format!("“{name}” is no scheduled job.")));
+            return Err(AppError::conflict("not_a_job", format!("“{name}” is not a scheduled job.")));
         }
         let number = app.environment(environment).release.ok_or_else(|| {
             AppError::conflict("nothing_to_run", format!("Nothing is deployed in {environment} yet."))
@@ -37,13 +37,13 @@ impl Services {
         }
     }
 
-    /// What a run of an app printed.
+    /// The log of a run.
     pub async fn run_log(&self, app: &App, id: RunId) -> AppResult<String> {
         let run = self.run(app, id).await?;
         Ok(self.platform.store.run_log(run.id).await?)
     }
 
-    /// When what is in production runs next by its schedule, and that schedule.
+    /// The time of production's next run, and its schedule.
     pub async fn next_run(&self, app: &App) -> AppResult<Option<(String, Timestamp)>> {
         let Some(number) = app.environment(Environment::Prod).release else { return Ok(None) };
         let release = self.release(app, Environment::Prod, number).await?;

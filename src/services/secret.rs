@@ -1,8 +1,8 @@
-//! Secrets that are handed out, of sessions, tokens and links: made at random, kept as their hashes.
+//! Secrets of sessions, tokens and links: random, and stored only as hashes.
 
 use sha2::{Digest, Sha256};
 
-/// What is kept of a secret. It is random, so that a plain hash is as good as a slow one.
+/// The stored hash of a secret. Secrets are random, so a fast hash is as secure as a slow one.
 pub(super) fn hash(secret: &str) -> String {
     hex::encode(Sha256::digest(secret.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! Sessions of browsers: recognised, listed, ended; all of them end with the password that began them.
+//! Sessions of browsers: find, list, end; a new admin password ends all of them.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::IpAddr;
@@ -19,17 +19,17 @@ use crate::store::Store;
 use crate::store::access::USE_KEPT_EVERY_MS;
 use crate::store::sessions::Session;
 
-/// Name of the file in the data directory with the key under which the password's verifier is made.
+/// Name of the file in the data directory with the key of the password's HMAC.
 const KEY_FILE: &str = "login.key";
-/// Longest name of a browser that is kept, in characters.
+/// Maximum length of a stored user agent, in characters.
 const BROWSER_MAX: usize = 300;
 
-/// Ends all sessions if the password is another one than at the last start.
+/// Ends all sessions if the password has changed since the last start.
 ///
-/// The database keeps an HMAC of the password, under a random key that is a file beside it. A slow hash would need no
-/// file, but would hold up every start for as long as a guess is to take; with the key elsewhere, a copy of the
-/// database alone gives nothing to guess against.
-pub async fn end_those_of_another_password(
+/// The database stores an HMAC of the password, under a random key in a separate file. A slow hash would need no
+/// file, but would delay every start by the time that one guess should take; because the key is elsewhere, a copy of the
+/// database alone does not allow guessing.
+pub async fn end_after_password_change(
     store: &Store,
     data_dir: &Path,
     password: Option<&SecretString>,
@@ -52,7 +52,7 @@ pub async fn end_those_of_another_password(
     Ok(())
 }
 
-/// The key, made where there is none.
+/// Reads the key, or creates it.
 fn key(data_dir: &Path) -> anyhow::Result<Vec<u8>> {
     let path = data_dir.join(KEY_FILE);
     let shown = path.display();
@@ -60,7 +60,7 @@ fn key(data_dir: &Path) -> anyhow::Result<Vec<u8>> {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let fresh = hex::encode(rand::random::<[u8; 32]>());
-            // Written beside and renamed, so that there is never half a key.
+            // Written to a temporary file and renamed, so that a crash leaves no partial key.
             let beside = data_dir.join("login.key.new");
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
@@ -77,17 +77,17 @@ fn key(data_dir: &Path) -> anyhow::Result<Vec<u8>> {
     };
     match hex::decode(text.trim()) {
         Ok(key) if key.len() == 32 => Ok(key),
-        _ => bail!("{shown} is not a key of 64 hexadecimal digits: remove it, and everybody logs in again"),
+        _ => bail!("{shown} is not a key of 64 hexadecimal digits: remove it; all users then have to log in again"),
     }
 }
 
-/// How a browser names itself, as it is kept.
+/// The user agent in the form that is stored.
 pub(super) fn browser_name(user_agent: &str) -> String {
     user_agent.chars().filter(|c| !c.is_control()).take(BROWSER_MAX).collect()
 }
 
 impl Services {
-    /// The session of the first good one among these secrets, in one look at the database; its use is kept, to the
+    /// The session of the first valid secret, with one database query; records the time of use, to the
     /// minute.
     pub async fn find_session(&self, secrets: Vec<&str>, from: IpAddr) -> AppResult<Option<SessionId>> {
         if secrets.is_empty() {
@@ -104,13 +104,13 @@ impl Services {
         Ok(Some(session.id))
     }
 
-    /// The hash of the first valid one among these secrets.
+    /// The hash of the first valid secret.
     pub(super) async fn session_hash(&self, secrets: impl Iterator<Item = &str>) -> AppResult<Option<String>> {
         let found = self.platform.store.find_session(secrets.map(hash).collect(), self.now()).await?;
         Ok(found.map(|session| session.hash))
     }
 
-    /// All sessions that go on, the one used last first.
+    /// All active sessions, most recently used first.
     pub async fn sessions(&self, by: &Principal) -> AppResult<Vec<Session>> {
         by.check(Action::ManageLogins)?;
         Ok(self.platform.store.sessions(self.now()).await?)
@@ -122,7 +122,7 @@ impl Services {
         Ok(self.platform.store.end_session(id).await?)
     }
 
-    /// Ends all sessions, that of whoever asks among them.
+    /// Ends all sessions, including the caller's.
     pub async fn end_all_sessions(&self, by: &Principal) -> AppResult<()> {
         by.check(Action::ManageLogins)?;
         let ended = self.platform.store.end_all_sessions().await?;

@@ -1,4 +1,4 @@
-//! What the model has cost: in all, today, by day, app and model. Days are those of UTC.
+//! The cost of models: total, today, by day, app and model. Days are in UTC.
 
 use jiff::ToSpan;
 use jiff::tz::TimeZone;
@@ -8,25 +8,25 @@ use crate::domain::{App, AppName, Spending};
 use crate::error::AppResult;
 use crate::store::spending::SpendingFilter;
 
-/// What was spent, on one app or on all.
+/// The cost of one app or of all apps.
 #[derive(Debug, Clone)]
 pub struct SpendingReport {
-    /// Since the beginning.
+    /// All time.
     pub total: Spending,
-    /// Since midnight.
+    /// Since midnight UTC.
     pub today: Spending,
-    /// On the days that were asked for.
+    /// The requested days.
     pub recent: Spending,
-    /// Each of these days that had any, written `2026-11-20`, the newest first.
+    /// Days with usage, as `2026-11-20`, newest first.
     pub days: Vec<(String, Spending)>,
-    /// Each app in these days, the dearest first; those that were deleted together, without a name.
+    /// Apps on these days, most expensive first; deleted apps are one entry without a name.
     pub apps: Vec<(Option<AppName>, Spending)>,
-    /// Each model in these days, the dearest first.
+    /// Models on these days, most expensive first.
     pub models: Vec<(String, Spending)>,
 }
 
 impl Services {
-    /// What was spent on an app, or on all, with the last `days` days apart; today is the last of them.
+    /// The cost of one app, or of all apps, with details of the last `days` days including today.
     pub async fn spending(&self, app: Option<&App>, days: u16) -> AppResult<SpendingReport> {
         let today = self.now().to_zoned(TimeZone::UTC).date();
         let first = today.saturating_sub(i64::from(days.max(1) - 1).days());

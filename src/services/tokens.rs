@@ -1,4 +1,4 @@
-//! API tokens: made with a scope and an end, recognised, taken back.
+//! API tokens: create with a scope and an expiry, check, list, revoke.
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
@@ -9,48 +9,48 @@ use crate::domain::{Action, AppName, Principal, Scope, TokenId};
 use crate::error::{AppError, AppResult};
 use crate::store::access::{ApiToken, NewApiToken};
 
-/// Begins every API token, so that one is recognised where it should not be.
+/// Prefix of every API token, so that leaked tokens can be recognised.
 const TOKEN_PREFIX: &str = "slipway_";
-/// Days after which a token ends, where nobody says otherwise.
+/// Default lifetime of a token, in days.
 pub const TOKEN_DAYS: u32 = 90;
-/// Most days for which a token is made; beyond that it is made without an end, which has to be said.
+/// Maximum lifetime of a token, in days; a longer life requires an explicit token without expiry.
 pub const TOKEN_DAYS_MAX: u32 = 3650;
 
-/// When a token ends by itself.
+/// The expiry of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenEnd {
-    /// After so many days.
+    /// After this number of days.
     Days(u32),
     /// Never.
     Never,
 }
 
-/// A token that somebody wants.
+/// Data of a new token.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// What it is for.
+    /// Its name.
     pub name: String,
-    /// What it may do.
+    /// Its rights.
     pub scope: Scope,
-    /// The one app that it may do it to; none: all.
+    /// The only app that it can access; `None`: all apps.
     pub app: Option<AppName>,
-    /// When it ends.
+    /// Its expiry.
     pub end: TokenEnd,
 }
 
-/// What a program's token is worth.
+/// The result of a token check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenCheck {
-    /// It is good.
+    /// It is valid.
     Good(Box<ApiToken>),
-    /// It was good until then.
+    /// It expired at this time.
     Ended(Timestamp),
-    /// We never made it, or it was taken back.
+    /// It does not exist, or was revoked.
     Unknown,
 }
 
 impl Services {
-    /// What this token is worth.
+    /// Checks a token.
     pub async fn check_token(&self, token: &str) -> AppResult<TokenCheck> {
         if !token.starts_with(TOKEN_PREFIX) {
             return Ok(TokenCheck::Unknown);
@@ -71,7 +71,7 @@ impl Services {
         Ok(self.platform.store.tokens().await?)
     }
 
-    /// A new API token. Its text is shown this one time.
+    /// Creates an API token. Its text is returned only once.
     pub async fn create_token(&self, by: &Principal, new: NewToken) -> AppResult<(ApiToken, SecretString)> {
         by.check(Action::MakeToken)?;
         let name = new.name.trim();
@@ -79,14 +79,16 @@ impl Services {
             return Err(AppError::invalid("Give the token a name of 1 to 80 characters, such as “CI”."));
         }
         if new.app.is_some() && new.scope == Scope::Admin {
-            return Err(AppError::invalid("A token for one app can read and write; “admin” is for the whole builder."));
+            return Err(AppError::invalid(
+                "A token for one app can have the scope “read” or “write”; “admin” is for the whole builder.",
+            ));
         }
         let at = self.now();
         let expires_at = match new.end {
             TokenEnd::Never => None,
             TokenEnd::Days(days @ 1..=TOKEN_DAYS_MAX) => Some(at + SignedDuration::from_hours(24 * i64::from(days))),
             TokenEnd::Days(_) => {
-                return Err(AppError::invalid(format!("A token ends after 1 to {TOKEN_DAYS_MAX} days, or never.")));
+                return Err(AppError::invalid(format!("A token expires after 1 to {TOKEN_DAYS_MAX} days, or never.")));
             }
         };
         let app = match &new.app {
@@ -98,7 +100,7 @@ impl Services {
         Ok((self.platform.store.insert_token(new).await?, SecretString::from(secret)))
     }
 
-    /// Takes a token back.
+    /// Revokes a token.
     pub async fn revoke_token(&self, by: &Principal, id: TokenId) -> AppResult<()> {
         by.check(Action::ManageLogins)?;
         Ok(self.platform.store.remove_token(id).await?)

@@ -1,4 +1,4 @@
-//! Turns: ask, look back, and what a turn did.
+//! Turns: start, list, and their steps.
 
 use super::Services;
 use super::attachments::{self, NewAttachment};
@@ -11,19 +11,19 @@ use crate::events::EventScope;
 use crate::jobs::briefing;
 use crate::store::StoreError;
 
-/// Longest prompt, in characters.
+/// Maximum length of a prompt, in characters.
 pub const PROMPT_MAX: usize = 100_000;
-/// Shown as the message of a person who pressed *Continue*.
+/// The message that the conversation shows for *Continue*.
 const CONTINUE_PROMPT: &str = "Continue";
 
 impl Services {
-    /// Asks the model for something, in a person's words.
+    /// Starts a turn with a user's message.
     pub async fn start_turn(&self, name: &AppName, prompt: &str, mode: TurnMode) -> AppResult<(Turn, Job)> {
         self.start(name, NewTurn::of_person(prompt, mode), Vec::new()).await
     }
 
-    /// Starts a turn, with `files` beside the attachments that it has. Turns of an app wait for each other. The prompt of an
-    /// answer may be left empty: then it is the chosen words.
+    /// Starts a turn, with `files` in addition to its attachments. Turns of an app run one after the other. The prompt of an
+    /// answer may be empty: then it is the text of the choice.
     pub async fn start(&self, name: &AppName, mut new: NewTurn, files: Vec<NewAttachment>) -> AppResult<(Turn, Job)> {
         attachments::check(&files)?;
         let app = self.app(name).await?;
@@ -32,10 +32,10 @@ impl Services {
             new.prompt = self.chosen_words(&app, answer).await?;
         }
         if new.prompt.is_empty() {
-            return Err(AppError::invalid("Write what you would like to have."));
+            return Err(AppError::invalid("Describe the change in a message."));
         }
         if new.prompt.chars().count() > PROMPT_MAX {
-            return Err(AppError::invalid(format!("A message has at most {PROMPT_MAX} characters.")));
+            return Err(AppError::invalid(format!("A message can have at most {PROMPT_MAX} characters.")));
         }
         if app.deleting {
             return Err(AppError::conflict("app_deleting", format!("“{name}” is being deleted.")));
@@ -44,16 +44,16 @@ impl Services {
         if day.left_usd <= 0.0 {
             return Err(AppError::conflict(
                 "day_limit_reached",
-                format!("“{name}” has used its ${:.2} of today.", day.usd),
+                format!("“{name}” has reached its limit of ${:.2} for today.", day.usd),
             )
-            .hint("Go on tomorrow (UTC), or raise SLIPWAY_APP_MAX_USD_PER_DAY."));
+            .hint("Try again tomorrow (UTC), or raise SLIPWAY_APP_MAX_USD_PER_DAY."));
         }
         new.attachments.extend(self.keep_attachments(&app, files).await?);
         let (turn, job) = self.jobs.enqueue_turn(&app, new).await?;
         Ok((self.platform.store.turn(turn).await?, job))
     }
 
-    /// The words of a choice. Whether its question is still open is checked when the turn is queued.
+    /// The text of a choice. Queuing the turn checks whether its question is still open.
     async fn chosen_words(&self, app: &App, answer: AnswerId) -> AppResult<String> {
         let asker = match self.platform.store.turn_of(app.id, answer.turn).await {
             Err(StoreError::NotFound) => return Err(StoreError::QuestionClosed.into()),
@@ -63,15 +63,15 @@ impl Services {
         Ok(words.ok_or(StoreError::QuestionClosed)?.to_owned())
     }
 
-    /// Starts a turn like an earlier one, with the same words, evidence and files. A consent that the earlier one gave counts
-    /// again only while nothing else was asked since.
+    /// Starts a turn like an earlier one, with the same message, evidence and files. A consent that the earlier one gave applies
+    /// again only if no message was sent since.
     pub async fn repeat_turn(&self, name: &AppName, id: TurnId) -> AppResult<(Turn, Job)> {
         let app = self.app(name).await?;
         let turn = self.turn(&app, id).await?;
         let is_newest = self.newest_turn(&app).await?.is_some_and(|newest| newest.id == id);
         let new = NewTurn {
             origin: match turn.origin {
-                // A person asks for it now, and it gets limits of its own.
+                // A user requests it now, so it gets its own limits.
                 TurnOrigin::Repair(_) => TurnOrigin::Fix,
                 TurnOrigin::Continue { .. } => TurnOrigin::Continue { of: id },
                 origin @ (TurnOrigin::Person | TurnOrigin::Fix) => origin,
@@ -85,17 +85,17 @@ impl Services {
         self.start(name, new, Vec::new()).await
     }
 
-    /// Has the model go on with work that was cut short: an interruption, a stop, a failure, a cap.
-    /// It goes on from what was said and written; a turn in which nothing was said is begun again.
+    /// Starts a turn that continues one that ended early: after an interruption, a stop, a failure or a reached limit.
+    /// It resumes from the transcript and the files; if the transcript is empty, the turn starts again.
     pub async fn continue_turn(&self, name: &AppName, id: TurnId) -> AppResult<(Turn, Job)> {
         let app = self.app(name).await?;
         let newest = self.newest_turn(&app).await?.ok_or_else(|| AppError::not_found("turn of this number"))?;
         if newest.id != id {
-            return Err(AppError::conflict("nothing_to_continue", "Something else was asked since.")
-                .hint("Describe in a message what you want."));
+            return Err(AppError::conflict("nothing_to_continue", "This is not the newest turn.")
+                .hint("Describe the change in a message."));
         }
         if !newest.may_continue() {
-            return Err(AppError::conflict("nothing_to_continue", "This turn has nothing left to go on with."));
+            return Err(AppError::conflict("nothing_to_continue", "This turn cannot be continued."));
         }
         if !self.platform.store.has_messages(id).await? {
             return self.repeat_turn(name, id).await;
@@ -113,7 +113,7 @@ impl Services {
         })
     }
 
-    /// The newest turn of an app that was not withdrawn.
+    /// The newest turn of an app that was not cancelled in the queue.
     pub async fn newest_turn(&self, app: &App) -> AppResult<Option<Turn>> {
         Ok(self.platform.store.newest_turn(app.id).await?)
     }
@@ -123,22 +123,22 @@ impl Services {
         Ok(self.platform.store.turns(app.id, page).await?)
     }
 
-    /// The turn that a job runs, if it runs one.
+    /// The turn of a job, if it has one.
     pub async fn turn_of_job(&self, job: &Job) -> AppResult<Option<Turn>> {
         Ok(self.platform.store.turn_of_job(job.id).await?)
     }
 
-    /// The turn that is at work in an app, if one is.
+    /// The running turn of an app, if any.
     pub async fn running_turn(&self, app: &App) -> AppResult<Option<Turn>> {
         let open = self.platform.store.open_jobs(Some(app.id)).await?;
         let is_at_work = |job: &&Job| job.state == JobState::Running && matches!(job.kind, JobKind::Generate { .. });
         let Some(job) = open.iter().find(is_at_work) else { return Ok(None) };
         let turn = self.turn_of_job(job).await?;
-        // A job begins a moment before its turn does, and ends a moment after.
+        // A job starts a moment before its turn, and ends a moment after it.
         Ok(turn.filter(|turn| matches!(turn.state, TurnState::Queued | TurnState::Running)))
     }
 
-    /// The blocks of a turn; while it runs, those up to and with the event `until`.
+    /// The blocks of a turn; while it runs, those up to and including the event `until`.
     pub async fn turn_blocks(&self, turn: &Turn, until: EventId) -> AppResult<Vec<TurnBlock>> {
         let has_ended = !matches!(turn.state, TurnState::Queued | TurnState::Running);
         if !has_ended {
@@ -151,7 +151,7 @@ impl Services {
         Ok(TurnBlock::of_ended(&self.turn_events(turn, until).await?))
     }
 
-    /// What a turn at work has done, as far as the event `until`.
+    /// The state of a running turn up to the event `until`.
     pub async fn turn_fold(&self, turn: &Turn, until: EventId) -> AppResult<TurnFold> {
         Ok(TurnFold::of(&self.turn_events(turn, until).await?))
     }
@@ -173,7 +173,7 @@ impl Services {
         Ok(bodies)
     }
 
-    /// The answers of an ended turn, without its steps: all that a page shows at first.
+    /// The answers of an ended turn without its steps, which a page shows initially.
     pub async fn turn_answers(&self, turn: &Turn) -> AppResult<Vec<TurnBlock>> {
         if let Some(answers) = self.platform.store.turn_answers(turn.id).await? {
             return Ok(answers);

@@ -1,4 +1,4 @@
-//! Versions: look back, compare, put back.
+//! Versions: list, compare, restore.
 
 use super::Services;
 use super::files::file_locked;
@@ -21,32 +21,32 @@ impl Services {
         })
     }
 
-    /// The version to go back to when the newest one does not work; none if that is the newest.
+    /// The version to restore if the newest one does not work; none if that is the newest.
     pub async fn last_good_version(&self, app: &App) -> AppResult<Option<Version>> {
         let good = self.platform.store.last_good_version(app.id).await?;
         Ok(good.filter(|version| app.head.as_ref() != Some(&version.id)))
     }
 
-    /// What a version changed, as a unified diff.
+    /// The changes of a version, as a unified diff.
     pub async fn diff_text(&self, app: &App, id: &VersionId) -> AppResult<String> {
         let version = self.version(app, id).await?;
         self.platform.read_workspace(&app.name, move |workspace| workspace.diff(&version.id)).await
     }
 
-    /// What a version changed, for a page.
+    /// The changes of a version, for a page.
     pub async fn diff(&self, app: &App, id: &VersionId) -> AppResult<Vec<FileDiff>> {
         let version = self.version(app, id).await?;
         self.platform.read_workspace(&app.name, move |workspace| workspace.file_diffs(&version.id)).await
     }
 
-    /// Puts an earlier version's files back, as a new version on top.
+    /// Restores an earlier version's files as a new version.
     pub async fn restore(&self, name: &AppName, id: &VersionId) -> AppResult<Version> {
         let app = self.app(name).await?;
         let version = self.version(&app, id).await?;
         let open = self.platform.store.open_jobs(Some(app.id)).await?;
         if open.iter().any(|job| job.state == JobState::Running && matches!(job.kind, JobKind::Generate { .. })) {
             return Err(AppError::conflict("turn_running", "The model is changing files right now.")
-                .hint("Stop it or wait for its end, then restore."));
+                .hint("Stop it or wait until it ends, then restore."));
         }
         self.check_locks(&app, &version).await?;
         let note = CommitNote {
@@ -61,12 +61,15 @@ impl Services {
             .change_workspace(app.id, name, move |workspace| workspace.restore(&version.id, &note))
             .await?;
         if restored.is_none() {
-            return Err(AppError::conflict("nothing_to_restore", "The files are those of this version already."));
+            return Err(AppError::conflict(
+                "nothing_to_restore",
+                "The current files are already those of this version.",
+            ));
         }
         self.newest(&app).await
     }
 
-    /// A locked file stays as it is, whatever is put back.
+    /// Rejects a restore that would change a locked file.
     async fn check_locks(&self, app: &App, version: &Version) -> AppResult<()> {
         let locked = self.platform.store.locked_files(app.id).await?;
         let (Some(head), false) = (app.head.clone(), locked.is_empty()) else { return Ok(()) };
@@ -82,7 +85,7 @@ impl Services {
         }
     }
 
-    /// Takes new commits in and answers with the newest version.
+    /// Records new commits and returns the newest version.
     pub(super) async fn newest(&self, app: &App) -> AppResult<Version> {
         let newest = self.platform.record_versions(app.id, &app.name).await?;
         newest.ok_or_else(|| AppError::not_found("version of this app"))

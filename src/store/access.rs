@@ -1,4 +1,4 @@
-//! API tokens. Only hashes are kept: who reads the database cannot come in with it.
+//! API tokens. Only hashes are stored: a copy of the database gives no access.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -6,42 +6,42 @@ use rusqlite::{OptionalExtension, params};
 use super::{Store, StoreError, row};
 use crate::domain::{AppId, AppName, Scope, TokenGrant, TokenId};
 
-/// Milliseconds within which a second use is not written down.
+/// Milliseconds within which a second use is not recorded.
 pub const USE_KEPT_EVERY_MS: i64 = 60_000;
 
-/// An API token as it is listed.
+/// An API token in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiToken {
-    /// Identifies the token; never reused.
+    /// Its id; never reused.
     pub id: TokenId,
-    /// What its maker called it.
+    /// Its name.
     pub name: String,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
-    /// The one app that it may do it to; none: all.
+    /// The only app that it can access; `None`: all apps.
     pub app: Option<AppName>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it ends; none: it has no end.
+    /// Its expiry; `None`: it does not expire.
     pub expires_at: Option<Timestamp>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// A token that is being made.
+/// Data of a new token.
 #[derive(Debug, Clone)]
 pub struct NewApiToken {
-    /// What its maker calls it.
+    /// Its name.
     pub name: String,
-    /// Of its text.
+    /// The hash of its text.
     pub hash: String,
-    /// What it may do.
+    /// Its scope.
     pub scope: Scope,
-    /// The one app that it may do it to. The token goes with the app, so that an app of the same name is not its own.
+    /// The only app that it can access. The token is removed with the app, so it never gives access to a later app of the same name.
     pub app: Option<AppId>,
-    /// When it is made.
+    /// Time of creation.
     pub at: Timestamp,
-    /// When it ends; none: it has no end.
+    /// Its expiry; `None`: it does not expire.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -61,19 +61,19 @@ fn token(r: &rusqlite::Row<'_>) -> rusqlite::Result<ApiToken> {
 }
 
 impl ApiToken {
-    /// What it may do.
+    /// Its rights.
     pub fn grant(&self) -> TokenGrant {
         TokenGrant { id: self.id, scope: self.scope, app: self.app.clone() }
     }
 
-    /// Whether its end has come.
+    /// Whether it has expired.
     pub fn has_ended(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
 }
 
 impl Store {
-    /// A new API token.
+    /// Inserts an API token.
     pub async fn insert_token(&self, new: NewApiToken) -> Result<ApiToken, StoreError> {
         self.write(move |t| {
             t.execute(
@@ -93,7 +93,7 @@ impl Store {
         .await
     }
 
-    /// The token with this hash, which may have ended; the use of one that has not is kept, to the minute.
+    /// The token with this hash, which may have expired; the use of a valid token is recorded, to the minute.
     pub async fn use_token(&self, hash: String, at: Timestamp) -> Result<Option<ApiToken>, StoreError> {
         let found = self
             .read(move |c| {
@@ -125,7 +125,7 @@ impl Store {
         .await
     }
 
-    /// Takes a token back; one that is gone already is fine.
+    /// Revokes a token. Idempotent.
     pub async fn remove_token(&self, id: TokenId) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("DELETE FROM api_tokens WHERE id = ?1", [id.0])?;
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tokens_end_and_can_be_taken_back() {
+    async fn tokens_expire_and_can_be_revoked() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let at = |millis| Timestamp::from_millisecond(millis).expect("in range");
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_from_before_keep_working_and_get_an_end() {
+    async fn tokens_from_earlier_versions_keep_working_and_get_an_expiry() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut old = Connection::open(folder.path().join("slipway.db")).expect("opens");
         let before = MIGRATION_FILES.iter().position(|(name, _)| *name == "0011_logins").expect("a migration");

@@ -48,7 +48,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
     })
 }
 
-/// Marks an app as changed now; for the other files of the store.
+/// Sets an app's time of change; for the other files of the store.
 pub(super) fn touch(connection: &Connection, app: AppId, at: Timestamp) -> Result<(), StoreError> {
     connection
         .prepare_cached("UPDATE apps SET updated_at = max(updated_at, ?2) WHERE id = ?1")?
@@ -56,13 +56,13 @@ pub(super) fn touch(connection: &Connection, app: AppId, at: Timestamp) -> Resul
     Ok(())
 }
 
-/// Says whether an app is being deleted.
+/// Sets whether an app is being deleted.
 pub fn mark_deleting(t: &Transaction<'_>, app: AppId, deleting: bool) -> Result<(), StoreError> {
     t.prepare_cached("UPDATE apps SET deleting = ?2 WHERE id = ?1")?.execute(params![app.0, deleting])?;
     Ok(())
 }
 
-/// Says what an environment does now; which release is live stays as it is.
+/// Sets an environment's state; the live release stays the same.
 pub fn set_environment_state(
     t: &Transaction<'_>,
     app: AppId,
@@ -78,7 +78,7 @@ pub fn set_environment_state(
 }
 
 impl Store {
-    /// A new app without a version yet. [`StoreError::Conflict`] when the name is taken.
+    /// Inserts an app without a version. [`StoreError::Conflict`] if the name is taken.
     pub async fn insert_app(
         &self,
         name: AppName,
@@ -123,7 +123,7 @@ impl Store {
         self.read(move |c| Ok(c.prepare_cached(&format!("{SELECT} WHERE a.id = ?1"))?.query_row([id.0], app)?)).await
     }
 
-    /// Apps, the one changed last first.
+    /// Apps, most recently changed first.
     pub async fn apps(&self, filter: AppFilter, page: PageRequest) -> Result<Page<App>, StoreError> {
         self.read(move |c| {
             let (time, id) = page.cursor.as_ref().and_then(Cursor::keys).unwrap_or((i64::MAX, i64::MAX));
@@ -151,7 +151,7 @@ impl Store {
         .await
     }
 
-    /// How many apps there are.
+    /// Number of apps.
     pub async fn count_apps(&self) -> Result<u64, StoreError> {
         self.read(|c| Ok(c.query_row("SELECT count(*) AS n FROM apps", [], |r| row::count(r, "n"))?)).await
     }
@@ -168,7 +168,7 @@ impl Store {
         .await
     }
 
-    /// Which model answers in the app from now on.
+    /// Sets the model of the app.
     pub async fn set_model(&self, id: AppId, choice: ModelChoice) -> Result<(), StoreError> {
         self.write(move |t| {
             let changed = t.execute(
@@ -180,12 +180,12 @@ impl Store {
         .await
     }
 
-    /// While this is set nothing new may start on the app.
+    /// Sets whether the app is being deleted; no new job may start then.
     pub async fn mark_deleting(&self, id: AppId, deleting: bool) -> Result<(), StoreError> {
         self.write(move |t| mark_deleting(t, id, deleting)).await
     }
 
-    /// Whether the preview follows each turn by itself.
+    /// Sets whether each turn automatically deploys the preview.
     pub async fn set_auto_preview(&self, id: AppId, on: bool) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("UPDATE apps SET auto_preview = ?2 WHERE id = ?1", params![id.0, on])?;
@@ -194,7 +194,7 @@ impl Store {
         .await
     }
 
-    /// Removes the app's rows, and its events but those of `job`, which is telling about it.
+    /// Removes the app's rows and its events, except those of `job`, which still reports the deletion.
     pub async fn remove_app(&self, id: AppId, job: Option<crate::domain::JobId>) -> Result<(), StoreError> {
         self.write(move |t| {
             spending::keep_of_deleted(t, id)?;
@@ -212,7 +212,7 @@ impl Store {
         .await
     }
 
-    /// The secret of this name; the first caller's `fresh` value is kept.
+    /// The secret of this name; the first caller's `fresh` value is stored.
     pub async fn secret_or_insert(
         &self,
         id: AppId,
@@ -247,7 +247,7 @@ impl Store {
         .await
     }
 
-    /// The app's newest version as the store knows it.
+    /// The app's newest version in the database.
     pub async fn head(&self, id: AppId) -> Result<Option<VersionId>, StoreError> {
         self.read(move |c| {
             Ok(c.query_row("SELECT head FROM apps WHERE id = ?1", [id.0], |r| row::text_opt(r, "head"))
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_follow_activity_and_lose_nothing() {
+    async fn pages_are_sorted_by_activity_and_complete() {
         let (_folder, store) = store().await;
         for n in 0..25 {
             add(&store, &format!("app-{n}"), "x", n / 3).await;
@@ -298,7 +298,7 @@ mod tests {
         loop {
             let page = store.apps(AppFilter::default(), request.clone()).await.expect("read");
             seen.extend(page.items.into_iter().map(|app| app.name.to_string()));
-            // An app that becomes active meanwhile shifts nothing.
+            // An app that becomes active meanwhile does not shift the pages.
             add(&store, &format!("late-{}", seen.len()), "x", 1_000).await;
             match page.next {
                 Some(cursor) => request.cursor = Some(cursor),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_takes_wildcards_for_what_they_are() {
+    async fn a_search_treats_wildcards_as_text() {
         let (_folder, store) = store().await;
         add(&store, "plain", "one hundred", 1).await;
         add(&store, "odd", "100% wool_socks", 2).await;
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_taken_once_and_secrets_are_made_once() {
+    async fn names_are_unique_and_secrets_are_created_once() {
         let (_folder, store) = store().await;
         let app = add(&store, "mine", "x", 1).await;
         let again = store.insert_app(app.name.clone(), app.template.clone(), "y".into(), app.created_at).await;

@@ -1,4 +1,4 @@
-//! What clearing away old images has freed.
+//! Disk space that was freed by removing old images.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -6,19 +6,19 @@ use rusqlite::{OptionalExtension, params};
 use super::{Store, StoreError, row};
 use crate::domain::{AppId, Bytes};
 
-/// What was freed for an app.
+/// Disk space that was freed for an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CleanUp {
-    /// The last time that there was something.
+    /// Bytes freed by the last clean-up.
     pub freed: Bytes,
-    /// All times together.
+    /// Bytes freed by all clean-ups.
     pub total: Bytes,
-    /// When that was.
+    /// Time of the last clean-up.
     pub at: Timestamp,
 }
 
 impl Store {
-    /// Notes what was freed. Of an app that is gone by now nothing is kept.
+    /// Records freed space. Ignored if the app was deleted meanwhile.
     pub async fn note_clean_up(&self, app: AppId, freed: Bytes, at: Timestamp) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute(
@@ -33,7 +33,7 @@ impl Store {
         .await
     }
 
-    /// What was freed for an app, if anything ever was.
+    /// Space that was freed for an app, if any.
     pub async fn clean_up(&self, app: AppId) -> Result<Option<CleanUp>, StoreError> {
         self.read(move |c| {
             let found = c.prepare_cached("SELECT * FROM clean_ups WHERE app_id = ?1")?.query_row([app.0], |r| {
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_last_one_and_the_sum_are_kept_for_as_long_as_the_app() {
+    async fn the_last_clean_up_and_the_sum_are_stored_with_the_app() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let at = |millis| Timestamp::from_millisecond(millis).expect("in range");

@@ -1,27 +1,27 @@
-//! Kept events: appended in batches, read on from any id, joined once their job has ended.
+//! Stored events: appended in batches, read from any id, joined once their job has ended.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, row};
 use crate::domain::{AppId, Event, EventBody, EventId, JobId, LogStream};
 
-/// Whose events are wanted.
+/// A selection of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventScope {
-    /// All of an app.
+    /// All events of an app.
     App(AppId),
-    /// Those of one job.
+    /// The events of one job.
     Job(JobId),
 }
 
-/// The counter that the next event's id comes from. Ids are not used again, not even those of
-/// events that were deleted since.
+/// The counter of event ids. Ids are never reused, not even those of
+/// deleted events.
 const COUNTER: &str = "event";
 
 struct KeptRow {
     event: Event,
     first: EventId,
-    /// Where each joined piece ended: its id, and the bytes of text up to and with it.
+    /// The end of each joined piece: its id, and the bytes of text up to and including it.
     pieces: Option<Vec<(i64, usize)>>,
 }
 
@@ -43,7 +43,7 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<KeptRow> {
 }
 
 impl KeptRow {
-    /// The event as somebody needs it who has seen everything up to `after`.
+    /// The rest of the event for a reader that has already received everything up to `after`.
     fn after(mut self, after: EventId) -> Event {
         if after >= self.first
             && let Some(seen) = self.pieces.as_ref().and_then(|pieces| seen_bytes(pieces, after))
@@ -67,7 +67,7 @@ fn delta_mut(body: &mut EventBody) -> Option<&mut String> {
     }
 }
 
-/// Appends `next`'s text to `body` if the two are pieces of one text. `false`: they are not.
+/// Appends `next`'s text to `body` if both are pieces of one text. `false`: they are not.
 pub fn join(body: &mut EventBody, next: &EventBody) -> bool {
     match (body, next) {
         (EventBody::Text { delta, kind }, EventBody::Text { delta: more, kind: same }) if kind == same => {
@@ -85,14 +85,14 @@ pub fn join(body: &mut EventBody, next: &EventBody) -> bool {
     }
 }
 
-/// The id that the next event gets.
+/// The id of the next event.
 pub fn next_id(t: &Transaction<'_>) -> Result<i64, StoreError> {
     let value: Option<i64> =
         t.prepare_cached("SELECT max(value) FROM counters WHERE name = ?1")?.query_row([COUNTER], |r| r.get(0))?;
     Ok(value.unwrap_or(0) + 1)
 }
 
-/// Remembers the last id given out.
+/// Records the last used id.
 pub fn set_last_id(t: &Transaction<'_>, last: i64) -> Result<(), StoreError> {
     t.prepare_cached(
         "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -101,14 +101,14 @@ pub fn set_last_id(t: &Transaction<'_>, last: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Keeps one event.
+/// Stores one event.
 pub fn insert(t: &Transaction<'_>, event: &Event, json: &str) -> Result<(), StoreError> {
     t.prepare_cached("INSERT INTO events (id, first_id, app_id, job_id, name, data) VALUES (?1, ?1, ?2, ?3, ?4, ?5)")?
         .execute(params![event.id.0, event.app.0, event.job.map(|job| job.0), event.body.name(), json])?;
     Ok(())
 }
 
-/// What the model said and did in a job, oldest first.
+/// The events of a job's turn, oldest first.
 pub(super) fn of_turn(c: &Connection, job: JobId) -> Result<Vec<EventBody>, StoreError> {
     let rows = c
         .prepare_cached("SELECT * FROM events WHERE job_id = ?1 AND name IN ('text', 'file', 'tool') ORDER BY id")?
@@ -118,7 +118,7 @@ pub(super) fn of_turn(c: &Connection, job: JobId) -> Result<Vec<EventBody>, Stor
 }
 
 impl Store {
-    /// Kept events after an id, oldest first, at most `limit` of them.
+    /// At most `limit` stored events after an id, oldest first.
     pub async fn events_after(&self, scope: EventScope, after: EventId, limit: u32) -> Result<Vec<Event>, StoreError> {
         self.read(move |c| {
             let (column, key) = match scope {
@@ -135,7 +135,7 @@ impl Store {
         .await
     }
 
-    /// The newest kept event of a scope; 0 when there is none.
+    /// The id of the newest stored event of a scope; 0 if there is none.
     pub async fn last_event_id(&self, scope: EventScope) -> Result<EventId, StoreError> {
         self.read(move |c| {
             let (column, key) = match scope {
@@ -150,7 +150,7 @@ impl Store {
         .await
     }
 
-    /// The last lines of a job's log, the oldest first: at most so many, and no more than so many bytes.
+    /// The last lines of a job's log, oldest first: at most this many lines, and at most this many bytes.
     pub async fn last_log_lines(
         &self,
         job: JobId,
@@ -176,8 +176,8 @@ impl Store {
         .await
     }
 
-    /// The line that says what a job does at this moment: the newest one in its own words, unless a step began or
-    /// ended since. What a build or the app writes meanwhile is no news of that.
+    /// The newest progress note of a job, unless a step started or
+    /// ended since. Lines of a build or of the app are not progress notes.
     pub async fn last_words(&self, job: JobId) -> Result<Option<String>, StoreError> {
         self.read(move |c| {
             let newest = c
@@ -195,7 +195,7 @@ impl Store {
         .await
     }
 
-    /// Joins the pieces of text of a job that has ended: a row for each text, not for each token.
+    /// Joins the pieces of text of a job that has ended: one row for each text, not for each token.
     pub async fn join_events(&self, job: JobId) -> Result<(), StoreError> {
         self.write(move |t| {
             let rows = t
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_joined_text_can_be_read_from_between_its_pieces() {
+    async fn a_joined_text_can_be_read_from_any_piece() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let tool = EventBody::tool("search", "none", true);
@@ -277,7 +277,7 @@ mod tests {
             before.push(texts(after).await);
         }
         assert_eq!(before[1], "llo you|Bye");
-        // Joining twice is the same as joining once.
+        // Joining is idempotent.
         for _ in 0..2 {
             store.join_events(JobId(1)).await.expect("joined");
             for (after, expected) in (0..6).zip(&before) {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_jobs_log_the_last_lines_are_read() {
+    async fn the_last_lines_of_a_jobs_log_are_read() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         store
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_jobs_last_words_hold_until_something_follows() {
+    async fn a_progress_note_is_current_until_the_next_step() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let log = |stream, line: &str| EventBody::Log { stream, line: line.to_owned() };
@@ -328,7 +328,7 @@ mod tests {
         let says = [
             (1, step.clone(), None),
             (1, log(LogStream::Deploy, "The cluster does not answer."), Some("The cluster does not answer.")),
-            // Another job's, and what is no news of where it stands.
+            // Events of another job, and events that are not progress notes.
             (2, log(LogStream::Deploy, "Removing images."), Some("The cluster does not answer.")),
             (1, text("x"), Some("The cluster does not answer.")),
             (1, log(LogStream::Deploy, "It is back."), Some("It is back.")),

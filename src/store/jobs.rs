@@ -77,6 +77,28 @@ pub fn insert(
     load(t, id)
 }
 
+/// The job that already does what `kind` asks for: the app's newest deployment, if it is the same, and is queued, runs,
+/// or has succeeded since then. After another deployment, the same request is a new one.
+pub fn same_request(
+    t: &Transaction<'_>,
+    app: AppId,
+    kind: &JobKind,
+    since: Timestamp,
+) -> Result<Option<Job>, StoreError> {
+    let newest = t
+        .prepare_cached("SELECT * FROM jobs WHERE app_id = ?1 AND kind <> 'generate' ORDER BY id DESC LIMIT 1")?
+        .query_row([app.0], job)
+        .optional()?;
+    Ok(newest.filter(|job| {
+        let is_at_work = match job.state {
+            JobState::Queued | JobState::Running => !job.cancel_requested,
+            JobState::Succeeded => job.finished_at.is_some_and(|at| at >= since),
+            JobState::Failed | JobState::Cancelled => false,
+        };
+        is_at_work && job.kind.is_same_request(kind)
+    }))
+}
+
 /// Takes the job that is next of a class: the oldest of each app that has none running, of
 /// these the one whose app has waited longest. `None` when there is none.
 pub fn take_next(t: &Transaction<'_>, class: JobClass, at: Timestamp) -> Result<Option<Job>, StoreError> {
@@ -254,6 +276,31 @@ mod tests {
         end(&store, busy[1]).await;
         let calm = queue(&store, &apps[1], rollback()).await;
         assert_eq!(take(&store, JobClass::Machine, 14).await, Some(calm));
+    }
+
+    #[tokio::test]
+    async fn a_request_for_the_newest_deployment_is_that_deployment() {
+        let (_folder, store, apps) = store_with(&["one"]).await;
+        let app = apps[0].0;
+        let publish = |release| JobKind::Publish { release: crate::domain::ReleaseNumber(release) };
+        let same = |kind: JobKind, since: i64| {
+            let store = &store;
+            async move {
+                let found = store.write(move |t| same_request(t, app, &kind, at(since))).await.expect("read");
+                found.map(|job| job.id)
+            }
+        };
+        assert_eq!(same(publish(1), 0).await, None, "there is none yet");
+        let first = queue(&store, &apps[0], publish(1)).await;
+        assert_eq!(same(publish(1), 0).await, Some(first), "it is queued");
+        assert_eq!(same(publish(2), 0).await, None, "another release");
+        take(&store, JobClass::Machine, 5).await.expect("it begins");
+        assert_eq!(same(publish(1), 0).await, Some(first), "it runs");
+        end(&store, first).await;
+        assert_eq!(same(publish(1), 9).await, Some(first), "it has just ended");
+        assert_eq!(same(publish(1), 10).await, None, "it ended earlier");
+        queue(&store, &apps[0], rollback()).await;
+        assert_eq!(same(publish(1), 0).await, None, "after another deployment it is a new request");
     }
 
     #[tokio::test]

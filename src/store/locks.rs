@@ -1,4 +1,4 @@
-//! Files that are locked.
+//! Locks of files.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{Store, StoreError, row};
 use crate::domain::{AppId, WorkspacePath};
 
 impl Store {
-    /// Locks a file. One that is locked stays so.
+    /// Locks a file. Idempotent.
     pub async fn lock_file(&self, app: AppId, path: WorkspacePath, at: Timestamp) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute(
@@ -21,7 +21,7 @@ impl Store {
         .await
     }
 
-    /// Unlocks a file. One that is not locked stays so.
+    /// Unlocks a file. Idempotent.
     pub async fn unlock_file(&self, app: AppId, path: WorkspacePath) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("DELETE FROM file_locks WHERE app_id = ?1 AND path = ?2", params![app.0, path.as_str()])?;
@@ -30,7 +30,7 @@ impl Store {
         .await
     }
 
-    /// The files of an app that are locked.
+    /// The locked files of an app.
     pub async fn locked_files(&self, app: AppId) -> Result<BTreeSet<WorkspacePath>, StoreError> {
         self.read(move |c| {
             let rows = c

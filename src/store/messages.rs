@@ -6,40 +6,40 @@ use super::turns::origin;
 use super::{Store, StoreError, row};
 use crate::domain::{AppId, Attachment, TurnId, TurnOrigin, VersionId};
 
-/// A message of the conversation as it was kept.
+/// A stored message of the conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptMessage {
     /// The message.
     pub json: String,
-    /// The turn that begins with it, if one does.
+    /// The turn that starts with it, if any.
     pub start: Option<KeptStart>,
 }
 
-/// What is kept of a turn where its messages begin.
+/// The data of a turn at the start of its messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeptStart {
-    /// Why the turn exists.
+    /// Why the turn was started.
     pub origin: TurnOrigin,
-    /// What was asked.
+    /// The prompt.
     pub prompt: String,
-    /// The files that came with it.
+    /// The attachments.
     pub attachments: Vec<Attachment>,
 }
 
-/// What a turn begins from: the one before it.
+/// The data of earlier turns that a turn starts from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TurnMemory {
     /// The version that the model knows, if there was a turn.
     pub known: Option<VersionId>,
-    /// Versions that were made by hand while that turn was at work, so that it does not know them; oldest first.
+    /// Versions of users' edits while that turn was running, which the model does not know; oldest first.
     pub meanwhile: Vec<VersionId>,
-    /// JSON: how far the conversation has been compacted.
+    /// JSON: how far the conversation is compacted.
     pub compaction: Option<String>,
 }
 
 impl Store {
-    /// Appends messages (JSON each) to those of a turn, after the first `from` of them. Others that follow these are
-    /// dropped: a provider refused them.
+    /// Appends messages (JSON each) to those of a turn, after the first `from` of them. Later ones are
+    /// deleted, because a provider rejected them.
     pub async fn insert_messages(&self, id: TurnId, from: usize, messages: Vec<String>) -> Result<(), StoreError> {
         self.write(move |t| {
             let from = row::integer(from as u64);
@@ -83,7 +83,7 @@ impl Store {
         .await
     }
 
-    /// Whether anything was said to the model in a turn.
+    /// Whether a turn has messages.
     pub async fn has_messages(&self, id: TurnId) -> Result<bool, StoreError> {
         self.read(move |c| {
             Ok(c.query_row("SELECT EXISTS (SELECT 1 FROM messages WHERE turn_id = ?1)", [id.0], |r| r.get(0))?)
@@ -91,7 +91,7 @@ impl Store {
         .await
     }
 
-    /// How many answers of the model a turn has kept. The parts of one count once.
+    /// Number of stored answers of the model in a turn. The parts of one answer count once.
     pub async fn count_answers(&self, id: TurnId) -> Result<u32, StoreError> {
         self.read(move |c| {
             let count = c
@@ -105,7 +105,7 @@ impl Store {
         .await
     }
 
-    /// What the turn before this one left, of those that the model was asked in.
+    /// The data of the last turn before this one that sent requests to the model.
     pub async fn turn_memory(&self, app: AppId, before: TurnId) -> Result<TurnMemory, StoreError> {
         self.read(move |c| {
             let memory = c
@@ -140,7 +140,7 @@ impl Store {
         .await
     }
 
-    /// Stores how far the conversation has been compacted (JSON) after a turn.
+    /// Stores how far the conversation is compacted (JSON) after a turn.
     pub async fn set_turn_compaction(&self, id: TurnId, compaction: String) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("UPDATE turns SET compaction = ?2 WHERE id = ?1", params![id.0, compaction])?;

@@ -1,8 +1,8 @@
-//! State in SQLite: one file per group of tables, typed on the way in and out.
+//! State in SQLite: one file for each group of tables, with typed rows.
 //!
-//! Owns the database file and its migrations. Knows nothing of jobs that run, of git or of
+//! Owns the database file and its migrations. Independent of running jobs, git and
 //! engines. One connection writes, so that writers wait for each other instead of failing;
-//! another reads beside it (WAL). Each has a thread of its own: no query runs on an async thread.
+//! others read concurrently (WAL). Each has its own thread: no query runs on an async thread.
 
 pub mod access;
 pub mod apps;
@@ -34,10 +34,10 @@ use rusqlite_migration::{M, Migrations};
 
 use crate::supervision::panic_message;
 
-/// Only ever appended to.
+/// Migrations are only appended.
 static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(MIGRATION_FILES.iter().map(|(_, sql)| M::up(sql)).collect()));
-/// In this order; a database's `user_version` says how many of them it has.
+/// In this order; a database's `user_version` is the number of applied migrations.
 const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0001_start", include_str!("../../migrations/0001_start.sql")),
     ("0002_clean_ups", include_str!("../../migrations/0002_clean_ups.sql")),
@@ -53,20 +53,20 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0015_job_retention", include_str!("../../migrations/0015_job_retention.sql")),
 ];
 
-/// Connections that read, each of which runs one query at a time.
+/// Number of read connections, each of which runs one query at a time.
 const READERS: usize = 4;
 
-/// Why the database did not do what it was asked.
+/// An error of the database.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// What was looked for is not there.
+    /// The row does not exist.
     #[error("not found")]
     NotFound,
-    /// It would break a rule of the table: a name taken twice, a state that cannot follow.
+    /// It would violate a rule of the table: a duplicate name, an invalid change of state.
     #[error("{0}")]
     Conflict(String),
-    /// The question that a turn is to answer is not open any more.
-    #[error("this question is not open any more: it was answered, or something else was asked since")]
+    /// The question that a turn answers is not open any more.
+    #[error("this question is not open any more: it was answered, or another message was sent since")]
     QuestionClosed,
     /// No space left on the data directory's disk.
     #[error("the disk that holds the database is full")]
@@ -77,7 +77,7 @@ pub enum StoreError {
     /// The query or change panicked, and was rolled back.
     #[error("a query or change of the database panicked: {0}")]
     Panicked(String),
-    /// The file could not be made ready at start-up.
+    /// The file could not be prepared at start-up.
     #[error("database: {0}")]
     Open(String),
     /// The builder is stopping.
@@ -111,8 +111,8 @@ impl From<tokio_rusqlite::Error<StoreError>> for StoreError {
 }
 
 impl StoreError {
-    /// Whether the same may succeed later, once the machine is well again: the disk is full, cannot be read or written,
-    /// or another process holds the database.
+    /// Whether a retry may succeed later: the disk is full, cannot be read or written,
+    /// or another process has locked the database.
     pub fn is_temporary(&self) -> bool {
         use rusqlite::ErrorCode::{
             CannotOpen, DatabaseBusy, DatabaseLocked, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
@@ -136,7 +136,7 @@ impl StoreError {
     }
 }
 
-/// Runs code of ours on a thread of the database, which a panic would end for good.
+/// Runs code on a thread of the database and catches panics, which would end the thread.
 pub(crate) fn unless_panicked<R>(work: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
     std::panic::catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_message(panic.as_ref()).to_owned())))
@@ -150,11 +150,11 @@ pub struct Store {
     path: PathBuf,
 }
 
-/// A connection that reads, on a thread of its own.
+/// A read connection on its own thread.
 #[derive(Debug)]
 struct Reader {
     connection: tokio_rusqlite::Connection,
-    /// Queries that run or wait on it.
+    /// Number of queries that run or wait on it.
     queries: AtomicUsize,
 }
 
@@ -175,7 +175,7 @@ impl Drop for InHand<'_> {
 }
 
 impl Store {
-    /// Opens `slipway.db` in `folder`, making and migrating it as needed.
+    /// Opens `slipway.db` in `folder`, and creates and migrates it if necessary.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join("slipway.db");
         let writer = connect(&path).await?;
@@ -193,13 +193,13 @@ impl Store {
         Ok(Self { writer, readers: readers.into(), path })
     }
 
-    /// Where the database lies.
+    /// The path of the database.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Runs a query beside the writer, on the least busy reader. Of equally busy ones the first is taken: at rest the others
-    /// cache no pages.
+    /// Runs a query concurrently with the writer, on the least busy reader. Of equally busy ones the first is used, so that
+    /// idle readers cache no pages.
     pub(crate) async fn read<R, F>(&self, query: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
@@ -210,7 +210,7 @@ impl Store {
         Ok(reader.connection.call(|connection| unless_panicked(|| query(connection))).await?)
     }
 
-    /// Runs one transaction: all of it is kept, or nothing.
+    /// Runs one transaction: all of it is committed, or nothing.
     pub(crate) async fn write<R, F>(&self, change: F) -> Result<R, StoreError>
     where
         R: Send + 'static,
@@ -237,9 +237,9 @@ async fn connect(path: &Path) -> Result<tokio_rusqlite::Connection, StoreError> 
     let connection = tokio_rusqlite::Connection::open(path).await?;
     connection
         .call(|connection| {
-            // The first has an effect on a new database alone; an old one is rewritten later. The log is cut back to
+            // `auto_vacuum` only affects a new database; an old one is rewritten later. The WAL is truncated to
             // 4 MiB after a large change.
-            // NORMAL in WAL loses nothing when the process dies; a power cut may cost the last commits, never the file.
+            // NORMAL with WAL loses nothing when the process dies; a power cut may lose the last commits, but never corrupts the file.
             connection.execute_batch(
                 "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
                  PRAGMA busy_timeout = 5000; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_a_query_or_change_costs_that_one_alone() {
+    async fn a_panic_affects_only_its_own_query_or_transaction() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let written = store.write(|t| {
@@ -276,12 +276,12 @@ mod tests {
         assert!(matches!(read.await, Err(StoreError::Panicked(why)) if why == "while reading"));
         let rows: i64 =
             store.read(|c| Ok(c.query_row("SELECT count(*) FROM counters", [], |r| r.get(0))?)).await.expect("read");
-        assert_eq!(rows, 0, "nothing of it was kept");
+        assert_eq!(rows, 0, "it was rolled back");
         store.write(|t| Ok(t.execute("INSERT INTO counters VALUES ('x', 1)", [])?)).await.expect("written");
     }
 
     #[tokio::test]
-    async fn a_slow_query_holds_up_no_other() {
+    async fn a_slow_query_does_not_delay_others() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_opening_finds_what_the_first_left() {
+    async fn data_survives_reopening() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         store.write(|t| Ok(t.execute("INSERT INTO counters VALUES ('x', 7)", [])?)).await.expect("written");

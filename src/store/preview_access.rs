@@ -1,5 +1,5 @@
-//! Who may see drafts and previews: share links, and passes, which browsers hold. Only hashes of their secrets are
-//! kept.
+//! Access to drafts and previews: share links, and passes of browsers. Only hashes of their secrets are
+//! stored.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -8,20 +8,20 @@ use super::{Store, StoreError, row};
 use crate::browser_errors::Place;
 use crate::domain::{AppId, AppName};
 
-/// A share link as it is listed.
+/// A share link in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviewLink {
-    /// Identifies the link; never reused.
+    /// Its id; never reused.
     pub id: i64,
-    /// What it opens.
+    /// The place that it opens.
     pub place: Place,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// When it ends.
+    /// Its expiry.
     pub expires_at: Timestamp,
 }
 
-/// What a pass was given for.
+/// The reason for a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PassSource {
     /// The session with this hash: the pass ends with it.
@@ -31,10 +31,10 @@ pub enum PassSource {
 }
 
 impl Store {
-    /// A new share link, unless the app has `max` already. Forgets links that have ended.
+    /// Inserts a share link, unless the app already has `max`. Deletes expired links.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when there are `max`.
+    /// [`StoreError::Conflict`] if there are `max`.
     pub async fn insert_preview_link(
         &self,
         app: AppId,
@@ -48,7 +48,7 @@ impl Store {
             let there: u32 =
                 t.query_row("SELECT count(*) FROM preview_links WHERE app_id = ?1", [app.0], |r| r.get(0))?;
             if there >= max {
-                return Err(StoreError::Conflict(format!("there are {there} links of this app already")));
+                return Err(StoreError::Conflict(format!("this app already has {there} links")));
             }
             t.execute(
                 "INSERT INTO preview_links (app_id, place, hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -59,7 +59,7 @@ impl Store {
         .await
     }
 
-    /// An app's share links that have not ended at `at`, newest first.
+    /// An app's share links that are valid at `at`, newest first.
     pub async fn preview_links(&self, app: AppId, at: Timestamp) -> Result<Vec<PreviewLink>, StoreError> {
         self.read(move |c| {
             let rows = c
@@ -93,7 +93,7 @@ impl Store {
         .await
     }
 
-    /// Takes a share link of an app back, and the passes that were given for it; one that is gone already is fine.
+    /// Revokes a share link of an app, and the passes that were issued for it. Idempotent.
     pub async fn remove_preview_link(&self, app: AppId, id: i64) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("DELETE FROM preview_links WHERE app_id = ?1 AND id = ?2", params![app.0, id])?;
@@ -102,7 +102,7 @@ impl Store {
         .await
     }
 
-    /// A new pass for a place of an app. Forgets passes that have ended; `false` when there is no such app.
+    /// Inserts a pass for a place of an app. Deletes expired passes; `false` if the app does not exist.
     pub async fn insert_preview_pass(
         &self,
         hash: String,
@@ -131,7 +131,7 @@ impl Store {
         .await
     }
 
-    /// Whether one of these hashes is a pass for a place of an app at `at`, and what it was given for still holds.
+    /// Whether one of these hashes is a valid pass for a place of an app at `at`, and its session or link still exists.
     pub async fn has_preview_pass(
         &self,
         hashes: &[String],

@@ -1,4 +1,4 @@
-//! Releases: numbered, immutable but for their state.
+//! Releases: numbered, and immutable except for their state.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -9,23 +9,23 @@ use crate::domain::{
     ReleaseNumber, ReleaseState, SmokeCheck, SmokeCount, VersionId,
 };
 
-/// A release that is about to be deployed.
+/// Data of a new release.
 #[derive(Debug, Clone)]
 pub struct NewRelease {
-    /// Where.
+    /// The environment.
     pub environment: Environment,
-    /// What was built.
+    /// The version of the image.
     pub version: VersionId,
-    /// The very bytes.
+    /// The image, by digest.
     pub image: ImageRef,
-    /// How they run.
+    /// Its settings.
     pub spec: DeploymentSpec,
-    /// The job that makes it.
+    /// The job that creates it.
     pub job: JobId,
-    /// Where its image and settings come from: the preview release that is published, or the
-    /// earlier release that is put back.
+    /// The release that its image and settings come from: the published preview release, or the
+    /// earlier release of a roll back.
     pub from_release: Option<ReleaseNumber>,
-    /// It is made by a roll back.
+    /// It is created by a roll back.
     pub rolled_back: bool,
 }
 
@@ -53,7 +53,7 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
     })
 }
 
-/// In one step: the release takes the traffic, the one before is retired, the environment is ready.
+/// In one step: the release becomes live, the previous one is retired, the environment is ready.
 pub fn took_over(
     t: &Transaction<'_>,
     app: AppId,
@@ -78,7 +78,7 @@ pub fn took_over(
     apps::touch(t, app, at)
 }
 
-/// The release never answered. One that took traffic cannot fail any more.
+/// Marks a release as failed. A release that was live cannot fail any more.
 pub fn failed(
     t: &Transaction<'_>,
     app: AppId,
@@ -94,7 +94,7 @@ pub fn failed(
     Ok(())
 }
 
-/// No job works on the environment any more: releases that are on their way never arrive.
+/// Marks unfinished releases of an environment as failed, because no job deploys them any more.
 pub fn fail_unfinished(
     t: &Transaction<'_>,
     app: AppId,
@@ -109,7 +109,7 @@ pub fn fail_unfinished(
 }
 
 impl Store {
-    /// The release that `job` deploys: made at its first attempt, found again at a later one.
+    /// The release that `job` deploys: created by its first attempt, found by later attempts.
     pub async fn release_for_job(&self, app: AppId, new: NewRelease, at: Timestamp) -> Result<Release, StoreError> {
         self.write(move |t| {
             t.execute(
@@ -153,20 +153,21 @@ impl Store {
         .await
     }
 
-    /// The newest release before `number` that took traffic and is no roll back itself.
+    /// The newest release before `number` that was live, is not a roll back itself, and is not of the version `but`.
     pub async fn release_before(
         &self,
         app: AppId,
         environment: Environment,
         number: ReleaseNumber,
+        but: Option<VersionId>,
     ) -> Result<Option<Release>, StoreError> {
         self.read(move |c| {
             Ok(c.query_row(
                 &format!(
                     "{SELECT} WHERE r.app_id = ?1 AND r.environment = ?2 AND r.number < ?3 AND r.state IN ('ready', 'retired')
-                     AND NOT r.rolled_back ORDER BY r.number DESC LIMIT 1"
+                     AND NOT r.rolled_back AND (?4 IS NULL OR r.version <> ?4) ORDER BY r.number DESC LIMIT 1"
                 ),
-                params![app.0, environment.as_str(), number.0],
+                params![app.0, environment.as_str(), number.0, but.as_ref().map(VersionId::as_str)],
                 release,
             )
             .optional()?)
@@ -200,7 +201,7 @@ impl Store {
         .await
     }
 
-    /// Apps with a deployment that is on its way, as far as the rows say.
+    /// Apps with an unfinished deployment in the database.
     pub async fn unsettled_apps(&self) -> Result<Vec<AppId>, StoreError> {
         self.read(|c| {
             let rows = c
@@ -230,7 +231,7 @@ impl Store {
         .await
     }
 
-    /// The live releases of an environment that run by a schedule, with whose they are.
+    /// The live releases of an environment with a schedule, with their apps.
     pub async fn scheduled_releases(&self, environment: Environment) -> Result<Vec<(AppId, Release)>, StoreError> {
         self.read(move |c| {
             let rows = c
@@ -245,7 +246,7 @@ impl Store {
         .await
     }
 
-    /// Images that some release of the app may still need: the live ones, and the last `keep` of each environment.
+    /// Images that releases of the app still need: the live ones, and the last `keep` of each environment.
     pub async fn images_to_keep(&self, app: AppId, keep: u32) -> Result<Vec<ImageRef>, StoreError> {
         self.read(move |c| {
             let rows = c

@@ -59,7 +59,7 @@ fn first_kept(c: &Connection, app: i64, keep: u32) -> Result<Option<i64>, StoreE
 }
 
 impl Store {
-    /// Forgets the events of all but the app's last `keep` jobs. What their turns did is kept.
+    /// Deletes the events of all except the app's last `keep` jobs. The blocks of their turns are kept.
     pub async fn forget_events(&self, app: AppId, keep: u32) -> Result<(), StoreError> {
         self.write(move |t| {
             let first: Option<i64> = t

@@ -1,4 +1,4 @@
-//! From columns to types. What does not parse was not written by us: an error, not a guess.
+//! Converts columns to types. A value that does not parse was not written by Slipway and is an error.
 
 use std::str::FromStr;
 
@@ -14,12 +14,12 @@ pub fn unreadable(column: &str, error: impl std::fmt::Display) -> rusqlite::Erro
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, format!("column {column}: {error}").into())
 }
 
-/// A word or a name.
+/// A parsed text column.
 pub fn text<T: FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Cell<T> {
     row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
 }
 
-/// A word or a name that may be absent.
+/// A nullable parsed text column.
 pub fn text_opt<T: FromStr<Err: std::fmt::Display>>(row: &Row<'_>, column: &str) -> Cell<Option<T>> {
     match row.get_ref(column)?.as_str_or_null()? {
         None => Ok(None),
@@ -32,7 +32,7 @@ pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Cell<T> {
     serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|error| unreadable(column, error))
 }
 
-/// A JSON column that may be absent.
+/// A nullable JSON column.
 pub fn json_opt<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Cell<Option<T>> {
     match row.get_ref(column)?.as_str_or_null()? {
         None => Ok(None),
@@ -52,17 +52,17 @@ pub fn time_opt(row: &Row<'_>, column: &str) -> Cell<Option<Timestamp>> {
         .transpose()
 }
 
-/// To JSON, for a column. Our types hold strings and numbers alone, which always can be written.
+/// JSON for a column. Our types contain only strings and numbers, so serialization cannot fail.
 pub fn to_json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("our types are JSON")
+    serde_json::to_string(value).expect("our types can be serialized")
 }
 
-/// A count as SQLite keeps it.
+/// A count in SQLite's type.
 pub fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A count as we use it.
+/// A count from SQLite's type.
 pub fn count(row: &Row<'_>, column: &str) -> Cell<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }

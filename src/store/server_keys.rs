@@ -1,14 +1,14 @@
-//! Keys that the server made for itself.
+//! Keys that the server generates.
 
 use rusqlite::params;
 
 use super::{Store, StoreError};
 
-/// A key's length, in bytes.
+/// A key's length in bytes.
 pub const KEY_BYTES: usize = 32;
 
 impl Store {
-    /// The key of this name; `fresh` where there is none yet, which it is from now on.
+    /// The key of this name; if there is none, stores and returns `fresh`.
     pub async fn server_key(&self, name: &'static str, fresh: [u8; KEY_BYTES]) -> Result<[u8; KEY_BYTES], StoreError> {
         self.write(move |t| {
             t.execute(
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_is_made_once() {
+    async fn a_key_is_created_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         assert_eq!(store.server_key("a", [1; KEY_BYTES]).await.expect("made"), [1; KEY_BYTES]);

@@ -1,4 +1,4 @@
-//! Sessions of browsers, and by what the admin password is recognised. Only hashes of secrets are kept.
+//! Sessions of browsers, and the verifier of the admin password. Only hashes of secrets are stored.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, params};
@@ -6,44 +6,44 @@ use rusqlite::{OptionalExtension, params};
 use super::{Store, StoreError, row};
 use crate::domain::SessionId;
 
-/// A session as it begins.
+/// Data of a new session.
 #[derive(Debug, Clone)]
 pub struct NewSession {
-    /// Of its secret.
+    /// The hash of its secret.
     pub hash: String,
-    /// When it begins.
+    /// When it starts.
     pub at: Timestamp,
-    /// When it ends by itself.
+    /// Its expiry.
     pub until: Timestamp,
-    /// Where it was begun from.
+    /// The client's address.
     pub address: String,
-    /// How the browser names itself.
+    /// The user agent.
     pub browser: String,
 }
 
-/// A session as it is listed.
+/// A session in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Identifies the session; never reused.
+    /// Its id; never reused.
     pub id: SessionId,
-    /// When it began.
+    /// When it started.
     pub created_at: Timestamp,
     /// When it was last used, to the minute.
     pub last_used_at: Timestamp,
-    /// When it ends by itself.
+    /// Its expiry.
     pub expires_at: Timestamp,
     /// The address of its last use.
     pub address: String,
-    /// How the browser names itself.
+    /// The user agent.
     pub browser: String,
 }
 
-/// The session that a cookie stands for.
+/// The session of a cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundSession {
-    /// Identifies the session; never reused.
+    /// Its id; never reused.
     pub id: SessionId,
-    /// Of its secret.
+    /// The hash of its secret.
     pub hash: String,
     /// When it was last used, to the minute.
     pub last_used_at: Timestamp,
@@ -52,7 +52,7 @@ pub struct FoundSession {
 }
 
 impl Store {
-    /// Begins a session, and forgets those that have run out.
+    /// Inserts a session, and deletes expired ones.
     pub async fn insert_session(&self, new: NewSession) -> Result<SessionId, StoreError> {
         self.write(move |t| {
             let at = new.at.as_millisecond();
@@ -73,7 +73,7 @@ impl Store {
         .await
     }
 
-    /// The session among these hashes that is valid at `at`; the newest, should there be several.
+    /// The session with one of these hashes that is valid at `at`; the newest if there are several.
     pub async fn find_session(&self, hashes: Vec<String>, at: Timestamp) -> Result<Option<FoundSession>, StoreError> {
         let hashes = row::to_json(&hashes);
         self.read(move |c| {
@@ -94,7 +94,7 @@ impl Store {
         .await
     }
 
-    /// Keeps when and from where a session was used.
+    /// Records the time and address of a session's use.
     pub async fn touch_session(&self, id: SessionId, at: Timestamp, address: String) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute(
@@ -106,7 +106,7 @@ impl Store {
         .await
     }
 
-    /// The sessions that go on at `at`, the one used last first.
+    /// The sessions that are valid at `at`, most recently used first.
     pub async fn sessions(&self, at: Timestamp) -> Result<Vec<Session>, StoreError> {
         self.read(move |c| {
             let rows = c
@@ -130,7 +130,7 @@ impl Store {
         .await
     }
 
-    /// Ends the session of this number; one that is gone already is fine.
+    /// Ends a session. Idempotent.
     pub async fn end_session(&self, id: SessionId) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("DELETE FROM sessions WHERE id = ?1", [id.0])?;
@@ -149,13 +149,13 @@ impl Store {
         .await
     }
 
-    /// Ends all sessions; how many there were.
+    /// Ends all sessions and returns their number.
     pub async fn end_all_sessions(&self) -> Result<usize, StoreError> {
         self.write(|t| Ok(t.execute("DELETE FROM sessions", [])?)).await
     }
 
-    /// Keeps by what the password is recognised. Another password than at the last start ends all sessions, in the same
-    /// transaction; `Some` says how many.
+    /// Stores the verifier of the password. If the password has changed since the last start, all sessions end in the same
+    /// transaction; returns their number then.
     pub async fn keep_password_verifier(
         &self,
         verifier: Option<String>,
@@ -215,14 +215,14 @@ mod tests {
         store.end_session(second).await.expect("ended");
         assert_eq!(found(&["t"], 1).await, None);
         let third = store.insert_session(new("u")).await.expect("begun");
-        assert!(third > second, "a number is not used twice");
+        assert!(third > second, "ids are not reused");
         assert_eq!(store.end_all_sessions().await.expect("ended"), 2);
 
         store.insert_session(new("v")).await.expect("begun");
         let keep = async |verifier: Option<&str>| {
             store.keep_password_verifier(verifier.map(str::to_owned), at(1)).await.expect("kept")
         };
-        assert_eq!(keep(Some("one")).await, Some(1), "no password was known before");
+        assert_eq!(keep(Some("one")).await, Some(1), "there was no verifier before");
         store.insert_session(new("w")).await.expect("begun");
         assert_eq!(keep(Some("one")).await, None);
         assert!(found(&["w"], 1).await.is_some());

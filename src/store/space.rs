@@ -1,8 +1,8 @@
-//! Disk space that the database does not need any more goes back to the file system.
+//! Returns disk space that the database does not need any more to the file system.
 //!
-//! SQLite keeps the pages of deleted rows in its file unless the database was made with incremental vacuum. New
-//! databases are; one of an earlier version is rewritten once ([`Store::rewrite`]). From then on free pages are given
-//! back in small steps, between which others write ([`Store::give_back`]).
+//! SQLite keeps the pages of deleted rows in its file unless the database was created with incremental vacuum. New
+//! databases are; a database of an earlier version is rewritten once ([`Store::rewrite`]). From then on free pages are
+//! released in small steps, between which other writes run ([`Store::release_space`]).
 
 use std::time::{Duration, Instant};
 
@@ -11,41 +11,41 @@ use rusqlite::Connection;
 use super::{Store, StoreError};
 use crate::domain::JobId;
 
-/// Pages that are given back in one step: about a millisecond of work.
+/// Pages that are released in one step: about a millisecond of work.
 const STEP_PAGES: u32 = 256;
-/// Free pages that are left for new rows: 1 MiB.
+/// Free pages that are reserved for new rows: 1 MiB.
 const KEPT_PAGES: u64 = 256;
-/// `PRAGMA auto_vacuum` of a database that gives pages back when it is told to.
+/// `PRAGMA auto_vacuum` of a database that releases pages on request.
 const INCREMENTAL: i64 = 2;
-/// What a rewrite needs on the data directory's disk, in sizes of the database: the copy, and the log of the change.
+/// Free disk space that a rewrite needs, as a multiple of the database's size: the copy, and the WAL.
 const REWRITE_SIZES: u64 = 2;
 
-/// Lines of a job's log that are kept from its beginning, where it is longer than any may be now.
+/// Lines that are kept from the beginning of a log that exceeds the current limit.
 const FIRST_LINES: u32 = 8_000;
 /// Lines that are kept from its end.
 const LAST_LINES: u32 = 13_000;
-/// Rows that are deleted at once, so that others can write in between.
+/// Rows that are deleted in one transaction, so that other writes can run in between.
 const DELETED_AT_ONCE: u32 = 2_000;
 
-/// A database that was rewritten.
+/// The result of a rewrite.
 #[derive(Debug, Clone, Copy)]
 pub struct Rewritten {
-    /// How long it took. Nobody could write meanwhile.
+    /// Its duration. Writes were blocked meanwhile.
     pub took: Duration,
     /// Size of the file before, in bytes.
     pub before: u64,
-    /// And after.
+    /// Size of the file after it, in bytes.
     pub after: u64,
 }
 
 impl Store {
-    /// Whether the database has to be rewritten before it can give back space. The reader's connection would say what
-    /// held when it was opened.
+    /// Whether the database has to be rewritten before it can release space. Asks the writer, because a reader's connection
+    /// has the setting from when it was opened.
     pub async fn needs_rewrite(&self) -> Result<bool, StoreError> {
         Ok(self.writer.call(|c| Ok::<_, StoreError>(number(c, "auto_vacuum")? != INCREMENTAL)).await?)
     }
 
-    /// Deletes the middle of logs that an earlier version kept without a bound; the number of lines that went.
+    /// Deletes the middle of unbounded logs of an earlier version; returns the number of deleted lines.
     pub async fn shorten_logs(&self) -> Result<usize, StoreError> {
         let long = self.read(|c| {
             let mut query = c.prepare(
@@ -85,11 +85,11 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Rewrites the database so that it can give back space from now on. Readers go on; writers wait for the end,
-    /// which takes about a second for each 15 MiB on a busy server with two processors. A process that dies in the middle leaves the database as it was.
+    /// Rewrites the database so that it can release space from now on. Readers continue; writers wait for the end,
+    /// which takes about a second for each 15 MiB on a busy server with two processors. If the process dies meanwhile, the database stays unchanged.
     ///
     /// # Errors
-    /// [`StoreError::DiskFull`] when there is no room for a second copy; nothing was changed then.
+    /// [`StoreError::DiskFull`] if there is no space for a second copy; nothing was changed then.
     pub async fn rewrite(&self) -> Result<Rewritten, StoreError> {
         let folder = self.path.parent().unwrap_or(&self.path).to_path_buf();
         let rewritten = self.writer.call(move |c| {
@@ -99,7 +99,7 @@ impl Store {
                 return Err(StoreError::DiskFull);
             }
             let begun = Instant::now();
-            // The copy is as large as the database: on its disk, not in memory, nor where temporary files are few.
+            // The copy is as large as the database, so it is written to the same disk, not to memory or to the folder of temporary files.
             c.pragma_update(None, "temp_store", "FILE")?;
             c.pragma_update(None, "temp_store_directory", folder.to_string_lossy().as_ref())?;
             c.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -113,9 +113,9 @@ impl Store {
         Ok(rewritten.await?)
     }
 
-    /// Gives free pages back, a few at a time; the bytes by which the file became smaller. Does nothing while few are
-    /// free, or where the database was not rewritten yet.
-    pub async fn give_back(&self) -> Result<u64, StoreError> {
+    /// Releases free pages in steps; returns the bytes by which the file became smaller. Does nothing if few pages are
+    /// free, or if the database was not rewritten yet.
+    pub async fn release_space(&self) -> Result<u64, StoreError> {
         let look = self.writer.call(|c| {
             let can = number(c, "auto_vacuum")? == INCREMENTAL;
             Ok::<_, StoreError>((size(c)?, if can { free_pages(c)? } else { 0 }))
@@ -126,7 +126,7 @@ impl Store {
         }
         loop {
             let step = self.writer.call(|c| {
-                // A row comes for each page, and no page is given back that is not asked for.
+                // The statement returns a row for each page, and releases only as many pages as rows are read.
                 let mut step = c.prepare(&format!("PRAGMA incremental_vacuum({STEP_PAGES})"))?;
                 let mut rows = step.query([])?;
                 while rows.next()?.is_some() {}
@@ -135,7 +135,7 @@ impl Store {
             if step.await? == 0 {
                 break;
             }
-            // Whoever waits to write goes first.
+            // Waiting writes run first.
             tokio::task::yield_now().await;
         }
         let after = self.writer.call(|c| {
@@ -160,7 +160,7 @@ fn size(c: &Connection) -> Result<u64, StoreError> {
     Ok(u64::try_from(pages.saturating_mul(bytes)).unwrap_or(0))
 }
 
-/// Moves what is in the log into the file, as far as no reader is in the way.
+/// Moves the WAL into the file, as far as readers allow.
 fn checkpoint(c: &Connection) -> Result<(), StoreError> {
     Ok(c.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
@@ -202,22 +202,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_deleted_makes_the_file_smaller() {
+    async fn deleted_rows_make_the_file_smaller() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
-        assert!(!store.needs_rewrite().await.expect("read"), "a new one needs none");
+        assert!(!store.needs_rewrite().await.expect("read"), "a new database does not need it");
         fill(&store).await;
         empty(&store).await;
         assert!(on_disk(folder.path()) > 8 * MIB, "{}", on_disk(folder.path()));
-        let given = store.give_back().await.expect("given back");
+        let given = store.release_space().await.expect("given back");
         assert!(given > 8 * MIB, "{given}");
         assert!(on_disk(folder.path()) < MIB, "{}", on_disk(folder.path()));
-        assert_eq!(store.give_back().await.expect("nothing to do"), 0);
+        assert_eq!(store.release_space().await.expect("nothing to do"), 0);
         assert_eq!(rows(&store).await, 10);
     }
 
     #[tokio::test]
-    async fn of_a_log_without_a_bound_the_middle_goes() {
+    async fn the_middle_of_an_unbounded_log_is_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let kept = i64::from(FIRST_LINES + LAST_LINES);
@@ -259,7 +259,7 @@ mod tests {
         assert!(store.needs_rewrite().await.expect("read"));
         fill(&store).await;
         empty(&store).await;
-        assert_eq!(store.give_back().await.expect("nothing can be done yet"), 0);
+        assert_eq!(store.release_space().await.expect("nothing can be done yet"), 0);
         let rewritten = store.rewrite().await.expect("rewritten");
         assert!(rewritten.before > 8 * MIB && rewritten.after < MIB, "{rewritten:?}");
         assert!(!store.needs_rewrite().await.expect("read"), "it is done");
@@ -268,11 +268,11 @@ mod tests {
             std::fs::read_dir(folder.path()).expect("a folder").map(|file| file.expect("one").file_name()).collect();
         assert!(left.iter().all(|name| name.to_string_lossy().starts_with("slipway.db")), "{left:?}");
         assert_eq!(rows(&store).await, 10);
-        // From now on it gives back what it does not need.
+        // From now on it releases free pages.
         store.write(|t| Ok(t.execute("DELETE FROM counters", [])?)).await.expect("deleted");
         fill(&store).await;
         empty(&store).await;
-        assert!(store.give_back().await.expect("given back") > 8 * MIB);
+        assert!(store.release_space().await.expect("given back") > 8 * MIB);
         drop(store);
         assert!(!Store::open(folder.path()).await.expect("opens").needs_rewrite().await.expect("read"));
     }

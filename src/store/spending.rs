@@ -1,4 +1,4 @@
-//! What was spent on the model: by day, by app, by model. Deleted apps stay counted.
+//! The cost of models: by day, by app, by model. Includes deleted apps.
 
 use rusqlite::{Connection, Row, Transaction, named_params, params};
 
@@ -10,12 +10,12 @@ const SUMS: &str = "coalesce(sum(turns), 0) AS turns, coalesce(sum(input_tokens)
     coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(cost_usd), 0.0) AS cost_usd,
     coalesce(sum(unpriced_tokens), 0) AS unpriced_tokens, coalesce(max(estimated), 0) AS estimated";
 
-/// Whose spending, and since when.
+/// A filter of costs.
 #[derive(Debug, Clone, Default)]
 pub struct SpendingFilter {
-    /// Of this app alone.
+    /// Only this app.
     pub app: Option<AppId>,
-    /// From this day on, written `2026-11-20`.
+    /// From this day on, as `2026-11-20`.
     pub since: Option<String>,
 }
 
@@ -32,7 +32,7 @@ fn spending(row: &Row<'_>) -> rusqlite::Result<Spending> {
     })
 }
 
-/// Keeps what the app's turns have used, before they are removed with it.
+/// Stores the usage of the app's turns before they are removed with it.
 pub(super) fn keep_of_deleted(t: &Transaction<'_>, app: AppId) -> Result<(), StoreError> {
     t.execute(
         &format!(
@@ -55,25 +55,25 @@ pub(super) fn keep_of_deleted(t: &Transaction<'_>, app: AppId) -> Result<(), Sto
 }
 
 impl Store {
-    /// The sum of all of it.
+    /// The sum.
     pub async fn spending(&self, filter: SpendingFilter) -> Result<Spending, StoreError> {
         let rows = self.grouped(filter, "''").await?;
         Ok(rows.into_iter().next().map(|(_, spending)| spending).unwrap_or_default())
     }
 
-    /// By day, written `2026-11-20`, the newest first. Days without turns are left out.
+    /// By day, as `2026-11-20`, newest first, without days without turns.
     pub async fn spending_by_day(&self, filter: SpendingFilter) -> Result<Vec<(String, Spending)>, StoreError> {
         let mut days = self.grouped(filter, "day").await?;
         days.sort_by(|one, other| other.0.cmp(&one.0));
         Ok(days)
     }
 
-    /// By model, the dearest first.
+    /// By model, most expensive first.
     pub async fn spending_by_model(&self, filter: SpendingFilter) -> Result<Vec<(String, Spending)>, StoreError> {
         self.grouped(filter, "model").await
     }
 
-    /// By app, the dearest first; deleted ones together, without a name.
+    /// By app, most expensive first; deleted apps are one entry without a name.
     pub async fn spending_by_app(
         &self,
         filter: SpendingFilter,
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_spent_is_counted_by_day_app_and_model_and_outlives_its_app() {
+    async fn costs_are_summed_by_day_app_and_model_and_outlive_the_app() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let (one, two) = (app(&store, "one").await, app(&store, "two").await);
@@ -137,7 +137,7 @@ mod tests {
         turn(&store, &one, "2026-11-19", "m", 100, Some(0.25)).await;
         turn(&store, &two, "2026-11-19", "m", 10, Some(1.0)).await;
         turn(&store, &two, "2026-11-19", "free", 1000, None).await;
-        // One that never asked.
+        // A turn without requests.
         store
             .insert_turn(one.id, NewTurn::of_person("x", TurnMode::Build), Timestamp::UNIX_EPOCH)
             .await

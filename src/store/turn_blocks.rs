@@ -46,7 +46,7 @@ pub(super) fn keep_before(t: &Transaction<'_>, app: AppId, job: JobId) -> Result
 }
 
 impl Store {
-    /// Stores the blocks of the turn that a job ran, if it ran one that has ended.
+    /// Stores the blocks of a job's turn, if it has one that has ended.
     pub async fn keep_turn_blocks(&self, job: JobId) -> Result<(), StoreError> {
         self.write(move |t| {
             let turns = t
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_turn_did_outlives_its_events() {
+    async fn blocks_of_a_turn_outlive_its_events() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let at = Timestamp::from_millisecond(1).expect("in range");

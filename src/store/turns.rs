@@ -1,4 +1,4 @@
-//! Turns: what was asked, how far each is, and how it ended.
+//! Turns: the prompt, the state and the result of each.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
@@ -12,23 +12,23 @@ use crate::domain::{
 /// How a turn ended.
 #[derive(Debug, Clone)]
 pub struct TurnEnding {
-    /// A state that nothing follows.
+    /// A final state.
     pub state: TurnState,
-    /// The version it made.
+    /// The version that it created.
     pub version: Option<VersionId>,
-    /// How much that changed.
+    /// The size of its changes.
     pub size: ChangeSize,
-    /// Why it ended early.
+    /// Why it ended early, in a sentence.
     pub note: Option<String>,
-    /// The same as a word for programs.
+    /// Why it ended early, as a code.
     pub reason: Option<String>,
-    /// What the model asks.
+    /// The model's question.
     pub question: Option<Question>,
 }
 
 const SELECT: &str = "SELECT t.*, v.number AS version_number FROM turns t
     LEFT JOIN versions v ON v.app_id = t.app_id AND v.id = t.version";
-/// The newest turn of an app that was not withdrawn.
+/// The newest turn of an app that was not cancelled in the queue.
 const NEWEST: &str = "SELECT t.*, v.number AS version_number FROM turns t
     LEFT JOIN versions v ON v.app_id = t.app_id AND v.id = t.version
     WHERE t.app_id = ?1 AND NOT (t.state = 'stopped' AND t.started_at IS NULL) ORDER BY t.number DESC LIMIT 1";
@@ -81,8 +81,8 @@ pub(super) fn origin(row: &Row<'_>) -> rusqlite::Result<TurnOrigin> {
     })
 }
 
-/// A new turn, queued. A turn that answers a question is refused once the question is not open any more, so that two presses
-/// do not become two turns.
+/// Inserts a queued turn. A turn that answers a question is rejected if the question is not open any more, so that two clicks
+/// do not start two turns.
 pub fn insert(t: &Transaction<'_>, app: AppId, new: &NewTurn, at: Timestamp) -> Result<Turn, StoreError> {
     if let Some(answer) = new.answer {
         check_answer(t, app, answer)?;
@@ -117,24 +117,24 @@ pub fn insert(t: &Transaction<'_>, app: AppId, new: &NewTurn, at: Timestamp) -> 
     Ok(t.query_row(&format!("{SELECT} WHERE t.id = ?1"), [id], turn)?)
 }
 
-/// Refuses an answer to a question that is not open: one of another app, one that was answered, or after which something
-/// else was asked.
+/// Rejects an answer to a question that is not open: one of another app, one that was answered, or after which another
+/// message was sent.
 fn check_answer(t: &Transaction<'_>, app: AppId, answer: AnswerId) -> Result<(), StoreError> {
     let Some(newest) = t.query_row(NEWEST, [app.0], turn).optional()? else { return Err(StoreError::QuestionClosed) };
     let is_open = newest.id == answer.turn
         && newest.question.as_ref().is_some_and(|question| question.choice(answer.choice).is_some());
-    // The same answer once more, after the turn that it started was cut short.
+    // The same answer again, after its turn was interrupted.
     let is_repeated = newest.answer == Some(answer) && newest.may_continue();
     if is_open || is_repeated { Ok(()) } else { Err(StoreError::QuestionClosed) }
 }
 
-/// Keeps the repairs of a turn of a person.
+/// Stores the repairs of a user's turn.
 pub fn keep_repairs(t: &Transaction<'_>, id: TurnId, repairs: &RepairBudget) -> Result<(), StoreError> {
     t.execute("UPDATE turns SET repairs = ?2 WHERE id = ?1", params![id.0, row::to_json(repairs)])?;
     Ok(())
 }
 
-/// Ends a turn whose job goes from one state to another that nothing follows; an ended one stays as it is.
+/// Ends the turn of a job that reaches a final state; an ended turn stays unchanged.
 pub fn end_with_job(
     t: &Transaction<'_>,
     id: TurnId,
@@ -144,10 +144,10 @@ pub fn end_with_job(
 ) -> Result<(), StoreError> {
     let (state, note, reason) = match error {
         _ if now == JobState::Cancelled && before == JobState::Queued => {
-            (TurnState::Stopped, Some("Withdrawn before it began."), Some(WITHDRAWN))
+            (TurnState::Stopped, Some("Cancelled before it started."), Some(WITHDRAWN))
         }
         _ if now == JobState::Cancelled => {
-            (TurnState::Stopped, Some("Stopped. What was written is kept."), Some("stopped"))
+            (TurnState::Stopped, Some("Stopped. Changes so far are saved."), Some("stopped"))
         }
         Some(error) => {
             let state = if error.code == INTERRUPTED { TurnState::Interrupted } else { TurnState::Failed };
@@ -164,7 +164,7 @@ pub fn end_with_job(
 }
 
 impl Store {
-    /// Turns that wait or run without a job that would end them, with their apps.
+    /// Queued or running turns without a job that would end them, with their apps.
     pub async fn stranded_turns(&self) -> Result<Vec<(AppId, TurnId)>, StoreError> {
         self.read(|c| {
             let rows = c
@@ -180,12 +180,12 @@ impl Store {
         .await
     }
 
-    /// A new turn, queued.
+    /// Inserts a queued turn.
     pub async fn insert_turn(&self, app: AppId, new: NewTurn, at: Timestamp) -> Result<Turn, StoreError> {
         self.write(move |t| insert(t, app, &new, at)).await
     }
 
-    /// A turn of the user and the repairs after it, oldest first.
+    /// A user's turn and its repairs, oldest first.
     pub async fn turn_with_repairs(&self, id: TurnId) -> Result<Vec<Turn>, StoreError> {
         self.read(move |c| {
             let rows = c
@@ -197,7 +197,7 @@ impl Store {
         .await
     }
 
-    /// The repairs so far of a turn of a person.
+    /// The repairs so far of a user's turn.
     pub async fn repairs(&self, id: TurnId) -> Result<RepairBudget, StoreError> {
         self.read(move |c| {
             let kept =
@@ -207,12 +207,12 @@ impl Store {
         .await
     }
 
-    /// Keeps them.
+    /// Stores the repairs of a user's turn.
     pub async fn set_repairs(&self, id: TurnId, repairs: RepairBudget) -> Result<(), StoreError> {
         self.write(move |t| keep_repairs(t, id, &repairs)).await
     }
 
-    /// The files that came with turns of an app up to this one, the newest first.
+    /// The attachments of an app's turns up to this one, newest first.
     pub async fn attachments_until(&self, app: AppId, turn: TurnId) -> Result<Vec<Attachment>, StoreError> {
         self.read(move |c| {
             let lists = c
@@ -234,12 +234,12 @@ impl Store {
         .await
     }
 
-    /// One turn, whatever app it belongs to.
+    /// One turn of any app.
     pub async fn turn(&self, id: TurnId) -> Result<Turn, StoreError> {
         self.read(move |c| Ok(c.query_row(&format!("{SELECT} WHERE t.id = ?1"), [id.0], turn)?)).await
     }
 
-    /// The turn that a job runs.
+    /// The turn of a job.
     pub async fn turn_of_job(&self, job: JobId) -> Result<Option<Turn>, StoreError> {
         self.read(move |c| Ok(c.query_row(&format!("{SELECT} WHERE t.job_id = ?1"), [job.0], turn).optional()?)).await
     }
@@ -258,12 +258,12 @@ impl Store {
         .await
     }
 
-    /// The newest turn of an app that was not withdrawn.
+    /// The newest turn of an app that was not cancelled in the queue.
     pub async fn newest_turn(&self, app: AppId) -> Result<Option<Turn>, StoreError> {
         self.read(move |c| Ok(c.query_row(NEWEST, [app.0], turn).optional()?)).await
     }
 
-    /// The version that a turn found when it began.
+    /// The version at the start of a turn.
     pub async fn turn_base(&self, id: TurnId) -> Result<Option<VersionId>, StoreError> {
         self.read(move |c| {
             Ok(c.query_row("SELECT base FROM turns WHERE id = ?1", [id.0], |r| row::text_opt(r, "base"))?)
@@ -271,7 +271,7 @@ impl Store {
         .await
     }
 
-    /// US dollars that the app's turns have cost that began at `since` or later.
+    /// Cost in US dollars of the app's turns that started at `since` or later.
     pub async fn spent_since(&self, app: AppId, since: Timestamp) -> Result<f64, StoreError> {
         self.read(move |c| {
             Ok(c.prepare_cached("SELECT total(cost_usd) FROM turns WHERE app_id = ?1 AND started_at >= ?2")?
@@ -280,7 +280,7 @@ impl Store {
         .await
     }
 
-    /// The turn's job has begun, on this version, and asks this model.
+    /// Records that the turn has started, on this version and with this model.
     pub async fn begin_turn(
         &self,
         id: TurnId,
@@ -299,7 +299,7 @@ impl Store {
         .await
     }
 
-    /// The turn has ended; an ended one stays as it is.
+    /// Ends the turn; an ended turn stays unchanged.
     pub async fn end_turn(&self, id: TurnId, ending: TurnEnding, at: Timestamp) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute(
@@ -324,7 +324,7 @@ impl Store {
         .await
     }
 
-    /// What the turn has used so far.
+    /// Stores the usage of the turn so far.
     pub async fn set_turn_usage(&self, id: TurnId, usage: Usage) -> Result<(), StoreError> {
         self.write(move |t| {
             t.prepare_cached(
@@ -390,18 +390,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_taken_once_and_only_while_its_question_is_open() {
+    async fn an_answer_is_accepted_once_and_only_while_its_question_is_open() {
         let (_folder, store, one) = store().await;
         let other = app(&store, "other").await;
         let turn = asked(&store, one, Question::about_rewrite("All of it?")).await;
         let answer = |turn, choice| NewTurn {
             answer: Some(AnswerId { turn, choice }),
-            ..NewTurn::of_person("Yes, go on", TurnMode::Build)
+            ..NewTurn::of_person("Yes, continue", TurnMode::Build)
         };
         let refused = |result| assert!(matches!(result, Err(StoreError::QuestionClosed)), "{result:?}");
         refused(store.insert_turn(other, answer(turn, 1), AT).await);
         refused(store.insert_turn(one, answer(turn, 3), AT).await);
-        // What was withdrawn asked nothing.
+        // A cancelled turn does not close the question.
         let withdrawn =
             store.insert_turn(one, NewTurn::of_person("x", TurnMode::Build), AT).await.expect("inserted").id;
         refused(store.insert_turn(one, answer(turn, 1), AT).await);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_turn_is_comes_back_as_it_was_kept() {
+    async fn a_stored_turn_can_be_read() {
         let (_folder, store, app) = store().await;
         let evidence = Some(Evidence { source: "preview: start_failed".into(), text: "a\nb".into() });
         let first = store.insert_turn(app, NewTurn::of_person("x", TurnMode::Build), AT).await.expect("inserted").id;
@@ -441,12 +441,12 @@ mod tests {
         assert_eq!(store.turn_with_repairs(first).await.expect("read").len(), 2);
     }
 
-    /// The columns of earlier turns are filled from their prompts once.
+    /// The migration fills the new columns of existing turns from their prompts.
     #[test]
     fn earlier_turns_get_their_origin_evidence_and_answer() {
         let mut c = rusqlite::Connection::open_in_memory().expect("opens");
         let at = super::super::MIGRATION_FILES.iter().position(|(name, _)| *name == "0013_turn_origin").expect("there");
-        super::super::MIGRATIONS.to_version(&mut c, at).expect("as before");
+        super::super::MIGRATIONS.to_version(&mut c, at).expect("the version before");
         c.execute_batch(
             "INSERT INTO apps (id, name, template, description, created_at, updated_at)
              VALUES (1, 'one', 't', '', 0, 0), (2, 'two', 't', '', 0, 0)",

@@ -1,14 +1,14 @@
-//! Versions, as read from each app's git history.
+//! Versions, read from each app's git history.
 
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Store, StoreError, apps, row};
 use crate::domain::{AppId, ChangeSize, Cursor, Page, PageRequest, TurnId, Version, VersionId};
 
-/// A commit that is to become a version; its number is given here.
+/// A commit that becomes a version; the store assigns its number.
 #[derive(Debug, Clone)]
 pub struct NewVersion {
-    /// The version, with a number that is not looked at.
+    /// The version; its number is ignored.
     pub version: Version,
 }
 
@@ -29,7 +29,7 @@ fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
 }
 
 impl Store {
-    /// Adds commits, oldest first, as the app's next versions; those it knows already are passed over.
+    /// Adds commits, oldest first, as the app's next versions; known ones are skipped.
     pub async fn add_versions(&self, app: AppId, commits: Vec<NewVersion>) -> Result<(), StoreError> {
         if commits.is_empty() {
             return Ok(());
@@ -80,7 +80,7 @@ impl Store {
         .await
     }
 
-    /// The version that was last seen to work in preview; else the one that the newest turn found.
+    /// The last version that was ready in preview; else the version at the start of the newest turn.
     pub async fn last_good_version(&self, app: AppId) -> Result<Option<Version>, StoreError> {
         self.read(move |c| {
             let deployed = c
@@ -104,7 +104,7 @@ impl Store {
         .await
     }
 
-    /// The newest versions that were made by hand, at most so many.
+    /// The newest versions of users' edits, at most this many.
     pub async fn edits(&self, app: AppId, limit: u32) -> Result<Vec<VersionId>, StoreError> {
         self.read(move |c| {
             let rows = c

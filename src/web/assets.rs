@@ -1,5 +1,5 @@
-//! Styles, scripts and drawings: embedded in the binary, served under an address that changes with
-//! their content, so that browsers may cache them without an end.
+//! Styles, scripts and icons: embedded in the binary, served at an address that changes with
+//! their content, so browsers may cache them indefinitely.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -19,7 +19,7 @@ use crate::error::AppError;
 #[folder = "static/"]
 struct Static;
 
-/// Stands for the content of all of them: one hash is in the path of every file.
+/// A hash of all files, which is in the path of each of them.
 static HASH: LazyLock<String> = LazyLock::new(|| {
     use sha2::{Digest, Sha256};
     let mut names: Vec<_> = Static::iter().collect();
@@ -34,7 +34,7 @@ static HASH: LazyLock<String> = LazyLock::new(|| {
     hex::encode(&sum.finalize()[..6])
 });
 
-/// The address of an embedded file, e.g. of `built/site.css`.
+/// The address of an embedded file, for example of `built/site.css`.
 pub fn asset(name: &str) -> String {
     format!("/static/{}/{name}", *HASH)
 }
@@ -42,7 +42,7 @@ pub fn asset(name: &str) -> String {
 /// `GET /static/{hash}/{*name}`
 pub async fn serve(Path((hash, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let Some(file) = Static::get(&name) else { return AppError::not_found("such file").into_response() };
-    // An address of an older binary still gets the file, but nobody keeps it.
+    // An address of an older binary still gets the file, but without caching.
     let keep =
         if hash == *HASH && !cfg!(debug_assertions) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..8]));
@@ -72,7 +72,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The file packed as small as it gets: once, then kept.
+/// The file, compressed as far as possible: once, then cached.
 fn packed(name: &str, file: &EmbeddedFile) -> Bytes {
     static PACKED: LazyLock<Mutex<HashMap<[u8; 32], Bytes>>> = LazyLock::new(Mutex::default);
     let hash = file.metadata.sha256_hash();
@@ -88,7 +88,7 @@ fn packed(name: &str, file: &EmbeddedFile) -> Bytes {
     packed
 }
 
-/// `GET /favicon.ico`, which browsers ask for unasked.
+/// `GET /favicon.ico`, which browsers request on their own.
 pub async fn favicon() -> Response {
     axum::response::Redirect::permanent(&asset("icon.svg")).into_response()
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_pages_name_is_there() {
+    fn files_that_pages_refer_to_exist() {
         for name in ["built/site.css", "built/workbench.css", "built/site.js", "built/workbench.js", "icon.svg"] {
             assert!(Static::get(name).is_some(), "{name}");
         }

@@ -1,6 +1,6 @@
-//! What a browser calls itself, in a few words. Pure.
+//! A short name of a browser from its user agent. Pure.
 
-/// Marks of browsers, the ones that name another one as well first.
+/// Substrings that identify browsers; those that also contain another browser's substring come first.
 const BROWSERS: [(&str, &str); 7] = [
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
@@ -10,7 +10,7 @@ const BROWSERS: [(&str, &str); 7] = [
     ("Chrome/", "Chrome"),
     ("Safari/", "Safari"),
 ];
-/// Marks of systems, the ones that name another one as well first.
+/// Substrings that identify systems; those that also contain another system's substring come first.
 const SYSTEMS: [(&str, &str); 7] = [
     ("Android", "Android"),
     ("iPhone", "iPhone"),
@@ -20,10 +20,10 @@ const SYSTEMS: [(&str, &str); 7] = [
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 ];
-/// Longest name that is shown as it is, in characters.
+/// Maximum length of an unknown user agent, in characters.
 const SHOWN_MAX: usize = 40;
 
-/// The browser and its system, such as *Firefox on Linux*; what is not known is shown as it names itself.
+/// The browser and its system, such as *Firefox on Linux*; an unknown user agent is returned unchanged, but truncated.
 pub fn browser_title(user_agent: &str) -> String {
     let find = |known: &[(&str, &'static str)]| {
         known.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, title)| *title)
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_are_named_in_a_few_words() {
+    fn browsers_get_a_short_name() {
         for (agent, title) in [
             ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "Firefox on Linux"),
             (

@@ -1,4 +1,4 @@
-//! What is around every page: theme, which model answers, whether there is a password.
+//! The frame of every page: theme, model, whether a password is set.
 
 use std::convert::Infallible;
 
@@ -21,7 +21,7 @@ pub const DEMO_NOTE_COOKIE: &str = "slipway_demo_note";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Theme {
-    /// As the system says.
+    /// The system's setting.
     #[default]
     System,
     /// Always light.
@@ -31,7 +31,7 @@ pub enum Theme {
 }
 
 impl Theme {
-    /// In the order in which they are offered.
+    /// In the order of the buttons.
     pub const ALL: [Self; 3] = [Self::System, Self::Light, Self::Dark];
 
     /// The word in the cookie and the form.
@@ -45,7 +45,7 @@ impl Theme {
 
     pub(in crate::web) fn title(self) -> &'static str {
         match self {
-            Self::System => "As the system",
+            Self::System => "Match system",
             Self::Light => "Light",
             Self::Dark => "Dark",
         }
@@ -67,7 +67,7 @@ impl Theme {
         }
     }
 
-    /// What the menu offers.
+    /// The theme that the menu offers.
     pub(in crate::web) fn next(self) -> Self {
         match self {
             Self::System => Self::Dark,
@@ -82,7 +82,7 @@ impl Theme {
     }
 }
 
-/// What every page shows around its own content.
+/// The data of the frame around every page.
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -91,7 +91,7 @@ impl Theme {
 pub struct Chrome {
     /// Light or dark.
     pub theme: Theme,
-    /// Single-key shortcuts act.
+    /// Single-key shortcuts are on.
     pub keys: bool,
     /// The demo model answers.
     pub demo: bool,
@@ -99,12 +99,12 @@ pub struct Chrome {
     pub demo_note: bool,
     /// The model's name.
     pub model: String,
-    /// There is a password, so one can log out.
+    /// A password is set, so the page offers to log out.
     pub password: bool,
 }
 
 impl Chrome {
-    /// Reads what the request says; the rest is the installation's.
+    /// Reads the cookies of the request; the arguments are settings of the installation.
     pub fn new(headers: &HeaderMap, password: bool, demo: bool, model: String) -> Self {
         let theme = match cookie(headers, THEME_COOKIE) {
             Some("light") => Theme::Light,
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cookie_is_found_among_others() {
+    fn finds_a_cookie_among_others() {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, "a=1; slipway_theme=dark".parse().expect("a value"));
         headers.append(header::COOKIE, "slipway_keys=off".parse().expect("a value"));

@@ -1,4 +1,4 @@
-//! What the model has cost, as it is shown: of one app in its settings, of all in those of Slipway.
+//! The view of model costs: of one app in its settings, of all apps in the settings of Slipway.
 
 use askama::Template;
 
@@ -6,28 +6,28 @@ use super::format;
 use crate::domain::Spending;
 use crate::services::spending::SpendingReport;
 
-/// Days that are told apart.
+/// Number of days that are listed separately.
 pub const DAYS: u16 = 14;
-/// Apps and models that are named.
+/// Maximum number of listed apps and models.
 const ROWS: usize = 20;
 
 /// Three sums, and tables of days, apps and models.
 #[derive(Template)]
 #[template(path = "cost.html")]
 pub struct CostView {
-    /// What is summed, and the sum.
+    /// Titles and sums.
     sums: Vec<(&'static str, Amount)>,
     tables: Vec<CostTable>,
     /// Some models have no known price.
     has_unpriced: bool,
-    /// Some servers do not count.
+    /// Some servers do not report token counts.
     has_estimates: bool,
     /// No model has used anything: the demo model never does.
     is_nothing: bool,
 }
 
 struct CostTable {
-    /// What stands in its first column.
+    /// The heading of its first column.
     title: &'static str,
     rows: Vec<CostRow>,
 }
@@ -39,7 +39,7 @@ struct CostRow {
     amount: Amount,
 }
 
-/// Money and tokens.
+/// Cost and tokens.
 struct Amount {
     money: String,
     tokens: u64,
@@ -64,18 +64,18 @@ impl Amount {
     }
 }
 
-/// Money, as far as it is known: with *about* where tokens are estimated, empty where there is no price.
+/// The known cost: with *about* if tokens are estimated, empty if there is no price.
 fn money(spent: &Spending) -> String {
-    let told = || format::money_about(spent.cost_usd, spent.estimated);
+    let known_cost = || format::money_about(spent.cost_usd, spent.estimated);
     match (spent.cost_usd > 0.0, spent.unpriced_tokens > 0) {
         (false, true) => "no price".to_owned(),
-        (true, true) => format!("{} and more", told()),
-        (_, false) => told(),
+        (true, true) => format!("{} and more", known_cost()),
+        (_, false) => known_cost(),
     }
 }
 
 impl CostView {
-    /// `by_app`: it is about all apps.
+    /// `by_app`: lists all apps.
     pub fn new(report: &SpendingReport, by_app: bool) -> Self {
         let row = |what: String, href: Option<String>, spent: &Spending| CostRow {
             what,
@@ -93,7 +93,7 @@ impl CostView {
             tables.push(CostTable { title: "App", rows: apps.collect() });
         }
         let models = report.models.iter().take(ROWS).map(|(model, spent)| {
-            row(if model.is_empty() { "Not noted".to_owned() } else { model.clone() }, None, spent)
+            row(if model.is_empty() { "Unknown".to_owned() } else { model.clone() }, None, spent)
         });
         tables.push(CostTable { title: "Model", rows: models.collect() });
         Self {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_never_more_certain_than_it_is() {
+    fn estimated_and_partial_costs_say_so() {
         let spent = Spending { cost_usd: 1.5, ..Spending::default() };
         assert_eq!(money(&spent), "$1.50");
         assert_eq!(money(&Spending { unpriced_tokens: 3, ..spent }), "$1.50 and more");

@@ -1,6 +1,6 @@
-//! Errors as people see them: a page, or a notice in the page that is open.
+//! Errors for browsers: a page, or a notice in an open page.
 //!
-//! Handlers return [`AppError`]; the layer here turns it into the form that was asked for, from the
+//! Handlers return [`AppError`]; the layer here renders it in the caller's format, from the
 //! same data that the API writes as problem JSON.
 
 use askama::Template;
@@ -39,19 +39,19 @@ struct Shown {
 impl Shown {
     fn of(error: &AppError, here: &str) -> Self {
         let title = match error.kind {
-            ErrorKind::NotFound => "Nothing here",
+            ErrorKind::NotFound => "Not found",
             ErrorKind::Unauthorized => "Log in first",
             ErrorKind::Forbidden => "Not allowed",
-            ErrorKind::Late => "That took too long",
-            ErrorKind::Conflict => "That does not fit right now",
+            ErrorKind::Late => "The request took too long",
+            ErrorKind::Conflict => "Not possible in the current state",
             ErrorKind::TooManyRequests => "Too many attempts",
             ErrorKind::Internal => "Something went wrong",
             ErrorKind::BadGateway => "The app did not answer",
             ErrorKind::Unavailable => "Not available right now",
             ErrorKind::DiskFull => "The disk is full",
             ErrorKind::TooLarge => "Too large",
-            ErrorKind::MethodNotAllowed => "This address cannot do that",
-            ErrorKind::BadRequest | ErrorKind::Invalid | ErrorKind::UnsupportedMediaType => "That cannot be used",
+            ErrorKind::MethodNotAllowed => "Method not allowed",
+            ErrorKind::BadRequest | ErrorKind::Invalid | ErrorKind::UnsupportedMediaType => "Invalid input",
         };
         let mut links = Vec::new();
         let mut link = |href: &str, words| links.push(Link { href: href.to_owned(), words });
@@ -98,7 +98,7 @@ pub async fn layer(State(web): State<Web>, request: Request, next: Next) -> Resp
     shown
 }
 
-/// The error in the caller's form.
+/// The error in the caller's format.
 pub fn form(error: &AppError, caller: Caller, here: &str, chrome: Chrome) -> Response {
     if error.kind == ErrorKind::Unauthorized {
         let to = format!("/login?to={}", super::format::encode_path(here, true));
@@ -132,14 +132,14 @@ pub fn form(error: &AppError, caller: Caller, here: &str, chrome: Chrome) -> Res
     response
 }
 
-/// For addresses that are none of ours.
+/// The handler for unknown addresses.
 pub async fn not_found() -> AppError {
     AppError::new(ErrorKind::NotFound, "not_found", "There is nothing at this address.")
 }
 
-/// For a method that an address does not take.
+/// The handler for a method that an address does not support.
 pub async fn method_not_allowed() -> AppError {
-    AppError::new(ErrorKind::MethodNotAllowed, "method_not_allowed", "This address does not take that kind of request.")
+    AppError::new(ErrorKind::MethodNotAllowed, "method_not_allowed", "This address does not support that method.")
 }
 
 #[cfg(test)]
@@ -154,8 +154,8 @@ mod tests {
     use crate::web::chrome;
 
     #[test]
-    fn an_error_takes_the_callers_form() {
-        let error = AppError::conflict("busy", "A deployment is on its way.").hint("Wait for its end.");
+    fn an_error_has_the_callers_format() {
+        let error = AppError::conflict("busy", "A deployment is running.").hint("Wait until it ends.");
         let page = form(&error, Caller::Browser, "/apps/brisk-otter/publish", chrome::sample());
         assert_eq!(page.status(), StatusCode::CONFLICT);
         assert!(!page.headers().contains_key("hx-retarget"));

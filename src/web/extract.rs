@@ -1,4 +1,4 @@
-//! Path, query and form of a request, parsed; what does not parse becomes our own error.
+//! Path, query and form of a request, parsed; a parse error becomes an [`AppError`].
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
@@ -7,12 +7,12 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{AppError, ErrorKind, UploadTimedOut};
 
-/// Parameters in the path. One that is not ours leads nowhere: 404.
+/// Parameters in the path. Invalid ones are answered with 404.
 pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = AppError;
-    #[expect(clippy::disallowed_types, reason = "the one place that turns its refusals into ours")]
+    #[expect(clippy::disallowed_types, reason = "the only place that converts its rejections into our errors")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
@@ -26,7 +26,7 @@ pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = AppError;
-    #[expect(clippy::disallowed_types, reason = "the one place that turns its refusals into ours")]
+    #[expect(clippy::disallowed_types, reason = "the only place that converts its rejections into our errors")]
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, AppError> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
@@ -40,19 +40,19 @@ pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = AppError;
-    #[expect(clippy::disallowed_types, reason = "the one place that turns its refusals into ours")]
+    #[expect(clippy::disallowed_types, reason = "the only place that converts its rejections into our errors")]
     async fn from_request(request: Request, state: &S) -> Result<Self, AppError> {
         match axum::extract::Form::from_request(request, state).await {
             Ok(axum::extract::Form(value)) => Ok(Self(value)),
             Err(error) if UploadTimedOut::is_cause_of(&error) => Err(UploadTimedOut.into()),
             Err(error) => Err(match error.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => {
-                    AppError::new(ErrorKind::TooLarge, "too_large", "This is more than can be sent at once.")
+                    AppError::new(ErrorKind::TooLarge, "too_large", "The form is too large.")
                 }
                 StatusCode::UNSUPPORTED_MEDIA_TYPE => AppError::new(
                     ErrorKind::UnsupportedMediaType,
                     "unsupported_media_type",
-                    "A form is sent as application/x-www-form-urlencoded.",
+                    "Send forms as application/x-www-form-urlencoded.",
                 ),
                 StatusCode::UNPROCESSABLE_ENTITY => {
                     AppError::invalid(format!("The form cannot be read: {}.", cause(&error)))
@@ -63,7 +63,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequest<S> for Form<T> {
     }
 }
 
-/// The innermost error, which is the one that names the field.
+/// The message of the innermost error, which names the field.
 fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

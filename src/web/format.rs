@@ -1,13 +1,13 @@
-//! How times, durations, money, sizes and counts are written on pages.
+//! Formats times, durations, money, sizes and counts for pages.
 //!
-//! Pure: what time it is now is told by the caller.
+//! Pure: the caller passes the current time.
 
 use std::fmt;
 
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
-/// Markup of our own making, or cleaned: templates write it as it is.
+/// Trusted or sanitized markup: templates do not escape it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Html(pub String);
 
@@ -18,7 +18,7 @@ impl fmt::Display for Html {
 }
 impl HtmlSafe for Html {}
 
-/// A moment as people read it: *3 min ago*, the exact time on hover. Writes a `<time>` element.
+/// A time relative to now: *3 min ago*, with the exact time on hover. Formats as a `<time>` element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct When {
     at: Timestamp,
@@ -26,12 +26,12 @@ pub struct When {
 }
 
 impl When {
-    /// `at`, seen from `now`.
+    /// `at`, relative to `now`.
     pub fn new(at: Timestamp, now: Timestamp) -> Self {
         Self { at, now }
     }
 
-    /// The words without the element.
+    /// The text without the element.
     pub fn words(&self) -> String {
         relative(self.now.as_second() - self.at.as_second(), self.at)
     }
@@ -59,7 +59,7 @@ fn relative(seconds: i64, at: Timestamp) -> String {
     if ahead { format!("in {words}") } else { format!("{words} ago") }
 }
 
-/// A length of time in milliseconds: `40 ms`, `0.1 s`, `12 s`, `2 min 4 s`, `1 h 3 min`.
+/// A duration in milliseconds: `40 ms`, `0.1 s`, `12 s`, `2 min 4 s`, `1 h 3 min`.
 pub fn duration(millis: u64) -> String {
     let seconds = millis / 1000;
     match millis {
@@ -85,7 +85,7 @@ pub fn money(dollars: f64) -> String {
     if dollars > 0.0 && dollars < 0.01 { "under $0.01".into() } else { format!("${dollars:.2}") }
 }
 
-/// An amount of money; with *about* where it is estimated, unless it is a bound anyway.
+/// An amount of money; with *about* if it is estimated, except for *under …*, which is a bound anyway.
 pub fn money_about(dollars: f64, estimated: bool) -> String {
     let exact = money(dollars);
     if estimated && !exact.starts_with("under") { format!("about {exact}") } else { exact }
@@ -96,7 +96,7 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { many })
 }
 
-/// A number with its thousands set apart.
+/// A number with thousands separators.
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -131,7 +131,7 @@ pub fn first_line(text: &str, limit: usize) -> String {
     cut
 }
 
-/// One part of a URL's path, percent-encoded; slashes stay when `keep_slashes` says that it is several.
+/// One segment of a URL's path, percent-encoded; with `keep_slashes`, several segments.
 pub fn encode_path(text: &str, keep_slashes: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_relative_with_the_exact_one_beside() {
+    fn times_are_relative_and_carry_the_exact_time() {
         let now = at("2026-11-20T12:00:00Z");
         for (then, words) in [
             ("2026-11-20T11:59:57Z", "just now"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_read_well() {
+    fn amounts_are_formatted() {
         assert_eq!(duration(80), "80 ms");
         assert_eq!(duration(1_234), "1.2 s");
         assert_eq!(duration(9_990), "10 s");

@@ -1,8 +1,8 @@
-//! Source code in colours: a few classes that the style sheet knows, nothing inline.
+//! Syntax highlighting of source code, with a few CSS classes and no inline styles.
 //!
-//! The grammars are unpacked when the first file is shown, and kept. Some of their patterns take time that
-//! grows with the square of a line's length, so lines and the time for a file are bounded. What was coloured
-//! is kept. Takes processor time: call it off the async threads.
+//! The grammars are unpacked when the first file is shown, and stay in memory. Some of their patterns take time that
+//! grows with the square of a line's length, so lines and the time for a file are bounded. Results are
+//! cached. CPU-bound: call it off the async threads.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -13,34 +13,34 @@ use syntect::parsing::{ParseState, Scope, ScopeStack, SyntaxReference, SyntaxSet
 use super::format::Html;
 use crate::bounded_work::{Budget, Kept};
 
-/// Beyond this many bytes a file is shown without colours.
+/// A file longer than this many bytes is not highlighted.
 pub const COLOUR_LIMIT: usize = 200 * 1024;
-/// A line longer than this many bytes is shown without colours: minified code.
+/// A line longer than this many bytes is not highlighted: minified code.
 const LINE_LIMIT: usize = 1_000;
-/// Bytes of a first line that may tell which grammar a file has.
+/// Bytes of the first line that are used to detect a file's grammar.
 const FIRST_LINE_LIMIT: usize = 200;
-/// How long one file may take to be coloured.
+/// Deadline for highlighting one file.
 pub const COLOUR_TIME: Duration = Duration::from_millis(1500);
-/// Bytes of coloured files that are kept.
+/// Size of the cache of highlighted files, in bytes.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
-/// How long a file that took too long is kept with half of its colours, before it is tried again.
+/// How long a partially highlighted file stays in the cache before highlighting is retried.
 const KEPT_HALF: Duration = Duration::from_mins(1);
 
-/// A file as it is shown.
+/// A highlighted file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coloured {
     /// Its text: every byte, escaped.
     pub html: Html,
-    /// What has no colours although its grammar is known.
+    /// The part that is not highlighted although its grammar is known.
     pub without: Option<WithoutColours>,
 }
 
-/// What of a file has no colours.
+/// The part of a file that is not highlighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithoutColours {
     /// All of it: it is too long.
     TooLong,
-    /// Everything from this line on, counted from 1: the time was up.
+    /// Everything from this line on, counted from 1: the deadline was reached.
     From(usize),
 }
 
@@ -48,7 +48,7 @@ static KEPT: LazyLock<Kept<Coloured>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
 
 static GRAMMARS: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);
 
-/// Which class a scope has; the innermost that has one wins.
+/// The CSS class of a scope; the innermost scope with a class wins.
 static CLASSES: LazyLock<Vec<(Scope, &'static str)>> = LazyLock::new(|| {
     [
         ("comment", "hc"),
@@ -74,7 +74,7 @@ static CLASSES: LazyLock<Vec<(Scope, &'static str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Renders a file's text by its name, in colours as far as the budget reaches.
+/// Highlights a file's text, with the grammar of its name, until the budget is used up.
 pub fn render(file_name: &str, text: &str, budget: &Budget) -> Coloured {
     let Some(grammar) = grammar_of(file_name, text) else { return plain(text, None) };
     if text.len() > COLOUR_LIMIT {
@@ -131,7 +131,7 @@ fn coloured(grammar: &SyntaxReference, text: &str, budget: &Budget) -> Coloured 
         for (at, op) in &ops {
             emit(&line[from..*at], class_of(&stack), &mut open, &mut out);
             from = *at;
-            // A grammar that pops too much loses its colours, not the text.
+            // If a grammar pops too much, highlighting is lost but the text is not.
             let _ = stack.apply(op);
         }
         emit(&line[from..], class_of(&stack), &mut open, &mut out);
@@ -144,7 +144,7 @@ fn coloured(grammar: &SyntaxReference, text: &str, budget: &Budget) -> Coloured 
     Coloured { html: Html(out), without }
 }
 
-/// Writes a piece, reusing the open element when its class is the same.
+/// Writes a piece, and reuses the open element if the class is the same.
 fn emit<'a>(piece: &str, class: &'a str, open: &mut &'a str, out: &mut String) {
     if piece.is_empty() {
         return;
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn python_has_colours() {
+    fn python_is_highlighted() {
         let html = shown("main.py", "# why\ndef f():\n    return 'x'\n");
         for piece in
             [r#"<span class="hc"># why"#, r#"<span class="hk">def"#, r#"<span class="hf">f"#, r#"<span class="hs">"#]
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn long_files_and_lines_are_shown_plain() {
+    fn long_files_and_lines_are_not_highlighted() {
         let text = format!("x = '{}'\n", "<".repeat(5_000));
         assert_eq!(text_of(&shown("main.py", &text)), text);
         let long = "x = 1\n".repeat(COLOUR_LIMIT / 6 + 1);
@@ -232,24 +232,24 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_plain_when_the_time_is_up() {
+    fn the_rest_is_plain_after_the_deadline() {
         let text = "# seen once\ndef f():\n    return '<'\n";
         let none = render("main.py", text, &Budget::of(Duration::ZERO));
         assert_eq!(none.without, Some(WithoutColours::From(1)));
         assert!(text_of(&none.html.0) == text && !none.html.0.contains("span"));
-        // Kept, so that the next view costs nothing; but not for long.
+        // Cached, so that the next view is free; but only for a short time.
         assert_eq!(render("main.py", text, &Budget::unlimited()), none);
     }
 
     #[test]
-    fn text_that_is_slow_to_colour_ends_in_time_with_every_byte() {
+    fn text_that_is_slow_to_highlight_is_complete_at_the_deadline() {
         let hostile = |piece: &str| {
             let line = format!("{}\n", piece.repeat(990 / piece.len()));
             line.repeat(COLOUR_LIMIT / line.len() - 1)
         };
         let span = regex::Regex::new("</?span[^>]*>").unwrap();
         for (name, text) in [("a.py", hostile("a.")), ("a.lisp", hostile("(a "))] {
-            // A tenth of what a page allows, so that the test is quick.
+            // A tenth of the deadline of a page, so that the test is quick.
             let coloured = render(name, &text, &Budget::of(COLOUR_TIME / 10));
             let Some(WithoutColours::From(line)) = coloured.without else { panic!("{name}: {:?}", coloured.without) };
             assert!(line < text.lines().count(), "{name}");

@@ -1,4 +1,4 @@
-//! `/`: what do you want to build, and the apps there are.
+//! `/`: the form for a new app, and the list of apps.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::services::apps::CreateApp;
 
 /// Apps on one page.
 const PAGE: u32 = 60;
-/// Example prompts that are offered.
+/// Number of example prompts.
 const EXAMPLES: usize = 3;
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct ListQuery {
@@ -40,7 +40,7 @@ pub async fn list(State(web): State<Web>, chrome: Chrome, Query(query): Query<Li
     reply::page(&home(&web.services, chrome, query, NewApp::default(), None).await?)
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct NewApp {
@@ -49,7 +49,7 @@ pub struct NewApp {
     name: String,
 }
 
-/// `POST /apps`: makes the app and starts its first turn.
+/// `POST /apps`: creates the app and starts its first turn.
 pub async fn create(
     State(web): State<Web>,
     chrome: Chrome,
@@ -59,7 +59,7 @@ pub async fn create(
     match make(&web.services, &form).await {
         Ok(name) => Ok(reply::go(caller, &format!("/apps/{name}"))),
         Err(error) if caller.is_htmx() => Err(error),
-        // A browser without scripts gets the page back with all that was typed.
+        // A browser without scripts gets the page again, with the typed text.
         Err(error) => {
             let mut problem = error.detail.clone();
             if let Some(hint) = &error.hint {
@@ -85,14 +85,14 @@ async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
     Ok(app.name)
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct SuggestQuery {
     description: String,
 }
 
-/// `GET /suggest`: the template that fits what was typed so far.
+/// `GET /suggest`: the template that fits the description typed so far.
 pub async fn suggest(State(web): State<Web>, Query(query): Query<SuggestQuery>) -> AppResult<Response> {
     let template = suggested(&web.services, &query.description);
     reply::page(&Suggestion { title: template.as_deref() })
@@ -170,7 +170,7 @@ async fn home(
     })
 }
 
-/// All templates, those first that most people begin with.
+/// All templates, the most common ones first.
 fn in_order(services: &Services) -> Vec<&Arc<Template>> {
     let mut templates: Vec<_> = services.templates().collect();
     templates.sort_by_key(|template| match template.manifest.kind {
@@ -192,7 +192,7 @@ fn examples(services: &Services) -> Vec<Example> {
         .collect()
 }
 
-/// A form's field that must be one of our words.
+/// Parses a form's field with a fixed set of values.
 pub(super) fn field<T>(text: &str) -> AppResult<T>
 where
     T: std::str::FromStr<Err = crate::domain::Invalid>,

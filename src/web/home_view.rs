@@ -1,4 +1,4 @@
-//! The first page as it is shown: what do you want to build, and the apps. Pure.
+//! The view of the start page: the form for a new app, and the list of apps. Pure.
 
 use askama::Template;
 
@@ -14,13 +14,13 @@ use crate::domain::{App, AppName, TemplateKind, TemplateName};
 #[derive(Template)]
 #[template(path = "home.html")]
 pub struct HomePage {
-    /// Around it.
+    /// The page's frame: navigation, theme.
     pub chrome: Chrome,
-    /// What is written in the field.
+    /// The text of the description field.
     pub description: String,
-    /// The name beside it.
+    /// The text of the name field.
     pub name: String,
-    /// The template that was chosen by hand.
+    /// The template that the user chose.
     pub chosen: Option<TemplateName>,
     /// The rendered [`Suggestion`].
     pub suggestion: String,
@@ -30,19 +30,19 @@ pub struct HomePage {
     pub examples: Vec<Example>,
     /// Recorded apps with their pictures.
     pub made: Vec<MadeTile>,
-    /// What is wrong with what was sent.
+    /// The error in the submitted form.
     pub problem: Option<String>,
-    /// How many apps there are.
+    /// Number of apps.
     pub total: u64,
-    /// A search or a filter is on.
+    /// A search or a filter is active.
     pub searching: bool,
-    /// What is searched for.
+    /// The search text.
     pub search: String,
-    /// Apps of this template alone.
+    /// Only apps of this template.
     pub filter: Option<TemplateName>,
-    /// The apps, the one changed last first.
+    /// The apps, the most recently changed first.
     pub apps: Vec<AppCard>,
-    /// Where more of them are.
+    /// The address of the next page.
     pub next: Option<String>,
 }
 
@@ -50,7 +50,7 @@ pub struct HomePage {
 pub struct TemplateChoice {
     /// Its name.
     pub name: TemplateName,
-    /// What people call it.
+    /// Its title.
     pub title: String,
     /// One line about it.
     pub summary: String,
@@ -60,9 +60,9 @@ pub struct TemplateChoice {
 pub struct Example {
     /// The prompt.
     pub text: String,
-    /// The prompt in an address.
+    /// The prompt, encoded for an address.
     pub link: String,
-    /// The picture of its kind of app.
+    /// The icon of its kind of app.
     pub icon: &'static str,
 }
 
@@ -87,12 +87,12 @@ pub struct AppCard {
     chips: Vec<EnvChip>,
     updated: When,
     deleting: bool,
-    /// What is being removed of it, or waited for.
+    /// The progress of its deletion.
     doing: Option<Html>,
 }
 
 impl AppCard {
-    /// `template` is the template's title; `doing` what the job says that deletes it.
+    /// `template`: the template's title; `doing`: the progress of the job that deletes the app.
     pub fn new(app: &App, template: String, chips: Vec<EnvChip>, doing: Option<String>, now: jiff::Timestamp) -> Self {
         Self {
             name: app.name.clone(),
@@ -106,15 +106,15 @@ impl AppCard {
     }
 }
 
-/// Which template is suggested, beside *Automatic*.
+/// The suggested template, beside *Automatic*.
 #[derive(Template)]
 #[template(path = "suggestion.html")]
 pub struct Suggestion<'a> {
-    /// Its title; none before anything was written.
+    /// Its title; none while the description is empty.
     pub title: Option<&'a str>,
 }
 
-/// The field of the name, with another suggestion in it.
+/// The name field with another suggestion.
 #[derive(Template)]
 #[template(path = "name_field.html")]
 pub struct NameField {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn cards_link_to_the_app_and_to_what_runs() {
+    fn cards_link_to_the_app_and_to_its_environments() {
         let page = samples::select(&samples::home(3).render().expect("renders"));
         assert_eq!(page.attribute(".app-card h3 a", "href"), "/apps/brisk-otter");
         assert_eq!(page.attribute(".app-card a.chip", "href"), "http://brisk-otter-preview.localhost:8080");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_being_deleted_says_what_that_waits_for() {
+    fn an_app_that_is_being_deleted_shows_the_progress() {
         let says = "The namespace app-brisk-otter is being deleted, and waits: 1 pod is left.";
         let shown = |deleting| {
             let mut home = samples::home(1);
@@ -154,7 +154,7 @@ mod tests {
             samples::select(&home.render().expect("renders")).text(".app-card .about")
         };
         assert_eq!(shown(true), says);
-        // The delete came to nothing: the app is there as before.
+        // The deletion failed: the app still exists.
         assert_eq!(shown(false), samples::app().description);
     }
 }

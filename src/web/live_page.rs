@@ -1,4 +1,4 @@
-//! An open page for tests: its elements, and what the page's script does to them.
+//! An open page for tests: its elements, and the operations of the page's script.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ struct Element {
     children: Vec<Node>,
 }
 
-/// Elements of a page that is open.
+/// The elements of an open page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePage(Element);
 
@@ -66,7 +66,7 @@ impl Element {
         })
     }
 
-    /// Puts `nodes` before the element, or in its place. `None`: there is no such element.
+    /// Inserts `new` before the element, or replaces it. `None`: there is no such element.
     fn splice(&mut self, id: &str, new: &[Node], replaces: bool) -> Option<()> {
         let at = self.children.iter().position(|child| matches!(child, Node::Element(element) if element.has_id(id)));
         if let Some(at) = at {
@@ -79,7 +79,7 @@ impl Element {
         })
     }
 
-    /// Without what depends on when it is looked at.
+    /// Removes everything that depends on the current time.
     fn forget_time(&mut self) {
         if self.name == "time" || self.attributes.contains_key("data-ticking") {
             self.attributes.remove("data-ticking");
@@ -99,14 +99,14 @@ impl LivePage {
         Self(Element { name: "main".to_owned(), attributes: BTreeMap::new(), children: parse(html) })
     }
 
-    /// The element with this id alone, without what depends on when it is looked at.
+    /// Only the element with this id, without everything that depends on the current time.
     pub fn part(&mut self, id: &str) -> Self {
         let mut part = self.0.find(id).unwrap_or_else(|| panic!("there is no {id}")).clone();
         part.forget_time();
         Self(part)
     }
 
-    /// What the script does with `operations`. An operation on an element that is not there is a mistake in a test.
+    /// Applies `operations` as the script does. Panics if an element does not exist.
     pub fn operate(&mut self, operations: &Value) {
         for operation in operations.as_array().expect("a list") {
             let words: Vec<&str> = operation.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
@@ -133,12 +133,12 @@ impl LivePage {
             ["unset", id, name] => {
                 self.0.find(id)?.attributes.remove(name);
             }
-            _ => panic!("{operation:?} is no operation"),
+            _ => panic!("{operation:?} is not an operation"),
         }
         Some(())
     }
 
-    /// What the script does with a turn as a whole.
+    /// Inserts or replaces a whole turn as the script does.
     pub fn put_turn(&mut self, turn: &Value) {
         let (id, html) = (format!("turn-{}", turn["id"]), turn["html"].as_str().expect("HTML"));
         let _ = self.0.splice("no-turns", &[], true);

@@ -17,17 +17,17 @@ use crate::guard::{
 };
 use crate::services::login_limit::Attempt;
 
-/// Largest form, in bytes: anybody can send it.
+/// Maximum size of the form in bytes: it is read before authentication.
 pub(super) const FORM_MAX: usize = 4 * 1024;
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct LoginQuery {
     to: String,
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct LoginForm {
     password: String,
@@ -40,7 +40,7 @@ pub async fn page(State(web): State<Web>, chrome: Chrome, Query(query): Query<Lo
     if !web.services.password_is_set() {
         return Ok(Redirect::to("/").into_response());
     }
-    reply::page(&LoginPage { chrome, to: ours(&query.to).to_owned(), problem: None })
+    reply::page(&LoginPage { chrome, to: own_path(&query.to).to_owned(), problem: None })
 }
 
 /// `POST /login`
@@ -51,14 +51,14 @@ pub async fn login(
     headers: HeaderMap,
     Form(form): Form<LoginForm>,
 ) -> AppResult<Response> {
-    let to = ours(&form.to);
+    let to = own_path(&form.to);
     let is_https = is_https(&web.services);
     let known = web.services.known_browser(browser_marks(&headers, is_https)).await?;
     let attempt = Attempt { from: from.0, browser: known };
     let agent = headers.get(header::USER_AGENT).and_then(|name| name.to_str().ok()).unwrap_or_default();
     match web.services.login(&form.password, &attempt, agent).await {
         Ok(secret) => {
-            let mut response = go_on(to);
+            let mut response = redirect_after_login(to);
             response.headers_mut().append(header::SET_COOKIE, session_cookie(&secret, is_https));
             let mark = web.services.browser_mark(known).await?;
             response.headers_mut().append(header::SET_COOKIE, browser_cookie(&mark, is_https));
@@ -81,13 +81,13 @@ pub async fn login(
     }
 }
 
-/// Leads on after a login. The pages' policy lets no form of theirs end at another host, not even by redirects: where the
-/// way leads to a draft or a preview, the browser begins it anew.
-fn go_on(to: &str) -> Response {
+/// Redirects after a login. The pages' content security policy forbids forms to end at another host, even through
+/// redirects. So if the target is a draft or a preview, the browser gets a page that opens it with a new navigation.
+fn redirect_after_login(to: &str) -> Response {
     if !to.starts_with("/preview-access?") {
         return Redirect::to(to).into_response();
     }
-    let mut response = plain_page(StatusCode::OK, "You are logged in", &["The page that you asked for opens now."]);
+    let mut response = plain_page(StatusCode::OK, "You are logged in", &["The page that you requested opens now."]);
     if let Ok(refresh) = HeaderValue::try_from(format!("0; url={to}")) {
         response.headers_mut().insert(header::REFRESH, refresh);
     }
@@ -103,20 +103,20 @@ pub async fn logout(State(web): State<Web>, headers: HeaderMap) -> AppResult<Res
     Ok(response)
 }
 
-/// A path of ours to go to; anything else is the first page.
-pub(super) fn ours(to: &str) -> &str {
+/// A path on the builder to redirect to; any other address becomes the start page.
+pub(super) fn own_path(to: &str) -> &str {
     local_path(to).filter(|path| path.is_ascii()).unwrap_or("/")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ours;
+    use super::own_path;
 
     #[test]
-    fn a_login_leads_only_to_our_own_pages() {
-        assert_eq!(ours("/apps/brisk-otter"), "/apps/brisk-otter");
+    fn a_login_redirects_only_to_paths_of_the_builder() {
+        assert_eq!(own_path("/apps/brisk-otter"), "/apps/brisk-otter");
         for bad in ["", "//evil.test", "/\\evil.test", "https://evil.test", "javascript:x", "/a\r\nSet-Cookie: x"] {
-            assert_eq!(ours(bad), "/", "{bad:?}");
+            assert_eq!(own_path(bad), "/", "{bad:?}");
         }
     }
 }

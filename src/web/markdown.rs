@@ -1,7 +1,7 @@
-//! The model's Markdown as HTML that can do no harm: rendered, then cleaned.
+//! The model's Markdown as safe HTML: rendered, then sanitized.
 //!
-//! Knows nothing of turns or streams. Raw HTML in the text is shown as text. The text's length and nesting are
-//! bounded before anything reads it.
+//! Independent of turns and streams. Raw HTML in the text is shown as text. The text's length and nesting are
+//! limited before it is parsed.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -56,30 +56,30 @@ static CLEANER: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
     cleaner
 });
 
-/// Most bytes of one text that are rendered.
+/// Maximum bytes of one text that are rendered.
 pub const RENDERED_MAX: usize = 128 * 1024;
-/// Most elements within each other in what is rendered: twenty lists, a table, and the emphasis in it.
+/// Maximum nesting of rendered elements: twenty lists, a table, and emphasis in it.
 pub const DEPTH_MAX: usize = 48;
-/// Elements that a table needs within it, its head, its row and its cell.
+/// Nesting of elements inside a table: its head, its row and its cell.
 const TABLE_DEPTH: usize = 3;
-/// Bytes of rendered text that are kept.
+/// Size of the cache of rendered texts, in bytes.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
-/// How long a text that took too long is kept without formatting, before it is tried again.
+/// How long an unrendered text stays in the cache before rendering is retried.
 const KEPT_PLAIN: Duration = Duration::from_mins(1);
 
 /// A rendered text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// What it is as HTML.
+    /// The HTML.
     pub html: Html,
-    /// Bytes at its end that are left out.
+    /// Number of bytes at the end of the text that are left out.
     pub left_out: usize,
 }
 
 static KEPT: LazyLock<Kept<Rendered>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
 
-/// Renders a text: its first [`RENDERED_MAX`] bytes, and nesting as deep as people write it. What is
-/// rendered is kept. When the budget is spent first, the text is shown as it is. Takes processor time: call
+/// Renders a text: its first [`RENDERED_MAX`] bytes, and nesting as deep as users write it. Results are
+/// cached. If the budget is used up first, the text is shown unrendered. CPU-bound: call
 /// it off the async threads.
 pub fn render(text: &str, budget: &Budget) -> Rendered {
     let shown = beginning(text);
@@ -98,7 +98,7 @@ pub fn render(text: &str, budget: &Budget) -> Rendered {
     rendered
 }
 
-/// The first lines of a text, up to the bound.
+/// The first lines of a text, up to the limit.
 fn beginning(text: &str) -> &str {
     if text.len() <= RENDERED_MAX {
         return text;
@@ -107,7 +107,7 @@ fn beginning(text: &str) -> &str {
     text.rfind('\n').map_or(text, |end| &text[..=end])
 }
 
-/// The text as it is, with its lines.
+/// The unrendered text with its line breaks.
 pub fn plain(text: &str) -> Html {
     let mut html = String::from(r#"<p class="tail">"#);
     escape_into(text, &mut html);
@@ -115,7 +115,7 @@ pub fn plain(text: &str) -> Html {
     Html(html)
 }
 
-/// None when the budget was spent first.
+/// `None` if the budget was used up first.
 fn formatted(text: &str, budget: &Budget) -> Option<Html> {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut nesting = Nesting::default();
@@ -124,10 +124,10 @@ fn formatted(text: &str, budget: &Budget) -> Option<Html> {
         .filter_map(|event| nesting.keep(event))
         .map(|event| match event {
             Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
-            // A picture would have to be loaded from another host: its words stand for it.
+            // An image would be loaded from another host, so its alternative text replaces it.
             Event::Start(Tag::Image { dest_url, .. }) => Event::Text(CowStr::from(format!("({dest_url}) "))),
             Event::End(TagEnd::Image) => Event::Text(CowStr::Borrowed("")),
-            // Headings of an answer stand below those of the page.
+            // Headings of an answer get levels below those of the page.
             Event::Start(Tag::Heading { level, id, classes, attrs }) => {
                 Event::Start(Tag::Heading { level: lower(level), id, classes, attrs })
             }
@@ -140,13 +140,13 @@ fn formatted(text: &str, budget: &Budget) -> Option<Html> {
     Some(Html(CLEANER.clean(&rendered).to_string()))
 }
 
-/// Leaves out the elements that stand too deep, not what is in them: everything that reads the HTML, the
-/// cleaner first, takes time that grows with the square of its depth.
+/// Removes elements that are nested too deeply, but keeps their content: sanitizer and browser take
+/// time that grows with the square of the depth.
 #[derive(Default)]
 struct Nesting {
-    /// For each open element whether it is left out.
+    /// For each open element, whether it is removed.
     left_out: Vec<bool>,
-    /// The open table is left out, so that its rows are too.
+    /// The open table is removed, so its rows are removed too.
     no_table: bool,
 }
 
@@ -156,7 +156,7 @@ impl Nesting {
             Event::Start(tag) => {
                 let within = match tag {
                     Tag::Table(_) => TABLE_DEPTH,
-                    // A list without its items would be none.
+                    // A list needs its items.
                     Tag::List(_) => 1,
                     _ => 0,
                 };
@@ -192,22 +192,22 @@ fn lower(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// Finds the parts of a growing text that can be rendered for good. A part ends with an empty line outside a fenced block;
-/// what follows the last one can still change its meaning. The parts depend on the text alone, not on the pieces in
-/// which it came.
+/// Finds the parts of a growing text that do not change any more. A part ends with an empty line outside a fenced block;
+/// the text after the last part may still change its meaning. The parts depend only on the text, not on the pieces in
+/// which it arrives.
 #[derive(Debug, Clone, Default)]
 pub struct ClosedParts {
-    /// Where the first line begins that was not whole yet.
+    /// Start of the first incomplete line, in bytes.
     scanned: usize,
-    /// Where the last closed part ends.
+    /// End of the last closed part, in bytes.
     closed: usize,
-    /// The scan stands within a fenced block.
+    /// The scan is inside a fenced block.
     fenced: bool,
 }
 
 impl ClosedParts {
-    /// The parts that were closed since the last call, without those that are empty. `text` is the same text as before,
-    /// and what was added to it.
+    /// The parts that were closed since the last call, without empty ones. `text` is the text of the last call
+    /// with more text appended.
     pub fn next<'a>(&mut self, text: &'a str) -> Vec<&'a str> {
         let mut parts = Vec::new();
         for line in text[self.scanned..].split_inclusive('\n').filter(|line| line.ends_with('\n')) {
@@ -227,12 +227,12 @@ impl ClosedParts {
         parts
     }
 
-    /// Where the last closed part ends, in bytes.
+    /// The end of the last closed part, in bytes.
     pub fn end(&self) -> usize {
         self.closed
     }
 
-    /// What follows the last closed part.
+    /// The text after the last closed part.
     pub fn tail<'a>(&self, text: &'a str) -> &'a str {
         &text[self.closed..]
     }
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_harmful_passes() {
+    fn harmful_html_is_removed() {
         let attacks = [
             "<script>alert(1)</script>",
             "<img src=x onerror=alert(1)>",
@@ -294,14 +294,14 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_text_is_cut_where_it_cannot_change() {
+    fn a_growing_text_is_split_where_it_cannot_change() {
         let text = "One.\n\n\nTwo\n \n```\nx\n\ny\n```\n\nZwölf\n";
         let expected = ["One.\n\n", "Two\n \n", "```\nx\n\ny\n```\n\n"];
         let mut at_once = ClosedParts::default();
         assert_eq!(at_once.next(text), expected);
         assert_eq!(at_once.tail(text), "Zwölf\n");
         assert_eq!(at_once.next(text), [""; 0]);
-        // However it comes.
+        // In pieces of any size.
         let mut growing = ClosedParts::default();
         let mut parts = Vec::new();
         for (end, _) in text.char_indices() {
@@ -313,13 +313,13 @@ mod tests {
         assert_eq!(open.tail("A\n\n```\nx\n\ny"), "```\nx\n\ny");
     }
 
-    /// How deep the elements of a fragment stand within each other.
+    /// The nesting depth of a fragment's elements.
     fn depth(html: &str) -> usize {
         let fragment = scraper::Html::parse_fragment(html);
         fragment.tree.nodes().map(|node| node.ancestors().count()).max().unwrap_or(0)
     }
 
-    /// Markers of containers, and of what stands in a line.
+    /// Markers of containers, and of inline elements.
     const PIECES: &[&str] = &[
         "- ", "* ", "+ ", "1. ", "12) ", "> ", ">", "-\t", "  ", "    ", "\t", "\n", "\r", "\r\n", "\n\n", "a ", "a",
         "# ", "```\n", "~~~\n", "*", "_", "**", "~~", "`", "``", "[", "]", "](b)", "![", "(", ")", "<", "<a>",
@@ -327,7 +327,7 @@ mod tests {
     ];
 
     #[test]
-    fn nesting_is_bounded_whatever_makes_it() {
+    fn nesting_is_limited_for_every_kind_of_container() {
         let deep = |marker: &str, times: usize| format!("{}a", marker.repeat(times));
         let mut texts: Vec<String> =
             ["- ", "* ", "1. ", "> ", ">", "- > ", "-\t", "   > "].iter().map(|m| deep(m, 12_000)).collect();
@@ -344,14 +344,14 @@ mod tests {
         texts.push(table);
         for text in texts {
             let html = html(&text);
-            // Root, html element and text node come on top.
+            // The root, the html element and the text node add to the depth.
             assert!(depth(&html) <= DEPTH_MAX + 3, "{} deep: {}", depth(&html), &text[..40]);
             assert!(html.len() < text.len() * 12, "{} bytes of {}: {}", html.len(), text.len(), &text[..40]);
         }
     }
 
     #[test]
-    fn what_people_nest_is_rendered_as_they_wrote_it() {
+    fn ordinary_nesting_is_rendered_unchanged() {
         let list: String = (0..12).map(|n| format!("{}- item {n}\n", "  ".repeat(n))).collect();
         assert_eq!(html(&list).matches("<ul>").count(), 12);
         assert_eq!(html(&format!("{}a", "> ".repeat(20))).matches("<blockquote>").count(), 20);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_at_a_line_and_says_how_much_is_left_out() {
+    fn a_long_text_is_truncated_at_a_line_and_reports_the_rest() {
         let text = "A line of words.\n\n".repeat(RENDERED_MAX / 10);
         let rendered = render(&text, &Budget::unlimited());
         assert!(rendered.left_out >= text.len() - RENDERED_MAX && rendered.left_out < text.len() - RENDERED_MAX + 40);
@@ -388,14 +388,14 @@ mod tests {
     }
 
     #[test]
-    fn without_time_a_text_is_shown_as_it_is() {
+    fn without_time_a_text_is_shown_unrendered() {
         let budget = Budget::of(Duration::ZERO);
         let rendered = render("**never** <seen> before", &budget);
         assert_eq!(rendered.html.0, r#"<p class="tail">**never** &lt;seen&gt; before</p>"#);
     }
 
     #[test]
-    fn what_was_rendered_is_kept() {
+    fn rendered_text_is_cached() {
         let text = format!("Kept: {}", "*a* ".repeat(500));
         let first = render(&text, &Budget::unlimited());
         assert!(first.html.0.contains("<em>a</em>"));

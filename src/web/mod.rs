@@ -1,7 +1,7 @@
 //! Pages and fragments: templates, and the handlers that fill them from the services.
 //!
-//! Every page works without scripts: forms are forms, tabs are addresses. htmx and a few modules of
-//! our own make it quicker and live. Knows the services and the domain; knows nothing of engines,
+//! Every page works without scripts: forms are plain forms, tabs are addresses. htmx and a few modules
+//! make pages faster and live. Depends on the services and the domain, not on engines,
 //! git or SQL.
 
 pub mod app;
@@ -45,10 +45,10 @@ use tower_http::compression::CompressionLayer;
 
 use crate::services::Services;
 
-/// Largest form, in bytes: a file that is saved by hand.
+/// Maximum size of a form in bytes: the editor saves a file with one.
 const FORM_MAX: usize = 4 * 1024 * 1024;
 
-/// What the handlers share.
+/// The state that handlers share.
 #[derive(Clone)]
 pub struct Web {
     services: Services,
@@ -62,7 +62,7 @@ impl Web {
     }
 }
 
-/// All pages. That whoever asks may ask is the guard's business, which stands before this.
+/// All pages. The guard authenticates callers before this router.
 pub fn router(services: Services) -> Router {
     let web = Web { feeds: Feeds::new(services.clone()), services };
     Router::new()
@@ -72,7 +72,7 @@ pub fn router(services: Services) -> Router {
         .route("/suggest/name", get(home::suggest_name))
         .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(login::FORM_MAX)))
         .route("/logout", post(login::logout))
-        .route("/preview-access", get(preview_access::hand_on))
+        .route("/preview-access", get(preview_access::redirect_with_ticket))
         .route("/health", get(plain::health))
         .route("/shortcuts", get(plain::shortcuts))
         .route("/settings", get(settings::page))
@@ -91,7 +91,7 @@ pub fn router(services: Services) -> Router {
         .method_not_allowed_fallback(error_page::method_not_allowed)
         .layer(DefaultBodyLimit::max(FORM_MAX))
         .layer(axum::middleware::from_fn_with_state(web.clone(), error_page::layer))
-        // Never a stream of events: the layer leaves these alone, so that nothing is held back.
+        // The layer does not compress event streams, so it does not buffer them.
         .layer(CompressionLayer::new().gzip(true).br(false))
         .route("/static/{hash}/{*name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))

@@ -11,7 +11,7 @@ use super::Web;
 use super::chrome::{Chrome, DEMO_NOTE_COOKIE, KEYS_COOKIE, THEME_COOKIE, Theme};
 use super::extract::Form;
 use super::format::When;
-use super::login::ours;
+use super::login::own_path;
 use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
 use super::reply::{self, Caller};
 use super::ui;
@@ -54,7 +54,7 @@ pub async fn shortcuts(chrome: Chrome) -> AppResult<Response> {
     reply::page(&ShortcutsPage { chrome, keys: SHORTCUTS })
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct ThemeForm {
     theme: Theme,
@@ -67,14 +67,16 @@ pub async fn theme(caller: Caller, headers: axum::http::HeaderMap, Form(form): F
     if let Caller::Fragment = caller {
         // The open page changes in place.
         let mut response = reply::page(&ThemeButton { theme: form.theme })?;
-        if let Ok(event) = HeaderValue::try_from(json!({"slipway:theme": {"theme": form.theme.as_str()}}).to_string()) {
+        if let Ok(event) = HeaderValue::try_from(
+            json!({"slipway:theme": {"theme": form.theme.as_str(), "target": "body"}}).to_string(),
+        ) {
             response.headers_mut().insert("hx-trigger", event);
         }
         return Ok(with_cookie(response, THEME_COOKIE, form.theme.as_str()));
     }
-    // The menu has the form on every page: back to where it was pressed.
+    // The menu has this form on every page: return to the page where it was submitted.
     let came_from = came_from(&headers);
-    let to = if form.to.is_empty() { ours(&came_from) } else { ours(&form.to) };
+    let to = if form.to.is_empty() { own_path(&came_from) } else { own_path(&form.to) };
     Ok(with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str()))
 }
 
@@ -94,12 +96,15 @@ fn came_from(headers: &axum::http::HeaderMap) -> String {
 
 /// `POST /demo-note`: dismisses the note of demo mode, in this browser and for good.
 pub async fn dismiss_demo_note(caller: Caller, headers: axum::http::HeaderMap) -> Response {
-    let response =
-        if caller.is_htmx() { ().into_response() } else { Redirect::to(ours(&came_from(&headers))).into_response() };
+    let response = if caller.is_htmx() {
+        ().into_response()
+    } else {
+        Redirect::to(own_path(&came_from(&headers))).into_response()
+    };
     with_cookie(response, DEMO_NOTE_COOKIE, "off")
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct KeysForm {
     keys: Switch,

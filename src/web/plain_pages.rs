@@ -1,4 +1,4 @@
-//! Pages that are not about one app, as they are shown: log in, health, shortcuts. Pure.
+//! Views of pages that do not belong to an app: login, health, shortcuts. Pure.
 
 use askama::Template;
 
@@ -10,39 +10,39 @@ use super::ui;
 #[derive(Template)]
 #[template(path = "login.html")]
 pub struct LoginPage {
-    /// Around it.
+    /// The page's frame: navigation, theme.
     pub chrome: Chrome,
-    /// Where to go afterwards: a path of ours.
+    /// The path to redirect to after the login.
     pub to: String,
-    /// Why it was refused.
+    /// The reason of a failed login.
     pub problem: Option<String>,
 }
 
-/// Whether everything that is needed is there.
+/// The state of the builder and its dependencies.
 #[derive(Template)]
 #[template(path = "health.html")]
 pub struct HealthPage {
-    /// Around it.
+    /// The page's frame: navigation, theme.
     pub chrome: Chrome,
-    /// How all of it is, in a few words.
+    /// The overall state in a few words.
     pub title: &'static str,
-    /// When that was.
+    /// Time of the checks.
     pub checked: When,
-    /// One by one.
+    /// The checks.
     pub checks: Vec<CheckView>,
 }
 
-/// One thing that is needed.
+/// One check.
 pub struct CheckView {
-    /// What it is.
+    /// Its name.
     pub name: String,
-    /// It is well.
+    /// It passed.
     pub ok: bool,
-    /// It is well enough to go on, but the operator should know.
+    /// It passed, but the operator should know about a problem.
     pub warning: bool,
-    /// How it is.
+    /// The result in a sentence.
     pub detail: String,
-    /// What to do about it.
+    /// What the operator should do.
     pub hint: Option<String>,
 }
 
@@ -68,13 +68,13 @@ impl CheckView {
     }
 }
 
-/// What the keyboard can do.
+/// The list of keyboard shortcuts.
 #[derive(Template)]
 #[template(path = "shortcuts.html")]
 pub struct ShortcutsPage {
-    /// Around it.
+    /// The page's frame: navigation, theme.
     pub chrome: Chrome,
-    /// Keys, and what they do.
+    /// Keys and their actions.
     pub keys: &'static [(&'static [&'static str], &'static str)],
 }
 

@@ -1,4 +1,4 @@
-//! `/preview-access`: hands a browser that is logged in on to a draft or a preview.
+//! `/preview-access`: redirects a logged-in browser to a draft or a preview, with a ticket.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -7,13 +7,13 @@ use serde::Deserialize;
 
 use super::Web;
 use super::extract::Query;
-use super::login::ours;
+use super::login::own_path;
 use crate::browser_errors::Place;
 use crate::domain::AppName;
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::guard::{is_https, session_secrets};
 
-/// What the address says.
+/// The query parameters.
 #[derive(Deserialize)]
 pub struct PlaceQuery {
     app: AppName,
@@ -23,27 +23,27 @@ pub struct PlaceQuery {
     next: String,
 }
 
-/// Where a page of ours is handed on to the first page of a draft or a preview.
-pub fn hand_on_address(app: &AppName, place: Place) -> String {
+/// The address of the builder that redirects to the first page of a draft or a preview.
+pub fn preview_access_address(app: &AppName, place: Place) -> String {
     format!("/preview-access?app={app}&place={}", place.as_str())
 }
 
-/// `GET /preview-access`. Whoever has no session was sent to the log-in before this.
-pub async fn hand_on(
+/// `GET /preview-access`. The guard has already sent callers without a session to the login.
+pub async fn redirect_with_ticket(
     State(web): State<Web>,
     headers: HeaderMap,
     Query(query): Query<PlaceQuery>,
 ) -> AppResult<Response> {
-    let next = ours(&query.next);
+    let next = own_path(&query.next);
     let sessions = session_secrets(&headers, is_https(&web.services));
     let url = web.services.ticket_url(&query.app, query.place, next, sessions).await?;
     let url = url.and_then(|url| HeaderValue::try_from(url).ok()).ok_or_else(|| {
         AppError::new(
             ErrorKind::Forbidden,
             "browser_needed",
-            "Only a browser that is logged in is handed on from here.",
+            "Only a browser that is logged in can open a draft or a preview here.",
         )
-        .hint("A program opens a draft or a preview with a share link.")
+        .hint("Programs need a share link.")
     })?;
     let headers = [(header::LOCATION, url), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     Ok((StatusCode::SEE_OTHER, headers).into_response())

@@ -1,4 +1,4 @@
-//! The same answer as a page or as a fragment, by what asked: a browser's own navigation, or htmx.
+//! Responses as a page or as a fragment, depending on the caller: a browser's navigation, or htmx.
 
 use std::convert::Infallible;
 
@@ -11,14 +11,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::{ui, visible};
 use crate::error::{AppError, AppResult};
 
-/// Who asks.
+/// The kind of caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// A navigation: wants a whole page.
+    /// A navigation: gets a whole page.
     Browser,
-    /// htmx, into one element of a page that is open.
+    /// htmx, for one element of an open page.
     Fragment,
-    /// htmx, but it wants the whole page and chooses from it.
+    /// htmx, but it requests the whole page and selects from it.
     Select,
 }
 
@@ -33,7 +33,7 @@ impl Caller {
         }
     }
 
-    /// It runs our scripts, so that answers can be pieces.
+    /// Whether it runs our scripts, so that responses can be fragments.
     pub fn is_htmx(self) -> bool {
         self != Self::Browser
     }
@@ -46,12 +46,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Renders; that a template fails is our own fault.
+/// Renders a template. An error is an internal error.
 pub fn render(template: &impl Template) -> AppResult<String> {
     template.render().map_err(|error| AppError::internal(&error))
 }
 
-/// An answer of HTML, which depends on who asks and is asked for anew every time.
+/// A response with HTML, which depends on the caller and must not be cached.
 pub fn html(body: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -66,39 +66,39 @@ pub fn page(template: &impl Template) -> AppResult<Response> {
     render(template).map(html)
 }
 
-/// After a form: htmx is told nothing, for the stream of events tells every open page; a browser goes to `to`.
+/// After a form: htmx gets an empty response, because the event stream updates every open page; a browser is redirected to `to`.
 pub fn done(caller: Caller, to: &str) -> Response {
     if caller.is_htmx() { StatusCode::NO_CONTENT.into_response() } else { Redirect::to(to).into_response() }
 }
 
-/// After a form that leads to another page.
+/// After a form that opens another page.
 pub fn go(caller: Caller, to: &str) -> Response {
     if !caller.is_htmx() {
         return Redirect::to(to).into_response();
     }
     let mut response = StatusCode::OK.into_response();
-    // Our own addresses are ASCII.
+    // Addresses of the builder are ASCII.
     response.headers_mut().insert("hx-redirect", HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/")));
     response
 }
 
-/// Pieces of a page, each with its place.
+/// Fragments of a page, each with its target.
 #[derive(Debug, Default)]
 pub struct Pieces(String);
 
 impl Pieces {
-    /// None yet.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Replaces the element with this id by `html`, which brings the same id.
+    /// Replaces the element with this id by `html`, which has the same id.
     #[must_use]
     pub fn replace(self, id: &str, html: &str) -> Self {
         self.piece(id, "outerHTML", html)
     }
 
-    /// Replaces what is in the element.
+    /// Replaces the content of the element.
     #[must_use]
     pub fn fill(self, id: &str, html: &str) -> Self {
         self.piece(id, "innerHTML", html)
@@ -110,7 +110,7 @@ impl Pieces {
         self.piece(id, "beforeend", html)
     }
 
-    /// Says a sentence to screen readers.
+    /// Announces a sentence to screen readers.
     #[must_use]
     pub fn announce(self, sentence: &str) -> Self {
         let mut escaped = String::new();
@@ -130,17 +130,17 @@ impl Pieces {
     }
 }
 
-/// A sentence in the corner of the page.
+/// A notice in the corner of the page.
 #[derive(Template)]
 #[template(path = "notice.html")]
 pub struct Notice<'a> {
-    /// Something failed.
+    /// It reports a failure.
     pub bad: bool,
-    /// In a few words.
+    /// A title of a few words.
     pub title: &'a str,
-    /// In a sentence.
+    /// A sentence.
     pub detail: &'a str,
-    /// What to do.
+    /// What the user can do.
     pub hint: Option<&'a str>,
 }
 
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_name_their_places() {
+    fn fragments_name_their_targets() {
         let html = Pieces::new().replace("chips", "<div id=\"chips\"></div>").announce("a < b").into_html();
         assert!(html.contains(r##"<hx-partial hx-target="#chips" hx-swap="outerHTML">"##));
         assert!(html.contains("a &lt; b"));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_page_hands_out_control_characters() {
+    async fn pages_contain_no_control_characters() {
         let body = html("<pre>\u{1b}]0;title\u{7}\tline\n</pre>".to_owned()).into_body();
         let body = axum::body::to_bytes(body, 1024).await.expect("a body");
         assert_eq!(body, "<pre>␛]0;title␇\tline\n</pre>");

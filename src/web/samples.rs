@@ -1,4 +1,4 @@
-//! Sample data for the templates, and a page that tests can ask things of.
+//! Sample data for the templates, and a page that tests can query.
 
 use jiff::Timestamp;
 use scraper::{Html, Selector};
@@ -152,7 +152,7 @@ pub fn blocks() -> Vec<Block<'static>> {
     ]
 }
 
-/// The same as a turn at work shows them.
+/// The same blocks in a running turn.
 pub fn live_blocks() -> Vec<String> {
     let text = |words: &str, kind| EventBody::Text { delta: words.to_owned(), kind };
     let events: Vec<EventBody> = blocks()
@@ -700,7 +700,7 @@ fn finished_turns(app: &App) -> Vec<String> {
     ]
 }
 
-/// All pages with what is in them, by the name of a file.
+/// All pages with sample content, by file name.
 pub fn pages() -> Vec<(&'static str, String)> {
     let app = app();
     let mut live = finished_turns(&app);
@@ -782,7 +782,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A page that can be asked things.
+/// A page that can be queried with selectors.
 pub struct Selected(Html);
 
 pub fn select(html: &str) -> Selected {
@@ -817,7 +817,7 @@ impl Selected {
 }
 
 #[test]
-fn every_page_is_sound() {
+fn every_page_is_valid_and_accessible() {
     let folder = std::env::var_os("SLIPWAY_SAMPLE_PAGES").map(std::path::PathBuf::from);
     for (name, html) in pages() {
         if let Some(folder) = &folder {
@@ -825,10 +825,14 @@ fn every_page_is_sound() {
         }
         let page = select(&html);
         assert_eq!(page.count("h1"), 1, "{name} has one main heading");
-        assert_eq!(page.count("main"), 1, "{name} has one main part");
+        assert_eq!(page.count("main"), 1, "{name} has one main element");
         assert!(page.attribute("html", "lang") == "en" && !page.text("title").is_empty(), "{name}");
-        // The content security policy lets nothing of this act.
-        assert_eq!(page.count("script:not([src]), style, [style], [onclick]"), 0, "{name} has nothing inline");
+        // The content security policy blocks all of these.
+        assert_eq!(
+            page.count("script:not([src]), style, [style], [onclick]"),
+            0,
+            "{name} has no inline scripts or styles"
+        );
         let mut ids: Vec<String> =
             page.all("[id]").iter().filter_map(|e| e.value().attr("id").map(str::to_owned)).collect();
         let before = ids.len();
@@ -858,7 +862,7 @@ fn every_page_is_sound() {
 }
 
 #[test]
-fn a_page_weighs_little() {
+fn pages_are_small() {
     use std::io::Write;
     let weight = |bytes: &[u8]| {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
@@ -869,6 +873,6 @@ fn a_page_weighs_little() {
         let assets: usize = super::assets::named_in(&html).iter().map(|bytes| weight(bytes)).sum();
         assert!(assets > 20_000, "{name} has its styles and scripts");
         let total = assets + weight(html.as_bytes());
-        assert!(total <= 100_000, "{name} weighs {total} bytes");
+        assert!(total <= 100_000, "{name} has {total} bytes");
     }
 }

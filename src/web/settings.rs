@@ -1,4 +1,4 @@
-//! `/settings`: look, model, cost, who is logged in, API tokens.
+//! `/settings`: appearance, model, cost, sessions, API tokens.
 
 use askama::Template;
 use axum::Extension;
@@ -28,33 +28,33 @@ use crate::store::sessions::Session;
 #[template(path = "settings.html")]
 pub struct SettingsPage {
     chrome: Chrome,
-    /// Those that can be chosen.
+    /// The available themes.
     themes: [Theme; 3],
-    /// What the model has cost, rendered.
+    /// The rendered cost of the model.
     cost: String,
-    /// The one used last first.
+    /// The most recently used first.
     sessions: Vec<SessionView>,
     /// Newest first.
     tokens: Vec<TokenView>,
     scopes: [Scope; 3],
-    /// When a token can end, in days and in words.
+    /// The lifetimes that a token can have, in days and in words.
     ends: [(u32, &'static str); 4],
     end: u32,
-    /// The one that was just made.
+    /// The token that was just created.
     made: Option<MadeToken>,
 }
 
 /// A browser that has logged in.
 struct SessionView {
     id: SessionId,
-    /// In a few words.
+    /// A short name.
     browser: String,
-    /// As it names itself.
+    /// The user agent.
     full: String,
     address: String,
     created: When,
     used: When,
-    /// It is the one that shows the page.
+    /// It is the browser that requested the page.
     current: bool,
 }
 
@@ -77,12 +77,12 @@ struct TokenView {
     id: TokenId,
     name: String,
     scope: Scope,
-    /// The one app that it is for.
+    /// The only app that it can access.
     app: Option<String>,
     created: When,
     used: Option<When>,
     end: Option<When>,
-    /// Its end has come.
+    /// It has expired.
     ended: bool,
 }
 
@@ -139,7 +139,7 @@ async fn filled(
     })
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct TokenForm {
     name: String,
@@ -148,7 +148,7 @@ pub struct TokenForm {
     /// An app's name; empty: all apps.
     #[serde(default)]
     app: String,
-    /// Days, or `never`; empty: as usual.
+    /// Days, or `never`; empty: the default.
     #[serde(default)]
     end: String,
 }
@@ -158,9 +158,9 @@ impl TokenForm {
         let end = match self.end.as_str() {
             "" => TokenEnd::Days(TOKEN_DAYS),
             "never" => TokenEnd::Never,
-            days => {
-                TokenEnd::Days(days.parse().map_err(|_| AppError::invalid("A token ends after a number of days."))?)
-            }
+            days => TokenEnd::Days(
+                days.parse().map_err(|_| AppError::invalid("The expiry of a token must be a number of days."))?,
+            ),
         };
         let app = match self.app.trim() {
             "" => None,
@@ -170,7 +170,7 @@ impl TokenForm {
     }
 }
 
-/// `POST /settings/tokens`: the one page that shows a token's text.
+/// `POST /settings/tokens`: the only page that shows a token's text.
 pub async fn make_token(
     State(web): State<Web>,
     chrome: Chrome,

@@ -1,4 +1,4 @@
-//! The pages as a browser without scripts and as htmx see them, on real services without an engine.
+//! Tests of the pages as a browser without scripts and as htmx, on real services without an engine.
 
 use axum::Router;
 use axum::body::Body;
@@ -108,7 +108,7 @@ impl Site {
     }
 
     /// Waits for the end of the turn that was started last.
-    /// Waits until the turn and what follows it by itself have ended.
+    /// Waits until the turn and the jobs that follow it have ended.
     async fn turn_ended(&self, name: &AppName) {
         let app = self.services.app(name).await.expect("an app");
         let ended = async {
@@ -142,7 +142,7 @@ fn posted(path: &str, form: &[(&str, &str)], htmx: bool) -> Request<Body> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_is_made_and_changed_without_scripts() {
+async fn an_app_is_created_and_changed_without_scripts() {
     let site = Site::start().await;
     assert_eq!(site.get("/").await.page().count("#apps"), 0);
     let made = site
@@ -155,7 +155,7 @@ async fn an_app_is_made_and_changed_without_scripts() {
     let page = site.get("/apps/blue-tide").await;
     assert_eq!(page.status, StatusCode::OK);
     let shown = page.page();
-    assert_eq!(shown.text(".said"), "A page about <tides>");
+    assert_eq!(shown.text(".user-message"), "A page about <tides>");
     assert!(shown.text(".summary summary").contains("version 2"));
     assert_eq!(shown.attribute("iframe", "src"), "http://blue-tide-draft.localhost:8080");
     assert_eq!(shown.attribute("#next form", "action"), "/apps/blue-tide/previews");
@@ -228,7 +228,7 @@ async fn every_tab_opens_for_every_kind_of_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_input_is_answered_in_the_callers_form() {
+async fn invalid_input_is_answered_in_the_callers_format() {
     let site = Site::start().await;
     let name = site.app("static-site").await;
     for (path, status) in [
@@ -286,7 +286,7 @@ async fn bad_input_is_answered_in_the_callers_form() {
         assert_eq!(answer.page().count("main h1"), 1, "{path} is a page");
         assert_eq!(site.htmx_post(&path, &form).await.status.as_u16(), status, "{path} {form:?}");
     }
-    // What was typed comes back.
+    // The page contains the typed text.
     let again = site.post("/apps", &[("description", "Tell the time"), ("name", "Bad Name")]).await.page();
     assert_eq!(again.text("#description"), "Tell the time");
     assert_eq!(again.attribute("#name", "value"), "Bad Name");
@@ -295,9 +295,9 @@ async fn bad_input_is_answered_in_the_callers_form() {
     assert_eq!(site.send(put).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
-/// A turn that is watched by several pages: by two from the beginning, and by one whose connection breaks again and again.
+/// Several pages follow a turn: two from the beginning, and one whose connection breaks repeatedly.
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
+async fn pages_that_follow_a_turn_equal_a_page_that_is_loaded_later() {
     let site = Site::start_at_pace("0.2").await;
     let name = site.app("static-site").await;
     let address = format!("/apps/{name}");
@@ -310,7 +310,7 @@ async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
     };
     let broken = async {
         let mut page = Following::open(&site, &name, opened.clone(), before).await;
-        // Cut off after each event, in the middle of whatever happens.
+        // The connection breaks after each event.
         while !page.next().await {
             if page.messages.last().is_some_and(|message| message.id.is_some()) {
                 page = Following::open(&site, &name, page.page, page.last).await.after(page.states);
@@ -326,16 +326,16 @@ async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
     );
     let id = format!("turn-{}", turn.expect("started").0.id);
 
-    // What one page is told, the other is told in the same bytes, from the moment when both had joined.
+    // Once both have joined, both pages get the same bytes.
     let is_work = |message: &&Message| message.name == "operations";
     let joined = |page: &Following| page.messages.iter().find(is_work).and_then(|message| message.id).expect("a turn");
     let from = joined(&one).max(joined(&two));
-    let told = |page: &Following| -> Vec<String> {
+    let operations_of = |page: &Following| -> Vec<String> {
         let shared = page.messages.iter().filter(|message| message.id.is_some_and(|id| id >= from));
         shared.map(|message| message.text.clone()).collect()
     };
-    assert_eq!(told(&one), told(&two));
-    assert!(told(&one).len() > 10, "a turn is told in many messages");
+    assert_eq!(operations_of(&one), operations_of(&two));
+    assert!(operations_of(&one).len() > 10, "a turn is sent in many messages");
 
     // Each page went through the same states, and a page that is loaded now shows the last.
     let mut compared = 0;
@@ -350,7 +350,7 @@ async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
     assert_eq!(last(&one), loaded.part(&id));
     assert_eq!(last(&two), loaded.part(&id));
 
-    // A page that was away since any moment is told the end alone.
+    // A page that reconnects after the end, from any position, gets only the end.
     let [.., (end, _)] = &one.states[..] else { panic!("no states") };
     for (at, state) in one.states.iter().filter(|(at, _)| at < end) {
         let mut late = Following::open(&site, &name, state.clone(), *at).await;
@@ -361,7 +361,7 @@ async fn pages_that_follow_a_turn_come_to_what_a_page_load_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_is_taken_up_again_tells_nothing_twice_and_loses_nothing() {
+async fn a_resumed_stream_sends_each_event_once() {
     let site = Site::start().await;
     let name = site.app("static-site").await;
     let before = site.last_event(&name).await;
@@ -376,8 +376,8 @@ async fn a_stream_that_is_taken_up_again_tells_nothing_twice_and_loses_nothing()
     for at in [0, ids.len() / 2, ids.len() - 2] {
         let mut rest = Following::open(&site, &name, empty.clone(), ids[at]).await;
         rest.read_to(newest).await;
-        let told: Vec<i64> = rest.messages.iter().filter_map(|message| message.id).collect();
-        assert_eq!(told, ids[at + 1..], "from {at}");
+        let received: Vec<i64> = rest.messages.iter().filter_map(|message| message.id).collect();
+        assert_eq!(received, ids[at + 1..], "from {at}");
     }
     for bad in ["abc", "-4", "1.5"] {
         let request = Request::get(format!("/apps/{name}/stream")).header("last-event-id", bad);
@@ -387,7 +387,7 @@ async fn a_stream_that_is_taken_up_again_tells_nothing_twice_and_loses_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_feed_lives_as_long_as_it_has_readers() {
+async fn a_feed_ends_with_its_last_reader() {
     let site = Site::start().await;
     let name = site.app("static-site").await;
     let app = site.services.app(&name).await.expect("an app");
@@ -396,11 +396,11 @@ async fn a_feed_lives_as_long_as_it_has_readers() {
     let [first, second] =
         [feeds.join(&app, now).await, feeds.join(&app, now).await].map(|joined| joined.expect("joined"));
     assert_eq!((first.position, second.position, feeds.open()), (now, now, 1));
-    // Both get what is told to one.
+    // Both readers get the same message.
     let (mut first, mut second) = (first.messages, second.messages);
     site.services.start_turn(&name, "A page", TurnMode::Discuss).await.expect("a turn");
-    let told = [first.recv().await.expect("told").bytes, second.recv().await.expect("told").bytes];
-    assert_eq!(told[0].as_ptr(), told[1].as_ptr(), "the same bytes");
+    let messages = [first.recv().await.expect("a message").bytes, second.recv().await.expect("a message").bytes];
+    assert_eq!(messages[0].as_ptr(), messages[1].as_ptr(), "the same bytes");
     site.turn_ended(&name).await;
     drop(first);
     assert_eq!(feeds.open(), 1);
@@ -411,33 +411,30 @@ async fn a_feed_lives_as_long_as_it_has_readers() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("the feed ends");
-    // Whoever comes then begins another, where the log stands.
+    // A later reader starts a new feed at the end of the event log.
     let again = feeds.join(&app, now).await.expect("joined");
     assert_eq!((again.position.0, feeds.open()), (site.last_event(&name).await, 1));
 }
 
-/// A page that does not read for a while loses nothing when it goes on.
+/// A page that does not read for a while loses no events.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_falls_behind_catches_up() {
-    let site = Site::start_at_pace("0.05").await;
+    let site = Site::start_at_pace("0.3").await;
     let name = site.app("static-site").await;
     let address = format!("/apps/{name}");
     let page = LivePage::new(&site.get(&address).await.body);
     let before = site.last_event(&name).await;
     let mut quick = Following::open(&site, &name, page.clone(), before).await;
     let mut slow = Following::open(&site, &name, page, before).await;
-    site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
+    site.services.start_turn(&name, "A bakery", TurnMode::Build).await.expect("a turn");
     slow.next().await;
     quick.read_to_end_of_turn().await;
-    // All that is told of the second turn is out of the feed's backlog before the slow one reads on.
+    // All messages of the second turn have left the feed's backlog before the slow reader continues.
     let mut second_ended = None;
-    // Each changes the page, so that few turns bring many messages: the page shows no more than twelve turns.
-    let mut wishes = ["Add a table of boats and berths", "Remove the table"].into_iter().cycle();
     while second_ended.is_none_or(|messages| quick.messages.len() < messages + 2 * BACKLOG) {
         site.turn_ended(&name).await;
         quick.states.clear();
-        let wish = wishes.next().expect("they have no end");
-        site.services.start_turn(&name, wish, TurnMode::Build).await.expect("a turn");
+        site.services.start_turn(&name, "Another page", TurnMode::Build).await.expect("a turn");
         quick.read_to_end_of_turn().await;
         second_ended.get_or_insert(quick.messages.len());
     }
@@ -445,26 +442,26 @@ async fn a_reader_that_falls_behind_catches_up() {
     slow.read_to(site.last_event(&name).await).await;
     let mut loaded = LivePage::new(&site.get(&address).await.body);
     assert_eq!(slow.page.part("turns"), loaded.part("turns"));
-    // Of the turns that have ended meanwhile it is told the ends.
-    let told = |page: &Following| page.messages.iter().filter(|message| message.name == "operations").count();
-    assert!(told(&slow) < told(&quick), "{} and {}", told(&slow), told(&quick));
+    // For turns that have ended meanwhile it gets only the end.
+    let operations_in = |page: &Following| page.messages.iter().filter(|message| message.name == "operations").count();
+    assert!(operations_in(&slow) < operations_in(&quick), "{} and {}", operations_in(&slow), operations_in(&quick));
 }
 
 struct Message {
     id: Option<i64>,
     name: String,
     data: String,
-    /// As it came.
+    /// The raw bytes.
     text: String,
 }
 
 /// A page that is open and follows its stream.
 struct Following {
     page: LivePage,
-    /// The last event that it was told of.
+    /// The last event that it received.
     last: i64,
     messages: Vec<Message>,
-    /// The page after each event that it was told of.
+    /// The state of the page after each event that it received.
     states: Vec<(i64, LivePage)>,
     body: axum::body::BodyDataStream,
     read: String,
@@ -486,10 +483,10 @@ impl Following {
         self
     }
 
-    /// Does what the next message says. `true`: it shows a turn that has ended.
+    /// Applies the next message. `true`: it shows a turn that has ended.
     async fn next(&mut self) -> bool {
         let message = tokio::time::timeout(std::time::Duration::from_secs(30), self.message());
-        let message = message.await.expect("the stream goes on");
+        let message = message.await.expect("the stream continues");
         let data = || serde_json::from_str::<serde_json::Value>(&message.data).expect("JSON");
         let mut has_ended = false;
         match message.name.as_str() {
@@ -523,7 +520,7 @@ impl Following {
                 self.read = rest.to_owned();
                 return message;
             }
-            let chunk = self.body.next().await.expect("the stream goes on").expect("a chunk");
+            let chunk = self.body.next().await.expect("the stream continues").expect("a chunk");
             self.read.push_str(std::str::from_utf8(&chunk).expect("text"));
         }
     }
@@ -540,7 +537,7 @@ impl Following {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_that_cannot_begin_says_what_to_do() {
+async fn a_deployment_that_cannot_start_says_what_to_do() {
     let site = Site::start().await;
     let name = site.app("simple-api").await;
     let sent = site.htmx_post(&format!("/apps/{name}/previews"), &[]).await;
@@ -555,7 +552,7 @@ async fn a_deployment_that_cannot_begin_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn look_and_tokens_are_kept() {
+async fn theme_and_tokens_are_stored() {
     let site = Site::start().await;
     let theme = site.post("/theme", &[("theme", "dark"), ("to", "//evil.test")]).await;
     assert_eq!(theme.location(), "/");
@@ -591,7 +588,7 @@ async fn look_and_tokens_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_browsers_report_is_shown_and_handed_to_the_model() {
+async fn browser_errors_are_shown_and_sent_to_the_model() {
     use crate::browser_errors::{BrowserError, ErrorKind, Place};
     let site = Site::start().await;
     let name = site.app("static-site").await;
@@ -618,12 +615,15 @@ async fn what_browsers_report_is_shown_and_handed_to_the_model() {
     assert_eq!(fixed.status, StatusCode::SEE_OTHER);
     site.turn_ended(&name).await;
     let page = site.get(&tab).await.page();
-    assert!(page.text(".said").contains("reported this error") && !page.text(".said").contains("<material-"));
-    assert_eq!(page.count("#browser-errors details"), 0, "taken care of");
+    assert!(
+        page.text(".user-message").contains("reported this error")
+            && !page.text(".user-message").contains("<material-")
+    );
+    assert_eq!(page.count("#browser-errors details"), 0, "the fix removes the errors");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_preview_follows_turns_as_its_user_wants() {
+async fn the_setting_of_automatic_previews_is_stored() {
     let site = Site::start().await;
     let name = site.app("static-site").await;
     let settings = format!("/apps/{name}/settings");
@@ -636,7 +636,7 @@ async fn the_preview_follows_turns_as_its_user_wants() {
     assert_eq!(ticked().await, 0);
 }
 
-/// Takes every place for work on text until the sender is dropped.
+/// Occupies all slots for work on text until the sender is dropped.
 fn busy(services: &Services) -> std::sync::mpsc::Sender<()> {
     let (hold, end) = std::sync::mpsc::channel::<()>();
     let end = std::sync::Arc::new(std::sync::Mutex::new(end));
@@ -644,15 +644,15 @@ fn busy(services: &Services) -> std::sync::mpsc::Sender<()> {
         let (pool, end) = (services.cpu_work().clone(), end.clone());
         let owner = Owner::App(format!("other-{owner}").parse().expect("a name"));
         tokio::spawn(async move {
-            let wait = move |_: &Budget| end.lock().expect("nobody panics").recv().is_ok();
-            drop(pool.run("held by a test", owner, std::time::Duration::from_mins(1), wait).await);
+            let wait = move |_: &Budget| end.lock().expect("the lock is not poisoned").recv().is_ok();
+            drop(pool.run("blocked by a test", owner, std::time::Duration::from_mins(1), wait).await);
         });
     }
     hold
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn text_that_takes_long_keeps_nobody_else_waiting() {
+async fn slow_text_does_not_delay_other_pages() {
     let site = Site::start().await;
     let name = site.app("static-site").await;
     site.services.start_turn(&name, "A page", TurnMode::Discuss).await.expect("a turn");
@@ -663,15 +663,15 @@ async fn text_that_takes_long_keeps_nobody_else_waiting() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all places are taken");
-    // What has text to render waits; everything else answers.
+    tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all slots are in use");
+    // Requests that render text wait; all others are answered.
     let page = format!("/apps/{name}");
     let mut talk = Box::pin(site.get(&page));
     for path in ["/shortcuts", "/settings", &format!("/apps/{name}/versions"), "/"] {
-        // A tab alone, without the conversation beside it.
+        // A tab without the conversation.
         tokio::select! {
             biased;
-            _ = &mut talk => panic!("it was rendered without a place"),
+            _ = &mut talk => panic!("it was rendered without a slot"),
             answer = site.piece(path) => assert_eq!(answer.status, StatusCode::OK, "{path}"),
         }
     }
@@ -685,7 +685,7 @@ async fn text_that_takes_long_keeps_nobody_else_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_words_of_a_turn_go_on_while_nothing_can_be_rendered() {
+async fn a_turn_streams_while_no_text_can_be_rendered() {
     let site = Site::start_at_pace("0.2").await;
     let name = site.app("static-site").await;
     let page = LivePage::new(&site.get(&format!("/apps/{name}")).await.body);
@@ -696,16 +696,16 @@ async fn the_words_of_a_turn_go_on_while_nothing_can_be_rendered() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all places are taken");
+    tokio::time::timeout(std::time::Duration::from_secs(20), full).await.expect("all slots are in use");
     let refused = site.services.cpu_work().numbers().refused;
     site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
-    // A file comes after the first words, which are shown without formatting until the end.
+    // The first text stays unrendered until the end, although a file follows it.
     while !page.messages.iter().any(|message| message.data.contains("data-path")) {
-        assert!(!page.next().await, "it is still at work");
+        assert!(!page.next().await, "it is still running");
     }
     let words = page.messages.iter().filter(|message| message.name == "operations").map(|message| &message.data);
     assert!(words.into_iter().any(|data| data.contains("data-block=\\\"answer\\\"")));
-    assert_eq!(site.services.cpu_work().numbers().refused, refused, "nothing waited until it was turned away");
+    assert_eq!(site.services.cpu_work().numbers().refused, refused, "no request waited until it was rejected");
     drop(hold);
     page.read_to_end_of_turn().await;
 }

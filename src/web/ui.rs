@@ -1,5 +1,5 @@
-//! What templates call: the pictures beside words (small line drawings of our own, written into the
-//! page) and the addresses of styles and scripts.
+//! Functions for templates: icons (inline SVG)
+//! and the addresses of styles and scripts.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A form with files, in either of the two ways in which browsers send forms.
+//! A form with files, in both encodings that browsers use.
 
 use axum::RequestExt;
 use axum::extract::multipart::MultipartError;
@@ -11,16 +11,16 @@ use super::extract::Form;
 use crate::error::{AppError, ErrorKind, UploadTimedOut};
 use crate::services::attachments::{BYTES_MAX, FILES_MAX, NewAttachment};
 
-/// Largest such form, in bytes: the files, and room for the words and the form's own signs.
+/// Maximum size of such a form in bytes: the files, the text and the form's own syntax.
 pub const FORM_MAX: usize = BYTES_MAX + 1024 * 1024;
-/// Longest field that is no file, in bytes.
+/// Maximum size of a text field in bytes.
 const FIELD_MAX: usize = 1024 * 1024;
 
 /// The fields, and the files of the field `files`.
 pub struct FormWithFiles<T> {
     /// The fields.
     pub fields: T,
-    /// The files, in their order. A field for files that was left empty gives none.
+    /// The files, in their order. An empty file field gives none.
     pub files: Vec<NewAttachment>,
 }
 
@@ -45,7 +45,7 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Fo
                         continue;
                     }
                     if files.len() >= FILES_MAX {
-                        return Err(AppError::invalid(format!("A message has at most {FILES_MAX} files.")));
+                        return Err(AppError::invalid(format!("A message can have at most {FILES_MAX} files.")));
                     }
                     files.push(NewAttachment { name: file, bytes: bytes.into() });
                 }
@@ -66,7 +66,7 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Fo
 }
 
 fn too_large() -> AppError {
-    let detail = format!("The files of a message have at most {} MB together.", BYTES_MAX / 1_000_000);
+    let detail = format!("The files of a message can have at most {} MB together.", BYTES_MAX / 1_000_000);
     AppError::new(ErrorKind::TooLarge, "too_large", detail)
 }
 
@@ -76,6 +76,6 @@ fn refusal(error: &MultipartError) -> AppError {
     }
     match error.status() {
         axum::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-        _ => AppError::bad_request("The form broke off before its end, or cannot be read."),
+        _ => AppError::bad_request("The form is incomplete or cannot be read."),
     }
 }

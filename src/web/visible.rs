@@ -1,9 +1,9 @@
-//! Control characters on their way into a page: shown as pictures, never handed to whoever copies them into a terminal.
+//! Replaces control characters in pages with visible symbols, so that copied text is safe to paste into a terminal.
 //!
-//! What apps print, models write and files hold comes with ESC, BEL and the like. HTML has no use for them, so that they are
-//! exchanged once, in the finished text, rather than wherever something is shown.
+//! Output of apps, model text and files contain ESC, BEL and the like. HTML does not need them, so they are
+//! replaced once, in the finished response, instead of in every view.
 
-/// `html` with control characters, but for tabs and line ends, as their pictures (`␛` for ESC), and with those above ASCII as
+/// Replaces control characters, except tabs and line ends, with their symbols (`␛` for ESC), and those above ASCII with
 /// the replacement character.
 pub fn in_html(html: String) -> String {
     if !html.chars().any(is_unwanted) {
@@ -12,7 +12,7 @@ pub fn in_html(html: String) -> String {
     html.chars().map(|c| if is_unwanted(c) { picture(c) } else { c }).collect()
 }
 
-/// The same for JSON, in which control characters stand as escapes.
+/// The same for JSON, which contains control characters as escapes.
 pub fn in_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
@@ -26,7 +26,7 @@ pub fn in_json(json: &str) -> String {
                 let low = char::from(*low).to_digit(16).unwrap_or_default();
                 (6, char::from_u32(u32::from(high - b'0') * 16 + low).filter(|c| is_unwanted(*c)))
             }
-            // Whatever is escaped here is one character, a backslash among others.
+            // A backslash escapes exactly one character here, which may be another backslash.
             _ => (escape.chars().take(2).map(char::len_utf8).sum(), None),
         };
         match c {
@@ -57,13 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_become_pictures() {
+    fn control_characters_become_symbols() {
         assert_eq!(in_html("a\u{1b}[31m\u{7}\0\u{7f}\u{9b}\t\r\nü".into()), "a␛[31m␇␀␡\u{fffd}\t\r\nü");
         assert_eq!(in_html("plain ü".into()), "plain ü");
     }
 
     #[test]
-    fn in_json_too_and_what_was_no_escape_stays() {
+    fn json_escapes_become_symbols_and_other_backslashes_stay() {
         for text in [
             "a\u{1b}[1m\u{7}",
             "\u{8}\u{c}\0\u{1f}\u{7f}",

@@ -1,18 +1,18 @@
-// Questions, waiting messages, locks and going on, as people press them: against a model that says
-// what its message asks for.
+// Questions, queued messages, protected files and continued turns in the browser, with a fake model that follows the
+// instructions in its message.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { assertQuiet, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
 
-/** Speaks the Messages API: “ask” asks, “hold” says a few words and then nothing, “break” breaks off in a
- * file once and holds after it, “type” says and types what the test tells it to, all else is done. */
+/** A fake of the Messages API. “ask” asks a question, “hold” sends a few words and then nothing, “break” disconnects once
+ * inside a file and holds after it, “type” sends the text and the file that the test sets, every other message ends the turn. */
 function startModel() {
   let broken = false;
   const server = createServer((request, response) => {
     if (request.method !== "POST") {
-      // It lists no models.
+      // It has no list of models.
       response.writeHead(404).end();
       return;
     }
@@ -49,7 +49,7 @@ function startModel() {
         block(0, { type: "text", text: "" }, { type: "text_delta", text: broken ? "A whole sentence" : "Half a sentence" });
         const input = { type: "input_json_delta", partial_json: '{"path":"public/b.txt","content":"half' };
         block(1, { type: "tool_use", id: `t${Date.now()}`, name: "write_file", input: {} }, input);
-        // Once what was sent is seen, so that the page has it when it breaks.
+        // After the page shows the sent text, so that the text exists there when the stream breaks.
         if (!broken) breakOff = () => response.destroy();
         broken = true;
         return;
@@ -106,7 +106,7 @@ const say = async (page, words, button = "Send") => {
   await page.getByRole("button", { name: button }).click();
 };
 
-test("what a broken answer said goes from the page as well", { timeout: 60_000 }, async () => {
+test("the text of a broken answer is removed from the page", { timeout: 60_000 }, async () => {
   const page = await pageOf("broken-harbour");
   await say(page, "break off");
   const turn = page.locator(".turn").last();
@@ -114,12 +114,12 @@ test("what a broken answer said goes from the page as well", { timeout: 60_000 }
   await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
   breakOff();
   await turn.getByText("A whole sentence").waitFor();
-  await turn.getByText("The unfinished answer was taken back.").waitFor();
+  await turn.getByText("The unfinished answer was discarded.").waitFor();
   assert.equal(await turn.getByText("Half a sentence").count(), 0);
   await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 1, "the file is begun anew");
   await page.getByRole("button", { name: "Stop" }).click();
-  await turn.getByText("Stopped. What was written is kept.").waitFor();
+  await turn.getByText("Stopped. Changes so far are saved.").waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 0);
   const id = await turn.getAttribute("data-turn");
   await page.goto(`${builder.origin}/apps/broken-harbour?steps=${id}`);
@@ -128,9 +128,9 @@ test("what a broken answer said goes from the page as well", { timeout: 60_000 }
   assertQuiet(page);
 });
 
-test("a page that watched shows at each step what a page that is loaded shows", { timeout: 60_000 }, async () => {
+test("an open page equals a page that is loaded at the same step", { timeout: 60_000 }, async () => {
   const page = await pageOf("typed-harbour");
-  // All that screen readers are told.
+  // All announcements to screen readers.
   await page.evaluate(() => {
     window.said = [];
     const live = document.querySelector("#live");
@@ -162,7 +162,7 @@ test("a page that watched shows at each step what a page that is loaded shows", 
   typeFile("one & <two>\\nthr");
   const code = turn.locator('[data-path="public/b.txt"] pre');
   await code.getByText("one & <two>").waitFor();
-  assert.equal(await turn.locator(".tail").count(), 0, "what was said is rendered to its end");
+  assert.equal(await turn.locator(".tail").count(), 0, "the answer is rendered to its end");
   await same();
   typeMore("ee\\nfour");
   await code.getByText("four").waitFor();
@@ -170,13 +170,13 @@ test("a page that watched shows at each step what a page that is loaded shows", 
   await same();
   typeMore('"}');
   await page.getByRole("button", { name: "Stop" }).click();
-  await turn.getByText("Stopped. What was written is kept.").waitFor();
+  await turn.getByText("Stopped. Changes so far are saved.").waitFor();
   const said = await page.evaluate(() => window.said);
   for (const words of ["Thinking", "Answering", "Writing public/b.txt"]) assert.ok(said.includes(words), `${words} in ${said}`);
   assertQuiet(page);
 });
 
-test("a question is answered with a press, and the choices go", { timeout: 60_000 }, async () => {
+test("a choice answers a question, and the choices disappear", { timeout: 60_000 }, async () => {
   const page = await pageOf("asked-harbour");
   await say(page, "ask me");
   const question = page.getByRole("region", { name: "Question" });
@@ -191,22 +191,22 @@ test("a question is answered with a press, and the choices go", { timeout: 60_00
   assertQuiet(page);
 });
 
-test("messages wait, can be withdrawn, and Continue goes on after Stop", { timeout: 60_000 }, async () => {
+test("messages are queued, can be cancelled, and Continue resumes after Stop", { timeout: 60_000 }, async () => {
   const page = await pageOf("queued-harbour");
   await say(page, "hold on");
   await page.getByRole("button", { name: "Queue" }).waitFor();
   await page.locator("#turns [data-live] .tail, #turns [data-live] .prose").first().waitFor();
   await say(page, "second", "Queue");
   await say(page, "third", "Queue");
-  await page.getByText("Waiting for its turn").nth(1).waitFor();
+  await page.getByText("Queued").nth(1).waitFor();
   await shoot(page, "agent queue");
   const second = page.locator("#turns > li").nth(1);
-  await second.getByRole("button", { name: "Withdraw" }).click();
-  await second.getByText("Withdrawn before it began.").waitFor();
+  await second.getByRole("button", { name: "Cancel" }).click();
+  await second.getByText("Cancelled before it started.").waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await page.locator(".prose", { hasText: "You said: third" }).waitFor();
   await page.getByRole("button", { name: "Send" }).waitFor();
-  assert.equal(await page.getByRole("button", { name: "Withdraw" }).count(), 0);
+  assert.equal(await page.getByRole("button", { name: "Cancel" }).count(), 0);
   assert.equal(await page.getByText("You said: second").count(), 0);
 
   await say(page, "hold again");

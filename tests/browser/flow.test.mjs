@@ -1,5 +1,5 @@
-// The whole flow as a person does it: describe, watch, preview, publish, change, publish again,
-// roll back, delete. With the demo model, on a real engine, in a real browser.
+// The whole flow of a user: describe, watch, preview, publish, change, publish again, roll back, delete. With the demo
+// model, a real engine and a real browser.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -8,7 +8,7 @@ import { assertQuiet, chip, eventually, openPage, PATIENCE, shoot, startBrowser,
 let builder;
 let browser;
 before(async () => {
-  // Slow enough to be watched.
+  // Slow enough to observe the progress.
   [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "0.5" }), startBrowser()]);
 });
 after(async () => {
@@ -44,7 +44,7 @@ async function turnEnds() {
 async function say(words) {
   await page.getByRole("textbox", { name: "Message", exact: true }).fill(words);
   await send().click();
-  await page.locator(".said", { hasText: words }).waitFor();
+  await page.locator(".user-message", { hasText: words }).waitFor();
   await turnEnds();
 }
 
@@ -84,8 +84,8 @@ describe("a static site", () => {
     const name = "tide-table";
     await create("Tide table for small boats", "Static site", name);
 
-    // While it is written: the message, the file's name, its code as it is typed, and a way to stop.
-    await page.locator(".said", { hasText: "Tide table for small boats" }).waitFor();
+    // During generation: the message, the file's name, its code as it arrives, and the stop button.
+    await page.locator(".user-message", { hasText: "Tide table for small boats" }).waitFor();
     await stop().waitFor();
     const turn = page.getByRole("region", { name: "Conversation" });
     await turn.getByText("public/index.html").first().waitFor();
@@ -94,7 +94,7 @@ describe("a static site", () => {
     await code.waitFor({ state: "attached" });
     const early = (await code.textContent()).length;
     await eventually("the code grows while it is typed", async () => (await code.textContent()).length > early + 40);
-    // The draft follows each finished file, before the turn has ended.
+    // The draft updates after each finished file, before the turn has ended.
     const draft = page.frameLocator("#stage iframe:not(.next)");
     await draft.getByRole("heading", { name: "Tide table for small boats" }).waitFor();
     assert.ok(await stop().isVisible(), "the draft shows it while the turn still runs");
@@ -108,7 +108,7 @@ describe("a static site", () => {
     await page.locator("#strip .checks summary").click();
     await page.locator("#strip .checks li", { hasText: "GET /style.css" }).waitFor();
     await shoot(page, "site 3 preview ready");
-    await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
+    await page.getByRole("group", { name: "Environment" }).getByRole("link", { name: "Preview" }).click();
     await page.frameLocator(`#stage iframe:not(.next)[src^="${builder.host(`${name}-preview`)}"]`).getByRole("heading", { name: "Tide table" }).waitFor();
 
     // Publish.
@@ -130,7 +130,7 @@ describe("a static site", () => {
     await page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }).click();
     await eventually("production shows the first again", async () =>
       !(await elsewhere(builder.host(name), "Tide table")).includes("First quarter"));
-    await page.locator("#releases").getByText("put release 1 back").waitFor();
+    await page.locator("#releases").getByText("rolled back to release 1").waitFor();
     await shoot(page, "site 6 rolled back");
 
     // Every tab opens.
@@ -153,7 +153,7 @@ describe("a static site", () => {
       await page.reload();
       return (await page.getByRole("link", { name, exact: true }).count()) === 0;
     });
-    // A refused confirmation is answered 4xx, which Chromium notes on its console.
+    // A rejected confirmation has a 4xx status, which Chromium logs on its console.
     page.problems = page.problems.filter((problem) => !problem.includes("422") && !problem.includes("400"));
     assertQuiet(page);
   });
@@ -167,7 +167,7 @@ describe("an API", () => {
     await page.locator(".blocks pre", { hasText: "FastAPI" }).first().waitFor();
     await turnEnds();
     await previewFollows();
-    await page.getByRole("group", { name: "What is shown" }).getByRole("link", { name: "Preview" }).click();
+    await page.getByRole("group", { name: "Environment" }).getByRole("link", { name: "Preview" }).click();
     // Its endpoints, with a form to try each.
     const endpoints = page.getByRole("region", { name: "Endpoints" });
     const items = endpoints.locator("details", { has: page.locator("summary", { hasText: /POST.*\/items/ }) });
@@ -192,7 +192,7 @@ describe("an API", () => {
     await builder.api("PUT", `/apps/${name}/files/requirements.txt`, "no-such-package-of-ours==99.99\n");
     await page.reload();
     await bar().getByRole("button", { name: "Deploy preview" }).first().click();
-    const failure = page.getByRole("region", { name: "What failed" });
+    const failure = page.getByRole("region", { name: "Failure" });
     await failure.waitFor({ timeout: PATIENCE });
     await failure.getByText("no-such-package-of-ours").first().waitFor();
     for (const way of ["Ask for a fix", "Try again", "Open the log"]) {
@@ -201,8 +201,8 @@ describe("an API", () => {
     await chip(page, "Preview", "ready").waitFor();
     await shoot(page, "api 3 failure");
     await failure.getByRole("button", { name: "Ask for a fix" }).click();
-    await page.locator(".turn .said").getByText("could not be deployed. Find the cause and fix it.").waitFor();
-    await page.getByText("Shown to the model with it").last().click();
+    await page.locator(".turn .user-message").getByText("could not be deployed. Find the cause and fix it.").waitFor();
+    await page.getByText("Also sent to the model").last().click();
     await page.locator(".turn .words").getByText("no-such-package-of-ours").first().waitFor();
     assertQuiet(page);
   });

@@ -1,5 +1,4 @@
-// What happens is seen live, by everybody, after a reload as well; and without any script the same
-// buttons do the same.
+// Progress is shown live to all readers, also after a reload. Without scripts the same buttons work.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -24,7 +23,7 @@ async function newPage(options) {
   return page;
 }
 
-/** What the conversation says, without times that go on ticking. */
+/** The text of the conversation, without running timers. */
 async function conversation(page) {
   const blocks = page.locator("#turns > li").last().locator(".blocks");
   return (await blocks.textContent()).replace(/\s+/g, " ").trim();
@@ -41,12 +40,12 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   const second = await newPage();
   await second.goto(`${builder.origin}/apps/two-windows`);
   await first.reload();
-  // In the middle of it still: what was typed is there at once, and goes on growing.
+  // Still during the turn: the received text is there at once, and continues to grow.
   const code = first.locator('[data-path="public/style.css"] pre').first();
   await code.waitFor({ state: "attached" });
   await first.getByRole("button", { name: "Stop" }).waitFor();
   await first.reload();
-  assert.equal(await first.locator(".said", { hasText: "Windows on the harbour" }).count(), 1, "nothing is doubled");
+  assert.equal(await first.locator(".user-message", { hasText: "Windows on the harbour" }).count(), 1, "nothing is doubled");
   await shoot(first, "live reloaded");
   for (const page of [first, second]) {
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
@@ -63,11 +62,11 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
     assert.equal(said.split(words).length, 2, "said once, shown once");
   }
 
-  // What stands behind a turn's summary comes when it is opened.
+  // The details of a turn are loaded when its summary is opened.
   await late.locator("#turns details.summary > summary").first().click();
   await late.locator(".steps .step", { hasText: "public/style.css" }).first().waitFor();
 
-  // What happens, everybody sees: the preview that follows, with its steps and its end.
+  // All readers see the preview that follows, with its steps and its result.
   for (const page of [first, second, late]) {
     await page.locator("#strip .strip").waitFor({ timeout: PATIENCE });
     await page.getByRole("banner").locator(".chip", { hasText: /Preview\s+ready/ }).waitFor({ timeout: PATIENCE });
@@ -108,7 +107,7 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
       && (await page.locator("#next [role=status]").count()) === 0;
   });
   await settled("the turn ends");
-  await page.locator(".said", { hasText: "A page on plain paper" }).waitFor();
+  await page.locator(".user-message", { hasText: "A page on plain paper" }).waitFor();
   await shoot(page, "plain 1 written");
 
   const bar = page.getByRole("banner");
@@ -121,7 +120,7 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
   };
   await publish(/A page on plain paper/);
 
-  // The next preview is the user's to ask for.
+  // The next preview starts only on request.
   await page.goto(`${builder.origin}/apps/${name}/settings`);
   await page.getByRole("switch", { name: "Build and deploy the preview after each turn" }).uncheck();
   await press(page.getByRole("button", { name: "Save" }));

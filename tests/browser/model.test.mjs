@@ -1,4 +1,4 @@
-// What goes along with a message, and who answers: the composer's files and the form in an app's settings,
+// Attachments of a message and the choice of the model: the composer's files and the form in an app's settings,
 // with and without scripts.
 
 import assert from "node:assert/strict";

@@ -1,8 +1,8 @@
-// A network namespace for the browser. Chromium drops its requests whenever an interface of its network comes or goes,
-// as the engine's do all the time on the host. In here nothing changes.
+// A network namespace for the browser. Chromium drops its requests whenever an interface of its network appears or disappears,
+// as the engine's do continuously on the host. In the namespace nothing changes.
 //
 // Run as a program inside the new namespace, this listens on each port that it reads from its input, on the
-// namespace's own loopback, and hands every connection to a Unix socket, which reaches across namespaces.
+// namespace's own loopback, and forwards every connection to a Unix socket, which works across namespaces.
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -41,7 +41,7 @@ function theNamespace() {
 
 async function makeNamespace() {
   const folder = mkdtempSync(join(tmpdir(), "slipway-network-"));
-  // Whoever is not root is root in a user namespace of their own.
+  // Without root, a user namespace provides it.
   const users = process.getuid() === 0 ? [] : ["--user", "--map-root-user"];
   const inside = spawn("unshare", [...users, "--net", process.execPath, fileURLToPath(import.meta.url)], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -82,11 +82,11 @@ export async function insideOf(program) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const ip = (...words) => execFileSync("ip", words);
   ip("link", "set", "lo", "up");
-  // With loopback alone the browser would say that it is offline.
+  // With loopback alone the browser would report that it is offline.
   ip("link", "add", "near", "type", "veth", "peer", "name", "far");
   ip("address", "add", "192.0.2.1/30", "dev", "near");
   for (const end of ["near", "far"]) {
-    // Without IPv6, whose address would come a second or two later: that is a change of the network as well.
+    // Without IPv6, whose address would appear a second or two later, which is a network change too.
     ip("link", "set", end, "addrgenmode", "none");
     ip("link", "set", end, "up");
   }

@@ -1,5 +1,5 @@
-// Every page: accessible in light and dark, usable when narrow and by keyboard, light on the wire,
-// quiet on the console.
+// Every page: accessible in light and dark, usable in a narrow window and by keyboard, small in transfer size,
+// without messages on the console.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -88,7 +88,7 @@ for (const colorScheme of ["light", "dark"]) {
       assert.equal(answer.status(), MISSING.has(name) ? 404 : 200, `${name}: ${path}`);
       await page.getByRole("main").first().waitFor();
       await shoot(page, `${colorScheme} ${name}`);
-      // All of them are looked at before the test fails.
+      // All of them are checked before the test fails.
       try {
         await assertAccessible(page, `${name} (${colorScheme})`);
         if (MISSING.has(name)) forgiveMissing(page);
@@ -114,13 +114,13 @@ test("narrow: no page scrolls sideways, and the composer is at hand", { timeout:
   }
   assert.deepEqual(failures, []);
   await page.goto(`${builder.origin}/apps/${site}`);
-  const panes = page.getByRole("radiogroup", { name: "What is shown" });
+  const panes = page.getByRole("radiogroup", { name: "Visible pane" });
   const composer = page.getByRole("textbox", { name: "Message", exact: true });
   await panes.getByText("App").click();
   await page.locator("#stage").waitFor();
   assert.ok(await page.locator("#stage iframe:not(.next)").isVisible());
   await panes.getByText("Conversation").click();
-  assert.ok(await page.locator(".said").first().isVisible());
+  assert.ok(await page.locator(".user-message").first().isVisible());
   assert.ok(!(await page.locator("#stage iframe:not(.next)").isVisible()), "one of them at a time");
   assert.ok(await composer.isVisible());
   await page.goto(`${builder.origin}/apps/${site}`);
@@ -200,7 +200,7 @@ describe("by keyboard", () => {
     await eventually("the message field has the focus", () => composer.evaluate((field) => field === document.activeElement));
     await page.keyboard.type("More bollards");
     await page.keyboard.press("Control+Enter");
-    await page.locator(".said", { hasText: "More bollards" }).waitFor();
+    await page.locator(".user-message", { hasText: "More bollards" }).waitFor();
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
 
     const menu = page.getByRole("banner").locator("details.menu").first();

@@ -1,5 +1,5 @@
-// Previews behind the log-in, as people meet them: the frame shows the preview at once, a link opens it to somebody without a
-// password, and where apps have a site of their own nothing changes.
+// Previews that require a login, in the browser: the frame shows the preview at once, a link opens it without a password,
+// and where apps have their own site nothing changes.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -47,7 +47,7 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     page.problems = page.problems.filter((problem) => !problem.includes("low water"));
     await shoot(page, "preview behind the log-in");
 
-    // A link on another site leads in, logged in.
+    // A link on another site works with the existing login.
     const elsewhere = watch(await page.context().newPage());
     await elsewhere.goto(`http://127.0.0.1:${builder.port}/healthz`);
     await elsewhere.evaluate((url) => (location.href = url), `${builder.origin}/settings`);
@@ -58,9 +58,9 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     await elsewhere.close();
 
     await page.getByRole("link", { name: "Share", exact: true }).click();
-    await page.getByLabel("It lasts").selectOption("1h");
+    await page.getByLabel("Valid for").selectOption("1h");
     await assertAccessible(page, "share");
-    await page.getByRole("button", { name: "Make a link" }).click();
+    await page.getByRole("button", { name: "Create a link" }).click();
     const link = await page.getByRole("status").locator("code").textContent();
     await page.getByRole("cell", { name: "Preview", exact: true }).waitFor();
     await assertAccessible(page, "share with a link");
@@ -71,7 +71,7 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     await shoot(page, "share narrow");
     await page.setViewportSize({ width: 1280, height: 800 });
 
-    // Somebody else, without a session.
+    // Another user, without a session.
     const other = await openPage(browser);
     await other.goto(builder.host("slack-water-preview"));
     await other.getByLabel("Password").waitFor();
@@ -81,15 +81,15 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
     await other.goto(builder.host("slack-water-draft"));
     await other.getByLabel("Password").waitFor();
 
-    await page.getByRole("button", { name: /^Take back/ }).click();
-    await page.getByText("There are none.").waitFor();
+    await page.getByRole("button", { name: /^Revoke/ }).click();
+    await page.getByText("There are no active links.").waitFor();
     await other.goto(builder.host("slack-water-preview"));
     await other.getByLabel("Password").waitFor();
     await other.goto(link);
-    await other.getByRole("heading", { name: "This link does not open anything any more" }).waitFor();
+    await other.getByRole("heading", { name: "This link is no longer valid" }).waitFor();
     await shoot(other, "share link ended");
 
-    // The preview's own address, after the log-in that it asks for.
+    // The preview's own address, after the login that it requires.
     await logIn(other, `${builder.host("slack-water-preview")}/?high=tide`);
     await other.getByRole("heading", { name: "Tides" }).waitFor();
     assert.equal(other.url(), `${builder.host("slack-water-preview")}/?high=tide`);
@@ -101,7 +101,7 @@ test("from the log-in to a link for somebody else", { timeout: PATIENCE * 2 }, a
 });
 
 test("the frame shows a preview on one site and on another, and says so where it cannot", { timeout: PATIENCE * 2 }, async () => {
-  // Names that Chromium leads to this machine: with plain http, cookies of another site are not kept.
+  // Names that Chromium resolves to this machine: with plain http, third-party cookies are not stored.
   const mapped = await startBrowser(["--host-resolver-rules=MAP *.test 127.0.0.1"]);
   try {
     for (const [own, apps, shows] of [["quay.test", "", true], ["quay.test", "wharf.test", false]]) {
@@ -117,7 +117,7 @@ test("the frame shows a preview on one site and on another, and says so where it
       if (shows) {
         await frame.getByRole("heading").first().waitFor();
         assert.match(page.frames()[1].url(), /slack-water-draft\.quay\.test/);
-        // One that has lost its pass gets another, by way of the builder's host.
+        // A browser without its access cookie gets a new one through the builder's host.
         await page.context().clearCookies({ name: /slipway_preview/ });
         await page.frames()[1].evaluate(() => void setTimeout(() => location.reload()));
         await eventually("the pass is there again", async () =>

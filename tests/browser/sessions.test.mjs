@@ -1,4 +1,4 @@
-// Who is logged in and which programs have tokens, on the settings page; and what an app on a neighbouring host can do to it.
+// Sessions and API tokens on the settings page, and what an app on a neighbouring host can do to a session.
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -72,16 +72,16 @@ test("sessions are listed and ended, tokens are made and revoked", { timeout: PA
     await rows.filter({ hasText: "Firefox on Linux" }).waitFor();
     await assertAccessible(page, "settings with a password");
 
-    // Another one is ended: its next click leads to the log-in.
+    // Another session is ended: its next click redirects to the login.
     await rows.filter({ hasText: "Wharfinger" }).getByRole("button", { name: "Log out" }).click();
     await rows.filter({ hasText: "Wharfinger" }).waitFor({ state: "detached" });
     await clickOn(other);
     await other.getByLabel("Password").waitFor();
 
-    // A token with a scope and an end, shown once.
+    // A token with a scope and an expiry, shown once.
     await page.getByLabel("Name", { exact: true }).fill("Nightly build");
     await page.getByLabel("Scope").selectOption("read");
-    await page.getByLabel("Ends after").selectOption("7");
+    await page.getByLabel("Expires after").selectOption("7");
     await page.getByRole("button", { name: "Create a token" }).click();
     const token = await page.getByRole("status").locator("code").textContent();
     const row = page.locator("#token-list tbody tr");
@@ -96,7 +96,7 @@ test("sessions are listed and ended, tokens are made and revoked", { timeout: PA
     await page.getByText("There are no tokens.").waitFor();
     assert.equal(await statusWith(builder, token), 401);
 
-    // Everybody is logged out, after a question.
+    // All sessions are logged out, after a confirmation.
     page.once("dialog", (dialog) => dialog.dismiss());
     await page.getByRole("button", { name: "Log out everywhere" }).click();
     assert.equal((await page.reload()).status(), 200, "nothing was done yet");
@@ -119,7 +119,7 @@ test("sessions are listed and ended, tokens are made and revoked", { timeout: PA
 });
 
 test("an app on a neighbouring host neither locks the browser out nor loads our pages", { timeout: PATIENCE }, async () => {
-  // Over plain http, browsers heed no Clear-Site-Data and send no Sec-Fetch-Site.
+  // Over plain http, browsers ignore Clear-Site-Data and send no Sec-Fetch-Site.
   const mapped = await startBrowser(["--host-resolver-rules=MAP *.test 127.0.0.1"]);
   const pages = createServer((_, answer) => answer.setHeader("content-type", "text/html").end("<!doctype html><title>App</title>"));
   await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve));
@@ -132,7 +132,7 @@ test("an app on a neighbouring host neither locks the browser out nor loads our 
 
     const app = await page.context().newPage();
     await app.goto(`http://ducks.quay.test:${pages.address().port}`);
-    // A link leads in, logged in; an image is refused.
+    // A link works with the existing login; an image is rejected.
     assert.equal(await statusOfImage(app, `${builder.origin}/settings`), 403);
     await app.evaluate((url) => (location.href = url), `${builder.origin}/settings`);
     await app.getByRole("heading", { name: "Sessions" }).waitFor();
@@ -152,12 +152,12 @@ test("an app on a neighbouring host neither locks the browser out nor loads our 
     assert.equal(answer.status(), 431);
     await page.getByRole("heading", { name: "Too many cookies" }).waitFor();
     await shoot(page, "too many cookies");
-    // The session is still good, and a new one can begin.
+    // The session is still valid, and a new one can start.
     await page.reload();
     await page.getByRole("heading", { name: "Sessions" }).waitFor();
     page.once("dialog", (dialog) => dialog.accept());
     await page.getByRole("button", { name: "Log out everywhere" }).click();
-    // Else its navigation and ours meet.
+    // Otherwise its navigation and ours conflict.
     await page.waitForURL((url) => url.pathname === "/login");
     await logIn(page, `${builder.origin}/settings`);
     await page.getByRole("heading", { name: "Sessions" }).waitFor();

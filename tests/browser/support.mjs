@@ -1,5 +1,5 @@
-// What the browser tests share: the real binary on a data directory of its own, a real Chromium,
-// and pages whose every complaint (console, policy, failed request) is a failure.
+// Shared by the browser tests: the real binary with its own data directory, a real Chromium, and pages on which every
+// error (console, policy, failed request) fails the test.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -149,7 +149,7 @@ export async function startBrowser(further = []) {
 /** A context with one page that notes everything that goes wrong on it, in `problems`. */
 export async function openPage(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
-  // The tests run beside builds and a cluster, which may take both processors for a while.
+  // The tests run beside builds and a cluster, which may use both processors for a while.
   context.setDefaultTimeout(90_000);
   const page = await context.newPage();
   return watch(page);
@@ -165,7 +165,7 @@ export function watch(page) {
   });
   page.on("pageerror", (error) => {
     const where = `script: ${error.stack ?? error}`;
-    // A draft is half written by nature: its page may be older than its script.
+    // A draft is incomplete by design: its page may be older than its script.
     if (!/-draft\.localhost/.test(where)) page.problems.push(where);
   });
   page.on("response", (response) => {

@@ -1,5 +1,5 @@
-//! The agent from outside: turns that are cut short and go on, messages that wait, files that are
-//! locked or changed by hand, questions, limits. A real process against a scripted model.
+//! The agent from outside: interrupted and continued turns, queued messages, locked files and
+//! users' edits, questions, limits. A real process against a scripted model.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Scene {
         scraper::Html::parse_document(&page.text())
     }
 
-    /// How often something stands in the page, and its text.
+    /// How often a selector matches in the page, and its text.
     async fn shown(&self, selector: &str) -> (usize, String) {
         let page = self.page().await;
         let selector = scraper::Selector::parse(selector).expect("a selector");
@@ -85,7 +85,7 @@ fn done() -> Reply {
 }
 
 #[tokio::test]
-async fn a_turn_whose_builder_was_killed_goes_on() {
+async fn a_turn_whose_builder_was_killed_can_be_continued() {
     let cut = write("t1", "public/a.txt", "whole").tool_begun(
         "t2",
         "write_file",
@@ -108,7 +108,7 @@ async fn a_turn_whose_builder_was_killed_goes_on() {
     assert_eq!((scene.file("public/a.txt").await.as_deref(), scene.file("public/b.txt").await), (Some("whole"), None));
     assert_eq!(turn["size"]["files"], 1, "what was written is a version: {turn:#}");
     let writing = turn["steps"].as_array().expect("steps").iter().filter(|step| step["state"] == "writing").count();
-    assert_eq!(writing, 0, "nobody writes it any more: {turn:#}");
+    assert_eq!(writing, 0, "no file is being written any more: {turn:#}");
     assert_eq!(scene.shown("form[action$='/continue'] button").await, (1, "Continue".to_owned()));
 
     scene.fake.push(write("t3", "public/b.txt", "whole too").stop("tool_use").reply());
@@ -128,7 +128,7 @@ async fn a_turn_whose_builder_was_killed_goes_on() {
 }
 
 #[tokio::test]
-async fn a_turn_ends_even_if_its_files_cannot_be_made_a_version() {
+async fn a_turn_ends_even_if_its_files_cannot_be_committed() {
     let script = vec![write("t1", "public/a.txt", "kept").stop("tool_use").reply(), done()];
     let mut scene = Scene::with(script, &[]).await;
     let folder = scene.builder.data().join("workspaces").join(&scene.app);
@@ -150,7 +150,7 @@ async fn a_turn_ends_even_if_its_files_cannot_be_made_a_version() {
     assert_eq!((&turn["state"], &turn["size"]["files"]), (&json!("done"), &json!(1)), "{turn:#}");
     assert_eq!(scene.file("public/a.txt").await.as_deref(), Some("kept"));
 
-    // What an earlier builder left without an end finds one: a ended a turn that has no job, and one whose job is over.
+    // The next start ends unfinished turns: one without a job, and one whose job has ended.
     scene.builder.kill();
     let database = rusqlite::Connection::open(scene.builder.data().join("slipway.db")).expect("the database");
     let strand = "UPDATE turns SET state = 'running', finished_at = NULL, note = NULL WHERE number = 2";
@@ -168,7 +168,7 @@ async fn a_turn_ends_even_if_its_files_cannot_be_made_a_version() {
 }
 
 #[tokio::test]
-async fn a_turn_whose_end_was_kept_ends_its_job_as_it_ended() {
+async fn a_job_ends_like_its_ended_turn() {
     let script = vec![write("t1", "public/a.txt", "kept").stop("tool_use").reply(), done()];
     let mut scene = Scene::with(script, &[]).await;
     let job = scene.say("Write").await;
@@ -184,7 +184,7 @@ async fn a_turn_whose_end_was_kept_ends_its_job_as_it_ended() {
 }
 
 #[tokio::test]
-async fn what_a_broken_answer_said_is_no_part_of_the_turn() {
+async fn the_text_of_a_broken_answer_is_retracted() {
     let broken = Answer::new().text("Half a sentence").tool_begun(
         "t1",
         "write_file",
@@ -204,15 +204,15 @@ async fn what_a_broken_answer_said_is_no_part_of_the_turn() {
 }
 
 #[tokio::test]
-async fn a_stop_reaches_the_provider_and_what_waits_can_be_withdrawn() {
+async fn a_stop_reaches_the_provider_and_queued_turns_can_be_cancelled() {
     let mut scene = Scene::with(vec![Answer::new().text_begun("I was about to").then_silence()], &[]).await;
     let first = scene.say("First").await;
     let second = scene.say("Second").await;
     let third = scene.say("Third").await;
     let mut events = scene.builder.job_events(&first["id"], 0).await;
-    events.wait("the first is at work", PATIENCE, |event| event.name == "text").await;
+    events.wait("the first is running", PATIENCE, |event| event.name == "text").await;
 
-    // What waits is shown, in order, and each can be withdrawn.
+    // Queued messages are shown in order, and each can be cancelled.
     assert_eq!(scene.shown("#turns .said").await.1, "FirstSecondThird");
     assert_eq!(scene.shown("[data-withdraw] button").await.0, 2);
     assert_eq!(scene.shown("#send button").await.1, "StopQueue");
@@ -233,7 +233,7 @@ async fn a_stop_reaches_the_provider_and_what_waits_can_be_withdrawn() {
 }
 
 #[tokio::test]
-async fn locked_files_stay_and_changes_by_hand_are_told() {
+async fn locked_files_stay_unchanged_and_the_model_gets_users_edits() {
     let script = vec![write("t1", "public/a.txt", "one\n").stop("tool_use").reply(), done()];
     let scene = Scene::with(script, &[]).await;
     scene.turn("Write").await;
@@ -263,7 +263,7 @@ async fn locked_files_stay_and_changes_by_hand_are_told() {
     assert!(asked.contains("so they cannot be changed or deleted: public/a.txt"), "{asked}");
     assert!(asked.contains("+by hand") && asked.contains("changes by hand, as a unified diff"), "{asked}");
 
-    // What was told is not told again.
+    // The model gets each edit only once.
     let unlock = builder.delete(&scene.path("/locks/public/a.txt")).await;
     assert_eq!(unlock.status, 204);
     scene.fake.push(done());
@@ -273,7 +273,7 @@ async fn locked_files_stay_and_changes_by_hand_are_told() {
 }
 
 #[tokio::test]
-async fn a_change_by_hand_while_a_turn_is_at_work_is_told_to_the_next() {
+async fn the_next_turn_gets_edits_made_during_a_turn() {
     let begun = write("t1", "public/a.txt", "one\n").text_begun("Now I think").then_silence();
     let mut scene = Scene::with(vec![begun], &[]).await;
     let job = scene.say("Write").await;
@@ -287,14 +287,14 @@ async fn a_change_by_hand_while_a_turn_is_at_work_is_told_to_the_next() {
     scene.turn("And now?").await;
     let asked = scene.asked();
     assert!(asked.contains("public/by-hand.txt") && asked.contains("+mine"), "{asked}");
-    assert!(!asked.contains("+one"), "what the model wrote itself is no news: {asked}");
+    assert!(!asked.contains("+one"), "the model's own changes are not reported: {asked}");
     scene.fake.push(done());
     scene.turn("And then?").await;
-    assert_eq!(scene.asked().matches("+mine").count(), 1, "told once");
+    assert_eq!(scene.asked().matches("+mine").count(), 1, "reported once");
 }
 
 #[tokio::test]
-async fn a_question_is_answered_with_a_press_and_a_rewrite_is_asked_first() {
+async fn a_choice_answers_a_question_and_a_rewrite_needs_a_confirmation() {
     let ask =
         Answer::new().tool("t1", "ask_user", &json!({"question": "Which colour?", "choices": ["Sea green", "Red"]}), 9);
     let scene = Scene::with(vec![ask.stop("tool_use").reply()], &[]).await;
@@ -348,12 +348,12 @@ async fn a_question_is_answered_with_a_press_and_a_rewrite_is_asked_first() {
     scene.builder.ended(&job).await;
     let turn = scene.newest().await;
     assert_eq!((&turn["state"], &turn["prompt"]), (&json!("done"), &json!("But in my words")), "{turn:#}");
-    assert!(scene.asked().contains("the person chose: “Yes, go on”"));
+    assert!(scene.asked().contains("the person chose: “Yes, continue”"));
     assert_eq!(scene.file("public/long.txt").await.as_deref(), Some("short\n"));
 }
 
 #[tokio::test]
-async fn sentences_of_slipways_that_a_person_types_are_their_words() {
+async fn typed_sentences_of_slipway_are_ordinary_messages() {
     let scene = Scene::with(Vec::new(), &[]).await;
     let first = scene.fake.requests().len();
     scene.fake.push(done());
@@ -379,7 +379,7 @@ async fn sentences_of_slipways_that_a_person_types_are_their_words() {
 }
 
 #[tokio::test]
-async fn a_day_has_its_limit_and_a_circle_its_end() {
+async fn the_daily_limit_and_repeated_errors_end_a_turn() {
     let scene = Scene::with(Vec::new(), &[("SLIPWAY_APP_MAX_USD_PER_DAY", "0.005")]).await;
     // A whole answer costs $0.001516: the circle ends before the day is used up.
     let wrong = |id: &str| {
@@ -417,7 +417,7 @@ async fn a_day_has_its_limit_and_a_circle_its_end() {
 }
 
 #[tokio::test]
-async fn every_cap_names_itself_and_keeps_what_was_written() {
+async fn every_limit_names_itself_and_keeps_the_files() {
     for (setting, limit, reason, words) in [
         ("SLIPWAY_TURN_MAX_STEPS", "2", "cap_steps", "its limit of 2 steps"),
         ("SLIPWAY_TURN_MAX_TOKENS", "200", "cap_tokens", "its limit of 200 tokens"),
@@ -469,7 +469,7 @@ fn recorded(from: usize) -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn killed_anywhere_and_continued_it_ends_in_the_same_files() {
+async fn a_turn_killed_anywhere_and_continued_ends_with_the_same_files() {
     let is_written = |path: &'static str| {
         move |event: &crate::support::stream::Event| {
             event.name == "file" && event.data["path"] == path && event.data["state"] == "written"
@@ -499,7 +499,7 @@ async fn killed_anywhere_and_continued_it_ends_in_the_same_files() {
         let mut events = scene.builder.job_events(&job["id"], 0).await;
         events.wait(at, PATIENCE, seen).await;
         scene.builder.kill();
-        // What a model would do next is told by the files: what stands there is not done again.
+        // Like a model, it continues from the files: finished steps are not repeated.
         scene.fake = FakeClaude::start([]).await;
         scene.builder.restart_with(&[("ANTHROPIC_BASE_URL", &scene.fake.base_url())]).await;
         scene.builder.ended(&job).await;

@@ -24,7 +24,7 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn an_app_is_made_listed_and_shown_as_the_contract_says() {
+async fn an_app_is_created_listed_and_returned() {
     let bench = Bench::new().await;
     let body = json!({ "description": "A page about ducks", "name": "ducks", "template": "static-site" });
     let made = bench.post("/api/v1/apps", body).await;
@@ -147,7 +147,7 @@ async fn files_are_read_and_written_as_versions() {
     let head = bench.ask(asked(Method::HEAD, file)).await;
     assert_eq!((head.status, head.bytes.len()), (StatusCode::OK, 0));
 
-    // The same again makes no version; what is no text stays what it is.
+    // Unchanged content creates no version; binary content stays unchanged.
     let same = bench.ask(asked(Method::PUT, file).body(html)).await;
     assert_eq!((same.status, same.json()["id"].clone()), (StatusCode::OK, version["id"].clone()));
     bench.ask(asked(Method::PUT, "/api/v1/apps/ducks/files/public/x.bin").body(vec![0, 255, 1])).await;
@@ -203,10 +203,10 @@ async fn files_are_read_and_written_as_versions() {
 }
 
 #[tokio::test]
-async fn whether_the_preview_follows_is_the_users_to_say() {
+async fn automatic_previews_are_a_setting() {
     let bench = Bench::new().await;
     let made = bench.post("/api/v1/apps", json!({ "description": "Ducks", "name": "ducks" })).await.json();
-    assert_eq!(made["auto_preview"], true, "it does unless somebody says otherwise");
+    assert_eq!(made["auto_preview"], true, "it is on by default");
     let turn = bench.post("/api/v1/apps/ducks/turns", json!({ "prompt": "A page about ducks" })).await.json();
     bench.follow(&turn).await;
     let next = turn["id"].as_i64().expect("a number") + 1;
@@ -230,7 +230,7 @@ async fn whether_the_preview_follows_is_the_users_to_say() {
 }
 
 #[tokio::test]
-async fn a_turn_is_followed_left_and_taken_up_again() {
+async fn a_turns_stream_can_be_followed_and_resumed() {
     let bench = Bench::new().await;
     bench.create("ducks", "static-site").await;
     let asked =
@@ -250,7 +250,7 @@ async fn a_turn_is_followed_left_and_taken_up_again() {
     let cancelled = bench.ask(post(&format!("/api/v1/jobs/{}/cancel", job["id"]))).await;
     assert_eq!((cancelled.status, cancelled.json()), (StatusCode::OK, done), "an ended job stays as it is");
 
-    // Taken up in the middle: what was said is said once, however the pieces are joined by now.
+    // Resumed in the middle: each piece of text arrives once, however the pieces are joined by now.
     let path = format!("/api/v1/jobs/{}/events", job["id"]);
     let said = |events: &[crate::asking::Sse]| -> String {
         events
@@ -273,7 +273,7 @@ async fn a_turn_is_followed_left_and_taken_up_again() {
     let over = bench.ask(get(&path).with("last-event-id", &last)).await;
     assert_eq!((over.status, over.bytes.len()), (StatusCode::NO_CONTENT, 0));
 
-    // The app's stream tells all of it too, and goes on.
+    // The app's stream contains all of it too, and continues.
     let mut stream = Stream::of(bench.open(get("/api/v1/apps/ducks/events")).await);
     loop {
         let event = stream.next().await.expect("it has no end");
@@ -282,7 +282,7 @@ async fn a_turn_is_followed_left_and_taken_up_again() {
         }
     }
     let another = bench.post("/api/v1/apps/ducks/turns", json!({ "prompt": "And geese" })).await.json();
-    let told = stream.next().await.expect("it goes on").json();
+    let told = stream.next().await.expect("it continues").json();
     assert_eq!(told["id"], another["id"]);
     for (header, value) in [("last-event-id", "x"), ("last-event-id", "-1"), ("last-event-id", "9223372036854775807")] {
         bench.ask(get("/api/v1/apps/ducks/events").with(header, value)).await.problem(400, "bad_request");
@@ -353,7 +353,7 @@ async fn deployments_without_an_engine_say_so() {
 }
 
 #[tokio::test]
-async fn every_wrong_request_is_a_problem() {
+async fn every_invalid_request_gets_problem_json() {
     let bench = Bench::new().await;
     bench.create("ducks", "static-site").await;
     let json_kind = ("content-type", "application/json");
@@ -429,7 +429,7 @@ async fn every_wrong_request_is_a_problem() {
 }
 
 #[tokio::test]
-async fn the_builder_says_how_it_is() {
+async fn health_readiness_and_metrics_are_reported() {
     let bench = Bench::new().await;
     let health = bench.get("/healthz").await;
     assert_eq!((health.status, health.text().as_str()), (StatusCode::OK, "ok"));
@@ -506,7 +506,7 @@ async fn an_export_is_a_repository_with_manifests() {
 }
 
 #[tokio::test]
-async fn with_a_password_nothing_is_open_but_what_must_be() {
+async fn with_a_password_only_public_addresses_are_open() {
     let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
     for path in ["/api/v1/apps", "/api/openapi.json", "/metrics", "/api/nothing"] {
         let answer = bench.get(path).await;
@@ -582,7 +582,7 @@ async fn with_a_password_nothing_is_open_but_what_must_be() {
 }
 
 #[tokio::test]
-async fn the_login_page_begins_and_ends_a_session() {
+async fn the_login_page_starts_and_ends_a_session() {
     let bench = Bench::with(&[
         ("SLIPWAY_ADMIN_PASSWORD", PASSWORD),
         ("SLIPWAY_PUBLIC_URL", "https://{host}"),
@@ -647,7 +647,7 @@ async fn passwords_cannot_be_guessed_quickly() {
 }
 
 #[tokio::test]
-async fn a_browser_that_has_logged_in_before_is_not_kept_out_by_strangers() {
+async fn strangers_cannot_lock_out_a_known_browser() {
     let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
     let form = |password: &str| {
         let form = post("/login").with("content-type", "application/x-www-form-urlencoded");
@@ -677,7 +677,7 @@ async fn a_browser_that_has_logged_in_before_is_not_kept_out_by_strangers() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_believed_only_when_it_is_the_operators() {
+async fn only_the_operators_proxies_are_trusted() {
     // Requests of a test come from this machine.
     for (trust, last) in [("192.0.2.0/24", StatusCode::TOO_MANY_REQUESTS), ("127.0.0.0/8", StatusCode::FORBIDDEN)] {
         let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD), ("SLIPWAY_TRUST_PROXY", trust)]).await;
@@ -756,7 +756,7 @@ async fn only_our_own_origin_and_hosts_are_served() {
     let ready = bench.ask(get("/readyz").at("evil.test")).await.text();
     assert!(ready.contains("\"checks\":[") && !ready.contains("\"detail\":\""), "{ready}");
     let shown = bench.ask(get("/").at("a-b.test")).await.text();
-    assert!(shown.contains("Nothing on this server is called a-b.test") && shown.contains("builder.localhost:8080"));
+    assert!(shown.contains("There is no app at a-b.test on this server") && shown.contains("builder.localhost:8080"));
     for host in ["", "a b", "a/b", "<script>.localhost", "user@builder.localhost", ":8080", "builder.localhost:x"] {
         let answer = bench.ask(get("/healthz").at(host)).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{host:?}");
@@ -772,7 +772,7 @@ async fn only_our_own_origin_and_hosts_are_served() {
 }
 
 #[tokio::test]
-async fn a_draft_is_the_workspace_as_it_is() {
+async fn a_draft_serves_the_current_files() {
     let bench = Bench::new().await;
     bench.create("ducks", "static-site").await;
     let draft = |path: &str| get(path).at("ducks-draft.localhost:8080");

@@ -31,7 +31,7 @@ macro_rules! killed_at_each {
     };
 }
 
-/// What must never be lost again once it was seen.
+/// State that must not be lost once it was visible.
 struct Seen {
     events: Vec<Event>,
     versions: Vec<Value>,
@@ -276,7 +276,7 @@ mod during_a_turn {
 }
 
 #[tokio::test]
-async fn a_job_that_dies_again_and_again_is_given_up() {
+async fn a_job_that_dies_repeatedly_fails() {
     let mut builder = Builder::start().await;
     let app = live_site(&builder).await;
     builder.write(&app, "public/index.html", "<h1>deadly</h1>\n").await;
@@ -329,7 +329,7 @@ mod during_a_deletion {
 }
 
 #[tokio::test]
-async fn a_run_goes_on_without_the_builder() {
+async fn a_run_outlives_the_builder() {
     let mut builder = Builder::start().await;
     let app = builder.create("scheduled-job", "Counts slowly").await;
     builder.preview(&app).await;
@@ -384,7 +384,7 @@ async fn runs_now(builder: &Builder, app: &str) {
 }
 
 #[tokio::test]
-async fn killed_while_a_job_proves_itself() {
+async fn killed_during_the_check_of_a_job() {
     let mut builder = Builder::start().await;
     let app = builder.create("scheduled-job", "Counts slowly").await;
     builder.write(&app, "job.py", COUNTS).await;
@@ -392,14 +392,14 @@ async fn killed_while_a_job_proves_itself() {
     let (_, job) = killed_at(&mut builder, &app, "/previews", &json!({}), &counts).await;
     let job = builder.ended(&job).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
-    // It is the same run: it went on by itself, and was found again.
+    // It is the same run: it kept running, and the new process found it.
     assert_eq!(all_runs(&builder, &app).await, [("check".to_owned(), "succeeded".to_owned())]);
     let list = builder.get(&format!("/apps/{app}/runs")).await.expect(200);
     let log = builder.get(&format!("/apps/{app}/runs/{}/log", list["runs"][0]["id"])).await.text();
     assert_eq!(log.lines().count(), 6, "whole, and nothing twice: {log}");
     runs_now(&builder, &app).await;
 
-    // A job that is not taken up again leaves no run behind: neither one that goes on, nor one that is said to.
+    // A job that is not resumed leaves no run: neither a running one, nor one that is marked as running.
     builder.write(&app, "job.py", &COUNTS.replace("0.5", "20")).await;
     let job = builder.ask(&format!("/apps/{app}/previews"), &json!({})).await;
     builder.job_events(&job["id"], 0).await.wait(counts.name, PATIENCE, counts.seen).await;
@@ -418,7 +418,7 @@ async fn killed_while_a_job_proves_itself() {
 }
 
 #[tokio::test]
-async fn a_container_that_went_away_is_started_again() {
+async fn a_removed_container_is_restarted() {
     let mut builder = Builder::start().await;
     let app = live_site(&builder).await;
     builder.kill();

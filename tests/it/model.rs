@@ -74,7 +74,7 @@ fn gif() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_app_chooses_its_model_and_is_told_what_it_costs() {
+async fn an_app_has_its_own_model_and_costs() {
     for wire in [Wire::Messages, Wire::Chat] {
         let mut scene = Scene::over(wire).await;
         let default = if wire == Wire::Chat { "local/small" } else { "claude-opus-5-5" };
@@ -82,7 +82,7 @@ async fn an_app_chooses_its_model_and_is_told_what_it_costs() {
         assert_eq!(model, json!({"model": null, "effort": null, "answers": default}));
         let turn = scene.turn(&json!({"prompt": "Say hello"}), done()).await;
         assert_eq!(turn["model"], default);
-        // A model that nobody knows has tokens and no price.
+        // An unknown model has tokens and no price.
         let cost = &turn["usage"]["cost_usd"];
         assert_eq!(cost.is_null(), wire == Wire::Chat, "{turn:#}");
 
@@ -102,7 +102,7 @@ async fn an_app_chooses_its_model_and_is_told_what_it_costs() {
         );
         assert!(!asked.raw.to_string().contains("sig-7f3a"), "what another model thought is its own");
         assert!(asked.raw.to_string().contains("Done."), "what it said is not");
-        // 100 + 20 + 40 tokens read (cached ones at the full price, since nobody says otherwise), 50 written.
+        // 100 + 20 + 40 input tokens (cached ones at the full price by default), 50 output tokens.
         let cost = turn["usage"]["cost_usd"].as_f64().unwrap();
         assert!((cost - (160.0 * 10.0 + 50.0 * 100.0) / 1e6).abs() < 1e-9, "{turn:#}");
 
@@ -129,7 +129,7 @@ async fn an_app_chooses_its_model_and_is_told_what_it_costs() {
 }
 
 #[tokio::test]
-async fn models_are_the_providers_where_it_lists_them() {
+async fn models_come_from_the_providers_list() {
     let scene = Scene::over(Wire::Messages).await;
     let known = scene.builder.get("/models").await.expect(200);
     assert_eq!((&known["source"], &known["default"]), (&json!("table"), &json!("claude-opus-5-5")));
@@ -152,7 +152,7 @@ async fn models_are_the_providers_where_it_lists_them() {
 }
 
 #[tokio::test]
-async fn what_the_provider_says_of_its_models_limits_holds() {
+async fn limits_of_the_providers_list_apply() {
     for (wire, id) in [(Wire::Messages, "claude-opus-5-5"), (Wire::Chat, "local/small")] {
         let scene = Scene::over(wire).await;
         scene.fake.offer(json!([{"id": id, "max_input_tokens": 200_000, "max_tokens": 4_096}]));
@@ -162,7 +162,7 @@ async fn what_the_provider_says_of_its_models_limits_holds() {
 }
 
 #[tokio::test]
-async fn a_price_table_that_cannot_be_used_is_said_at_start() {
+async fn an_invalid_price_table_is_reported_at_start() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("models.toml"), "[[models]]\nid = 'a'\ninput_usd = 'free'\n").unwrap();
     let mut command = std::process::Command::new(binary());
@@ -175,7 +175,7 @@ async fn a_price_table_that_cannot_be_used_is_said_at_start() {
 }
 
 #[tokio::test]
-async fn what_is_attached_is_seen_and_kept_with_the_turn() {
+async fn attachments_are_sent_to_the_model_and_stored_with_the_turn() {
     for wire in [Wire::Messages, Wire::Chat] {
         let scene = Scene::over(wire).await;
         let body = json!({"prompt": "Like this, with these prices", "attachments": [
@@ -214,7 +214,7 @@ async fn what_is_attached_is_seen_and_kept_with_the_turn() {
         let later = scene.fake.requests().last().cloned().unwrap();
         assert!(later.raw.to_string().contains(&STANDARD.encode(gif())));
 
-        // What is attached goes with the app.
+        // Attachments are deleted with the app.
         let uploads = scene.builder.data().join("uploads");
         assert_eq!(std::fs::read_dir(&uploads).unwrap().count(), 1);
         let job = scene.builder.delete(&scene.path("")).await.expect(202);
@@ -224,7 +224,7 @@ async fn what_is_attached_is_seen_and_kept_with_the_turn() {
 }
 
 #[tokio::test]
-async fn a_form_without_scripts_brings_files_and_a_failed_turn_sends_them_again() {
+async fn forms_without_scripts_upload_files_and_a_retry_sends_them_again() {
     let scene = Scene::over(Wire::Messages).await;
     let form = |parts: &[(&str, Option<&str>, &[u8])]| {
         let mut body = Vec::new();
@@ -267,7 +267,7 @@ async fn a_form_without_scripts_brings_files_and_a_failed_turn_sends_them_again(
     .await;
     assert_eq!(done["attachments"], failed["attachments"]);
 
-    // What cannot be attached is refused whole, in words.
+    // A message with an invalid attachment is rejected with a sentence.
     let refused = form(&[("prompt", None, b"Look"), ("files", Some("x.pdf"), b"%PDF\xff")]).await;
     assert_eq!(refused.status, 422);
     assert!(refused.text().contains("x.pdf") && refused.text().contains("neither an image"), "{}", refused.text());

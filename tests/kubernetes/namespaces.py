@@ -1,4 +1,4 @@
-"""The platform's namespaces in a test's cluster, which bootstrap's dry runs stand in: they make none themselves."""
+"""Creates the platform's namespaces in a test's cluster. Dry runs of bootstrap need them and create none."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ def kubectl(*arguments):
 
 
 def is_there(name):
-    """Whether a namespace is there to stay. One that an earlier test sent on its way is waited for until it is gone."""
+    """Whether a namespace exists. Waits until a terminating one of an earlier test is deleted."""
     phase = kubectl("get", "namespace", name, "--ignore-not-found", "-o", "jsonpath={.status.phase}")
     if phase == "Terminating":
         kubectl("wait", "--for=delete", f"namespace/{name}", "--timeout=180s")
@@ -24,7 +24,7 @@ def is_there(name):
 
 
 def prepare(case):
-    """Makes them for a test class; those that were not there go again with it."""
+    """Creates them for a test class, and deletes afterwards those that did not exist before."""
     for name, file in FILES.items():
         if not is_there(name) and not os.environ.get("SLIPWAY_TEST_KEEP"):
             case.addClassCleanup(kubectl, "delete", "namespace", name, "--wait=false", "--ignore-not-found")

@@ -1,6 +1,6 @@
-"""What network policies mean, by Kubernetes's rules: who may open a connection to whom.
+"""Evaluates network policies by the rules of Kubernetes: which pod may connect to which address.
 
-Plain logic over manifests, since no cluster at hand enforces them for a test and none says what it would enforce.
+Works on the manifests alone, because the test cluster need not enforce policies, and no API reports their effect.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ PLACE = "kubernetes.io/metadata.name"
 
 @dataclasses.dataclass(frozen=True)
 class Pod:
-    """A pod as policies see it: where it is, what it carries, what its ports are called."""
+    """A pod as policies see it: namespace, labels, named ports and address."""
 
     namespace: str
     labels: dict
@@ -21,13 +21,13 @@ class Pod:
 
 
 def address(text):
-    """An address as it is on the wire: what is mapped into IPv6 goes out as IPv4."""
+    """An address as it is on the wire: an IPv4-mapped IPv6 address is sent as IPv4."""
     found = ipaddress.ip_address(text)
     return getattr(found, "ipv4_mapped", None) or found
 
 
 def matches(selector, labels):
-    """Whether a label selector matches; one that says nothing matches everything."""
+    """Whether a label selector matches. An empty selector matches everything."""
     for expression in selector.get("matchExpressions", []):
         held, values = labels.get(expression["key"]), expression.get("values", [])
         good = {
@@ -42,7 +42,7 @@ def matches(selector, labels):
 
 
 def is_peer(peer, place, other):
-    """Whether `other`, a pod or an address, is meant by a policy in the namespace `place`."""
+    """Whether `other`, a pod or an address, matches a peer of a policy in the namespace `place`."""
     if "ipBlock" in peer:
         block, found = peer["ipBlock"], address(other.address if isinstance(other, Pod) else other)
         inside = [ipaddress.ip_network(cidr) for cidr in [block["cidr"], *block.get("except", [])]]

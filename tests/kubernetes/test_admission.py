@@ -1,7 +1,7 @@
-"""What the admission policy of the builder's account says to requests, by a CEL evaluator of its own.
+"""Evaluates the admission policy of the builder's account with a CEL evaluator in Python.
 
-A cluster below 1.30 never compiles its expressions, and one that does has test_roles.py try the account itself. Here
-each request is answered wherever the tests run.
+Clusters below 1.30 do not compile its expressions; on newer ones test_roles.py tests the account itself. These tests
+need no cluster.
 """
 
 import pathlib
@@ -26,7 +26,7 @@ INGRESSES = "the two hosts of the namespace's own app"
 
 
 def equal(one, other):
-    """As CEL has it: only nothing equals nothing. The evaluator's own refuses to compare with it."""
+    """As in CEL: null equals only null. The evaluator's own function raises when it compares with null."""
     same = one is other if one is None or other is None else one == other
     return celtypes.BoolType(same)
 
@@ -36,7 +36,7 @@ def differ(one, other):
 
 
 class Policy:
-    """The policy, compiled: which of its validations a request does not pass."""
+    """The compiled policy. It returns the validations that a request fails."""
 
     def __init__(self):
         file = ROOT / "k8s/builder/admission/policy.yaml"
@@ -51,7 +51,7 @@ class Policy:
         return program.evaluate(names)
 
     def refusals(self, request, object_, old, namespace):
-        """As a cluster goes about it; an expression that cannot be evaluated is an error here, not a refusal."""
+        """Evaluates in the order of a cluster. An expression that cannot be evaluated is an error here, not a denial."""
         values = {"request": request, "object": object_, "oldObject": old, "namespaceObject": namespace}
         names = {name: celpy.json_to_cel(value) for name, value in values.items()}
         if not all(self.evaluate(condition["expression"], names) for condition in self.spec["matchConditions"]):
@@ -67,7 +67,7 @@ class Policy:
 
 
 def thing(name, labels=None, **more):
-    """An object; with no labels it has no such field, as in a cluster."""
+    """An object. Without labels it has no such field, as in a cluster."""
     return {"metadata": {"name": name} | ({"labels": labels} if labels is not None else {})} | more
 
 
@@ -116,7 +116,7 @@ class Admission(unittest.TestCase):
         self.assert_admitted("CREATE", "namespaces", APP)
         self.assert_admitted("UPDATE", "namespaces", thing("app-x", MANAGED | RESTRICTED | {"slipway.dev/app": "x"}), APP)
         self.assert_admitted("DELETE", "namespaces", old=APP)
-        # Made before the level was asked for: it may go, and may be set right.
+        # Created before the level was required: it may be deleted, and may be corrected.
         before = thing("app-x", MANAGED)
         self.assert_admitted("DELETE", "namespaces", old=before)
         self.assert_admitted("UPDATE", "namespaces", APP, before)
@@ -126,13 +126,13 @@ class Admission(unittest.TestCase):
             with self.subTest(namespace=other):
                 self.assert_refused(NAMESPACES, "DELETE", "namespaces", old=other)
                 name = other["metadata"]["name"]
-                # Taking one over by giving it the label is no way in.
+                # Adopting a namespace by adding the label is denied.
                 self.assert_refused(NAMESPACES, "UPDATE", "namespaces", thing(name, MANAGED | RESTRICTED), other)
         self.assert_refused(NAMESPACES, "CREATE", "namespaces", thing("x", MANAGED | RESTRICTED))
         self.assert_refused(NAMESPACES, "CREATE", "namespaces", thing("app-x", RESTRICTED))
-        # A name that the cluster is to choose is not known yet.
+        # A name that the cluster generates is not known yet.
         self.assert_refused(NAMESPACES, "CREATE", "namespaces", thing("", MANAGED | RESTRICTED), name="")
-        # Giving the label away would let go of an app's namespace.
+        # Removing the label would exempt an app's namespace.
         self.assert_refused(NAMESPACES, "UPDATE", "namespaces", thing("app-x", RESTRICTED), APP)
         self.assert_refused(NAMESPACES, "UPDATE", "namespaces", thing("app-x"), APP)
 
@@ -157,10 +157,10 @@ class Admission(unittest.TestCase):
                     self.assert_admitted(operation, resource, new, old, within=APP, group=group)
                     for other in STRANGERS:
                         self.assert_refused(NAMESPACES, operation, resource, new, old, within=other, group=group)
-        # What is in no namespace at all.
+        # Cluster-scoped objects.
         self.assert_refused(NAMESPACES, "CREATE", "persistentvolumes", thing("x"))
         self.assert_refused(NAMESPACES, "DELETE", "clusterroles", old=thing("x"), group="rbac.authorization.k8s.io")
-        # Another group's kind of the same name is no namespace.
+        # A kind of the same name in another API group is not a namespace.
         self.assert_refused(NAMESPACES, "CREATE", "namespaces", APP, group="example.test")
         # Subresources: connecting to a pod has an object of its own kind, which has no metadata.
         self.assert_refused(
@@ -189,7 +189,7 @@ class Admission(unittest.TestCase):
                 self.assert_refused(BINDING, "UPDATE", "rolebindings", wrong, binding(), within=APP, **options)
         without = {key: value for key, value in binding().items() if key != "subjects"}
         self.assert_refused(BINDING, "CREATE", "rolebindings", without, within=APP, **options)
-        # The right binding in somebody else's namespace would let the account read what is there.
+        # The allowed binding in a foreign namespace would let the account read it.
         for other in STRANGERS:
             self.assert_refused(NAMESPACES, "CREATE", "rolebindings", binding(), within=other, **options)
 
@@ -210,9 +210,9 @@ class Admission(unittest.TestCase):
             with self.subTest(service=wrong):
                 self.assert_refused(SERVICES, "CREATE", "services", service(**wrong), within=APP)
                 self.assert_refused(SERVICES, "UPDATE", "services", service(**wrong), service(), within=APP)
-        # A load balancer's address that somebody only claims is in the status.
+        # A claimed load balancer address is in the status.
         self.assert_refused(SERVICES, "UPDATE", "services", service(), service(), within=APP, subresource="status")
-        # Another group's kind of the same name has a form of its own.
+        # A kind of the same name in another API group has another schema.
         self.assert_admitted("CREATE", "services", thing("x", MANAGED), within=APP, group="serving.example.test")
 
     def test_ingresses_have_the_apps_own_hosts(self):
@@ -248,7 +248,7 @@ class Admission(unittest.TestCase):
         self.assert_refused(INGRESSES, "UPDATE", "ingresses", ingress("x.localhost"), ingress("x.localhost"), subresource="status", **options)
 
     def test_bootstrap_names_the_domains(self):
-        """The place that bootstrap, and whoever does it by hand, puts the domains in."""
+        """The placeholder that bootstrap, or an operator, replaces with the domains."""
         names = [variable["name"] for variable in self.policy.spec["variables"]]
         self.assertEqual(names.index("domains"), 2)
         for file in ("scripts/bootstrap-cluster.sh", "docs/kubernetes.md"):
@@ -266,7 +266,7 @@ class Admission(unittest.TestCase):
                 self.assert_admitted("CREATE", "rolebindings", binding(role="cluster-admin"), within=STRANGERS[4], user=user)
 
     def test_the_wall_stands_where_it_should(self):
-        """What is around the expressions: that they are asked at all, for every kind, and that a doubt refuses."""
+        """The settings around the expressions: they apply to every kind, and an evaluation error denies."""
         spec = self.policy.spec
         self.assertEqual(spec["failurePolicy"], "Fail")
         everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}

@@ -1,4 +1,4 @@
-"""scripts/install-k3s.sh on a machine of its own: a container in which k3s, systemd and the disk are played."""
+"""Runs scripts/install-k3s.sh in a container with fakes of k3s, systemd and the disk."""
 
 import pathlib
 import subprocess
@@ -7,7 +7,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 IMAGES = ("slipway.local/minbase", "slipway.local/python", "python:3.13-slim")
 
-# The disk has as much as DISK says. k3s is at work once its installer has run, and its restarts are counted.
+# The disk has the size in DISK. k3s runs once its installer has run, and its restarts are counted.
 PLAYED = r"""
 set -eu
 mkdir -p /run/systemd/system /from /etc/rancher/k3s

@@ -1,6 +1,6 @@
-"""The platform's manifests, as scripts/bootstrap-cluster.sh puts them together, against a real API server.
+"""Checks the platform's manifests, as scripts/bootstrap-cluster.sh renders them, against a real API server.
 
-Nothing is left behind: objects are applied as a dry run on the server, which checks and admits them like any other.
+Objects are applied as a server-side dry run, with validation and admission, so nothing is stored.
 """
 
 import os
@@ -61,7 +61,7 @@ class Manifests(unittest.TestCase):
             "DOCKER_HOST: tcp://engine.builder-engine.svc.cluster.local:2376",
         ):
             self.assertIn(setting, text)
-        # Who is privileged, and who mounts something of the node.
+        # Which pods are privileged, and which mount a path of the node.
         self.assertEqual(text.count("privileged: true"), 1)
         self.assertNotIn("hostPath", text)
         self.assertIn("pod-security.kubernetes.io/enforce: restricted", self.documents(text, "Namespace")[1])
@@ -153,9 +153,9 @@ class Manifests(unittest.TestCase):
             ["--public-url", "http://fixed"],
             ["--engine", "podman"],
             ["--engine", "tcp://nowhere"],
-            # The registry inside the cluster is none for it.
+            # It cannot use the registry inside the cluster.
             ["--engine", "tcp://10.9.8.7:2376"],
-            # Without certificates, whoever reaches the port owns it.
+            # Without certificates, every client that reaches the port controls it.
             ["--engine", "tcp://10.9.8.7:2376", "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000"],
             ["--engine", "tcp://10.9.8.7:2376", "--engine-certs", "/nowhere", "--set", "SLIPWAY_REGISTRY=10.9.8.8:5000"],
             ["--allow-egress", "10.0.0.5"],
@@ -176,7 +176,7 @@ class Manifests(unittest.TestCase):
 
     def test_a_namespace_of_somebody_else_is_left_alone(self):
         with tempfile.TemporaryDirectory() as folder:
-            # A cluster in which builder-system belongs to nobody we know: kubectl answers so, once asked for it.
+            # A cluster with a foreign builder-system: this fake of kubectl reports it.
             fake = pathlib.Path(folder) / "kubectl"
             real = shutil.which("kubectl")
             fake.write_text(

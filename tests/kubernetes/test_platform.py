@@ -1,6 +1,6 @@
-"""The platform as an operator sets it up: bootstrapped into a cluster, used over HTTP, restarted, taken down.
+"""Tests the platform as an operator uses it: bootstrap, use over HTTP, restart, teardown.
 
-Runs against the cluster that KUBECONFIG names, which `scripts/test kubernetes` sees to. The builder runs there as a pod
+Runs against the cluster that KUBECONFIG names, which `scripts/test kubernetes` prepares. The builder runs there as a pod
 with its own account; images are built by the node's Docker engine and go through the platform's own registry.
 """
 
@@ -34,7 +34,7 @@ def kubectl(*arguments, **options):
 
 
 def until(what, look, patience=PATIENCE):
-    """Waits for a condition, looking often."""
+    """Waits for a condition, with a short poll interval."""
     end = time.monotonic() + patience
     while True:
         found = look()
@@ -55,7 +55,7 @@ class Platform(unittest.TestCase):
         if not runtime.startswith("docker://"):
             raise unittest.SkipTest("this cluster's node has no Docker engine: the platform's default is tried by hand there")
         cls.password = secrets.token_urlsafe(12)
-        # Pods write as nobody in particular.
+        # Pods write with an arbitrary user id.
         cls.volumes = pathlib.Path(tempfile.mkdtemp(prefix="slipway-platform-"))
         cls.volumes.chmod(0o755)
         cls.addClassCleanup(shutil.rmtree, cls.volumes, ignore_errors=True)
@@ -80,7 +80,7 @@ class Platform(unittest.TestCase):
             kubectl("apply", "-f", "-", stdin=json.dumps(volume))
         services = kubectl("-n", "default", "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}")
         run(ROOT / "scripts/setup-registry.sh", "--docker", f"{'.'.join(services.split('.')[:2])}.0.0/16")
-        # No registry of images is needed: what the pods run on is made from the distribution's packages.
+        # No public registry is needed: the pods' base image is built from the distribution's packages.
         dockerfile = (
             "FROM slipway.local/minbase\n"
             "RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends docker-registry"
@@ -145,7 +145,7 @@ class Platform(unittest.TestCase):
         return job
 
     def wait_for_answer(self, app, environment, expected):
-        """Waits until an environment answers with a text: the node learns a moment later where the Service leads by now."""
+        """Waits until an environment answers with a text: the node learns the Service's new endpoints with a delay."""
         address = kubectl(
             "-n", f"app-{app}", "get", "service", f"{app}-{environment}", "-o", "jsonpath={.spec.clusterIP}"
         )
@@ -163,7 +163,7 @@ class Platform(unittest.TestCase):
         until(f"{environment} of {app} answers {expected}", is_answered)
 
     def enter(self, app, place):
-        """The cookie that a logged-in browser gets on the host of a draft or a preview."""
+        """Returns the cookie that a logged-in browser gets on the host of a draft or a preview."""
         answer, text = self.ask("GET", f"/preview-access?app={app}&place={place}")
         self.assertEqual(answer.status, 303, text)
         address = urllib.parse.urlsplit(answer.getheader("Location"))
@@ -178,7 +178,7 @@ class Platform(unittest.TestCase):
 
     def test_from_bootstrap_to_teardown(self):
         self.assertIn(f"http://builder.{DOMAIN}/", self.first)
-        # Without the password nobody comes in.
+        # Without the password there is no access.
         answer, _ = self.ask("GET", "/api/v1/apps")
         self.assertEqual(answer.status, 401)
         self.assertNotIn(self.log_in("not the password"), (200, 303))
@@ -205,7 +205,7 @@ class Platform(unittest.TestCase):
         self.assertRegex(release["image"], r"^127\.0\.0\.1:30500/slipway/.+@sha256:[0-9a-f]{64}$")
         state = self.call("GET", f"/apps/{app}")["environments"]["prod"]
         self.assertEqual((state["state"], state["url"]), ("ready", f"http://{app}.{DOMAIN}"))
-        # Draft and preview go through the builder, which asks for the log-in; nothing leads past it.
+        # Draft and preview go through the builder, which requires a login. No Ingress bypasses it.
         for place in ("draft", "preview"):
             answer, text = self.ask("GET", "/", headers={"Host": f"{app}-{place}.{DOMAIN}"})
             self.assertEqual(answer.status, 401, text)
@@ -228,7 +228,7 @@ class Platform(unittest.TestCase):
             self.bootstrap()
             after = kubectl("-n", "builder-system", "get", "pods", "-o", "jsonpath={.items[*].metadata.uid}")
             self.assertEqual(before, after)
-            # It has noted whose the apps are, for a teardown that finds no builder.
+            # It stored the installation id, for a teardown without a builder.
             noted = kubectl("get", "namespace", "builder-system", "-o", r"jsonpath={.metadata.annotations.slipway\.dev/installation}")
             made = kubectl("get", "namespace", f"app-{app}", "-o", r"jsonpath={.metadata.labels.slipway\.dev/installation}")
             self.assertRegex(made, "^[a-z0-9]+$")
@@ -239,7 +239,7 @@ class Platform(unittest.TestCase):
             kubectl("-n", "builder-system", "rollout", "status", "deployment/builder", "--timeout=120s")
 
             def is_back():
-                # The node learns a moment later where the Service leads by now.
+                # The node learns the Service's new endpoints with a delay.
                 try:
                     return self.log_in(self.password) in (200, 303)
                 except OSError:

@@ -1,7 +1,7 @@
-"""What the network policies of apps and of the platform let through, and what they do not.
+"""Checks which connections the network policies of apps and of the platform allow.
 
-An app's are read from the snapshots that the Rust tests hold against what is applied; the platform's as
-scripts/bootstrap-cluster.sh puts them together. tests/kubernetes/policies.py says what they mean.
+An app's policies are read from the snapshots of the Rust tests, the platform's as scripts/bootstrap-cluster.sh renders
+them. tests/kubernetes/policies.py evaluates them.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ NEAR = (
 
 
 def snapshot(name):
-    """The objects of a snapshot: JSON, below insta's own head."""
+    """The objects of a snapshot: JSON, after insta's header."""
     text = (SNAPSHOTS / f"slipway__deploy__kubernetes__manifest__tests__{name}.snap").read_text()
     return [json.loads(document) for document in text.split("---\n", 2)[2].split("\n---\n")]
 
@@ -74,7 +74,7 @@ def of_kind(objects, kind):
 
 
 def pod_of(workload, namespace):
-    """The pod that a Deployment or a CronJob makes."""
+    """The pod that a Deployment or a CronJob creates."""
     spec = workload["spec"]
     template = spec.get("jobTemplate", {}).get("spec", spec)["template"]
     ports = [port for container in template["spec"]["containers"] for port in container.get("ports", [])]
@@ -128,7 +128,7 @@ class AppPolicies(unittest.TestCase):
         for source in (TRAEFIK, BUILDER):
             self.assert_through(source, self.app, 8080)
             self.assert_not_through(source, self.app, 9000)
-            # A job has no port at which it could be called.
+            # A job has no port.
             self.assert_not_through(source, self.job, 8080)
         for source in (DNS, ENGINE, REGISTRY, STRANGER, self.other, self.job, "203.0.113.9", "10.42.0.200"):
             self.assert_not_through(source, self.app, 8080)
@@ -150,7 +150,7 @@ class AppPolicies(unittest.TestCase):
             for target in INTERNET:
                 self.assert_through(source, target)
                 self.assert_through(source, target, 5432)
-            # The last two are what the snapshot's settings name besides, as bootstrap names the nodes' addresses.
+            # The last two are extra addresses in the snapshot's settings, as bootstrap sets the nodes' addresses.
             for target in (*NEAR, "198.51.100.7", "2001:db8::7"):
                 for port in (53, 80, 443, 6443):
                     self.assert_not_through(source, target, port)
@@ -216,7 +216,7 @@ class PlatformPolicies(unittest.TestCase):
             self.assertEqual(may_connect(policies, BUILDER, target, port), through, f"{target}:{port}")
         (settings,) = (thing["data"] for thing in of_kind(objects, "ConfigMap") if "settings" in thing["metadata"]["name"])
         self.assertEqual(settings["DOCKER_HOST"], "tcp://10.9.8.7:2376")
-        # Nodes pull from it too, unless they know the registry by another name.
+        # Nodes pull from it too, unless they use another name of the registry.
         self.assertEqual(settings["SLIPWAY_REGISTRY_PULL"], "10.9.8.8:5000")
 
     def test_builds_reach_the_registry_and_the_internet_and_nothing_near(self):
@@ -252,7 +252,7 @@ class PlatformPolicies(unittest.TestCase):
             self.assertTrue(may_connect(policies, source, REGISTRY, 5000))
         for source in (TRAEFIK, STRANGER, DNS, Pod(f"app-{APP}", {}, MANAGED), "203.0.113.9"):
             self.assertFalse(may_connect(policies, source, REGISTRY, 5000), source)
-        # Nodes have no label; that door only reads.
+        # Nodes have no label; this port is read-only.
         self.assertTrue(may_connect(policies, "192.0.2.7", REGISTRY, 5001))
         self.assertFalse(may_connect(policies, REGISTRY, "1.1.1.1", 443))
         self.assertTrue(may_connect(policies, BUILDER, ENGINE, 2376))

@@ -1,7 +1,7 @@
-"""What the builder's account may do in a cluster, tried with its own token on a real one.
+"""Tests the permissions of the builder's account with its own token on a real cluster.
 
-The cluster is the one that KUBECONFIG names; `scripts/test kubernetes` finds or starts one. Roles are asked about
-(SelfSubjectAccessReview) and then tried, since an answer to a question is not yet a refusal.
+The cluster is the one that KUBECONFIG names; `scripts/test kubernetes` finds or starts one. Permissions are queried
+(SelfSubjectAccessReview) and then also exercised, because only a real request proves a denial.
 """
 
 import base64
@@ -24,7 +24,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 class Refused(AssertionError):
-    """What the cluster answered instead of doing it."""
+    """The error with which the cluster denied a request."""
 
 
 def kubectl(*arguments, config=None, stdin=None):
@@ -36,7 +36,7 @@ def kubectl(*arguments, config=None, stdin=None):
 
 
 def apply(manifest, config=None):
-    """Server-side, as the builder applies."""
+    """Applies server-side, as the builder does."""
     return kubectl("apply", "--server-side", "--field-manager=slipway", "-f", "-", config=config, stdin=json.dumps(manifest))
 
 
@@ -64,7 +64,7 @@ def secret(namespace_name, name="slipway-test"):
 
 
 def deployment(namespace_name, name="slipway-test"):
-    """No replicas: what counts is whether it may be made."""
+    """A Deployment without replicas: the test is only whether it may be created."""
     container = {
         "name": "app",
         "image": "slipway.invalid/none",
@@ -114,7 +114,7 @@ class Roles(unittest.TestCase):
             apply(namespace(name, MANAGED | RESTRICTED), cls.builder)
         apply(binding(cls.mine), cls.builder)
         if cls.walled:
-            cls.wait_for_the_wall()
+            cls.wait_for_the_policy()
 
     @classmethod
     def kubeconfig(cls):
@@ -133,7 +133,7 @@ class Roles(unittest.TestCase):
 
     @classmethod
     def proxy(cls):
-        """The API as the account has it, at an address of this machine: for many questions one connection is enough."""
+        """Runs `kubectl proxy` with the account, so that many queries share one connection."""
         process = subprocess.Popen(["kubectl", "--kubeconfig", cls.builder, "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
         cls.addClassCleanup(process.stdout.close)
         cls.addClassCleanup(process.wait)
@@ -141,8 +141,8 @@ class Roles(unittest.TestCase):
         return "http://" + re.search(r"[0-9.]+:[0-9]+", process.stdout.readline()).group()
 
     @classmethod
-    def wait_for_the_wall(cls):
-        """A policy holds some moments after it was applied."""
+    def wait_for_the_policy(cls):
+        """Waits until the policy is in effect, some moments after it was applied."""
         name = f"roles-{secrets.token_hex(4)}"
         for _ in range(60):
             try:
@@ -171,7 +171,7 @@ class Roles(unittest.TestCase):
             return json.load(answer)["status"]["allowed"]
 
     def refused(self, what, *words):
-        """That it is refused, and for want of permission."""
+        """Asserts that a request is denied for lack of permission."""
         with self.assertRaises(Refused) as caught:
             what()
         self.assertRegex(str(caught.exception), "|".join(("[Ff]orbidden", *words)))
@@ -241,7 +241,7 @@ class Roles(unittest.TestCase):
         }
         kinds = set()
         for file in (ROOT / "k8s/app").glob("*.yaml"):
-            # Only what stands at the edge: a reference's kind is indented.
+            # Only unindented lines: the kind in a reference is indented.
             kinds.update(re.findall(r"^kind: (\w+)$", file.read_text(), flags=re.MULTILINE))
         self.assertLessEqual(kinds, set(plurals), "a manifest of an app holds a kind that no role was made for")
         for resource in plurals.values():

@@ -1,4 +1,4 @@
-"""What scripts/teardown.sh takes out of a cluster, and what it leaves alone. On a real one, without a builder in it."""
+"""Tests what scripts/teardown.sh deletes and what it keeps, on a real cluster without a builder."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Teardown(unittest.TestCase):
     def setUp(self):
         if os.environ.get("SLIPWAY_TEST_KEEP"):
             self.skipTest("it would take away what is to be kept")
-        # Another test may have sent it on its way, or left it behind with an account in it.
+        # It may still be terminating, or left over from another test with an account in it.
         there = namespaces.is_there("builder-system")
         if there and kubectl("-n", "builder-system", "get", "deployments,persistentvolumeclaims,configmaps", "-o", "name").replace(
             "configmap/kube-root-ca.crt", ""
@@ -62,14 +62,14 @@ class Teardown(unittest.TestCase):
             self.assertIn("--installation", done.stderr)
             self.assertIn(self.app("mine"), done.stderr)
 
-        # As bootstrap notes it, or a teardown that was interrupted.
+        # As bootstrap stores it, or an interrupted teardown.
         noted = {"slipway.dev/installation": self.mine}
         with self.subTest("apps stay unless they are asked for"):
             make("builder-system", {"app.kubernetes.io/part-of": "slipway"}, noted)
             done = teardown()
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(self.left(), {"mine", "theirs", "exported"})
-            self.assertIn(f"1 apps go on running: {self.app('mine')}", done.stderr)
+            self.assertIn(f"1 apps keep running: {self.app('mine')}", done.stderr)
             self.assertEqual(kubectl("get", "namespace", "builder-system", "--ignore-not-found"), "")
 
         with self.subTest("its own go, and what is left is named"):

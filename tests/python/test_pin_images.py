@@ -1,4 +1,4 @@
-"""scripts/pin-images writes digests where images are named, and tells where there is none. Registries are played."""
+"""scripts/pin-images writes digests to image references, and reports missing ones. The registry is a fake."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ class PinImages(unittest.TestCase):
                 self.assertRegex(pinned[copy / name], r"python:3[.]13-slim@sha256:[0-9a-f]{64}")
             self.assertEqual(pinned[copy / "k8s/builder/registry/registry.yaml"].count("registry:2@sha256:"), 2)
             self.assertEqual(run("--check").returncode, 0)
-            # Once more changes nothing; one that lost its digest is told.
+            # A second run changes nothing. A reference without its digest is reported.
             self.assertEqual(run().returncode, 0)
             self.assertEqual({path: path.read_text() for path in pinned}, pinned)
             engine = copy / "k8s/builder/engine/engine.yaml"

@@ -1,4 +1,4 @@
-"""What verify.py of the webhook template lets through, and what it refuses. Needs Python alone.
+"""Tests which requests verify.py of the webhook template accepts and rejects. Needs only Python.
 
     python3 -m unittest discover -s tests/python
 """
@@ -32,7 +32,7 @@ BODY = b'{"type": "ping", "n": 1}'
 
 
 def sign(signed, secret=SECRET):
-    """Computed here on its own, so that a mistake in verify.py cannot vouch for itself."""
+    """Computed independently of verify.py, so that an error there cannot confirm itself."""
     return hmac.new(secret.encode("utf-8"), signed, hashlib.sha256).hexdigest()
 
 
@@ -165,13 +165,13 @@ class Settings(unittest.TestCase):
 
 
 class Server(unittest.TestCase):
-    """The verifier before the app's process, joined by the sockets that join them in a container."""
+    """The verifier and the app's process, connected by sockets as in a container."""
 
     def setUp(self):
         self.handled, self.passed_on = [], []
 
     def call(self, headers, body=BODY, path="/webhook", method="POST", handle=None, pieces=None, kind="http", mode="timestamped", inner=None):
-        """The status and the JSON of the answer. `self.sent` keeps the messages that it was sent in."""
+        """The status and the JSON of the response. `self.sent` has its ASGI messages."""
 
         async def plain(scope, receive, send):
             self.passed_on.append((scope["type"], scope.get("method"), scope.get("path")))
@@ -372,7 +372,7 @@ class Start(unittest.TestCase):
     """The two processes, as a container runs them."""
 
     def app(self, main):
-        """What the app's process says to a verifier that starts it: its message, exit code and standard error."""
+        """Starts the app's process as the verifier does. Returns its message, exit code and standard error."""
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("")
         listener.listen()
@@ -441,7 +441,7 @@ def handle(event): ...
         self.assertNotIn("Traceback", done.stderr)
 
     def test_the_verifier_is_closed_to_the_app_and_so_is_its_secret(self):
-        # The second program stands for main.py: of the same user, and with nothing but what the verifier gives it.
+        # The second program replaces main.py: the same user, and only what the verifier passes to it.
         done = subprocess.run(
             [sys.executable, "-B", "-c", VERIFIER, str(TEMPLATE), APP], capture_output=True, text=True, timeout=60,
             env={**os.environ, "WEBHOOK_SECRET": SECRET},
@@ -471,7 +471,7 @@ def handle(event): ...
                         yield address, flags
 
         self.assertEqual(list(others_listen()), [])
-        # As it stops it takes no new connections, and still nobody else does.
+        # While it stops it accepts no new connections, and no other process can bind the port.
         for listener in owned:
             listener.shutdown(socket.SHUT_RD)
         with self.assertRaises(ConnectionRefusedError):
@@ -486,7 +486,7 @@ import os, shutil, sys
 sys.path.insert(0, sys.argv[1])
 import verify
 if os.geteuid() == 0:
-    # Every process is open to root.
+    # Root can access every process.
     os.setgid(65534)
     os.setuid(65534)
 verify.close_to_others()

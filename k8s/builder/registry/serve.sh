@@ -1,9 +1,9 @@
 #!/bin/sh
 # Serves the registry for pushes, and gives back the disk space of images that were deleted.
 #
-# A deleted image's layers stay on the disk until they are collected. Collecting while somebody pushes could take
-# a layer whose manifest is still on its way, so pushing stops for those seconds; the builder tries again by itself.
-# Pulling goes on in the other container, which only reads.
+# A deleted image's layers stay on the disk until they are collected. Collecting during a push could delete
+# a layer whose manifest was not pushed yet, so pushes are refused for those seconds; the builder retries.
+# The read-only container still serves pulls.
 set -eu
 
 config=${CONFIG:-/etc/registry/config.yml}
@@ -27,7 +27,7 @@ start() {
 rest() {
   left=$every
   while [ "$left" -gt 0 ]; do
-    kill -0 "$pid" 2>/dev/null || { echo 'the registry has ended by itself' >&2; exit 1; }
+    kill -0 "$pid" 2>/dev/null || { echo 'the registry has exited' >&2; exit 1; }
     step=5
     [ "$left" -ge "$step" ] || step=$left
     sleep "$step" &

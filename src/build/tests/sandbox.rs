@@ -104,7 +104,7 @@ async fn a_step_reaches_the_internet_and_nothing_near_and_may_do_little() {
         sandbox.docker.inspect_image(built.image.digest()).await.expect("it is there").config.expect("a config");
     assert_eq!((config.entrypoint, config.cmd), (Some(vec!["/entry".to_owned()]), Some(vec!["app".to_owned()])));
     assert!(!config.env.expect("variables").iter().any(|line| line.starts_with("WORD")));
-    assert_eq!(config.labels.expect("labels")[label::APP], app.0.as_str());
+    assert_eq!(config.labels.expect("labels")[ownership::APP], app.0.as_str());
 
     // Nothing of it is left, and what was done is not done again, for another app either.
     assert_eq!(networks(&sandbox).await, 1, "the other build's");

@@ -1,4 +1,4 @@
-//! Apps that misbehave, and what visitors see of it.
+//! Misbehaving apps, and the responses that visitors get.
 
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,7 +7,7 @@ use super::*;
 use crate::engine::testing::eventually;
 use crate::gateway::routes::UNANSWERED_MAX;
 
-/// An app that takes connections and does with them what `each` does.
+/// An app that accepts connections and runs `each` on them.
 async fn raw<F>(each: impl Fn(tokio::net::TcpStream) -> F + Send + 'static) -> Server
 where
     F: Future<Output = ()> + Send + 'static,
@@ -39,7 +39,7 @@ async fn read_head(stream: &mut tokio::net::TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn connections_are_used_again() {
+async fn connections_are_reused() {
     let front = Front::new().await;
     let app = serve(saying("ok")).await;
     assert!(front.routes.set(&shop(), Prod, app.upstream(1)).is_none());
@@ -55,9 +55,9 @@ async fn connections_are_used_again() {
 }
 
 #[tokio::test]
-async fn apps_may_close_connections_whenever_they_like() {
+async fn apps_can_close_connections_at_any_time() {
     let front = Front::new().await;
-    // Promises to keep the connection, and closes it when the next request comes.
+    // Announces keep-alive, and closes the connection at the next request.
     let rude = raw(async |mut stream| {
         if read_head(&mut stream).await {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
@@ -69,7 +69,7 @@ async fn apps_may_close_connections_whenever_they_like() {
     for _ in 0..50 {
         assert_eq!(front.get("/").await, (StatusCode::OK, "ok".to_owned()));
     }
-    // Closes it at once, and says nothing about it.
+    // Closes it at once without an announcement.
     let hasty = raw(async |mut stream| {
         read_head(&mut stream).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
@@ -82,7 +82,7 @@ async fn apps_may_close_connections_whenever_they_like() {
 }
 
 #[tokio::test]
-async fn failing_apps_have_their_pages() {
+async fn each_failure_has_its_page() {
     let settings = GatewaySettings { head: Duration::from_millis(200), ..GatewaySettings::default() };
     let front = Front::with(settings).await;
     let show = async |accept: &str| {
@@ -138,10 +138,10 @@ async fn failing_apps_have_their_pages() {
 }
 
 #[tokio::test]
-async fn an_instance_that_was_just_replaced_is_not_insisted_on() {
+async fn a_request_moves_to_the_replacement_of_its_instance() {
     let front = Front::new().await;
     let app = serve(saying("new")).await;
-    // Takes a connection, and while the request is on its way the instance is replaced and dies.
+    // Accepts a connection; during the request the instance is replaced and dies.
     let (routes, upstream) = (front.routes.clone(), app.upstream(2));
     let dying = raw(move |mut stream| {
         let routes = routes.clone();
@@ -156,7 +156,7 @@ async fn an_instance_that_was_just_replaced_is_not_insisted_on() {
 }
 
 #[tokio::test]
-async fn cookies_and_addresses_are_guarded_on_the_wire() {
+async fn cookies_and_addresses_are_protected_on_the_wire() {
     let front = Front::new().await;
     let app = serve(Router::new().fallback(|request: Request| async move {
         let headers = request.headers();
@@ -176,7 +176,7 @@ async fn cookies_and_addresses_are_guarded_on_the_wire() {
 }
 
 #[tokio::test]
-async fn an_app_that_does_not_keep_up_gets_no_more_than_it_can_hold() {
+async fn an_overloaded_app_gets_a_limited_number_of_requests() {
     let gate = Arc::new(tokio::sync::Semaphore::new(0));
     let waits = gate.clone();
     let app = serve(Router::new().fallback(move || async move {

@@ -1,4 +1,4 @@
-//! Bodies that are long or without end, and tunnels.
+//! Long or endless bodies, and tunnels.
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,7 +15,7 @@ use crate::engine::testing::eventually;
 const PIECE: usize = 64 * 1024;
 const PIECES: u64 = 1024;
 
-/// 64 MiB, and how many bytes of it were taken.
+/// 64 MiB, and a counter of the bytes that were read.
 fn much() -> (Body, Arc<AtomicU64>) {
     let taken = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&taken);
@@ -27,7 +27,7 @@ fn much() -> (Body, Arc<AtomicU64>) {
     (Body::from_stream(pieces), taken)
 }
 
-/// Waits until a count stands still, and answers where.
+/// Waits until a count does not change any more, and returns it.
 async fn settled(count: &AtomicU64) -> u64 {
     let last = AtomicU64::new(0);
     let calm = AtomicUsize::new(0);
@@ -41,7 +41,7 @@ async fn settled(count: &AtomicU64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_bodies_are_not_kept_in_memory() {
+async fn large_bodies_are_not_buffered() {
     let front = Front::new().await;
     let go = Arc::new(tokio::sync::Notify::new());
     let wait = Arc::clone(&go);
@@ -92,7 +92,7 @@ async fn text_len(response: Response<hyper::body::Incoming>) -> u64 {
 }
 
 #[tokio::test]
-async fn events_arrive_as_they_are_sent_and_end_with_the_client() {
+async fn events_arrive_immediately_and_end_with_the_client() {
     let front = Front::new().await;
     let (sender, receiver) = mpsc::channel::<std::io::Result<&'static str>>(1);
     let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));
@@ -104,19 +104,19 @@ async fn events_arrive_as_they_are_sent_and_end_with_the_client() {
     assert!(front.routes.set(&shop(), Prod, app.upstream(1)).is_none());
     let mut events = front.send(front.request(Method::GET, "/", Body::empty())).await.into_body();
     for word in ["data: one\n\n", "data: two\n\n"] {
-        sender.send(Ok(word)).await.expect("somebody listens");
+        sender.send(Ok(word)).await.expect("a receiver exists");
         let frame = tokio::time::timeout(LONG, events.frame()).await.expect("in time").expect("a frame");
         assert_eq!(frame.expect("a frame").into_data().expect("data"), word);
     }
     assert_eq!(front.in_flight(), 1);
     drop(events);
-    // The app learns that nobody listens any more.
+    // The app notices that the client has disconnected.
     tokio::time::timeout(LONG, sender.closed()).await.expect("in time");
     eventually("nothing is on its way", LONG, async || front.in_flight() == 0).await;
 }
 
 #[tokio::test]
-async fn a_silent_answer_is_cut_off() {
+async fn an_idle_response_is_cut_off() {
     let settings = GatewaySettings { idle: Duration::from_millis(100), ..GatewaySettings::default() };
     let front = Front::with(settings).await;
     let app = serve(Router::new().fallback(async || {
@@ -131,7 +131,7 @@ async fn a_silent_answer_is_cut_off() {
     assert!(whole.is_err(), "a cut answer must not look whole");
 }
 
-/// An app that switches to a protocol in which it says everything back.
+/// An app that upgrades to an echo protocol.
 fn echoing() -> Router {
     Router::new().fallback(async |mut request: Request| {
         let upgrade = hyper::upgrade::on(&mut request);
@@ -150,7 +150,7 @@ fn echoing() -> Router {
     })
 }
 
-/// Opens a tunnel; answers the stream and the head.
+/// Opens a tunnel; returns the stream and the head.
 async fn tunnel(front: &Front) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(front.address).await.expect("a connection");
     let head = "GET /ws HTTP/1.1\r\nHost: shop.localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -171,7 +171,7 @@ async fn echo(stream: &mut TcpStream, word: &[u8]) {
 }
 
 #[tokio::test]
-async fn tunnels_carry_bytes_and_do_not_hold_up_a_drain_for_ever() {
+async fn tunnels_carry_bytes_and_end_at_the_drains_timeout() {
     let front = Front::new().await;
     let app = serve(echoing()).await;
     assert!(front.routes.set(&shop(), Prod, app.upstream(1)).is_none());
@@ -194,7 +194,7 @@ async fn tunnels_carry_bytes_and_do_not_hold_up_a_drain_for_ever() {
     let end = tokio::time::timeout(LONG, first.read_u8()).await.expect("in time");
     assert!(end.is_err(), "the tunnel is closed");
 
-    // At the builder's own end all of them are.
+    // The builder's shutdown closes all of them.
     let (mut third, _) = tunnel(&front).await;
     echo(&mut third, b"new").await;
     front.routes.close();
@@ -202,7 +202,7 @@ async fn tunnels_carry_bytes_and_do_not_hold_up_a_drain_for_ever() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_an_ordinary_answer() {
+async fn a_refused_upgrade_is_an_ordinary_response() {
     let front = Front::new().await;
     let app = serve(saying("no tunnel")).await;
     assert!(front.routes.set(&shop(), Prod, app.upstream(1)).is_none());

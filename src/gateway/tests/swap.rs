@@ -1,4 +1,4 @@
-//! Instances change under load, and nobody notices.
+//! Instances are replaced under load without failed requests.
 
 use super::*;
 use crate::engine::testing::eventually;
@@ -39,12 +39,12 @@ async fn no_request_fails_while_instances_are_replaced() {
     }
     for release in 1..=SWAPS {
         let before = answered.load(Ordering::Relaxed);
-        eventually("requests go on", LONG, async || answered.load(Ordering::Relaxed) >= before + 50).await;
+        eventually("requests continue", LONG, async || answered.load(Ordering::Relaxed) >= before + 50).await;
         let next = serve(saying("ok")).await;
         let replaced = front.routes.set(&shop(), Prod, next.upstream(release)).expect("one was there");
         assert_eq!(replaced.upstream(), current.upstream(release - 1));
         assert_eq!(replaced.drained(LONG).await, Drained { clean: true });
-        // Once it has drained, nobody may miss it.
+        // After the drain it may be stopped.
         current = next;
     }
     stop.cancel();
@@ -52,11 +52,11 @@ async fn no_request_fails_while_instances_are_replaced() {
         assert_eq!(failures, []);
     }
     assert!(answered.load(Ordering::Relaxed) >= 50 * SWAPS as usize);
-    assert!(current.connections.load(Ordering::SeqCst) <= 24, "connections are kept and used again");
+    assert!(current.connections.load(Ordering::SeqCst) <= 24, "connections are reused");
 }
 
 #[tokio::test]
-async fn a_drain_waits_for_answers_that_are_on_their_way() {
+async fn a_drain_waits_for_running_requests() {
     let front = Front::new().await;
     let (entered, release) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
     let (tell, wait) = (Arc::clone(&entered), Arc::clone(&release));
@@ -90,7 +90,7 @@ async fn a_drain_waits_for_answers_that_are_on_their_way() {
 }
 
 #[tokio::test]
-async fn the_table_tells_what_it_holds() {
+async fn the_table_lists_its_routes() {
     let front = Front::new().await;
     let app = serve(saying("ok")).await;
     let (routes, preview) = (&front.routes, Environment::Preview);
@@ -107,12 +107,12 @@ async fn the_table_tells_what_it_holds() {
 }
 
 #[tokio::test]
-async fn right_after_the_start_requests_wait_for_what_runs_to_be_found() {
+async fn after_the_start_requests_wait_until_instances_are_known() {
     let front = Front::over(Routes::unknown(), GatewaySettings::default()).await;
     let app = serve(saying("ok")).await;
     front.routes.set_state(&shop(), Prod, RouteState::Starting);
     let found = async {
-        // The first that waits is there; another route does not let it in.
+        // The first request waits; another route does not admit it.
         while front.routes.waiting() == 0 {
             tokio::task::yield_now().await;
         }
@@ -123,7 +123,7 @@ async fn right_after_the_start_requests_wait_for_what_runs_to_be_found() {
     let (answer, ()) = tokio::join!(front.get("/"), found);
     assert_eq!(answer, (StatusCode::OK, "ok".to_owned()));
 
-    // Once it is known what runs, nobody waits.
+    // Once instances are known, requests do not wait.
     front.routes.set_state(&shop(), Prod, RouteState::Stopped);
     let known = async {
         while front.routes.waiting() == 0 {
@@ -137,7 +137,7 @@ async fn right_after_the_start_requests_wait_for_what_runs_to_be_found() {
 }
 
 #[tokio::test]
-async fn a_request_waits_no_longer_than_it_may() {
+async fn a_waiting_request_has_a_timeout() {
     let settings = GatewaySettings { hold: Duration::from_millis(50), ..GatewaySettings::default() };
     let front = Front::over(Routes::unknown(), settings).await;
     front.routes.set_state(&shop(), Prod, RouteState::Starting);

@@ -1,9 +1,9 @@
-//! An answer, whole or not, as the two messages that it leaves in the transcript: what the model
-//! said, and what its tools answered.
+//! Converts an answer, complete or not, into two messages of the transcript: the model's blocks
+//! and the results of its tools.
 
 use crate::generation::wire::{AnswerBlock, ContentBlock, Message, RawCall};
 
-/// Results of calls that were run, by the call's id, in the order in which they ran.
+/// Results of executed calls, by the call's id, in the order of execution.
 #[derive(Debug, Default)]
 pub struct Results(Vec<ContentBlock>);
 
@@ -13,7 +13,7 @@ impl Results {
         self.0.push(ContentBlock::ToolResult { tool_use_id: id.to_owned(), content, is_error });
     }
 
-    /// Whether no call was run.
+    /// Whether no call was executed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -24,7 +24,7 @@ impl Results {
     }
 }
 
-/// The calls of an answer that were not run.
+/// The calls of an answer that were not executed.
 pub fn unanswered<'a>(blocks: &'a [AnswerBlock], results: &Results) -> Vec<&'a RawCall> {
     blocks
         .iter()
@@ -35,13 +35,13 @@ pub fn unanswered<'a>(blocks: &'a [AnswerBlock], results: &Results) -> Vec<&'a R
         .collect()
 }
 
-/// What a block of an answer leaves. None for thinking that broke off and for blank text.
-pub fn said(block: &AnswerBlock) -> Option<ContentBlock> {
+/// The block of the transcript for a block of an answer. `None` for incomplete thinking and for blank text.
+pub fn to_content(block: &AnswerBlock) -> Option<ContentBlock> {
     match block {
-        AnswerBlock::Said(ContentBlock::Thinking { signature, .. }) if signature.is_empty() => None,
-        AnswerBlock::Said(ContentBlock::Text { text }) if text.trim().is_empty() => None,
-        AnswerBlock::Said(block) => Some(block.clone()),
-        // What never became JSON cannot go back as it was: the result says what it was.
+        AnswerBlock::Content(ContentBlock::Thinking { signature, .. }) if signature.is_empty() => None,
+        AnswerBlock::Content(ContentBlock::Text { text }) if text.trim().is_empty() => None,
+        AnswerBlock::Content(block) => Some(block.clone()),
+        // Input that is not valid JSON cannot be sent back; the result quotes it.
         AnswerBlock::Call { call, .. } => Some(ContentBlock::ToolUse {
             id: call.id.clone(),
             name: call.name.clone(),
@@ -50,21 +50,21 @@ pub fn said(block: &AnswerBlock) -> Option<ContentBlock> {
     }
 }
 
-/// The messages that the answer leaves. Calls without a result get what `explain` says about them.
-/// Unfinished text is kept, unfinished thinking is not.
+/// The messages for the answer. Calls without a result get the text of `explain`.
+/// Incomplete text is kept, incomplete thinking is not.
 pub fn to_messages(
     blocks: &[AnswerBlock],
     results: &Results,
     model: &str,
     explain: impl Fn(&RawCall) -> String,
 ) -> Vec<Message> {
-    let (mut said, mut answered) = (Vec::new(), Vec::new());
+    let (mut content, mut results_message) = (Vec::new(), Vec::new());
     for block in blocks {
         match block {
-            AnswerBlock::Said(_) => said.extend(self::said(block)),
+            AnswerBlock::Content(_) => content.extend(to_content(block)),
             AnswerBlock::Call { call, .. } => {
-                said.extend(self::said(block));
-                answered.push(results.of(&call.id).cloned().unwrap_or_else(|| ContentBlock::ToolResult {
+                content.extend(to_content(block));
+                results_message.push(results.of(&call.id).cloned().unwrap_or_else(|| ContentBlock::ToolResult {
                     tool_use_id: call.id.clone(),
                     content: explain(call),
                     is_error: true,
@@ -73,18 +73,18 @@ pub fn to_messages(
         }
     }
     let mut messages = Vec::new();
-    // Thinking without an answer is no message.
-    if said.iter().any(|block| !block.is_thinking()) {
-        messages.push(Message::assistant(said, model));
+    // Thinking alone is not a message.
+    if content.iter().any(|block| !block.is_thinking()) {
+        messages.push(Message::assistant(content, model));
     }
-    if !answered.is_empty() {
-        messages.push(Message::user(answered));
+    if !results_message.is_empty() {
+        messages.push(Message::user(results_message));
     }
     messages
 }
 
-/// What is wrong with a call's input, for the model.
-pub fn what_is_wrong(call: &RawCall, max_tokens: Option<u32>) -> String {
+/// The error in a call's input, for the model.
+pub fn explain_invalid_input(call: &RawCall, max_tokens: Option<u32>) -> String {
     if let Some(max_tokens) = max_tokens {
         return format!(
             "Your answer reached its limit of {max_tokens} tokens in the middle of this call, so nothing was done. \
@@ -94,7 +94,7 @@ pub fn what_is_wrong(call: &RawCall, max_tokens: Option<u32>) -> String {
     let problem = call.input().map_or_else(|error| error.to_string(), |_| "it did not end".into());
     let start = call.json.floor_char_boundary(call.json.len().saturating_sub(80));
     format!(
-        "The input of this call is no JSON object ({problem}), so nothing was done. It has {} characters and ends \
+        "The input of this call is not a JSON object ({problem}), so nothing was done. It has {} characters and ends \
          with: {}\nMake the call again with complete, correctly escaped JSON.",
         call.json.chars().count(),
         &call.json[start..]

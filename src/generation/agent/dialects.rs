@@ -1,4 +1,4 @@
-//! Whole turns against OpenAI-compatible servers that differ from the one the scripts imitate.
+//! Whole turns against OpenAI-compatible servers that differ from the one that the scripts imitate.
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ async fn turn(key: &str, script: impl IntoIterator<Item = Reply>) -> Turn {
     Turn { outcome, host, sink, fake }
 }
 
-/// An answer of these chunks alone: no beginning, no usage, no `[DONE]`.
+/// An answer that consists only of these chunks: without a start, usage or `[DONE]`.
 fn chunks(chunks: &[Value]) -> Reply {
     let bare = chunks.iter().map(|chunk| format!("data: {chunk}\n\n").into_bytes()).collect();
     let Reply::Stream { split, end, pause, .. } = Answer::new().reply() else { unreachable!("an answer is a stream") };
@@ -47,7 +47,7 @@ fn done() -> Reply {
 }
 
 #[tokio::test]
-async fn a_server_that_neither_counts_nor_numbers_nor_ends() {
+async fn supports_a_server_without_usage_indexes_and_done() {
     let call = |name: &str, arguments: Value| json!({"function": {"name": name, "arguments": arguments}});
     let write = call("write_file", json!({"path": "a.txt", "content": "grün"}).to_string().into());
     let first = chunks(&[
@@ -62,11 +62,11 @@ async fn a_server_that_neither_counts_nor_numbers_nor_ends() {
     assert_eq!(turn.sink.typed("a.txt").0, "grün");
     assert_eq!(turn.sink.text(TextKind::Answer), "I write.\n\nThere.");
     let requests = turn.fake.requests();
-    assert_eq!(requests[0].header("authorization"), None, "a server without a key is sent none");
+    assert_eq!(requests[0].header("authorization"), None, "no key is sent if none is set");
     let results = &requests[1].body["messages"][2]["content"];
     assert_eq!(results[1]["content"], "a.txt (5 bytes)\nmain.py (6 bytes)");
     assert_ne!(results[0]["tool_use_id"], results[1]["tool_use_id"]);
-    // Tokens that were not counted are estimated, and marked as estimated.
+    // Missing token counts are estimated, and marked as estimates.
     let Usage { input_tokens, output_tokens, estimated: true, cost_usd: None, .. } = turn.outcome.usage else {
         panic!("{:?}", turn.outcome.usage)
     };
@@ -75,7 +75,7 @@ async fn a_server_that_neither_counts_nor_numbers_nor_ends() {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_words_is_asked_in_others_and_remembered() {
+async fn adapts_requests_to_a_server_that_rejects_parameters() {
     let refuse = |words: &str| Reply::error(400, "invalid_request_error", words);
     let work = Answer::new().tool("t1", "list_files", &json!({}), 5).stop("tool_use").reply();
     let turn = turn(
@@ -94,9 +94,9 @@ async fn a_server_that_refuses_words_is_asked_in_others_and_remembered() {
     let last = &requests[3].raw;
     assert_eq!((last["max_completion_tokens"].as_u64(), last.get("max_tokens")), (Some(32_000), None));
     assert_eq!(last.get("stream_options"), None);
-    assert_eq!(turn.sink.tools().len(), 1, "nobody is bothered with it: {:?}", turn.sink.tools());
+    assert_eq!(turn.sink.tools().len(), 1, "the user does not see it: {:?}", turn.sink.tools());
 
-    // A refusal that teaches nothing new is the user's to read.
+    // An error that leads to no new form of the request is shown to the user.
     let twice = || refuse("stream_options: Extra inputs are not permitted");
     let turn = self::turn(KEY, [twice(), twice(), done()]).await;
     assert!(matches!(&turn.outcome.end, TurnEnd::Failed(error) if error.code() == "model_invalid_request"));
@@ -104,7 +104,7 @@ async fn a_server_that_refuses_words_is_asked_in_others_and_remembered() {
 }
 
 #[tokio::test]
-async fn a_model_that_sees_nothing_is_told_what_was_attached() {
+async fn a_model_without_image_input_gets_the_names_of_images() {
     let refusal = Reply::error(400, "invalid_request_error", "local-model is not a multimodal model");
     let work = Answer::new().tool("t1", "list_files", &json!({}), 5).stop("tool_use").reply();
     let fake = FakeClaude::start([refusal, work, done(), done()]).await;
@@ -116,16 +116,16 @@ async fn a_model_that_sees_nothing_is_told_what_was_attached() {
     let (mut host, mut sink) = (MemoryHost::default(), MemorySink::default());
     let outcome = play(&client, &input, &mut host, &mut sink, &CancellationToken::new()).await;
     assert_eq!(outcome.end, TurnEnd::Done);
-    assert_eq!(outcome.messages[0].content[0], image, "a model that sees it may be chosen later");
+    assert_eq!(outcome.messages[0].content[0], image, "another model may accept images later");
     input.model = "other-model".into();
     play(&client, &input, &mut host, &mut sink, &CancellationToken::new()).await;
     let shown: Vec<bool> = fake.requests().iter().map(|request| request.raw.to_string().contains("YWJj")).collect();
-    assert_eq!(shown, [true, false, false, true], "it is remembered of this model");
+    assert_eq!(shown, [true, false, false, true], "the restriction is remembered for this model");
     assert!(fake.requests()[1].raw["messages"][1]["content"].as_str().is_some_and(|text| text.contains("a.png")));
 }
 
 #[tokio::test]
-async fn a_server_of_single_calls_gets_them_one_by_one() {
+async fn a_server_that_allows_single_calls_gets_one_call_per_message() {
     let work = Answer::new()
         .tool("t1", "list_files", &json!({}), 5)
         .tool("t2", "read_file", &json!({"path": "main.py"}), 5)
@@ -139,7 +139,7 @@ async fn a_server_of_single_calls_gets_them_one_by_one() {
 }
 
 #[tokio::test]
-async fn errors_are_read_in_whatever_form_they_come() {
+async fn errors_are_recognised_in_all_usual_formats() {
     let bare = |status, body: Value| Reply::Status { status, headers: Vec::new(), body: body.to_string() };
     for (reply, code) in [
         (Reply::error(401, "invalid_request_error", "Incorrect API key"), "model_unauthorized"),
@@ -162,17 +162,17 @@ async fn errors_are_read_in_whatever_form_they_come() {
         let TurnEnd::Failed(error) = &turn.outcome.end else { panic!("{:?}", turn.outcome.end) };
         assert_eq!(error.code(), code, "{error}");
     }
-    // One that passes is waited for.
+    // A temporary error is retried.
     let busy =
         chunks(&[delta(&json!({"content": "So"})), json!({"error": {"message": "Busy", "code": "server_error"}})]);
     assert_eq!(turn(KEY, [busy, done()]).await.outcome.end, TurnEnd::Done);
-    // A stream that ends without a reason broke off.
+    // A stream that ends without a stop reason is incomplete.
     let cut = || chunks(&[delta(&json!({"content": "So"}))]);
     assert_eq!(turn(KEY, [cut(), done()]).await.outcome.end, TurnEnd::Done);
 }
 
 #[tokio::test]
-async fn what_a_filter_withholds_is_a_refusal() {
+async fn a_content_filter_counts_as_a_refusal() {
     let filtered = chunks(&[delta(&json!({"content": "So"})), finish("content_filter")]);
     let turn = turn(KEY, [filtered]).await;
     assert_eq!(turn.outcome.note.as_deref(), Some("The model declined this request."));
@@ -180,7 +180,7 @@ async fn what_a_filter_withholds_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_provider_lists_its_models_in_its_own_words() {
+async fn lists_of_models_in_different_formats_are_read() {
     for format in [WireFormat::Anthropic, WireFormat::OpenAi] {
         let fake = FakeClaude::start([]).await;
         let client = client_over(format, &fake.base_url(), KEY);
@@ -192,9 +192,9 @@ async fn a_provider_lists_its_models_in_its_own_words() {
             {"id": "lib/b:7b", "object": "model", "max_model_len": 32},
         ]));
         let listed = client.list_models(patience).await.unwrap();
-        let told: Vec<_> =
+        let models: Vec<_> =
             listed.iter().map(|model| (model.id.as_str(), model.title.as_deref(), model.context_tokens)).collect();
-        assert_eq!(told, [("a-1", Some("A"), Some(1000)), ("lib/b:7b", None, Some(32))]);
+        assert_eq!(models, [("a-1", Some("A"), Some(1000)), ("lib/b:7b", None, Some(32))]);
         assert_eq!((listed[0].output_tokens, listed[1].output_tokens), (Some(64), None));
     }
 }

@@ -1,4 +1,4 @@
-//! What a turn starts from.
+//! The input of a turn.
 
 use crate::domain::{Effort, Evidence, RepairBudget, TurnMode, TurnOrigin};
 use crate::generation::compact::Compaction;
@@ -6,47 +6,47 @@ use crate::generation::limits::{Spent, Threshold, TurnLimits};
 use crate::generation::models::ModelTable;
 use crate::generation::wire::{ContentBlock, Images, Message};
 
-/// What a turn starts from.
+/// The input of a turn.
 #[derive(Debug, Clone)]
 pub struct TurnInput {
     /// The system prompt; the same throughout a conversation.
     pub system: String,
-    /// The messages of earlier turns, as they were kept.
+    /// The stored messages of earlier turns.
     pub history: Vec<Message>,
-    /// Why the turn exists.
+    /// Why the turn was started.
     pub origin: TurnOrigin,
-    /// What the user asks, or a sentence of Slipway's.
+    /// The user's message, or a fixed sentence of Slipway.
     pub prompt: String,
-    /// What shows the failure that the turn is about.
+    /// The evidence of the failure that the turn is about.
     pub evidence: Option<Evidence>,
-    /// The names of the files that the user sends with it.
+    /// The names of the attachments.
     pub attached: Vec<String>,
-    /// These files, one block each.
+    /// The attachments, one block each.
     pub attachments: Vec<ContentBlock>,
-    /// The images that the conversation names.
+    /// The images that the conversation refers to.
     pub images: Images,
-    /// Notes of Slipway's that go with it, e.g. what was changed by hand since the last turn.
+    /// Notes of Slipway, for example about the user's edits since the last turn.
     pub notes: Vec<String>,
-    /// How far the history has been compacted.
+    /// How far the history is compacted.
     pub compaction: Compaction,
-    /// When it is compacted further.
+    /// The thresholds of further compaction.
     pub threshold: Threshold,
-    /// Most of what is there may be deleted or rewritten without asking.
+    /// Whether most of the app may be deleted or rewritten without a question.
     pub may_rewrite: bool,
     /// Whether files may be changed.
     pub mode: TurnMode,
-    /// Which model.
+    /// The model.
     pub model: String,
-    /// What it costs and how much it takes.
+    /// Prices and limits of models.
     pub models: ModelTable,
-    /// Most tokens of one answer, thinking included.
+    /// Maximum tokens of one answer, including thinking.
     pub max_tokens: u32,
-    /// How deep the model thinks; its own measure when absent.
+    /// How much the model thinks; `None`: the model's default.
     pub effort: Option<Effort>,
-    /// What the turn may use, together with those that it shares its limits with.
+    /// The limits of the turn, including the turns that share them.
     pub limits: TurnLimits,
-    /// What these have used before it; none for a turn that a person asked for.
+    /// Usage of these turns so far; none for a turn that a user started.
     pub spent: Option<Spent>,
-    /// The repairs so far of the turn that this is, or belongs to.
+    /// The repairs so far of this turn, or of the turn that it repairs.
     pub repairs: RepairBudget,
 }

@@ -1,5 +1,5 @@
-//! How long the conversation of a turn is, in the provider's own tokens, and how far it is told
-//! shorter for that.
+//! The length of a turn's conversation in the provider's tokens, and its
+//! compaction.
 
 use crate::generation::compact::{self, Compaction};
 use crate::generation::limits::Threshold;
@@ -11,45 +11,45 @@ const TOKENS_PER_BYTE: f64 = 0.3;
 /// The length of a conversation.
 #[derive(Debug)]
 pub struct Length {
-    /// How far it has been compacted.
+    /// How far it is compacted.
     pub compaction: Compaction,
-    /// As the provider counted last.
+    /// The ratio in the provider's last count.
     tokens_per_byte: f64,
-    /// It was made as short as it can be, and nothing was answered since.
+    /// It was compacted as far as possible, and no answer has succeeded since.
     squeezed: bool,
 }
 
 impl Length {
-    /// Of a conversation that has been compacted so far.
+    /// For a conversation that is already compacted this far.
     pub fn new(compaction: Compaction) -> Self {
         Self { compaction, tokens_per_byte: TOKENS_PER_BYTE, squeezed: false }
     }
 
-    /// The conversation as it is told; and a sentence for the user where it has just become shorter.
-    pub fn told(&mut self, all: &[Message], threshold: Threshold) -> (Vec<Message>, Option<&'static str>) {
-        let told = compact::apply(all, self.compaction);
-        if self.tokens_per_byte * as_f64(compact::total(&told)) <= tokens(threshold.at) {
-            return (told, None);
+    /// The conversation in the form to send, and a sentence for the user if it was just compacted further.
+    pub fn compacted(&mut self, all: &[Message], threshold: Threshold) -> (Vec<Message>, Option<&'static str>) {
+        let sendable = compact::apply(all, self.compaction);
+        if self.tokens_per_byte * as_f64(compact::total(&sendable)) <= tokens(threshold.at) {
+            return (sendable, None);
         }
         let shorter = self.shorten(all, as_usize(tokens(threshold.to) / self.tokens_per_byte));
-        if shorter.is_some() { (compact::apply(all, self.compaction), shorter) } else { (told, None) }
+        if shorter.is_some() { (compact::apply(all, self.compaction), shorter) } else { (sendable, None) }
     }
 
-    /// After the provider found it too long: once as short as it can be. None where that is no shorter.
+    /// After the provider found it too long: compacts once as far as possible. `None` if that does not make it shorter.
     pub fn squeeze(&mut self, all: &[Message]) -> Option<&'static str> {
         if std::mem::replace(&mut self.squeezed, true) { None } else { self.shorten(all, 0) }
     }
 
-    /// After an answer that did not end for the conversation's length.
+    /// After an answer that did not fail because of the conversation's length.
     pub fn fitted(&mut self) {
         self.squeezed = false;
     }
 
-    /// What the provider counted for so many bytes.
+    /// Records the provider's token count for this number of bytes.
     pub fn counted(&mut self, bytes: usize, used: WireUsage) {
         let read = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens;
         if read > 0 && bytes > 0 && !used.is_estimated {
-            // Within what any text comes to, should a provider count otherwise.
+            // Clamped to plausible values, in case a provider counts differently.
             self.tokens_per_byte = (tokens(read) / as_f64(bytes)).clamp(0.1, 1.0);
         }
     }
@@ -62,9 +62,9 @@ impl Length {
         let is_summary = next.turns > self.compaction.turns;
         self.compaction = next;
         Some(if is_summary {
-            "The conversation is long: its older part goes on as a summary."
+            "The conversation is long: its older part was replaced by a summary."
         } else {
-            "The conversation is long: older results of tools are left out."
+            "The conversation is long: older results of tools were removed."
         })
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     use crate::generation::wire::ContentBlock;
 
     #[test]
-    fn the_providers_count_decides() {
+    fn compaction_uses_the_providers_token_count() {
         let talk: Vec<Message> = (0..20)
             .flat_map(|n| {
                 let result = ContentBlock::ToolResult {
@@ -103,15 +103,15 @@ mod tests {
             .collect();
         let threshold = Threshold { at: 8_000, to: 3_000 };
         let mut length = Length::new(Compaction::default());
-        assert_eq!(length.told(&talk, threshold).1, None, "6,000 tokens by our own measure");
+        assert_eq!(length.compacted(&talk, threshold).1, None, "6,000 tokens by our estimate");
         length.counted(1_000, WireUsage { input_tokens: 300, cache_read_tokens: 200, ..WireUsage::default() });
-        let (told, words) = length.told(&talk, threshold);
+        let (sendable, words) = length.compacted(&talk, threshold);
         assert!(
-            words.is_some() && compact::total(&told) <= 6_000,
-            "10,000 by the provider's: {}",
-            compact::total(&told)
+            words.is_some() && compact::total(&sendable) <= 6_000,
+            "10,000 by the provider's count: {}",
+            compact::total(&sendable)
         );
-        assert_eq!(length.told(&talk, threshold), (told, None), "and then it stays");
+        assert_eq!(length.compacted(&talk, threshold), (sendable, None), "and then it stays");
         assert!(length.squeeze(&talk).is_some());
         assert_eq!(length.squeeze(&talk), None);
     }

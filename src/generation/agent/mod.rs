@@ -1,13 +1,13 @@
-//! One turn: asks the model, runs the tools it calls, until it has done what was asked.
+//! One turn: sends requests to the model and runs the tools that it calls, until it has finished.
 //!
-//! Owns what is said to the model and in which order things are shown and kept. Knows files only
+//! Owns the messages to the model and the order in which progress is shown and stored. Accesses files only
 //! through a [`ToolHost`], and the rest of the program only through a [`TurnSink`].
 //!
-//! Tools run as soon as their call is complete, while the rest of the answer is still coming, so
-//! that each finished file is there at once. From then on the answer is not thrown away any more:
-//! if it breaks off later, what was complete becomes part of the transcript and the conversation
-//! goes on from there. An answer that breaks off before any tool ran is void, and the same request
-//! is made again.
+//! A tool runs as soon as its call is complete, while the rest of the answer is still streaming, so
+//! each finished file is available at once. From then on the answer is not discarded any more:
+//! if it breaks off later, its complete parts become part of the transcript and the conversation
+//! continues from there. An answer that breaks off before a tool has run is discarded, and the same request
+//! is sent again.
 
 mod answer;
 mod input;
@@ -28,8 +28,8 @@ use super::ports::{ToolHost, TurnSink};
 pub use input::TurnInput;
 pub use outcome::{TurnEnd, TurnError, TurnOutcome};
 
-/// Runs a turn to its end. Never panics on what a model sends; a cancelled turn returns as soon as
-/// the tool at work, if any, is done.
+/// Runs a turn to its end. Never panics because of the model's output; a cancelled turn returns as soon as
+/// the running tool, if any, has finished.
 pub async fn run_turn<H: ToolHost, S: TurnSink>(
     client: &ModelClient,
     input: &TurnInput,
@@ -37,14 +37,14 @@ pub async fn run_turn<H: ToolHost, S: TurnSink>(
     sink: &mut S,
     cancel: &CancellationToken,
 ) -> TurnOutcome {
-    // The far future stands for a limit that no clock reaches.
+    // A time in the far future means that there is no limit.
     let now = tokio::time::Instant::now();
     let left = input.limits.wall_time.saturating_sub(input.spent.unwrap_or_default().time);
     let deadline = now.checked_add(left).unwrap_or(now + Duration::from_hours(24 * 365));
     turn::Run::new(client, input, host, sink, cancel, deadline).run().await
 }
 
-/// Every script is played over both wire formats: the module is there twice.
+/// Every script is played over both wire formats, so the module is included twice.
 #[cfg(test)]
 #[path = ""]
 mod over_messages {

@@ -1,4 +1,4 @@
-//! How a turn ends, and what comes of it.
+//! The end of a turn and its result.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use crate::generation::wire::{Message, WireFormat};
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnEnd {
-    /// By itself.
+    /// The model finished.
     Done,
-    /// By its user.
+    /// The user stopped it.
     Stopped,
-    /// At a limit.
+    /// It reached a limit.
     Cap(Cap),
-    /// With a question, to which the next message is the answer.
+    /// It asked a question, which the next message answers.
     Asked(Question),
-    /// In a circle: an error that came again and again, or repairs that led nowhere.
+    /// A repeated error, or repairs without success.
     Loop {
         /// Which of the two.
         end: RepairEnd,
         /// What happened and what was tried, for the user.
         sentence: String,
     },
-    /// By an error.
+    /// An error.
     Failed(TurnError),
 }
 
 impl TurnEnd {
-    /// Why calls that were under way were not done: for the model, and for the user.
+    /// Why pending calls were not executed: for the model, and for the user.
     pub fn undone(&self) -> (&'static str, &'static str) {
         match self {
             Self::Stopped => ("The user stopped you before this was done.", "stopped"),
@@ -39,14 +39,14 @@ impl TurnEnd {
             Self::Asked(_) => (
                 "This was not done yet: the person is asked first whether most of what is there may be deleted or \
                  rewritten. Their next message is the answer.",
-                "you are asked first",
+                "waiting for your answer",
             ),
-            Self::Loop { .. } => ("The turn ended at an error that came again.", "the turn ended"),
+            Self::Loop { .. } => ("The turn ended because of a repeated error.", "the turn ended"),
             Self::Done | Self::Failed(_) => ("The workspace failed before this was done.", "the workspace failed"),
         }
     }
 
-    /// Why it ended early, as a stable word for programs.
+    /// Why it ended early, as a stable code.
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Done => None,
@@ -59,22 +59,22 @@ impl TurnEnd {
     }
 }
 
-/// Why a turn failed. What was written before is kept all the same.
+/// Why a turn failed. Files that were written before are kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TurnError {
     /// The model gave no answer.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The workspace failed, e.g. its disk is full.
+    /// The workspace failed, for example because the disk is full.
     #[error("{0}")]
     Workspace(String),
-    /// The conversation could not be kept.
+    /// The transcript could not be stored.
     #[error("{0}")]
     Transcript(String),
 }
 
 impl TurnError {
-    /// A stable word for programs.
+    /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Model(error) => error.code(),
@@ -88,34 +88,34 @@ impl TurnError {
         self.to_string()
     }
 
-    /// What to do about it, in a sentence; `format` says whose settings are meant.
+    /// What the user can do, in a sentence; `format` selects the names of settings.
     pub fn hint(&self, format: WireFormat) -> String {
         match self {
             Self::Model(error) => error.hint(format),
             Self::Workspace(_) | Self::Transcript(_) => {
-                "Check that the disk of the data directory has room and can be written, then send the message again."
+                "Check that the disk of the data directory has free space and is writable, then send the message again."
                     .into()
             }
         }
     }
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnOutcome {
     /// How it ended.
     pub end: TurnEnd,
     /// Why it ended early, in a sentence for the user.
     pub note: Option<String>,
-    /// What it adds to the history, the prompt first. Empty when the model refused the prompt,
-    /// which it would refuse again with every later message.
+    /// The messages that it adds to the history, the prompt first. Empty if the model refused the prompt,
+    /// because it would refuse it again with every later message.
     pub messages: Vec<Message>,
-    /// What it used, attempts that broke off included.
+    /// Its usage, including attempts that broke off.
     pub usage: Usage,
-    /// The files it changed, with what became of each.
+    /// The files that it changed, with their final state.
     pub files_touched: BTreeMap<WorkspacePath, FileState>,
-    /// How far history and messages have been compacted.
+    /// How far history and messages are compacted.
     pub compaction: Compaction,
-    /// The repairs so far, those of this turn included.
+    /// The repairs so far, including those of this turn.
     pub repairs: RepairBudget,
 }

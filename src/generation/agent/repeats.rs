@@ -1,34 +1,34 @@
-//! How often a turn's tools may fail in the same way.
+//! Detects repeated failures of tools in a turn.
 //!
-//! A refusal costs little, so the model is told once that it repeats itself; one of a tool that only
-//! looks does no harm at all. A check that finds something wrong asks for a repair: there are few of
-//! these in a turn of a person and all that repairs it, and none for an error that came back.
+//! A failed call costs little, so the model first gets a warning that it repeats itself; failures of read-only tools
+//! never end the turn. A check that finds an error needs a repair: a user's turn and its repairs may make
+//! only a few, and none for an error that came back.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::domain::{Fingerprint, RepairBudget, RepairEnd, RepairFailure, RepairVerdict, WorkspacePath};
 
-/// Refusals that are the same and end the turn.
+/// Number of identical failures that end the turn.
 const TIMES: u32 = 3;
-/// The tools that change nothing. However often they are refused, the turn goes on.
-const LOOKS: &[&str] = &["list_files", "read_file", "search", "check", "preview_logs", "request"];
-/// Added to the answer before the last.
+/// The read-only tools. Their failures never end the turn.
+const READ_ONLY_TOOLS: &[&str] = &["list_files", "read_file", "search", "check", "preview_logs", "request"];
+/// Added to the result of the last failure that does not end the turn.
 const WARNING: &str = "\nThis is the same error as before. Do it in another way: the next time it ends the turn.";
-/// Added to a refusal that came before and does no harm.
+/// Added to a repeated failure of a read-only tool.
 const ADVICE: &str = "\nThis is the same answer as before. Go on without it.";
 
-/// What follows from a failure.
+/// The consequence of a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepeatVerdict {
     /// It is new: the turn continues.
     Continue,
-    /// It is not, and the model should know: to be added to the tool's answer.
+    /// It is a repetition, and the model gets this text with the tool's result.
     Warn(&'static str),
-    /// It came too often: the turn ends.
+    /// It was repeated too often: the turn ends.
     Abort {
-        /// Why, in a word.
+        /// The reason as a code.
         end: RepairEnd,
-        /// Why, in a sentence for the user.
+        /// The reason in a sentence for the user.
         sentence: String,
     },
 }
@@ -36,28 +36,28 @@ pub enum RepeatVerdict {
 /// The failures of a turn so far.
 #[derive(Debug, Default)]
 pub struct RepeatGuard {
-    /// How often each refusal came, and in which answer last.
+    /// How often each failure occurred, and in which answer last.
     refusals: HashMap<Fingerprint, (u32, u32)>,
     repairs: RepairBudget,
-    /// What was changed since a failure; none before the first.
+    /// The files that were changed since a failure; `None` before the first.
     changed: Option<BTreeSet<WorkspacePath>>,
 }
 
 impl RepeatGuard {
-    /// With the repairs that were made before.
+    /// With the repairs of earlier turns.
     pub fn new(repairs: RepairBudget) -> Self {
-        // In a turn that repairs, what it changes is what is tried.
+        // In a repair, its changes are the attempted fix.
         let changed = repairs.is_under_way().then(BTreeSet::new);
         Self { refusals: HashMap::new(), repairs, changed }
     }
 
-    /// The repairs by now, with what was tried since the last failure.
+    /// The repairs so far, with the changes since the last failure.
     pub fn into_repairs(mut self) -> RepairBudget {
         self.note_tried();
         self.repairs
     }
 
-    /// Notes that a file was changed.
+    /// Records that a file was changed.
     pub fn changed(&mut self, path: &WorkspacePath) {
         if let Some(changed) = &mut self.changed {
             changed.insert(path.clone());
@@ -70,7 +70,7 @@ impl RepeatGuard {
         }
     }
 
-    /// Counts what a check found wrong.
+    /// Counts the error that a check found.
     pub fn check_failed(&mut self, failure: RepairFailure) -> RepeatVerdict {
         self.note_tried();
         self.changed = Some(BTreeSet::new());
@@ -80,23 +80,23 @@ impl RepeatGuard {
         }
     }
 
-    /// Counts a refusal of a tool in the answer number `step`. Calls of one answer cannot have learnt from each other, so that
-    /// they count once. A check that is refused has checked nothing.
+    /// Counts a failure of a tool in the answer number `step`. Calls of one answer do not know each other's results, so
+    /// they count once. A check that could not run does not count.
     pub fn refused(&mut self, step: u32, tool: &str, answer: &str) -> RepeatVerdict {
         let (times, last) = self.refusals.entry(Fingerprint::new(tool, answer)).or_insert((0, u32::MAX));
         if *last != step {
             *times += 1;
             *last = step;
         }
-        if LOOKS.contains(&tool) {
+        if READ_ONLY_TOOLS.contains(&tool) {
             return if *times > 1 { RepeatVerdict::Warn(ADVICE) } else { RepeatVerdict::Continue };
         }
         if *times >= TIMES {
             let error = first_line(answer);
             let error = error[..error.floor_char_boundary(200)].trim_end_matches('.');
             let sentence = format!(
-                "The same error came {times} times, so the turn was ended: {tool} answered “{error}”. What was written \
-                 is kept."
+                "The same error occurred {times} times, so the turn was ended: {tool} answered “{error}”. Changes so far \
+                 are saved."
             );
             return RepeatVerdict::Abort { end: RepairEnd::SameError, sentence };
         }
@@ -117,10 +117,10 @@ mod tests {
     }
 
     #[test]
-    fn the_same_refusal_ends_the_turn_in_time() {
+    fn repeated_identical_failures_end_the_turn() {
         let mut guard = RepeatGuard::default();
         assert_eq!(guard.refused(1, "edit_file", "old_text occurs 0 times in a.txt."), RepeatVerdict::Continue);
-        // Twice in one answer is once, and another error is another.
+        // Two failures in one answer count once, and another error is counted separately.
         assert_eq!(guard.refused(1, "edit_file", "old_text occurs 0 times in a.txt."), RepeatVerdict::Continue);
         assert_eq!(guard.refused(2, "edit_file", "There is no file b.txt."), RepeatVerdict::Continue);
         assert_eq!(guard.refused(2, "edit_file", "old_text occurs 0 times in a.txt."), RepeatVerdict::Warn(WARNING));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_fails_as_before_is_the_last() {
+    fn a_check_that_fails_with_the_same_error_ends_the_turn() {
         let mut guard = RepeatGuard::default();
         guard.changed(&"before.txt".parse().unwrap());
         assert_eq!(
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_three_repairs() {
+    fn at_most_three_repairs_are_allowed() {
         let mut guard = RepeatGuard::default();
         for error in ["A is missing", "B is missing", "C is missing"] {
             assert_eq!(guard.check_failed(found(error, &[])), RepeatVerdict::Continue);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_in_vain_does_no_harm() {
+    fn failures_of_read_only_tools_do_not_end_the_turn() {
         let mut guard = RepeatGuard::default();
         for (tool, answer) in [
             ("check", "It could not be checked now. Docker does not answer."),
@@ -179,14 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_goes_on_from_turn_to_turn() {
+    fn the_budget_continues_in_the_repair_of_a_turn() {
         let check = |error: &str| found("It does not build.", &[error]);
         let mut first = RepeatGuard::default();
         assert_eq!(first.check_failed(check("main.py:3: SyntaxError")), RepeatVerdict::Continue);
         first.changed(&"main.py".parse().unwrap());
         let mut repairs = first.into_repairs();
         assert!(!repairs.is_under_way());
-        // The preview fails, and a turn repairs it: the error that was there before is the same.
+        // The preview fails, and a turn repairs it: an error from before is recognised.
         let lines = ["ModuleNotFoundError: nosuch".to_owned()];
         assert_eq!(repairs.failed(RepairFailure::new("It ended at once.", &lines)), RepairVerdict::Repair(2));
         let mut second = RepeatGuard::new(repairs);

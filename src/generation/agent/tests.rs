@@ -67,7 +67,7 @@ impl Play {
 }
 
 impl Played {
-    /// The results of tools that the last request carried: content and whether it is an error.
+    /// The tool results in the last request: content and whether it is an error.
     fn results(&self) -> Vec<(String, bool)> {
         let body = &self.requests.last().expect("a request").body;
         let last = body["messages"].as_array().and_then(|messages| messages.last()).expect("a message");
@@ -83,7 +83,7 @@ impl Played {
         let mut next = self.outcome.messages.clone();
         next.push(Message::user(vec![ContentBlock::text("next")]));
         let repaired = history::repair(&next, MODEL);
-        // Nothing had to be invented: each call has a result of this turn.
+        // No result had to be made up: each call has a result of this turn.
         let text = serde_json::to_string(&repaired).unwrap();
         assert!(!text.contains("before its result was kept"), "{text}");
         assert_eq!(repaired.last().map(|message| message.role), Some(Role::User));
@@ -145,7 +145,7 @@ async fn a_turn_reads_writes_and_ends() {
     let touched: Vec<&str> = played.outcome.files_touched.keys().map(WorkspacePath::as_str).collect();
     assert_eq!(touched, ["main.py", "public/index.html"]);
 
-    // The second request: what the model said as it came, all results in one message and in order.
+    // The second request: the model's blocks unchanged, all results in one message and in order.
     assert_eq!(played.requests.len(), 2);
     let messages = played.requests[1].body["messages"].as_array().unwrap();
     assert_eq!(messages.len(), 3);
@@ -193,13 +193,13 @@ async fn a_turn_reads_writes_and_ends() {
         }
     }
     if WIRE == WireFormat::Anthropic {
-        // Cache points at the stable part and the ends of both user messages.
+        // Cache points after the stable part and at the ends of both user messages.
         assert_eq!(messages[2]["content"][6]["cache_control"]["type"], "ephemeral");
         assert_eq!(messages[0]["content"][0]["cache_control"]["type"], "ephemeral");
         assert_eq!(played.requests[1].body.to_string().matches("cache_control").count(), 3);
     }
 
-    // Two answers of 100 + 50 tokens each, 40 read from and 20 written to the cache, which only one format tells.
+    // Two answers of 100 + 50 tokens each, 40 read from and 20 written to the cache, which only one format reports.
     let usage = played.outcome.usage;
     let (full, written) = if WIRE == WireFormat::Anthropic { (200_u32, 40_u32) } else { (240, 0) };
     assert_eq!((usage.output_tokens, usage.cache_read_tokens, usage.estimated), (100, 80, false));
@@ -210,10 +210,10 @@ async fn a_turn_reads_writes_and_ends() {
     assert!(played.sink.events.contains(&EventBody::Usage(usage)));
     played.is_valid_history();
     assert_eq!(played.sink.kept.last(), Some(&played.outcome.messages));
-    // Kept after the prompt, each of the seven tools, and the answer that has more than tools: each message once.
+    // Stored after the prompt, each of the seven tools, and the answer that has more than tools: each message once.
     assert_eq!((played.sink.kept.len(), played.sink.appended), (9, true));
     let blocks = |messages: &[Message]| messages.iter().map(|message| message.content.len()).sum::<usize>();
-    assert_eq!(blocks(&played.sink.rows), blocks(&played.outcome.messages), "no block is kept twice");
+    assert_eq!(blocks(&played.sink.rows), blocks(&played.outcome.messages), "no block is stored twice");
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn every_packet_size_gives_the_same_turn() {
 }
 
 #[tokio::test]
-async fn hopeless_errors_end_the_turn_with_words() {
+async fn permanent_errors_end_the_turn_with_a_sentence() {
     for (reply, error) in [
         (Reply::error(401, "authentication_error", &format!("invalid x-api-key {KEY}")), ModelError::Unauthorized),
         (Reply::error(402, "billing_error", "pay"), ModelError::Billing),
@@ -258,7 +258,7 @@ async fn hopeless_errors_end_the_turn_with_words() {
 }
 
 #[tokio::test]
-async fn passing_errors_are_tried_again_and_shown() {
+async fn temporary_errors_are_retried_and_shown() {
     let played = Play::new()
         .against([
             Reply::error(529, "overloaded_error", "Overloaded"),
@@ -284,7 +284,7 @@ async fn passing_errors_are_tried_again_and_shown() {
 }
 
 #[tokio::test]
-async fn retry_after_is_waited_for() {
+async fn retries_wait_for_retry_after() {
     let start = std::time::Instant::now();
     let played = Play::new().against([Reply::rate_limited("1"), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
@@ -292,7 +292,7 @@ async fn retry_after_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_before_any_tool_is_void() {
+async fn an_answer_that_breaks_off_before_any_tool_is_discarded() {
     let answer = || {
         Answer::new()
             .thinking("Hm", Some("s"))
@@ -300,7 +300,7 @@ async fn an_answer_that_breaks_off_before_any_tool_is_void() {
             .tool("t1", "write_file", &write("a.txt", "whole"), 5)
             .stop("tool_use")
     };
-    // Up to the event that completes the call: four events make an end, and the call's own is one of them.
+    // Up to the event that completes the call, which is one of the last four events.
     let until_call = answer().len() - 3;
     for events in 0..=until_call {
         for bytes in [0, 9] {
@@ -318,7 +318,7 @@ async fn an_answer_that_breaks_off_before_any_tool_is_void() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_after_a_tool_goes_on_from_there() {
+async fn an_answer_that_breaks_off_after_a_tool_continues_from_there() {
     let answer = || {
         Answer::new()
             .thinking("Hm", Some("s"))
@@ -328,7 +328,7 @@ async fn an_answer_that_breaks_off_after_a_tool_goes_on_from_there() {
     };
     let played = Play::new().against([answer().disconnect_after(answer().len() - 4, 0), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
-    // Done once, though the connection broke: the edit would not have matched twice.
+    // The edit was applied once: it would not have matched twice.
     assert_eq!(played.host.text("main.py"), "a = 1\nb = 2 + 2\nc = 3\n");
     let results = played.results();
     assert_eq!((results[0].0.as_str(), results[0].1), ("Edited main.py +1 −1.", false));
@@ -341,12 +341,12 @@ async fn an_answer_that_breaks_off_after_a_tool_goes_on_from_there() {
 }
 
 #[tokio::test]
-async fn an_error_in_mid_stream_is_tried_again_or_shown() {
+async fn an_error_in_mid_stream_is_retried_or_shown() {
     let broken = |kind: &str| Answer::new().text_begun("I was about").error(kind, "Overloaded").reply();
     let played = Play::new().against([broken("overloaded_error"), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
     assert_eq!(played.sink.text(TextKind::Answer), "I was about\n\nDone.");
-    assert!(played.sink.tools()[0].0.ends_with("The unfinished answer was taken back."));
+    assert!(played.sink.tools()[0].0.ends_with("The unfinished answer was discarded."));
     assert_eq!(played.outcome.messages.len(), 2);
 
     let played = Play::new().against([broken("invalid_request_error"), done()]).await;
@@ -354,7 +354,7 @@ async fn an_error_in_mid_stream_is_tried_again_or_shown() {
 }
 
 #[tokio::test]
-async fn what_is_no_messages_api_is_said_so() {
+async fn a_server_without_the_messages_api_is_reported() {
     let html = || Reply::Status { status: 200, headers: Vec::new(), body: "<html>".into() };
     let played = Play::new().against([html(), html(), html()]).await;
     let TurnEnd::Failed(error) = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
@@ -374,7 +374,7 @@ async fn what_is_no_messages_api_is_said_so() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_named() {
+async fn an_unreachable_server_is_named() {
     let nowhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = nowhere.local_addr().unwrap();
     drop(nowhere);
@@ -386,7 +386,7 @@ async fn a_server_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn input_that_never_becomes_json_is_handed_back() {
+async fn invalid_json_input_is_returned_to_the_model() {
     let bad = Answer::new()
         .tool_text("t1", "write_file", r#"{"path": "a.txt", "content": "x"y}"#, 5)
         .tool("t2", "write_file", &write("b.txt", "fine"), 5)
@@ -395,17 +395,17 @@ async fn input_that_never_becomes_json_is_handed_back() {
     assert_eq!(played.outcome.end, TurnEnd::Done);
     let results = played.results();
     assert!(
-        results[0].1 && results[0].0.contains("no JSON object") && results[0].0.contains(r#""x"y}"#),
+        results[0].1 && results[0].0.contains("not a JSON object") && results[0].0.contains(r#""x"y}"#),
         "{results:?}"
     );
     assert_eq!(results[1], ("Wrote b.txt · 1 line.".into(), false));
     assert_eq!(played.requests[1].body["messages"][1]["content"][0]["input"], json!({}));
     assert!(!played.host.files.contains_key("a.txt"));
-    assert!(played.sink.tools().contains(&("write_file not done: its input is no JSON".into(), false)));
+    assert!(played.sink.tools().contains(&("write_file not done: its input is not valid JSON".into(), false)));
 }
 
 #[tokio::test]
-async fn max_tokens_in_a_tool_input_does_nothing_and_goes_on() {
+async fn max_tokens_in_a_tool_input_executes_nothing_and_continues() {
     let cut = || {
         Answer::new()
             .tool_begun("t1", "write_file", r#"{"path": "a.txt", "content": "so far"#, 5)
@@ -431,7 +431,7 @@ async fn max_tokens_in_a_tool_input_does_nothing_and_goes_on() {
 }
 
 #[tokio::test]
-async fn max_tokens_in_text_and_pauses_go_on() {
+async fn max_tokens_in_text_and_pauses_continue() {
     let cut = Answer::new().text("First half").stop("max_tokens").reply();
     let played = Play::new().against([cut, done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
@@ -439,18 +439,18 @@ async fn max_tokens_in_text_and_pauses_go_on() {
     assert_eq!(messages[1]["content"][0]["text"], "First half");
     assert_eq!(messages[2]["content"][0]["text"], ANSWER_CUT_NOTE);
 
-    // However often: the turn's own limits are what ends it.
+    // Any number of times: only the turn's limits end it.
     let cut = |n: u32| Answer::new().text(&format!("Part {n}.")).stop("max_tokens").reply();
     let played = Play::new().against((1..=6).map(cut).chain([done()])).await;
     assert_eq!((played.outcome.end.clone(), played.requests.len()), (TurnEnd::Done, 7));
     assert!(played.sink.text(TextKind::Answer).contains("Part 6."));
-    // Answers that add nothing are not asked for again and again.
+    // Answers that add nothing are not requested indefinitely.
     let empty = || Answer::new().thinking("Hm…", Some("s")).stop("max_tokens").reply();
     let played = Play::new().against([empty(), empty(), empty(), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Failed(TurnError::Model(ModelError::Unusable { times: 3 })));
 
     if WIRE == WireFormat::OpenAi {
-        // No such server pauses.
+        // OpenAI-compatible servers do not pause.
         return;
     }
     let pause = Answer::new().text("Wait").stop("pause_turn").reply();
@@ -493,7 +493,7 @@ async fn a_stop_in_mid_file_keeps_finished_files_and_a_valid_transcript() {
         .with(&fake)
         .await;
     assert_eq!(played.outcome.end, TurnEnd::Stopped);
-    assert_eq!(played.outcome.note.as_deref(), Some("Stopped. What was written is kept."));
+    assert_eq!(played.outcome.note.as_deref(), Some("Stopped. Changes so far are saved."));
     assert_eq!(played.host.text("a.txt"), "finished");
     assert!(!played.host.files.contains_key("b.txt"));
     assert_eq!(played.sink.tools().last(), Some(&("write_file not done: stopped".into(), false)));
@@ -533,7 +533,7 @@ async fn a_stop_in_thinking_or_text_keeps_what_can_be_kept() {
 }
 
 #[tokio::test]
-async fn a_stop_while_waiting_to_try_again_is_heard() {
+async fn a_stop_during_the_backoff_ends_the_turn() {
     let played = Play::new()
         .stopping_at(|event| matches!(event, EventBody::Tool { name, .. } if name == NOTICE))
         .against([Reply::rate_limited("2")])
@@ -544,7 +544,7 @@ async fn a_stop_while_waiting_to_try_again_is_heard() {
 type Limit = fn(&mut TurnLimits);
 
 #[tokio::test]
-async fn caps_end_the_turn_with_what_was_written() {
+async fn limits_end_the_turn_and_keep_the_files() {
     let steps = |n: usize| {
         (0..n).map(|nth| {
             let id = format!("t{nth}");
@@ -571,7 +571,7 @@ async fn caps_end_the_turn_with_what_was_written() {
 }
 
 #[tokio::test]
-async fn a_file_beyond_its_limit_ends_the_turn_while_it_is_typed() {
+async fn a_file_beyond_its_limit_ends_the_turn_while_it_is_written() {
     let mut play = Play::new();
     play.input.limits.file_bytes = 100;
     let endless = format!(r#"{{"path":"big.txt","content":"{}"#, "x".repeat(400));
@@ -595,7 +595,7 @@ async fn a_file_beyond_its_limit_ends_the_turn_while_it_is_typed() {
 }
 
 #[tokio::test]
-async fn wall_time_ends_a_slow_drip_and_a_silence() {
+async fn wall_time_ends_a_slow_stream_and_a_silent_one() {
     for reply in [
         Answer::new().text(&"drip ".repeat(200)).stop("end_turn").reply().slowly(Duration::from_millis(20)),
         Answer::new().text("Hm").then_silence(),
@@ -609,11 +609,11 @@ async fn wall_time_ends_a_slow_drip_and_a_silence() {
 }
 
 #[tokio::test]
-async fn silence_is_borne_only_so_long() {
+async fn a_silent_stream_reaches_a_timeout() {
     let silent = || Answer::new().then_silence();
     let fake = FakeClaude::start([silent(), silent(), silent(), silent()]).await;
     let provider = crate::generation::Provider { format: WIRE, base_url: fake.base_url(), key: KEY.into() };
-    // Makes sure that a TLS provider is there.
+    // Makes sure that a TLS provider is installed.
     let quick = client(&fake.base_url(), KEY);
     let timeouts = crate::generation::Timeouts { connect: Duration::from_secs(1), idle: Duration::from_millis(400) };
     let client = ModelClient::new(provider, timeouts, quick.retry_policy()).unwrap();
@@ -627,7 +627,7 @@ async fn silence_is_borne_only_so_long() {
 }
 
 #[tokio::test]
-async fn a_machine_that_fails_ends_the_turn() {
+async fn a_failed_workspace_ends_the_turn() {
     let full = Answer::new().tool("t1", "write_file", &write("full.txt", "x"), 9).stop("tool_use").reply();
     let played = Play::new().against([full]).await;
     assert_eq!(played.outcome.end, TurnEnd::Failed(TurnError::Workspace("The disk is full.".into())));
@@ -640,7 +640,7 @@ async fn a_machine_that_fails_ends_the_turn() {
 }
 
 #[tokio::test]
-async fn a_conversation_goes_on_after_an_interruption_and_in_another_model() {
+async fn a_conversation_continues_after_an_interruption_and_with_another_model() {
     let first = Answer::new()
         .thinking("Hm", Some("s1"))
         .text("Here.")
@@ -685,7 +685,7 @@ async fn a_model_without_a_price_has_no_cost_and_no_cost_cap() {
 }
 
 #[tokio::test]
-async fn a_base_url_that_is_none_is_said_so() {
+async fn an_invalid_base_url_is_reported() {
     let quick = client("http://127.0.0.1:1", KEY);
     for base_url in ["", "api.example.com", "ftp://example.com", "http://"] {
         let provider = crate::generation::Provider { format: WIRE, base_url: base_url.into(), key: KEY.into() };
@@ -695,7 +695,7 @@ async fn a_base_url_that_is_none_is_said_so() {
 }
 
 #[tokio::test]
-async fn keys_that_no_header_can_carry_are_wrong_ones() {
+async fn keys_that_are_invalid_in_a_header_are_reported() {
     let fake = FakeClaude::start([done()]).await;
     let mut stage = Play::new();
     let client = client(&fake.base_url(), "line\nbreak");
@@ -705,7 +705,7 @@ async fn keys_that_no_header_can_carry_are_wrong_ones() {
 }
 
 #[tokio::test]
-async fn attached_images_are_seen_now_and_later() {
+async fn attached_images_are_sent_now_and_later() {
     let image = ContentBlock::Image { id: "i".into(), media_type: "image/png".into(), name: "a.png".into() };
     let mut play = Play::new();
     play.input.attachments = vec![image.clone()];
@@ -716,7 +716,7 @@ async fn attached_images_are_seen_now_and_later() {
     assert_eq!(first.requests[0].body["messages"][0]["content"][0], sent);
     assert!(
         !serde_json::to_string(&first.outcome.messages).unwrap().contains("YWJj"),
-        "bytes are not kept in messages"
+        "messages do not contain the bytes"
     );
 
     let mut play = Play::new();
@@ -726,7 +726,7 @@ async fn attached_images_are_seen_now_and_later() {
 }
 
 #[tokio::test]
-async fn a_refused_image_does_not_come_back_with_every_message() {
+async fn a_rejected_image_is_not_sent_again() {
     let refused = || Reply::error(400, "invalid_request_error", "Could not process image");
     let image = ContentBlock::Image { id: "i".into(), media_type: "image/png".into(), name: "a.png".into() };
     let images = || [("i".to_owned(), b"abc")].into_iter().collect();
@@ -735,7 +735,7 @@ async fn a_refused_image_does_not_come_back_with_every_message() {
     play.input.images = images();
     let first = play.against([refused(), done()]).await;
     assert!(matches!(&first.outcome.end, TurnEnd::Failed(error) if error.code() == "model_invalid_request"));
-    assert_eq!(first.left, 1, "whoever attached it decides what is done without it");
+    assert_eq!(first.left, 1, "the user decides how to continue without it");
     let kept = serde_json::to_string(&first.outcome.messages).unwrap();
     assert!(kept.contains("Make a page") && kept.contains("the image “a.png”") && !kept.contains(r#""type":"image""#));
     assert_eq!(first.sink.kept.last(), Some(&first.outcome.messages));
@@ -746,7 +746,7 @@ async fn a_refused_image_does_not_come_back_with_every_message() {
     assert_eq!(later.outcome.end, TurnEnd::Done);
     assert!(!later.requests[0].raw.to_string().contains("YWJj"));
 
-    // One that an earlier turn kept is left out once it is refused.
+    // An image of an earlier turn is left out once it is rejected.
     let mut play = Play::new();
     play.input.history = vec![Message::user(vec![image, ContentBlock::text("As here")])];
     play.input.images = images();

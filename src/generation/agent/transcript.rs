@@ -1,12 +1,12 @@
-//! The transcript of a turn: what the next request says, and what of it is still to be kept.
+//! The transcript of a turn: the messages of the next request, and those that are not stored yet.
 //!
-//! What is kept is appended. An answer is kept in parts, one after each tool, as later parts of it are not known yet; they are
-//! joined when the conversation is read ([`history::join_parts`](crate::generation::history::join_parts)). Only what a provider
-//! refuses is dropped again: it would refuse each later request as well.
+//! Stored messages are appended. An answer is stored in parts, one after each tool, because its later parts are not known yet;
+//! they are joined when the conversation is read ([`history::join_parts`](crate::generation::history::join_parts)). Only messages
+//! that a provider rejected are deleted, because it would reject each later request too.
 
 use std::collections::BTreeSet;
 
-use super::answer::{Results, said, to_messages};
+use super::answer::{Results, to_content, to_messages};
 use crate::generation::history;
 use crate::generation::wire::{AnswerBlock, ContentBlock, Message, RawCall, Role};
 
@@ -14,56 +14,56 @@ use crate::generation::wire::{AnswerBlock, ContentBlock, Message, RawCall, Role}
 #[derive(Debug)]
 pub struct Transcript {
     messages: Vec<Message>,
-    /// Kept messages, parts counted each.
+    /// Number of stored messages; each part counts.
     kept: usize,
-    /// Those among them that stay: fewer only until the next time that messages are kept.
+    /// Number of stored messages that stay; lower only until messages are stored the next time.
     staying: usize,
-    /// To be kept after those that stay.
+    /// Messages to store after those that stay.
     unkept: Vec<Message>,
-    /// The answer that is coming, once a part of it is to be kept.
+    /// The incomplete answer, once a part of it has to be stored.
     coming: Option<Coming>,
-    /// Answers so far that have parts.
+    /// Number of answers with parts so far.
     answers: u32,
 }
 
-/// What of an answer has been made a part.
+/// The parts of an incomplete answer.
 #[derive(Debug)]
 struct Coming {
-    /// Kept and unkept messages before it.
+    /// Number of messages before it, stored or not.
     from: usize,
     blocks: BTreeSet<usize>,
     results: BTreeSet<String>,
 }
 
 impl Transcript {
-    /// Begins with this message.
+    /// Starts with this message.
     pub fn new(opening: Message) -> Self {
         let unkept = vec![opening.clone()];
         Self { messages: vec![opening], kept: 0, staying: 0, unkept, coming: None, answers: 0 }
     }
 
-    /// All messages, whole answers alone.
+    /// All messages, with complete answers only.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// The same, at the turn's end.
+    /// The same, at the end of the turn.
     pub fn into_messages(self) -> Vec<Message> {
         self.messages
     }
 
-    /// Whether an answer of the model is part of it.
+    /// Whether it contains an answer of the model.
     pub fn has_answer(&self) -> bool {
         self.messages.iter().any(|message| message.role == Role::Assistant)
     }
 
-    /// Adds a message of the user's side.
+    /// Adds a message with the role of the user.
     pub fn push(&mut self, message: Message) {
         self.messages.push(message.clone());
         self.unkept.push(message);
     }
 
-    /// Adds what has come of an answer up to this call, which was run.
+    /// Adds the part of an answer up to this call, which was executed.
     pub fn add_part(&mut self, blocks: &[AnswerBlock], call: &str, results: &Results, model: &str) {
         let is_it = |block: &AnswerBlock| matches!(block, AnswerBlock::Call { call: this, .. } if this.id == call);
         let until = blocks.iter().position(is_it).map_or(0, |at| at + 1);
@@ -85,7 +85,7 @@ impl Transcript {
             Coming { from, blocks: BTreeSet::new(), results: BTreeSet::new() }
         });
         let new = blocks.filter(|(at, _)| coming.blocks.insert(*at));
-        let said: Vec<ContentBlock> = new.filter_map(|(_, block)| said(block)).collect();
+        let said: Vec<ContentBlock> = new.filter_map(|(_, block)| to_content(block)).collect();
         let results = results.into_iter().filter(|result| match result {
             ContentBlock::ToolResult { tool_use_id, .. } => coming.results.insert(tool_use_id.clone()),
             _ => true,
@@ -96,7 +96,7 @@ impl Transcript {
         self.unkept.extend(parts.map(|part| Message { answer: Some(self.answers), ..part }));
     }
 
-    /// Adds an answer that has ended, or broken off. Calls without a result get what `explain` says about them.
+    /// Adds an answer that has ended or broken off. Calls without a result get the text of `explain`.
     pub fn add_answer(
         &mut self,
         blocks: &[AnswerBlock],
@@ -116,7 +116,7 @@ impl Transcript {
         self.messages.extend(whole);
     }
 
-    /// Drops an answer that the provider refused, and the whole turn where nothing else was answered.
+    /// Removes an answer that the provider refused, and the whole turn if it has no other answer.
     pub fn drop_refused(&mut self) {
         if !self.has_answer() {
             self.messages.clear();
@@ -128,7 +128,7 @@ impl Transcript {
         }
     }
 
-    /// Leaves the images of the turn out; whether there were any.
+    /// Removes the images of the turn; returns whether there were any.
     pub fn drop_images(&mut self) -> bool {
         let any = history::without_images(&mut self.messages);
         if any {
@@ -143,13 +143,13 @@ impl Transcript {
         self.staying = self.staying.min(count);
     }
 
-    /// What is to be kept, and how many of the messages kept before stay. None where all is kept.
+    /// The messages to store, and how many stored messages stay. `None` if everything is stored.
     pub fn unkept(&self) -> Option<(usize, &[Message])> {
         let all_kept = self.unkept.is_empty() && self.staying == self.kept;
         (!all_kept).then_some((self.staying, self.unkept.as_slice()))
     }
 
-    /// Notes that this is kept now.
+    /// Records that these messages are stored.
     pub fn now_kept(&mut self) {
         self.staying += self.unkept.len();
         self.kept = self.staying;
@@ -163,7 +163,7 @@ mod tests {
     use serde_json::Map;
 
     fn text(text: &str) -> AnswerBlock {
-        AnswerBlock::Said(ContentBlock::text(text))
+        AnswerBlock::Content(ContentBlock::text(text))
     }
 
     fn call(id: &str, json: &str, ended: bool) -> AnswerBlock {
@@ -171,7 +171,7 @@ mod tests {
         AnswerBlock::Call { call, ended }
     }
 
-    /// A transcript, and what a database would hold of it.
+    /// A transcript, and its rows in a database.
     struct Bench {
         transcript: Transcript,
         rows: Vec<Message>,
@@ -187,7 +187,7 @@ mod tests {
             bench
         }
 
-        /// Keeps what is to be kept: from which row on, and how many rows.
+        /// Stores new messages: returns from which row on, and how many rows.
         fn keep(&mut self) -> Option<(usize, usize)> {
             let (from, messages) = self.transcript.unkept()?;
             self.rows.truncate(from);
@@ -228,18 +228,18 @@ mod tests {
         ];
         bench.ran(&blocks[..2], "a");
         assert_eq!(bench.keep(), Some((1, 2)));
-        assert_eq!(history::join_parts(bench.rows.clone()).len(), 3, "what a crash leaves can be read");
+        assert_eq!(history::join_parts(bench.rows.clone()).len(), 3, "the rows after a crash can be read");
         bench.ran(&blocks[..5], "b");
         assert_eq!(bench.keep(), Some((3, 2)));
         bench.ended(&blocks);
         assert_eq!(bench.keep(), Some((5, 2)));
-        assert_eq!(bench.keep(), None, "nothing is kept twice");
-        // The results of calls are sent in the order of the calls, whichever was known first.
+        assert_eq!(bench.keep(), None, "nothing is stored twice");
+        // Results are sent in the order of the calls, regardless of the order of execution.
         let joined = history::join_parts(bench.rows.clone());
         assert_eq!(joined.len(), 3);
         assert_eq!(joined[1], bench.transcript.messages()[1]);
         assert_eq!(history::repair(&joined, "m"), history::repair(bench.transcript.messages(), "m"));
-        // The next answer is another one.
+        // The next answer is a separate one.
         let next = [text("Again."), call("c", "{}", true)];
         bench.ran(&next, "c");
         bench.ended(&next);
@@ -248,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_tools_is_kept_whole() {
+    fn an_answer_without_tools_is_stored_whole() {
         let mut bench = Bench::new();
         let thinking = ContentBlock::Thinking { thinking: "hm".into(), signature: "s".into(), extra: Map::new() };
-        bench.ended(&[AnswerBlock::Said(thinking.clone())]);
-        assert_eq!(bench.keep(), None, "thinking without an answer is no message");
-        bench.ended(&[AnswerBlock::Said(thinking), text("Done.")]);
+        bench.ended(&[AnswerBlock::Content(thinking.clone())]);
+        assert_eq!(bench.keep(), None, "thinking alone is not a message");
+        bench.ended(&[AnswerBlock::Content(thinking), text("Done.")]);
         assert_eq!(bench.keep(), Some((1, 1)));
         bench.transcript.push(Message::user(vec![ContentBlock::text("Go on")]));
         assert_eq!(bench.keep(), Some((2, 1)));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_provider_refused_is_dropped() {
+    fn rejected_messages_are_removed() {
         let mut bench = Bench::new();
         let first = [call("a", "{}", true)];
         bench.ran(&first, "a");
@@ -273,7 +273,7 @@ mod tests {
         bench.transcript.drop_refused();
         assert_eq!(bench.keep(), Some((3, 0)));
         bench.is_whole();
-        // Where nothing was answered, the opening goes as well, whether or not it is kept yet.
+        // Without an answer the opening message is removed too, whether or not it is stored yet.
         let mut bench = Bench::new();
         bench.ran(&refused, "b");
         bench.transcript.drop_refused();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Results, unanswered, what_is_wrong};
+use super::answer::{Results, explain_invalid_input, unanswered};
 use super::input::TurnInput;
 use super::length::Length;
 use super::outcome::{TurnEnd, TurnError, TurnOutcome};
@@ -31,15 +31,15 @@ use crate::generation::wire::{
     AnswerBlock, ContentBlock, Images, Message, RawCall, Request, StopReason, StreamItem, WireUsage,
 };
 
-/// Most answers in a row that are cut or cannot be read, and add nothing.
+/// Maximum number of consecutive answers that are truncated or unreadable, and add nothing.
 const CUT_MAX: u32 = 3;
-/// Answers a call that stands behind a question in the same answer.
+/// The result of a call that follows a question in the same answer.
 const QUESTION_OPEN: &str =
     "This was not done: a question to the person is open, and your turn ends with it. Go on after their answer.";
-/// Smallest limit of an answer, however little of the turn's tokens is left.
+/// Minimum length limit of an answer in tokens, even if the turn has fewer left.
 const ANSWER_TOKENS_MIN: u32 = 1024;
 
-/// A turn at work.
+/// A running turn.
 pub struct Run<'a, H, S> {
     client: &'a ModelClient,
     input: &'a TurnInput,
@@ -47,39 +47,39 @@ pub struct Run<'a, H, S> {
     sink: &'a mut S,
     cancel: &'a CancellationToken,
     deadline: Instant,
-    /// What this turn has added to the conversation.
+    /// The messages that this turn has added to the conversation.
     transcript: Transcript,
-    /// What finished attempts have used.
+    /// Usage of finished attempts.
     used: WireUsage,
     files: BTreeMap<WorkspacePath, FileState>,
     steps: u32,
-    /// Numbers attempts over the turn, to tell their blocks apart.
+    /// The number of the attempt in the turn, which makes block ids unique.
     attempt: u32,
-    /// For answers and thoughts: the block that was said last.
+    /// For answers and thinking: the block that was shown last.
     spoken: [Option<(u32, usize)>; 2],
-    /// What this attempt has said.
+    /// The lengths of the text that this attempt has shown.
     said: TakenBack,
-    /// What was there before the turn; read before its first change.
+    /// The files before the turn; read before its first change.
     rewrites: Option<Rewrites>,
     repeats: RepeatGuard,
-    /// What the model asked.
+    /// The model's question.
     asked: Option<Question>,
     length: Length,
-    /// The provider took no images, so none are sent.
+    /// The provider rejected images, so none are sent.
     blind: bool,
 }
 
-/// How listening to an answer ended.
+/// How reading an answer ended.
 enum Heard {
-    /// The model stopped by itself.
+    /// The model stopped.
     Answer(StopReason),
     /// It broke off.
     Broken(ModelError),
-    /// Something of ours ended the turn.
+    /// A condition on our side ended the turn.
     Ended(TurnEnd),
 }
 
-/// What was heard of an answer.
+/// The received part of an answer.
 struct Draft {
     heard: Heard,
     blocks: Vec<AnswerBlock>,
@@ -132,7 +132,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             Ok(()) => self.converse().await,
             Err(end) => end,
         };
-        // What could not be kept before perhaps can be by now. If not, the next turn would not know of it.
+        // A retry may be able to store the messages. If it fails, the next turn would not know about them.
         let end = match self.keep().await {
             Err(lost) if !matches!(end, TurnEnd::Failed(_)) => lost,
             _ => end,
@@ -140,7 +140,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let note = match &end {
             TurnEnd::Done | TurnEnd::Asked(_) => None,
             TurnEnd::Loop { sentence, .. } => Some(sentence.clone()),
-            TurnEnd::Stopped => Some("Stopped. What was written is kept.".to_owned()),
+            TurnEnd::Stopped => Some("Stopped. Changes so far are saved.".to_owned()),
             TurnEnd::Cap(cap) => Some(cap.sentence(&self.input.limits, self.input.spent.is_some())),
             TurnEnd::Failed(error) => Some(error.message()),
         };
@@ -207,11 +207,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         }
     }
 
-    /// History and turn as one valid conversation, told as short as it has to be.
+    /// History and turn as one valid conversation, compacted as far as necessary.
     async fn conversation(&mut self) -> Vec<Message> {
-        let (told, shorter) = self.length.told(&self.all(), self.input.threshold);
+        let (sendable, shorter) = self.length.compacted(&self.all(), self.input.threshold);
         self.notice(shorter).await;
-        history::repair(&told, &self.input.model)
+        history::repair(&sendable, &self.input.model)
     }
 
     fn all(&self) -> Vec<Message> {
@@ -231,12 +231,12 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         }
     }
 
-    /// What other turns have used of the limits.
+    /// Usage of other turns that share the limits.
     fn before(&self) -> Spent {
         self.input.spent.unwrap_or_default()
     }
 
-    /// The answer's limit: what is configured, but no more than the model gives or the turn has left.
+    /// The length limit of the answer: the setting, but at most the model's limit and the rest of the turn's tokens.
     fn max_tokens(&self) -> u32 {
         let model = self.input.models.output_tokens(&self.input.model).unwrap_or(u32::MAX);
         let used = TurnLimits::counted_tokens(self.used).saturating_add(self.before().tokens);
@@ -245,7 +245,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         self.input.max_tokens.min(model).min(left)
     }
 
-    /// One attempt at one answer, with its tools run as their calls are complete.
+    /// One attempt at one answer; its tools run as soon as their calls are complete.
     async fn listen(&mut self, conversation: &[Message], tools: &[crate::generation::wire::ToolSpec]) -> Draft {
         self.attempt += 1;
         self.said = TakenBack::default();
@@ -302,7 +302,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         Draft { heard, blocks: stream.blocks(), results, max_tokens }
     }
 
-    /// Shows what the stream brought.
+    /// Shows an item of the stream.
     async fn show(&mut self, item: StreamItem, typed: &mut HashMap<usize, TypedFile>) -> Result<(), TurnEnd> {
         match item {
             StreamItem::Text { index, delta } => self.say(TextKind::Answer, index, delta).await,
@@ -331,7 +331,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         Ok(())
     }
 
-    /// Shows text; a new block begins a new paragraph.
+    /// Shows text; a new block starts a new paragraph.
     async fn say(&mut self, kind: TextKind, index: usize, delta: String) {
         if delta.is_empty() {
             return;
@@ -351,17 +351,17 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         self.sink.event(EventBody::tool(name, summary, ok)).await;
     }
 
-    /// Tells of a broken answer, of which nothing counts if it came to no tool: then it is taken back.
+    /// Reports a broken answer. If no tool has run, its text is retracted.
     async fn broken_off(&mut self, draft: &Draft, words: String) {
         if !draft.results.is_empty() || draft.blocks.is_empty() {
             return self.tool_event(NOTICE, words, false).await;
         }
         let taken_back = Some(std::mem::take(&mut self.said));
-        let summary = format!("{words} The unfinished answer was taken back.");
+        let summary = format!("{words} The unfinished answer was discarded.");
         self.sink.event(EventBody::Tool { name: NOTICE.to_owned(), summary, ok: false, taken_back }).await;
     }
 
-    /// Runs a complete call. Input that is no JSON is left for the answer's end, which knows why.
+    /// Runs a complete call. Input that is not JSON is handled at the end of the answer, when the reason is known.
     async fn run_call(&mut self, raw: &RawCall, stream: &AnswerStream, results: &mut Results) -> Result<(), TurnEnd> {
         let Ok(input) = raw.input() else { return Ok(()) };
         if self.asked.is_some() {
@@ -413,13 +413,13 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         enough.map_or(Ok(()), Err)
     }
 
-    /// Keeps what has come of an answer up to this call, so that what was done is kept before more is done.
+    /// Stores the answer up to this call, so that its effect is recorded before the next one.
     async fn keep_so_far(&mut self, call: &str, stream: &AnswerStream, results: &Results) -> Result<(), TurnEnd> {
         self.transcript.add_part(&stream.blocks(), call, results, &self.input.model);
         self.keep().await
     }
 
-    /// Runs a call. What changes something is awaited to its end; the rest ends with the turn.
+    /// Runs a call. Calls that change something are awaited to their end; others are cancelled with the turn.
     async fn run_tool(&mut self, name: &str, call: ToolCall) -> Result<Result<ToolOutcome, ToolStop>, TurnEnd> {
         let changes = call.changes().is_some();
         if changes && self.rewrites.is_none() && !self.input.may_rewrite {
@@ -457,7 +457,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         self.transcript.add_answer(&draft.blocks, &draft.results, &self.input.model, explain);
     }
 
-    /// Shows which calls of an answer were not done; says whether there are any.
+    /// Shows the calls of an answer that were not executed; returns whether there are any.
     async fn say_not_done(&mut self, draft: &Draft, why: &str) -> bool {
         let calls = unanswered(&draft.blocks, &draft.results);
         for call in &calls {
@@ -466,7 +466,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         !calls.is_empty()
     }
 
-    /// An answer that broke off: tried again, or gone on from where its tools left it.
+    /// An answer that broke off: retried, or continued after its tools.
     async fn after_break(&mut self, draft: &Draft, error: &ModelError, attempts: &mut Attempts) -> Result<(), TurnEnd> {
         if !draft.results.is_empty() {
             self.say_not_done(draft, "the connection broke off").await;
@@ -498,8 +498,8 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         }
     }
 
-    /// After the provider refused the turn's first request: what came with it may be why, and would be sent
-    /// with every later message too, so its images are kept no longer. Says whether to ask again without those
+    /// After the provider rejected the turn's first request: its images may be the cause, and would be sent
+    /// with every later message too, so they are removed. Returns whether to send the request again without images
     /// of earlier turns.
     async fn images_refused(&mut self) -> Result<bool, TurnEnd> {
         if self.blind || self.transcript.has_answer() {
@@ -518,10 +518,10 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         Ok(self.blind)
     }
 
-    /// A whole answer: what to do next, or that nothing is.
+    /// A complete answer: what to do next, or that the turn is done.
     async fn after_answer(&mut self, draft: &Draft, reason: &StopReason) -> Result<Next, TurnEnd> {
         if let StopReason::Refusal(explanation) = reason {
-            // A refused answer is not repeated to the model, nor is a prompt that has no answer.
+            // A refused answer is not sent back to the model, nor is a prompt without an answer.
             self.transcript.drop_refused();
             self.keep().await?;
             return Err(TurnEnd::Failed(ModelError::Refused { explanation: explanation.clone() }.into()));
@@ -530,10 +530,13 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             self.length.fitted();
         }
         let limit = (*reason == StopReason::MaxTokens).then_some(draft.max_tokens);
-        let why =
-            if limit.is_some() { "the answer reached its limit in the middle of it" } else { "its input is no JSON" };
+        let why = if limit.is_some() {
+            "the answer reached its limit in the middle of it"
+        } else {
+            "its input is not valid JSON"
+        };
         let is_broken = self.say_not_done(draft, why).await;
-        self.add(draft, |call| what_is_wrong(call, limit));
+        self.add(draft, |call| explain_invalid_input(call, limit));
         let next = match reason {
             _ if self.asked.is_some() => Err(self.asked.take().map_or(TurnEnd::Done, TurnEnd::Asked)),
             StopReason::ContextWindow if self.squeeze().await => {
@@ -547,9 +550,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             _ if !draft.results.is_empty() => Ok(Next::Go),
             StopReason::MaxTokens => {
                 self.transcript.push(Message::user(vec![ContentBlock::text(ANSWER_CUT_NOTE)]));
-                // Text that grows is bounded by the turn's limits; thinking alone leads nowhere.
+                // The turn's limits bound growing text; thinking alone makes no progress.
                 let has_grown = draft.blocks.iter().any(
-                    |block| matches!(block, AnswerBlock::Said(ContentBlock::Text { text }) if !text.trim().is_empty()),
+                    |block| matches!(block, AnswerBlock::Content(ContentBlock::Text { text }) if !text.trim().is_empty()),
                 );
                 Ok(if has_grown { Next::Go } else { Next::Cut })
             }
@@ -563,8 +566,8 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
 
 /// After an answer that does not end the turn.
 enum Next {
-    /// All of it was done.
+    /// All calls were executed.
     Go,
-    /// It was cut or could not be read; too many of these in a row end the turn.
+    /// It was truncated or unreadable; too many of these in a row end the turn.
     Cut,
 }

@@ -1,23 +1,23 @@
-//! Files as they are typed: `file` events out of the half-finished input of `write_file`.
+//! Live file content: `file` events from the incomplete input of `write_file`.
 
 use crate::domain::{EventBody, FileState, WorkspacePath};
 use crate::generation::wire::{FieldExtractor, Piece};
 
-/// The fields that are shown while they come.
+/// The fields that are extracted.
 const FIELDS: &[&str] = &["path", "content"];
 
-/// A `write_file` call on its way.
+/// An incomplete `write_file` call.
 pub struct TypedFile {
     fields: FieldExtractor,
     path_text: String,
     path: Option<WorkspacePath>,
-    /// Content that came before the path was known.
+    /// Content that arrived before the path was known.
     waiting: String,
     bytes: usize,
 }
 
 impl TypedFile {
-    /// Before its first character.
+    /// Starts before the first character.
     pub fn new() -> Self {
         Self {
             fields: FieldExtractor::new(FIELDS),
@@ -33,11 +33,11 @@ impl TypedFile {
         self.bytes
     }
 
-    /// Takes the next piece of the input; gives what to show. Input that is no JSON shows nothing
-    /// further: the call will be answered with what is wrong.
+    /// Reads the next piece of the input and returns the events to show. Invalid JSON shows nothing
+    /// further: the call's result will contain the error.
     pub fn push(&mut self, json: &str) -> Vec<EventBody> {
         let mut pieces = Vec::new();
-        // Broken input stays broken and gives no more pieces.
+        // After an error the parser returns no more pieces.
         let _ = self.fields.push(json, &mut pieces);
         let mut events = Vec::new();
         for piece in pieces {
@@ -51,7 +51,7 @@ impl TypedFile {
                     }
                 }
                 Piece::End("path") => {
-                    // A path that is none is refused when the call is run.
+                    // An invalid path is rejected when the call is executed.
                     self.path = self.path_text.parse().ok();
                     if let Some(path) = &self.path {
                         events.push(writing(path, None));

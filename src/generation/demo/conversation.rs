@@ -1,4 +1,4 @@
-//! What a request says to the demo model: the words of this turn, and what its tools have answered.
+//! Reads a request to the demo model: the message of this turn, and the results of its tools.
 
 use serde_json::Value;
 
@@ -10,22 +10,22 @@ use crate::generation::notes::{is_note, is_repair_note};
 pub struct Done {
     /// The tool.
     pub name: String,
-    /// The file it was about, where there is one.
+    /// The path of its file, if any.
     pub path: Option<String>,
-    /// What it answered.
+    /// The result.
     pub result: String,
-    /// Whether it refused or failed.
+    /// Whether it failed.
     pub is_error: bool,
 }
 
-/// A request as the demo model needs it.
+/// The parts of a request that the demo model needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conversation {
-    /// What the user asks in this turn.
+    /// The user's message of this turn.
     pub prompt: String,
     /// An error is to be fixed: Slipway asks for a repair since, or a person for a fix.
     pub repair: bool,
-    /// What has been done in this turn.
+    /// The tool calls of this turn.
     pub done: Vec<Done>,
     /// Nothing was answered before this turn.
     pub is_first: bool,
@@ -34,7 +34,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Reads a request's body. An error is a sentence as the real API would give it.
+    /// Parses a request's body. The error is a sentence like the real API's.
     pub fn read(body: &Value) -> Result<Self, String> {
         let messages = body["messages"].as_array().filter(|messages| !messages.is_empty());
         let messages = messages.ok_or("messages: at least one message is required")?;
@@ -54,7 +54,7 @@ impl Conversation {
                     // What comes with evidence is to be fixed.
                     conversation.repair = words.len() < text.len();
                 }
-                // *Continue* is a note too; the request before it still applies.
+                // *Continue* is a note too; the message before it still applies.
                 conversation.repair |= texts().any(is_repair_note);
             } else {
                 conversation.calls(blocks);
@@ -72,7 +72,7 @@ impl Conversation {
 
     fn calls(&mut self, blocks: &[Value]) {
         for block in blocks.iter().filter(|block| block["type"] == "tool_use") {
-            // The id waits in the result's place until the result comes.
+            // The id is a placeholder until the result is known.
             self.done.push(Done {
                 name: block["name"].as_str().unwrap_or_default().to_owned(),
                 path: block["input"]["path"].as_str().map(str::to_owned),
@@ -92,18 +92,18 @@ impl Conversation {
         }
     }
 
-    /// The last result of a tool, for a file where one is named.
+    /// The last result of a tool, optionally for one file.
     pub fn result_of(&self, name: &str, path: Option<&str>) -> Option<&Done> {
         self.done.iter().rev().find(|done| done.name == name && (path.is_none() || done.path.as_deref() == path))
     }
 
-    /// What this turn has changed, or tried to.
+    /// The calls of this turn that change files, including failed ones.
     pub fn changes(&self) -> impl Iterator<Item = &Done> {
         self.done.iter().filter(|done| matches!(done.name.as_str(), "write_file" | "edit_file" | "delete_file"))
     }
 }
 
-/// What the real API checks as well: sides take turns, and each call is answered in the next message.
+/// Checks of the real API: roles alternate, and the next message has the result of each call.
 fn check(messages: &[Value]) -> Result<(), String> {
     let ids = |message: &Value, kind: &str, key: &str| -> Vec<String> {
         let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
@@ -131,7 +131,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_turn_begins_at_the_last_prompt() {
+    fn the_turn_starts_at_the_last_prompt() {
         let body = json!({"tools": [{"name": "read_file"}, {"name": "write_file"}], "messages": [
             {"role": "user", "content": [{"type": "text", "text": "First"}]},
             {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "list_files", "input": {}}]},
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repair_is_a_note_and_not_a_sentence() {
+    fn a_repair_is_recognised_by_its_note() {
         let read = |text: &str| {
             let body = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]});
             Conversation::read(&body).unwrap()
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn going_on_is_the_same_work() {
+    fn continue_resumes_the_same_request() {
         let body = json!({"messages": [
             {"role": "user", "content": [{"type": "text", "text": "First"}]},
             {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "list_files", "input": {}}]},
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_real_api_refuses_is_refused() {
+    fn rejects_requests_that_the_real_api_rejects() {
         for messages in [
             json!([]),
             json!([{"role": "assistant", "content": []}]),

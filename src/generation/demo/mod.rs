@@ -1,5 +1,5 @@
-//! The demo model: a server on this machine's loopback that speaks the Messages API, streaming as
-//! the real one does, so that the same client, parser and tools are at work without an API key.
+//! The demo model: a server on loopback with a streaming Messages API,
+//! so the same client, parser and tools run without an API key.
 //!
 //! It is a script and says so. For a description that is close to a recorded app it plays the recording, for any other
 //! it fills one of six layouts with the person's words. It keeps nothing between requests: what to say next follows from
@@ -35,32 +35,32 @@ use tokio::net::TcpListener;
 
 /// The demo model's id.
 pub const DEMO_MODEL: &str = "slipway-demo";
-/// Largest request that it reads, in bytes.
+/// Maximum size of a request in bytes.
 const REQUEST_MAX: usize = 64 * 1024 * 1024;
 
-/// How fast it types.
+/// The speed of its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DemoPace {
     /// Characters of code in each piece.
     pub piece: usize,
-    /// Waited before each piece.
+    /// Delay before each piece.
     pub delay: Duration,
 }
 
 impl DemoPace {
-    /// 1 can be watched: a turn takes some seconds. 2 takes twice as long, 0 does not wait at all.
+    /// 1: a turn takes some seconds, so that users can watch it. 2 takes twice as long, 0 does not wait.
     pub fn new(slowness: f64) -> Self {
         let slowness = if slowness.is_finite() { slowness.clamp(0.0, 1000.0) } else { 1.0 };
         Self { piece: 28, delay: Duration::from_millis(11).mul_f64(slowness) }
     }
 }
 
-/// How the demo model is reached.
+/// The address and key of the demo model.
 #[derive(Debug)]
 pub struct DemoModel {
-    /// Where it answers.
+    /// Its base URL.
     pub base_url: String,
-    /// The key that it wants; new with each start.
+    /// Its key; new with each start.
     pub key: SecretString,
 }
 
@@ -70,7 +70,7 @@ struct Server {
     pace: DemoPace,
 }
 
-/// Its HTTP server.
+/// The HTTP server of the demo model.
 #[derive(Debug)]
 pub struct DemoServer {
     listener: std::net::TcpListener,
@@ -78,7 +78,7 @@ pub struct DemoServer {
 }
 
 impl DemoModel {
-    /// On a free port of the loopback address. It answers while [`DemoServer::serve`] is polled.
+    /// Binds a free port of the loopback address. It answers while [`DemoServer::serve`] is polled.
     pub fn bind(pace: DemoPace) -> std::io::Result<(Self, DemoServer)> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -93,7 +93,7 @@ impl DemoModel {
 }
 
 impl DemoServer {
-    /// Serves until it fails. It can be called again: the port stays the same.
+    /// Serves until it fails. It can be called again, on the same port.
     pub async fn serve(&self) {
         let listener = self.listener.try_clone().and_then(TcpListener::from_std);
         let served = match listener {
@@ -101,7 +101,7 @@ impl DemoServer {
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            tracing::error!(%error, "the demo model's server failed");
+            tracing::error!(%error, "failed to serve the demo model");
         }
     }
 }

@@ -1,17 +1,17 @@
-//! An answer as the events of a stream, in small pieces, with pings in between.
+//! An answer as events of a stream, in small pieces, with pings in between.
 
 use serde_json::{Value, json};
 
 use super::DEMO_MODEL;
 use super::acts::Part;
 
-/// A ping comes after so many pieces.
+/// Number of pieces between pings.
 const PING_EVERY: usize = 60;
 
-/// Prose comes in pieces of so many characters at most: it is read while it comes, code is watched.
+/// Maximum characters in a piece of prose, which users read while it streams.
 const PROSE_PIECE: usize = 7;
 
-/// The events, each as it goes over the wire. `piece` is how many characters of code come at once.
+/// The serialized events. `piece`: characters of code in one event.
 pub fn events(parts: &[Part], piece: usize) -> Vec<String> {
     let prose = piece.min(PROSE_PIECE);
     let mut events = Events { out: Vec::new(), pieces: 0 };

@@ -1,7 +1,7 @@
-//! The same request as OpenAI-compatible servers take it: chat completions, streamed.
+//! The same request in the format of OpenAI-compatible servers: streamed chat completions.
 //!
-//! Such servers agree on the form and differ in what they refuse. [`Dialect`] is what has been
-//! learnt from one server's refusals: the request is then made again in words that it takes.
+//! Such servers differ in the parameters that they reject. [`Dialect`] is adapted to
+//! a server's errors: the request is then sent again in a form that it accepts.
 
 use serde_json::{Value, json};
 
@@ -10,29 +10,29 @@ use super::message::{ContentBlock, Message, Role};
 use super::request::{Request, ToolSpec};
 use crate::domain::Effort;
 
-/// Stands before what a tool refused or failed at: this format has no other place for it.
+/// Prefix of failed tool results, because this format has no field for errors.
 pub const ERROR_PREFIX: &str = "Error: ";
 
-/// What a server was found to want otherwise than most.
+/// Deviations of a server from most others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of its own that a server takes or not")]
 pub struct Dialect {
-    /// It takes `max_completion_tokens` in place of `max_tokens`.
+    /// It needs `max_completion_tokens` instead of `max_tokens`.
     pub completion_tokens: bool,
-    /// It refuses a limit that is beyond its own, so it is told none and takes what it has.
+    /// It rejects a limit beyond its own, so no limit is sent.
     pub no_limit: bool,
-    /// It refuses `stream_options`, so it will not say what was used.
+    /// It rejects `stream_options`, so it does not report usage.
     pub no_stream_options: bool,
-    /// It refuses `reasoning_effort`.
+    /// It rejects `reasoning_effort`.
     pub no_effort: bool,
-    /// It takes one tool call in each message of the model.
+    /// It allows one tool call in each message of the model.
     pub single_calls: bool,
-    /// It sees no images, so they are named.
+    /// It accepts no images, so their names are sent.
     pub no_images: bool,
 }
 
 impl Dialect {
-    /// What a refusal teaches, if it teaches anything new.
+    /// The dialect that an error suggests, if it suggests anything new.
     #[must_use]
     pub fn learn(self, refusal: &str) -> Option<Self> {
         let said = refusal.to_ascii_lowercase();
@@ -51,22 +51,22 @@ impl Dialect {
             || said.contains("parallel tool")
         {
             learnt.single_calls = true;
-        } else if sees_none(&said) {
+        } else if rejects_all_images(&said) {
             learnt.no_images = true;
         }
         (learnt != self).then_some(learnt)
     }
 }
 
-/// Whether a refusal says that the model sees no images, rather than that one image is no good.
-fn sees_none(said: &str) -> bool {
+/// Whether an error means that the model accepts no images, and not that one image is invalid.
+fn rejects_all_images(said: &str) -> bool {
     let is_about_images = ["image", "vision", "multimodal", "multi-modal"].iter().any(|word| said.contains(word));
     let is_about_one = ["could not process", "decode", "corrupt", "too large", "exceeds", "download", "base64"];
     is_about_images && !is_about_one.iter().any(|words| said.contains(words))
 }
 
 impl Request<'_> {
-    /// Whether an image goes along with it.
+    /// Whether the request contains an image.
     pub fn shows_images(&self) -> bool {
         let mut blocks = self.messages.iter().flat_map(|message| &message.content);
         blocks.any(|block| matches!(block, ContentBlock::Image { id, .. } if self.images.get(id).is_some()))
@@ -126,7 +126,7 @@ fn tool_json(tool: &ToolSpec) -> Value {
     })
 }
 
-/// There are three words in this format.
+/// This format has three levels.
 fn effort_word(effort: Effort) -> &'static str {
     match effort {
         Effort::Low => "low",
@@ -146,7 +146,7 @@ fn tool_results(message: &Message) -> Vec<Value> {
     results.collect()
 }
 
-/// What the user says: one text, which every server takes; before it the images, if there are any.
+/// The user's message: one text, which every server accepts, after the images, if any.
 fn user_content(message: &Message, images: &Images) -> Option<Value> {
     let (mut parts, mut texts) = (Vec::new(), Vec::new());
     for block in &message.content {
@@ -172,8 +172,8 @@ fn user_content(message: &Message, images: &Images) -> Option<Value> {
     Some(parts.into())
 }
 
-/// What the model said. Thinking stays away: no such server takes it back. With `single_calls` each
-/// call stands in a message of its own, with its result behind it.
+/// The model's message. Thinking is left out, because no such server accepts it. With `single_calls` each
+/// call is a separate message, followed by its result.
 fn assistant(message: &Message, single_calls: bool, results: &mut Vec<Value>) -> Vec<Value> {
     let text = message.text();
     let calls: Vec<Value> = message
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_the_one_that_such_servers_take() {
+    fn the_body_has_the_format_of_such_servers() {
         let arguments = r#"{"path":"a"}"#;
         let call =
             |id: &str| json!({"id": id, "type": "function", "function": {"name": "read_file", "arguments": arguments}});
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_teaches_what_to_say_instead() {
+    fn an_error_changes_the_dialect() {
         let learnt = |said: &str| Dialect::default().learn(said).expect("something new");
         let other = body(learnt("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."));
         assert_eq!((&other["max_completion_tokens"], other.get("max_tokens")), (&json!(100), None));
@@ -306,8 +306,12 @@ mod tests {
         ] {
             assert!(learnt(blind).no_images, "{blind}");
         }
-        assert_eq!(Dialect::default().learn("Could not process image: it is too large"), None, "another may do");
+        assert_eq!(
+            Dialect::default().learn("Could not process image: it is too large"),
+            None,
+            "another image may be accepted"
+        );
         assert_eq!(Dialect::default().learn("the prompt is too long"), None);
-        assert_eq!(learnt("no stream_options").learn("no stream_options"), None, "it was told already");
+        assert_eq!(learnt("no stream_options").learn("no stream_options"), None, "the dialect already has it");
     }
 }

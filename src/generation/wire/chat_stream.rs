@@ -1,8 +1,8 @@
-//! From the chunks of an OpenAI-compatible server to one answer: a state machine without I/O.
+//! Assembles the chunks of an OpenAI-compatible server into one answer: a state machine without I/O.
 //!
-//! It bears the dialects: calls that come whole or in pieces, without an id or an index, several
+//! It supports the dialects: calls that arrive whole or in pieces, without an id or an index, several
 //! under one index; content in parts; usage with every chunk, at the end, or never (then it is
-//! estimated from the text, and marked so); an end without `[DONE]`; errors in mid-stream. Memory
+//! estimated from the text, and marked as an estimate); an end without `[DONE]`; errors in mid-stream. Memory
 //! is bounded as in [`stream`](super::stream).
 
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use super::partial_json::FieldExtractor;
 use super::sse::SseEvent;
 use super::stream::{ANSWER_MAX, AnswerBlock, BLOCKS_MAX, RawCall, StopReason, StreamError, StreamItem, WireUsage};
 
-/// Ends the stream.
+/// The end of the stream.
 const DONE: &str = "[DONE]";
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     index: u64,
-    /// Some send the whole answer as one message.
+    /// Some servers send the whole answer as one message.
     #[serde(default, alias = "message")]
     delta: Option<Delta>,
     #[serde(default)]
@@ -63,7 +63,7 @@ struct CallDelta {
 struct FunctionDelta {
     #[serde(default)]
     name: Option<String>,
-    /// Text as it should be, or already an object.
+    /// Text according to the specification; some servers send an object.
     #[serde(default)]
     arguments: Value,
 }
@@ -92,34 +92,34 @@ enum Part {
 
 struct Call {
     raw: RawCall,
-    /// The server's own number for it.
+    /// The server's index of the call.
     index: Option<u64>,
-    /// What the server calls it; none if it did not say.
+    /// The server's id of the call, if any.
     given_id: Option<String>,
-    /// Finds the end of its input while it comes.
+    /// Finds the end of its input while it arrives.
     scan: FieldExtractor,
     ended: bool,
 }
 
 impl Call {
-    /// Adds to its input; whether that is a whole object now, so that nothing can follow.
+    /// Appends to its input; returns whether it is now a complete object, after which nothing can follow.
     fn push(&mut self, json: &str) -> bool {
         self.raw.json.push_str(json);
-        // What cannot become JSON is left for the answer's end, which says so.
+        // Invalid JSON is reported at the end of the answer.
         let _ = self.scan.push(json, &mut Vec::new());
         self.ended = self.scan.is_complete() && serde_json::from_str::<Map<String, Value>>(&self.raw.json).is_ok();
         self.ended
     }
 }
 
-/// Takes the events of one answer.
+/// Assembles the events of one answer.
 pub struct ChatAssembler {
     parts: Vec<Part>,
     size: usize,
     usage: Option<WireUsage>,
-    /// The request's estimated tokens, for a server that does not say.
+    /// The estimated tokens of the request, for a server that reports no usage.
     request_tokens: u64,
-    /// Begins the ids that are made here.
+    /// Prefix of generated ids.
     id_prefix: String,
     stop: Option<StopReason>,
     refusal: Option<String>,
@@ -141,7 +141,7 @@ impl ChatAssembler {
         }
     }
 
-    /// Adds an event; appends what it brought.
+    /// Reads an event and appends its items.
     pub fn push(&mut self, event: &SseEvent, items: &mut Vec<StreamItem>) -> Result<(), StreamError> {
         if self.ended {
             return Ok(());
@@ -177,13 +177,13 @@ impl ChatAssembler {
         Ok(())
     }
 
-    /// Nothing more comes: after `[DONE]`, or when the connection ended after the reason to stop.
+    /// The end: after `[DONE]`, or when the connection ended after the stop reason.
     pub fn end(&mut self, items: &mut Vec<StreamItem>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         if self.stop.is_none() {
-            // Some never say why: what came whole counts.
+            // Some servers send no stop reason: complete calls count.
             self.stop = Some(if self.has_calls() { StopReason::ToolUse } else { StopReason::EndTurn });
         }
         if self.usage.is_none() {
@@ -191,17 +191,17 @@ impl ChatAssembler {
         }
     }
 
-    /// Whether nothing more will come.
+    /// Whether the answer has ended.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Why the model stopped; none while it has not said so.
+    /// The stop reason, once it is known.
     pub fn stop_reason(&self) -> Option<&StopReason> {
         self.stop.as_ref()
     }
 
-    /// What it has used: as the server said, or estimated from the text.
+    /// Usage, reported by the server or estimated from the text.
     pub fn usage(&self) -> WireUsage {
         self.usage.unwrap_or_else(|| {
             let bytes: usize = self
@@ -224,10 +224,10 @@ impl ChatAssembler {
     /// The blocks so far, in order, whether or not the answer has ended.
     pub fn blocks(&self) -> Vec<AnswerBlock> {
         let block = |part: &Part| match part {
-            Part::Text(text) => AnswerBlock::Said(ContentBlock::text(text)),
-            Part::Thought(thinking) => AnswerBlock::Said(ContentBlock::Thinking {
+            Part::Text(text) => AnswerBlock::Content(ContentBlock::text(text)),
+            Part::Thought(thinking) => AnswerBlock::Content(ContentBlock::Thinking {
                 thinking: thinking.clone(),
-                // Without a signature it is shown, and not sent back.
+                // Thinking without a signature is shown, but not sent back.
                 signature: String::new(),
                 extra: Map::new(),
             }),
@@ -282,7 +282,7 @@ impl ChatAssembler {
         };
         let at = match self.find(delta.index, id.as_deref(), &name) {
             Some(at) => at,
-            // The rest of a call that never began is nobody's.
+            // A piece of an unknown call is ignored.
             None if name.is_empty() => return Ok(()),
             None => {
                 let raw = RawCall { id: self.free_id(id.as_deref()), name: name.clone(), json: String::new() };
@@ -305,7 +305,7 @@ impl ChatAssembler {
         Ok(())
     }
 
-    /// The call that a piece belongs to; none when it begins another one.
+    /// The call that a piece belongs to; `None` if it starts another one.
     fn find(&self, index: Option<u64>, id: Option<&str>, name: &str) -> Option<usize> {
         let calls = || {
             self.parts.iter().enumerate().rev().filter_map(|(at, part)| match part {
@@ -315,7 +315,7 @@ impl ChatAssembler {
         };
         let is_same = |call: &Call| match (id, &call.given_id) {
             (Some(id), Some(given)) => id == given,
-            // Some give every call the same index: a name where all was said begins another one.
+            // Some servers give every call the same index: a name after a complete input starts another call.
             _ => name.is_empty() || !call.ended,
         };
         if let Some(index) = index {
@@ -328,8 +328,8 @@ impl ChatAssembler {
         }
     }
 
-    /// The server's id, or one of ours where it gives none or gives one twice. Ours have nine letters
-    /// and digits, since there are servers that take nothing else.
+    /// The server's id, or a generated one if it is missing or not unique. Generated ids have nine letters
+    /// and digits, because some servers accept only this form.
     fn free_id(&self, given: Option<&str>) -> String {
         let is_taken = |id: &str| self.parts.iter().any(|part| matches!(part, Part::Call(call) if call.raw.id == id));
         match given {
@@ -346,7 +346,7 @@ impl ChatAssembler {
         Ok(self.parts.len() - 1)
     }
 
-    /// Completes the calls that were typed to no end: what they hold is for others to judge.
+    /// Ends incomplete calls; the caller checks their input.
     fn close_calls(&mut self, items: &mut Vec<StreamItem>) {
         for (index, part) in self.parts.iter_mut().enumerate() {
             if let Part::Call(call) = part
@@ -362,7 +362,7 @@ impl ChatAssembler {
     }
 
     fn finish(&mut self, reason: &str, items: &mut Vec<StreamItem>) -> Result<(), StreamError> {
-        // At the limit the last call may have been cut.
+        // At the limit the last call may be truncated.
         if !matches!(reason, "length" | "max_tokens") {
             self.close_calls(items);
         }
@@ -376,7 +376,7 @@ impl ChatAssembler {
                 });
             }
             _ if self.refusal.is_some() => StopReason::Refusal(self.refusal.take()),
-            // Some say `stop` after calls as well.
+            // Some servers send `stop` after calls too.
             _ if self.has_calls() => StopReason::ToolUse,
             _ => StopReason::EndTurn,
         });
@@ -385,7 +385,7 @@ impl ChatAssembler {
 }
 
 impl RawUsage {
-    /// None where a server sends the field without having counted.
+    /// `None` if a server sends the field without a count.
     fn read(self) -> Option<WireUsage> {
         let prompt = self.prompt_tokens.unwrap_or(0);
         let output_tokens = self.completion_tokens.unwrap_or(0);
@@ -400,7 +400,7 @@ impl RawUsage {
     }
 }
 
-/// Text, whether it comes as such or in parts.
+/// Text, as a string or in parts.
 fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -409,8 +409,8 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// Type and words of an error, in whichever of the forms it comes: `{"error": {…}}`, `{"error": "…"}`,
-/// or bare with `is_error` known from elsewhere.
+/// Type and message of an error in any of its formats: `{"error": {…}}`, `{"error": "…"}`,
+/// or the bare object if `is_error` is known otherwise.
 pub fn reported(value: &Value, is_error: bool) -> Option<(String, String)> {
     let error = match value.get("error") {
         Some(Value::Null) | None => (is_error || value.get("object") == Some(&"error".into())).then_some(value)?,
@@ -420,7 +420,7 @@ pub fn reported(value: &Value, is_error: bool) -> Option<(String, String)> {
         return Some((String::new(), message.clone()));
     }
     let word = |key: &str| error.get(key).and_then(Value::as_str).filter(|word| !word.is_empty());
-    // The code is the more exact of the two where it is a word.
+    // The code is more specific if it is a word.
     let kind = word("code").or_else(|| word("type")).unwrap_or_default();
     let message = word("message").or_else(|| word("detail")).unwrap_or_default();
     Some((kind.to_owned(), message.to_owned()))

@@ -1,4 +1,4 @@
-//! Recorded and made-up streams of servers that differ.
+//! Recorded and constructed streams of different servers.
 
 use super::super::sse::SseParser;
 use super::*;
@@ -24,7 +24,7 @@ fn play(lines: &[&str]) -> Result<(Vec<StreamItem>, ChatAssembler), StreamError>
 fn calls(assembler: &ChatAssembler) -> Vec<(String, String, String, bool)> {
     let calls = assembler.blocks().into_iter().filter_map(|block| match block {
         AnswerBlock::Call { call, ended } => Some((call.id, call.name, call.json, ended)),
-        AnswerBlock::Said(_) => None,
+        AnswerBlock::Content(_) => None,
     });
     calls.collect()
 }
@@ -61,8 +61,8 @@ fn a_recorded_stream_reads_the_same_at_every_split() {
     let usage = WireUsage { input_tokens: 300, output_tokens: 77, cache_read_tokens: 900, ..WireUsage::default() };
     assert_eq!((assembler.usage(), items.last()), (usage, Some(&StreamItem::Usage(usage))));
     let blocks = assembler.blocks();
-    assert_eq!(blocks[1], AnswerBlock::Said(ContentBlock::text("日本 🎉")));
-    assert!(matches!(&blocks[0], AnswerBlock::Said(ContentBlock::Thinking { thinking, signature, .. })
+    assert_eq!(blocks[1], AnswerBlock::Content(ContentBlock::text("日本 🎉")));
+    assert!(matches!(&blocks[0], AnswerBlock::Content(ContentBlock::Thinking { thinking, signature, .. })
         if thinking == "Let mé" && signature.is_empty()));
     assert_eq!(
         calls(&assembler),
@@ -71,7 +71,7 @@ fn a_recorded_stream_reads_the_same_at_every_split() {
             ("call_2".into(), "list_files".into(), "{}".into(), true)
         ]
     );
-    // The first is complete as soon as its input is whole, not at the end of all.
+    // The first call is complete as soon as its input is, not at the end of the answer.
     let first_end = items.iter().position(|item| matches!(item, StreamItem::ToolEnded { index: 2, .. }));
     let second = items.iter().position(|item| matches!(item, StreamItem::ToolStarted { index: 3, .. }));
     assert!(first_end < second);
@@ -84,8 +84,8 @@ fn a_recorded_stream_reads_the_same_at_every_split() {
 }
 
 #[test]
-fn calls_may_come_whole_without_ids_or_all_under_one_index() {
-    // Whole, in one chunk, with an object for input, no ids, no indexes, and `stop` for a reason.
+fn calls_may_arrive_whole_without_ids_or_all_under_one_index() {
+    // Whole, in one chunk, with an object as input, no ids, no indexes, and the stop reason `stop`.
     let (items, whole) = play(&[
         r#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"a","arguments":{"k":1}}},{"function":{"name":"b","arguments":"{}"}}]},"finish_reason":"stop"}]}"#,
     ])
@@ -99,7 +99,7 @@ fn calls_may_come_whole_without_ids_or_all_under_one_index() {
     );
     assert_eq!((whole.stop_reason(), ended(&items).len()), (Some(&StopReason::ToolUse), 2));
 
-    // Each with index 0, told apart by their ids, or by beginning when the one before is whole.
+    // All with index 0, distinguished by their ids, or because the one before is complete.
     for (first, second) in [(r#""id":"x","#, r#""id":"y","#), ("", "")] {
         let (_, same) = play(&[
             &format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":0,{first}"function":{{"name":"a","arguments":"{{}}"}}}}]}}}}]}}"#),
@@ -113,7 +113,7 @@ fn calls_may_come_whole_without_ids_or_all_under_one_index() {
         assert_ne!(calls(&same)[0].0, calls(&same)[1].0);
     }
 
-    // The same id twice is made two; a name that is repeated with each piece begins nothing.
+    // A repeated id becomes two ids; a name that is repeated with each piece starts no new call.
     let (_, twice) = play(&[
         r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"a","arguments":"{\"k\""}}]}}]}"#,
         r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"a","arguments":":1}"}}]}}]}"#,
@@ -145,7 +145,7 @@ fn usage_that_the_server_does_not_report_is_estimated_and_marked() {
     let usage = WireUsage { input_tokens: 25, output_tokens: 3, is_estimated: true, ..WireUsage::default() };
     assert_eq!((silent.usage(), items.last()), (usage, Some(&StreamItem::Usage(usage))));
 
-    // Told with every chunk, it is told on when it changes.
+    // Usage in every chunk is reported when it changes.
     let (items, chatty) = play(&[
         r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#,
         r#"{"choices":[{"delta":{"content":""}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#,
@@ -156,7 +156,7 @@ fn usage_that_the_server_does_not_report_is_estimated_and_marked() {
     .expect("readable");
     assert_eq!(items.iter().filter(|item| matches!(item, StreamItem::Usage(_))).count(), 2);
     assert_eq!((chatty.usage().output_tokens, chatty.usage().is_estimated), (2, false));
-    assert_eq!(chatty.blocks(), [AnswerBlock::Said(ContentBlock::text("ab"))]);
+    assert_eq!(chatty.blocks(), [AnswerBlock::Content(ContentBlock::text("ab"))]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn reasons_to_stop_are_read() {
         assert_eq!(ended(&items).len(), ends, "{reason}");
         assert!(!assembler.is_ended(), "usage may follow");
     }
-    // Neither a reason nor a whole call: what is whole counts, the rest does not.
+    // Neither a stop reason nor a complete call: only complete calls count.
     for (first, ends) in [(cut, 0), (whole, 1)] {
         let (items, assembler) = play(&[first, "[DONE]"]).expect("readable");
         assert_eq!((assembler.stop_reason(), ended(&items).len()), (Some(&StopReason::ToolUse), ends));
@@ -190,7 +190,7 @@ fn reasons_to_stop_are_read() {
 }
 
 #[test]
-fn errors_are_told_apart() {
+fn errors_are_distinguished() {
     let error = |line: &str| play(&[line]).err().expect("an error");
     let reported = |kind: &str, message: &str| StreamError::Reported { kind: kind.into(), message: message.into() };
     assert_eq!(

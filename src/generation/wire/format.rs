@@ -1,17 +1,17 @@
-//! Which wire format a provider speaks.
+//! The wire format of a provider.
 
-/// How a provider is spoken to.
+/// The API of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WireFormat {
     /// The Messages API.
     #[default]
     Anthropic,
-    /// Chat completions, as OpenAI-compatible servers have them.
+    /// Chat completions of OpenAI-compatible servers.
     OpenAi,
 }
 
 impl WireFormat {
-    /// What people call it.
+    /// Its name for users.
     pub fn title(self) -> &'static str {
         match self {
             Self::Anthropic => "the Messages API",
@@ -19,7 +19,7 @@ impl WireFormat {
         }
     }
 
-    /// The setting that holds the key.
+    /// The setting with the API key.
     pub fn key_variable(self) -> &'static str {
         match self {
             Self::Anthropic => "ANTHROPIC_API_KEY",
@@ -27,7 +27,7 @@ impl WireFormat {
         }
     }
 
-    /// The setting that says where it answers.
+    /// The setting with the base URL.
     pub fn base_url_variable(self) -> &'static str {
         match self {
             Self::Anthropic => "ANTHROPIC_BASE_URL",

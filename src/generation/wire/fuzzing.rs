@@ -1,7 +1,7 @@
-//! What must hold of the parsers for any bytes whatever; each function panics where it does not.
+//! Invariants of the parsers for arbitrary bytes; each function panics if one is violated.
 //!
-//! `fuzz/` gives these to a fuzzer. The tests below run them on some thousand inputs with every build:
-//! noise, and recorded streams that were damaged.
+//! `fuzz/` runs them in a fuzzer. The tests below run them on some thousand inputs:
+//! noise, and damaged recordings.
 
 use std::collections::BTreeMap;
 
@@ -24,18 +24,18 @@ pub fn chat_stream(data: &[u8]) {
     stream(data, || Reader::Chat(ChatAssembler::new(100, "abcdef")));
 }
 
-/// What came of a stream.
+/// The result of a stream.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     items: Vec<StreamItem>,
     blocks: Vec<AnswerBlock>,
     usage: WireUsage,
     stop: Option<StopReason>,
-    /// Why it could not be read on.
+    /// The error that ended it.
     error: Option<String>,
 }
 
-/// Bytes split anywhere give the same; what is kept of them is bounded by them. The first bytes say where to split.
+/// The result does not depend on how the bytes are split, and its size is bounded by theirs. The first bytes choose the splits.
 fn stream(data: &[u8], reader: impl Fn() -> Reader) {
     let (seeds, bytes) = data.split_at(data.len().min(4));
     let whole = read(&[bytes], reader());
@@ -44,10 +44,10 @@ fn stream(data: &[u8], reader: impl Fn() -> Reader) {
         assert_eq!(read(&pieces, reader()), whole, "split as {sizes:?}");
     }
     let kept: usize = whole.blocks.iter().map(size).sum();
-    // Bytes that are no text become a sign of three; ids of our own have nine; arguments that come as JSON are
-    // written once more, where a number may take more room than it came in.
+    // Invalid UTF-8 becomes a character of three bytes; generated ids have nine bytes; arguments that arrive as JSON are
+    // serialized again, which may make a number longer.
     let most = 32 * bytes.len() + 64;
-    assert!(kept <= most.min(ANSWER_MAX + most), "{kept} bytes are kept of {}", bytes.len());
+    assert!(kept <= most.min(ANSWER_MAX + most), "{kept} bytes are stored of {}", bytes.len());
     assert!(whole.blocks.len() <= BLOCKS_MAX);
     let ended = |item: &StreamItem| matches!(item, StreamItem::ToolEnded { .. });
     let calls = whole.blocks.iter().filter(|block| matches!(block, AnswerBlock::Call { ended: true, .. })).count();
@@ -58,12 +58,12 @@ fn stream(data: &[u8], reader: impl Fn() -> Reader) {
 
 fn size(block: &AnswerBlock) -> usize {
     match block {
-        AnswerBlock::Said(block) => block.size(),
+        AnswerBlock::Content(block) => block.size(),
         AnswerBlock::Call { call, .. } => call.id.len() + call.name.len() + call.json.len(),
     }
 }
 
-/// The bytes in pieces of these sizes, again and again.
+/// The bytes in pieces of these sizes, repeatedly.
 fn parts<'a>(mut bytes: &'a [u8], sizes: &[usize]) -> Vec<&'a [u8]> {
     let mut parts = Vec::new();
     for size in sizes.iter().cycle() {
@@ -101,7 +101,7 @@ fn read(pieces: &[&[u8]], mut reader: Reader) -> Outcome {
 
 const FIELDS: &[&str] = &["path", "content"];
 
-/// Half-typed JSON: split anywhere it gives the same, and the same as a real parser where that finds an object.
+/// Partial JSON: the result does not depend on splits, and equals that of a real parser if the text is an object.
 pub fn partial_json(data: &[u8]) {
     let (seeds, bytes) = data.split_at(data.len().min(4));
     let text = String::from_utf8_lossy(bytes);
@@ -121,13 +121,13 @@ pub fn partial_json(data: &[u8]) {
     assert_eq!(fields(&grouped.iter().map(String::as_str).collect::<Vec<_>>()), whole);
     assert_eq!(fields(&characters), whole);
     let given: usize = whole.0.values().map(|(text, _)| text.len()).sum();
-    assert!(given <= text.len(), "more is given than came");
+    assert!(given <= text.len(), "the output is longer than the input");
 
     let Ok(parsed) = serde_json::from_str::<Map<String, Value>>(&text) else { return };
     match whole.1 {
-        // What a real parser takes and this one does not: fields given twice, and deeper nesting than needed.
+        // A real parser accepts repeated fields and deeper nesting, this one does not.
         Some(PartialJsonError::Twice | PartialJsonError::TooDeep) => {}
-        Some(error) => panic!("{error} in what is JSON"),
+        Some(error) => panic!("{error} in valid JSON"),
         None => {
             for field in FIELDS {
                 let expected = parsed.get(*field).and_then(Value::as_str);
@@ -141,7 +141,7 @@ pub fn partial_json(data: &[u8]) {
     }
 }
 
-/// The text of each field, whether it was complete, and why it could not be read on.
+/// The text of each field, whether it is complete, and the error that ended it.
 type Fields = (BTreeMap<&'static str, (String, bool)>, Option<PartialJsonError>);
 
 fn fields(pieces: &[&str]) -> Fields {
@@ -157,7 +157,7 @@ fn fields(pieces: &[&str]) -> Fields {
     (texts, error)
 }
 
-/// Bytes that were attached: recognised or refused.
+/// Attached bytes: recognised or rejected.
 pub fn attached(data: &[u8]) {
     if let Ok((kind, size)) = attachment::recognise(data) {
         assert_eq!(kind.is_image(), size.is_some());
@@ -171,7 +171,7 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt as _, SeedableRng};
 
-    /// Pieces that a stream or a text is made of, for noise that gets further than noise.
+    /// Tokens of streams and texts, for noise that reaches deeper code than random bytes.
     const WORDS: &[&str] = &[
         "data: ",
         "event: error\n",
@@ -238,7 +238,7 @@ mod tests {
         bytes
     }
 
-    /// A recorded input with some bytes changed, doubled, left out, or cut off.
+    /// A recorded input with some bytes changed, duplicated, removed, or truncated.
     fn damaged(recorded: &[u8], random: &mut StdRng) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..4).map(|_| random.random()).collect();
         bytes.extend_from_slice(recorded);
@@ -291,12 +291,12 @@ mod tests {
     }
 
     #[test]
-    fn any_half_typed_json_reads_as_a_parser_does() {
+    fn any_partial_json_is_read_like_a_real_parser_does() {
         thousands(partial_json, &[JSON]);
     }
 
     #[test]
-    fn any_bytes_are_recognised_or_refused() {
+    fn any_bytes_are_recognised_or_rejected() {
         let jpeg = "\u{ff}\u{d8}\u{ff}\u{e0}";
         thousands(attached, &["GIF89a\u{10}\0\u{20}\u{1}", "RIFF\0\0\0\0WEBPVP8X\0\0\0\0\0\0\0\0cc\0\u{31}\0\0", jpeg]);
         let mut random = StdRng::seed_from_u64(9);
@@ -310,8 +310,8 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_are_what_they_say() {
-        // Were they not read to their ends, the fuzzer would begin from nothing.
+    fn the_seeds_are_valid() {
+        // If they were invalid, the fuzzer would start from nothing.
         for (seed, reader) in [
             (MESSAGES, Reader::Messages(Assembler::default())),
             (CHAT[0], Reader::Chat(ChatAssembler::new(1, "abcdef"))),

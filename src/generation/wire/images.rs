@@ -1,4 +1,4 @@
-//! The images of a conversation, ready to be sent. Messages name them; the bytes are not kept in messages.
+//! The images of a conversation, encoded for requests. Messages refer to them by id and do not contain their bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Images in base64, by the id under which messages name them. Cheap to clone.
+/// Images in base64, by the id that messages use. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Images(Arc<BTreeMap<String, String>>);
 
 impl Images {
-    /// The image's bytes in base64; none if it is not there, or was left out to save room.
+    /// The image's bytes in base64; `None` if it does not exist, or was left out to save space.
     pub fn get(&self, id: &str) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }
@@ -23,12 +23,12 @@ impl<Bytes: AsRef<[u8]>> FromIterator<(String, Bytes)> for Images {
     }
 }
 
-/// Stands where an image is not sent, since the model's provider would not take it.
+/// Replaces an image that the provider rejected.
 pub fn refused(name: &str) -> String {
     format!("(The person attached the image “{name}”, but it could not be shown to you.)")
 }
 
-/// Stands where an image is not sent.
+/// Replaces an image that is not sent.
 pub fn left_out(name: &str) -> String {
     format!("(The image “{name}” was shown here. It is left out now.)")
 }

@@ -1,14 +1,14 @@
-//! Messages and their blocks, as they are sent, received and kept.
+//! Messages and their blocks, which are sent, received and stored.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Bytes of text that count as one token where a server does not say what it used.
+/// Bytes of text that count as one token if a server reports no usage.
 pub const BYTES_PER_TOKEN: u64 = 4;
-/// What an image counts for in budgets of bytes: what it costs to look at does not depend on its file.
+/// The size of an image in byte budgets: its cost in tokens does not depend on the size of its file.
 const IMAGE_SIZE: usize = 6_400;
 
-/// Who says it.
+/// The role of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -18,42 +18,42 @@ pub enum Role {
     Assistant,
 }
 
-/// One message of a conversation. This is also the form in which conversations are kept.
+/// One message of a conversation. Conversations are stored in this form too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who says it.
+    /// Its role.
     pub role: Role,
-    /// What is said, in order.
+    /// Its blocks, in order.
     pub content: Vec<ContentBlock>,
-    /// The model that said it. Kept, never sent: thinking is dropped when the model changes.
+    /// The model that wrote it. Stored, never sent: thinking is dropped when the model changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Of a part of an answer: which answer of its turn it is a part of. Kept, never sent: parts are joined before.
+    /// For a part of an answer: the number of the answer in its turn. Stored, never sent: parts are joined before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<u32>,
-    /// What is known of the turn that begins with it. Known from the turn itself, so neither kept here nor sent.
+    /// Data of the turn that starts with it. It comes from the turn, so it is neither stored here nor sent.
     #[serde(skip)]
     pub start: Option<TurnStart>,
 }
 
-/// What is known of a turn where it begins in a conversation, beside the message that the model gets.
+/// Data of a turn at its start in a conversation, in addition to the message for the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TurnStart {
-    /// A person asked, and not Slipway after something failed.
+    /// A user started it, and not Slipway after a failure.
     pub by_person: bool,
-    /// What was asked, without what was sent along with it.
+    /// The message without attachments and evidence.
     pub words: String,
-    /// The names of the files that came with it. Each has a block at the message's beginning.
+    /// The names of its attachments. Each has a block at the beginning of the message.
     pub attached: Vec<String>,
 }
 
 impl Message {
-    /// Something from the user's side.
+    /// A message with the role of the user.
     pub fn user(content: Vec<ContentBlock>) -> Self {
         Self { role: Role::User, content, model: None, answer: None, start: None }
     }
 
-    /// Something that `model` said.
+    /// A message of `model`.
     pub fn assistant(content: Vec<ContentBlock>, model: impl Into<String>) -> Self {
         Self { role: Role::Assistant, content, model: Some(model.into()), answer: None, start: None }
     }
@@ -70,59 +70,59 @@ impl Message {
     }
 }
 
-/// A part of a message. Picked by its type, never by its position.
+/// A part of a message. Selected by its type, never by its position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ContentBlock {
-    /// Words.
+    /// Text.
     Text {
-        /// The words.
+        /// The text.
         text: String,
     },
-    /// An image from the user. Its bytes are elsewhere: see [`Images`](super::Images).
+    /// An image from the user. [`Images`](super::Images) has its bytes.
     Image {
-        /// Names the bytes.
+        /// The id of the bytes.
         id: String,
-        /// What they are, e.g. `image/png`.
+        /// Their media type, for example `image/png`.
         media_type: String,
-        /// What its sender calls it.
+        /// Its file name.
         name: String,
     },
-    /// The model's thinking; goes back exactly as it came.
+    /// The model's thinking; sent back unchanged.
     Thinking {
         /// Its summary, or nothing.
         thinking: String,
-        /// What makes it valid. Empty when the block broke off.
+        /// Its signature. Empty if the block is incomplete.
         #[serde(default)]
         signature: String,
-        /// Fields unknown to us, which go back as well.
+        /// Unknown fields, which are sent back too.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// Thinking that only the provider can read; goes back exactly as it came.
+    /// Thinking that only the provider can read; sent back unchanged.
     RedactedThinking {
         /// The encrypted bytes.
         data: String,
-        /// Fields unknown to us, which go back as well.
+        /// Unknown fields, which are sent back too.
         #[serde(flatten)]
         extra: Map<String, Value>,
     },
-    /// The model asks for a tool.
+    /// A tool call of the model.
     ToolUse {
         /// Links the result to it.
         id: String,
-        /// Which tool.
+        /// The tool's name.
         name: String,
-        /// Its input; empty when it never became JSON.
+        /// Its input; empty if it was not valid JSON.
         input: Map<String, Value>,
     },
-    /// What a tool answered.
+    /// The result of a tool.
     ToolResult {
         /// The call's id.
         tool_use_id: String,
-        /// The answer.
+        /// The text.
         content: String,
-        /// Whether the tool refused or failed.
+        /// Whether the tool failed.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
@@ -134,12 +134,12 @@ impl ContentBlock {
         Self::Text { text: text.into() }
     }
 
-    /// Whether it is thinking, readable or not.
+    /// Whether it is thinking, encrypted or not.
     pub fn is_thinking(&self) -> bool {
         matches!(self, Self::Thinking { .. } | Self::RedactedThinking { .. })
     }
 
-    /// Bytes of text in it, roughly; for budgets.
+    /// Approximate bytes of text, for budgets.
     pub fn size(&self) -> usize {
         match self {
             Self::Text { text } => text.len(),
@@ -160,7 +160,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn thinking_comes_back_as_it_came() {
+    fn thinking_is_preserved_exactly() {
         let came = json!({"type": "thinking", "thinking": "so…", "signature": "abc=", "later_field": {"a": [1, 2]}});
         let block: ContentBlock = serde_json::from_value(came.clone()).unwrap();
         assert!(block.is_thinking());
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_message_is_read_back() {
+    fn a_stored_message_can_be_read() {
         let message = Message::assistant(
             vec![
                 ContentBlock::text("Hi"),

@@ -1,7 +1,7 @@
-//! What goes over the wire as bytes and types: requests, messages, event streams, half-typed JSON;
-//! in the form of the Messages API, which is also ours, and in that of OpenAI-compatible servers.
+//! Wire formats as bytes and types: requests, messages, event streams, partial JSON;
+//! in the format of the Messages API, which is also the internal one, and in that of OpenAI-compatible servers.
 //!
-//! Pure: nothing here opens a connection or knows a tool, a workspace or a user.
+//! Pure: independent of connections, tools, workspaces and users.
 
 pub mod chat_request;
 pub mod chat_stream;

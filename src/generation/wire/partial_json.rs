@@ -1,17 +1,17 @@
-//! String fields out of a JSON object that is still being typed.
+//! Extracts string fields from an incomplete JSON object.
 //!
-//! A tool's input arrives as JSON text in pieces. This reads it as it comes and gives the decoded
-//! text of the wanted top-level string fields, so that code is seen while it is written. It decides
-//! nothing: whether the whole is valid is for a real parser to say when the text has ended.
+//! A tool's input arrives as JSON text in pieces. This parser returns the decoded
+//! text of the wanted top-level string fields while it arrives, so that code is visible while it is written. It does
+//! not validate the whole text; a real parser does that at the end.
 //!
-//! Memory is bounded by the limits below, and what is given out is never larger than what came in.
+//! Memory is bounded by the limits below, and the output is never longer than the input.
 
-/// Deepest nesting in values that are skipped.
+/// Maximum nesting of skipped values.
 const DEPTH_MAX: usize = 128;
-/// Longest key that is remembered, in bytes; longer ones are none of ours.
+/// Maximum length of a remembered key in bytes; no wanted field has a longer one.
 const KEY_MAX: usize = 64;
 
-/// What came to light.
+/// A piece of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// The next piece of a field's text, decoded.
@@ -32,8 +32,8 @@ pub enum PartialJsonError {
     /// Values nested too deep.
     #[error("JSON is nested too deep")]
     TooDeep,
-    /// A wanted field that is there twice.
-    #[error("a field is there twice")]
+    /// A wanted field that occurs twice.
+    #[error("a field occurs twice")]
     Twice,
 }
 
@@ -58,21 +58,21 @@ enum Place {
     End,
 }
 
-/// Where an escape stands.
+/// The position in an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Escape {
     None,
     /// After `\`.
     Begun,
-    /// After `\u` and so many digits.
+    /// After `\u` and this many digits.
     Unicode(u8, u16),
-    /// A high surrogate waits for `\`, then `u`.
+    /// After a high surrogate: expects `\`, then `u`.
     Low(u16, bool),
-    /// A high surrogate waits for the digits of its other half.
+    /// After a high surrogate: expects the digits of its other half.
     LowDigits(u16, u8, u16),
 }
 
-/// Takes JSON text, gives the text of the wanted fields.
+/// Reads JSON text and returns the text of the wanted fields.
 #[derive(Debug)]
 pub struct FieldExtractor {
     wanted: &'static [&'static str],
@@ -106,7 +106,7 @@ impl FieldExtractor {
         self.place == Place::End && self.broken.is_none()
     }
 
-    /// Reads on, and appends what came to light, up to the first error. After one it stays broken.
+    /// Reads more text and appends the output up to the first error. Every later call returns the error too.
     pub fn push(&mut self, json: &str, pieces: &mut Vec<Piece>) -> Result<(), PartialJsonError> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -150,7 +150,7 @@ impl FieldExtractor {
         }
     }
 
-    /// One character on; gives the decoded character when one of a string is complete.
+    /// Reads one character; returns a decoded character of a string when it is complete.
     fn step(&mut self, c: char) -> Result<Option<char>, PartialJsonError> {
         use PartialJsonError::{TooDeep, Unexpected};
         match self.place {
@@ -200,7 +200,7 @@ impl FieldExtractor {
         Ok(None)
     }
 
-    /// The wanted field that the key before this value names, if it does.
+    /// The wanted field of this value, if its key is one.
     fn begin_field(&mut self) -> Result<Option<usize>, PartialJsonError> {
         if self.key_is_long {
             return Ok(None);
@@ -226,7 +226,7 @@ impl FieldExtractor {
         Ok(Some(decoded))
     }
 
-    /// One character of a string on: the decoded character, or nothing while an escape is
+    /// Reads one character of a string: returns the decoded character, or nothing while an escape is
     /// incomplete and when the string has ended.
     fn decode(&mut self, c: char) -> Result<Option<char>, PartialJsonError> {
         use PartialJsonError::Escape as Bad;
@@ -330,7 +330,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_split_gives_what_a_real_parser_gives() {
+    fn every_split_gives_the_result_of_a_real_parser() {
         for input in INPUTS {
             let whole = read(&[input]);
             let value: serde_json::Value = serde_json::from_str(input).unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_is_given_at_once_and_no_further() {
+    fn available_text_is_returned_at_once() {
         assert_eq!(read(&[r#"{"path":"ab"#]).0, "ab");
         assert_eq!(read(&[r#"{"path":"ab\"#]).0, "ab");
         assert_eq!(read(&[r#"{"path":"ab\ud83c\u"#]).0, "ab");
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_an_error_for_good() {
+    fn invalid_json_is_a_permanent_error() {
         use PartialJsonError as E;
         let deep = format!(r#"{{"a":{}"#, "[".repeat(200));
         for (input, error) in [
@@ -405,7 +405,7 @@ mod tests {
                 }
                 assert_eq!(outcome, Ok(true), "{input}");
                 let text = |key| value.get(key).and_then(|value| value.as_str()).unwrap_or_default();
-                // A field given twice, once as no string, is the one thing that the two may read differently.
+                // The parsers may differ only in a repeated field of which one value is not a string.
                 if input.matches("path").count() == 1 && input.matches("content").count() == 1 {
                     assert_eq!((path.as_str(), content.as_str()), (text("path"), text("content")), "{input}");
                 }

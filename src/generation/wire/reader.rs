@@ -1,10 +1,10 @@
-//! One way to read an answer, whichever of the two formats it comes in.
+//! A common interface for answers in both formats.
 
 use super::chat_stream::ChatAssembler;
 use super::sse::SseEvent;
 use super::stream::{AnswerBlock, Assembler, StopReason, StreamError, StreamItem, WireUsage};
 
-/// Takes the events of one answer.
+/// Assembles the events of one answer.
 pub enum Reader {
     /// Of the Messages API.
     Messages(Assembler),
@@ -13,7 +13,7 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// Adds an event; appends what it brought.
+    /// Reads an event and appends its items.
     pub fn push(&mut self, event: &SseEvent, items: &mut Vec<StreamItem>) -> Result<(), StreamError> {
         match self {
             Self::Messages(assembler) => {
@@ -24,7 +24,7 @@ impl Reader {
         }
     }
 
-    /// The connection has ended after the reason to stop; appends what is known now.
+    /// The connection has ended after the stop reason; appends the remaining items.
     pub fn end(&mut self, items: &mut Vec<StreamItem>) {
         match self {
             Self::Messages(_) => {}
@@ -32,7 +32,7 @@ impl Reader {
         }
     }
 
-    /// Whether nothing more will come.
+    /// Whether the answer has ended.
     pub fn is_ended(&self) -> bool {
         match self {
             Self::Messages(assembler) => assembler.is_ended(),
@@ -40,7 +40,7 @@ impl Reader {
         }
     }
 
-    /// Why the model stopped; none while it has not said so.
+    /// The stop reason, once it is known.
     pub fn stop_reason(&self) -> Option<&StopReason> {
         match self {
             Self::Messages(assembler) => assembler.stop_reason(),
@@ -48,7 +48,7 @@ impl Reader {
         }
     }
 
-    /// What it has used.
+    /// Its usage.
     pub fn usage(&self) -> WireUsage {
         match self {
             Self::Messages(assembler) => assembler.usage(),

@@ -1,4 +1,4 @@
-//! What is asked: one request's JSON, with the points up to which the provider may cache it.
+//! The JSON of a request, with the provider's cache points.
 
 use serde_json::{Value, json};
 
@@ -6,16 +6,16 @@ use super::images::{self, Images};
 use super::message::{ContentBlock, Message, Role};
 use crate::domain::Effort;
 
-/// A tool as the model sees it.
+/// The specification of a tool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
-    /// What the model calls it.
+    /// Its name.
     pub name: &'static str,
     /// When and how to use it.
     pub description: &'static str,
     /// JSON schema of its input.
     pub input_schema: Value,
-    /// Its input is streamed as it is typed, unvalidated.
+    /// Its input is streamed while it is written, unvalidated.
     pub streams_input: bool,
 }
 
@@ -32,28 +32,28 @@ impl ToolSpec {
 /// One request.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Which model.
+    /// The model.
     pub model: &'a str,
-    /// Most tokens it may answer with, thinking included.
+    /// Maximum tokens of the answer, including thinking.
     pub max_tokens: u32,
-    /// What stays the same over a conversation.
+    /// The system prompt, which is the same in the whole conversation.
     pub system: &'a str,
     /// The conversation, the user first.
     pub messages: &'a [Message],
-    /// The images that the messages name.
+    /// The images that the messages refer to.
     pub images: &'a Images,
-    /// What it may use.
+    /// The available tools.
     pub tools: &'a [ToolSpec],
-    /// How deep it thinks; the model's own measure when absent.
+    /// How much the model thinks; `None`: the model's default.
     pub effort: Option<Effort>,
 }
 
 impl Request<'_> {
     /// The body to send.
     ///
-    /// Cache points: the end of the system text (tools stand before it and are covered), and the
-    /// end of the last two user messages. The last one is what the next request reads; the one
-    /// before is what this request reads, however many blocks came between.
+    /// Cache points: the end of the system prompt (tools come before it and are covered), and the
+    /// end of the last two user messages. The next request reads the cache of the last one; this
+    /// request reads that of the one before, regardless of the number of blocks in between.
     pub fn to_json(&self) -> Value {
         let mut body = json!({
             "model": self.model,
@@ -61,7 +61,7 @@ impl Request<'_> {
             "stream": true,
             "system": [{ "type": "text", "text": self.system, "cache_control": { "type": "ephemeral" } }],
             "messages": self.messages_json(),
-            // Without a summary, what is said between tool calls would arrive empty.
+            // Without a summary, thinking between tool calls would be empty.
             "thinking": { "type": "adaptive", "display": "summarized" },
         });
         if !self.tools.is_empty() {
@@ -88,7 +88,7 @@ impl Request<'_> {
             ContentBlock::ToolResult { .. } => "tool_use_id",
             _ => return json,
         };
-        // Ids from before, of a provider that takes other signs in them.
+        // Earlier ids, of a provider that allows other characters in them.
         let is_taken = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
         if let Some(given) = json[id].as_str().filter(|given| !given.chars().all(is_taken)) {
             json[id] = given.replace(|c| !is_taken(c), "_").into();
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_has_three_cache_points_and_nothing_forbidden() {
+    fn the_body_has_three_cache_points_and_no_forbidden_fields() {
         let messages = [
             Message::user(vec![ContentBlock::text("one")]),
             Message::assistant(vec![ContentBlock::text("two")], "m"),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_sent_as_long_as_they_are_there() {
+    fn existing_images_are_sent_and_others_named() {
         let image =
             |id: &str| ContentBlock::Image { id: id.into(), media_type: "image/png".into(), name: "a.png".into() };
         let messages = [Message::user(vec![image("1"), image("2"), ContentBlock::text("like this")])];

@@ -1,23 +1,23 @@
-//! Server-sent events from bytes that may be split anywhere.
+//! A parser of server-sent events; the bytes may be split anywhere.
 //!
-//! Knows nothing of what the events say. Memory is bounded: a line or an event that grows
-//! beyond its limit is an error, after which the parser stays broken.
+//! Independent of the content of events. Memory is bounded: a line or an event
+//! beyond its limit is a permanent error.
 
-/// Longest line, in bytes.
+/// Maximum length of a line in bytes.
 pub const LINE_MAX: usize = 1024 * 1024;
-/// Largest event (all its data lines), in bytes.
+/// Maximum size of an event (all its data lines) in bytes.
 pub const EVENT_MAX: usize = 2 * 1024 * 1024;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SseEvent {
-    /// Its name; `message` when the stream gave none.
+    /// Its name; `message` if the stream contains none.
     pub name: String,
     /// Its data lines, joined by newlines.
     pub data: String,
 }
 
-/// Why a stream cannot be read on.
+/// A permanent error of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
     /// A line beyond [`LINE_MAX`].
@@ -28,22 +28,22 @@ pub enum SseError {
     EventTooLarge,
 }
 
-/// Takes bytes, gives events.
+/// Parses bytes into events.
 #[derive(Debug, Default)]
 pub struct SseParser {
     line: Vec<u8>,
     name: String,
     data: String,
     has_data: bool,
-    /// The last byte was a CR, so that an LF now belongs to it.
+    /// The last byte was a CR, so a following LF belongs to it.
     after_cr: bool,
-    /// A line was seen, so that no byte order mark can follow.
+    /// A line was read, so no byte order mark can follow.
     begun: bool,
     broken: Option<SseError>,
 }
 
 impl SseParser {
-    /// Reads on, and appends the events that are complete now.
+    /// Reads more bytes and appends complete events.
     pub fn push(&mut self, bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), SseError> {
         if let Some(error) = self.broken {
             return Err(error);
@@ -98,11 +98,11 @@ impl SseParser {
                     }
                     self.data.push_str(value);
                 }
-                // Comments (an empty field), ids and retry times are of no use here.
+                // Comments (an empty field), ids and retry times are ignored.
                 _ => {}
             }
         }
-        // Keep the buffer's memory for the next line, unless it was an unusual one.
+        // Keep the buffer's memory for the next line, unless the line was unusually long.
         if line.capacity() <= 64 * 1024 {
             self.line = line;
             self.line.clear();
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_do_not_stop_it() {
+    fn invalid_utf8_does_not_stop_the_parser() {
         assert_eq!(parse(&[b"data: a\xff\xfeb\n\n"]), [event("message", "a\u{fffd}\u{fffd}b")]);
     }
 
     #[test]
-    fn endless_lines_and_events_are_refused_for_good() {
+    fn endless_lines_and_events_are_a_permanent_error() {
         let mut parser = SseParser::default();
         let mut events = Vec::new();
         let chunk = vec![b'x'; LINE_MAX / 2 + 1];

@@ -1,6 +1,6 @@
-//! From server-sent events to one answer: a state machine without I/O.
+//! Assembles server-sent events into one answer: a state machine without I/O.
 //!
-//! Each event gives at most one [`StreamItem`] for whoever watches, and is added to the answer.
+//! Each event gives at most one [`StreamItem`] for the caller, and is added to the answer.
 //! Unknown events, blocks and deltas are skipped. Memory is bounded by [`ANSWER_MAX`] and [`BLOCKS_MAX`].
 
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 use super::message::{BYTES_PER_TOKEN, ContentBlock};
 use super::sse::SseEvent;
 
-/// Largest answer, in bytes of text and JSON.
+/// Maximum size of an answer, in bytes of text and JSON.
 pub const ANSWER_MAX: usize = 32 * 1024 * 1024;
-/// Most blocks in an answer.
+/// Maximum number of blocks in an answer.
 pub const BLOCKS_MAX: usize = 2048;
 
-/// What an event brought.
+/// The content of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamItem {
     /// The next piece of a text block.
@@ -44,7 +44,7 @@ pub enum StreamItem {
     ToolInput {
         /// The block.
         index: usize,
-        /// The piece, as it came.
+        /// The unparsed piece.
         json: String,
     },
     /// A tool call is complete.
@@ -54,11 +54,11 @@ pub enum StreamItem {
         /// The call.
         call: RawCall,
     },
-    /// What the answer has used so far.
+    /// The usage of the answer so far.
     Usage(WireUsage),
 }
 
-/// A tool call as it was typed, which need not be JSON.
+/// An unparsed tool call, whose input may be invalid JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawCall {
     /// Links the result to it.
@@ -70,7 +70,7 @@ pub struct RawCall {
 }
 
 impl RawCall {
-    /// The input, if it is a JSON object. No text at all is an empty one.
+    /// The input, if it is a JSON object. Empty text counts as an empty object.
     pub fn input(&self) -> Result<Map<String, Value>, serde_json::Error> {
         if self.json.trim().is_empty() { Ok(Map::new()) } else { serde_json::from_str(&self.json) }
     }
@@ -79,15 +79,15 @@ impl RawCall {
 /// Tokens of one answer, or of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WireUsage {
-    /// Read at the full price.
+    /// Input at the full price.
     pub input_tokens: u64,
-    /// Written, thinking included.
+    /// Output, including thinking.
     pub output_tokens: u64,
     /// Read from the cache.
     pub cache_read_tokens: u64,
     /// Written to the cache.
     pub cache_write_tokens: u64,
-    /// Estimated from the length of the text, since the server did not say.
+    /// Estimated from the length of the text, because the server reported no usage.
     pub is_estimated: bool,
 }
 
@@ -107,35 +107,35 @@ impl std::ops::Add for WireUsage {
 /// Why the model stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
-    /// It has said all, or for a reason unknown to us.
+    /// It has finished, or the reason is unknown.
     EndTurn,
-    /// It waits for tools.
+    /// It waits for tool results.
     ToolUse,
     /// It has used up `max_tokens`.
     MaxTokens,
-    /// A long answer was paused by the provider: the same conversation goes on.
+    /// The provider paused a long answer: the same conversation continues.
     PauseTurn,
-    /// It declines, perhaps saying why.
+    /// It declines, possibly with an explanation.
     Refusal(Option<String>),
-    /// The conversation is too long for it.
+    /// The conversation exceeds its context window.
     ContextWindow,
 }
 
 /// One part of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerBlock {
-    /// Text or thinking. Thinking without a signature broke off.
-    Said(ContentBlock),
+    /// Text or thinking. Thinking without a signature is incomplete.
+    Content(ContentBlock),
     /// A tool call.
     Call {
-        /// What was typed.
+        /// The unparsed call.
         call: RawCall,
-        /// Whether it was typed to its end.
+        /// Whether it is complete.
         ended: bool,
     },
 }
 
-/// Why no answer can come of a stream.
+/// A fatal error of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
     /// The provider reported an error in the middle of the answer.
@@ -143,10 +143,10 @@ pub enum StreamError {
     Reported {
         /// Its type, e.g. `overloaded_error`.
         kind: String,
-        /// Its words.
+        /// Its message.
         message: String,
     },
-    /// An event that is not what its name says.
+    /// An event whose content does not match its name.
     #[error("the event `{0}` cannot be read")]
     Malformed(String),
     /// Beyond [`ANSWER_MAX`] or [`BLOCKS_MAX`].
@@ -240,20 +240,20 @@ struct Slot {
     ended: bool,
 }
 
-/// Takes the events of one answer.
+/// Assembles the events of one answer.
 #[derive(Default)]
 pub struct Assembler {
     slots: BTreeMap<usize, Slot>,
     size: usize,
     usage: WireUsage,
-    /// The provider has counted what was written, which it does at the end.
+    /// The provider has reported the output tokens, which it does at the end.
     counted: bool,
     stop: Option<StopReason>,
     ended: bool,
 }
 
 impl Assembler {
-    /// Adds an event; says what it brought.
+    /// Reads an event and returns its item.
     pub fn push(&mut self, event: &SseEvent) -> Result<Option<StreamItem>, StreamError> {
         self.size += event.data.len();
         if self.size > ANSWER_MAX {
@@ -286,22 +286,22 @@ impl Assembler {
         })
     }
 
-    /// Whether nothing more will come.
+    /// Whether the answer has ended.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Why the model stopped; none while it has not said so. What is known by then is all of the
-    /// answer, even if the connection broke before its last event.
+    /// The stop reason, once it is known. The answer is complete then,
+    /// even if the connection breaks before its last event.
     pub fn stop_reason(&self) -> Option<&StopReason> {
         self.stop.as_ref()
     }
 
-    /// What it has used. Of an answer that broke off or was stopped the provider has not counted what it
-    /// wrote, and charges for it all the same: then it is estimated from what came.
+    /// Its usage. The provider reports no output tokens for an answer that broke off or was stopped,
+    /// but charges for them: then they are estimated from the received text.
     pub fn usage(&self) -> WireUsage {
         let bytes = self.slots.values().map(|slot| match &slot.content {
-            AnswerBlock::Said(block) => block.size(),
+            AnswerBlock::Content(block) => block.size(),
             AnswerBlock::Call { call, .. } => call.name.len() + call.json.len(),
         });
         let written = (bytes.sum::<usize>() as u64).div_ceil(BYTES_PER_TOKEN);
@@ -317,14 +317,14 @@ impl Assembler {
             .values()
             .map(|slot| match &slot.content {
                 AnswerBlock::Call { call, .. } => AnswerBlock::Call { call: call.clone(), ended: slot.ended },
-                said @ AnswerBlock::Said(_) => said.clone(),
+                content @ AnswerBlock::Content(_) => content.clone(),
             })
             .collect()
     }
 
     fn used(&mut self, raw: &RawUsage) -> StreamItem {
         let usage = &mut self.usage;
-        // Counts are cumulative, and an event may leave some out.
+        // Counts are cumulative, and an event may omit some.
         for (count, now) in [
             (&mut usage.input_tokens, raw.input_tokens),
             (&mut usage.output_tokens, raw.output_tokens),
@@ -353,11 +353,11 @@ impl Assembler {
                     }
                     _ => None,
                 };
-                (AnswerBlock::Said(block), item)
+                (AnswerBlock::Content(block), item)
             }
             Some("tool_use") => {
                 let text = |key: &str| block.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-                // The input usually begins empty and follows in pieces, but may come whole.
+                // The input usually starts empty and follows in pieces, but may arrive whole.
                 let json = match block.get("input") {
                     Some(Value::Object(input)) if !input.is_empty() => Value::Object(input.clone()).to_string(),
                     _ => String::new(),
@@ -378,16 +378,19 @@ impl Assembler {
     fn delta(&mut self, index: usize, delta: Delta) -> Option<StreamItem> {
         let slot = self.slots.get_mut(&index).filter(|slot| !slot.ended)?;
         match (&mut slot.content, delta) {
-            (AnswerBlock::Said(ContentBlock::Text { text }), Delta::TextDelta { text: delta }) => {
+            (AnswerBlock::Content(ContentBlock::Text { text }), Delta::TextDelta { text: delta }) => {
                 text.push_str(&delta);
                 Some(StreamItem::Text { index, delta })
             }
-            (AnswerBlock::Said(ContentBlock::Thinking { thinking, .. }), Delta::ThinkingDelta { thinking: delta }) => {
+            (
+                AnswerBlock::Content(ContentBlock::Thinking { thinking, .. }),
+                Delta::ThinkingDelta { thinking: delta },
+            ) => {
                 thinking.push_str(&delta);
                 Some(StreamItem::Thought { index, delta })
             }
             (
-                AnswerBlock::Said(ContentBlock::Thinking { signature, .. }),
+                AnswerBlock::Content(ContentBlock::Thinking { signature, .. }),
                 Delta::SignatureDelta { signature: delta },
             ) => {
                 signature.push_str(&delta);
@@ -408,7 +411,7 @@ impl Assembler {
         }
         match &slot.content {
             AnswerBlock::Call { call, .. } => Some(StreamItem::ToolEnded { index, call: call.clone() }),
-            AnswerBlock::Said(_) => None,
+            AnswerBlock::Content(_) => None,
         }
     }
 }
@@ -483,7 +486,7 @@ mod tests {
         let (_, broken) = run(&[start.as_bytes(), delta.as_bytes()]);
         let usage = broken.usage();
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.is_estimated), (12, 1_000, true));
-        // What the provider counts is what counts.
+        // The provider's count takes precedence.
         let end = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":77}}\n\n";
         let (_, whole) = run(&[start.as_bytes(), delta.as_bytes(), end.as_bytes()]);
         assert_eq!((whole.usage().output_tokens, whole.usage().is_estimated), (77, false));
@@ -509,12 +512,12 @@ mod tests {
         assert_eq!(
             assembler.blocks(),
             [
-                AnswerBlock::Said(ContentBlock::Thinking {
+                AnswerBlock::Content(ContentBlock::Thinking {
                     thinking: "Let mé".into(),
                     signature: "c2ln".into(),
                     extra: Map::new()
                 }),
-                AnswerBlock::Said(ContentBlock::text("日本 🎉")),
+                AnswerBlock::Content(ContentBlock::text("日本 🎉")),
                 AnswerBlock::Call { call: call.clone(), ended: true },
             ]
         );
@@ -534,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart() {
+    fn errors_are_distinguished() {
         let mut assembler = Assembler::default();
         assert_eq!(
             push(&mut assembler, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#),
@@ -561,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_input_may_come_whole_and_a_refusal_says_why() {
+    fn a_tool_input_may_arrive_whole_and_a_refusal_may_have_an_explanation() {
         let mut assembler = Assembler::default();
         push(
             &mut assembler,

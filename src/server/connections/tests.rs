@@ -30,9 +30,9 @@ fn open(connections: &Connections, from: &str, count: usize) -> Vec<Admitted> {
 }
 
 #[tokio::test]
-async fn one_address_has_its_bound_and_shares_it_among_its_own() {
+async fn an_address_at_its_limit_replaces_its_own_connections() {
     let connections = connections(64, &[]);
-    // A /64 is one address.
+    // A /64 counts as one address.
     let mut own: Vec<_> = (0..16).flat_map(|n| open(&connections, &format!("2001:db8::{n:x}"), 1)).collect();
     assert_eq!(own.len(), 16);
     for slot in &own {
@@ -40,24 +40,24 @@ async fn one_address_has_its_bound_and_shares_it_among_its_own() {
     }
     assert_eq!(connections.admit(address("2001:db8::ff")).err(), Some(Refused::SourceFull));
     assert!(connections.admit(address("2001:db8:0:1::1")).is_ok());
-    // One of them waits for its next request: it makes room.
+    // One of them waits for its next request and is replaced.
     own[3].answered();
     assert!(connections.admit(address("2001:db8::ff")).is_ok());
     assert_eq!(own.iter().filter(|slot| is_ended(slot)).count(), 1);
     assert!(is_ended(&own[3]));
-    // What is closed is counted no more.
+    // A closed connection does not count.
     own.truncate(4);
     assert_eq!(open(&connections, "2001:db8::1", 5).len(), 5);
 }
 
 #[tokio::test]
-async fn who_comes_when_it_is_full_takes_the_slot_of_one_that_is_waited_for() {
+async fn a_new_connection_replaces_one_whose_client_is_late_when_all_slots_are_used() {
     let connections = connections(64, &[]);
     let crowd: Vec<_> = (1..=4).flat_map(|n| open(&connections, &format!("192.0.2.{n}"), 16)).collect();
     assert_eq!(crowd.len(), 64);
     let visitor = connections.admit(address("198.51.100.1")).ok().expect("room is made");
     assert!(!is_ended(&visitor) && crowd.iter().any(is_ended));
-    // All are in use: one of an address that has many ends for one that has few, and not the other way round.
+    // All are in use: an address with few connections replaces one of an address with many, but not vice versa.
     for slot in &crowd {
         slot.asked();
     }
@@ -75,7 +75,7 @@ async fn who_comes_when_it_is_full_takes_the_slot_of_one_that_is_waited_for() {
 }
 
 #[tokio::test]
-async fn one_that_was_not_looked_at_yet_is_not_ended_for_another() {
+async fn a_connection_that_was_not_served_yet_is_not_replaced() {
     let connections = connections(64, &[]);
     let crowd: Vec<_> = (1..=63).flat_map(|n| open(&connections, &format!("192.0.2.{n}"), 1)).collect();
     let honest = connections.admit(address("198.51.100.1")).ok().expect("room");
@@ -86,7 +86,7 @@ async fn one_that_was_not_looked_at_yet_is_not_ended_for_another() {
 }
 
 #[tokio::test]
-async fn one_of_few_keeps_its_slot_although_a_crowd_that_keeps_coming_is_younger() {
+async fn an_address_with_few_connections_keeps_its_slots_in_an_attack() {
     let connections = connections(64, &[]);
     let visitor = open(&connections, "198.51.100.1", 1);
     let mut crowd = Vec::new();
@@ -99,7 +99,7 @@ async fn one_of_few_keeps_its_slot_although_a_crowd_that_keeps_coming_is_younger
 }
 
 #[tokio::test]
-async fn who_is_logged_in_always_gets_a_slot() {
+async fn a_logged_in_user_always_gets_a_slot() {
     let connections = connections(64, &[]);
     connections.known(address("203.0.113.9"));
     let crowd: Vec<_> = (1..=64).flat_map(|n| open(&connections, &format!("192.0.2.{n}"), 1)).collect();
@@ -110,13 +110,13 @@ async fn who_is_logged_in_always_gets_a_slot() {
     let owners = open(&connections, "203.0.113.9", 6);
     assert_eq!(owners.len(), 6);
     assert_eq!(crowd.iter().filter(|slot| is_ended(slot)).count(), 6);
-    // Nor does anybody take it away.
+    // Nor is it replaced.
     assert_eq!(connections.admit(address("198.51.100.1")).err(), Some(Refused::Full));
     assert!(!owners.iter().any(is_ended));
 }
 
 #[tokio::test]
-async fn a_proxy_and_this_machine_have_no_bound_of_their_own_but_the_proxys_clients_have() {
+async fn proxies_and_loopback_have_no_limit_but_clients_behind_a_proxy_have() {
     let connections = connections(64, &["10.42.0.0/16"]);
     assert_eq!(open(&connections, "10.42.0.7", 40).len() + open(&connections, "127.0.0.1", 20).len(), 60);
     let held: Vec<_> = (0..20).filter_map(|_| connections.forwarded(address("192.0.2.1"))).collect();
@@ -146,7 +146,7 @@ async fn large_heads_share_a_budget() {
 }
 
 #[tokio::test]
-async fn only_so_many_clients_may_leave_their_answers_unread() {
+async fn the_number_of_clients_that_do_not_read_is_limited() {
     let connections = connections(64, &[]);
     let many = open(&connections, "192.0.2.1", 16);
     let slow: Vec<_> = (1..=8).flat_map(|n| open(&connections, &format!("198.51.100.{n}"), 1)).collect();
@@ -162,12 +162,12 @@ async fn only_so_many_clients_may_leave_their_answers_unread() {
     for slot in &slow {
         slot.flows();
     }
-    // One that is ended is counted no more, whenever its task comes to its end.
+    // A closed connection does not count, even if its task still runs.
     assert_eq!(connections.0.stalled.load(Relaxed), many.iter().filter(|slot| !is_ended(slot)).count());
 }
 
 #[tokio::test]
-async fn only_so_many_clients_may_keep_a_body_back() {
+async fn the_number_of_incomplete_bodies_is_limited() {
     let connections = connections(64, &[]);
     let many = open(&connections, "192.0.2.1", 16);
     let honest: Vec<_> = (1..=8).flat_map(|n| open(&connections, &format!("198.51.100.{n}"), 1)).collect();
@@ -176,18 +176,18 @@ async fn only_so_many_clients_may_keep_a_body_back() {
         advance(&connections, Duration::from_millis(SEARCH_PAUSE_MS));
         slot.awaits_body(true);
     }
-    assert!(!honest.iter().any(is_ended), "those of addresses with one request each go on");
+    assert!(!honest.iter().any(is_ended), "addresses with one request each are not affected");
     let ended = many.iter().filter(|slot| is_ended(slot)).count();
     assert!((8..16).contains(&ended), "{ended}");
     for slot in &honest {
         slot.awaits_body(false);
     }
-    // One that is ended is counted no more, whenever its task comes to its end.
+    // A closed connection does not count, even if its task still runs.
     assert_eq!(connections.0.bodies.load(Relaxed), many.len() - ended);
 }
 
 #[tokio::test]
-async fn deadlines_end_those_that_keep_us_waiting_and_nobody_else() {
+async fn only_late_clients_reach_a_deadline() {
     let connections = connections(64, &[]);
     let [silent, head, reader, idle, busy, tunnel, slow] =
         std::array::from_fn(|n| connections.admit(address(&format!("192.0.2.{}", n + 1))).ok().expect("room"));
@@ -218,7 +218,7 @@ async fn deadlines_end_those_that_keep_us_waiting_and_nobody_else() {
 }
 
 #[test]
-fn connections_leave_files_for_everything_else() {
+fn connections_leave_file_descriptors_for_other_uses() {
     let limits = |files| Limits::new(2048, Duration::from_secs(1), files).connections;
     assert_eq!((limits(None), limits(Some(1_000_000)), limits(Some(1024)), limits(Some(64))), (2048, 2048, 384, 16));
 }

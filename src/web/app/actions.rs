@@ -1,4 +1,4 @@
-//! What is done with an app as a whole: deploy, publish, roll back, stop, delete; and its settings.
+//! Actions on a whole app: deploy, publish, roll back, stop, delete; and its settings.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,17 +20,17 @@ use crate::web::format::When;
 use crate::web::home::field;
 use crate::web::reply::{self, Caller};
 
-/// A form's address opened as a page, e.g. after a login: the app.
+/// Redirects to the app when a form's address is opened as a page, for example after a login.
 pub async fn back(Path(name): Path<AppName>) -> Response {
     Redirect::to(&format!("/apps/{name}")).into_response()
 }
 
-/// The same, for what belongs to a turn.
+/// The same for addresses of a turn.
 pub async fn back_from_turn(Path((name, turn)): Path<(AppName, i64)>) -> Response {
     Redirect::to(&format!("/apps/{name}#turn-{turn}")).into_response()
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct DeployForm {
@@ -52,7 +52,7 @@ pub async fn deploy(
     Ok(reply::done(caller, &format!("/apps/{name}")))
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct FixForm {
     job: i64,
@@ -75,7 +75,7 @@ pub async fn publish(State(web): State<Web>, caller: Caller, Path(name): Path<Ap
     Ok(reply::done(caller, &format!("/apps/{name}")))
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct RollbackForm {
     environment: Environment,
@@ -136,7 +136,7 @@ fn auto_preview_form<'a>(services: &Services, app: &'a App, saved: bool) -> Auto
     AutoPreview { app: &app.name, on: app.auto_preview, drafts_only, saved }
 }
 
-/// What the form says: a box that is not ticked says nothing.
+/// The form's fields. An unchecked box is not sent.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct AutoPreviewForm {
@@ -157,13 +157,13 @@ pub async fn auto_preview(
     Ok(reply::done(caller, &format!("/apps/{name}/settings")))
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct DeleteForm {
     confirmation: String,
 }
 
-/// `POST /apps/{app}/delete`: with the app's name, typed.
+/// `POST /apps/{app}/delete`: requires the app's name, typed by the user.
 pub async fn delete(
     State(web): State<Web>,
     chrome: Chrome,
@@ -176,7 +176,7 @@ pub async fn delete(
         return Ok(reply::go(caller, "/"));
     }
     let app = web.services.app(&name).await?;
-    let problem = format!("Nothing was deleted: that is not “{name}”.");
+    let problem = format!("Nothing was deleted: type “{name}” to confirm.");
     let stage = settings_tab(&web.services, &app, Some(&problem)).await?;
     let query = AppQuery::default();
     let mut response = show(&web.services, chrome, caller, &app, "settings", stage, &query).await?;

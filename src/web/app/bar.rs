@@ -1,24 +1,24 @@
-//! The bar above an app: its two environments as chips, and the next sensible step.
+//! The bar above an app: its two environments as chips, and the suggested next step.
 
 use askama::Template;
 
 use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, ReleaseNumber};
 use crate::web::ui;
 
-/// An environment in a word and a mark.
+/// An environment as a word and an icon.
 #[derive(Debug, Clone)]
 pub struct EnvChip {
     /// `Preview` or `Production`.
     pub title: &'static str,
     state: EnvironmentState,
-    /// Where it answers, if something runs there.
+    /// Its URL, if a release runs in it.
     pub url: Option<String>,
     /// The version that runs.
     pub version: Option<u32>,
 }
 
 impl EnvChip {
-    /// `url` is where the environment answers when something runs in it.
+    /// `url`: the environment's URL, shown if a release runs in it.
     pub fn new(status: &EnvironmentStatus, url: Option<String>) -> Self {
         let answers = status.release.is_some() && status.state != EnvironmentState::Stopped;
         Self {
@@ -58,12 +58,12 @@ impl EnvChip {
     }
 }
 
-/// Both chips of an app; `url` says where an environment answers.
+/// Both chips of an app; `url` returns the URL of an environment.
 pub fn chips_of(app: &App, url: impl Fn(Environment) -> Option<String>) -> Vec<EnvChip> {
     app.environments.iter().map(|status| EnvChip::new(status, url(status.environment))).collect()
 }
 
-/// The chips, as they stand in the bar.
+/// The chips in the bar.
 #[derive(Template)]
 #[template(path = "app/chips.html")]
 pub struct Chips {
@@ -71,20 +71,22 @@ pub struct Chips {
     pub chips: Vec<EnvChip>,
 }
 
-/// The button that is always the next sensible step.
+/// The button for the suggested next step.
 #[derive(Debug, Clone)]
 pub enum NextView {
-    /// Something newer than what is in preview.
+    /// There is a newer version than the one in preview.
     Deploy,
-    /// Preview runs what production does not; the version's number.
+    /// Preview runs another version than production; its number.
     Publish(Option<u32>),
-    /// A job is on its way; what it does.
+    /// Production was rolled back to the first version, from the second one, which preview still runs.
+    RolledBack(u32, u32),
+    /// A job runs or is queued; a description of it.
     Wait(String),
     /// Production runs the newest version.
     Nothing,
 }
 
-/// The next step, and the rest in a menu behind it.
+/// The next step, and a menu with the other actions.
 #[derive(Template)]
 #[template(path = "app/next.html")]
 pub struct Next<'a> {
@@ -94,8 +96,8 @@ pub struct Next<'a> {
     pub step: NextView,
     /// There is a version to deploy.
     pub may_preview: bool,
-    /// Preview has a release that can go to production.
+    /// Preview has a release that can be published.
     pub may_publish: bool,
-    /// The release of production before this one, with its version's number.
+    /// The previous release of production, with its version's number.
     pub back: Option<(ReleaseNumber, u32)>,
 }

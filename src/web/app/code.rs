@@ -1,4 +1,4 @@
-//! The *Code* tab: the tree, a file, and changes by hand.
+//! The *Code* tab: the tree, a file, and the editor.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -20,17 +20,17 @@ use crate::web::highlight::COLOUR_TIME;
 use crate::web::home::field;
 use crate::web::reply::{self, Caller};
 
-/// Files that one would look at first, in this order.
+/// Files to open by default; the first that exists is shown.
 const FIRST: [&str; 3] = ["public/index.html", "main.py", "job.py"];
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct CodeQuery {
     new: Option<String>,
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct FileQuery {
@@ -85,7 +85,7 @@ pub async fn file(
     show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct SaveForm {
     content: String,
@@ -118,11 +118,11 @@ pub async fn save(
             let stage = shown(services, &app, &files, Some(&path)).await?;
             show_changed(services, &app, stage, &href).await
         }
-        // What was typed is not lost: it comes back with the reason.
+        // The typed text is not lost: the editor shows it again with the error.
         Err(error) if error.kind == ErrorKind::Conflict => {
             let app = services.app(&name).await?;
             let files = services.files(&app).await?;
-            let problem = format!("{} Saving once more puts your text over the newer one.", error.detail);
+            let problem = format!("{} If you save again, your text replaces the newer one.", error.detail);
             let view = FileView::Edit { text: content, head: head(&app), new: false };
             let stage = with_tree(
                 &app,
@@ -179,7 +179,7 @@ pub async fn unlock(
     looked_at(&web, caller, &name, &path).await
 }
 
-/// A file, after something about it was changed.
+/// A file, after it was locked or unlocked.
 async fn looked_at(web: &Web, caller: Caller, name: &AppName, path: &WorkspacePath) -> AppResult<Response> {
     let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
     if !caller.is_htmx() {
@@ -195,7 +195,7 @@ fn head(app: &App) -> String {
     app.head.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// A file that is looked at, or none.
+/// A file in the viewer, or none.
 async fn shown(
     services: &Services,
     app: &App,
@@ -224,7 +224,7 @@ async fn shown(
     with_tree(app, files, Some(path), panel(app, path, hold, facts, view, None)?)
 }
 
-/// A file that is being changed.
+/// A file in the editor.
 async fn editor(
     services: &Services,
     app: &App,
@@ -235,7 +235,7 @@ async fn editor(
     let bytes = services.read_file(app, path).await?;
     let hold = files.iter().find(|file| file.path == *path).map_or(Hold::None, Hold::of);
     let Ok(text) = String::from_utf8(bytes) else {
-        return Err(AppError::invalid(format!("“{path}” is not text, so it cannot be changed here.")));
+        return Err(AppError::invalid(format!("“{path}” is not a text file, so it cannot be edited here.")));
     };
     match hold {
         Hold::None => {}
@@ -243,12 +243,12 @@ async fn editor(
             return Err(AppError::new(
                 ErrorKind::Forbidden,
                 "platform_file",
-                format!("“{path}” belongs to Slipway and cannot be changed."),
+                format!("“{path}” is managed by Slipway and cannot be changed."),
             ));
         }
         Hold::Locked => {
             return Err(AppError::conflict("file_locked", format!("“{path}” is locked."))
-                .hint("Unlock it first, beside its name."));
+                .hint("Unlock it first, with the button beside its name."));
         }
     }
     let view = FileView::Edit { text, head: head(app), new: false };

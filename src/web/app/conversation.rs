@@ -1,4 +1,4 @@
-//! The conversation: shown with the page, added to, looked back at.
+//! The conversation: its newest turns, new messages, and earlier turns.
 
 use axum::extract::State;
 use axum::http::header;
@@ -23,18 +23,18 @@ use crate::web::upload::FormWithFiles;
 
 /// Turns shown at once.
 const PAGE: u32 = 12;
-/// Everything that was kept.
+/// All stored events.
 const ALL: EventId = EventId(i64::MAX);
 
 /// A rendered conversation.
 pub struct Talk {
-    /// Nothing was said yet.
+    /// There are no messages yet.
     pub is_empty: bool,
-    /// As it stands in the page.
+    /// Its HTML.
     pub html: String,
 }
 
-/// The newest turns, or those that `query` asks for; a turn at work as far as the event `until`.
+/// The newest turns, or those that `query` requests; a running turn up to the event `until`.
 pub async fn load(services: &Services, app: &App, until: EventId, query: &AppQuery) -> AppResult<Talk> {
     let cursor = query.turns.clone().map(Cursor::try_from).transpose()?;
     turns(services, app, until, cursor, query.steps.map(TurnId), true).await
@@ -62,7 +62,7 @@ async fn turns(
     Ok(Talk { is_empty: page.items.is_empty(), html })
 }
 
-/// One turn, rendered: what was said and done so far while it runs, what came of it afterwards.
+/// One turn, rendered: its progress while it runs, its result afterwards.
 pub async fn article(
     services: &Services,
     app: &App,
@@ -87,7 +87,7 @@ pub async fn article(
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
 }
 
-/// A turn at work, rendered as far as `fold` goes.
+/// A running turn, rendered up to the state of `fold`.
 pub async fn live_article(services: &Services, app: &App, turn: Turn, fold: TurnFold) -> AppResult<String> {
     let now = services.now();
     let name = app.name.clone();
@@ -97,20 +97,20 @@ pub async fn live_article(services: &Services, app: &App, turn: Turn, fold: Turn
         let article = TurnArticle::new(&name, &turn, blocks, now);
         reply::render(&if turn.state == TurnState::Running { article.doing(live_turn::doing(&fold)) } else { article })
     };
-    // A turn that has just begun needs no place and waits for none.
+    // A turn without blocks needs no slot of the pool and does not wait for one.
     if !has_blocks {
         return render(&Budget::unlimited());
     }
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
 }
 
-/// What may be done from a turn that has ended. Most need no look into the database.
+/// The actions that an ended turn offers. Most turns need no database query.
 async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers> {
     let broken = turn.state == TurnState::Failed;
     if !(broken || turn.question.is_some() || turn.may_continue()) {
         return Ok(Offers::default());
     }
-    // Of what was asked since, the turn at hand knows nothing; and head may be newer than the app that we have.
+    // The turn does not know about later messages, and head may be newer than the loaded app.
     if services.newest_turn(app).await?.is_none_or(|newest| newest.id != turn.id) {
         return Ok(Offers::default());
     }
@@ -123,18 +123,18 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
     Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
 }
 
-/// Whether more of it is to come.
+/// Whether the turn is queued or running.
 pub fn is_live(turn: &Turn) -> bool {
     matches!(turn.state, TurnState::Queued | TurnState::Running)
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Deserialize)]
 pub struct EarlierQuery {
     cursor: String,
 }
 
-/// `GET /apps/{app}/turns`: turns before those that are shown.
+/// `GET /apps/{app}/turns`: the turns before those on the page.
 pub async fn earlier(
     State(web): State<Web>,
     caller: Caller,
@@ -149,17 +149,17 @@ pub async fn earlier(
     Ok(reply::html(turns(&web.services, &app, ALL, Some(cursor), None, false).await?.html))
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct TurnForm {
     #[serde(default)]
     prompt: String,
     #[serde(default)]
     mode: TurnMode,
-    /// The choice that was pressed.
+    /// The choice that the user clicked.
     #[serde(default)]
     answer: String,
-    /// The turn that is to be tried again.
+    /// The turn to try again.
     #[serde(default)]
     again: String,
 }
@@ -182,7 +182,7 @@ pub async fn start(
     Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
 }
 
-/// `GET /apps/{app}/attachments/{id}`: a file that came with a message. It can do nothing on this origin.
+/// `GET /apps/{app}/attachments/{id}`: an attachment of a message, in a sandbox without rights on this origin.
 pub async fn attachment(
     State(web): State<Web>,
     Path((name, id)): Path<(AppName, AttachmentId)>,
@@ -199,7 +199,7 @@ pub async fn attachment(
     Ok((headers, bytes).into_response())
 }
 
-/// `POST /apps/{app}/turns/{turn}/continue`: goes on with work that was cut short.
+/// `POST /apps/{app}/turns/{turn}/continue`: resumes a turn that ended early.
 pub async fn continue_turn(
     State(web): State<Web>,
     caller: Caller,
@@ -209,7 +209,7 @@ pub async fn continue_turn(
     Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
 }
 
-/// `GET /apps/{app}/turns/{turn}/steps`: what stands behind a turn's summary.
+/// `GET /apps/{app}/turns/{turn}/steps`: the steps inside a turn's summary.
 pub async fn steps(
     State(web): State<Web>,
     caller: Caller,
@@ -223,11 +223,11 @@ pub async fn steps(
     let blocks = web.services.turn_blocks(&turn, ALL).await?;
     let render = move |_: &Budget| rendered_steps(&shown(&blocks));
     let steps = web.services.cpu_work().run("steps", Owner::App(app.name), RENDER_TIME, render).await?;
-    let steps = if steps.is_empty() { r#"<p class="step">It took no steps.</p>"#.to_owned() } else { steps };
+    let steps = if steps.is_empty() { r#"<p class="step">There were no steps.</p>"#.to_owned() } else { steps };
     Ok(reply::html(format!(r#"<div class="steps">{steps}</div>"#)))
 }
 
-/// `GET /apps/{app}/turns/{turn}/text`: the model's words as they came, in plain text.
+/// `GET /apps/{app}/turns/{turn}/text`: the model's words, unrendered, in plain text.
 pub async fn text(State(web): State<Web>, Path((name, id)): Path<(AppName, i64)>) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
     let turn = web.services.turn(&app, TurnId(id)).await?;

@@ -1,4 +1,4 @@
-//! A deployment as a strip of steps with their times, or as the card that says why it failed.
+//! A deployment as a strip of steps with their durations, or as a card that says why it failed.
 
 use askama::Template;
 
@@ -10,13 +10,13 @@ use crate::web::format::{self, Html};
 use crate::web::highlight::escape_into;
 use crate::web::ui;
 
-/// The strip; empty without a deployment to show.
+/// The strip; empty if there is no deployment to show.
 #[derive(Template)]
 #[template(path = "app/strip.html")]
 pub struct Strip<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// What is shown.
+    /// The deployment to show.
     pub job: Option<DeployView>,
 }
 
@@ -31,11 +31,11 @@ pub struct DeployView {
     url: Option<String>,
     checks: Option<ChecksView>,
     failure: Option<FailureView>,
-    /// What it does or waits for at this moment, in its own words.
+    /// The job's current activity, or what it waits for, from its log.
     doing: Option<Html>,
 }
 
-/// What a new version was asked before it took traffic.
+/// The checks of a new version before traffic switched to it.
 pub struct ChecksView {
     /// `14 checks passed`.
     summary: String,
@@ -63,7 +63,7 @@ struct StepView {
     millis: u64,
 }
 
-/// What failed, and what can be done.
+/// A failure and the possible actions.
 pub struct FailureView {
     id: JobId,
     sentence: Html,
@@ -84,8 +84,8 @@ struct Again {
 }
 
 impl DeployView {
-    /// `version` is the number of the version that is deployed, where it is known; `url` where the
-    /// environment answers; `doing` what the job says of what it does at this moment.
+    /// `version`: the number of the deployed version, if known; `url`: the URL of the environment;
+    /// `doing`: the job's current activity.
     pub fn new(job: &Job, app: &App, version: Option<u32>, url: Option<String>, doing: Option<String>) -> Self {
         let ended = job.state.is_final();
         Self {
@@ -102,7 +102,7 @@ impl DeployView {
         }
     }
 
-    /// With the version to go back to, should it have failed for what the app is.
+    /// Adds the version to restore if the app's code caused the failure.
     #[must_use]
     pub fn back_to(mut self, good: Option<(VersionId, u32)>) -> Self {
         if let Some(failure) = self.failure.as_mut().filter(|failure| failure.ask) {
@@ -140,7 +140,7 @@ pub fn is_shown(kind: &JobKind) -> bool {
     kind.environment().is_some() || *kind == JobKind::Delete
 }
 
-/// What a job does, as a sentence of its state.
+/// A sentence about a job and its state.
 pub fn title(job: &Job, version: Option<u32>) -> String {
     let what = version.map_or_else(|| "the app".to_owned(), |number| format!("version {number}"));
     let place = job.kind.environment().map_or("", Environment::title).to_lowercase();
@@ -156,8 +156,8 @@ pub fn title(job: &Job, version: Option<u32>) -> String {
         JobKind::Generate { .. } => ("Writing".to_owned(), "Written".to_owned(), "Writing"),
     };
     match job.state {
-        JobState::Queued => format!("{name} waits for its turn"),
-        JobState::Running if job.cancel_requested => format!("{name} is being stopped"),
+        JobState::Queued => format!("{name} is queued"),
+        JobState::Running if job.cancel_requested => format!("{name} is stopping"),
         JobState::Running => doing,
         JobState::Succeeded => did,
         JobState::Failed => format!("{name} failed"),
@@ -170,7 +170,7 @@ fn capital(word: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// The steps so far; those that are still to come as well while it runs.
+/// The steps so far; while the job runs, also the remaining steps.
 fn steps(job: &Job) -> Vec<StepView> {
     let mut views: Vec<StepView> = job
         .steps
@@ -259,7 +259,7 @@ impl FailureView {
             id: job.id,
             checks: ChecksView::new(&job.checks),
             lines,
-            // What was written, not the machine.
+            // The app's code caused it, not the machine.
             ask: crate::jobs::follow::is_mendable(code),
             again,
             good: None,
@@ -267,21 +267,21 @@ impl FailureView {
     }
 }
 
-/// Names the version that goes on running, so that nobody fears for it.
+/// Names the version that keeps running, so that users know that visitors are not affected.
 fn still_running(app: &App, environment: Environment) -> Option<String> {
     let status = app.environment(environment);
     let number = status.version_number.filter(|_| status.release.is_some())?;
-    Some(format!("Version {number} goes on running in {}.", environment.title().to_lowercase()))
+    Some(format!("Version {number} keeps running in {}.", environment.title().to_lowercase()))
 }
 
-/// A sentence with what stands between backticks set as code.
+/// A sentence as HTML; text between backticks becomes code.
 pub(in crate::web) fn with_code(sentence: &str) -> Html {
     let mut out = String::with_capacity(sentence.len() + 16);
     let mut parts = sentence.split('`');
     escape_into(parts.next().unwrap_or_default(), &mut out);
     let rest: Vec<&str> = parts.collect();
     for (at, part) in rest.iter().enumerate() {
-        // The last backtick of an odd number opens nothing.
+        // An unpaired last backtick is plain text.
         let open = at % 2 == 0;
         if open && at + 1 == rest.len() {
             out.push('`');
@@ -293,7 +293,7 @@ pub(in crate::web) fn with_code(sentence: &str) -> Html {
     Html(out)
 }
 
-/// A text as the value of a parameter in an address; cut, for addresses have their length.
+/// A text as the value of a query parameter; truncated, because addresses have a limited length.
 pub fn encode_query(text: &str) -> String {
     let short: String = text.chars().take(1_500).collect();
     format::encode_path(&short, false)
@@ -369,7 +369,7 @@ pub(in crate::web) mod samples {
         ]
     }
 
-    /// A preview whose version answers, but not as it should.
+    /// A preview whose version answers but fails its checks.
     pub fn unproven() -> Job {
         let mut job = preview(JobState::Failed);
         job.steps = vec![
@@ -381,15 +381,15 @@ pub(in crate::web) mod samples {
         job.checks.push(SmokeCheck {
             ok: false,
             status: Some(404),
-            note: Some("It is not there. /about refers to it.".into()),
+            note: Some("It does not exist. /about refers to it.".into()),
             lines: vec!["<h1>There is no such page.</h1>".into()],
             ..job.checks[0].clone()
         });
         job.error = Some(JobError {
             code: "smoke_failed".into(),
-            message: "The new version answers, but a check of it failed: GET /menu (page): 404.".into(),
+            message: "GET /menu (page) returned an error (404), so this version was not put live.".into(),
             hint: None,
-            lines: vec!["GET /menu (page): 404. It is not there. /about refers to it.".into()],
+            lines: vec!["GET /menu (page): 404. It does not exist. /about refers to it.".into()],
         });
         job
     }
@@ -405,7 +405,7 @@ mod tests {
     use crate::web::samples;
 
     #[test]
-    fn a_failure_names_what_goes_on_running_and_what_can_be_done() {
+    fn a_failure_names_the_running_version_and_the_possible_actions() {
         let app = samples::app();
         let job = samples::deployment(JobState::Failed);
         let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None, None)) }
@@ -413,14 +413,14 @@ mod tests {
             .expect("renders");
         let page = samples::select(&html);
         assert!(page.text(".failure h2").contains("fastapi-limits"));
-        assert_eq!(page.text(".still"), "Version 11 goes on running in preview.");
+        assert_eq!(page.text(".unchanged-note"), "Version 11 keeps running in preview.");
         assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
         assert_eq!(page.attribute("form[action$=fix]", "action"), format!("/apps/{}/fix", app.name));
         assert_eq!(page.attribute("form[action$=fix] input[name=job]", "value"), "41");
     }
 
     #[test]
-    fn the_evidence_is_shown_whether_it_passed_or_not() {
+    fn passed_and_failed_checks_are_shown() {
         let app = samples::app();
         let html = |job: &Job| {
             Strip { app: &app.name, job: Some(DeployView::new(job, &app, Some(12), None, None)) }
@@ -433,7 +433,7 @@ mod tests {
         let failed = samples::select(&html(&super::samples::unproven()));
         assert_eq!(failed.text(".checks summary"), "1 of 5 checks failed");
         assert!(failed.text(".checks li:first-child").contains("refers to it"), "failed ones first");
-        assert_eq!(failed.count(".checks h1"), 0, "what an app answers is text");
+        assert_eq!(failed.count(".checks h1"), 0, "an app's response is shown as text");
         assert!(failed.texts(".failure .button").contains(&"Ask for a fix".to_owned()));
     }
 
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_to_come_are_named_while_it_runs() {
+    fn a_running_deployment_names_its_remaining_steps() {
         let app = samples::app();
         let job = samples::deployment(JobState::Running);
         let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None, None)) }
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_waited_for_stands_in_the_strip_until_the_end() {
+    fn the_strip_shows_what_a_job_waits_for_until_it_ends() {
         let app = samples::app();
         let says = "The Kubernetes API server does not answer: connection refused. This goes on as soon as it is back.";
         let shown = |state| {

@@ -1,9 +1,9 @@
-//! One feed for each app that has open pages: it follows the app's events once, and hands the same bytes to all readers.
+//! One feed for each app that has open pages: it follows the app's events once, and sends the same bytes to all readers.
 //!
-//! A feed lives in a task of its own, which alone knows how far it is and what the turn at work has done. A reader asks it
-//! to join, and gets all messages after the feed's position; what lies before, the reader tells its page by itself.
-//! The feed ends when nobody reads, and begins where the log stands when somebody comes. A reader that falls behind by
-//! more than the backlog joins again.
+//! A feed is a task that owns its position in the event log and the state of the running turn. A reader asks it
+//! to join, and gets all messages after the feed's position; the reader itself sends its page the messages before it.
+//! The feed ends when it has no readers; a new reader starts a new feed at the end of the event log. A reader that falls
+//! behind by more than the backlog joins again.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,13 +19,13 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::events::Kept;
 use crate::services::Services;
 
-/// Events that are told at once, when that many wait.
+/// Maximum number of pending events that are handled together.
 const BATCH: usize = 256;
-/// Messages that a slow reader may fall behind.
+/// Number of messages that a slow reader may fall behind.
 pub const BACKLOG: usize = 256;
-/// Readers that wait to join.
+/// Maximum number of readers that wait to join.
 const JOINING: usize = 64;
-/// How often a reader tries to join a feed that ends just then.
+/// Attempts of a reader to join when the feed ends at the same time.
 const TRIES: usize = 5;
 
 /// The feeds of all apps. Cheap to clone.
@@ -37,33 +37,33 @@ pub struct Feeds {
 
 /// A reader that wants to join.
 struct Join {
-    /// The last event that its page has.
+    /// The last event that its page contains.
     after: EventId,
     reply: oneshot::Sender<Joined>,
 }
 
-/// What a reader gets that has joined.
+/// The feed's reply to a reader that joins.
 pub struct Joined {
-    /// How far the feed was: every message after it comes by `messages`.
+    /// The feed's position: `messages` receives every message after it.
     pub position: EventId,
-    /// The turn at work there, for a reader whose page is behind.
+    /// The running turn at that position, for a reader whose page is behind.
     pub live: Option<(JobId, TurnFold)>,
-    /// What happens from then on. Closed when the feed ends.
+    /// The messages after the position. Closed when the feed ends.
     pub messages: broadcast::Receiver<Message>,
 }
 
 impl Feeds {
-    /// None yet.
+    /// Starts without feeds.
     pub fn new(services: Services) -> Self {
         Self { services, open: Arc::default() }
     }
 
-    /// Joins the app's feed, which begins if it is not there.
+    /// Joins the app's feed, and starts one if necessary.
     pub async fn join(&self, app: &App, after: EventId) -> AppResult<Joined> {
         for _ in 0..TRIES {
             let (reply, joined) = oneshot::channel();
             let join = Join { after, reply };
-            // A feed that has just ended drops the question.
+            // A feed that has just ended drops the request.
             if let Some((feed, join)) = self.begin_or_find(app, join)
                 && feed.send(join).await.is_err()
             {
@@ -73,21 +73,17 @@ impl Feeds {
                 return Ok(joined);
             }
         }
-        Err(AppError::new(
-            ErrorKind::Unavailable,
-            "no_stream",
-            "What happens to this app cannot be followed right now.",
-        ))
+        Err(AppError::new(ErrorKind::Unavailable, "no_stream", "Live updates of this app are not available right now."))
     }
 
-    /// How many apps have one.
+    /// Number of apps with a feed.
     #[cfg(test)]
     pub fn open(&self) -> usize {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.values().filter(|feed| !feed.is_closed()).count()
     }
 
-    /// The feed that is there, for the reader to ask; or a new one, which has its question already.
+    /// The existing feed, to which the caller sends its request; or a new feed, which already has the request.
     fn begin_or_find(&self, app: &App, join: Join) -> Option<(mpsc::Sender<Join>, Join)> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, feed| !feed.is_closed());
@@ -95,7 +91,7 @@ impl Feeds {
             Entry::Occupied(feed) => Some((feed.get().clone(), join)),
             Entry::Vacant(place) => {
                 let (feed, joins) = mpsc::channel(JOINING);
-                // There is room for one.
+                // The channel is empty, so there is space for the request.
                 let _ = feed.try_send(join);
                 place.insert(feed);
                 tokio::spawn(run(self.services.clone(), app.clone(), joins));
@@ -122,9 +118,9 @@ async fn run(services: Services, app: App, mut joins: mpsc::Receiver<Join>) {
             Some(join) = joins.recv() => feed.join(join, &readers),
             batch = events.next() => {
                 let Some(batch) = batch else { return };
-                // Where events cannot be read, readers begin anew from where they are.
+                // After a failed read the feed ends, and readers reconnect from their own position.
                 let Ok(batch) = batch.into_iter().collect::<Result<Vec<_>, _>>() else { return };
-                for message in feed.tell(&batch).await {
+                for message in feed.messages_for(&batch).await {
                     // The last reader may just have left.
                     let _ = readers.send(message);
                 }
@@ -137,13 +133,13 @@ async fn run(services: Services, app: App, mut joins: mpsc::Receiver<Join>) {
 struct Feed {
     services: Services,
     app: App,
-    /// The last event that was told.
+    /// The last event that was sent.
     position: EventId,
     live: Option<LiveTurn>,
 }
 
 impl Feed {
-    /// Begins where the log stands.
+    /// Starts at the end of the event log.
     async fn begin(services: Services, app: App) -> AppResult<Self> {
         let position = services.last_event_id(app.id).await?;
         let mut live = None;
@@ -158,56 +154,56 @@ impl Feed {
     fn join(&self, join: Join, readers: &broadcast::Sender<Message>) {
         let is_behind = join.after < self.position;
         let live = self.live.as_ref().filter(|_| is_behind).map(|live| (live.job(), live.fold().clone()));
-        // A reader that has gone meanwhile is none.
+        // The reader may have disconnected meanwhile.
         let _ = join.reply.send(Joined { position: self.position, live, messages: readers.subscribe() });
     }
 
-    /// The messages that tell of these events, which are the next ones.
-    async fn tell(&mut self, events: &[Arc<Kept>]) -> Vec<Message> {
-        let mut told = Vec::new();
+    /// The messages for these events, which are the next ones after the position.
+    async fn messages_for(&mut self, events: &[Arc<Kept>]) -> Vec<Message> {
+        let mut out = Vec::new();
         match messages::state(&self.services, &self.app, events.iter().map(AsRef::as_ref)).await {
-            Ok(pieces) => told.extend(pieces),
+            Ok(pieces) => out.extend(pieces),
             Err(gone) => {
-                told.push(gone);
-                return told;
+                out.push(gone);
+                return out;
             }
         }
-        // The events of the turn at work that follow each other are told together.
-        let mut waiting: Option<Span> = None;
+        // Consecutive events of the running turn become one message.
+        let mut pending: Option<Span> = None;
         for event in events {
             self.position = event.id;
             match &event.body {
                 body @ (EventBody::Text { .. } | EventBody::File { .. } | EventBody::Tool { .. }) => {
                     if let Some(live) = self.live.as_mut().filter(|live| event.job == Some(live.job())) {
                         live.apply(body);
-                        let after = waiting.map_or(EventId(event.id.0 - 1), |span| span.after);
-                        waiting = Some(Span { after, upto: event.id });
+                        let after = pending.map_or(EventId(event.id.0 - 1), |span| span.after);
+                        pending = Some(Span { after, upto: event.id });
                     } else if changes_files(body) {
-                        told.push(messages::operations(Span::of(event.id), &[files_changed()]));
+                        out.push(messages::operations(Span::of(event.id), &[files_changed()]));
                     }
                 }
                 EventBody::Job { id, kind, state, .. } if kind == "generate" => {
-                    told.extend(self.tell_waiting(waiting.take()).await);
+                    out.extend(self.flush(pending.take()).await);
                     let changed = messages::changed_turn(&self.services, &self.app, *id, event).await;
                     if self.live.as_ref().is_some_and(|live| live.job() == *id) || *state == JobState::Running {
                         self.live = changed.live;
                     }
-                    told.extend(changed.message);
+                    out.extend(changed.message);
                 }
                 _ => {
                     if let Some(message) = messages::plain(event) {
-                        told.extend(self.tell_waiting(waiting.take()).await);
-                        told.push(message);
+                        out.extend(self.flush(pending.take()).await);
+                        out.push(message);
                     }
                 }
             }
         }
-        told.extend(self.tell_waiting(waiting).await);
-        told
+        out.extend(self.flush(pending).await);
+        out
     }
 
-    async fn tell_waiting(&mut self, waiting: Option<Span>) -> Option<Message> {
-        let span = waiting?;
+    async fn flush(&mut self, pending: Option<Span>) -> Option<Message> {
+        let span = pending?;
         let changes = self.live.as_mut()?.changes();
         if changes.is_empty() {
             return None;
@@ -217,7 +213,7 @@ impl Feed {
     }
 }
 
-/// A file of the workspace is another now.
+/// Whether the event changes a file of the workspace.
 pub fn changes_files(body: &EventBody) -> bool {
     matches!(body, EventBody::File { state: FileState::Written | FileState::Deleted, .. })
 }

@@ -1,4 +1,4 @@
-//! The *Code* tab as it is shown: the tree, and one file of it. Pure.
+//! Views of the *Code* tab: the tree and one file. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,34 +12,34 @@ use crate::web::format::{self, Html};
 use crate::web::highlight::{self, WithoutColours};
 use crate::web::ui::{self, icon, icon_with};
 
-/// More lines of a file are not shown at once.
+/// Maximum number of lines of a file on the page.
 const LINES_SHOWN: usize = 5_000;
-/// Folders stand open in trees of up to this many files.
+/// Folders are open in trees of up to this many files.
 const OPEN_TREE: usize = 60;
 
-/// A file as the tree needs it.
+/// A file in the tree.
 pub struct TreeFile<'a> {
     /// Its path.
     pub path: &'a str,
-    /// Who may change it.
+    /// Whether it may be changed.
     pub hold: Hold,
-    /// Differs from the version before.
+    /// It differs from the version before.
     pub changed: bool,
 }
 
-/// What keeps a file from being changed.
+/// The reason why a file cannot be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// Nothing.
+    /// It can be changed.
     None,
-    /// A person locked it.
+    /// A user locked it.
     Locked,
     /// It belongs to the platform.
     Platform,
 }
 
 impl Hold {
-    /// Of a file as the services list it.
+    /// From a file in the services' list.
     pub fn of(file: &ListedFile) -> Self {
         match (file.platform, file.locked) {
             (true, _) => Self::Platform,
@@ -57,7 +57,7 @@ pub struct CodeTab<'a> {
     pub app: &'a AppName,
     /// How many files there are.
     pub count: usize,
-    /// The file that is shown.
+    /// The current file.
     pub current: Option<&'a str>,
     /// The rendered tree.
     pub tree: Html,
@@ -77,45 +77,45 @@ pub struct FilePanel<'a> {
     pub href: String,
     /// Its bytes.
     pub raw: String,
-    /// Where deleting it is asked for.
+    /// The address that deletes it.
     pub delete: String,
     /// Size and lines.
     pub facts: String,
-    /// Where locking and unlocking it is asked for.
+    /// The address that locks it.
     pub lock: String,
-    /// The same.
+    /// The address that unlocks it.
     pub unlock: String,
-    /// What keeps it from being changed.
+    /// Whether it can be changed.
     pub hold: Hold,
-    /// It is text and ours to change.
+    /// It is text, and the user may change it.
     pub editable: bool,
-    /// Why it could not be saved.
+    /// The reason why it could not be saved.
     pub problem: Option<&'a str>,
-    /// How it is shown.
+    /// Its content.
     pub view: FileView,
 }
 
-/// How a file is shown.
+/// The content of the file panel.
 pub enum FileView {
-    /// None is chosen.
+    /// No file is chosen.
     None,
-    /// No text.
+    /// A binary file.
     Binary {
         /// Its size.
         bytes: String,
     },
-    /// In colours.
+    /// The viewer, with syntax highlighting.
     Source {
         /// The text.
         html: Html,
         /// Line numbers.
         gutter: Html,
-        /// There is more.
+        /// The text is truncated.
         cut: bool,
-        /// Why some of it has no colours, in a sentence.
+        /// A sentence that says why a part has no syntax highlighting.
         without_colours: Option<String>,
     },
-    /// To be changed.
+    /// The editor.
     Edit {
         /// The text.
         text: String,
@@ -147,7 +147,7 @@ impl<'a> FilePanel<'a> {
     }
 }
 
-/// A file's text in colours. Takes processor time: call it off the async threads.
+/// A file's text with syntax highlighting. CPU-bound: call it off the async threads.
 pub fn source(path: &str, text: &str, budget: &Budget) -> FileView {
     let cut = text.match_indices('\n').nth(LINES_SHOWN - 1).map(|(at, _)| at + 1).filter(|at| *at < text.len());
     let shown = &text[..cut.unwrap_or(text.len())];
@@ -158,9 +158,9 @@ pub fn source(path: &str, text: &str, budget: &Budget) -> FileView {
     }
     let coloured = highlight::render(name, shown, budget);
     let without_colours = coloured.without.map(|without| match without {
-        WithoutColours::TooLong => "It is shown without colours, because it is long.".to_owned(),
+        WithoutColours::TooLong => "Syntax highlighting is off, because the file is long.".to_owned(),
         WithoutColours::From(line) => {
-            format!("From line {line} on it is shown without colours, because they take too long.")
+            format!("Syntax highlighting ends at line {line}, because it takes too long.")
         }
     });
     FileView::Source { html: coloured.html, gutter: Html(gutter), cut: cut.is_some(), without_colours }
@@ -172,7 +172,7 @@ struct Folder<'a> {
     files: Vec<(&'a str, &'a TreeFile<'a>)>,
 }
 
-/// The tree as nested lists. Folders first, open where something changed or is shown.
+/// The tree as nested lists, folders first. Folders with the current file or a changed file are open.
 pub fn tree(app: &AppName, files: &[TreeFile<'_>], current: Option<&str>) -> Html {
     let mut root = Folder::default();
     for file in files {
@@ -215,7 +215,7 @@ fn write_folder(folder: &Folder<'_>, context: &TreeContext<'_>, out: &mut String
             icon("folder")
         );
         highlight::escape_into(name, out);
-        let _ = write!(out, "</span>{}</summary>", icon_with("right", "turner"));
+        let _ = write!(out, "</span>{}</summary>", icon_with("right", "disclosure-arrow"));
         write_folder(inner, context, out);
         out.push_str("</details></li>");
     }

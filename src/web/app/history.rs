@@ -19,14 +19,14 @@ use crate::web::format::When;
 use crate::web::reply::{self, Caller};
 use crate::workspace::{FileDiff, FileStatus, LineKind};
 
-/// Versions or releases shown at once.
+/// Versions or releases on one page.
 const PAGE: u32 = 30;
-/// A file's differences stand open up to this many lines.
+/// A file's diff is open if it has at most this many lines.
 const OPEN_LINES: usize = 400;
-/// Lines of one diff page, over all files.
+/// Maximum lines on one diff page, over all files.
 const LINES_SHOWN: usize = 3_000;
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct ListQuery {
@@ -97,7 +97,7 @@ fn diff_view(diff: FileDiff, left: &mut usize) -> DiffView {
         additions: diff.additions,
         deletions: diff.deletions,
         open: !lines.is_empty() && lines.len() <= OPEN_LINES,
-        nothing: if diff.binary { "This file is not text." } else { "Its content is the same." },
+        nothing: if diff.binary { "This is a binary file." } else { "The content is the same." },
         truncated: diff.truncated || lines.len() < all,
         lines,
     }
@@ -168,8 +168,8 @@ async fn place(services: &Services, app: &App, environment: Environment, cursor:
         url: services.environment_url(app, environment).filter(|_| runs),
         releases: page.items.iter().map(|release| ReleaseView::new(release, app, now)).collect(),
         nothing: match environment {
-            Environment::Preview => "Nothing was deployed to preview yet.",
-            Environment::Prod => "Nothing was published yet.",
+            Environment::Preview => "There are no preview releases yet.",
+            Environment::Prod => "There are no production releases yet.",
         },
         more: page.next.map(|cursor| format!("/apps/{}/releases?environment={environment}&cursor={cursor}", app.name)),
     })

@@ -1,4 +1,4 @@
-//! The *Versions*, *Releases*, *Logs* and *Settings* tabs as they are shown. Pure.
+//! Views of the *Versions*, *Releases*, *Logs* and *Settings* tabs. Pure.
 
 use askama::Template;
 
@@ -17,7 +17,7 @@ pub struct VersionsTab<'a> {
     pub app: &'a AppName,
     /// Newest first.
     pub versions: Vec<VersionView>,
-    /// Where earlier ones are.
+    /// The address of earlier ones.
     pub more: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub struct VersionView {
 }
 
 impl VersionView {
-    /// As seen from its app.
+    /// `app`: the app that it belongs to.
     pub fn new(version: &Version, app: &App, now: jiff::Timestamp) -> Self {
         let runs = |environment: &Environment| app.environment(*environment).version.as_ref() == Some(&version.id);
         Self {
@@ -57,7 +57,7 @@ impl VersionView {
             kind: match version.kind {
                 VersionKind::Scaffold => "starting point",
                 VersionKind::Turn => "written",
-                VersionKind::Edit => "edited by hand",
+                VersionKind::Edit => "edited by you",
                 VersionKind::Restore => "restored",
             },
             when: When::new(version.created_at, now),
@@ -75,19 +75,19 @@ pub struct DiffView {
     pub path: String,
     /// `added`, `changed`, `deleted`, `renamed`.
     pub status: &'static str,
-    /// The style of that word.
+    /// The CSS class of that word.
     pub class: &'static str,
     /// Lines added.
     pub additions: u32,
     /// Lines removed.
     pub deletions: u32,
-    /// Shown at once.
+    /// Open when the page loads.
     pub open: bool,
     /// Its lines.
     pub lines: Vec<DiffRow>,
-    /// Why there are no lines.
+    /// The reason why there are no lines.
     pub nothing: &'static str,
-    /// There are more lines.
+    /// The diff is truncated.
     pub truncated: bool,
 }
 
@@ -113,17 +113,17 @@ pub struct ReleasesTab<'a> {
     pub app: &'a AppName,
     /// Production, then preview.
     pub places: Vec<Place>,
-    /// What clearing away old images has freed.
+    /// Disk space freed by removing old images.
     pub cleaned: Option<Cleaned>,
 }
 
-/// What clearing away old images has freed of the disk.
+/// Disk space freed by removing old images.
 pub struct Cleaned {
-    /// When it last did.
+    /// Time of the last clean-up.
     pub when: When,
-    /// What it freed then.
+    /// Space freed by the last clean-up.
     pub freed: Bytes,
-    /// What it freed over all times.
+    /// Space freed by all clean-ups.
     pub total: Bytes,
 }
 
@@ -131,15 +131,15 @@ pub struct Cleaned {
 pub struct Place {
     /// `preview` or `prod`.
     pub key: &'static str,
-    /// For people.
+    /// Its title.
     pub title: &'static str,
-    /// Where it answers.
+    /// Its URL.
     pub url: Option<String>,
     /// Newest first.
     pub releases: Vec<ReleaseView>,
-    /// Why there are none.
+    /// The text if there are none.
     pub nothing: &'static str,
-    /// Where earlier ones are.
+    /// The address of earlier ones.
     pub more: Option<String>,
 }
 
@@ -157,17 +157,17 @@ pub struct ReleaseView {
     checks: Option<String>,
     image: String,
     digest: String,
-    /// It runs all the time, and so can be asked how.
+    /// It has a running instance, so its usage can be measured.
     serves: bool,
     may_return: bool,
 }
 
 impl ReleaseView {
-    /// As seen from its app. `idle`: nothing is being deployed.
+    /// `idle`: no deployment is running.
     pub fn new(release: &Release, app: &App, now: jiff::Timestamp) -> Self {
         let live = app.environment(release.environment).release == Some(release.number);
         let (word, class, icon, motion) = match release.state {
-            ReleaseState::Deploying => ("on its way", "accent", "spinner", "spin"),
+            ReleaseState::Deploying => ("deploying", "accent", "spinner", "spin"),
             ReleaseState::Ready | ReleaseState::Retired if live => ("running", "ok", "check", ""),
             ReleaseState::Ready | ReleaseState::Retired => ("earlier", "", "clock", ""),
             ReleaseState::Failed => ("failed", "bad", "cross", ""),
@@ -205,28 +205,28 @@ pub struct LogsTab<'a> {
     pub app: &'a AppName,
     /// All of them.
     pub sources: [LogSource; 3],
-    /// The one that is shown.
+    /// The current one.
     pub source: LogSource,
     /// Its last lines.
     pub lines: Vec<LogRow>,
-    /// How many lines are not shown.
+    /// Number of lines that are not shown.
     pub earlier: usize,
-    /// The same in words.
+    /// That number in words.
     pub earlier_words: String,
-    /// New lines come by a stream of their own.
+    /// New lines arrive through a separate stream.
     pub live: bool,
-    /// Something to know about the log.
+    /// A notice about the log.
     pub notice: Option<String>,
-    /// What is said when there are no lines.
+    /// The text if there are no lines.
     pub nothing: &'static str,
 }
 
 /// Which log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSource {
-    /// In the address.
+    /// Its key in the address.
     pub key: &'static str,
-    /// For people.
+    /// Its title.
     pub title: &'static str,
 }
 
@@ -239,46 +239,46 @@ pub const LOG_SOURCES: [LogSource; 3] = [
 
 /// A line of a log.
 pub struct LogRow {
-    /// A deployment's own words.
+    /// A line that the deployment itself wrote.
     pub deploy: bool,
     /// The line.
     pub text: String,
 }
 
-/// Whether the preview follows each turn by itself.
+/// The setting that deploys the preview after each turn.
 #[derive(Template)]
 #[template(path = "app/auto_preview.html")]
 pub struct AutoPreview<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// It does.
+    /// It is on.
     pub on: bool,
-    /// Browsers report errors of drafts alone.
+    /// Browser errors are collected only from drafts.
     pub drafts_only: bool,
-    /// It was changed just now.
+    /// It was just saved.
     pub saved: bool,
 }
 
-/// What can be done with the app as a whole.
+/// Settings and actions of the whole app.
 #[derive(Template)]
 #[template(path = "app/settings.html")]
 pub struct SettingsTab<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// What its user said it should be.
+    /// The user's description of it.
     pub description: &'a str,
     /// The template's title.
     pub template: String,
-    /// When it was made.
+    /// Time of creation.
     pub created: When,
-    /// Where it answers.
+    /// Titles and URLs.
     pub addresses: Vec<(&'static str, String)>,
     /// The rendered form that chooses the model.
     pub model: String,
-    /// What the model has cost, rendered.
+    /// The rendered cost of the model.
     pub cost: String,
     /// The rendered [`AutoPreview`].
     pub auto_preview: String,
-    /// Why it was not deleted.
+    /// The reason why it was not deleted.
     pub problem: Option<&'a str>,
 }

@@ -1,8 +1,8 @@
-//! A turn at work, as open pages show it: what has happened becomes operations on their elements.
+//! A running turn on open pages: its changes become operations on the pages' elements.
 //!
-//! An operation names an element by its id and says what to do with it; the page's script does not know of blocks. The
-//! elements are made by the templates that a page load uses, so that a page and the operations after it come to
-//! the same as a page that is loaded later. Pure: the caller renders Markdown where it may take processor time.
+//! An operation has the id of an element and an action; the page's script knows nothing about blocks. The templates of
+//! a page load render the elements, so a page plus the operations after it equals a page that is loaded later.
+//! Pure: the caller renders Markdown on a thread for CPU-bound work.
 
 use askama::Template;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
@@ -16,7 +16,7 @@ use crate::web::format::Html;
 use crate::web::highlight::escape_into;
 use crate::web::markdown::{self, ClosedParts, RENDERED_MAX};
 
-/// What is done to one element of a page. As JSON: its name, the element's id, what it needs.
+/// An operation on one element of a page. As JSON: its name, the element's id, its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     name: &'static str,
@@ -40,7 +40,7 @@ impl Serialize for Operation {
     }
 }
 
-/// A turn at work: what it did, and how much of that the pages show.
+/// A running turn: its state, and how much of it the pages show.
 #[derive(Debug, Clone)]
 pub struct LiveTurn {
     job: JobId,
@@ -48,13 +48,13 @@ pub struct LiveTurn {
     fold: TurnFold,
     shown: Vec<Shown>,
     doing: String,
-    /// Sentences for screen readers that were not told yet.
+    /// Sentences for screen readers that were not sent yet.
     says: Vec<String>,
-    /// A file of the workspace has changed, and that was not told yet.
+    /// A file of the workspace has changed, and the pages were not notified yet.
     has_changed_files: bool,
 }
 
-/// The ids of a turn's elements, and the address of its words.
+/// The ids of a turn's elements, and the address of its text.
 #[derive(Debug, Clone)]
 struct Names {
     turn: TurnId,
@@ -82,12 +82,12 @@ struct Shown {
 /// How much of a block is shown.
 #[derive(Debug, Clone)]
 enum View {
-    /// Words that are all there, or a tool: nothing comes to it.
+    /// Complete text, or a tool: it does not grow.
     Whole,
     Growing {
         parts: ClosedParts,
         length: usize,
-        /// Bytes of parts that were rendered.
+        /// Bytes of the parts that were rendered.
         rendered: usize,
     },
     Thought {
@@ -95,10 +95,10 @@ enum View {
     },
     File {
         state: FileState,
-        /// Bytes of its content that are counted, and those that are shown.
+        /// Bytes of its content that were counted, and bytes that are shown.
         counted: usize,
         length: usize,
-        /// There is an element for its text.
+        /// It has an element for its text.
         has_text: bool,
         /// Line ends so far.
         line_ends: usize,
@@ -106,7 +106,7 @@ enum View {
     },
 }
 
-/// What a block is made of, before its Markdown is rendered.
+/// The markup of a block before its Markdown is rendered.
 #[derive(Debug, Clone)]
 enum Markup {
     Answer(String),
@@ -115,11 +115,11 @@ enum Markup {
     Step(Box<StepLine>),
 }
 
-/// A part of the model's words that is closed.
+/// A closed part of the model's text.
 #[derive(Debug, Clone)]
 struct Part {
     text: String,
-    /// It is beyond what is rendered of one text.
+    /// It is beyond the limit of rendered text.
     as_it_is: bool,
 }
 
@@ -148,35 +148,35 @@ impl Markup {
     }
 }
 
-/// What changes in the pages.
+/// A change of the pages.
 #[derive(Debug, Clone)]
 enum Change {
     /// A block, at the end or before another.
     Add { id: String, markup: Markup, before: Option<String> },
-    /// A block that is made anew.
+    /// A block that replaces its previous element.
     Replace { id: String, markup: Markup },
-    /// Parts of an answer were closed, and this is what follows them.
+    /// Parts of an answer were closed, and the text that follows them.
     Close { id: String, parts: Vec<Part>, tail: String },
-    /// What needs no rendering.
+    /// An operation that needs no rendering.
     Ready(Operation),
 }
 
-/// Changes, the Markdown of which has to be rendered: on a thread for work that takes processor time, unless there is none.
+/// Changes whose Markdown is not rendered yet. If there is any, render it on a thread for CPU-bound work.
 #[derive(Debug, Clone)]
 pub struct Changes {
     blocks: Vec<Change>,
-    /// Without ids of blocks.
+    /// Operations on elements other than blocks.
     rest: Vec<Operation>,
     names: Names,
 }
 
 impl Changes {
-    /// Nothing has changed.
+    /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.rest.is_empty()
     }
 
-    /// Rendering them takes processor time.
+    /// Whether rendering them is CPU-bound work.
     pub fn have_markdown(&self) -> bool {
         self.blocks.iter().any(|change| match change {
             Change::Add { markup, .. } | Change::Replace { markup, .. } => markup.is_markdown(),
@@ -185,7 +185,7 @@ impl Changes {
         })
     }
 
-    /// The operations, in order. What cannot be rendered within the budget is shown as it is.
+    /// The operations, in order. Text that cannot be rendered within the budget is shown unrendered.
     pub fn into_operations(self, budget: &Budget) -> Vec<Operation> {
         let whole = &self.names.whole_text;
         let mut operations = Vec::with_capacity(self.blocks.len() + self.rest.len());
@@ -219,7 +219,7 @@ impl Changes {
 }
 
 impl LiveTurn {
-    /// A turn that pages show as far as `fold` goes.
+    /// A turn that pages show up to the state of `fold`.
     pub fn new(app: &AppName, turn: TurnId, job: JobId, fold: TurnFold) -> Self {
         let mut live = Self {
             job,
@@ -239,12 +239,12 @@ impl LiveTurn {
         self.job
     }
 
-    /// What it did.
+    /// Its state.
     pub fn fold(&self) -> &TurnFold {
         &self.fold
     }
 
-    /// Takes in its next event. Pages learn of it with the next [`Self::changes`].
+    /// Applies its next event. The next [`Self::changes`] returns the resulting operations.
     pub fn apply(&mut self, event: &EventBody) {
         self.fold.apply(event);
         match event {
@@ -264,7 +264,7 @@ impl LiveTurn {
         }
     }
 
-    /// What has changed since the last call.
+    /// The changes since the last call.
     pub fn changes(&mut self) -> Changes {
         let mut filter = ShownBlocks::default();
         let blocks: Vec<&NumberedBlock> =
@@ -281,7 +281,7 @@ impl LiveTurn {
             let before = old.next_if(|old| old.number == numbered.number);
             let view = match before {
                 Some(mut before)
-                    if before.revision == numbered.revision && before.view.goes_on(&numbered.block, is_last) =>
+                    if before.revision == numbered.revision && before.view.only_grows(&numbered.block, is_last) =>
                 {
                     before.view.grow(&id, &numbered.block, &mut changes);
                     before.view
@@ -295,7 +295,7 @@ impl LiveTurn {
                 None => {
                     let id = id();
                     let (view, markup) = begin(&id, &numbered.block, is_last);
-                    // A later block that stays, where this one was not shown because of a file that went.
+                    // The next later block on the page, if this one was hidden because of a file that was removed.
                     let mut later = old.clone();
                     let next = later.find(|old| blocks[at..].iter().any(|stays| stays.number == old.number));
                     let before = next.map(|next| self.names.block(next.number));
@@ -327,12 +327,12 @@ impl LiveTurn {
     }
 }
 
-/// What is told where files of the workspace have changed otherwise.
+/// The operation for files of the workspace that changed outside of the running turn.
 pub fn files_changed() -> Operation {
     Operation::new("draft", [])
 }
 
-/// The blocks of a turn at work as a page load shows them.
+/// The blocks of a running turn as a page load renders them.
 pub fn rendered(app: &AppName, turn: TurnId, fold: &TurnFold, budget: &Budget) -> Vec<String> {
     let names = Names::new(app, turn);
     let mut filter = ShownBlocks::default();
@@ -344,7 +344,7 @@ pub fn rendered(app: &AppName, turn: TurnId, fold: &TurnFold, budget: &Budget) -
     blocks.iter().enumerate().map(html).collect()
 }
 
-/// What the model does at this moment, in a few words.
+/// The model's current activity in a few words.
 pub fn doing(fold: &TurnFold) -> String {
     match fold.blocks().last().map(|numbered| &numbered.block) {
         None | Some(TurnBlock::Thought(_)) => "Thinking".to_owned(),
@@ -354,7 +354,7 @@ pub fn doing(fold: &TurnFold) -> String {
     }
 }
 
-/// A block that is shown for the first time, or anew.
+/// A block that is shown for the first time or again.
 fn begin(id: &str, block: &TurnBlock, is_last: bool) -> (View, Markup) {
     match Block::from(block) {
         Block::Text(TextKind::Answer, text) if is_last => {
@@ -387,12 +387,12 @@ fn begin(id: &str, block: &TurnBlock, is_last: bool) -> (View, Markup) {
     }
 }
 
-/// Without carriage returns, of which HTML makes line ends and a piece of text does not.
+/// The text without carriage returns: HTML parsers turn them into line ends, text operations do not.
 fn without_returns(text: &str) -> String {
     text.replace('\r', "")
 }
 
-/// Of one text so much is rendered, and the rest shown as it is.
+/// The part of a text that is rendered; the rest is shown unrendered.
 fn parts(closed: Vec<&str>, rendered: &mut usize) -> Vec<Part> {
     let part = |text: &str| {
         *rendered += text.len();
@@ -402,8 +402,8 @@ fn parts(closed: Vec<&str>, rendered: &mut usize) -> Vec<Part> {
 }
 
 impl View {
-    /// Whether what is shown only grows. Words that another block follows are shown anew, as a whole.
-    fn goes_on(&self, block: &TurnBlock, is_last: bool) -> bool {
+    /// Whether the shown element only grows. Text that another block follows is rendered again as a whole.
+    fn only_grows(&self, block: &TurnBlock, is_last: bool) -> bool {
         match (self, block) {
             (Self::Growing { .. }, _) => is_last,
             (Self::Whole, TurnBlock::Answer(_)) => !is_last,
@@ -411,7 +411,7 @@ impl View {
         }
     }
 
-    /// Shows what was added to the block since.
+    /// Shows the text that was added to the block.
     fn grow(&mut self, id: &dyn Fn() -> String, block: &TurnBlock, changes: &mut Vec<Change>) {
         let mut operation = |name, arguments: Vec<String>| changes.push(Change::Ready(Operation { name, arguments }));
         match (self, block) {
@@ -438,7 +438,7 @@ impl View {
                 let shown = shown_content(content);
                 let added = without_returns(&shown[*length..]);
                 if added.is_empty() {
-                    // Nothing that is shown.
+                    // The change is not visible.
                 } else if std::mem::replace(has_text, true) {
                     operation("text", vec![format!("{}-text", id()), added]);
                 } else {
@@ -470,7 +470,7 @@ impl View {
     }
 }
 
-/// A file that was being written was written, or deleted.
+/// A file was completely written, or deleted.
 fn file_ended(
     id: &str,
     path: &str,
@@ -508,7 +508,7 @@ mod tests {
         EventBody::File { path: path.parse().expect("a path"), state, delta: delta.map(str::to_owned) }
     }
 
-    /// What a page load shows.
+    /// The page after a page load.
     fn page(fold: &TurnFold) -> LivePage {
         let blocks = rendered(&name(), TURN, fold, &Budget::unlimited()).concat();
         let doing = doing(fold);
@@ -570,9 +570,9 @@ mod tests {
         }
     }
 
-    /// A page from any moment, and the operations from then on in any portions, are the page of the end.
+    /// A page from any moment plus the later operations, in batches of any size, equals the final page.
     #[test]
-    fn a_page_and_what_follows_it_are_the_page_that_is_loaded_later() {
+    fn a_page_plus_later_operations_equals_a_page_loaded_later() {
         let mut random = StdRng::seed_from_u64(14);
         for round in 0..60 {
             let events: Vec<EventBody> = (0..random.random_range(1..60)).map(|_| any_event(&mut random)).collect();
@@ -591,12 +591,12 @@ mod tests {
             }
             open.operate(&operations(&mut live));
             assert_eq!(open, page(&fold), "round {round} from {began}: {events:#?}");
-            assert!(live.changes().is_empty(), "everything is told");
+            assert!(live.changes().is_empty(), "all changes were returned");
         }
     }
 
     #[test]
-    fn words_go_out_as_they_come_and_are_rendered_where_a_part_is_closed() {
+    fn text_is_sent_as_it_arrives_and_rendered_when_a_part_is_closed() {
         let mut live = LiveTurn::new(&name(), TURN, JOB, TurnFold::default());
         let mut tell = |events: &[EventBody]| {
             for event in events {
@@ -621,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_typed_and_then_closed_and_said_once() {
+    fn a_written_file_is_streamed_and_then_announced_once() {
         let mut live = LiveTurn::new(&name(), TURN, JOB, TurnFold::default());
         let mut tell = |event: EventBody| {
             live.apply(&event);
@@ -637,12 +637,12 @@ mod tests {
         let names: Vec<&str> = written.as_array().expect("a list").iter().filter_map(|one| one[0].as_str()).collect();
         assert_eq!(names, ["replace", "set", "unset", "doing", "announce", "draft"]);
         assert_eq!(written[4][1], "Wrote a.txt");
-        // The file's own line tells it.
+        // The file's own line shows this.
         assert_eq!(tell(EventBody::tool("write_file", "Wrote a.txt", true)), serde_json::json!([]));
     }
 
     #[test]
-    fn what_is_shown_of_a_file_and_rendered_of_a_text_is_bounded() {
+    fn shown_file_content_and_rendered_text_are_bounded() {
         let mut live = LiveTurn::new(&name(), TURN, JOB, TurnFold::default());
         let (mut bytes, mut plain) = (0, 0);
         for _ in 0..200 {
@@ -654,6 +654,6 @@ mod tests {
             live.apply(&text(&format!("*{}*\n\n", "y".repeat(1000))));
             plain += usize::from(operations(&mut live).to_string().contains("<p class=\\\"tail\\\">*y"));
         }
-        assert!((50..90).contains(&plain), "{plain} of 200 parts are beyond the bound");
+        assert!((50..90).contains(&plain), "{plain} of 200 parts are beyond the limit");
     }
 }

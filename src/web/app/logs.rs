@@ -1,4 +1,4 @@
-//! The *Logs* tab: of the last build, and of what runs.
+//! The *Logs* tab: logs of the last build and of running releases.
 
 use std::convert::Infallible;
 
@@ -21,9 +21,9 @@ use crate::web::extract::{Path, Query};
 use crate::web::format;
 use crate::web::reply::{self, Caller};
 
-/// Lines in the page; the rest is a link away.
+/// Maximum lines on the page; a link opens the rest.
 const LINES_SHOWN: usize = 2_000;
-/// Lines that go to the browser in one message.
+/// Maximum lines in one message to the browser.
 const BATCH: usize = 200;
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -49,7 +49,7 @@ impl Source {
     }
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct LogQuery {
@@ -74,15 +74,15 @@ pub async fn tab(
         Some(environment) => services.app_log_rate(&app, environment).await.map(|rate| {
             let (lines, bytes) = (format::count(rate.lines, "line", "lines"), Bytes(rate.bytes));
             format!(
-                "This app prints about {lines} ({bytes}) a second. Its log holds the last 20 MiB, and lines are left out \
-                 where it prints faster than they can be kept."
+                "This app prints about {lines} ({bytes}) a second. Its log keeps the last 20 MiB, and drops lines \
+                 when the app prints faster than they can be stored."
             )
         }),
         None => None,
     };
     let lines = match lines(services, &app, source, u32::try_from(LINES_SHOWN).unwrap_or(u32::MAX)).await {
         Ok(lines) => lines,
-        // The page opens; why there is no log stands in it.
+        // The page still opens and shows why there is no log.
         Err(error) if error.kind == ErrorKind::Unavailable => vec![(LogStream::Deploy, error.detail)],
         Err(error) => return Err(error),
     };
@@ -99,10 +99,8 @@ pub async fn tab(
         live: runs,
         notice,
         nothing: match source {
-            Source::Preview | Source::Prod if is_job => {
-                "Each run has a log of its own: they are in Preview, under Runs."
-            }
-            Source::Build => "Nothing was built yet.",
+            Source::Preview | Source::Prod if is_job => "Each run has its own log: see Runs in the Preview tab.",
+            Source::Build => "There is no build yet.",
             Source::Preview => "Nothing runs in preview.",
             Source::Prod => "Nothing runs in production.",
         },
@@ -110,7 +108,7 @@ pub async fn tab(
     show(services, chrome, caller, &app, "logs", stage, &AppQuery::default()).await
 }
 
-/// The lines of a log: the last of an app's, at most `tail`, and all that are kept of a build's.
+/// The lines of a log: at most `tail` last lines of an app's log, or all stored lines of a build's log.
 async fn lines(services: &Services, app: &App, source: Source, tail: u32) -> AppResult<Vec<(LogStream, String)>> {
     match source.environment() {
         Some(_) if services.answers_http(app).is_ok_and(|answers| !answers) => Ok(Vec::new()),
@@ -138,8 +136,8 @@ pub async fn text(
         .into_response())
 }
 
-/// `GET /apps/{app}/logs/stream`: an app's log as it is written. Begins anew each time, with the last
-/// lines, so that a page that was away shows none twice and misses none.
+/// `GET /apps/{app}/logs/stream`: an app's live log. Each connection starts again with the last
+/// lines, so a page that reconnects shows each line once.
 pub async fn stream(
     State(web): State<Web>,
     Path(name): Path<AppName>,

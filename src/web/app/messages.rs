@@ -1,9 +1,9 @@
-//! The messages of a page's stream: what an event becomes, as the bytes that every open page gets.
+//! The messages of a page's stream: events become bytes that are the same for every open page.
 //!
-//! What a turn does goes out as operations on the page's elements ([`super::live_turn`]), and a turn that was queued, has
-//! begun or has ended as its whole element. What depends on the state of things (chips, strip, next step, *Stop*) goes
-//! out as rendered pieces of HTML. These carry no id and come before the events that they tell of: a connection that
-//! breaks in between tells them again, which changes nothing, and an event is never passed over.
+//! Progress of a turn is sent as operations on the page's elements ([`super::live_turn`]), and a turn that was queued, has
+//! started or has ended as its whole element. Elements that show the current state (chips, strip, next step, *Stop*) are
+//! sent as rendered fragments of HTML. Fragments have no id and precede the events that changed them: if a connection
+//! breaks in between, they are sent again without effect, and no event is skipped.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -21,26 +21,26 @@ use crate::services::Services;
 use crate::web::reply::Pieces;
 use crate::web::visible;
 
-/// A message, as it goes over the wire to every reader.
+/// A message in the bytes that every reader gets.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// The events that it tells of; none for what tells of the present.
+    /// The events that it reports; none for fragments of the current state.
     pub span: Option<Span>,
-    /// As a server-sent event.
+    /// The server-sent event.
     pub bytes: Bytes,
 }
 
-/// Events: those after one id, up to another.
+/// The events after one id, up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Before the first.
+    /// The id before the first.
     pub after: EventId,
     /// The last.
     pub upto: EventId,
 }
 
 impl Span {
-    /// That of a single event.
+    /// A single event.
     pub fn of(event: EventId) -> Self {
         Self { after: EventId(event.0 - 1), upto: event }
     }
@@ -56,7 +56,7 @@ impl Message {
         Self { span: Some(span), bytes }
     }
 
-    /// HTML that htmx puts in its places.
+    /// HTML fragments that htmx inserts at their targets.
     fn pieces(html: &str) -> Self {
         let mut text = String::with_capacity(html.len() + 64);
         for line in html.lines() {
@@ -68,20 +68,20 @@ impl Message {
         Self { span: None, bytes: text.into() }
     }
 
-    /// The app is not there any more.
+    /// The app does not exist any more.
     fn gone() -> Self {
         Self { span: None, bytes: Bytes::from_static(b"event: gone\ndata: {}\n\n") }
     }
 }
 
-/// What was done to a turn at work, and what is done to the page's elements for it.
+/// Operations on the page's elements for the progress of a running turn.
 pub fn operations(span: Span, operations: &[Operation]) -> Message {
     let data = serde_json::to_string(operations).expect("operations are strings");
     Message::spanning(span, "operations", &visible::in_json(&data))
 }
 
-/// Renders what has changed of a turn at work. What cannot be rendered in time is shown as it is until the turn's end, so
-/// that the words go on meanwhile.
+/// Renders the changes of a running turn. Text that cannot be rendered in time is shown unrendered until the turn ends, so
+/// the stream does not stop meanwhile.
 pub async fn render(services: &Services, app: &App, changes: Changes) -> Vec<Operation> {
     let as_it_is = || {
         let budget = Budget::unlimited();
@@ -104,13 +104,13 @@ pub async fn render(services: &Services, app: &App, changes: Changes) -> Vec<Ope
     }
 }
 
-/// The pieces that depend on the state of things, if one of the events changes it. An error: the app is not there any more.
+/// The fragments of the current state, if one of the events changes it. The error: the app does not exist any more.
 pub async fn state(
     services: &Services,
     app: &App,
     events: impl Iterator<Item = &Kept>,
 ) -> Result<Option<Message>, Message> {
-    // What a deployment says of itself stands in its strip.
+    // The strip shows a deployment's progress notes.
     let of_state = |event: &&Kept| match event.body {
         EventBody::Job { .. } | EventBody::Environment { .. } => true,
         EventBody::Log { stream, .. } => stream == LogStream::Deploy && event.job.is_some(),
@@ -120,7 +120,7 @@ pub async fn state(
     match state_pieces(services, app, last).await {
         Ok(html) => Ok(Some(Message::pieces(&html))),
         Err(error) if error.kind == ErrorKind::NotFound => Err(Message::gone()),
-        // The next event brings the pieces again.
+        // The next event sends the fragments again.
         Err(error) => {
             tracing::warn!(app = %app.name, %error, "failed to update a page");
             Ok(None)
@@ -128,7 +128,7 @@ pub async fn state(
     }
 }
 
-/// The pieces that depend on the state of things, as it is now.
+/// The fragments of the current state.
 async fn state_pieces(services: &Services, app: &App, last: &Kept) -> AppResult<String> {
     let now = services.app(&app.name).await?;
     if now.id != app.id {
@@ -143,7 +143,7 @@ async fn state_pieces(services: &Services, app: &App, last: &Kept) -> AppResult<
     Ok(pieces.into_html())
 }
 
-/// Says where a deployment stands, by step.
+/// The sentence that announces a deployment's step.
 async fn announced(services: &Services, app: &App, id: JobId, pieces: Pieces) -> AppResult<Pieces> {
     let job = services.job(id).await?;
     if job.kind.environment().is_none() {
@@ -156,10 +156,10 @@ async fn announced(services: &Services, app: &App, id: JobId, pieces: Pieces) ->
     Ok(pieces.announce(&words))
 }
 
-/// One event as one message; none for what the pieces tell, and for what a turn does.
+/// One event as one message; none for events that fragments or operations show.
 pub fn plain(event: &Kept) -> Option<Message> {
     match &event.body {
-        // No job's log has it: old images were removed, which stands on the Releases tab.
+        // It belongs to no job's log: old images were removed, which the Releases tab shows.
         EventBody::Log { .. } if event.job.is_none() => Some(Message::of(event, "releases", "{}")),
         EventBody::Log { .. } | EventBody::Environment { .. } => {
             Some(Message::of(event, event.body.name(), &visible::in_json(event.json())))
@@ -175,16 +175,16 @@ pub fn plain(event: &Kept) -> Option<Message> {
     }
 }
 
-/// A turn whose job has changed its state, as the message that puts it into the page. While it is at work, `live` is what
-/// pages show of it from this event on.
+/// A turn whose job has changed its state, as the message that inserts it into the page. While it runs, `live` is its
+/// state on the pages from this event on.
 pub struct ChangedTurn {
-    /// The message; none where the job has no turn any more.
+    /// The message; none if the job's turn does not exist any more.
     pub message: Option<Message>,
-    /// The turn at work.
+    /// The running turn.
     pub live: Option<LiveTurn>,
 }
 
-/// A turn that was queued, has begun or has ended.
+/// A turn that was queued, has started or has ended.
 pub async fn changed_turn(services: &Services, app: &App, job: JobId, event: &Kept) -> ChangedTurn {
     match try_changed_turn(services, app, job, event).await {
         Ok(changed) => changed,
@@ -202,9 +202,9 @@ async fn try_changed_turn(services: &Services, app: &App, id: JobId, event: &Kep
     };
     let mut live = None;
     let html = if is_live(&turn) {
-        // A job begins a moment before its turn does.
+        // A job starts a moment before its turn.
         if matches!(event.body, EventBody::Job { state: JobState::Running, .. }) {
-            turn = at_work(services, turn);
+            turn = running(services, turn);
         }
         let fold = services.turn_fold(&turn, event.id).await?;
         live = Some(LiveTurn::new(&app.name, turn.id, id, fold.clone()));
@@ -215,7 +215,7 @@ async fn try_changed_turn(services: &Services, app: &App, id: JobId, event: &Kep
     Ok(ChangedTurn { message: Some(whole_turn(Span::of(event.id), &turn, html)), live })
 }
 
-/// A turn at work as far as `fold` goes, for a page that missed a part of it.
+/// A running turn up to the state of `fold`, for a page that missed a part of it.
 pub async fn caught_up_turn(
     services: &Services,
     app: &App,
@@ -225,13 +225,13 @@ pub async fn caught_up_turn(
 ) -> AppResult<Option<Message>> {
     let job = services.job(job).await?;
     let Some(turn) = services.turn_of_job(&job).await? else { return Ok(None) };
-    // Its end, if that is kept already, is told by an event of its own.
-    let turn = at_work(services, turn);
+    // If it has already ended, a separate event reports that.
+    let turn = running(services, turn);
     let html = live_article(services, app, turn.clone(), fold).await?;
     Ok(Some(whole_turn(span, &turn, html)))
 }
 
-fn at_work(services: &Services, turn: Turn) -> Turn {
+fn running(services: &Services, turn: Turn) -> Turn {
     Turn { state: TurnState::Running, started_at: turn.started_at.or_else(|| Some(services.now())), ..turn }
 }
 

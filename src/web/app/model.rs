@@ -1,4 +1,4 @@
-//! Which model answers in an app: the form in its settings.
+//! The form in an app's settings that chooses its model.
 
 use askama::Template;
 use axum::extract::State;
@@ -21,14 +21,14 @@ use crate::web::reply::{self, Caller};
 #[template(path = "app/model.html")]
 pub struct ModelForm<'a> {
     app: &'a AppName,
-    /// The demo model answers, whatever is chosen.
+    /// The demo model answers, regardless of the choice.
     is_demo: bool,
     chosen: &'a str,
     default: &'a str,
     offers: Vec<OfferView>,
     is_from_provider: bool,
     efforts: Vec<EffortView>,
-    /// It was just chosen.
+    /// The choice was just saved.
     saved: bool,
 }
 
@@ -44,9 +44,12 @@ struct EffortView {
 }
 
 impl<'a> ModelForm<'a> {
-    /// `default` is the builder's own model.
+    /// `default`: the builder's default model.
     pub fn new(app: &'a App, is_demo: bool, default: &'a str, offers: &ModelOffers) -> Self {
         let price = |price: Price| {
+            if price.input_usd <= 0.0 && price.output_usd <= 0.0 {
+                return "free".to_owned();
+            }
             format!("{} in, {} out per million tokens", format::money(price.input_usd), format::money(price.output_usd))
         };
         let view = |effort: Effort| EffortView {
@@ -82,13 +85,13 @@ impl<'a> ModelForm<'a> {
     }
 }
 
-/// The form, rendered; `saved` when it was just sent.
+/// The rendered form; `saved`: it was just submitted.
 pub async fn form(services: &Services, app: &App, saved: bool) -> AppResult<String> {
     let (is_demo, default) = services.model();
     reply::render(&ModelForm { saved, ..ModelForm::new(app, is_demo, default.as_str(), &services.models().await) })
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]

@@ -19,7 +19,7 @@ use crate::web::ui;
 #[derive(Template)]
 #[template(path = "app/page.html")]
 pub struct AppPage {
-    /// Around it.
+    /// The page's frame: navigation, theme.
     pub chrome: Chrome,
     /// The app.
     pub name: AppName,
@@ -37,25 +37,25 @@ pub struct AppPage {
     pub tabs: Vec<Tab>,
     /// The rendered tab.
     pub stage: String,
-    /// On a narrow screen the stage is shown first.
+    /// On a narrow screen the stage is visible first.
     pub stage_first: bool,
-    /// The last event that is in this page.
+    /// The last event that this page contains.
     pub after: i64,
 }
 
 /// A part of the stage.
 pub struct Tab {
-    /// Its word in the address.
+    /// Its key in the address.
     pub key: &'static str,
-    /// For people.
+    /// Its title.
     pub title: &'static str,
     /// Its address.
     pub href: String,
-    /// It is shown.
+    /// It is the current tab.
     pub current: bool,
 }
 
-/// All tabs; `current` is the key of the one that is shown.
+/// All tabs; `current`: the key of the current tab.
 pub fn tabs(app: &AppName, current: &str) -> Vec<Tab> {
     [
         ("preview", "Preview"),
@@ -74,12 +74,12 @@ pub fn tabs(app: &AppName, current: &str) -> Vec<Tab> {
     .into()
 }
 
-/// Jobs among which the last deployment and the turn at work are looked for.
-const JOBS_LOOKED_AT: u32 = 20;
-/// How long a deployment that ended well is still shown, in seconds.
+/// Number of newest jobs that are searched for the last deployment and the running turn.
+const JOBS_SEARCHED: u32 = 20;
+/// How long a successful deployment stays visible, in seconds.
 const SHOWN_AFTER_END: i64 = 60;
 
-/// What of the page depends on the state of things, rendered: the stream sends it whenever that changes.
+/// The rendered parts of the page that show the current state: the stream sends them when it changes.
 pub struct Parts {
     chips: String,
     next: String,
@@ -87,10 +87,10 @@ pub struct Parts {
     send: String,
 }
 
-/// Renders what depends on the state of things. A deployment that ended well a while ago is no news.
+/// Renders the parts that show the current state. An old successful deployment is not shown.
 pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
-    let jobs = services.recent_jobs(app.id, JOBS_LOOKED_AT).await?;
-    let shown = jobs.iter().find(|job| is_shown(&job.kind)).filter(|job| is_news(job, services.now()));
+    let jobs = services.recent_jobs(app.id, JOBS_SEARCHED).await?;
+    let shown = jobs.iter().find(|job| is_shown(&job.kind)).filter(|job| is_recent(job, services.now()));
     let strip = match shown {
         Some(job) => {
             let version = version_of(services, app, job).await?;
@@ -104,7 +104,7 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
         }
         None => None,
     };
-    let at_work = turn_at_work(&jobs);
+    let at_work = turn_to_stop(&jobs);
     Ok(Parts {
         chips: reply::render(&Chips {
             chips: chips_of(app, |environment| services.environment_url(app, environment)),
@@ -116,7 +116,7 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
 }
 
 impl Parts {
-    /// As pieces for a page that is open.
+    /// As fragments for an open page.
     pub fn into_pieces(self) -> Pieces {
         Pieces::new()
             .replace("chips", &self.chips)
@@ -126,7 +126,7 @@ impl Parts {
     }
 }
 
-fn is_news(job: &Job, now: jiff::Timestamp) -> bool {
+fn is_recent(job: &Job, now: jiff::Timestamp) -> bool {
     match job.state {
         JobState::Queued | JobState::Running | JobState::Failed => true,
         JobState::Succeeded | JobState::Cancelled => {
@@ -135,13 +135,13 @@ fn is_news(job: &Job, now: jiff::Timestamp) -> bool {
     }
 }
 
-/// The turn that *Stop* stops: the one at work, else the one that waits longest.
-fn turn_at_work(jobs: &[Job]) -> Option<crate::domain::JobId> {
+/// The turn that *Stop* stops: the running one, else the first in the queue.
+fn turn_to_stop(jobs: &[Job]) -> Option<crate::domain::JobId> {
     let open = |job: &&Job| !job.state.is_final() && matches!(job.kind, JobKind::Generate { .. });
     jobs.iter().filter(open).min_by_key(|job| (job.state != JobState::Running, job.id)).map(|job| job.id)
 }
 
-/// The number of the version that a deployment is about; none if it is not there any more.
+/// The number of a deployment's version; none if the version does not exist any more.
 pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<Option<u32>> {
     let found = match &job.kind {
         JobKind::Preview { version, .. } => services.version(app, version).await.map(|version| version.number),
@@ -164,6 +164,7 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
     let step = match services.next_step(app).await? {
         NextStep::DeployPreview { .. } => NextView::Deploy,
         NextStep::Publish { version_number } => NextView::Publish(Some(version_number)),
+        NextStep::RolledBack { to, from } => NextView::RolledBack(to, from),
         NextStep::Nothing => NextView::Nothing,
         NextStep::Wait { job } => NextView::Wait(
             match job.kind {
@@ -176,7 +177,7 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
         ),
     };
     let waiting = matches!(step, NextView::Wait(_));
-    // What is being written is worth waiting for; what is there can be deployed from the menu.
+    // While a turn runs, its version is the one to wait for; the menu can deploy the current one.
     let step = if turn_runs && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
     let back = services.rollback_target(app, Environment::Prod).await?;
     Ok(Next {
@@ -190,7 +191,7 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
     })
 }
 
-/// A tab, in the page around it or alone, as the caller wants it.
+/// A tab, as a whole page or as a fragment, depending on the caller.
 pub async fn show(
     services: &Services,
     chrome: Chrome,
@@ -201,9 +202,9 @@ pub async fn show(
     query: &AppQuery,
 ) -> AppResult<Response> {
     if caller == Caller::Fragment {
-        return Ok(reply::html(stage));
+        return Ok(with_tab(reply::html(stage), tab));
     }
-    // Before anything is read: what happens meanwhile comes by the stream, and never twice.
+    // Read first: the stream then sends every later event, and none twice.
     let after = services.last_event_id(app.id).await?;
     let parts = parts(services, app).await?;
     let talk = conversation::load(services, app, after, query).await?;
@@ -228,17 +229,27 @@ pub async fn show(
     })
 }
 
-/// A tab after its app was changed by hand: alone with the pieces that changed with it, at `href`.
+/// A tab after a user's change of the app: the fragment with the other changed fragments, at `href`.
 pub async fn show_changed(services: &Services, app: &App, stage: String, href: &str) -> AppResult<Response> {
     let pieces = parts(services, app).await?.into_pieces().into_html();
-    let mut response = reply::html(format!("{stage}{pieces}"));
+    let tab = href.split(['/', '?']).nth(3).unwrap_or("preview");
+    let mut response = with_tab(reply::html(format!("{stage}{pieces}")), tab);
     if let Ok(value) = axum::http::HeaderValue::from_str(href) {
         response.headers_mut().insert("hx-push-url", value);
     }
     Ok(response)
 }
 
-/// The sentence after a change by hand.
+/// Tells the open page which tab the fragment belongs to: the address of the request may be that of an action.
+fn with_tab(mut response: Response, tab: &str) -> Response {
+    let event = serde_json::json!({"slipway:tab": {"tab": tab, "target": "body"}}).to_string();
+    if let Ok(event) = axum::http::HeaderValue::try_from(event) {
+        response.headers_mut().insert("hx-trigger", event);
+    }
+    response
+}
+
+/// The sentence after a user's change.
 pub fn saved(version: &Version) -> String {
     format!("Saved as version {}", version.number)
 }

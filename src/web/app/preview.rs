@@ -1,4 +1,4 @@
-//! The *Preview* tab: the app in a frame, or what its kind has instead.
+//! The *Preview* tab: the app in a frame, or the panel for its kind of app.
 
 use std::time::Duration;
 
@@ -22,21 +22,21 @@ use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
 use crate::web::format::{self, When};
-use crate::web::preview_access::hand_on_address;
+use crate::web::preview_access::preview_access_address;
 use crate::web::reply::{self, Caller};
 
-/// How long a running app may take to describe its endpoints before the list says that it has not.
+/// How long a running app may take to describe its endpoints.
 const ENDPOINTS_WAIT: Duration = Duration::from_secs(5);
-/// Runs shown at once.
+/// Runs on one page.
 const RUNS: u32 = 25;
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct TabQuery {
     view: Option<View>,
     page: bool,
-    /// The app's endpoints are wanted at once, by a browser without scripts.
+    /// Load the app's endpoints with the page, for a browser without scripts.
     endpoints: bool,
     cursor: Option<String>,
     turns: Option<String>,
@@ -44,7 +44,7 @@ pub struct TabQuery {
     steps: Option<i64>,
 }
 
-/// What is looked at.
+/// The environment in the tab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum View {
@@ -72,13 +72,13 @@ impl View {
 
     fn about(self) -> &'static str {
         match self {
-            Self::Draft => "The files as they are right now, before anything is built",
-            Self::Preview => "What runs in preview",
-            Self::Prod => "What runs in production",
+            Self::Draft => "The current files, without a build",
+            Self::Preview => "The app in preview",
+            Self::Prod => "The app in production",
         }
     }
 
-    /// Where browsers report errors of it; production is left alone.
+    /// The place of its browser errors; none are collected in production.
     fn place(self) -> Option<Place> {
         match self {
             Self::Draft => Some(Place::Draft),
@@ -106,7 +106,7 @@ pub async fn tab(
     let services = &web.services;
     let app = services.app(&name).await?;
     let kind = services.template_of(&app).map(|template| template.manifest.kind);
-    // An app whose template is gone still opens: its conversation, code and releases are all there.
+    // An app whose template was removed still opens: its conversation, code and releases exist.
     let stage = match kind {
         Ok(kind) => reply::render(&stage(services, &app, kind, &query).await?)?,
         Err(error) => {
@@ -133,13 +133,13 @@ fn errors_view<'a>(services: &Services, app: &'a App, place: Place) -> ErrorsVie
     ErrorsView { app: &app.name, place: place.as_str(), summary, errors }
 }
 
-/// What the address or the form says.
+/// The query parameters or the form's fields.
 #[derive(Deserialize)]
 pub struct PlaceForm {
     place: Place,
 }
 
-/// `GET /apps/{app}/browser-errors`: what browsers reported, for the page that is open.
+/// `GET /apps/{app}/browser-errors`: the reported errors, for an open page.
 pub async fn browser_errors(
     State(web): State<Web>,
     caller: Caller,
@@ -223,15 +223,15 @@ async fn stage<'a>(
             href: format!("{href}?view={}{}", view.as_str(), if page { "&page=true" } else { "" }),
             current: page == query.page,
         };
-        tab.modes = vec![mode(word, "What it can be asked", false), mode("Page", "What a browser shows at /", true)];
+        tab.modes = vec![mode(word, "Its endpoints", false), mode("Page", "The page at /", true)];
     }
     if as_page && runs {
         tab.frame = Some(Frame {
             kind: view.as_str(),
             shown: url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_owned(),
             title: format!("{} of {}", view.title(), app.name),
-            // The frame gets its cookie on the way, whatever browsers let a page within another one keep.
-            src: behind_login.map_or_else(|| url.clone(), |place| hand_on_address(&app.name, place)),
+            // The frame opens through the access redirect, which sets its cookie, because browsers restrict cookies of embedded pages.
+            src: behind_login.map_or_else(|| url.clone(), |place| preview_access_address(&app.name, place)),
             url,
         });
         if let Some(place) = view.place()
@@ -263,7 +263,7 @@ async fn stage<'a>(
     Ok(tab)
 }
 
-/// What was asked for; else the newest that can be looked at.
+/// The requested view; else the newest one that can be shown.
 fn chosen(app: &App, has_draft: bool, kind: TemplateKind, asked: Option<View>) -> View {
     let preview = app.environment(Environment::Preview);
     match asked {
@@ -278,28 +278,27 @@ fn chosen(app: &App, has_draft: bool, kind: TemplateKind, asked: Option<View>) -
 fn nothing_runs(app: &App, status: &EnvironmentStatus) -> Panel {
     let (words, deploy) = match (status.environment, status.state) {
         (_, EnvironmentState::Deploying) => {
-            ("The first version is on its way. It is shown here when it has answered.".to_owned(), false)
+            ("The first version is being deployed. It appears here when it has answered.".to_owned(), false)
         }
         (Environment::Preview, EnvironmentState::Failed) => {
             ("Nothing runs in preview: the last deployment failed.".to_owned(), true)
         }
         (Environment::Preview, _) => (
-            "Nothing is in preview yet. Deploying builds the newest version and shows it here when it has answered."
+            "There is no preview yet. Deploy it to build the newest version; it appears here when it has answered."
                 .to_owned(),
             true,
         ),
         (Environment::Prod, EnvironmentState::Failed) => {
             ("Nothing runs in production: publishing failed.".to_owned(), false)
         }
-        (Environment::Prod, _) => (
-            "Nothing is published yet. Publishing puts what runs in preview, unchanged, into production.".to_owned(),
-            false,
-        ),
+        (Environment::Prod, _) => {
+            ("The app is not published yet. Publishing deploys the preview to production, unchanged.".to_owned(), false)
+        }
     };
     Panel::Empty { words, deploy: deploy && app.head.is_some() && !app.deleting }
 }
 
-/// What is worth knowing about what is shown.
+/// A note about the shown environment.
 fn note(app: &App, view: View, status: &EnvironmentStatus) -> Option<String> {
     if view == View::Draft {
         return None;
@@ -310,19 +309,19 @@ fn note(app: &App, view: View, status: &EnvironmentStatus) -> Option<String> {
         EnvironmentState::Stopped => Some(format!("{place} has stopped. Deploy it again to start it.")),
         EnvironmentState::Deploying => Some(format!("Version {number} answers until the new one is ready.")),
         _ if view == View::Preview && status.version != app.head => {
-            Some(format!("This is version {number}; there is a newer one to deploy."))
+            Some(format!("This is version {number}. A newer version can be deployed."))
         }
         _ => None,
     }
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Deserialize)]
 pub struct EndpointsQuery {
     environment: Environment,
 }
 
-/// `GET /apps/{app}/endpoints`: what the running app says that it can be asked.
+/// `GET /apps/{app}/endpoints`: the endpoints that the running app describes.
 pub async fn endpoints_list(
     State(web): State<Web>,
     caller: Caller,
@@ -356,7 +355,7 @@ async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>
     let environment = view.environment();
     let request = PageRequest { cursor: cursor.map(Cursor::try_from).transpose()?, ..PageRequest::first(RUNS) };
     let page = services.runs(app, request).await?;
-    // What app.toml says may be unreadable for now; the page says the rest.
+    // If app.toml cannot be parsed at the moment, the page shows the rest.
     let schedule = services.settings(app).await.ok().and_then(|settings| settings.schedule);
     let next = match services.next_run(app).await {
         Ok(next) => next,
@@ -369,9 +368,9 @@ async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>
         environment: environment.as_str(),
         may_run: app.environment(environment).release.is_some() && !app.deleting,
         no_next: match (&schedule, published) {
-            (_, false) => "None: only what is published runs by its schedule.",
-            (None, true) => "None: it has no schedule.",
-            (Some(_), true) => "None: what is published has no schedule that comes due.",
+            (_, false) => "Not scheduled yet. Publish to start the schedule.",
+            (None, true) => "None: app.toml has no schedule.",
+            (Some(_), true) => "None: the published version has no schedule that is ever due.",
         },
         schedule: schedule.map(|expression| ScheduleView::new(expression.as_str())),
         next_run: next.map(|(_, at)| When::new(at, now)),

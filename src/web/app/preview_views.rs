@@ -1,4 +1,4 @@
-//! The *Preview* tab as it is shown, for each kind of app. Pure.
+//! Views of the *Preview* tab for each kind of app. Pure.
 
 use askama::Template;
 
@@ -6,17 +6,17 @@ use crate::domain::{AppName, Run, RunState, RunTrigger};
 use crate::web::format::{self, When};
 use crate::web::ui;
 
-/// The tab: which of draft, preview and production is shown, and what that kind of app shows.
+/// The tab: draft, preview or production, and the panel for that kind of app.
 #[derive(Template)]
 #[template(path = "app/preview.html")]
 pub struct PreviewTab<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// What can be looked at.
+    /// The available environments.
     pub views: Vec<ViewLink>,
-    /// How it can be looked at.
+    /// The available modes.
     pub modes: Vec<ViewLink>,
-    /// Where links to it are made, if it needs the log-in.
+    /// The address of the share page, if visitors need a login.
     pub share: Option<String>,
     /// The running app in a frame.
     pub frame: Option<Frame>,
@@ -24,19 +24,19 @@ pub struct PreviewTab<'a> {
     pub note: Option<String>,
     /// The rendered [`ErrorsView`]; empty where none are collected.
     pub errors: String,
-    /// What stands below the bar.
+    /// The content below the bar.
     pub panel: Panel,
 }
 
-/// A way of looking at the app.
+/// A link to a view of the app.
 pub struct ViewLink {
     /// `Draft`, `Preview`, `Production`.
     pub title: &'static str,
-    /// What it is, in a sentence.
+    /// A description, as a tooltip.
     pub about: &'static str,
-    /// Where it leads.
+    /// Its address.
     pub href: String,
-    /// It is the one that is shown.
+    /// It is the current view.
     pub current: bool,
 }
 
@@ -44,9 +44,9 @@ pub struct ViewLink {
 pub struct Frame {
     /// `draft`, `preview` or `prod`.
     pub kind: &'static str,
-    /// Where it answers.
+    /// Its URL.
     pub url: String,
-    /// What the frame opens: that, or an address of ours that hands it on to there.
+    /// The address that the frame opens: the URL, or an address of the builder that redirects to it.
     pub src: String,
     /// The address without its scheme.
     pub shown: String,
@@ -54,7 +54,7 @@ pub struct Frame {
     pub title: String,
 }
 
-/// What browsers reported of a draft or a preview.
+/// The browser errors of a draft or a preview.
 #[derive(Template)]
 #[template(path = "app/browser_errors.html")]
 pub struct ErrorsView<'a> {
@@ -68,13 +68,13 @@ pub struct ErrorsView<'a> {
     pub errors: Vec<String>,
 }
 
-/// What the tab shows.
+/// The content of the tab.
 pub enum Panel {
     /// The frame.
     Frame,
-    /// Nothing runs.
+    /// Nothing runs in this environment.
     Empty {
-        /// Says so.
+        /// The text that says so.
         words: String,
         /// A preview can be deployed from here.
         deploy: bool,
@@ -87,8 +87,8 @@ pub enum Panel {
     Job(String),
 }
 
-/// An API's address, its endpoints, and a form for any call. The endpoints are asked of the running app, which may take
-/// its time: they follow in a request of their own, and the page does not wait for them.
+/// An API's address, its endpoints, and a form for any call. The endpoints come from the running app, which may answer
+/// slowly, so a separate request loads them and the page does not wait.
 #[derive(Template)]
 #[template(path = "app/api.html")]
 pub struct ApiPanel<'a> {
@@ -96,9 +96,9 @@ pub struct ApiPanel<'a> {
     pub app: &'a AppName,
     /// `preview` or `prod`.
     pub environment: &'static str,
-    /// Where it answers.
+    /// Its URL.
     pub url: String,
-    /// The rendered [`Endpoints`], where they have been asked for already.
+    /// The rendered [`Endpoints`], if they were already loaded.
     pub endpoints: Option<String>,
 }
 
@@ -110,13 +110,13 @@ pub struct Endpoints<'a> {
     pub app: &'a AppName,
     /// `preview` or `prod`.
     pub environment: &'static str,
-    /// From its own description.
+    /// From its OpenAPI document.
     pub endpoints: Vec<EndpointView>,
     /// It answered in time.
     pub answered: bool,
 }
 
-/// One call an API takes.
+/// One endpoint of an API.
 pub struct EndpointView {
     /// `GET`, …
     pub method: String,
@@ -130,7 +130,7 @@ pub struct EndpointView {
     pub has_body: bool,
 }
 
-/// What an app answered to a call from its page.
+/// An app's response to a call from its page.
 #[derive(Template)]
 #[template(path = "app/answer.html")]
 pub struct AnswerView {
@@ -140,16 +140,16 @@ pub struct AnswerView {
     pub words: &'static str,
     /// `ok`, `warn` or `bad`.
     pub class: &'static str,
-    /// How long it took.
+    /// Its duration.
     pub time: String,
-    /// Its body, JSON set in lines.
+    /// Its body; JSON is pretty-printed.
     pub body: String,
     /// Its headers.
     pub headers: Vec<(String, String)>,
 }
 
 impl AnswerView {
-    /// `truncated`: the body went on.
+    /// `truncated`: the body was longer.
     pub fn new(status: u16, headers: Vec<(String, String)>, body: &str, truncated: bool, millis: u64) -> Self {
         let mut shown = pretty(body);
         if shown.is_empty() {
@@ -174,10 +174,10 @@ impl AnswerView {
     }
 }
 
-/// Most bytes of JSON with its lines set: indentation makes deeply nested JSON many times as long.
+/// Maximum bytes of pretty-printed JSON: indentation makes deeply nested JSON many times longer.
 const PRETTY_MAX: usize = 256 * 1024;
 
-/// JSON with its lines set; anything else as it is.
+/// Pretty-printed JSON; other text unchanged.
 fn pretty(body: &str) -> String {
     let pretty = match serde_json::from_str::<serde_json::Value>(body) {
         Ok(value @ (serde_json::Value::Object(_) | serde_json::Value::Array(_))) => {
@@ -190,7 +190,7 @@ fn pretty(body: &str) -> String {
     pretty.unwrap_or_else(|| body.to_owned())
 }
 
-/// Takes so many bytes and no more.
+/// A writer with a limit in bytes.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     left: usize,
@@ -216,32 +216,32 @@ pub struct WebhookPanel<'a> {
     pub app: &'a AppName,
     /// `preview` or `prod`.
     pub environment: &'static str,
-    /// Where calls go.
+    /// The URL for calls.
     pub url: String,
-    /// How calls are signed, in a sentence.
+    /// A sentence about the signature of calls.
     pub signature: &'static str,
-    /// It runs.
+    /// It is running.
     pub running: bool,
 }
 
 impl WebhookPanel<'_> {
-    /// How calls are signed, in a sentence.
+    /// A sentence about the signature of calls.
     pub fn signature(mode: Option<&str>) -> &'static str {
         match mode {
             Some("github") => {
-                "Calls carry X-Hub-Signature-256: sha256= and the HMAC of the body, as GitHub signs them."
+                "Requests must be signed like GitHub's: the HMAC-SHA256 of the body in X-Hub-Signature-256."
             }
             Some("stripe") => {
-                "Calls carry Stripe-Signature with a time and the HMAC of time and body, as Stripe signs them."
+                "Requests must be signed like Stripe's: a timestamp and the HMAC-SHA256 of timestamp and body in Stripe-Signature."
             }
             _ => {
-                "Calls carry X-Timestamp and X-Signature-256: sha256= and the HMAC of “timestamp.body”. They are refused after 300 seconds."
+                "Requests must be signed (HMAC-SHA256 of “timestamp.body” in X-Signature-256, the timestamp in X-Timestamp) and at most 5 minutes old."
             }
         }
     }
 }
 
-/// A webhook's secret, once it was asked for.
+/// A webhook's secret, after the user requested it.
 #[derive(Template)]
 #[template(path = "app/secret.html")]
 pub struct Secret<'a> {
@@ -259,30 +259,30 @@ pub struct RunsPanel<'a> {
     pub environment: &'static str,
     /// It is deployed here.
     pub may_run: bool,
-    /// When it runs.
+    /// Its schedule.
     pub schedule: Option<ScheduleView>,
-    /// When it runs next.
+    /// The time of the next run.
     pub next_run: Option<When>,
-    /// Why there is no next run.
+    /// The reason why there is no next run.
     pub no_next: &'static str,
     /// Newest first.
     pub runs: Vec<RunView>,
-    /// One of them is at work, so the list asks again.
+    /// One of them is running, so the list refreshes itself.
     pub any_running: bool,
-    /// Where earlier runs are.
+    /// The address of earlier runs.
     pub more: Option<String>,
 }
 
-/// A schedule in words and as it is written.
+/// A schedule in words and as a cron expression.
 pub struct ScheduleView {
-    /// In words, where they are found.
+    /// In words, if the expression is a common one.
     pub words: String,
     /// Five fields.
     pub expression: String,
 }
 
 impl ScheduleView {
-    /// Says the common expressions in words.
+    /// Describes common expressions in words.
     pub fn new(expression: &str) -> Self {
         Self { words: in_words(expression), expression: expression.to_owned() }
     }
@@ -342,7 +342,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// A run as it stands in the list.
+    /// A run in the list.
     pub fn new(run: &Run, now: jiff::Timestamp) -> Self {
         let (class, icon, motion, word) = match run.state {
             RunState::Running => ("accent", "spinner", "spin", "running"),
@@ -351,7 +351,7 @@ impl RunView {
         };
         let trigger = match run.trigger {
             RunTrigger::Schedule => "by schedule",
-            RunTrigger::Manual => "by hand",
+            RunTrigger::Manual => "started by you",
             RunTrigger::Check => "check of a deployment",
         };
         let mut about = format!("{}, {trigger}", run.environment.title());
@@ -371,11 +371,11 @@ impl RunView {
     }
 }
 
-/// What a run printed.
+/// The output of a run.
 #[derive(Template)]
 #[template(path = "app/run_log.html")]
 pub struct RunLog<'a> {
-    /// Why it failed, where the exit code does not say it.
+    /// The reason of a failure, if the exit code does not show it.
     pub error: Option<&'a str>,
     /// Its lines.
     pub lines: Vec<&'a str>,
@@ -386,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn common_schedules_are_said_in_words() {
+    fn common_schedules_are_described_in_words() {
         for (expression, words) in [
             ("* * * * *", "Every minute"),
             ("*/15 * * * *", "Every 15 minutes"),
@@ -406,11 +406,11 @@ mod tests {
     }
 
     #[test]
-    fn json_is_set_in_lines_and_the_rest_left_alone() {
+    fn json_is_pretty_printed_and_other_text_is_unchanged() {
         assert_eq!(pretty(r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}");
         assert_eq!(pretty("<p>{"), "<p>{");
         assert_eq!(pretty("7"), "7");
         let deep = format!("{}{}{}", "[".repeat(120), vec!["0"; 20_000].join(","), "]".repeat(120));
-        assert_eq!(pretty(&deep), deep, "set in lines it would have megabytes of spaces");
+        assert_eq!(pretty(&deep), deep, "pretty-printed, it would have megabytes of spaces");
     }
 }

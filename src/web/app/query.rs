@@ -1,18 +1,18 @@
-//! What the address of an app's page says besides its tab.
+//! The query parameters of an app's page.
 
 use serde::Deserialize;
 
-/// What a page of the app was asked with, besides its tab.
+/// The query parameters of an app's page, except those of its tab.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct AppQuery {
-    /// Where in the conversation to begin.
+    /// The cursor of the conversation.
     pub turns: Option<String>,
-    /// What the composer holds already.
+    /// The initial text of the composer.
     pub prompt: String,
-    /// The turn whose steps are shown at once.
+    /// The turn whose steps are open.
     pub steps: Option<i64>,
-    /// A part of the app was asked for, so on a narrow screen it is shown first.
+    /// A tab was requested, so a narrow screen shows the stage first.
     #[serde(skip)]
     pub looks: bool,
 }

@@ -1,4 +1,4 @@
-//! *Share*: links that open a draft or a preview to people without a log-in.
+//! *Share*: links that open a draft or a preview without a login.
 
 use askama::Template;
 use axum::extract::State;
@@ -21,43 +21,43 @@ use crate::web::format::When;
 use crate::web::reply::{self, Caller};
 use crate::web::ui;
 
-/// The links of an app, and the form for another one.
+/// The links of an app, and the form for a new one.
 #[derive(Template)]
 #[template(path = "app/share.html")]
 pub struct ShareTab<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// What a new link opens.
+    /// The place that a new link opens.
     pub place: Place,
-    /// The app has a draft that can be shared as well.
+    /// The app has a draft that can be shared too.
     pub has_draft: bool,
-    /// How long a link may last.
+    /// The lifetimes that a link can have.
     pub lives: [LinkLife; 3],
-    /// What is chosen among them at first.
+    /// The default lifetime.
     pub usual: LinkLife,
-    /// The address that was just made, which is shown this one time.
+    /// The address of the link that was just created; it is shown only once.
     pub made: Option<MadeLink>,
-    /// The newest first.
+    /// Newest first.
     pub links: Vec<LinkView>,
 }
 
-/// A link that was just made.
+/// A link that was just created.
 pub struct MadeLink {
     /// Its address.
     pub url: String,
-    /// When it ends.
+    /// Its expiry.
     pub ends: When,
 }
 
-/// A link that is there.
+/// An active link.
 pub struct LinkView {
     /// Its number.
     pub id: i64,
-    /// What it opens.
+    /// The place that it opens.
     pub place: Place,
-    /// When it was made.
+    /// Time of creation.
     pub created: When,
-    /// When it ends.
+    /// Its expiry.
     pub ends: When,
 }
 
@@ -76,7 +76,7 @@ impl ShareTab<'_> {
     }
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Deserialize)]
 pub struct ShareQuery {
     #[serde(default = "preview")]
@@ -99,14 +99,14 @@ pub async fn tab(
     shown(&web.services, chrome, caller, &app, query.place, None).await
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct LinkForm {
     place: Place,
     lasts: LinkLife,
 }
 
-/// `POST /apps/{app}/share`: the one answer that shows the link.
+/// `POST /apps/{app}/share`: the only response that shows the link.
 pub async fn create(
     State(web): State<Web>,
     chrome: Chrome,
@@ -123,7 +123,7 @@ pub async fn create(
     Ok(response)
 }
 
-/// `GET /apps/{app}/share/{id}/revoke`: where a browser is that logged in again in between.
+/// `GET /apps/{app}/share/{id}/revoke`: a browser opens it after it had to log in again.
 pub async fn back(Path((name, _)): Path<(AppName, i64)>) -> Redirect {
     Redirect::to(&format!("/apps/{name}/share"))
 }

@@ -1,9 +1,9 @@
-//! `GET /apps/{app}/stream`: what happens to an app, for a page that is open.
+//! `GET /apps/{app}/stream`: live updates of an app for an open page.
 //!
-//! A reader tells its page what happened since the page was rendered, or since the connection broke, up to where the
-//! app's feed stands; then it hands on what the feed tells all readers. Of the turn at work a page that is behind gets
-//! the whole element, as it is at that moment. Each message has the id of its last event, after which the browser
-//! resumes: nothing doubles and nothing is lost.
+//! A reader sends its page the events since the page was rendered, or since the connection broke, up to the position of
+//! the app's feed; then it forwards the feed's messages. A page that is behind gets the running turn as a whole element
+//! in its current state. Each message has the id of its last event, after which the browser resumes: no event is
+//! lost or sent twice.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,10 +27,10 @@ use crate::services::Services;
 use crate::web::Web;
 use crate::web::extract::{Path, Query};
 
-/// A connection that is silent for as long gets a comment, so that nothing in between takes it for dead.
+/// A connection that is idle for this long gets a comment, so that proxies do not close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// What the address says.
+/// The query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct StreamQuery {
@@ -45,7 +45,7 @@ pub async fn stream(
     headers: HeaderMap,
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
-    // After a break the browser says what it saw last; that is newer than the page's own beginning.
+    // After a disconnect the browser sends the last id that it received, which is newer than the page's own.
     let after = match headers.get("last-event-id") {
         Some(value) => value
             .to_str()
@@ -77,7 +77,7 @@ struct Reader {
     services: Services,
     feeds: Feeds,
     app: App,
-    /// The last event that the page was told of.
+    /// The last event that was sent to the page.
     last: EventId,
     waiting: VecDeque<Bytes>,
     stage: Stage,
@@ -87,9 +87,9 @@ struct Reader {
 enum Stage {
     /// It has to join the feed.
     Apart,
-    /// It tells what happened before.
+    /// It sends earlier events.
     Behind(Box<Behind>),
-    /// It hands on what the feed tells.
+    /// It forwards the feed's messages.
     With(broadcast::Receiver<Message>),
 }
 
@@ -97,13 +97,13 @@ struct Behind {
     after: EventId,
     position: EventId,
     live: Option<(JobId, TurnFold)>,
-    /// The page lacks a part of the turn at work.
+    /// The page lacks a part of the running turn.
     lacks_turn: bool,
     messages: broadcast::Receiver<Message>,
 }
 
 impl Reader {
-    /// The next bytes. None at the end: the browser connects again.
+    /// The next bytes. None at the end: the browser reconnects.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(bytes) = self.waiting.pop_front() {
@@ -120,7 +120,7 @@ impl Reader {
                             return Some(Bytes::from_static(b":\n\n"));
                         }
                         Ok(Ok(message)) => {
-                            if self.takes(message) {
+                            if self.accepts(message) {
                                 self.stage = Stage::With(messages);
                             }
                         }
@@ -143,8 +143,8 @@ impl Reader {
         Some(())
     }
 
-    /// Hands a message of the feed on. `false`: the page has a part of what it tells, so it has to catch up.
-    fn takes(&mut self, message: Message) -> bool {
+    /// Accepts a message of the feed. `false`: the page already has a part of its events, so it has to catch up.
+    fn accepts(&mut self, message: Message) -> bool {
         if let Some(span) = message.span {
             if span.upto <= self.last {
                 return true;
@@ -158,7 +158,7 @@ impl Reader {
         true
     }
 
-    /// Tells the next kept events; after the last of them, the turn at work as it was when the reader joined.
+    /// Sends the next stored events and, after the last of them, the running turn in the state when the reader joined.
     async fn catch_up(&mut self, mut behind: Behind) -> Option<()> {
         let events = self.services.kept_events(self.app.id, self.last, behind.position).await.ok()?;
         let Some(newest) = events.last().map(|event| event.id) else {
@@ -180,9 +180,9 @@ impl Reader {
                 return Some(());
             }
         }
-        let at_work = behind.live.as_ref().map(|(job, _)| *job);
+        let running = behind.live.as_ref().map(|(job, _)| *job);
         for event in &events {
-            let message = self.missed(event, at_work, &mut behind.lacks_turn).await;
+            let message = self.missed(event, running, &mut behind.lacks_turn).await;
             self.waiting.extend(message.map(|message| message.bytes));
         }
         self.last = newest;
@@ -190,15 +190,15 @@ impl Reader {
         Some(())
     }
 
-    /// What a page is told of an event that it missed. What the turn `at_work` did is told at once, afterwards; of one that
-    /// has ended since, the end.
-    async fn missed(&self, event: &Kept, at_work: Option<JobId>, lacks_turn: &mut bool) -> Option<Message> {
+    /// The message for an event that a page missed. The progress of the turn `running` is sent as a whole afterwards; for a
+    /// turn that has ended meanwhile, only its end is sent.
+    async fn missed(&self, event: &Kept, running: Option<JobId>, lacks_turn: &mut bool) -> Option<Message> {
         match &event.body {
             body @ (EventBody::Text { .. } | EventBody::File { .. } | EventBody::Tool { .. }) => {
-                *lacks_turn |= event.job.is_some() && event.job == at_work;
+                *lacks_turn |= event.job.is_some() && event.job == running;
                 changes_files(body).then(|| messages::operations(Span::of(event.id), &[files_changed()]))
             }
-            EventBody::Job { id, kind, state: JobState::Running, .. } if kind == "generate" && Some(*id) == at_work => {
+            EventBody::Job { id, kind, state: JobState::Running, .. } if kind == "generate" && Some(*id) == running => {
                 *lacks_turn = true;
                 None
             }

@@ -1,4 +1,4 @@
-//! Asking a running app from its page: a request, a signed call, a run; and what came of it.
+//! Requests to a running app from its page: any call, a signed call, a run; and their results.
 
 use std::fmt::Write as _;
 
@@ -17,10 +17,10 @@ use crate::web::extract::{Form, Path, Query};
 use crate::web::highlight::escape_into;
 use crate::web::reply::{self, Caller};
 
-/// Lines of a run's log that are shown.
+/// Maximum lines of a run's log on the page.
 const LINES_SHOWN: usize = 2_000;
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct TryForm {
     environment: Environment,
@@ -44,7 +44,7 @@ pub async fn try_request(
     for line in form.headers.lines().filter(|line| !line.trim().is_empty()) {
         let (name, value) = line
             .split_once(':')
-            .ok_or_else(|| AppError::invalid("A header is written as “Name: value”, one a line."))?;
+            .ok_or_else(|| AppError::invalid("Write each header on its own line, as “Name: value”."))?;
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
     let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
@@ -57,7 +57,7 @@ pub async fn try_request(
     answered(caller, answer)
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct WebhookForm {
     environment: Environment,
@@ -78,7 +78,7 @@ pub async fn test_webhook(
     answered(caller, answer)
 }
 
-/// The answer as a piece of the page, or as plain text for a browser without scripts.
+/// The response as a fragment of the page, or as plain text for a browser without scripts.
 fn answered(caller: Caller, answer: TestAnswer) -> AppResult<Response> {
     if !caller.is_htmx() {
         let mut text = format!("{} in {} ms\n", answer.status, answer.millis);
@@ -92,13 +92,13 @@ fn answered(caller: Caller, answer: TestAnswer) -> AppResult<Response> {
     reply::page(&AnswerView::new(answer.status, answer.headers, &answer.body, answer.truncated, answer.millis))
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Deserialize)]
 pub struct SecretQuery {
     environment: Environment,
 }
 
-/// `GET /apps/{app}/webhook-secret`: only when it is asked for, and never kept by the browser.
+/// `GET /apps/{app}/webhook-secret`: only on request, and never cached by the browser.
 pub async fn webhook_secret(
     State(web): State<Web>,
     caller: Caller,
@@ -116,7 +116,7 @@ pub async fn webhook_secret(
     Ok(response)
 }
 
-/// What the form says.
+/// The form's fields.
 #[derive(Deserialize)]
 pub struct RunForm {
     environment: Environment,
@@ -134,7 +134,7 @@ pub async fn run_now(
     if !caller.is_htmx() {
         return Ok(Redirect::to(&to).into_response());
     }
-    // Runs are no events: the page asks for its list again.
+    // Runs have no events, so the page reloads its list.
     let mut response = axum::http::StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert("hx-trigger", HeaderValue::from_static("slipway:refresh"));
     Ok(response)
@@ -158,7 +158,7 @@ pub async fn run_log(
     if all > LINES_SHOWN {
         let mut href = String::new();
         escape_into(&format!("/apps/{name}/runs/{id}"), &mut href);
-        let _ = write!(html, r#"<p class="step"><a href="{href}">The whole log as text</a></p>"#);
+        let _ = write!(html, r#"<p class="step"><a href="{href}">Open the whole log as text</a></p>"#);
     }
     Ok(reply::html(html))
 }

@@ -1,6 +1,6 @@
-//! The conversation as it is shown: turns, their blocks and steps, the composer.
+//! Views of the conversation: turns, their blocks and steps, the composer. Pure.
 //!
-//! Pure: made from what the services tell; asks nothing itself.
+//! They render data that the caller has loaded.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::web::format::{self, Html, When};
 use crate::web::markdown::{self, Rendered};
 use crate::web::ui::{self, Icon, icon, icon_with};
 
-/// A file's content is shown up to this many bytes while it is written; the rest is in *Code*.
+/// Maximum bytes of a file's content that are shown in a turn; *Code* shows the rest.
 const CONTENT_LIMIT: usize = 64 * 1024;
-/// A longer message of the user scrolls in its bubble.
+/// A user's message longer than this many bytes scrolls in its bubble.
 const LONG_PROMPT: usize = 1_200;
 
-/// The conversation, or earlier turns to be put before it.
+/// The conversation, or earlier turns to insert before it.
 #[derive(Template)]
 #[template(path = "app/turns.html")]
 pub struct Turns<'a> {
@@ -30,21 +30,21 @@ pub struct Turns<'a> {
     pub app: &'a AppName,
     /// Rendered turns, oldest first.
     pub turns: Vec<String>,
-    /// Where the turns before these begin.
+    /// The cursor of the turns before these.
     pub earlier: Option<String>,
-    /// The whole list, not an addition to it.
+    /// The whole list, not earlier turns for an existing one.
     pub whole: bool,
 }
 
-/// One message and all that came of it.
+/// One turn: a message, its progress and its result.
 #[derive(Template)]
 #[template(path = "app/turn.html")]
 pub struct TurnArticle<'a> {
     app: &'a AppName,
     id: String,
-    /// In the person's words, or a sentence of Slipway's.
+    /// The user's text, or a fixed sentence of Slipway.
     prompt: &'a str,
-    /// What the model is shown with it: what an app printed or a browser reported.
+    /// The evidence sent with it: output of an app or errors of a browser.
     evidence: Option<&'a str>,
     attached: Vec<AttachedView<'a>>,
     mode: &'static str,
@@ -62,24 +62,24 @@ pub struct TurnArticle<'a> {
     note: Option<&'a str>,
     failure: Option<&'a str>,
     question: Option<&'a Question>,
-    /// Only a press on a choice allows what it asks.
+    /// Only a click on a choice answers the question, not a message.
     needs_press: bool,
     withdraw: Option<JobId>,
     next: Offers,
 }
 
-/// What may be done from a turn; only the newest offers anything.
+/// The actions that a turn offers; only the newest turn offers any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offers {
-    /// Its question can be answered with a press.
+    /// Its question can be answered with a click.
     pub answers: bool,
-    /// There is work left to go on with.
+    /// It can be continued.
     pub go_on: bool,
-    /// The version to go back to, with its number.
+    /// The version to restore, with its number.
     pub restore: Option<(VersionId, u32)>,
 }
 
-/// A file that came with the message.
+/// An attachment of the message.
 struct AttachedView<'a> {
     id: &'a AttachmentId,
     name: &'a str,
@@ -99,31 +99,31 @@ impl<'a> AttachedView<'a> {
     }
 }
 
-/// The model's words. Those of a turn at work have an id, so that more can be put into them.
+/// The model's text. In a running turn it has an id, so that more text can be appended.
 #[derive(Template)]
 #[template(path = "app/block.html")]
 pub enum BlockView<'a> {
-    /// Words that are all there.
+    /// Complete text.
     Answer {
         /// Their id.
         id: Option<&'a str>,
-        /// As Markdown says.
+        /// Rendered Markdown.
         html: Html,
     },
-    /// Words that are still coming.
+    /// Text that is still growing.
     Growing {
         /// Their id.
         id: &'a str,
-        /// What is rendered for good.
+        /// The rendered parts, which do not change any more.
         html: Html,
-        /// What may still change, as it came.
+        /// The unrendered rest, which may still change.
         tail: &'a str,
     },
-    /// What it thinks on the way.
+    /// The model's thinking.
     Thought {
         /// Its id.
         id: &'a str,
-        /// The words.
+        /// The text.
         words: &'a str,
     },
 }
@@ -137,7 +137,7 @@ struct Summary {
     open: bool,
 }
 
-/// A line of what the model did.
+/// A line about a step of the model.
 #[derive(Debug, Clone, Template)]
 #[template(path = "app/step.html")]
 pub enum StepLine {
@@ -150,16 +150,16 @@ pub enum StepLine {
     },
     /// Another tool was used.
     Tool {
-        /// Its id, while its turn is at work.
+        /// Its id, while its turn is running.
         id: Option<String>,
         /// What it did.
         summary: String,
         /// `ok` or `not`.
         class: &'static str,
-        /// Its mark.
+        /// Its icon.
         mark: Icon,
     },
-    /// What it thought.
+    /// Thinking.
     Thought(String),
 }
 
@@ -177,7 +177,7 @@ pub struct FileHead {
 }
 
 impl FileHead {
-    /// What is said of a file in this state.
+    /// The summary of a file in this state.
     pub fn new(id: Option<String>, path: &str, state: FileState, lines: Option<usize>) -> Self {
         let (verb, class, mark) = match state {
             FileState::Writing => ("Writing", "busy", icon_with("spinner", "spin")),
@@ -200,7 +200,7 @@ pub fn lines_in_words(lines: usize) -> String {
     format::count(lines as u64, "line", "lines")
 }
 
-/// As much of a file's content as is shown.
+/// The beginning of a file's content, up to the limit.
 pub fn shown_content(text: &str) -> &str {
     &text[..floor(text, CONTENT_LIMIT)]
 }
@@ -222,27 +222,27 @@ fn floor(text: &str, limit: usize) -> usize {
     if text.len() <= limit { text.len() } else { text.floor_char_boundary(limit) }
 }
 
-/// A block as the services tell it, borrowed.
+/// A block from the services, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub enum Block<'a> {
-    /// Words.
+    /// Text.
     Text(TextKind, &'a str),
     /// A file.
     File {
-        /// Which.
+        /// Its path.
         path: &'a str,
-        /// What happened to it.
+        /// Its state.
         state: FileState,
-        /// How many lines it has.
+        /// Its number of lines.
         lines: Option<usize>,
-        /// Its text, where it is kept.
+        /// Its text, if it is stored.
         content: Option<&'a str>,
     },
     /// Another tool.
     Tool {
-        /// What it did.
+        /// A summary.
         summary: &'a str,
-        /// It did it.
+        /// Whether it succeeded.
         ok: bool,
     },
 }
@@ -263,28 +263,28 @@ impl<'a> From<&'a TurnBlock> for Block<'a> {
     }
 }
 
-/// How long the texts of one turn may take to be rendered; what is left then is shown as it is.
+/// Deadline for rendering the texts of one turn; the rest is shown unrendered.
 pub const RENDER_TIME: Duration = Duration::from_secs(1);
 
-/// Renders words that are all there, with a sentence about what is left out. The whole text is at `whole`.
+/// Renders complete text, with a sentence if it is truncated. The whole text is at the address `whole`.
 pub fn answer(text: &str, whole: &str, budget: &Budget) -> Html {
     let Rendered { html: Html(mut html), left_out } = markdown::render(text, budget);
     if left_out > 0 {
         let size = format::bytes(left_out as u64);
         let _ = write!(
             html,
-            r#"<p class="note"><span>This text is longer: {size} more are not shown here. <a href="{whole}">The whole text</a></span></p>"#
+            r#"<p class="note"><span>This text is longer: {size} more are not shown here. <a href="{whole}">Open the whole text</a></span></p>"#
         );
     }
     Html(html)
 }
 
-/// Where the model's words of a turn stand as they came, in plain text.
+/// The address of a turn's unrendered text.
 pub fn whole_text(app: &AppName, turn: TurnId) -> String {
     format!("/apps/{app}/turns/{turn}/text")
 }
 
-/// The words alone, for a turn that has ended: its steps are behind the summary. The whole text is at `whole`.
+/// Only the text of an ended turn: its steps are inside the summary. The whole text is at the address `whole`.
 pub fn answers(blocks: &[Block<'_>], whole: &str, budget: &Budget) -> Vec<String> {
     blocks
         .iter()
@@ -297,7 +297,7 @@ pub fn answers(blocks: &[Block<'_>], whole: &str, budget: &Budget) -> Vec<String
         .collect()
 }
 
-/// Everything but the words, for behind the summary. With the files' content.
+/// The steps without the answers, for the summary. With the files' content.
 pub fn steps(blocks: &[Block<'_>]) -> String {
     blocks
         .iter()
@@ -312,7 +312,7 @@ pub fn steps(blocks: &[Block<'_>]) -> String {
         .collect()
 }
 
-/// Tells which blocks are shown, asked about each in turn: a tool that wrote a file is told by the file's own line.
+/// Decides which blocks are shown, one after the other: a tool that wrote a file is hidden, because the file has its own line.
 #[derive(Debug, Default)]
 pub struct ShownBlocks {
     follows_file: bool,
@@ -332,20 +332,20 @@ impl ShownBlocks {
     }
 }
 
-/// The blocks as they are shown.
+/// The visible blocks.
 pub fn shown(blocks: &[TurnBlock]) -> Vec<Block<'_>> {
     let mut shown = ShownBlocks::default();
     blocks.iter().filter(|block| shown.shows(block)).map(Block::from).collect()
 }
 
 impl<'a> TurnArticle<'a> {
-    /// `blocks` as they are shown, rendered: in order while it runs, the words alone afterwards.
+    /// `blocks`: rendered; all of them in order while the turn runs, only the answers afterwards.
     pub fn new(app: &'a AppName, turn: &'a Turn, blocks: Vec<String>, now: jiff::Timestamp) -> Self {
         let live = matches!(turn.state, TurnState::Queued | TurnState::Running);
         let began = turn.started_at.unwrap_or(turn.created_at);
         let elapsed = u64::try_from(now.as_millisecond() - began.as_millisecond()).unwrap_or(0);
         let failed = turn.state == TurnState::Failed;
-        let doing = if turn.state == TurnState::Queued { "Waiting for its turn" } else { "Thinking" };
+        let doing = if turn.state == TurnState::Queued { "Queued" } else { "Thinking" };
         Self {
             app,
             id: turn.id.to_string(),
@@ -371,21 +371,21 @@ impl<'a> TurnArticle<'a> {
         }
     }
 
-    /// With what the model does at this moment.
+    /// Adds the model's current activity.
     #[must_use]
     pub fn doing(mut self, words: String) -> Self {
         self.doing = words;
         self
     }
 
-    /// With what may be done from it.
+    /// Adds the actions that it offers.
     #[must_use]
     pub fn offering(mut self, offers: Offers) -> Self {
         self.next = offers;
         self
     }
 
-    /// With its steps shown at once.
+    /// Adds its steps, open.
     #[must_use]
     pub fn with_steps(mut self, steps: String) -> Self {
         if let Some(summary) = &mut self.summary {
@@ -425,7 +425,7 @@ impl Summary {
     }
 }
 
-/// What a turn has cost: in money where the model's price is known, and in tokens.
+/// The cost of a turn: in tokens and, if the model's price is known, in money.
 fn cost(turn: &Turn) -> Vec<String> {
     let usage = turn.usage;
     let about = if usage.estimated { "about " } else { "" };
@@ -439,27 +439,27 @@ fn cost(turn: &Turn) -> Vec<String> {
     money.map(|dollars| format::money_about(dollars, usage.estimated)).into_iter().chain(tokens).collect()
 }
 
-/// Where the next message is written.
+/// The form for the next message.
 #[derive(Template)]
 #[template(path = "app/composer.html")]
 pub struct Composer<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// Nothing was said yet.
+    /// There are no messages yet.
     pub first: bool,
-    /// What is written in it already.
+    /// Its initial text.
     pub prefill: &'a str,
     /// The rendered [`Send`].
     pub send: String,
 }
 
-/// *Send*, or *Stop* in its place.
+/// The button *Send* or *Stop*.
 #[derive(Template)]
 #[template(path = "app/send.html")]
 pub struct Send<'a> {
     /// The app.
     pub app: &'a AppName,
-    /// The turn's job, while one runs.
+    /// The running turn's job.
     pub running: Option<JobId>,
 }
 
@@ -470,7 +470,7 @@ mod tests {
     use crate::web::samples;
 
     #[test]
-    fn a_finished_turn_says_what_it_came_to() {
+    fn a_finished_turn_shows_its_result() {
         let (app, turn) = (samples::app(), samples::turn(TurnState::Done));
         let blocks = samples::blocks();
         let html = TurnArticle::new(&app.name, &turn, answers(&blocks, "", &Budget::unlimited()), samples::now())
@@ -484,9 +484,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_told_with_the_money_and_without() {
+    fn tokens_are_shown_with_and_without_a_cost() {
         let mut turn = samples::turn(TurnState::Done);
-        let told = |turn: &Turn| cost(turn).join(" · ");
+        let cost_of = |turn: &Turn| cost(turn).join(" · ");
         turn.usage = crate::domain::Usage {
             input_tokens: 2_000,
             output_tokens: 1_000,
@@ -495,17 +495,17 @@ mod tests {
             cost_usd: Some(0.04),
             estimated: false,
         };
-        assert_eq!(told(&turn), "$0.04 · 21,400 tokens (18,000 cached)");
+        assert_eq!(cost_of(&turn), "$0.04 · 21,400 tokens (18,000 cached)");
         turn.usage.cost_usd = Some(0.0);
-        assert_eq!(told(&turn), "21,400 tokens (18,000 cached)", "the demo model costs nothing");
+        assert_eq!(cost_of(&turn), "21,400 tokens (18,000 cached)", "the demo model costs nothing");
         turn.usage = crate::domain::Usage { cost_usd: None, cache_read_tokens: 0, estimated: true, ..turn.usage };
-        assert_eq!(told(&turn), "about 3,400 tokens");
+        assert_eq!(cost_of(&turn), "about 3,400 tokens");
         turn.usage = crate::domain::Usage::default();
-        assert_eq!(told(&turn), "");
+        assert_eq!(cost_of(&turn), "");
     }
 
     #[test]
-    fn evidence_is_shown_apart_from_the_words() {
+    fn evidence_is_shown_separately_from_the_message() {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Failed));
         turn.prompt = "Version 12 could not be deployed. Find the cause and fix it.".into();
         turn.origin = TurnOrigin::Fix;
@@ -513,13 +513,13 @@ mod tests {
         turn.evidence = Some(Evidence { source, text });
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
-        assert_eq!(page.text(".said"), "Version 12 could not be deployed. Find the cause and fix it.");
+        assert_eq!(page.text(".user-message"), "Version 12 could not be deployed. Find the cause and fix it.");
         assert_eq!(page.text(".thought .words"), "ValueError: <b>no</b>");
         assert_eq!(page.attribute("section.failure input[name=again]", "value"), turn.id.to_string());
     }
 
     #[test]
-    fn a_running_turn_shows_its_steps_as_they_come() {
+    fn a_running_turn_shows_its_steps_live() {
         let (app, turn) = (samples::app(), samples::turn(TurnState::Running));
         let html =
             TurnArticle::new(&app.name, &turn, samples::live_blocks(), samples::now()).render().expect("renders");
@@ -530,18 +530,18 @@ mod tests {
     }
 
     #[test]
-    fn a_repair_is_told_from_what_somebody_wrote() {
+    fn a_repair_looks_different_from_a_users_message() {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
         turn.prompt = "The preview of your work failed. “pip” failed.".into();
         turn.origin = TurnOrigin::Repair(Repair { of: turn.id, number: 2 });
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
-        assert_eq!(page.count(".said"), 0);
+        assert_eq!(page.count(".user-message"), 0);
         assert_eq!(page.text(".repair-note"), "Repair 2 The preview of your work failed. “pip” failed.");
     }
 
     #[test]
-    fn a_question_has_its_answers_as_buttons_while_it_is_open() {
+    fn an_open_question_has_a_button_for_each_choice() {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
         let choices = vec!["Red".to_owned(), "<b>Green".to_owned()];
         turn.question = Some(Question { text: "Which *colour*?".into(), choices, about: QuestionKind::Other });
@@ -558,12 +558,12 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_was_cut_short_offers_the_way_on_and_back() {
+    fn an_interrupted_turn_offers_to_continue_and_to_restore() {
         let app = samples::app();
         let offers = Offers { answers: false, go_on: true, restore: Some((samples::version_id(11), 11)) };
         for state in [TurnState::Interrupted, TurnState::Failed, TurnState::Stopped] {
             let mut turn = samples::turn(state);
-            turn.note = Some("Slipway went away.".into());
+            turn.note = Some("Slipway restarted.".into());
             let article = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).offering(offers.clone());
             let page = samples::select(&article.render().expect("renders"));
             let href = format!("/apps/{}/turns/{}/continue", app.name, turn.id);
@@ -584,7 +584,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_and_models_write_is_escaped() {
+    fn text_of_users_and_models_is_escaped() {
         let (app, mut turn) = (samples::app(), samples::turn(TurnState::Failed));
         turn.prompt = "<script>alert(1)</script>".into();
         turn.note = Some("<img src=x>".into());
@@ -593,11 +593,11 @@ mod tests {
         let html = article.render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count("script") + page.count("img"), 0);
-        assert_eq!(page.text(".said"), "<script>alert(1)</script>");
+        assert_eq!(page.text(".user-message"), "<script>alert(1)</script>");
     }
 
     #[test]
-    fn a_long_answer_says_that_there_is_more() {
+    fn a_long_answer_says_that_it_is_truncated() {
         let long = "A line of words.\n\n".repeat(20_000);
         let html = answers(&[Block::Text(TextKind::Answer, &long)], "/apps/a/turns/1/text", &Budget::unlimited());
         let page = samples::select(&html.concat());

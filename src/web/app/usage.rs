@@ -1,5 +1,5 @@
-//! How an environment runs, in a line: a piece of the *Logs* and *Releases* tabs that is asked for on its own,
-//! so that a runtime that takes its time slows no page.
+//! The usage of an environment in one line: a fragment of the *Logs* and *Releases* tabs with its own request,
+//! so that a slow runtime does not slow down the page.
 
 use askama::Template;
 use axum::extract::State;
@@ -55,13 +55,13 @@ impl UsageLine {
         Self { icon, class, parts: parts.iter().map(|part| with_code(part)).collect() }
     }
 
-    /// Why there is nothing to say.
+    /// The reason why the usage is unknown.
     pub fn unknown(sentence: &str) -> Self {
         Self { icon: "info", class: "", parts: vec![with_code(sentence)] }
     }
 }
 
-/// `23 of 128 MiB`: the unit once where both have the same.
+/// `23 of 128 MiB`: the unit once if both are equal.
 fn of_limit(used: u64, limit: u64) -> String {
     let (used, limit) = (Bytes(used).to_string(), Bytes(limit).to_string());
     match (used.split_once(' '), limit.split_once(' ')) {
@@ -77,7 +77,7 @@ fn cores(millis: u64) -> String {
     }
 }
 
-/// What the address says.
+/// The query parameters.
 #[derive(Deserialize)]
 pub struct UsageQuery {
     environment: Environment,
@@ -96,7 +96,7 @@ async fn usage_line(services: &Services, name: &AppName, environment: Environmen
     let app = services.app(name).await?;
     match services.usage(&app, environment).await {
         Ok(usage) => Ok(UsageLine::new(&usage)),
-        // What is asked for beside the page does not break it.
+        // A failure of this request must not break the page.
         Err(error) if error.kind == ErrorKind::Unavailable => Ok(UsageLine::unknown(&error.detail)),
         Err(error) => Err(error),
     }
@@ -105,7 +105,7 @@ async fn usage_line(services: &Services, name: &AppName, environment: Environmen
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::Stats;
+    use crate::runtime::Stats;
     use crate::web::samples;
 
     fn words(stats: Stats) -> String {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_says_what_is_known() {
+    fn the_line_shows_known_values_only() {
         let running = Stats { ready: 1, wanted: 1, ..Stats::default() };
         let measured = Stats {
             restarts: 2,
@@ -125,7 +125,7 @@ mod tests {
             ..running
         };
         assert_eq!(words(measured), "1 of 1 running · 2 restarts · 23 of 128 MiB · 0.01 CPU");
-        // A cluster without a metrics API: the limit alone says nothing.
+        // A cluster without a metrics API: the limit alone is not useful.
         let unmeasured = Stats { memory_limit_bytes: Some(128 << 20), ..running };
         assert_eq!(words(unmeasured), "1 of 1 running · no restarts");
         let small = Stats { memory_bytes: Some(3_500), memory_limit_bytes: Some(128 << 20), restarts: 1, ..running };
@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_a_sentence_in_the_same_place() {
-        let html = UsageLine::unknown("The engine is away: <it>. Try `docker info`.").render().expect("renders");
+    fn an_outage_is_shown_as_a_sentence() {
+        let html = UsageLine::unknown("The engine is unavailable: <it>. Try `docker info`.").render().expect("renders");
         assert!(html.contains("&lt;it&gt;. Try <code>docker info</code>."), "{html}");
     }
 
     #[test]
-    fn what_does_not_run_is_marked_by_more_than_colour() {
+    fn a_stopped_environment_is_marked_by_more_than_colour() {
         let stats = Stats { wanted: 1, restarts: 7, ..Stats::default() };
         let html = UsageLine::new(&EnvironmentUsage { environment: Environment::Preview, release: None, stats })
             .render()

@@ -1,18 +1,18 @@
-//! Bounds how deep quotes and lists stand within each other, before a parser sees the text: parsers look at
-//! each open one for each line, so that their time grows with the square of the depth.
+//! Limits the nesting of quotes and lists before a parser reads the text: parsers check
+//! each open container for each line, so their time grows with the square of the depth.
 //!
-//! Works line by line. What is bounded is what opens quotes and lists: the markers at the beginning of one
-//! line, and the indentation by which a line is in those of the lines before.
+//! Works line by line. It limits the markers that open quotes and lists at the beginning of one
+//! line, and the indentation that continues containers of earlier lines.
 
 use std::borrow::Cow;
 
-/// Most markers of quotes and lists at the beginning of one line.
+/// Maximum number of markers of quotes and lists at the beginning of one line.
 const MARKERS_MAX: usize = 20;
-/// Longest white space that counts as indentation, in characters.
+/// Maximum indentation, in characters.
 const INDENT_MAX: usize = 160;
 
-/// The text with a backslash before the marker that is one too many in its line, so that it and what follows
-/// are words, and with very long indentation cut.
+/// The text with a backslash before the first marker beyond the limit in its line, so that it and the rest of the
+/// line are plain text, and with very long indentation truncated.
 pub(super) fn shallow(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
     let mut copied = 0;
@@ -35,7 +35,7 @@ pub(super) fn shallow(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Bytes of a line that become something else.
+/// A replacement of bytes of a line.
 struct Edit {
     from: usize,
     to: usize,
@@ -53,7 +53,7 @@ fn edits(line: &str, edit: &mut impl FnMut(Edit)) {
         at += indent;
         let Some(marker) = marker(&bytes[at..]) else { return };
         if markers == MARKERS_MAX {
-            // The last character of a marker is the one that makes it one: `1\.`.
+            // The backslash goes before the last character of the marker: `1\.`.
             let last = at + marker - 1;
             return edit(Edit { from: last, to: last, with: "\\" });
         }
@@ -62,7 +62,7 @@ fn edits(line: &str, edit: &mut impl FnMut(Edit)) {
     }
 }
 
-/// The length of the marker of a quote or of a list's item that a line begins with.
+/// The length of the marker of a quote or of a list item at the beginning of a line.
 fn marker(line: &[u8]) -> Option<usize> {
     let ends = |at: usize| line.get(at).is_none_or(u8::is_ascii_whitespace);
     match line.first()? {
@@ -76,7 +76,7 @@ fn marker(line: &[u8]) -> Option<usize> {
     }
 }
 
-/// A line across the page, like `- - -`.
+/// A thematic break, like `- - -`.
 fn is_rule(line: &[u8]) -> bool {
     let first = line[0];
     let is_part = |byte: &u8| *byte == first || byte.is_ascii_whitespace();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_one_too_many_changes() {
+    fn only_markers_beyond_the_limit_change() {
         for same in [
             "",
             "a\n> b\n\n- c\n  - d\n",
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn long_indentation_is_cut() {
+    fn long_indentation_is_truncated() {
         let wide = format!("a\n{}b {} c\n", " ".repeat(500), " ".repeat(500));
         let cut = format!("a\n{}b {} c\n", " ".repeat(INDENT_MAX), " ".repeat(500));
         assert_eq!(shallow(&wide), cut);

@@ -1,4 +1,4 @@
-//! What the listener gives its clients time for, in front of an app that answers without end.
+//! Deadlines of the listener, in front of an app with endless responses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::asking::{Bench, PATIENCE};
 
-/// An app that answers without end, counts what it is sent, tells an event and falls silent, or switches protocols.
+/// An app that streams endlessly, counts received bytes, sends one event and stops, or upgrades the protocol.
 async fn app() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -79,7 +79,7 @@ async fn line(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn who_reads_or_sends_goes_on_and_who_keeps_us_waiting_is_ended() {
+async fn only_clients_that_make_no_progress_are_disconnected() {
     let (_bench, address) = front().await;
     // Those that read nothing. What the system has buffered can be read until the connection is gone.
     let mut silent = JoinSet::new();
@@ -137,7 +137,7 @@ async fn who_reads_or_sends_goes_on_and_who_keeps_us_waiting_is_ended() {
 }
 
 #[tokio::test]
-async fn heads_and_logins_have_a_size() {
+async fn heads_and_login_forms_have_a_size_limit() {
     let (_bench, address) = front().await;
     for (length, status) in [(60_000, "200"), (70_000, "431")] {
         let mut stream = TcpStream::connect(address).await.expect("connected");

@@ -37,7 +37,7 @@ fn calls(document: &Value, job: &str) -> Vec<(Method, String, String)> {
     for (path, item) in document["paths"].as_object().expect("paths") {
         let filled = path.replace("{app}", "geese").replace("jobs/{id}", &format!("jobs/{job}"));
         let filled = filled.replace("{id}", "1").replace("{turn}", "1").replace("{path}", "x");
-        assert!(!filled.contains('{'), "{filled}: say what stands for its parameter");
+        assert!(!filled.contains('{'), "{filled}: add a sample for its parameter");
         for method in item.as_object().expect("operations").keys() {
             calls.push((method.to_uppercase().parse().expect("a method"), path.clone(), filled.clone()));
         }
@@ -46,7 +46,7 @@ fn calls(document: &Value, job: &str) -> Vec<(Method, String, String)> {
 }
 
 #[tokio::test]
-async fn a_token_does_what_its_scope_and_app_allow_in_every_call() {
+async fn every_call_checks_the_scope_and_app_of_a_token() {
     let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
     let cookie = login(&bench, "").await;
     make_app(&bench, &cookie, "ducks").await;
@@ -80,7 +80,7 @@ async fn a_token_does_what_its_scope_and_app_allow_in_every_call() {
         }
     }
 
-    // What they may do, they can.
+    // Allowed calls succeed.
     let with = |asked: Asked, token: &str| bench.ask(asked.with("authorization", token));
     let list = with(get("/api/v1/apps"), &ducks).await.json();
     assert_eq!(list["apps"].as_array().map(Vec::len), Some(1), "{list}");
@@ -135,7 +135,7 @@ async fn sessions_are_listed_and_ended() {
 }
 
 #[tokio::test]
-async fn another_password_ends_all_sessions_and_the_same_one_none() {
+async fn only_a_changed_password_ends_all_sessions() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data").display().to_string();
     let start =
@@ -158,7 +158,7 @@ async fn another_password_ends_all_sessions_and_the_same_one_none() {
 }
 
 #[tokio::test]
-async fn cookies_of_neighbours_neither_hide_the_session_nor_lock_the_browser_out() {
+async fn cookies_of_apps_neither_hide_the_session_nor_lock_the_browser_out() {
     let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
     let cookie = login(&bench, "").await;
     let tossed = format!("slipway_session={}; ", "0".repeat(64)).repeat(100);
@@ -192,7 +192,7 @@ async fn ask_with_cookies(stream: &mut TcpStream, path: &str, count: usize) -> S
 }
 
 #[tokio::test]
-async fn a_browser_full_of_cookies_is_told_to_forget_them() {
+async fn too_many_cookies_are_cleared() {
     let bench = Bench::with(&[("SLIPWAY_DOMAIN", "x.localhost"), ("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "10")]).await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -217,7 +217,7 @@ async fn a_browser_full_of_cookies_is_told_to_forget_them() {
     }
     let mut stream = TcpStream::connect(address).await.expect("connected");
     for _ in 0..20 {
-        // What is read on one connection has no bound, each head has.
+        // Each head has a limit, but the connection as a whole has none.
         let answer = ask_with_cookies(&mut stream, "/healthz", 7).await;
         assert!(answer.starts_with("http/1.1 200 "), "{answer}");
     }

@@ -23,7 +23,7 @@ async fn drafts_and_previews_report_and_production_does_not() {
     for host in [format!("{app}-draft"), format!("{app}-preview")] {
         let page = browse(&builder, &host, "/").await;
         assert_eq!(page.text(), index.replace("<head>", TAG), "{host}");
-        assert_eq!(builder.open(&host, "/").await.text(), index, "what is no browser gets the page as it is");
+        assert_eq!(builder.open(&host, "/").await.text(), index, "programs get the page unchanged");
         let script = builder.open(&host, "/.slipway/errors.js").await;
         assert!(
             script.header("content-type").starts_with("text/javascript") && script.text().contains("console.error")

@@ -1,4 +1,4 @@
-//! Builds and starts that fail: what ran goes on, and the reason is said.
+//! Builds and starts that fail: the previous version keeps running, and the reason is reported.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn has_words(job: &Value, code: &str) {
 }
 
 #[tokio::test]
-async fn what_runs_survives_what_fails() {
+async fn failed_deployments_keep_the_running_version() {
     let builder = Builder::start().await;
     let app = builder.create("simple-api", "Fails now and then").await;
     builder.preview(&app).await;
@@ -55,7 +55,7 @@ async fn what_runs_survives_what_fails() {
     assert!(steps.iter().any(|step| step["state"] == "failed"), "{steps:#?}");
     assert_eq!(last.data["error"], job["error"]);
 
-    // And nothing of it stays in the way of the next one.
+    // And nothing of it blocks the next one.
     builder.write(&app, "main.py", &good.replace("Hello", "Ahoy")).await;
     builder.preview(&app).await;
     still_shows(&builder, &host, "Ahoy, you!").await;
@@ -79,7 +79,7 @@ async fn a_first_deployment_that_fails_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_read_are_said() {
+async fn unreadable_settings_are_reported() {
     let builder = Builder::start().await;
     let app = builder.create("scheduled-job", "Runs at odd times").await;
     builder.write(&app, "app.toml", "schedule = \"every now and then\"\n").await;
@@ -90,7 +90,7 @@ async fn settings_that_cannot_be_read_are_said() {
     has_words(&job, "bad_settings");
 }
 
-/// What an app prints cannot be cleaned of secrets that cannot be read: then nothing that could print is begun.
+/// Unreadable secrets cannot be redacted, so no job starts that could print them.
 #[tokio::test]
 async fn no_job_runs_whose_secrets_cannot_be_read() {
     let builder = Builder::start().await;

@@ -28,7 +28,7 @@ async fn files_and_versions() {
     builder.write(&app, "public/index.html", "<h1>By hand</h1>\n").await;
     let edited = builder.head(&app).await;
     builder.write(&app, "public/index.html", "<h1>By hand</h1>\n").await;
-    assert_eq!(builder.head(&app).await, edited, "saving what stands there is no version");
+    assert_eq!(builder.head(&app).await, edited, "saving unchanged content creates no version");
     let draft = builder.open(&format!("{app}-draft"), "/").await;
     assert!(draft.text().contains("<h1>By hand</h1>"), "{}", draft.text());
 
@@ -65,7 +65,7 @@ async fn files_and_versions() {
 }
 
 #[tokio::test]
-async fn paths_that_are_not_ours_are_refused() {
+async fn invalid_paths_are_refused() {
     let builder = Builder::start().await;
     let app = builder.create("static-site", "Guards its files").await;
     let head = builder.head(&app).await;
@@ -87,7 +87,7 @@ async fn paths_that_are_not_ours_are_refused() {
     assert_eq!(draft.status, 404, "{}", draft.text());
     assert_eq!(builder.head(&app).await, head, "nothing was written");
 
-    // What begins with a dot is no page of a draft either, as it is none of the deployed site.
+    // Names with a leading dot are hidden in a draft, as in the deployed site.
     for (path, status) in
         [(".key", 404), (".config/key.html", 404), (".well-known/security.txt", 200), ("a/.b/c.txt", 404)]
     {

@@ -1,4 +1,4 @@
-//! What follows a turn by itself: its preview, the repair of what failed, and the end of repairs.
+//! Jobs that follow a turn automatically: its preview, repairs after a failure, and the end of repairs.
 
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ async fn jobs(builder: &Builder, app: &str, what: &str, wanted: impl Fn(&[Value]
     .await
 }
 
-fn told(jobs: &[Value]) -> Vec<String> {
+fn kinds_and_states(jobs: &[Value]) -> Vec<String> {
     jobs.iter()
         .map(|job| format!("{} {}", job["kind"].as_str().unwrap_or(""), job["state"].as_str().unwrap_or("")))
         .collect()
@@ -80,7 +80,7 @@ async fn the_preview_follows_the_demo_models_turn() {
 }
 
 #[tokio::test]
-async fn what_fails_goes_back_to_the_model_and_is_repaired() {
+async fn a_failed_preview_is_repaired_by_the_model() {
     let script = vec![
         writes("t1", "public/index.html", "<h1>Whales</h1><a href=songs.html>Songs</a>\n"),
         says("There is a page now."),
@@ -91,7 +91,10 @@ async fn what_fails_goes_back_to_the_model_and_is_repaired() {
     let app = builder.create_followed("static-site", "Whales").await;
     builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page about whales"})).await;
     let jobs = jobs(&builder, &app, "it is repaired", |jobs| jobs.len() == 4).await;
-    assert_eq!(told(&jobs), ["generate succeeded", "preview failed", "generate succeeded", "preview succeeded"]);
+    assert_eq!(
+        kinds_and_states(&jobs),
+        ["generate succeeded", "preview failed", "generate succeeded", "preview succeeded"]
+    );
     assert_eq!(jobs[1]["error"]["code"], "smoke_failed");
     assert!(builder.open(&format!("{app}-preview"), "/songs").await.text().contains("<h1>Songs</h1>"));
 
@@ -117,7 +120,10 @@ async fn the_same_error_twice_ends_the_repairs() {
     let app = builder.create_followed("static-site", "Stubborn").await;
     builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page with a picture"})).await;
     let jobs = jobs(&builder, &app, "the repairs end", |jobs| jobs.len() == 4).await;
-    assert_eq!(told(&jobs), ["generate succeeded", "preview failed", "generate succeeded", "preview failed"]);
+    assert_eq!(
+        kinds_and_states(&jobs),
+        ["generate succeeded", "preview failed", "generate succeeded", "preview failed"]
+    );
     let hint = jobs[3]["error"]["hint"].as_str().expect("says why it ends");
     assert!(hint.contains("same error") && hint.contains("public/index.html"), "{hint}");
     assert_eq!(fake.requests().len(), 4, "nothing further was asked");
@@ -135,7 +141,10 @@ async fn repairs_end_at_the_limits_of_their_turn() {
     let app = builder.create_followed("static-site", "Bounded").await;
     builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page with links"})).await;
     let jobs = jobs(&builder, &app, "the repairs end", |jobs| jobs.len() == 4).await;
-    assert_eq!(told(&jobs), ["generate succeeded", "preview failed", "generate succeeded", "preview failed"]);
+    assert_eq!(
+        kinds_and_states(&jobs),
+        ["generate succeeded", "preview failed", "generate succeeded", "preview failed"]
+    );
     let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200)["turns"].clone();
     assert_eq!((&turns[0]["reason"], &turns[0]["repair"]["number"]), (&json!("cap_steps"), &json!(1)), "{turns:#}");
     let words = "This turn and its repairs reached their limit of 3 steps";
@@ -145,7 +154,7 @@ async fn repairs_end_at_the_limits_of_their_turn() {
 }
 
 #[tokio::test]
-async fn a_user_who_wants_it_otherwise_is_heard() {
+async fn automatic_previews_can_be_switched_off() {
     let script = vec![
         writes("t1", "public/index.html", "<h1>One</h1>\n"),
         says("Done."),
@@ -158,7 +167,7 @@ async fn a_user_who_wants_it_otherwise_is_heard() {
         builder.request(reqwest::Method::PATCH, &format!("/apps/{app}")).json(&json!({"auto_preview": false}));
     assert_eq!(crate::support::builder::send(changed).await.expect(200)["auto_preview"], false);
     builder.turn(&app, "One").await;
-    assert_eq!(told(&jobs(&builder, &app, "the turn ends", |_| true).await), ["generate succeeded"]);
+    assert_eq!(kinds_and_states(&jobs(&builder, &app, "the turn ends", |_| true).await), ["generate succeeded"]);
 
     let changed = builder.request(reqwest::Method::PATCH, &format!("/apps/{app}")).json(&json!({"auto_preview": true}));
     crate::support::builder::send(changed).await.expect(200);
@@ -166,12 +175,12 @@ async fn a_user_who_wants_it_otherwise_is_heard() {
     // Asked for while it is on its way: the same job.
     let job = builder.preview(&app).await;
     let all = jobs(&builder, &app, "all ends", |_| true).await;
-    assert_eq!(told(&all), ["generate succeeded", "generate succeeded", "preview succeeded"]);
+    assert_eq!(kinds_and_states(&all), ["generate succeeded", "generate succeeded", "preview succeeded"]);
     assert_eq!(all[2]["id"], job["id"], "{job:#}");
 }
 
 #[tokio::test]
-async fn a_preview_that_was_asked_for_is_repaired_too() {
+async fn a_manual_preview_is_repaired_too() {
     let script = vec![
         writes("t1", "public/index.html", "<h1>Tides</h1><a href=table.html>Table</a>\n"),
         says("There is a page now."),
@@ -181,7 +190,7 @@ async fn a_preview_that_was_asked_for_is_repaired_too() {
     let (builder, fake) = builder_with(script).await;
     let app = builder.create("static-site", "Tides").await;
     builder.turn(&app, "A page about tides").await;
-    // Without the wish that things go on by themselves nothing follows.
+    // If automatic previews are off, no job follows.
     builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
     let change = builder.request(reqwest::Method::PATCH, &format!("/apps/{app}")).json(&json!({"auto_preview": true}));
     crate::support::builder::send(change).await.expect(200);
@@ -189,13 +198,13 @@ async fn a_preview_that_was_asked_for_is_repaired_too() {
     let jobs = jobs(&builder, &app, "it is repaired", |jobs| jobs.len() == 5).await;
     let expected =
         ["generate succeeded", "preview failed", "preview failed", "generate succeeded", "preview succeeded"];
-    assert_eq!(told(&jobs), expected);
+    assert_eq!(kinds_and_states(&jobs), expected);
     assert!(builder.open(&format!("{app}-preview"), "/table").await.text().contains("<h1>Table</h1>"));
     assert_eq!(fake.left(), 0);
 }
 
 #[tokio::test]
-async fn the_model_sees_whether_its_work_works() {
+async fn the_model_can_check_its_app() {
     let script = vec![
         writes("t1", "main.py", "from fastapi import FastAPI\n\napp = FastAPI(\n"),
         uses("t2", "check", &json!({})),
@@ -234,7 +243,7 @@ async fn the_model_sees_whether_its_work_works() {
 }
 
 #[tokio::test]
-async fn a_builder_that_dies_in_between_goes_on_with_what_follows() {
+async fn a_restarted_builder_continues_with_the_next_job() {
     let script = vec![
         writes("t1", "public/index.html", "<h1>Reefs</h1><a href=map.html>Map</a>\n"),
         says("There is a page now."),
@@ -245,11 +254,14 @@ async fn a_builder_that_dies_in_between_goes_on_with_what_follows() {
     let app = builder.create_followed("static-site", "Reefs").await;
     let mut events = builder.events(&app, 0).await;
     builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "A page about reefs"})).await;
-    // In the middle of the preview that nobody asked for.
+    // During the automatic preview.
     events.wait("the preview begins", PATIENCE, |event| event.is_step("build", "running")).await;
     builder.restart().await;
     let jobs = jobs(&builder, &app, "it is repaired all the same", |jobs| jobs.len() == 4).await;
-    assert_eq!(told(&jobs), ["generate succeeded", "preview failed", "generate succeeded", "preview succeeded"]);
+    assert_eq!(
+        kinds_and_states(&jobs),
+        ["generate succeeded", "preview failed", "generate succeeded", "preview succeeded"]
+    );
     assert_eq!(fake.requests().len(), 4, "nothing was asked twice");
     assert!(builder.open(&format!("{app}-preview"), "/map").await.text().contains("<h1>Map</h1>"));
 }

@@ -60,17 +60,17 @@ async fn deployed() -> (Builder, String) {
 }
 
 #[tokio::test]
-async fn what_passes_through() {
+async fn streams_and_upgrades_pass_through() {
     let (builder, host) = deployed().await;
     let url = |path: &str| builder.at(&format!("{host}.localhost"), path);
 
-    // What the app is told about its visitor: the truth, and none of the builder's own cookies.
+    // The app gets the visitor's real address, and none of the builder's own cookies.
     let request = builder.http.get(url("/told")).header("X-Forwarded-For", "198.51.100.7");
     let told = send(request.header("Cookie", "slipway_session=abc; theme=dark; flavour=salt")).await.expect(200);
     assert_eq!(told["host"], format!("{host}.localhost:{}", builder.port), "{told:#}");
     assert_eq!(told["x-forwarded-host"], format!("{host}.localhost:{}", builder.port));
     assert_eq!(told["x-forwarded-proto"], "http");
-    assert_eq!(told["x-forwarded-for"], "127.0.0.1", "what a visitor claims is not passed on");
+    assert_eq!(told["x-forwarded-for"], "127.0.0.1", "a visitor's own header is not passed on");
     let cookies = told["cookie"].as_str().unwrap_or_default();
     assert!(cookies.contains("flavour=salt") && !cookies.contains("abc"), "{cookies}");
 
@@ -79,7 +79,7 @@ async fn what_passes_through() {
     assert_eq!(send(builder.http.post(url("/length")).body(body)).await.expect(200), 24 * 1024 * 1024);
     assert_eq!(send(builder.http.get(url("/many"))).await.bytes.len(), 256 * 65536);
 
-    // A WebSocket, by hand: upgrade, two messages, two echoes.
+    // A WebSocket without a library: upgrade, two messages, two echoes.
     let mut socket = TcpStream::connect(("127.0.0.1", builder.port)).await.expect("it listens");
     let upgrade = format!(
         "GET /echo HTTP/1.1\r\nHost: {host}.localhost:{}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -115,7 +115,7 @@ async fn read_frame(socket: &mut TcpStream) -> String {
     String::from_utf8(text).expect("text")
 }
 
-/// What somebody with a browser is shown.
+/// The page in a browser.
 async fn as_browser(builder: &Builder, host: &str) -> Answer {
     let request = builder.http.get(builder.at(&format!("{host}.localhost"), "/"));
     send(request.header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")).await
@@ -141,7 +141,7 @@ async fn an_app_that_stops_is_shown_as_stopped_and_comes_back() {
 }
 
 #[tokio::test]
-async fn hosts_that_are_not_ours() {
+async fn unknown_hosts_are_not_served() {
     let builder = Builder::start().await;
     for host in ["nobody-here", "nobody-here-preview", "nobody-here-draft", "deep.er"] {
         let page = as_browser(&builder, host).await;
@@ -151,7 +151,7 @@ async fn hosts_that_are_not_ours() {
     let foreign = builder.http.get(format!("http://127.0.0.1:{}/api/v1/apps", builder.port));
     let answer = send(foreign.header("Host", "evil.example")).await;
     assert!(answer.status.is_client_error(), "{}", answer.status);
-    // A page of somebody else, or of an app, that would have the builder do something.
+    // A foreign page, or a page of an app, that sends a changing request to the builder.
     for origin in ["http://evil.example", &builder.at("some-app.localhost", "")] {
         let request = builder.request(reqwest::Method::POST, "/apps").header("Origin", origin);
         let answer = send(request.json(&json!({"description": "x", "template": "static-site"}))).await;
@@ -161,7 +161,7 @@ async fn hosts_that_are_not_ours() {
 }
 
 #[tokio::test]
-async fn visitors_do_not_see_that_the_builder_starts_again() {
+async fn visitors_do_not_notice_a_restart_of_the_builder() {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     const VISITORS: usize = 3;
     let mut builder = Builder::start().await;
@@ -176,7 +176,7 @@ async fn visitors_do_not_see_that_the_builder_starts_again() {
         tokio::spawn(async move {
             let mut other = Vec::new();
             while !ends.load(Ordering::Relaxed) {
-                // While there is no builder nobody answers; whoever does, answers well.
+                // Without a builder there is no response; every response is a success.
                 match http.get(&url).header("Connection", "close").send().await {
                     Ok(answer) if answer.status() == 200 => {
                         answers[number].fetch_add(1, Ordering::Relaxed);

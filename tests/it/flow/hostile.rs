@@ -1,4 +1,4 @@
-//! Strangers who open connections and keep the builder waiting, beside somebody who works with it.
+//! Strangers who open connections and keep the builder waiting, while a user works with it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ async fn connect(from: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
     socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
 }
 
-/// What each kind of stranger sends before it falls silent.
+/// The bytes that each kind of stranger sends before it stops.
 fn openings(host: &str) -> Vec<Vec<u8>> {
     let login = |length: usize, sent: usize| {
         let head = format!(
@@ -55,7 +55,7 @@ async fn stranger(from: Ipv4Addr, port: u16, opening: Vec<u8>, beginning: Arc<Se
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers_who_keep_us_waiting_are_ended_and_pages_are_answered_meanwhile() {
+async fn slow_clients_are_disconnected_while_pages_are_answered() {
     let builder =
         Builder::start_with_few_files(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD), ("SLIPWAY_CLIENT_TIMEOUT_SECONDS", "3")])
             .await;

@@ -7,7 +7,7 @@ use crate::support::stream::Event;
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
-async fn jobs_of_an_app_wait_for_each_other() {
+async fn jobs_of_an_app_run_one_after_the_other() {
     // The demo model types slowly, so that a turn is still running when the rest is asked for.
     let builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "1")]).await;
     let app = builder.create("static-site", "Busy").await;
@@ -24,7 +24,7 @@ async fn jobs_of_an_app_wait_for_each_other() {
     let withdrawn = builder.post(&format!("/jobs/{}/cancel", doomed["id"]), &json!({})).await;
     assert!(withdrawn.status.is_success(), "{}", withdrawn.text());
     assert_eq!(builder.job(&doomed["id"]).await["state"], "cancelled");
-    assert_eq!(builder.job(&turn["id"]).await["state"], "running", "the others go on");
+    assert_eq!(builder.job(&turn["id"]).await["state"], "running", "the others keep running");
 
     // A running one stops, and what was queued behind it begins.
     builder.post(&format!("/jobs/{}/cancel", turn["id"]), &json!({})).await;
@@ -57,7 +57,7 @@ fn assert_one_at_a_time(events: &[Event]) {
 }
 
 #[tokio::test]
-async fn apps_do_not_wait_for_each_other() {
+async fn jobs_of_different_apps_run_concurrently() {
     let builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "1")]).await;
     let slow = builder.create("static-site", "Types for a while").await;
     let quick = builder.create("static-site", "Deploys meanwhile").await;
@@ -81,7 +81,11 @@ async fn a_running_deployment_can_be_stopped() {
     events.wait("the check runs", PATIENCE, |event| event.is_step("check", "running")).await;
     builder.post(&format!("/jobs/{}/cancel", job["id"]), &json!({})).await;
     assert_eq!(builder.ended(&job).await["state"], "cancelled");
-    assert_eq!(builder.open(&format!("{app}-preview"), "/health").await.status, 200, "what ran goes on");
+    assert_eq!(
+        builder.open(&format!("{app}-preview"), "/health").await.status,
+        200,
+        "the previous version keeps running"
+    );
     assert_eq!(builder.app(&app).await["environments"]["preview"]["state"], "ready");
     eventually("the new container goes", PATIENCE, || async {
         (builder.installation().places() == [format!("{app}/preview/1")]).then_some(())
@@ -90,7 +94,7 @@ async fn a_running_deployment_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn jobs_that_are_not_there() {
+async fn missing_jobs_are_not_found() {
     let builder = Builder::start().await;
     builder.get("/jobs/4711").await.expect_problem(404, "not_found");
     builder.post("/jobs/4711/cancel", &json!({})).await.expect_problem(404, "not_found");

@@ -63,7 +63,13 @@ async fn whole_way(template: &str) {
     builder.preview(&app).await;
     shows(&builder, &preview, "Ferry timetable").await;
     assert!(!builder.open(&app, "/").await.text().contains("Ferry timetable"), "production waits for its button");
-    builder.publish(&app).await;
+    // Two clicks are one request.
+    let path = format!("/apps/{app}/publish");
+    let body = json!({});
+    let (one, other) = tokio::join!(builder.post(&path, &body), builder.post(&path, &body));
+    let (one, other) = (one.expect(202), other.expect(202));
+    assert_eq!(one["id"], other["id"]);
+    assert_eq!(builder.ended(&one).await["state"], "succeeded");
     shows(&builder, &app, "Ferry timetable").await;
     let second_image = live_image(&builder, &app, "prod").await;
     assert_ne!(digest(&second_image), digest(&image));
@@ -85,7 +91,7 @@ async fn whole_way(template: &str) {
     let preview_releases = builder.releases(&app, "preview").await;
     assert_eq!(preview_releases.len(), 2);
 
-    // Any release can be put back by its number.
+    // Any release can be deployed again by its number.
     builder.done(&format!("/apps/{app}/rollback"), &json!({"environment": "prod", "release": 2})).await;
     shows(&builder, &app, "Ferry timetable").await;
     builder.done(&format!("/apps/{app}/rollback"), &json!({"environment": "preview", "release": 1})).await;
@@ -126,12 +132,12 @@ async fn whole_way(template: &str) {
 }
 
 #[tokio::test]
-async fn the_whole_way_of_a_site() {
+async fn a_site_from_creation_to_deletion() {
     whole_way("static-site").await;
 }
 
 #[tokio::test]
-async fn the_whole_way_of_an_api() {
+async fn an_api_from_creation_to_deletion() {
     whole_way("simple-api").await;
 }
 
@@ -142,7 +148,7 @@ async fn a_stop_and_a_start_change_nothing_for_visitors() {
     builder.preview(&app).await;
     builder.publish(&app).await;
     let before = builder.installation().containers();
-    assert_eq!(builder.stop().await, Some(0), "a stop that was asked for is no failure");
+    assert_eq!(builder.stop().await, Some(0), "a requested stop is not a failure");
     assert_eq!(builder.installation().containers(), before, "apps outlive the builder");
     builder.restart().await;
     for host in [app.clone(), format!("{app}-preview")] {

@@ -37,7 +37,7 @@ async fn no_request_fails_during_publish_and_roll_back() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_finished_by_the_release_that_began_it() {
+async fn a_slow_response_is_finished_by_its_release() {
     let builder = Builder::start().await;
     let app = builder.create("simple-api", "Answers slowly").await;
     let source = |words: &str| {

@@ -11,7 +11,7 @@ const MIB: u64 = 1024 * 1024;
 /// Lines of one output that are kept, and the two that say what was left out. A job has some more of its build.
 const KEPT: usize = 10_000 + 2;
 
-/// What stands in a log between its first line and its last one.
+/// The part of a log between its first and its last line.
 fn assert_bounded(log: &str, first: &str, last: &str) {
     let lines: Vec<&str> = log.lines().collect();
     assert!(
@@ -26,7 +26,7 @@ fn assert_bounded(log: &str, first: &str, last: &str) {
 }
 
 #[tokio::test]
-async fn a_job_that_prints_without_measure_costs_neither_memory_nor_its_last_lines() {
+async fn endless_output_is_bounded_and_keeps_its_last_lines() {
     let builder = Builder::start().await;
     let app = builder.create("scheduled-job", "Talks a lot").await;
     // A first run, so that everything is there that a run needs.

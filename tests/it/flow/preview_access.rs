@@ -1,4 +1,4 @@
-//! Who may see drafts and previews where there is a password: browsers that are logged in, and those with a share link.
+//! Access to drafts and previews with a password: browsers that are logged in, and those with a share link.
 //! And what apps may do to the site that they share with the pages.
 
 use reqwest::Method;
@@ -84,7 +84,11 @@ async fn previews_and_drafts_need_the_login_or_a_link() {
     assert_eq!(send(builder.http.post(at(&preview, "/.slipway/errors")).body("[]")).await.status, 401);
     let published = builder.open(&app, "/told").await;
     assert_eq!(published.status, 200, "production is open to all: {}", published.text());
-    assert_eq!(browse(&builder, &at("nobody-here-preview.localhost", "/"), "").await.status, 303, "names tell nothing");
+    assert_eq!(
+        browse(&builder, &at("nobody-here-preview.localhost", "/"), "").await.status,
+        303,
+        "the response does not reveal whether an app exists"
+    );
 
     // A ticket is for one host and one use.
     let other = builder.create("static-site", "Another one").await;
@@ -130,7 +134,7 @@ async fn previews_and_drafts_need_the_login_or_a_link() {
     let page = browse(&builder, &at("builder.localhost", &format!("/apps/{other}?view=draft")), session).await;
     assert!(page.text().contains(&format!("src=\"/preview-access?app={other}&#38;place=draft\"")), "{}", page.text());
 
-    // Who calls a webhook signs, and cannot log in.
+    // Senders of webhooks sign their calls and cannot log in.
     let hook = builder.create("webhook", "Signed calls").await;
     let called = async |host: &str, path: &str| {
         send(builder.http.post(at(&format!("{host}-preview.localhost"), path))).await.status.as_u16()
@@ -171,7 +175,7 @@ async fn share_links(builder: &Builder, app: &str, preview: &str) {
     assert_eq!(browse(builder, &url.replace(host, elsewhere), "").await.status, 410);
     let listed = builder.get(&links).await.expect(200);
     assert_eq!((&listed["preview_links"][0]["id"], &listed["next"]), (&made["id"], &json!(null)));
-    assert!(!listed.to_string().contains("link="), "the address is told once: {listed}");
+    assert!(!listed.to_string().contains("link="), "the address is returned only once: {listed}");
 
     // Taken back, both browsers are out.
     assert_eq!(builder.delete(&format!("{links}/{}", made["id"])).await.status, 204);
@@ -189,15 +193,15 @@ async fn share_links(builder: &Builder, app: &str, preview: &str) {
     assert_eq!(aged, 1);
     let ended = browse(builder, &url, "").await;
     assert_eq!((ended.status.as_u16(), ended.header("set-cookie")), (410, ""));
-    assert!(ended.text().contains("does not open anything any more"), "{}", ended.text());
-    assert_eq!(browse(builder, &at("/told"), &pass).await.status, 303, "and who came by it is out");
+    assert!(ended.text().contains("is no longer valid"), "{}", ended.text());
+    assert_eq!(browse(builder, &at("/told"), &pass).await.status, 303, "and its visitors lose access");
 
     builder.post(&links, &json!({"lasts": "1y"})).await.expect_problem(422, "invalid");
     builder.post(&links, &json!({"place": "draft"})).await.expect_problem(409, "nothing_to_share");
 }
 
 #[tokio::test]
-async fn apps_have_a_domain_of_their_own_where_it_is_set() {
+async fn apps_use_a_separate_domain_if_it_is_set() {
     let builder = Builder::start_with(&[("SLIPWAY_APPS_DOMAIN", "apps.test")]).await;
     let app = builder.create("static-site", "On another site").await;
     let draft = builder.at(&format!("{app}-draft.apps.test"), "");

@@ -51,7 +51,7 @@ async fn a_site_with_a_broken_link_does_not_take_traffic() {
     assert_eq!(releases[0]["checks"], json!({"passed": 6, "failed": 0}), "{releases:#?}");
     assert_eq!((&releases[1]["state"], &releases[1]["checks"]["failed"]), (&json!("failed"), &json!(2)));
 
-    // What goes on from there is the same image: its health is asked, and no more.
+    // Publishing uses the same image, so only its health is checked.
     let published = builder.publish(&app).await;
     assert_eq!(published["checks"], json!([]));
 }
@@ -78,7 +78,7 @@ async fn an_api_whose_calls_fail_does_not_take_traffic() {
 }
 
 #[tokio::test]
-async fn a_webhook_shows_whom_it_refuses() {
+async fn a_webhook_reports_the_calls_it_refuses() {
     let builder = Builder::start().await;
     let app = builder.create("webhook", "Takes events").await;
     for (mode, kinds) in [
@@ -138,7 +138,7 @@ fn telling_template(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_history() {
+async fn printed_secrets_are_redacted_for_model_events_and_history() {
     let bad = format!("{LEAKY}def handle(event):\n    raise RuntimeError(f'no event for {{SECRET}}')\n");
     let good = format!("{LEAKY}def handle(event):\n    return {{}}\n");
     let says = |text: &str| Answer::new().text(text).stop("end_turn").reply();
@@ -170,9 +170,9 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
     let page = builder.at("builder.localhost", &format!("/apps/{app}/webhook-secret?environment=preview"));
     let secret = send(builder.http.get(page)).await.text();
     assert!(secret.starts_with("whsec_"), "{secret}");
-    assert!(builder.open(&format!("{app}-preview"), "/env").await.text().contains(&secret), "it does tell");
+    assert!(builder.open(&format!("{app}-preview"), "/env").await.text().contains(&secret), "the app really prints it");
 
-    // Tools, the prompt of a fix, and a repair that follows by itself.
+    // Tools, the prompt of a fix, and an automatic repair.
     builder.turn(&app, &format!("What does it print? It must not be {secret}")).await;
     builder.write(&app, "main.py", &bad).await;
     let failed = builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
@@ -217,7 +217,7 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
         events.push(format!("{told:?}"));
     }
     let events = events.concat();
-    assert!(events.contains(MARK), "what it printed is told");
+    assert!(events.contains(MARK), "the redacted output is in the events");
     let git = Command::new("git")
         .args(["log", "-p", "--all"])
         .current_dir(builder.data().join("workspaces").join(&app))
@@ -225,7 +225,7 @@ async fn a_secret_that_an_app_prints_reaches_neither_model_nor_events_nor_histor
         .expect("git is there");
     let history = String::from_utf8_lossy(&git.stdout).into_owned();
     assert!(history.contains("Find the cause and fix it.") && history.contains("The preview of your work failed."));
-    assert!(!history.contains("no event for [secret"), "evidence is no part of it");
+    assert!(!history.contains("no event for [secret"), "evidence is not part of it");
     let logs = builder.get(&format!("/apps/{app}/logs?environment=preview")).await.text();
     assert!(logs.contains(MARK), "{logs}");
     for (place, text) in [

@@ -1,5 +1,5 @@
-//! The queue of jobs on a bad day: ends that cannot be recorded, rows that nobody runs, a full disk, an engine that goes
-//! away. The process gets over each without a restart.
+//! Faults of the job queue: results that cannot be recorded, abandoned jobs, a full disk, an outage of the
+//! engine. The process recovers from each without a restart.
 
 use std::io::Write;
 use std::path::Path;
@@ -28,7 +28,7 @@ async fn state(builder: &Builder, job: &Value) -> String {
 }
 
 #[tokio::test]
-async fn an_end_that_cannot_be_recorded_is_recorded_once_it_can_be() {
+async fn a_result_that_cannot_be_recorded_is_recorded_later() {
     let builder = Builder::start().await;
     let app = builder.create("static-site", "Ends late").await;
     let trap =
@@ -50,7 +50,7 @@ async fn an_end_that_cannot_be_recorded_is_recorded_once_it_can_be() {
 }
 
 #[tokio::test]
-async fn a_row_that_nobody_runs_is_ended_and_the_queue_goes_on() {
+async fn an_abandoned_job_is_ended_and_the_queue_continues() {
     let builder = Builder::start().await;
     let app = builder.create("static-site", "Abandoned").await;
     let head = builder.head(&app).await;
@@ -71,7 +71,7 @@ async fn a_row_that_nobody_runs_is_ended_and_the_queue_goes_on() {
 }
 
 #[tokio::test]
-async fn a_queue_that_could_not_be_read_is_read_again_although_nobody_queues_anything() {
+async fn a_failed_read_of_the_queue_is_retried_without_new_jobs() {
     let builder = Builder::start().await;
     let app = builder.create("static-site", "Taken late").await;
     let trap = "CREATE TRIGGER trap BEFORE UPDATE OF state ON jobs WHEN NEW.state = 'running'
@@ -93,7 +93,7 @@ fn fill(file: &Path) {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_in_mid_job_costs_that_job_at_most() {
+async fn a_full_disk_fails_at_most_the_running_job() {
     // The demo model types slowly enough for the disk to be full before it has ended.
     let builder = Builder::start_on_disk(64, &[("SLIPWAY_DEMO_PACE", "0.5")]).await;
     let app = builder.create("static-site", "Finds no room").await;
@@ -104,7 +104,7 @@ async fn a_disk_that_is_full_in_mid_job_costs_that_job_at_most() {
     let filler = builder.data().join("filler");
     fill(&filler);
     has_logged(&builder, "failed to write events").await;
-    // Whoever asks for something meanwhile is told the true reason.
+    // Requests meanwhile get the real reason.
     let refused = builder.post(&turns, &json!({"prompt": "Lamp times"})).await;
     refused.expect_problem(507, "disk_full");
     assert_eq!(state(&builder, &job).await, "running");
@@ -122,7 +122,7 @@ async fn a_disk_that_is_full_in_mid_job_costs_that_job_at_most() {
 }
 
 #[tokio::test]
-async fn a_container_that_is_removed_while_the_engine_is_away_is_started_again_when_it_is_back() {
+async fn a_container_that_was_removed_during_an_outage_is_restarted() {
     let mut line = Line::new();
     let builder = Builder::start_with(&[("DOCKER_HOST", &line.host())]).await;
     let app = builder.create("static-site", "Comes back").await;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::PATIENCE;
 use crate::support::builder::Builder;
 
-/// What a registry with one image in each repository answers, and how often it was asked to delete one.
+/// A fake registry with one image in each repository, and the number of its delete requests.
 #[derive(Default)]
 struct Registry {
     allows_deletion: bool,
@@ -63,7 +63,7 @@ async fn deleted(builder: &Builder) -> String {
 }
 
 #[tokio::test]
-async fn an_app_goes_whatever_its_registry_says() {
+async fn deletes_an_app_when_its_registry_fails() {
     let (registry, address) = serve(Registry::default()).await;
     let mut builder = Builder::start_with(&[("SLIPWAY_REGISTRY", &address)]).await;
     let said = deleted(&builder).await;

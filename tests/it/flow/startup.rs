@@ -21,7 +21,7 @@ fn words(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused_by_name() {
+async fn invalid_settings_are_rejected_by_name() {
     let open = refused(&[("SLIPWAY_LISTEN", "0.0.0.0:0")], &["serve"]);
     assert!(words(&open).contains("SLIPWAY_ADMIN_PASSWORD"), "{}", words(&open));
     let bad = refused(&[("SLIPWAY_DEMO_PACE", "fast")], &["serve"]);
@@ -39,7 +39,7 @@ async fn what_cannot_work_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn nobody_else_reads_a_data_directory_that_was_there() {
+async fn an_existing_data_directory_becomes_private() {
     use std::os::unix::fs::PermissionsExt;
     let mut builder = Builder::start().await;
     builder.stop().await;
@@ -110,6 +110,6 @@ async fn with_a_password_nothing_is_open() {
         let guess = send(form(&builder, &format!("password=guess-{number}"))).await;
         slowed |= guess.status == 429;
     }
-    assert!(slowed, "guessing goes on without end");
-    assert!(!builder.log().contains("seven-white-sails"), "the password is told to nobody");
+    assert!(slowed, "guessing is never limited");
+    assert!(!builder.log().contains("seven-white-sails"), "the log does not contain the password");
 }

@@ -1,4 +1,4 @@
-//! Event streams: resumed where they were left, the same for everybody, whole after a restart.
+//! Event streams: resumable, the same for all readers, complete after a restart.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn assert_growing(events: &[Event]) {
 }
 
 #[tokio::test]
-async fn a_stream_is_taken_up_where_it_was_left() {
+async fn a_stream_resumes_after_the_last_event() {
     let builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "0.3")]).await;
     let app = builder.create("static-site", "Streams").await;
     let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "Bright sails at noon"})).await;
@@ -62,7 +62,7 @@ async fn a_stream_is_taken_up_where_it_was_left() {
 }
 
 #[tokio::test]
-async fn everybody_sees_the_same_and_a_restart_loses_nothing() {
+async fn all_readers_get_the_same_events_and_a_restart_loses_none() {
     let mut builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "0.2")]).await;
     let app = builder.create("static-site", "Watched by two").await;
     let mut one = builder.events(&app, 0).await;
@@ -84,18 +84,18 @@ async fn everybody_sees_the_same_and_a_restart_loses_nothing() {
     again.wait("the end", PATIENCE, is_end).await;
     assert_eq!(joined(&again.so_far()), joined(&one));
 
-    // What is new comes after what was seen.
+    // New events follow the ones that were received.
     let mut on = builder.events(&app, last.id).await;
     let next = builder.turn(&app, "Three windows").await;
     on.wait("the next turn's end", PATIENCE, |event| event.is_job("succeeded") && event.data["id"] == next["id"]).await;
     let on = on.so_far();
     assert_growing(&on);
-    assert!(on[0].id > last.id, "ids go on growing over a restart");
+    assert!(on[0].id > last.id, "ids keep increasing after a restart");
     assert!(on.iter().all(|event| event.name != "job" || event.data["id"] == next["id"]), "nothing old again");
 }
 
 #[tokio::test]
-async fn ids_that_are_not_ours_are_said() {
+async fn invalid_event_ids_are_reported() {
     let builder = Builder::start().await;
     let app = builder.create("static-site", "Asked oddly").await;
     let path = format!("/apps/{app}/events");

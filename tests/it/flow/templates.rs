@@ -111,7 +111,7 @@ fn now() -> i64 {
 }
 
 #[tokio::test]
-async fn a_webhook_takes_signed_calls_alone() {
+async fn a_webhook_accepts_only_signed_calls() {
     let builder = Builder::start().await;
     let app = builder.create("webhook", "Takes events").await;
     builder.preview(&app).await;
@@ -164,7 +164,7 @@ async fn a_webhook_takes_signed_calls_alone() {
 }
 
 #[tokio::test]
-async fn a_job_runs_once_in_preview_and_when_asked_to() {
+async fn a_job_runs_once_in_preview_and_on_demand() {
     let builder = Builder::start().await;
     let app = builder.create("scheduled-job", "Says what day it is").await;
     let job = builder.preview(&app).await;

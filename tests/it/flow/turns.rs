@@ -1,4 +1,4 @@
-//! Turns: the draft while they write, stopping in the middle, the conversation that goes on.
+//! Turns: live drafts, stopping a running turn, the conversation.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
             event.name == "file" && event.data["state"] == "written" && event.data["path"] == "public/index.html"
         })
         .await;
-    assert_eq!(builder.head(&app).await, before, "the turn goes on: no version yet");
+    assert_eq!(builder.head(&app).await, before, "the turn is still running: no version yet");
     let draft = builder.open(&format!("{app}-draft"), "/").await;
     assert!(draft.text().contains("Half of it"), "{}", draft.text());
     events
@@ -61,7 +61,7 @@ async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
 }
 
 #[tokio::test]
-async fn a_stopped_demo_turn_keeps_what_was_written() {
+async fn a_stopped_demo_turn_keeps_its_files() {
     let mut builder = Builder::start_with(&[("SLIPWAY_DEMO_PACE", "1")]).await;
     let app = builder.create("static-site", "Stopped early").await;
     let before = builder.head(&app).await;
@@ -75,7 +75,7 @@ async fn a_stopped_demo_turn_keeps_what_was_written() {
     assert!(builder.get(&format!("/apps/{app}/files/public/index.html")).await.text().contains("A page about whales"));
     let versions = builder.get(&format!("/apps/{app}/versions")).await.expect(200);
     assert_eq!(versions["versions"].as_array().map(Vec::len), Some(2));
-    // The app goes on as if nothing had happened.
+    // The app works as before.
     builder.restart_with(&[("SLIPWAY_DEMO_PACE", "0")]).await;
     builder.turn(&app, "Change the title to Dolphins").await;
     let page = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
@@ -83,7 +83,7 @@ async fn a_stopped_demo_turn_keeps_what_was_written() {
 }
 
 #[tokio::test]
-async fn the_conversation_goes_on_with_thinking_as_received() {
+async fn thinking_is_sent_back_unchanged() {
     let script = vec![
         Answer::new()
             .thinking("A sail, then.", Some("sig-one"))
@@ -100,7 +100,7 @@ async fn the_conversation_goes_on_with_thinking_as_received() {
     builder.restart().await;
     let head = builder.head(&app).await;
     builder.turn(&app, "Thank you").await;
-    assert_eq!(builder.head(&app).await, head, "a turn that changes nothing is no version");
+    assert_eq!(builder.head(&app).await, head, "a turn without changes creates no version");
 
     let requests = fake.requests();
     assert_eq!(requests.len(), 3);
@@ -116,14 +116,14 @@ async fn the_conversation_goes_on_with_thinking_as_received() {
     assert_eq!(said[2]["content"][0]["type"], "tool_result");
     assert!(said[4].to_string().contains("Thank you"));
     for request in &requests {
-        assert!(!request.body.to_string().contains(KEY), "the key stands in a header alone");
+        assert!(!request.body.to_string().contains(KEY), "the key is only in a header");
     }
 
     let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
     let prompts: Vec<&Value> = turns["turns"].as_array().expect("a list").iter().map(|turn| &turn["prompt"]).collect();
     assert_eq!(prompts, ["Thank you", "A sail, please"], "newest first");
     let told = format!("{}{:?}", builder.log(), builder.events(&app, 0).await.so_far());
-    assert!(!told.contains(KEY), "the key is told to nobody");
+    assert!(!told.contains(KEY), "no log or event contains the key");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn newest(builder: &Builder, app: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_a_person_made_is_asked_about_and_what_the_work_itself_made_is_not() {
+async fn deleting_a_users_files_needs_a_confirmation_but_own_files_do_not() {
     let delete = |id: &str| {
         Answer::new().tool(id, "delete_file", &json!({"path": "public/notes.txt"}), 9).stop("tool_use").reply()
     };
@@ -180,15 +180,15 @@ async fn what_a_person_made_is_asked_about_and_what_the_work_itself_made_is_not(
     assert!(turn["question"]["text"].as_str().is_some_and(|text| text.contains("public/notes.txt")), "{turn:#}");
     assert_eq!(builder.get(&format!("/apps/{app}/files/public/notes.txt")).await.text(), notes);
 
-    // The answer holds for what goes on with the turn.
+    // The answer also applies to turns that continue the turn.
     let yes = json!({ "answer_id": turn["question"]["answers"][0]["id"] });
     let turn = stopped(&builder, &app, &yes, "text").await;
-    assert_eq!(turn["prompt"], "Yes, go on");
+    assert_eq!(turn["prompt"], "Yes, continue");
     builder.done(&format!("/apps/{app}/turns/{}/continue", turn["id"]), &json!({})).await;
     assert_eq!(newest(&builder, &app).await["question"], Value::Null);
     assert_eq!(builder.get(&format!("/apps/{app}/files/public/notes.txt")).await.status, 404);
 
-    // What a turn wrote before it was cut short is still its own.
+    // Files that a turn wrote before it was interrupted are still its own.
     let turn = stopped(&builder, &app, &json!({"prompt": "A long text"}), "file").await;
     builder.done(&format!("/apps/{app}/turns/{}/continue", turn["id"]), &json!({})).await;
     assert_eq!(newest(&builder, &app).await["question"], Value::Null);

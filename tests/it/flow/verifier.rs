@@ -84,7 +84,7 @@ def handle(event):
 "#;
 
 #[tokio::test]
-async fn no_code_of_the_app_changes_what_is_let_through() {
+async fn an_apps_code_cannot_bypass_the_signature_check() {
     let builder = Builder::start().await;
     let app = builder.create("webhook", "Takes events").await;
     builder.write(&app, "main.py", HOSTILE).await;
@@ -100,7 +100,7 @@ async fn no_code_of_the_app_changes_what_is_let_through() {
     let told = builder.open(&host, "/done").await.expect(200);
     assert_eq!(told["done"], json!([]), "{told:#}");
     assert_eq!(told["handled"], json!(["ping"]), "only the platform's own test call was let through");
-    assert_eq!(told["others"], 1, "the app sees the verifier, and nothing stands before that");
+    assert_eq!(told["others"], 1, "the app sees only the verifier");
 
     // The test call of its page is signed, and arrives.
     let form = builder.http.post(builder.at("builder.localhost", &format!("/apps/{app}/webhook-test")));

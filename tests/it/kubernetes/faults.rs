@@ -35,7 +35,7 @@ async fn serves(stage: &Stage, app: &App) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_app_does_wrong_is_said_and_the_old_version_serves_on() {
+async fn faults_of_the_app_are_reported_and_the_old_version_keeps_serving() {
     let stage = Stage::new().await;
     let app = stage.app("simple-api").await;
     stage.write(&app, "main.py", &api("", WELL)).await;
@@ -59,7 +59,7 @@ async fn what_the_app_does_wrong_is_said_and_the_old_version_serves_on() {
     assert!(error.message.contains("503"), "{}", error.message);
     serves(&stage, &app).await;
 
-    // What failed is not what is live, and what is live is what the cluster was told to run.
+    // The failed release is not live, and the cluster runs the live one.
     let status = stage.services.app(&app.name).await.expect("the app").environment(Environment::Preview).clone();
     assert_eq!(status.release.map(|release| release.0), Some(1));
     let deployment =
@@ -69,7 +69,7 @@ async fn what_the_app_does_wrong_is_said_and_the_old_version_serves_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_cluster_cannot_do_is_said_and_the_old_version_serves_on() {
+async fn faults_of_the_cluster_are_reported_and_the_old_version_keeps_serving() {
     let stage = Stage::new().await;
     let app = stage.app("simple-api").await;
     stage.write(&app, "main.py", &api("", WELL)).await;
@@ -142,7 +142,7 @@ async fn what_the_cluster_cannot_do_is_said_and_the_old_version_serves_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_not_ours_is_left_alone() {
+async fn a_foreign_namespace_stays_unchanged() {
     let stage = Stage::new().await;
     let app = stage.app("static-site").await;
     let name = format!("app-{}", app.name);

@@ -1,4 +1,4 @@
-//! Images: what no kept release needs goes from the registry and from the engine, and the disk it frees is told.
+//! Images that no kept release needs are removed from the registry and the engine, and the freed space is reported.
 
 use futures_util::StreamExt;
 use slipway::domain::{App, Environment, EventBody, EventId, JobState, ReleaseNumber};
@@ -19,7 +19,7 @@ fn in_engine(image: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn images_that_no_kept_release_needs_are_removed() {
     let stage = Stage::new().await;
-    // A job's pods end by themselves, so that one release after the other costs little.
+    // A job's pods exit on their own, so several releases are cheap.
     let app = stage.app("scheduled-job").await;
     let mut images = Vec::new();
     for number in 1..=12_u32 {
@@ -53,7 +53,7 @@ async fn images_that_no_kept_release_needs_are_removed() {
         }
         panic!("the events ended");
     };
-    let told = tokio::time::timeout(PATIENCE, told).await.expect("the freed disk is told");
+    let told = tokio::time::timeout(PATIENCE, told).await.expect("the freed space is reported");
     eprintln!("{told}");
     stage.delete(&app).await;
     for image in &images {

@@ -41,7 +41,7 @@ async fn refused(kubeconfig: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kubeconfig_that_cannot_be_used_ends_the_start() {
+async fn an_invalid_kubeconfig_stops_the_start() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().expect("a folder");
     let garbage = folder.path().join("garbage");
@@ -56,7 +56,7 @@ async fn a_kubeconfig_that_cannot_be_used_ends_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_token_is_said_and_nothing_is_lost() {
+async fn an_expired_token_is_reported_and_nothing_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let expired = changed(&folder, "expired", |file| {
         for user in file["users"].as_array_mut().into_iter().flatten() {
@@ -70,16 +70,16 @@ async fn an_expired_token_is_said_and_nothing_is_lost() {
     let error: JobError = stage.preview(&app).await.error.expect("an error");
     assert_eq!(error.code, "cluster_refused", "{error:?}");
     assert!(error.message.contains("expired") && error.hint.is_some(), "{error:?}");
-    // What was written is there, and goes on being written.
+    // Existing files are there, and turns can write more.
     stage.write(&app, "public/index.html", "still here").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreachable_cluster_is_said_and_a_job_for_it_can_be_cancelled() {
+async fn an_unreachable_cluster_is_reported_and_its_job_can_be_cancelled() {
     let folder = tempfile::tempdir().expect("a folder");
     let away = changed(&folder, "away", |file| {
         for cluster in file["clusters"].as_array_mut().into_iter().flatten() {
-            // A port that nobody listens on.
+            // A port without a listener.
             cluster["cluster"]["server"] = "https://127.0.0.1:9".into();
         }
     });
@@ -94,7 +94,7 @@ async fn an_unreachable_cluster_is_said_and_a_job_for_it_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_refuses_is_said_in_its_words() {
+async fn a_registrys_error_is_reported() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let denied = r#"{"errors": [{"code": "DENIED", "message": "this shelf is full"}]}"#;

@@ -85,7 +85,7 @@ async fn a_job_runs_by_its_schedule_and_on_demand() {
     assert_eq!(stage.publish(&app).await.state, JobState::Succeeded);
     let gone = schedules.get_opt(&format!("{}-prod", app.name)).await.expect("an answer");
     assert!(gone.is_none_or(|schedule| schedule.metadata.deletion_timestamp.is_some()));
-    // What has ended leaves nothing behind.
+    // Ended runs leave no objects.
     until("no Job is left", async || {
         let jobs = stage.objects::<Job>(&app).list(&ListParams::default()).await.ok()?;
         jobs.items.is_empty().then_some(())
@@ -95,7 +95,7 @@ async fn a_job_runs_by_its_schedule_and_on_demand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
+async fn an_outage_during_a_check_is_reported_and_the_job_can_be_cancelled() {
     let stage = Stage::new().await;
     let app = stage.app("scheduled-job").await;
     let counts = |pause: u32| {
@@ -118,7 +118,7 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
     let lines = stage.services.job_log(&job).await.expect("a log");
     assert_eq!(lines.iter().filter(|(_, line)| line.starts_with("count")).count(), 6, "each line once: {lines:?}");
 
-    // Nobody waits for what nobody wants any more.
+    // A cancelled job does not wait any more.
     stage.write(&app, "job.py", &counts(60)).await;
     let job = stage.services.deploy_preview(&app.name, None).await.expect("a job");
     stage.logged(&job, "count 0").await;
@@ -137,7 +137,7 @@ async fn an_outage_while_a_job_proves_itself_is_told_and_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_builder_that_died_while_a_job_proved_itself_finds_the_run_again() {
+async fn a_restarted_builder_rejoins_the_run_of_a_check() {
     let mut stage = Stage::new().await;
     let app = stage.app("scheduled-job").await;
     let counts = "import time\nfor n in range(6):\n    print('count', n, flush=True)\n    time.sleep(1)\n";

@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-/// Who is at the other end.
+/// The target of the connection.
 #[derive(Debug, Clone)]
 pub enum End {
     /// `host:port`
@@ -16,7 +16,7 @@ pub enum End {
     Unix(PathBuf),
 }
 
-/// A port of this machine that leads to somebody, until it is cut.
+/// A local port that forwards to a target, until it is cut.
 #[derive(Clone)]
 pub struct Line {
     /// The port.
@@ -33,7 +33,7 @@ impl Line {
         let open = line.open.clone();
         tokio::spawn(async move {
             while let Ok((inside, _)) = listener.accept().await {
-                // While it is cut, whoever connects is turned away.
+                // While it is cut, connections are refused.
                 let Some(cut) = open.lock().unwrap_or_else(PoisonError::into_inner).clone() else { continue };
                 let end = end.clone();
                 tokio::spawn(async move {

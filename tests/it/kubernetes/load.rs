@@ -11,7 +11,7 @@ use super::stage::http;
 /// How often each visitor comes. A closed connection keeps its port for a minute, and a machine has 28,000 of them.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// What the visitors saw.
+/// The responses that the visitors got.
 pub struct Outcome {
     /// Requests.
     pub sent: u64,
@@ -61,7 +61,7 @@ impl Load {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Ends it, and tells what came of it.
+    /// Stops the load and returns the result.
     pub async fn end(mut self) -> Outcome {
         self.ends.store(true, Ordering::Relaxed);
         for task in std::mem::take(&mut self.tasks) {

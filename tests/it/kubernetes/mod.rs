@@ -42,12 +42,12 @@ fn api(word: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_from_its_first_preview_to_its_end() {
+async fn a_site_from_its_first_preview_to_its_deletion() {
     whole_life("static-site", "public/index.html", str::to_owned).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_from_its_first_preview_to_its_end() {
+async fn an_api_from_its_first_preview_to_its_deletion() {
     whole_life("simple-api", "main.py", api).await;
 }
 
@@ -62,7 +62,7 @@ async fn whole_life(template: &str, file: &str, text: impl Fn(&str) -> String) {
     eprintln!("first preview: {:?}; {:?}", begun.elapsed(), job.steps);
     stage.answers(&app, Environment::Preview, "/", "one").await;
 
-    // What stands around it.
+    // The other objects of the app.
     let namespace = stage.namespaces().get(&format!("app-{}", app.name)).await.expect("a namespace");
     let labels = namespace.metadata.labels.expect("labels");
     assert_eq!(labels["pod-security.kubernetes.io/enforce"], "restricted");

@@ -10,13 +10,13 @@ use super::line::Line;
 use super::load::Load;
 use super::stage::{Stage, until};
 
-/// Whether the health page names what is away.
+/// Whether the health page names the unavailable part.
 async fn is_missed(stage: &Stage, name: &str) -> bool {
     stage.services.health().await.iter().any(|check| !check.ok && check.name == name)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_cluster_is_waited_out() {
+async fn jobs_wait_for_the_end_of_a_cluster_outage() {
     let stage = Stage::new().await;
     let app = stage.app("static-site").await;
     let job = stage.preview(&app).await;
@@ -75,7 +75,7 @@ async fn is_at(stage: &Stage, app: &App, environment: Environment, release: &str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_builder_that_died_in_mid_rollout_goes_on_with_it() {
+async fn a_restarted_builder_resumes_a_rollout() {
     let mut stage = Stage::new().await;
     let app = stage.app("simple-api").await;
     stage.write(&app, "main.py", &slow("one")).await;
@@ -109,7 +109,7 @@ async fn a_builder_that_died_in_mid_rollout_goes_on_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_failed_while_the_cluster_was_away_is_removed_when_it_is_back() {
+async fn objects_of_jobs_that_failed_in_an_outage_are_removed_after_it() {
     let stage = Stage::new().await;
     let app = stage.app("simple-api").await;
     stage.write(&app, "main.py", &slow("one")).await;
@@ -146,7 +146,7 @@ async fn waits_out(stage: &Stage, app: &App, line: &Line, (name, said): (&str, &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_the_engine_or_the_registry_is_waited_out() {
+async fn jobs_wait_for_the_end_of_an_engine_or_registry_outage() {
     let stage = Stage::new().await;
     let app = stage.app("static-site").await;
     waits_out(&stage, &app, &stage.engine, ("docker", "Docker"), "after the engine's outage").await;

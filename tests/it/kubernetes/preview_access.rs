@@ -1,4 +1,4 @@
-//! Previews behind the log-in: no Ingress leads to them, and the builder hands on those who may come in.
+//! Previews that need a login: they have no Ingress, and the builder forwards authorised requests.
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, COOKIE, HOST, LOCATION, SET_COOKIE};
@@ -19,7 +19,7 @@ async fn ingresses(stage: &Stage, app: &App) -> Vec<String> {
     list.items.iter().map(ResourceExt::name_any).collect()
 }
 
-/// What the builder's listener answers to a browser.
+/// The response of the builder's listener to a browser.
 async fn browse(stage: &Stage, host: &str, path: &str, cookies: &str) -> (StatusCode, HeaderMap, String) {
     let app = server::app(stage.services.clone(), web::router(stage.services.clone()));
     let request = Request::get(path).header(HOST, host).header(ACCEPT, "text/html").header(COOKIE, cookies);
@@ -33,7 +33,7 @@ fn text(headers: &HeaderMap, name: axum::http::HeaderName) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preview_is_reached_through_the_builder_alone() {
+async fn a_preview_is_reachable_only_through_the_builder() {
     let settings = [
         ("SLIPWAY_ADMIN_PASSWORD", PASSWORD.to_owned()),
         ("SLIPWAY_PREVIEW_ACCESS", "open".to_owned()),
@@ -80,7 +80,7 @@ async fn a_preview_is_reached_through_the_builder_alone() {
     assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
     assert_eq!(ingresses(&stage, &app).await, [prod]);
     // The node's proxy learns a moment later than the Service that it leads to other pods.
-    until("the builder hands on the new version", async || {
+    until("the builder forwards to the new version", async || {
         let (_, _, page) = browse(&stage, &host, "/", pass).await;
         page.ends_with("two").then_some(())
     })

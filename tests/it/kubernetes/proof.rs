@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::load::Load;
 use super::stage::{self, Stage, http};
 
-/// What preview's visitors see, from now until they are asked.
+/// The responses that the preview's visitors get, until they are collected.
 struct Visitors {
     seen: Arc<Mutex<BTreeSet<String>>>,
     end: CancellationToken,
@@ -66,7 +66,7 @@ async fn fails(stage: &Stage, app: &App) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_with_a_broken_link_is_seen_by_nobody() {
+async fn a_site_with_a_broken_link_gets_no_visitors() {
     let stage = Stage::new().await;
     let app = stage.app("static-site").await;
     // Where nothing ran before, nothing is routed to it.
@@ -85,7 +85,7 @@ async fn a_site_with_a_broken_link_is_seen_by_nobody() {
     assert!(job.checks.iter().all(|check| check.ok));
     stage.answers(&app, Environment::Preview, "/", one).await;
 
-    // Where something did, it is all that anybody sees.
+    // If the migration changes something, visitors only see the new form.
     let visitors = Visitors::of(&stage, &app);
     fails(&stage, &app).await;
     stage::until("the pod that failed is gone", async || {
@@ -103,7 +103,7 @@ async fn a_site_with_a_broken_link_is_seen_by_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_earlier_slipway_made_takes_the_new_form_without_a_failed_request() {
+async fn objects_of_an_earlier_version_are_migrated_without_failed_requests() {
     // So that nothing but the deployments themselves puts it right.
     let stage = Stage::with(&[("SLIPWAY_RECONCILE_SECONDS", "3600".to_owned())]).await;
     let app = stage.app("static-site").await;

@@ -110,7 +110,7 @@ impl Stage {
         self.builder = Some(builder);
     }
 
-    /// A new app from a template, with a name that nobody else has.
+    /// A new app from a template, with a unique name.
     pub async fn app(&self, template: &str) -> App {
         let name: AppName = format!("t{:08x}", rand::random::<u32>()).parse().expect("a name");
         let new = CreateApp {
@@ -186,7 +186,7 @@ impl Stage {
         service.spec.expect("a spec").cluster_ip.expect("an address")
     }
 
-    /// What an environment answers through its Service; nothing while the Service has no pod or is not there.
+    /// The response of an environment's Service; nothing while the Service is missing or has no pod.
     pub async fn fetch(&self, app: &App, environment: Environment, path: &str) -> Option<(u16, String)> {
         let name = format!("{}-{environment}", app.name);
         let service = self.objects::<Service>(app).get_opt(&name).await.expect("the cluster answers")?;
@@ -246,7 +246,7 @@ impl Drop for Stage {
             builder.lifecycle.draining.cancel();
             builder.lifecycle.aborting.cancel();
         }
-        // After a panic nobody deleted the apps: their namespaces carry this installation's name.
+        // After a panic the apps still exist: their namespaces are labelled with this installation's name.
         let installation = std::fs::read_to_string(self.data().join("installation")).unwrap_or_default();
         let operator = self.operator.clone();
         let clean = async move {

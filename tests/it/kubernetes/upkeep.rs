@@ -1,4 +1,4 @@
-//! What goes on when something goes away: objects changed by hand, the API server, the builder.
+//! Recovery from manual changes of objects, and from outages of the API server and the builder.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ async fn versions(stage: &Stage, app: &App) -> BTreeMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
+async fn drift_is_reverted_and_nothing_else_changes() {
     let stage = Stage::new().await;
     // A webhook has a Secret as well.
     let app = stage.app("webhook").await;
@@ -65,7 +65,7 @@ async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
     stage.objects::<Ingress>(&app).delete(&name, &DeleteParams::default()).await.expect("it goes");
     stage.objects::<ResourceQuota>(&app).delete("slipway", &DeleteParams::default()).await.expect("it goes");
 
-    until("all of it is put back", async || {
+    until("all objects are restored", async || {
         let deployment = deployments.get(&name).await.ok()?;
         let policy = policies.get("to-dns").await.ok()?;
         let ports = policy.spec?.egress?.first()?.ports.clone()?;
@@ -74,14 +74,14 @@ async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
         (deployment.spec?.replicas == Some(1) && ports.len() == 2).then_some(())
     })
     .await;
-    // The builder has applied everything again to do that, more than once by now: what nobody touched is untouched.
+    // The builder has applied all objects several times by now: unchanged ones are untouched.
     let after = versions(&stage, &app).await;
     for (object, version) in &before {
         let touched = ["NetworkPolicy to-dns", "Ingress", "Deployment"].iter().any(|word| object.starts_with(word));
         assert!(touched || after.get(object) == Some(version), "{object}: {version} then {:?}", after.get(object));
     }
 
-    // What was added beside ours goes too.
+    // Additions to our objects are removed too.
     let variable = json!({"spec": {"template": {"spec": {"containers": [
         {"name": "app", "env": [{"name": "ADDED", "value": "by hand"}]},
     ]}}}});
@@ -114,7 +114,7 @@ async fn what_is_changed_by_hand_is_put_back_and_nothing_else_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_scaled_to_nothing_by_hand_comes_back_at_once() {
+async fn a_deployment_that_was_scaled_to_zero_is_restored_at_once() {
     // No regular look comes in the time of this test.
     let stage = Stage::with(&[("SLIPWAY_RECONCILE_SECONDS", "3600".to_owned())]).await;
     let app = stage.app("static-site").await;
@@ -136,7 +136,7 @@ async fn what_is_scaled_to_nothing_by_hand_comes_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_does_not_go_holds_up_nobody_else() {
+async fn a_stuck_namespace_does_not_block_other_apps() {
     let stage = Stage::new().await;
     let (stuck, other) = (stage.app("static-site").await, stage.app("static-site").await);
     for app in [&stuck, &other] {
@@ -156,7 +156,7 @@ async fn a_namespace_that_does_not_go_holds_up_nobody_else() {
         let name = format!("{}-preview", other.name);
         let replicas = json!({"spec": {"replicas": 2}});
         deployments.patch(&name, &PatchParams::default(), &Patch::Merge(replicas)).await.expect("it is changed");
-        until("it is put back", async || (deployments.get(&name).await.ok()?.spec?.replicas == Some(1)).then_some(()))
+        until("it is restored", async || (deployments.get(&name).await.ok()?.spec?.replicas == Some(1)).then_some(()))
             .await;
     }
     let free = json!({"metadata": {"finalizers": null}});
@@ -166,7 +166,7 @@ async fn a_namespace_that_does_not_go_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_does_not_go_is_shown_with_what_holds_it() {
+async fn a_stuck_namespace_is_shown_with_its_finalizer() {
     let stage = Stage::new().await;
     let app = stage.app("scheduled-job").await;
     let job = stage.preview(&app).await;
@@ -188,7 +188,7 @@ async fn a_namespace_that_does_not_go_is_shown_with_what_holds_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_go_on_over_restarts_and_releases() {
+async fn logs_continue_over_restarts_and_releases() {
     let stage = Stage::new().await;
     let app = stage.app("simple-api").await;
     let text = |word: &str| {
@@ -223,7 +223,7 @@ async fn logs_go_on_over_restarts_and_releases() {
         };
         tokio::time::timeout(super::stage::PATIENCE, found).await.unwrap_or_else(|_| panic!("never: {words}"));
     };
-    // It ends itself, by a call that no smoke check finds: the cluster starts it again, and the log goes on.
+    // It ends itself, by a call that no smoke check finds: the cluster starts it again, and the log continues.
     let url = format!("http://{}/end", stage.address(&app, Environment::Preview).await);
     assert!(super::stage::http().get(url).send().await.is_err(), "it ends before it answers");
     next("first begins").await;

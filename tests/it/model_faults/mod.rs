@@ -22,7 +22,7 @@ mod over_chat {
 }
 
 #[tokio::test]
-async fn a_model_that_is_nowhere() {
+async fn an_unreachable_model_is_reported() {
     for wire in [Wire::Messages, Wire::Chat] {
         let builder = Builder::start_with(&wire.settings("http://127.0.0.1:9")).await;
         let app = builder.create("static-site", "Calls into the void").await;
@@ -33,7 +33,7 @@ async fn a_model_that_is_nowhere() {
 }
 
 #[tokio::test]
-async fn docker_that_does_not_run() {
+async fn a_stopped_docker_engine_is_reported() {
     let mut builder = Builder::start_with(&[("DOCKER_HOST", "unix:///nowhere/docker.sock")]).await;
     let ready = send(builder.http.get(builder.at("builder.localhost", "/readyz"))).await;
     let checks = ready.expect(503).to_string();
@@ -57,7 +57,7 @@ async fn docker_that_does_not_run() {
         "containers may be left, so it is not called deleted: {job:#}"
     );
 
-    // The engine is back: everything goes on.
+    // After the outage everything works.
     builder.kill();
     builder.restart_with(&[("DOCKER_HOST", "")]).await;
     builder.preview(&app).await;

@@ -58,7 +58,7 @@ impl Scene {
         assert_eq!(job["state"], "succeeded", "{job:#}");
         assert_eq!(turn["state"], "done");
         let told = format!("{} {:?}", self.builder.log(), self.builder.events(&self.app, 0).await.so_far());
-        assert!(!told.contains(KEY), "the key was told");
+        assert!(!told.contains(KEY), "a log or event contains the key");
     }
 
     async fn events(&self, job: &Value) -> Vec<Event> {
@@ -84,7 +84,7 @@ fn done() -> Reply {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_accepted() {
+async fn a_rejected_key_is_reported() {
     let scene = Scene::with(vec![Reply::error(401, "authentication_error", &format!("invalid x-api-key {KEY}"))]).await;
     let (job, _) = scene.fails_with("model_unauthorized").await;
     let key = if WIRE == Wire::Chat { "OPENAI_API_KEY" } else { "ANTHROPIC_API_KEY" };
@@ -93,7 +93,7 @@ async fn a_key_that_is_not_accepted() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_waited_for() {
+async fn a_rate_limit_is_retried_after_its_wait() {
     let scene =
         Scene::with(vec![Reply::rate_limited("2"), page("<h1>After a while</h1>").stop("tool_use").reply(), done()])
             .await;
@@ -107,13 +107,13 @@ async fn a_rate_limit_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_spending_limit_is_not_knocked_at() {
+async fn does_not_retry_after_a_spending_limit() {
     let scene = Scene::with(vec![Reply::spend_limit()]).await;
     scene.fails_with("model_spend_limit").await;
 }
 
 #[tokio::test]
-async fn an_overloaded_model() {
+async fn an_overloaded_model_is_retried() {
     let overloaded = || Reply::error(529, "overloaded_error", "Overloaded");
     let scene =
         Scene::with(vec![overloaded(), overloaded(), page("<h1>At last</h1>").stop("tool_use").reply(), done()]).await;
@@ -128,7 +128,7 @@ async fn an_overloaded_model() {
 }
 
 #[tokio::test]
-async fn an_error_in_mid_stream_is_tried_again_whole() {
+async fn an_error_in_mid_stream_repeats_the_whole_request() {
     let half = r#"{"path": "public/index.html", "content": "<h1>Half"#;
     let broken = Answer::new().text("I write.").tool_begun("t1", "write_file", half, 3);
     let script = vec![
@@ -146,7 +146,7 @@ async fn an_error_in_mid_stream_is_tried_again_whole() {
 }
 
 #[tokio::test]
-async fn an_error_after_a_tool_had_its_effect_goes_on_from_there() {
+async fn an_error_after_a_tool_continues_after_its_effect() {
     // The call is complete when the next one begins, at the latest.
     let broken = page("<h1>Done already</h1>")
         .tool_begun("t2", "read_file", "{", 1)
@@ -163,7 +163,7 @@ async fn an_error_after_a_tool_had_its_effect_goes_on_from_there() {
 }
 
 #[tokio::test]
-async fn connections_that_break_off() {
+async fn broken_connections_are_retried() {
     let scene = Scene::with(vec![
         Reply::HangUp,
         page("<h1>Lost</h1>").disconnect_after(6, 11),
@@ -178,7 +178,7 @@ async fn connections_that_break_off() {
 }
 
 #[tokio::test]
-async fn what_was_written_before_a_failure_is_kept() {
+async fn files_written_before_a_failure_are_kept() {
     let mut script = vec![page("<h1>Before the storm</h1>").stop("tool_use").reply()];
     script.push(Reply::error(403, "permission_error", "Not any more"));
     let scene = Scene::with(script).await;
@@ -192,7 +192,7 @@ async fn what_was_written_before_a_failure_is_kept() {
 }
 
 #[tokio::test]
-async fn tool_input_that_never_becomes_json() {
+async fn invalid_json_in_tool_input_is_returned_to_the_model() {
     let bad = || {
         Answer::new()
             .tool_text("t1", "write_file", r#"{"path": "public/index.html", "content": "<h1>oh"#, 4)
@@ -201,7 +201,7 @@ async fn tool_input_that_never_becomes_json() {
     };
     let scene = Scene::with(vec![bad(), page("<h1>Fixed</h1>").stop("tool_use").reply(), done()]).await;
     let (job, _) = scene.turn().await;
-    assert_eq!(job["state"], "succeeded", "the model is told and fixes it: {job:#}");
+    assert_eq!(job["state"], "succeeded", "the model gets the error and fixes it: {job:#}");
     assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>Fixed</h1>"));
     let told = scene.fake.requests()[1].body["messages"].to_string();
     assert!(told.contains(r#""is_error":true"#), "{told}");
@@ -209,7 +209,7 @@ async fn tool_input_that_never_becomes_json() {
 }
 
 #[tokio::test]
-async fn an_answer_that_ends_inside_a_tool_call() {
+async fn an_answer_that_ends_inside_a_tool_call_is_continued() {
     let cut = Answer::new()
         .text("A long page.")
         .tool_begun("t1", "write_file", r#"{"path": "public/index.html", "content": "<h1>never end"#, 6)
@@ -218,12 +218,16 @@ async fn an_answer_that_ends_inside_a_tool_call() {
     let scene = Scene::with(vec![cut, page("<h1>Shorter</h1>").stop("tool_use").reply(), done()]).await;
     let (job, _) = scene.turn().await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
-    assert_eq!(scene.file("public/index.html").await.as_deref(), Some("<h1>Shorter</h1>"), "half a file is no file");
+    assert_eq!(
+        scene.file("public/index.html").await.as_deref(),
+        Some("<h1>Shorter</h1>"),
+        "an incomplete file is not written"
+    );
     scene.still_opens().await;
 }
 
 #[tokio::test]
-async fn several_tools_in_one_answer() {
+async fn several_tools_in_one_answer_are_executed() {
     let several = Answer::new()
         .thinking("Three things at once.", Some("sig"))
         .redacted("c2VjcmV0")
@@ -262,7 +266,7 @@ async fn several_tools_in_one_answer() {
 }
 
 #[tokio::test]
-async fn a_model_that_declines() {
+async fn a_refusal_of_the_model_is_shown() {
     let declined =
         Answer::new().text("I would rather").stop_with("refusal", &json!({"explanation": "Not this."})).reply();
     let scene = Scene::with(vec![declined]).await;
@@ -270,7 +274,7 @@ async fn a_model_that_declines() {
 }
 
 #[tokio::test]
-async fn a_cap_ends_a_turn_cleanly() {
+async fn a_limit_ends_a_turn_cleanly() {
     let fake = FakeClaude::start(vec![
         page("<h1>One step</h1>").stop("tool_use").reply(),
         Answer::new().tool("t2", "list_files", &json!({}), 5).stop("tool_use").reply(),

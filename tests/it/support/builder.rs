@@ -221,7 +221,7 @@ impl Builder {
         self.folder.path().join("log")
     }
 
-    /// What the process has logged so far.
+    /// The log of the process so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
@@ -335,7 +335,7 @@ impl Builder {
         self.restart_with(&[]).await;
     }
 
-    /// What it has in the engine.
+    /// Its objects in the engine.
     pub fn installation(&self) -> Installation {
         let name = std::fs::read_to_string(self.data().join("installation")).expect("an installation has a name");
         Installation(name.trim().to_owned())
@@ -402,14 +402,14 @@ impl Builder {
         send(self.http.get(self.at(&format!("{host}.localhost"), path))).await
     }
 
-    // What tests do again and again
+    // Common steps of tests
 
     /// A new app of a template; its name. Nothing is deployed in it but what a test asks for.
     pub async fn create(&self, template: &str, description: &str) -> String {
         self.create_with(&json!({"description": description, "template": template, "auto_preview": false})).await
     }
 
-    /// A new app whose preview follows each turn by itself, as apps do unless their user wants it otherwise.
+    /// A new app with automatic previews, which are the default.
     pub async fn create_followed(&self, template: &str, description: &str) -> String {
         self.create_with(&json!({"description": description, "template": template})).await
     }

@@ -33,7 +33,7 @@ pub fn docker(arguments: &[&str]) -> Result<String, String> {
     }
 }
 
-/// A line to the engine that can be cut, as by an engine that goes away.
+/// A connection to the engine that can be cut to simulate an outage.
 pub struct Line {
     socket: PathBuf,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -88,7 +88,7 @@ impl Drop for Line {
     }
 }
 
-/// What static sites are built on here: the image that `scripts/setup` made, else the public one.
+/// The base image of static sites: the image of `scripts/setup`, else the public one.
 pub fn nginx_base() -> &'static str {
     let own = "slipway.local/nginx";
     if docker(&["image", "inspect", own]).is_ok() { own } else { "nginxinc/nginx-unprivileged:alpine-slim" }
@@ -99,7 +99,7 @@ fn words(arguments: &[&str]) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What one builder has in the engine.
+/// The objects of one builder in the engine.
 #[derive(Debug, Clone)]
 pub struct Installation(pub String);
 
@@ -154,7 +154,7 @@ impl Installation {
 }
 
 fn inspect(id: &str) -> Option<Container> {
-    // One that went away between the two calls is no container any more.
+    // A container that was removed between the two calls does not count.
     let text = docker(&["inspect", id]).ok()?;
     let value: Value = serde_json::from_str(&text).expect("docker inspect writes JSON");
     let container = &value[0];

@@ -9,7 +9,7 @@ pub fn is_chat(line: &str) -> bool {
     line.ends_with("/chat/completions")
 }
 
-/// Events as chunks. What is no event of the Messages API stays as it is.
+/// Events as chunks. Anything else stays unchanged.
 pub fn events(events: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut state = Translation::default();
     let kind = |at: usize| events.get(at).and_then(|event: &Vec<u8>| read(event)).map(|event| event["type"].clone());
@@ -44,7 +44,7 @@ struct Translation {
     calls: u64,
 }
 
-/// What stands where this format has nothing to say.
+/// Default values of fields that this format does not have.
 const NOTHING: &str = ": nothing\n\n";
 
 impl Translation {
@@ -103,7 +103,7 @@ impl Translation {
                 chunks.push(delta(&json!({"refusal": event["delta"]["stop_details"]["explanation"]})));
                 "stop"
             }
-            // There is no reason of this kind: such servers report an error.
+            // This format has no such stop reason: such servers report an error.
             Some("model_context_window_exceeded") => {
                 let message = "This model's maximum context length is 100 tokens.";
                 return vec![chunk(&json!({"error": {"message": message, "code": "context_length_exceeded"}}))];
@@ -136,7 +136,7 @@ pub fn error_body(body: &str) -> String {
     json!({"error": value["error"]}).to_string()
 }
 
-/// What was asked, as the Messages API would have been asked it.
+/// The request, converted to the format of the Messages API.
 pub fn request(body: &Value) -> Value {
     let (mut system, mut messages) = (Value::Null, Vec::<Value>::new());
     for message in body["messages"].as_array().into_iter().flatten() {

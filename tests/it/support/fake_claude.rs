@@ -32,7 +32,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// What the builder is told of a server at this address.
+    /// The builder's settings for a server at this address.
     pub fn settings(self, base_url: &str) -> Vec<(&'static str, &str)> {
         match self {
             Self::Messages => vec![("ANTHROPIC_API_KEY", KEY), ("ANTHROPIC_BASE_URL", base_url)],
@@ -135,14 +135,14 @@ impl Answer {
         self.start(&json!({"type": "redacted_thinking", "data": data})).end_block()
     }
 
-    /// A block of a type that nobody knows.
+    /// A block of an unknown type.
     pub fn unknown_block(self) -> Self {
         self.start(&json!({"type": "hologram", "beams": 3}))
             .delta(&json!({"type": "beam_delta", "beam": "x"}))
             .end_block()
     }
 
-    /// An event that nobody knows.
+    /// An unknown event.
     pub fn unknown_event(self) -> Self {
         self.event("weather", &json!({"type": "weather", "rain": true}))
     }
@@ -250,10 +250,10 @@ pub enum Ending {
     Silence,
 }
 
-/// What a request is answered with.
+/// The reply to a request.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// An error, or anything that is no stream.
+    /// An error, or another response that is not a stream.
     Status {
         /// HTTP status.
         status: u16,
@@ -332,7 +332,7 @@ impl Recorded {
 struct Shared {
     script: Mutex<VecDeque<Reply>>,
     requests: Mutex<Vec<Recorded>>,
-    /// What `GET …/models` is answered with; nothing: 404.
+    /// The response of `GET …/models`; `None`: 404.
     models: Mutex<Option<Value>>,
 }
 
@@ -371,17 +371,17 @@ impl FakeClaude {
         self.shared.script.lock().expect("no panic").push_back(reply);
     }
 
-    /// Lists these models from now on. Asking for them is no part of the play: it takes no reply.
+    /// Lists these models from now on. Requests for the list use up no reply.
     pub fn offer(&self, models: Value) {
         *self.shared.models.lock().expect("no panic") = Some(models);
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.requests.lock().expect("no panic").clone()
     }
 
-    /// Replies that nobody asked for.
+    /// Replies that were not requested.
     pub fn left(&self) -> usize {
         self.shared.script.lock().expect("no panic").len()
     }
@@ -398,7 +398,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, hang_up: watch::Send
     while let Ok((stream, _)) = listener.accept().await {
         let (shared, hang_up) = (shared.clone(), hang_up.clone());
         connections.spawn(async move {
-            // A client that goes away is part of the play.
+            // Clients may disconnect.
             let _ = serve(stream, &shared, &hang_up).await;
         });
     }

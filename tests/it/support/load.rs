@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 /// The longest any one request may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the clients saw.
+/// The responses that the clients got.
 #[derive(Default)]
 struct Seen {
     answered: AtomicU64,
@@ -25,19 +25,19 @@ struct Seen {
     bodies: Mutex<Vec<String>>,
 }
 
-/// Clients at work.
+/// Running clients.
 pub struct Load {
     seen: Arc<Seen>,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<()>>,
 }
 
-/// What came of it.
+/// The result of a load.
 #[derive(Debug)]
 pub struct Outcome {
     /// Requests that were answered with 200.
     pub answered: u64,
-    /// What went wrong, each in a sentence.
+    /// The failures, each in a sentence.
     pub failures: Vec<String>,
     /// The different bodies, in the order in which they were first seen.
     pub bodies: Vec<String>,
@@ -73,7 +73,7 @@ impl Load {
         .await;
     }
 
-    /// Lets every client finish its request and tells what they saw.
+    /// Lets every client finish its request and returns their results.
     pub async fn end(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {

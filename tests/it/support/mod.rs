@@ -1,4 +1,4 @@
-//! What tests of the whole product share: a real builder process, the engine's view of it, its
+//! Shared parts of tests of the whole product: a real builder process, the engine's view of it, its
 //! event streams, and clients that count every failed request.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]

@@ -103,7 +103,7 @@ impl Drop for Stream {
     }
 }
 
-/// A block of lines as an event; comments and blocks without data are none.
+/// A block of lines as an event; comments and blocks without data are ignored.
 fn parse(block: &str) -> Option<Event> {
     let (mut id, mut name, mut data) = (0, String::new(), String::new());
     for line in block.lines() {

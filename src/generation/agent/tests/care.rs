@@ -1,4 +1,4 @@
-//! What keeps a turn from doing harm: breaks, loops, rewrites, questions, long conversations.
+//! Tests of a turn's safeguards: disconnects, loops, rewrites, questions, long conversations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn edit(path: &str, old: &str, new: &str) -> serde_json::Value {
     json!({ "path": path, "old_text": old, "new_text": new })
 }
 
-/// The first answer of a recorded turn, from its nth call on, and where each of its calls ends.
+/// The first answer of a recorded turn, from its nth call on, and the ends of its calls.
 fn recorded(from: usize) -> (Answer, Vec<usize>) {
     let calls = [
         ("t0", "write_file", write("a.txt", "one\ntwo\n")),
@@ -49,7 +49,7 @@ fn stage() -> Play {
 }
 
 #[tokio::test]
-async fn a_disconnect_at_every_event_ends_in_the_same_files() {
+async fn a_disconnect_at_any_event_leads_to_the_same_files() {
     let undisturbed = stage().against([recorded(0).0.reply(), second(), done()]).await;
     assert_eq!(undisturbed.outcome.end, TurnEnd::Done);
     let expected: BTreeMap<String, Vec<u8>> = undisturbed.host.files.clone();
@@ -60,7 +60,7 @@ async fn a_disconnect_at_every_event_ends_in_the_same_files() {
     for events in 0..=answer.len() {
         for bytes in [0, 11] {
             let complete = ends.iter().filter(|end| **end <= events).count();
-            // As a model would: what has no result yet is done in the next answer.
+            // Like a model: calls without a result are repeated in the next answer.
             let mut script = vec![recorded(0).0.disconnect_after(events, bytes)];
             if complete < ends.len() {
                 script.push(recorded(complete).0.reply());
@@ -72,7 +72,7 @@ async fn a_disconnect_at_every_event_ends_in_the_same_files() {
             assert_eq!(played.host.files, expected, "{at}");
             assert_eq!(played.left, 0, "{at}");
             played.is_valid_history();
-            // No effect was applied twice: an edit that is made again does not match.
+            // No effect was applied twice: a repeated edit would not match.
             let edits = played.sink.tools().into_iter().filter(|(summary, _)| summary.starts_with("Edited"));
             assert_eq!(edits.count(), 3, "{at}: {:?}", played.sink.tools());
         }
@@ -80,7 +80,7 @@ async fn a_disconnect_at_every_event_ends_in_the_same_files() {
 }
 
 #[tokio::test]
-async fn two_breaks_in_a_row_are_borne() {
+async fn survives_two_disconnects_in_a_row() {
     let (_, ends) = recorded(0);
     let script = [
         recorded(0).0.disconnect_after(ends[1], 0),
@@ -107,7 +107,7 @@ async fn a_stop_reaches_the_provider_within_a_second() {
             |event| matches!(event, EventBody::File { delta: Some(_), .. }),
         ),
     ];
-    // Over there nothing is counted before the end, so that the first case has nothing to be stopped at.
+    // The other format reports no usage before the end, so the first case does not exist there.
     for (reply, predicate) in cases.into_iter().skip(usize::from(WIRE == WireFormat::OpenAi)) {
         let mut fake = FakeClaude::start([reply]).await;
         let played = Play::new().stopping_at(predicate).with(&fake).await;
@@ -119,7 +119,7 @@ async fn a_stop_reaches_the_provider_within_a_second() {
 }
 
 #[tokio::test]
-async fn a_stop_while_a_tool_runs_reaches_the_provider_as_well() {
+async fn a_stop_while_a_tool_runs_reaches_the_provider() {
     for (name, input) in [("check", json!({})), ("write_file", write("main.py", "whole"))] {
         let answer = Answer::new().tool("t1", name, &input, 9).tool_begun("t2", "list_files", "{", 1);
         let mut fake = FakeClaude::start([answer.then_silence(), done()]).await;
@@ -130,8 +130,8 @@ async fn a_stop_while_a_tool_runs_reaches_the_provider_as_well() {
         assert_eq!(played.outcome.end, TurnEnd::Stopped, "{name}");
         fake.until_hung_up().await;
         assert!(begun.elapsed() < Duration::from_secs(1), "{name}: {:?}", begun.elapsed());
-        assert_eq!(played.left, 1, "nothing further is asked");
-        // What writes is finished, what looks is dropped.
+        assert_eq!(played.left, 1, "no further request is sent");
+        // A writing tool finishes, a read-only tool is cancelled.
         let main = if name == "check" { "a = 1\nb = 2\nc = 3\n" } else { "whole" };
         assert_eq!(played.host.text("main.py"), main);
         played.is_valid_history();
@@ -139,7 +139,7 @@ async fn a_stop_while_a_tool_runs_reaches_the_provider_as_well() {
 }
 
 #[tokio::test]
-async fn the_same_error_again_and_again_ends_the_turn() {
+async fn a_repeated_error_ends_the_turn() {
     let wrong = |id: &str| {
         Answer::new().tool(id, "edit_file", &edit("main.py", "nothing like it", "x"), 9).stop("tool_use").reply()
     };
@@ -147,12 +147,12 @@ async fn the_same_error_again_and_again_ends_the_turn() {
     let TurnEnd::Loop { sentence, .. } = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
     assert!(sentence.contains("3 times") && sentence.contains("occurs 0 times in main.py"), "{sentence}");
     assert_eq!(played.outcome.end.reason().as_deref(), Some("same_error"));
-    assert_eq!(played.left, 1, "the model is not asked again");
+    assert_eq!(played.left, 1, "no further request is sent");
     assert_eq!(played.results().len(), 1);
-    assert!(played.results()[0].0.contains("same error as before"), "the model was told: {:?}", played.results());
+    assert!(played.results()[0].0.contains("same error as before"), "the model was warned: {:?}", played.results());
     played.is_valid_history();
 
-    // What is done right in between does not make a circle straight, but another error is another.
+    // Successful calls in between do not reset the count, but other errors are counted separately.
     let other = Answer::new().tool("t2", "edit_file", &edit("main.py", "b = 9", "x"), 9).stop("tool_use").reply();
     let played = Play::new().against([wrong("t1"), other, wrong("t3"), done()]).await;
     assert_eq!(played.outcome.end, TurnEnd::Done);
@@ -172,7 +172,7 @@ fn found(error: &str) -> CheckReport {
 }
 
 #[tokio::test]
-async fn a_check_that_fails_twice_alike_ends_the_turn() {
+async fn a_check_that_fails_twice_with_the_same_error_ends_the_turn() {
     let mut play = Play::new();
     play.host.checks = [found("main.py:3: SyntaxError"), found("main.py:4: SyntaxError")].map(Ok).into();
     let played = play.against([check(1), check(2), done()]).await;
@@ -185,7 +185,7 @@ async fn a_check_that_fails_twice_alike_ends_the_turn() {
 }
 
 #[tokio::test]
-async fn four_errors_are_more_than_a_turn_repairs() {
+async fn a_fourth_error_ends_the_repairs() {
     let errors = ["A is missing", "B is missing", "C is missing", "D is missing"];
     let mut play = Play::new();
     play.host.checks = errors.map(found).map(Ok).into();
@@ -196,10 +196,11 @@ async fn four_errors_are_more_than_a_turn_repairs() {
     assert!(sentence.starts_with("The repairs of this turn are used up."), "{sentence}");
     assert_eq!((played.left, played.outcome.end.reason().as_deref()), (1, Some("repairs_spent")));
 
-    // A check that could not be made is none, and a turn that repairs goes on with what was used before.
-    let away = || Err(HostError::Refused("It could not be checked now. Docker does not answer.".into()));
+    // A check that could not run does not count, and a repair continues the budget of its turn.
+    let unavailable = || Err(HostError::Refused("It could not be checked now. Docker does not answer.".into()));
     let mut play = Play::new();
-    play.host.checks = [Ok(found(errors[0])), away(), away(), away(), away()].into_iter().collect();
+    play.host.checks =
+        [Ok(found(errors[0])), unavailable(), unavailable(), unavailable(), unavailable()].into_iter().collect();
     play.host.report.ok = true;
     let played = play.against((1..7).map(check).chain([done()])).await;
     assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Done, 0));
@@ -241,13 +242,13 @@ async fn a_repair_shares_the_limits_of_its_turn() {
         let played = play.against((0..6).map(work)).await;
         assert_eq!(played.outcome.end, TurnEnd::Cap(cap), "{spent:?}");
         assert_eq!((played.outcome.files_touched.len(), played.requests.len()), (files, files), "{spent:?}");
-        // The whole limit is named, and not what was left of it.
+        // The note names the whole limit, not the remaining part.
         assert_eq!(played.outcome.note, Some(cap.sentence(&limits, true)));
     }
 }
 
 #[tokio::test]
-async fn an_edit_that_does_not_fit_is_told_where_it_nearly_does() {
+async fn a_failed_edit_names_the_nearest_match() {
     let wrong = Answer::new()
         .tool("t1", "edit_file", &edit("main.py", "a = 1\n  b = 2", "x"), 9)
         .tool("t2", "edit_file", &edit("main.py", " = ", "x"), 9)
@@ -259,8 +260,8 @@ async fn an_edit_that_does_not_fit_is_told_where_it_nearly_does() {
     assert_eq!(played.host.text("main.py"), "a = 1\nb = 2\nc = 3\n");
 }
 
-/// An app of two files that somebody made.
-fn grown() -> Play {
+/// An app with two files of a user.
+fn app_of_a_user() -> Play {
     let mut play = Play::new();
     let lines =
         |name: &str, count: usize| (0..count).map(|n| format!("{name} line {n}")).collect::<Vec<_>>().join("\n");
@@ -269,7 +270,7 @@ fn grown() -> Play {
 }
 
 #[tokio::test]
-async fn throwing_most_of_it_away_is_asked_first() {
+async fn deleting_most_of_an_app_needs_a_confirmation() {
     let rewrite = || {
         Answer::new()
             .text("I begin anew.")
@@ -279,14 +280,14 @@ async fn throwing_most_of_it_away_is_asked_first() {
             .stop("tool_use")
             .reply()
     };
-    let played = grown().against([rewrite(), done()]).await;
+    let played = app_of_a_user().against([rewrite(), done()]).await;
     let TurnEnd::Asked(question) = &played.outcome.end else { panic!("{:?}", played.outcome.end) };
     assert_eq!(question.about, QuestionKind::Rewrite);
     assert!(question.text.contains("100 of 100 lines, in one.txt (60 of 60), two.txt (40 of 40)"), "{}", question.text);
-    // What was within bounds was done, what was not stays, and what came after was not done either.
+    // Changes within the limit were made, the others were not, and neither were later calls.
     assert!(!played.host.files.contains_key("two.txt") && !played.host.files.contains_key("three.txt"));
     assert!(played.host.text("one.txt").starts_with("one line 0"));
-    assert_eq!(played.sink.tools().last().unwrap().0, "write_file not done: you are asked first");
+    assert_eq!(played.sink.tools().last().unwrap().0, "write_file not done: waiting for your answer");
     assert_eq!(played.left, 1);
     played.is_valid_history();
     let ContentBlock::ToolResult { content, is_error: true, .. } = &played.outcome.messages[2].content[1] else {
@@ -294,8 +295,8 @@ async fn throwing_most_of_it_away_is_asked_first() {
     };
     assert!(content.contains("asked first"), "{content}");
 
-    // On yes it goes on.
-    let mut again = grown();
+    // After a confirmation it continues.
+    let mut again = app_of_a_user();
     again.input.may_rewrite = question.allows_rewrite(1);
     assert!(!question.allows_rewrite(2) && !question.allows_rewrite(0));
     let played = again.against([rewrite(), done()]).await;
@@ -317,7 +318,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
     assert_eq!((question.text.as_str(), question.choices.len()), ("Which colour?", 2));
     assert_eq!((played.outcome.note.as_deref(), played.left), (None, 1));
     assert!(played.sink.tools().contains(&("Asked: Which colour?".into(), true)));
-    assert!(!played.host.files.contains_key("a.txt"), "what stands behind the question waits for its answer");
+    assert!(!played.host.files.contains_key("a.txt"), "calls after the question are not executed");
     let refused = |result: &ContentBlock| {
         let ContentBlock::ToolResult { content, is_error: true, .. } = result else { return false };
         content.contains("a question to the person is open")
@@ -327,7 +328,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
     assert!(played.sink.tools().contains(&shown), "{:?}", played.sink.tools());
     played.is_valid_history();
 
-    // The answer goes on from there, in one valid conversation.
+    // The next turn continues in one valid conversation.
     let mut next = Play::new();
     next.input.history = played.outcome.messages;
     next.input.prompt = "Green".into();
@@ -338,7 +339,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
         messages[2]["content"].as_array().unwrap().iter().map(|b| b["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["tool_result", "tool_result", "tool_result", "text"]);
 
-    // A discussion may ask as well, and a break behind the question does not undo it.
+    // A discussion can ask too, and a disconnect after the question does not undo it.
     let ask = Answer::new().tool("t1", "ask_user", &json!({"question": "Why?"}), 9);
     let cut = ask.len();
     let mut talk = Play::new();
@@ -349,7 +350,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
 }
 
 #[tokio::test]
-async fn the_day_has_its_limit() {
+async fn the_daily_limit_ends_a_turn() {
     let work = |nth: usize| {
         Answer::new()
             .tool(&format!("t{nth}"), "write_file", &write(&format!("f{nth}.txt"), "x"), 9)
@@ -361,16 +362,16 @@ async fn the_day_has_its_limit() {
     let played = play.against((0..6).map(work)).await;
     assert_eq!(played.outcome.end, TurnEnd::Cap(Cap::Day));
     assert_eq!(played.outcome.files_touched.len(), 2);
-    assert!(played.outcome.note.unwrap().starts_with("This app has used its $2.00 of today."));
+    assert!(played.outcome.note.unwrap().starts_with("This app has reached its limit of $2.00 for today."));
 
     let mut play = Play::new();
     play.input.limits.day = Some(DayLimit { usd: 2.0, left_usd: 0.0 });
     let played = play.against([done()]).await;
-    assert_eq!((played.outcome.end, played.left), (TurnEnd::Cap(Cap::Day), 1), "nothing is asked");
+    assert_eq!((played.outcome.end, played.left), (TurnEnd::Cap(Cap::Day), 1), "no request is sent");
 }
 
 #[tokio::test]
-async fn answers_that_break_off_are_in_the_books() {
+async fn answers_that_break_off_count_as_usage() {
     let broken = || {
         let answer = Answer::new().text(&"word ".repeat(800));
         let events = answer.len();
@@ -381,14 +382,14 @@ async fn answers_that_break_off_are_in_the_books() {
     let usage = played.outcome.usage;
     assert!((2_050..2_100).contains(&usage.output_tokens) && usage.estimated, "{usage:?}");
 
-    // So the caps see them: the third attempt is not made.
+    // So the limits include them: there is no third attempt.
     let mut play = Play::new();
     play.input.limits.tokens = 2_000;
     let played = play.against([broken(), broken(), done()]).await;
     assert_eq!((&played.outcome.end, played.left), (&TurnEnd::Cap(Cap::Tokens), 1));
 }
 
-/// A conversation of turns that read and wrote much.
+/// A conversation of turns with long reads and writes.
 fn long_history(turns: usize) -> Vec<Message> {
     let turn = |n: usize| {
         let id = format!("h{n}");
@@ -413,7 +414,7 @@ fn sent(played: &Played, request: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_long_conversation_goes_on_shorter() {
+async fn a_long_conversation_is_compacted() {
     let mut play = Play::new();
     play.input.history = long_history(12);
     // 72 kB at 0.3 tokens a byte are some 22,000.
@@ -426,13 +427,13 @@ async fn a_long_conversation_goes_on_shorter() {
     assert!(sent(&played, 0).contains("Page 0 is blue") && sent(&played, 0).contains("page0.html"));
     let notices = played.sink.tools().iter().filter(|(words, _)| words.contains("is long")).count();
     assert_eq!(notices, 1);
-    // The second request repeats the first and adds to it, so that the cache is read.
+    // The second request extends the first, so the provider's cache is used.
     let (first, second) = (&played.requests[0].body["messages"], &played.requests[1].body["messages"]);
     let plain =
         |messages: &serde_json::Value| messages.to_string().replace(r#""cache_control":{"type":"ephemeral"},"#, "");
     assert!(plain(second).starts_with(plain(first).trim_end_matches(']')));
 
-    // So does the next turn, which begins where this one ended.
+    // So does the next turn, which continues after this one.
     let mut next = Play::new();
     next.input.history = [long_history(12), played.outcome.messages.clone()].concat();
     next.input.compaction = played.outcome.compaction;
@@ -446,14 +447,14 @@ async fn a_long_conversation_goes_on_shorter() {
     tight.input.threshold = Threshold { at: 1_000, to: 300 };
     let played = tight.against([done()]).await;
     assert!(played.outcome.compaction.turns > 0);
-    let told = sent(&played, 0);
-    assert!(told.contains("summary of the conversation") && told.contains("You wrote: page0.html"), "{told}");
-    assert!(told.contains("Make a page"), "what is asked now stands");
+    let request = sent(&played, 0);
+    assert!(request.contains("summary of the conversation") && request.contains("You wrote: page0.html"), "{request}");
+    assert!(request.contains("Make a page"), "the current message stays");
 }
 
 #[tokio::test]
-async fn nothing_is_left_out_before_the_provider_counts_it_long() {
-    // 396 kB, which a model without an entry, of 200,000 tokens, reads at 0.2 tokens a byte with much room.
+async fn nothing_is_removed_before_the_providers_count_is_too_high() {
+    // 396 kB at 0.2 tokens a byte fit easily into the 200,000 tokens of a model without an entry.
     let mut play = Play::new();
     play.input.model = "plain-text".into();
     play.input.models = ModelTable::embedded();
@@ -471,7 +472,7 @@ async fn nothing_is_left_out_before_the_provider_counts_it_long() {
 }
 
 #[tokio::test]
-async fn a_full_window_is_made_room_in_once() {
+async fn a_full_window_is_compacted_once() {
     let full = || Reply::error(400, "invalid_request_error", "prompt is too long: 1200000 tokens > 1000000 maximum");
     let mut play = Play::new();
     play.input.history = long_history(8);
@@ -480,7 +481,7 @@ async fn a_full_window_is_made_room_in_once() {
     assert!(sent(&played, 1).len() < sent(&played, 0).len() / 4);
     assert!(sent(&played, 1).contains("You wrote: page0.html"));
 
-    // Twice in a row means that nothing more can be done.
+    // A second failure in a row cannot be fixed.
     let mut play = Play::new();
     play.input.history = long_history(8);
     let played = play.against([full(), full(), done()]).await;
@@ -488,10 +489,10 @@ async fn a_full_window_is_made_room_in_once() {
     assert_eq!(played.left, 1);
 
     if WIRE == WireFormat::OpenAi {
-        // Over there it is an error, and what was said before one is void.
+        // In the other format it is an error, and the text before it is discarded.
         return;
     }
-    // In the middle of an answer: what was said is kept, and it goes on.
+    // In the middle of an answer: its text is kept, and the turn continues.
     let cut = || Answer::new().text("So far").stop("model_context_window_exceeded").reply();
     let mut play = Play::new();
     play.input.history = long_history(8);

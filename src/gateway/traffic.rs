@@ -1,0 +1,187 @@
+//! Changes of routes that belong to a change of state: both are made, or neither is.
+//!
+//! Whoever changes what an app's hosts lead to, because of what the database says or in order to write there, holds the
+//! app's lock meanwhile. So a route never leads to what is not live, and what was replaced keeps the requests that it has.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::routes::{Replaced, RouteState, Routes, Upstream};
+use crate::domain::{AppId, AppName, Environment, ReleaseNumber};
+use crate::locks::AppLocks;
+
+/// How long requests in flight may keep an old release alive.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Routes with the locks under which they change, and the releases that drain. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    routes: Routes,
+    locks: AppLocks,
+    draining: Mutex<HashSet<DrainKey>>,
+}
+
+type DrainKey = (AppId, Environment, ReleaseNumber);
+
+impl Traffic {
+    /// Traffic over a table of routes.
+    pub fn new(routes: Routes) -> Self {
+        Self { inner: Arc::new(Inner { routes, locks: AppLocks::default(), draining: Mutex::default() }) }
+    }
+
+    /// The table itself.
+    pub fn routes(&self) -> &Routes {
+        &self.inner.routes
+    }
+
+    /// Waits until nobody else changes the app's routes.
+    pub async fn lock(&self, app: AppId) -> OwnedMutexGuard<()> {
+        self.inner.locks.lock(app).await
+    }
+
+    /// Sends an environment's requests to a release. Dropping the answer undoes it; until then nobody else changes the
+    /// app's routes.
+    pub async fn switch(&self, app: &AppName, app_id: AppId, environment: Environment, to: Upstream) -> RouteSwitch {
+        let alone = self.lock(app_id).await;
+        let before = self.routes().state(app, environment);
+        let replaced = self.routes().set(app, environment, to);
+        let draining = replaced
+            .as_ref()
+            .map(|replaced| DrainGuard::begin(&self.inner, (app_id, environment, replaced.upstream().release)));
+        RouteSwitch {
+            undo: Undo { routes: self.routes().clone(), app: app.clone(), environment, before, is_due: true },
+            drain: Drain { replaced, _draining: draining },
+            _alone: alone,
+        }
+    }
+
+    /// Whether a release takes no new requests and is still at work on some.
+    pub fn is_draining(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> bool {
+        self.inner.draining.lock().unwrap_or_else(PoisonError::into_inner).contains(&(app, environment, release))
+    }
+}
+
+/// A release drains for as long as this lives.
+#[derive(Debug)]
+struct DrainGuard(Arc<Inner>, DrainKey);
+
+impl DrainGuard {
+    fn begin(inner: &Arc<Inner>, key: DrainKey) -> Self {
+        inner.draining.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        Self(inner.clone(), key)
+    }
+}
+
+impl Drop for DrainGuard {
+    fn drop(&mut self) {
+        self.0.draining.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// Puts a route back when it is dropped, unless that was called off.
+#[derive(Debug)]
+struct Undo {
+    routes: Routes,
+    app: AppName,
+    environment: Environment,
+    before: Option<RouteState>,
+    is_due: bool,
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if !self.is_due {
+            return;
+        }
+        // The release that loses its requests here is not live: nobody waits for them.
+        let _ = match self.before {
+            Some(before) => self.routes.set_state(&self.app, self.environment, before),
+            None => self.routes.remove(&self.app, self.environment),
+        };
+    }
+}
+
+/// A route that leads to a new release, and leads back to the old one unless it is kept.
+#[derive(Debug)]
+#[must_use = "dropping it undoes the switch"]
+pub struct RouteSwitch {
+    // Fields are dropped in this order: the route is put back before others may change it.
+    undo: Undo,
+    drain: Drain,
+    _alone: OwnedMutexGuard<()>,
+}
+
+impl RouteSwitch {
+    /// The new release is live: the route stays, and what served before drains.
+    #[must_use = "stop what served before only after it has drained"]
+    pub fn keep(mut self) -> Drain {
+        self.undo.is_due = false;
+        self.drain
+    }
+}
+
+/// What a release still has to do that another one has replaced.
+#[derive(Debug)]
+pub struct Drain {
+    replaced: Option<Replaced>,
+    _draining: Option<DrainGuard>,
+}
+
+impl Drain {
+    /// Waits until the replaced release has no requests any more, for 30 seconds at most.
+    pub async fn ended(self) {
+        if let Some(replaced) = self.replaced {
+            replaced.drained(DRAIN_LIMIT).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROD: Environment = Environment::Prod;
+
+    fn to(release: u32) -> Upstream {
+        let port = u16::try_from(1000 + release).expect("small");
+        Upstream { address: ([10, 0, 0, 1], port).into(), release: ReleaseNumber(release) }
+    }
+
+    #[tokio::test]
+    async fn a_switch_that_is_not_kept_leads_back() {
+        let (traffic, app, id) = (Traffic::new(Routes::new()), "tides".parse().expect("a name"), AppId(1));
+        let state = || traffic.routes().state(&app, PROD);
+        drop(traffic.switch(&app, id, PROD, to(1)).await);
+        assert_eq!(state(), None, "nothing was there before");
+
+        traffic.switch(&app, id, PROD, to(1)).await.keep().ended().await;
+        let second = traffic.switch(&app, id, PROD, to(2)).await;
+        assert_eq!(state(), Some(RouteState::Up(to(2))));
+        assert!(traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_pending(), "nobody else changes it meanwhile");
+        drop(second);
+        assert_eq!(state(), Some(RouteState::Up(to(1))));
+        assert!(!traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_ready());
+    }
+
+    #[tokio::test]
+    async fn what_a_kept_switch_replaced_drains_until_its_drain_has_ended() {
+        let (traffic, app, id) = (Traffic::new(Routes::new()), "tides".parse().expect("a name"), AppId(1));
+        traffic.switch(&app, id, PROD, to(1)).await.keep().ended().await;
+        let drain = traffic.switch(&app, id, PROD, to(2)).await.keep();
+        assert!(traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_ready(), "others may change it now");
+        drain.ended().await;
+        assert!(!traffic.is_draining(id, PROD, ReleaseNumber(1)));
+        assert_eq!(traffic.routes().state(&app, PROD), Some(RouteState::Up(to(2))));
+    }
+}

@@ -1,0 +1,241 @@
+//! What containers write, as lines: standard output and error together, in the order they came.
+
+use std::time::Duration;
+
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::query_parameters::LogsOptionsBuilder;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::super::{InstanceState, LogRate, RuntimeError};
+use super::DockerRuntime;
+use super::inspect::{Found, found_instance};
+use super::ready::LAST_LINES;
+use crate::domain::{AppId, AppName, Clock, Environment};
+use crate::engine::{self, Fault};
+use crate::output::lines::Lines;
+
+/// How often it is looked whether something runs again, while nothing does and somebody reads.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Lines at the end of a log by which it is measured how much an app prints.
+const RATE_LINES: u64 = 2_000;
+/// Lines a second from which on that is worth saying.
+const RATE_NOTED: u64 = 200;
+/// Lines that wait for a slow reader before the engine is read no further.
+const BUFFERED_LINES: usize = 256;
+
+/// Reads the engine's log format: each frame is one message, in front of it the time it came.
+#[derive(Default)]
+pub(super) struct Reader {
+    stdout: Lines,
+    stderr: Lines,
+    /// When the last message came.
+    pub(super) last: Option<Timestamp>,
+    /// Messages up to here were read before.
+    pub(super) skip_to: Option<Timestamp>,
+}
+
+impl Reader {
+    /// Takes a frame, and hands every line that it completes to `each`.
+    pub(super) fn take(&mut self, frame: &LogOutput, each: &mut impl FnMut(String)) {
+        let (lines, message) = match frame {
+            LogOutput::StdErr { message } => (&mut self.stderr, message),
+            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
+                (&mut self.stdout, message)
+            }
+        };
+        let mut bytes = &message[..];
+        if let Some(space) = bytes.iter().position(|b| *b == b' ')
+            && let Some(at) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+        {
+            if self.skip_to.is_some_and(|read| at <= read) {
+                return;
+            }
+            self.last = self.last.max(Some(at));
+            bytes = &bytes[space + 1..];
+        }
+        lines.push(bytes, each);
+    }
+
+    /// Hands out what has no line break at its end.
+    pub(super) fn finish(&mut self, each: &mut impl FnMut(String)) {
+        self.stdout.finish(each);
+        self.stderr.finish(each);
+    }
+}
+
+impl DockerRuntime {
+    /// The frames of a container's log.
+    pub(super) fn frames(
+        &self,
+        id: &str,
+        tail: &str,
+        since: Option<Timestamp>,
+        follow: bool,
+    ) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+        let mut options =
+            LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(follow).tail(tail);
+        if let Some(second) = since.and_then(|at| i32::try_from(at.as_second()).ok()) {
+            options = options.since(second);
+        }
+        self.docker().logs(id, Some(options.build()))
+    }
+
+    /// The last lines that a container wrote, for an error's sake; none where they cannot be had.
+    pub(super) async fn last_lines(&self, id: &str) -> Vec<String> {
+        let read = async {
+            let (mut reader, mut lines) = (Reader::default(), Vec::new());
+            let mut frames = std::pin::pin!(self.frames(id, &LAST_LINES.to_string(), None, false));
+            while let Some(Ok(frame)) = frames.next().await {
+                reader.take(&frame, &mut |line| lines.push(line));
+            }
+            reader.finish(&mut |line| lines.push(line));
+            lines
+        };
+        tokio::time::timeout(engine::QUICK, read).await.unwrap_or_default()
+    }
+
+    /// The container of the highest release.
+    async fn newest(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+    ) -> Result<Option<Found>, RuntimeError> {
+        let found =
+            self.list(self.installation().app_filter(app, app_id)).await?.into_iter().filter_map(found_instance);
+        let newest = found.filter(|f| f.instance.environment == environment).max_by_key(|f| f.instance.release);
+        match newest {
+            Some(found) => self.inspect(&found.instance.id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// How much the newest instance prints; none where that is little, or nothing runs.
+    pub(in super::super) async fn log_rate(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+    ) -> Result<Option<LogRate>, RuntimeError> {
+        let Some(newest) = self.newest(app, app_id, environment).await? else { return Ok(None) };
+        let (mut reader, mut first, mut lines, mut bytes) = (Reader::default(), None, 0_u64, 0_u64);
+        let read = async {
+            let mut frames = std::pin::pin!(self.frames(&newest.id, &RATE_LINES.to_string(), None, false));
+            while let Some(Ok(frame)) = frames.next().await {
+                reader.take(&frame, &mut |line| {
+                    lines += 1;
+                    bytes += line.len() as u64 + 1;
+                });
+                first = first.or(reader.last);
+            }
+        };
+        if tokio::time::timeout(engine::QUICK, read).await.is_err() {
+            return Ok(None);
+        }
+        let Some(first) = first.filter(|_| lines >= RATE_LINES / 2) else { return Ok(None) };
+        // Until now, not until the last line: an app that has stopped printing prints less and less.
+        let millis = u64::try_from(Clock::System.now().duration_since(first).as_millis()).unwrap_or(1).max(1);
+        let per_second = |count: u64| count.saturating_mul(1000) / millis;
+        let rate = LogRate { lines: per_second(lines), bytes: per_second(bytes) };
+        Ok((rate.lines >= RATE_NOTED).then_some(rate))
+    }
+
+    pub(in super::super) fn logs(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+        tail: u32,
+        follow: bool,
+    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+        let (sender, receiver) = mpsc::channel(BUFFERED_LINES);
+        let follower =
+            Follower { runtime: self.clone(), app: app.clone(), app_id, environment, follow, sender: sender.clone() };
+        let work = async move {
+            if let Err(error) = follower.follow(tail).await {
+                let _ = sender.send(Err(error)).await;
+            }
+        };
+        driven_by(receiver, work)
+    }
+}
+
+/// A stream of what arrives, which does `work` while it is read, and ends with it.
+pub(super) fn driven_by<T: Send + 'static>(
+    receiver: mpsc::Receiver<T>,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> BoxStream<'static, T> {
+    let arriving = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    // No task: when the reader goes, the work is dropped with the stream.
+    let work = futures_util::stream::once(work).filter_map(async |()| None);
+    futures_util::stream::select(arriving, work).boxed()
+}
+
+/// Follows an environment from one container to the next.
+struct Follower {
+    runtime: DockerRuntime,
+    app: AppName,
+    app_id: AppId,
+    environment: Environment,
+    follow: bool,
+    sender: mpsc::Sender<Result<String, RuntimeError>>,
+}
+
+impl Follower {
+    async fn follow(self, tail: u32) -> Result<(), RuntimeError> {
+        let mut tail = tail.to_string();
+        let mut read: Option<(Found, Reader)> = None;
+        loop {
+            if let Some(newest) = self.runtime.newest(&self.app, self.app_id, self.environment).await? {
+                let (mut reader, is_over) = match read.take() {
+                    Some((before, reader)) if before.id == newest.id => {
+                        // Started again since, or still running: then there is more.
+                        let unchanged = before.started_at == newest.started_at;
+                        (reader, unchanged && newest.state != InstanceState::Running)
+                    }
+                    _ => (Reader::default(), false),
+                };
+                if !is_over {
+                    self.read(&newest.id, &tail, &mut reader).await?;
+                }
+                read = Some((newest, reader));
+            }
+            // From here on all is new.
+            "all".clone_into(&mut tail);
+            if !self.follow || self.sender.is_closed() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Reads a container's log to its end, which for one that runs is the container's.
+    async fn read(&self, id: &str, tail: &str, reader: &mut Reader) -> Result<(), RuntimeError> {
+        reader.skip_to = reader.last;
+        let mut frames = std::pin::pin!(self.runtime.frames(id, tail, reader.last, self.follow));
+        let (mut lines, mut ended) = (Vec::new(), false);
+        while !ended {
+            match frames.next().await {
+                Some(Ok(frame)) => reader.take(&frame, &mut |line| lines.push(line)),
+                Some(Err(error)) => match Fault::from(error) {
+                    Fault::NotFound(_) => return Ok(()),
+                    fault => return Err(fault.into()),
+                },
+                None => {
+                    reader.finish(&mut |line| lines.push(line));
+                    ended = true;
+                }
+            }
+            for line in lines.drain(..) {
+                if self.sender.send(Ok(line)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

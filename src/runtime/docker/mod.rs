@@ -1,0 +1,291 @@
+//! The runtime on a Docker engine: a container per instance, a network per app.
+
+mod container;
+mod contract;
+mod inspect;
+mod logs;
+mod network;
+mod ready;
+mod run;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, ContainerUpdateBody, ImageInspect, RestartPolicy, RestartPolicyNameEnum};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
+    StopContainerOptionsBuilder,
+};
+use futures_util::TryStreamExt;
+use tokio::sync::watch::{Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Deployment, FoundInstance, Instance, InstanceState, RuntimeError};
+use crate::domain::{AppId, AppName, Environment, ImageRef, ReleaseNumber};
+use crate::engine::subnet::{SubnetPool, Subnets};
+use crate::engine::{self, EngineInfo, Fault};
+use crate::firewall::Firewall;
+use crate::gateway::Traffic;
+use crate::ownership::Installation;
+
+/// Seconds from the polite signal to the other one.
+const STOP_GRACE_SECS: i32 = 10;
+
+/// How containers are made.
+#[derive(Debug, Clone)]
+pub struct DockerSettings {
+    /// This builder among those that share the engine.
+    pub installation: Installation,
+    /// Where apps' networks get their addresses.
+    pub subnets: SubnetPool,
+    /// Keeps apps away from private addresses.
+    pub firewall: Firewall,
+    /// Where requests for apps go: the gateway is this runtime's load balancer.
+    pub traffic: Traffic,
+    /// What is done once a replaced release has drained runs here.
+    pub tasks: TaskTracker,
+}
+
+/// Runs apps as containers of one engine.
+#[derive(Debug, Clone)]
+pub struct DockerRuntime {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    docker: Docker,
+    settings: DockerSettings,
+    /// One at a time makes containers of an app, so that two never choose the same address.
+    app_locks: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
+    subnets: Subnets,
+    /// The engine came without its init program.
+    lacks_init: AtomicBool,
+    /// How often the watch has reached the engine.
+    reached: Sender<u64>,
+}
+
+impl DockerRuntime {
+    /// A runtime over an engine. Nothing is asked of the engine yet.
+    pub fn new(docker: Docker, settings: DockerSettings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                docker,
+                subnets: Subnets::new(settings.subnets),
+                settings,
+                app_locks: Mutex::default(),
+                lacks_init: AtomicBool::new(false),
+                reached: Sender::new(0),
+            }),
+        }
+    }
+
+    fn docker(&self) -> &Docker {
+        &self.inner.docker
+    }
+
+    fn installation(&self) -> &Installation {
+        &self.inner.settings.installation
+    }
+
+    async fn app_lock(&self, app_id: AppId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.inner.app_locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(app_id).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    pub(super) fn reached(&self) -> Receiver<u64> {
+        self.inner.reached.subscribe()
+    }
+
+    pub(super) async fn ping(&self) -> Result<EngineInfo, RuntimeError> {
+        Ok(engine::ping(self.docker()).await?)
+    }
+
+    pub(super) async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {
+        let _one_at_a_time = self.app_lock(app_id).await;
+        self.network(app, app_id).await.map(drop)
+    }
+
+    pub(super) async fn start(
+        &self,
+        deployment: &Deployment,
+        cancel: &CancellationToken,
+    ) -> Result<Instance, RuntimeError> {
+        let Deployment { app, app_id, environment, release, .. } = deployment;
+        let _one_at_a_time = self.app_lock(*app_id).await;
+        let name = self.instance_name(app, *app_id, *environment, *release);
+        match self.inspect(&name).await? {
+            Some(found) if found.state == InstanceState::Running => return found.instance(),
+            Some(found) => self.remove(&found.id).await?,
+            None => {}
+        }
+        let network = self.network(app, *app_id).await?;
+        let (image, _) = tokio::join!(self.image(&deployment.image), self.inner.settings.firewall.ensure());
+        let image = image?;
+        if cancel.is_cancelled() {
+            return Err(RuntimeError::Cancelled);
+        }
+        let mut addresses = self.free_addresses(app, *app_id, &network).await?.into_iter();
+        loop {
+            let address = addresses.next();
+            let init = !self.inner.lacks_init.load(Ordering::Relaxed);
+            let body = container::of_deployment(deployment, self.installation(), &image, &network, address, init);
+            match self.make(&name, body).await {
+                Ok(id) if cancel.is_cancelled() => {
+                    self.remove(&id).await?;
+                    return Err(RuntimeError::Cancelled);
+                }
+                Ok(id) => {
+                    return match self.inspect(&id).await? {
+                        Some(found) => found.instance(),
+                        None => Err(RuntimeError::Gone),
+                    };
+                }
+                // Somebody else's container sits there: try the next, in the end let the engine choose.
+                Err(RuntimeError::CannotStart(why)) if address.is_some() && why.contains("Address already in use") => {}
+                Err(RuntimeError::CannotStart(why)) if init && why.contains("docker-init") => {
+                    self.inner.lacks_init.store(true, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes a container and starts it; leaves nothing behind when it does not start.
+    async fn make(&self, name: &str, body: ContainerCreateBody) -> Result<String, RuntimeError> {
+        let options = CreateContainerOptionsBuilder::new().name(name).build();
+        let create = || self.docker().create_container(Some(options.clone()), body.clone());
+        let created = match engine::call(engine::SLOW, create()).await {
+            Err(Fault::Conflict(_)) => {
+                // Left half-made by a builder that died between two calls.
+                self.remove(name).await?;
+                engine::call(engine::SLOW, create()).await
+            }
+            other => other,
+        };
+        let id = created.map_err(cannot_start)?.id;
+        let started = engine::call(engine::SLOW, self.docker().start_container(&id, None)).await;
+        if let Err(fault) = started {
+            self.remove(&id).await?;
+            return Err(cannot_start(fault));
+        }
+        Ok(id)
+    }
+
+    pub(super) async fn stop(&self, instance: &Instance) -> Result<(), RuntimeError> {
+        self.end(&instance.id).await?;
+        self.remove(&instance.id).await
+    }
+
+    /// Asks a container to end, and ends it after a while.
+    async fn end(&self, id: &str) -> Result<(), RuntimeError> {
+        let options = StopContainerOptionsBuilder::new().t(STOP_GRACE_SECS).build();
+        match engine::call(engine::SLOW, self.docker().stop_container(id, Some(options))).await {
+            Ok(()) | Err(Fault::NotFound(_)) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Removes a container, running or not.
+    async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match engine::call(engine::SLOW, self.docker().remove_container(id, Some(options))).await {
+            Ok(()) | Err(Fault::NotFound(_)) => Ok(()),
+            // Somebody else is removing it at this moment.
+            Err(Fault::Conflict(why)) if why.contains("already in progress") => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Whether the engine starts a container again when it ends, and when the engine itself starts.
+    async fn restart_when_it_ends(&self, id: &str, restart: bool) -> Result<(), RuntimeError> {
+        let name = if restart { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
+        let policy = RestartPolicy { name: Some(name), maximum_retry_count: None };
+        let update = ContainerUpdateBody { restart_policy: Some(policy), ..Default::default() };
+        Ok(engine::call(engine::QUICK, self.docker().update_container(id, update)).await?)
+    }
+
+    /// Removes an environment's instances that a live release has replaced, but for those that still have requests.
+    async fn remove_replaced(&self, live: &Deployment) -> Result<(), RuntimeError> {
+        // A later release may be on its way already.
+        self.remove_instances(live, |release| release < live.release).await
+    }
+
+    /// Removes the instances of a deployment's environment whose releases are chosen, but for those that drain.
+    async fn remove_instances(
+        &self,
+        of: &Deployment,
+        is_chosen: impl Fn(ReleaseNumber) -> bool + Send,
+    ) -> Result<(), RuntimeError> {
+        let Deployment { app, app_id, environment, .. } = of;
+        for container in self.list(self.installation().app_filter(app, *app_id)).await? {
+            let Some(FoundInstance { instance, .. }) = inspect::found_instance(container) else { continue };
+            let drains = self.inner.settings.traffic.is_draining(*app_id, *environment, instance.release);
+            if instance.environment == *environment && is_chosen(instance.release) && !drains {
+                self.stop(&instance).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove_app(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {
+        {
+            let _one_at_a_time = self.app_lock(app_id).await;
+            for container in self.list(self.installation().app_filter(app, app_id)).await? {
+                self.remove(&container.id.unwrap_or_default()).await?;
+            }
+            self.remove_network(app, app_id).await?;
+        }
+        self.inner.app_locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&app_id);
+        Ok(())
+    }
+
+    /// The name of an instance's container: for people first, and unlike any other.
+    fn instance_name(&self, app: &AppName, app_id: AppId, environment: Environment, release: ReleaseNumber) -> String {
+        format!("slipway-{app}-{environment}-{release}.{app_id}.{}", self.installation())
+    }
+
+    /// Finds an image in the engine, or pulls it from the registry that its name begins with.
+    async fn image(&self, image: &ImageRef) -> Result<ImageInspect, RuntimeError> {
+        // Images that were never pushed are known by their id, others by the registry's digest.
+        for name in [image.digest(), image.as_str()] {
+            match engine::call(engine::QUICK, self.docker().inspect_image(name)).await {
+                Ok(found) => return Ok(found),
+                Err(Fault::NotFound(_)) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        let host = image.name().split('/').next().unwrap_or_default();
+        if !host.contains(['.', ':']) {
+            return Err(RuntimeError::ImageMissing(image.clone()));
+        }
+        let options = CreateImageOptionsBuilder::new().from_image(image.as_str()).build();
+        let pull = self.docker().create_image(Some(options), None, None).try_for_each(async |_| Ok(()));
+        match engine::call(engine::SLOW * 5, pull).await {
+            Ok(()) => Ok(engine::call(engine::QUICK, self.docker().inspect_image(image.as_str())).await?),
+            Err(Fault::NotFound(_)) => Err(RuntimeError::ImageMissing(image.clone())),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+}
+
+/// The engine's reason for not starting a container, without the runtime's internals.
+fn cannot_start(fault: Fault) -> RuntimeError {
+    match fault {
+        Fault::NotFound(why) | Fault::Conflict(why) | Fault::Other(why) => {
+            let why = why.rsplit_once("unable to start container process: ").map_or(why.as_str(), |(_, end)| end);
+            RuntimeError::CannotStart(why.trim_end_matches(": unknown").trim().to_owned())
+        }
+        outage => outage.into(),
+    }
+}

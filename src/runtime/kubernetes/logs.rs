@@ -1,0 +1,302 @@
+//! What pods write, as lines: followed over restarts and from one release to the next, by watch.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::io::AsyncBufReadExt;
+use futures_util::stream::{BoxStream, FuturesUnordered};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::Api;
+use kube::api::LogParams;
+use tokio::sync::mpsc;
+
+use super::super::RuntimeError;
+use super::super::record::Record;
+use super::client::Cluster;
+use super::fault::Fault;
+use super::ready::{Known, changes, take};
+use super::{KubernetesRuntime, manifest};
+use crate::domain::{AppId, AppName, Environment};
+use crate::output::lines::{LINE_MAX, Lines};
+use crate::ownership;
+
+/// First pause before it is looked again whether there is a namespace, and the longest one.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
+/// Longest wait for more of a log that is read to its end and no further.
+const READ_LIMIT: Duration = Duration::from_secs(15);
+/// Pause before a log that broke off is read on.
+const READ_ON: Duration = Duration::from_millis(500);
+/// Lines that wait for a slow reader before the cluster is read no further.
+const BUFFERED_LINES: usize = 256;
+
+/// The container of an app's pod.
+pub(super) fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+/// Which run of which container it is, once it has begun.
+fn begun(pod: &Pod) -> Option<String> {
+    let container = container(pod)?;
+    let state = container.state.as_ref()?;
+    (state.running.is_some() || state.terminated.is_some()).then(|| container.container_id.clone()).flatten()
+}
+
+fn release(pod: &Pod) -> u32 {
+    let labels = pod.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(ownership::RELEASE)).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Where lines go.
+pub(super) enum Sink<'a, 'r> {
+    /// To whoever reads the stream.
+    Reader(&'a mpsc::Sender<Result<String, RuntimeError>>),
+    /// To a run's record.
+    Record(&'a mut Record<'r>),
+}
+
+impl Sink<'_, '_> {
+    /// False when nobody wants more.
+    async fn give(&mut self, line: String) -> bool {
+        match self {
+            Self::Reader(sender) => sender.send(Ok(line)).await.is_ok(),
+            Self::Record(record) => {
+                record.line(line).await;
+                true
+            }
+        }
+    }
+}
+
+/// Reads one container's log, and knows how far it came.
+#[derive(Default)]
+pub(super) struct Reader {
+    lines: Lines,
+    last: Option<Timestamp>,
+}
+
+impl Reader {
+    /// Reads to the log's end, which with `follow` is the container's.
+    pub(super) async fn read(
+        &mut self,
+        pods: &Api<Pod>,
+        pod: &str,
+        tail: Option<u32>,
+        follow: bool,
+        mut sink: Sink<'_, '_>,
+    ) -> Result<(), Fault> {
+        let parameters = LogParams {
+            follow,
+            timestamps: true,
+            tail_lines: tail.map(i64::from),
+            since_time: self.last,
+            ..LogParams::default()
+        };
+        // One that is followed says nothing for as long as the app does.
+        let limit = if follow { Duration::MAX } else { READ_LIMIT };
+        let late = || Fault::Away(format!("it has not answered for {} seconds", READ_LIMIT.as_secs()));
+        let opened = tokio::time::timeout(limit, pods.log_stream(pod, &parameters)).await.map_err(|_| late())?;
+        let mut stream = std::pin::pin!(opened?);
+        let skip_to = self.last;
+        let mut ready = Vec::new();
+        // A line may come in pieces, and the next one's beginning with it.
+        let mut partial: Vec<u8> = Vec::new();
+        loop {
+            let filled = tokio::time::timeout(limit, stream.fill_buf()).await.map_err(|_| late())?;
+            let bytes = filled.map_err(|error| Fault::Away(error.to_string()))?;
+            if bytes.is_empty() {
+                break;
+            }
+            let length = bytes.len();
+            for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+                // What is beyond the longest line is not kept; its end still is.
+                let room = (LINE_MAX * 2).saturating_sub(partial.len());
+                partial.extend_from_slice(&piece[..piece.len().min(room)]);
+                if piece.ends_with(b"\n") {
+                    if !partial.ends_with(b"\n") {
+                        partial.push(b'\n');
+                    }
+                    self.take(&partial, skip_to, &mut ready);
+                    partial.clear();
+                }
+            }
+            stream.consume_unpin(length);
+            for line in ready.drain(..) {
+                if !sink.give(line).await {
+                    return Ok(());
+                }
+            }
+        }
+        self.take(&partial, skip_to, &mut ready);
+        self.lines.finish(&mut |line| ready.push(line));
+        for line in ready {
+            if !sink.give(line).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut bytes: &[u8], skip_to: Option<Timestamp>, ready: &mut Vec<String>) {
+        if let Some(space) = bytes.iter().position(|byte| *byte == b' ')
+            && let Some(at) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+        {
+            if skip_to.is_some_and(|read| at <= read) {
+                return;
+            }
+            self.last = self.last.max(Some(at));
+            bytes = &bytes[space + 1..];
+        }
+        self.lines.push(bytes, &mut |line| ready.push(line));
+    }
+}
+
+impl KubernetesRuntime {
+    pub(in super::super) fn logs(
+        &self,
+        app: &AppName,
+        _app_id: AppId,
+        environment: Environment,
+        tail: u32,
+        follow: bool,
+    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+        let (sender, receiver) = mpsc::channel(BUFFERED_LINES);
+        let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), &manifest::namespace(app));
+        let installation = &self.settings().installation;
+        let chosen = format!(
+            "{}={app},{}={environment},{}={installation},!{}",
+            ownership::APP,
+            ownership::ENVIRONMENT,
+            ownership::INSTALLATION,
+            ownership::RUN
+        );
+        let cluster = self.cluster().clone();
+        let follower = Arc::new(Follower { cluster, pods, chosen, sender: sender.clone() });
+        let work = async move {
+            let done = if follow { follow_on(&follower, tail).await } else { follower.newest(tail).await };
+            if let Err(fault) = done {
+                let _ = sender.send(Err(fault.into())).await;
+            }
+        };
+        let arriving = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        // No task: when the reader goes, the work is dropped with the stream.
+        let work = futures_util::stream::once(work).filter_map(async |()| None);
+        futures_util::stream::select(arriving, work).boxed()
+    }
+}
+
+/// Follows an environment from one container to the next.
+struct Follower {
+    cluster: Cluster,
+    pods: Api<Pod>,
+    chosen: String,
+    sender: mpsc::Sender<Result<String, RuntimeError>>,
+}
+
+impl Follower {
+    /// The last lines of the newest pod, and no more.
+    async fn newest(&self, tail: u32) -> Result<(), Fault> {
+        let chosen = kube::api::ListParams::default().labels(&self.chosen);
+        let pods = match self.cluster.call(self.pods.list(&chosen)).await {
+            Ok(pods) => pods.items,
+            Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
+        match newest(pods.iter()) {
+            Some(pod) => self.read_once(pod, tail).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn read_once(&self, pod: &Pod, tail: u32) -> Result<(), Fault> {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let sink = Sink::Reader(&self.sender);
+        match Reader::default().read(&self.pods, &name, Some(tail), false, sink).await {
+            // Not begun, or gone: nothing was written.
+            Err(Fault::NotFound(_) | Fault::Refused(_)) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Reads on from one container to the next, without end.
+async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
+    let mut changes = changes(follower.pods.clone(), &follower.chosen, "");
+    let (mut known, mut read, mut complete) = (Known::<Pod>::new(), HashSet::new(), false);
+    let mut readings = FuturesUnordered::new();
+    let mut pause = LOOK_AGAIN;
+    loop {
+        tokio::select! {
+            change = changes.next() => {
+                match change {
+                    Some(Ok(change)) => {
+                        pause = LOOK_AGAIN;
+                        let done = take(&mut known, change);
+                        if done && !complete {
+                            complete = true;
+                            let first = newest(known.values()).cloned();
+                            // What ran before the reader came is not read.
+                            read.extend(known.values().filter_map(begun));
+                            if let Some(first) = first.filter(|pod| begun(pod).is_some()) {
+                                readings.push(reading(follower.clone(), first, Some(tail), Reader::default(), Duration::ZERO));
+                            }
+                            continue;
+                        }
+                    }
+                    // There is no namespace, or none that is ours to look into: nothing has run yet, or all is gone.
+                    Some(Err(Fault::Forbidden(_) | Fault::NotFound(_))) => {
+                        known.clear();
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LOOK_AGAIN_MAX);
+                        continue;
+                    }
+                    Some(Err(fault)) => return Err(fault),
+                    None => return Ok(()),
+                }
+                if complete {
+                    for pod in known.values() {
+                        if let Some(id) = begun(pod) && read.insert(id) {
+                            readings.push(reading(follower.clone(), pod.clone(), None, Reader::default(), Duration::ZERO));
+                        }
+                    }
+                }
+            }
+            Some((pod, reader, fault)) = readings.next() => {
+                if follower.sender.is_closed() {
+                    return Ok(());
+                }
+                let name = pod.metadata.name.clone().unwrap_or_default();
+                let still = known.get(&name).filter(|now| begun(now) == begun(&pod));
+                let runs = still.and_then(container).and_then(|c| c.state.as_ref()).is_some_and(|s| s.running.is_some());
+                if runs {
+                    // The line broke, not the container.
+                    readings.push(reading(follower.clone(), pod, None, reader, READ_ON));
+                } else if let Err(Fault::Away(why)) = fault {
+                    return Err(Fault::Away(why));
+                }
+            }
+        }
+    }
+}
+
+/// Reads a container's log to its end.
+async fn reading(
+    follower: Arc<Follower>,
+    pod: Pod,
+    tail: Option<u32>,
+    mut reader: Reader,
+    pause: Duration,
+) -> (Pod, Reader, Result<(), Fault>) {
+    tokio::time::sleep(pause).await;
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let done = reader.read(&follower.pods, &name, tail, true, Sink::Reader(&follower.sender)).await;
+    (pod, reader, done)
+}
+
+/// The pod of the highest release that is the youngest.
+fn newest<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<&'a Pod> {
+    pods.max_by_key(|pod| (release(pod), pod.metadata.creation_timestamp.clone()))
+}
