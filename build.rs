@@ -19,7 +19,7 @@ const BUILT: &str = "static/built";
 /// What has to be installed, in the version that the lock file names.
 const PACKAGES: [&str; 2] = ["node_modules/htmx.org", "node_modules/esbuild"];
 /// Other folders that the binary embeds.
-const EMBEDDED: [&str; 2] = ["app_templates", "prompts"];
+const EMBEDDED: [&str; 3] = ["app_templates", "prompts", "src/generation/demo/recordings"];
 /// Functions that are executed at start and by the usual requests; scripts/link-order writes it.
 const LINK_ORDER: &str = "link-order.txt";
 
@@ -56,7 +56,7 @@ fn bundle() -> Result<(), String> {
         let wanted = version_after(&lock, &format!("\"{package}\""));
         wanted.is_some() && installed(package).as_deref() == wanted
     };
-    if !PACKAGES.iter().all(|package| is_installed(&package)) {
+    if !PACKAGES.iter().all(is_installed) {
         npm_ci()?;
         if let Some(missing) = PACKAGES.iter().find(|package| !is_installed(package)) {
             return Err(format!("npm ran, yet {missing} is not there in the version that package-lock.json names"));
@@ -78,13 +78,12 @@ fn built(name: &str) -> PathBuf {
 }
 
 fn run_esbuild(output: &Path) -> Result<(), String> {
-    let mut esbuild = match native_esbuild() {
-        Some(program) => Command::new(program),
-        None => {
-            let mut node = Command::new("node");
-            node.arg("node_modules/esbuild/bin/esbuild");
-            node
-        }
+    let mut esbuild = if let Some(program) = native_esbuild() {
+        Command::new(program)
+    } else {
+        let mut node = Command::new("node");
+        node.arg("node_modules/esbuild/bin/esbuild");
+        node
     };
     esbuild.args(BUNDLES.map(|name| format!("{SOURCES}/{name}")));
     esbuild.arg(format!("--outdir={}", output.display())).arg(format!("--outbase={SOURCES}"));

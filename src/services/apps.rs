@@ -149,7 +149,8 @@ impl Services {
 
     /// The template that fits a description best.
     pub fn suggest_template(&self, description: &str) -> AppResult<Arc<Template>> {
-        let suggested = self.platform.catalog.suggest(description).cloned();
+        let recorded = self.recorded_template(description);
+        let suggested = recorded.or_else(|| self.platform.catalog.suggest(description)).cloned();
         suggested.ok_or_else(|| AppError::conflict("no_templates", "There are no templates."))
     }
 

@@ -30,7 +30,7 @@ const PIECES: usize = 4;
 const EXPORT_TIME: Duration = Duration::from_mins(30);
 /// A placeholder for the registry of the image, which the user replaces.
 const REGISTRY: &str = "registry.example.com";
-/// The schedule of a job without a schedule; its CronJob is suspended.
+/// The schedule of a job without a schedule; its `CronJob` is suspended.
 const NEVER: &str = "0 0 1 1 *";
 
 /// The manifests' templates. Their values are text, numbers or names; strings are written

@@ -82,7 +82,7 @@ impl Metrics {
 }
 
 impl Services {
-    /// All metrics in the OpenMetrics text format.
+    /// All metrics in the `OpenMetrics` text format.
     pub async fn metrics(&self) -> AppResult<String> {
         let metrics = &self.metrics;
         metrics.apps.set(self.platform.store.count_apps().await?);

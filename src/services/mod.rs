@@ -20,6 +20,7 @@ pub mod models;
 mod names;
 pub mod preview_access;
 pub mod probing;
+pub mod recordings;
 pub mod runs;
 mod secret;
 pub mod sessions;

@@ -111,6 +111,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_pictures_of_the_first_page_stay_light() {
+        let file = Static::get("img/made-with.webp").expect("it is there");
+        assert!(file.data.len() <= 36_000 && &file.data[8..12] == b"WEBP", "{} bytes", file.data.len());
+    }
+
     #[tokio::test]
     async fn an_unchanged_file_is_not_sent_again() {
         let path = |name: &str| Path((HASH.clone(), name.to_owned()));

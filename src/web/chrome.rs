@@ -14,6 +14,9 @@ pub const THEME_COOKIE: &str = "slipway_theme";
 /// Cookie that switches single-key shortcuts off.
 pub const KEYS_COOKIE: &str = "slipway_keys";
 
+/// Cookie that remembers that the note of demo mode was dismissed.
+pub const DEMO_NOTE_COOKIE: &str = "slipway_demo_note";
+
 /// Light or dark.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +84,10 @@ impl Theme {
 
 /// The data of the frame around every page.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts that do not depend on each other, each with a name of its own"
+)]
 pub struct Chrome {
     /// Light or dark.
     pub theme: Theme,
@@ -88,6 +95,8 @@ pub struct Chrome {
     pub keys: bool,
     /// The demo model answers.
     pub demo: bool,
+    /// The note that says so is shown in conversations.
+    pub demo_note: bool,
     /// The model's name.
     pub model: String,
     /// A password is set, so the page offers to log out.
@@ -102,7 +111,8 @@ impl Chrome {
             Some("dark") => Theme::Dark,
             _ => Theme::System,
         };
-        Self { theme, keys: cookie(headers, KEYS_COOKIE) != Some("off"), demo, model, password }
+        let demo_note = demo && cookie(headers, DEMO_NOTE_COOKIE) != Some("off");
+        Self { theme, keys: cookie(headers, KEYS_COOKIE) != Some("off"), demo, demo_note, model, password }
     }
 }
 
@@ -127,7 +137,14 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 pub(super) fn sample() -> Chrome {
-    Chrome { theme: Theme::System, keys: true, demo: false, model: "claude-sonnet-4-5".into(), password: true }
+    Chrome {
+        theme: Theme::System,
+        keys: true,
+        demo: false,
+        demo_note: false,
+        model: "claude-sonnet-4-5".into(),
+        password: true,
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +157,10 @@ mod tests {
         headers.append(header::COOKIE, "a=1; slipway_theme=dark".parse().expect("a value"));
         headers.append(header::COOKIE, "slipway_keys=off".parse().expect("a value"));
         let chrome = Chrome::new(&headers, false, true, String::new());
-        assert!(chrome.theme == Theme::Dark && !chrome.keys);
+        assert!(chrome.theme == Theme::Dark && !chrome.keys && chrome.demo_note);
+        headers.append(header::COOKIE, "slipway_demo_note=off".parse().expect("a value"));
+        assert!(!Chrome::new(&headers, false, true, String::new()).demo_note, "dismissed for good");
+        assert!(!Chrome::new(&HeaderMap::new(), false, false, String::new()).demo_note, "another model answers");
         assert_eq!(cookie(&headers, "theme"), None);
     }
 }

@@ -22,6 +22,8 @@ pub struct CostView {
     has_unpriced: bool,
     /// Some servers do not report token counts.
     has_estimates: bool,
+    /// No model has used anything: the demo model never does.
+    is_nothing: bool,
 }
 
 struct CostTable {
@@ -103,6 +105,7 @@ impl CostView {
             tables: if report.days.is_empty() { Vec::new() } else { tables },
             has_unpriced: report.total.unpriced_tokens > 0,
             has_estimates: report.total.estimated,
+            is_nothing: report.total.tokens() == 0,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::chrome::Chrome;
 use super::extract::{Form, Query};
 use super::format::encode_path;
 use super::home_view::{AppCard, Example, HomePage, NameField, Suggestion, TemplateChoice};
+use super::made_with;
 use super::reply::{self, Caller};
 use crate::catalog::Template;
 use crate::domain::{AppFilter, AppName, Cursor, PageRequest, TemplateKind, TemplateName, TurnMode};
@@ -157,6 +158,7 @@ async fn home(
             })
             .collect(),
         examples: examples(services),
+        made: made_with::tiles(services),
         problem,
         total,
         searching: search.is_some() || filter.is_some(),

@@ -6,6 +6,7 @@ use super::app::bar::EnvChip;
 use super::app::deployment::{encode_query, with_code};
 use super::chrome::Chrome;
 use super::format::{Html, When};
+use super::made_with_view::MadeTile;
 use super::ui;
 use crate::domain::{App, AppName, TemplateKind, TemplateName};
 
@@ -27,6 +28,8 @@ pub struct HomePage {
     pub templates: Vec<TemplateChoice>,
     /// Prompts that fill the field.
     pub examples: Vec<Example>,
+    /// Recorded apps with their pictures.
+    pub made: Vec<MadeTile>,
     /// The error in the submitted form.
     pub problem: Option<String>,
     /// Number of apps.

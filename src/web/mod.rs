@@ -18,6 +18,8 @@ pub mod home_view;
 #[cfg(test)]
 mod live_page;
 pub mod login;
+pub mod made_with;
+mod made_with_view;
 pub mod markdown;
 pub mod plain;
 pub mod plain_pages;
@@ -80,6 +82,9 @@ pub fn router(services: Services) -> Router {
         .route("/settings/sessions/{id}/end", post(settings::end_session))
         .route("/settings/keys", post(plain::keys))
         .route("/theme", post(plain::theme))
+        .route("/demo-note", post(plain::dismiss_demo_note))
+        .route("/made-with/{name}", get(made_with::page))
+        .route("/made-with/{name}/page", get(made_with::frame))
         .route("/jobs/{id}/cancel", post(app::actions::cancel))
         .merge(app::routes())
         .fallback(error_page::not_found)

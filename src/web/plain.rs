@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Web;
-use super::chrome::{Chrome, KEYS_COOKIE, THEME_COOKIE, Theme};
+use super::chrome::{Chrome, DEMO_NOTE_COOKIE, KEYS_COOKIE, THEME_COOKIE, Theme};
 use super::extract::Form;
 use super::format::When;
 use super::login::own_path;
@@ -75,12 +75,7 @@ pub async fn theme(caller: Caller, headers: axum::http::HeaderMap, Form(form): F
         return Ok(with_cookie(response, THEME_COOKIE, form.theme.as_str()));
     }
     // The menu has this form on every page: return to the page where it was submitted.
-    let came_from = headers
-        .get(header::REFERER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<axum::http::Uri>().ok())
-        .and_then(|uri| uri.path_and_query().map(ToString::to_string))
-        .unwrap_or_default();
+    let came_from = came_from(&headers);
     let to = if form.to.is_empty() { own_path(&came_from) } else { own_path(&form.to) };
     Ok(with_cookie(Redirect::to(to).into_response(), THEME_COOKIE, form.theme.as_str()))
 }
@@ -90,6 +85,23 @@ pub async fn theme(caller: Caller, headers: axum::http::HeaderMap, Form(form): F
 #[template(path = "theme_button.html")]
 struct ThemeButton {
     theme: Theme,
+}
+
+/// The page on which a form was sent, as a path with its query; empty where the browser does not say.
+fn came_from(headers: &axum::http::HeaderMap) -> String {
+    let referrer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
+    let uri = referrer.and_then(|text| text.parse::<axum::http::Uri>().ok());
+    uri.and_then(|uri| uri.path_and_query().map(ToString::to_string)).unwrap_or_default()
+}
+
+/// `POST /demo-note`: dismisses the note of demo mode, in this browser and for good.
+pub async fn dismiss_demo_note(caller: Caller, headers: axum::http::HeaderMap) -> Response {
+    let response = if caller.is_htmx() {
+        ().into_response()
+    } else {
+        Redirect::to(own_path(&came_from(&headers))).into_response()
+    };
+    with_cookie(response, DEMO_NOTE_COOKIE, "off")
 }
 
 /// The form's fields.

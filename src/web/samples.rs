@@ -23,6 +23,7 @@ use super::chrome;
 use super::cost::CostView;
 use super::format::When;
 use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
+use super::made_with_view::MadePage;
 use super::plain_pages::{CheckView, HealthPage, LoginPage, SHORTCUTS, ShortcutsPage};
 use super::settings;
 use crate::bounded_work::Budget;
@@ -263,6 +264,7 @@ pub fn home(total: u64) -> HomePage {
         chosen: None,
         suggestion: Suggestion { title: None }.render().expect("renders"),
         templates: chosen_templates(),
+        made: super::made_with_view::tiles(crate::generation::demo::recordings::all()),
         examples: vec![
             Example::new(
                 "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours",
@@ -727,6 +729,10 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let show = |page: AppPage| page.render().expect("renders");
     let mut demo = home(0);
     demo.chrome.demo = true;
+    let made = crate::generation::demo::recordings::named("bakery").expect("it is recorded");
+    let made = MadePage::new(chrome::sample(), made, "Static site".into());
+    let mut noted = app_page(&app, "preview", frame_tab(&app), vec![], false, None);
+    noted.chrome.demo_note = true;
     let answer = AnswerView::new(
         201,
         vec![("content-type".into(), "application/json".into())],
@@ -746,6 +752,8 @@ pub fn pages() -> Vec<(&'static str, String)> {
     vec![
         ("home", home(9).render().expect("renders")),
         ("home-empty", demo.render().expect("renders")),
+        ("made-with", made.render().expect("renders")),
+        ("app-demo", show(noted)),
         ("app-live", show(app_page(&app, "preview", frame_tab(&app), live, true, Some(deployment(JobState::Running))))),
         ("app-done", show(app_page(&app, "preview", frame_tab(&app), done.clone(), false, Some(deployment(JobState::Succeeded))))),
         ("app-failed", show(app_page(&app, "preview", frame_tab(&app), done.clone(), false, Some(deployment(JobState::Failed))))),

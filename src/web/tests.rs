@@ -419,14 +419,14 @@ async fn a_feed_ends_with_its_last_reader() {
 /// A page that does not read for a while loses no events.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_falls_behind_catches_up() {
-    let site = Site::start_at_pace("0.05").await;
+    let site = Site::start_at_pace("0.3").await;
     let name = site.app("static-site").await;
     let address = format!("/apps/{name}");
     let page = LivePage::new(&site.get(&address).await.body);
     let before = site.last_event(&name).await;
     let mut quick = Following::open(&site, &name, page.clone(), before).await;
     let mut slow = Following::open(&site, &name, page, before).await;
-    site.services.start_turn(&name, "A page", TurnMode::Build).await.expect("a turn");
+    site.services.start_turn(&name, "A bakery", TurnMode::Build).await.expect("a turn");
     slow.next().await;
     quick.read_to_end_of_turn().await;
     // All messages of the second turn have left the feed's backlog before the slow reader continues.

@@ -100,7 +100,7 @@ describe("a static site", () => {
     assert.ok(await stop().isVisible(), "the draft shows it while the turn still runs");
     await shoot(page, "site 1 writing");
     await turnEnds();
-    await turn.getByText(/3 files/).first().waitFor();
+    await turn.getByText(/5 files/).first().waitFor();
     await shoot(page, "site 2 written");
 
     // Preview follows: the steps with their times, the checks with their evidence, and the app in the frame.
@@ -117,11 +117,11 @@ describe("a static site", () => {
     await bar().getByText("Up to date").waitFor();
 
     // Change, and publish again.
-    await say("Moon phases beside the tides");
+    await say("Add a list of new moon, first quarter and full moon");
     await previewFollows();
-    assert.ok(!(await elsewhere(builder.host(name), "Tide table")).includes("Moon phases"), "not yet published");
+    assert.ok(!(await elsewhere(builder.host(name), "Tide table")).includes("First quarter"), "not yet published");
     await press(/^Publish/, "Production");
-    await elsewhere(builder.host(name), "Moon phases beside the tides");
+    await elsewhere(builder.host(name), "First quarter");
     await shoot(page, "site 4 published again");
 
     // Roll back to the first.
@@ -129,7 +129,7 @@ describe("a static site", () => {
     await shoot(page, "site 5 releases");
     await page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }).click();
     await eventually("production shows the first again", async () =>
-      !(await elsewhere(builder.host(name), "Tide table")).includes("Moon phases"));
+      !(await elsewhere(builder.host(name), "Tide table")).includes("First quarter"));
     await page.locator("#releases").getByText("rolled back to release 1").waitFor();
     await shoot(page, "site 6 rolled back");
 

@@ -56,7 +56,7 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   const late = await newPage();
   await late.goto(`${builder.origin}/apps/two-windows`);
   assert.equal(await late.locator("#turns > li").count(), 1);
-  const words = "carries your words as its heading";
+  const words = "with “Windows on the harbour” as its title";
   for (const page of [first, second, late]) {
     const said = await page.locator("#turns").textContent();
     assert.equal(said.split(words).length, 2, "said once, shown once");
@@ -126,17 +126,17 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
   await press(page.getByRole("button", { name: "Save" }));
   assert.equal(await page.getByRole("switch").isChecked(), false);
   await page.goto(`${builder.origin}/apps/${name}`);
-  await page.getByRole("textbox", { name: "Message", exact: true }).fill("And a second sheet");
+  await page.getByRole("textbox", { name: "Message", exact: true }).fill("Add a list of pencil and second sheet");
   await press(page.getByRole("button", { name: "Send" }));
   await settled("the second turn ends");
   await press(bar.getByRole("button", { name: "Deploy preview" }).first());
   await settled("the preview is there");
-  await publish(/And a second sheet/);
+  await publish(/Second sheet/);
 
   await page.goto(`${builder.origin}/apps/${name}/releases`);
   await press(page.getByRole("button", { name: /Roll back to this.*Production, release 1/ }));
   await settled("it is rolled back");
-  assert.doesNotMatch(await visit(name), /And a second sheet/);
+  assert.doesNotMatch(await visit(name), /Second sheet/);
   await page.goto(`${builder.origin}/apps/${name}/releases`);
   await shoot(page, "plain 2 rolled back");
 

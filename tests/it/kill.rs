@@ -257,7 +257,7 @@ async fn killed_during_a_turn(point: Point) {
     }
     let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
     assert!(index.trim_end().ends_with("</html>"), "half a file: {index}");
-    builder.turn(&app, "The last words").await;
+    builder.turn(&app, "Change the title to The last words").await;
     let index = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
     assert!(index.contains("The last words"));
 }

@@ -23,12 +23,14 @@ pub struct Done {
 pub struct Conversation {
     /// The user's message of this turn.
     pub prompt: String,
-    /// Slipway has requested a repair since.
+    /// An error is to be fixed: Slipway asks for a repair since, or a person for a fix.
     pub repair: bool,
     /// The tool calls of this turn.
     pub done: Vec<Done>,
-    /// Whether writing tools are available.
-    pub may_write: bool,
+    /// Nothing was answered before this turn.
+    pub is_first: bool,
+    /// The tools on offer.
+    pub tools: Vec<String>,
 }
 
 impl Conversation {
@@ -37,17 +39,20 @@ impl Conversation {
         let messages = body["messages"].as_array().filter(|messages| !messages.is_empty());
         let messages = messages.ok_or("messages: at least one message is required")?;
         check(messages)?;
-        let mut conversation = Self::default();
-        for message in messages {
+        let mut conversation = Self { is_first: true, ..Self::default() };
+        for (nth, message) in messages.iter().enumerate() {
             let blocks = message["content"].as_array().map_or(&[][..], Vec::as_slice);
             if message["role"] == "user" {
                 conversation.results(blocks);
                 let texts = || blocks.iter().filter_map(|block| block["text"].as_str());
                 if let Some(text) = texts().rfind(|text| !is_note(text)) {
-                    // The user sent a new message.
-                    text.clone_into(&mut conversation.prompt);
+                    // A person asks for something new.
+                    let words = material::before(text);
+                    words.clone_into(&mut conversation.prompt);
+                    conversation.is_first = nth == 0;
                     conversation.done.clear();
-                    conversation.repair = false;
+                    // What comes with evidence is to be fixed.
+                    conversation.repair = words.len() < text.len();
                 }
                 // *Continue* is a note too; the message before it still applies.
                 conversation.repair |= texts().any(is_repair_note);
@@ -56,8 +61,13 @@ impl Conversation {
             }
         }
         let tools = body["tools"].as_array().map_or(&[][..], Vec::as_slice);
-        conversation.may_write = tools.iter().any(|tool| tool["name"] == "write_file");
+        conversation.tools = tools.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect();
         Ok(conversation)
+    }
+
+    /// Whether this tool is on offer.
+    pub fn may(&self, tool: &str) -> bool {
+        self.tools.iter().any(|name| name == tool)
     }
 
     fn calls(&mut self, blocks: &[Value]) {
@@ -131,7 +141,7 @@ mod tests {
         ]});
         let conversation = Conversation::read(&body).unwrap();
         assert_eq!(conversation.prompt, "Second");
-        assert!(conversation.may_write);
+        assert!(conversation.may("write_file") && !conversation.may("check") && !conversation.is_first);
         assert_eq!(conversation.result_of("list_files", None), None);
         assert_eq!(conversation.result_of("read_file", Some("x")).unwrap().result, "text");
         let changes: Vec<bool> = conversation.changes().map(|done| done.is_error).collect();
@@ -145,6 +155,8 @@ mod tests {
             Conversation::read(&body).unwrap()
         };
         assert!(read(&note(format!("{REPAIR_SENTENCE} “pip” failed."))).repair);
+        let fix = format!("Version 3 failed. Fix it.\n\n{}", material::wrap("log", "add a table"));
+        assert_eq!((read(&fix).repair, read(&fix).prompt.as_str()), (true, "Version 3 failed. Fix it."));
         let typed = read(REPAIR_SENTENCE);
         assert_eq!((typed.repair, typed.prompt.as_str()), (false, REPAIR_SENTENCE));
         assert_eq!(read("Go on where you stopped.").prompt, "Go on where you stopped.");
@@ -159,6 +171,7 @@ mod tests {
         ]});
         let conversation = Conversation::read(&body).unwrap();
         assert_eq!((conversation.prompt.as_str(), conversation.done.len()), ("First", 1));
+        assert!(conversation.is_first);
     }
 
     #[test]

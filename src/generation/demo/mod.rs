@@ -1,13 +1,21 @@
 //! The demo model: a server on loopback with a streaming Messages API,
 //! so the same client, parser and tools run without an API key.
 //!
-//! It is stateless: each answer depends only on the request. A random
-//! key rejects other users of the machine. It knows the tools only by their results.
+//! It is a script and says so. For a description that is close to a recorded app it plays the recording, for any other
+//! it fills one of six layouts with the person's words. It keeps nothing between requests: what to say next follows from
+//! the request alone. Its random key keeps other users of the machine out. It knows the tools only by what they answer.
 
-mod apps;
+mod acts;
+mod colours;
 mod conversation;
+mod layouts;
+mod parts;
+pub mod recordings;
+mod schedule;
 mod script;
 mod stream;
+mod wishes;
+mod words;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -118,7 +126,7 @@ async fn messages(State(server): State<Server>, headers: HeaderMap, body: Bytes)
         Err(message) => return invalid(&message),
     };
     let answer = script::next_answer(&conversation);
-    let events = stream::events(&answer, body.len(), server.pace.piece);
+    let events = stream::events(&answer, server.pace.piece);
     let delay = server.pace.delay;
     let events = futures_util::stream::iter(events).then(move |event| async move {
         if !delay.is_zero() {

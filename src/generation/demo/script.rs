@@ -1,143 +1,330 @@
-//! The next answer of the demo model, depending on the messages and results of this turn.
+//! What the demo model says next, decided by what has been said and done in this turn.
 //!
-//! It lists the workspace, reads the main file, writes a new app or changes its own one,
-//! and describes the change: one of these in each answer, like a real model.
+//! It looks at the workspace and reads the file that says what the app is. A new app is a recording that the description
+//! is close to, or a layout filled with the words. An app that is there gets a recorded follow-up, or a change that any page
+//! can get. What it cannot do it says, and changes nothing.
 
-use serde_json::{Value, json};
-
-use super::apps::{self, Kind, Words};
+use super::acts::{self, Act, Call, Part};
 use super::conversation::Conversation;
+use super::layouts::{self, Kind, Layout};
+use super::parts::{self, Place, Step, Texts};
+use super::recordings::{self, FollowUp, Recording};
+use super::schedule::{schedule, schedule_line};
+use super::wishes::{Change, Wish, changes};
 
-/// One block of an answer.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Part {
-    /// Thinking, shown as its summary.
-    Thinking(String),
-    /// Text for the user.
-    Text(String),
-    /// A call of a tool.
-    Call {
-        /// Its name.
-        name: &'static str,
-        /// Its input as JSON text, the path first.
-        input: String,
-    },
-}
+/// What the starter files of the embedded templates say.
+const STARTERS: [&str; 4] = [
+    "It works. Now make it yours.",
+    "It works. Describe what this API should do",
+    "It works. Send signed calls to POST /webhook.",
+    "of this day are left.",
+];
+/// What any page can get.
+const ABILITIES: &str = "colours by name, light or dark, another title, and adding or removing a table, a contact form, a counter or a list";
+/// Files that are named.
+const NAMED: usize = 12;
 
-/// The next answer: it calls tools, or ends the turn.
+/// The next answer; it calls tools, or ends the turn.
 pub fn next_answer(conversation: &Conversation) -> Vec<Part> {
     if conversation.repair {
-        let words = "The preview failed. I am the demo model and cannot find the cause, so I changed nothing: \
-                     with an API key, Claude reads the error and fixes it.";
-        return vec![Part::Text(words.into())];
+        return say(
+            "Demo mode cannot find the cause of an error: a script is answering, not an AI. Everything stays as it is.",
+        );
     }
-    let words = Words::of(&conversation.prompt);
-    let Some(listing) = conversation.result_of("list_files", None) else {
-        return vec![
-            Part::Thinking(format!("The message is: “{}”. First I list the files in the workspace.", words.heading)),
-            Part::Text("First I look at the existing files.".into()),
-            call("list_files", &[]),
-        ];
-    };
+    let Some(listing) = conversation.result_of("list_files", None) else { return vec![Call::list().into()] };
     let paths: Vec<&str> =
         listing.result.lines().map(|line| line.rsplit_once(" (").map_or(line, |(path, _)| path)).collect();
     let kind = Kind::of(&paths);
-    if !conversation.may_write {
-        return vec![Part::Text(discussion(kind, &paths, &words))];
+    if !conversation.may("write_file") {
+        return say(discussion(kind, &paths));
     }
-    if conversation.changes().next().is_some() {
-        return vec![Part::Text(summary(kind, conversation, &words))];
-    }
-    let wanted: Vec<&str> = [kind.main_file(), "app.toml"]
-        .into_iter()
-        .filter(|path| paths.contains(path) && (*path != "app.toml" || kind == Kind::Job))
-        .filter(|path| conversation.result_of("read_file", Some(path)).is_none())
-        .collect();
-    if !wanted.is_empty() {
-        let mut parts = vec![Part::Thinking(format!("This is {}. I read its current content.", kind.described()))];
-        parts.extend(wanted.into_iter().map(|path| call("read_file", &[("path", path)])));
-        return parts;
-    }
-    work(kind, conversation, &words)
+    let turn = Turn { conversation, paths, kind };
+    turn.next().unwrap_or_else(|missing| missing)
 }
 
-/// The answer that writes.
-fn work(kind: Kind, conversation: &Conversation, words: &Words) -> Vec<Part> {
-    let read = |path: &str| {
-        let done = conversation.result_of("read_file", Some(path)).filter(|done| !done.is_error);
-        done.map(|done| done.result.as_str())
-    };
-    let main = kind.main_file();
-    let mut parts = Vec::new();
-    if let Some((old, new)) = read(main).and_then(|content| apps::change(kind, content, words)) {
-        parts.push(Part::Thinking(format!("I wrote {main} myself, so I add to it and leave the rest unchanged.")));
-        parts.push(Part::Text(format!("I add this to the {}.", kind.noun())));
-        parts.push(call("edit_file", &[("path", main), ("old_text", &old), ("new_text", &new)]));
-    } else {
-        parts.push(Part::Thinking(format!("{main} is not mine yet, so I write the {} from scratch.", kind.noun())));
-        parts.push(Part::Text(format!("I write a small {} that shows your words.", kind.noun())));
-        for (path, content) in apps::new_app(kind, words) {
-            parts.push(call("write_file", &[("path", path), ("content", &content)]));
-        }
-    }
-    if let (Kind::Job, Some(cron), Some(line)) =
-        (kind, apps::schedule(&words.all), read("app.toml").and_then(apps::schedule_line))
-    {
-        let new = format!("schedule = \"{cron}\"");
-        if new != line {
-            parts.push(call("edit_file", &[("path", "app.toml"), ("old_text", line), ("new_text", &new)]));
-        }
-    }
-    parts
+fn say(words: impl Into<String>) -> Vec<Part> {
+    vec![Part::Text(words.into())]
 }
 
-fn summary(kind: Kind, conversation: &Conversation, words: &Words) -> String {
-    let refused: Vec<String> = conversation
-        .changes()
-        .filter(|done| done.is_error)
-        .map(|done| format!("`{}`: {}", done.path.as_deref().unwrap_or("?"), done.result))
-        .collect();
-    if !refused.is_empty() {
-        return format!(
-            "Not everything could be done. {}\n\nI am the demo model and cannot try another way; changes so far are saved.",
-            refused.join(" ")
+/// What a turn does, and the words at its end.
+struct Script {
+    acts: Vec<Act>,
+    ending: String,
+}
+
+/// A turn at work. What it needs to know and has not read yet is an answer that reads it: the error of its functions.
+struct Turn<'a> {
+    conversation: &'a Conversation,
+    paths: Vec<&'a str>,
+    kind: Kind,
+}
+
+impl<'a> Turn<'a> {
+    fn has(&self, path: &str) -> bool {
+        self.paths.contains(&path)
+    }
+
+    /// The files as they were when the turn first read them; empty where there is none.
+    fn read<const N: usize>(&self, paths: [&str; N]) -> Result<[&'a str; N], Vec<Part>> {
+        let is_unread = |path: &&str| self.has(path) && self.conversation.result_of("read_file", Some(path)).is_none();
+        let missing: Vec<Part> = paths.iter().copied().filter(is_unread).map(|path| Call::read(path).into()).collect();
+        if missing.is_empty() { Ok(paths.map(|path| self.text(path))) } else { Err(missing) }
+    }
+
+    fn text(&self, path: &str) -> &'a str {
+        let done = self.conversation.result_of("read_file", Some(path)).filter(|done| !done.is_error);
+        done.map_or("", |done| done.result.as_str())
+    }
+
+    fn next(&self) -> Result<Vec<Part>, Vec<Part>> {
+        let main = self.kind.main_file();
+        let [content] = self.read([main])?;
+        // A conversation that was compacted begins anew: what is ours is known by itself.
+        let is_ours = content.contains(layouts::MARK) || recordings::writer_of(main, content).is_some();
+        let is_new = (self.conversation.is_first && !is_ours)
+            || !self.has(main)
+            || STARTERS.iter().any(|starter| content.contains(starter));
+        let script = if is_new { self.new_app()? } else { self.change(content)? };
+        Ok(acts::next(script.acts, self.conversation).unwrap_or_else(|| say(self.ended(&script.ending))))
+    }
+
+    /// The words at the end, with what was refused on the way.
+    fn ended(&self, ending: &str) -> String {
+        let refused: Vec<String> = self
+            .conversation
+            .changes()
+            .filter(|done| done.is_error)
+            .map(|done| format!("`{}`: {}", done.path.as_deref().unwrap_or("?"), done.result))
+            .collect();
+        if !refused.is_empty() {
+            return format!(
+                "Not everything could be done. {}\n\nDemo mode knows no other way; what was written stays.",
+                refused.join(" ")
+            );
+        }
+        let check = self.conversation.result_of("check", None).filter(|done| done.is_error);
+        let found = check.and_then(|done| done.result.lines().next());
+        found.map_or_else(|| ending.to_owned(), |found| format!("{}\n\n{found}", ending.trim_end()))
+    }
+
+    fn new_app(&self) -> Result<Script, Vec<Part>> {
+        let prompt = &self.conversation.prompt;
+        let fits = |recording: &&Recording| self.kind.template() == Some(recording.template.as_str());
+        let mut script = match recordings::close_to(prompt).filter(fits) {
+            Some(recording) => self.recorded(recording, prompt),
+            None => self.laid_out(prompt),
+        };
+        if self.kind == Kind::Job {
+            let recorded = recordings::close_to(prompt).and_then(|recording| schedule(&recording.description));
+            script.acts.extend(self.schedule_act(schedule(prompt).or(recorded))?);
+        }
+        Ok(script)
+    }
+
+    /// The change of a job's schedule, where it is another.
+    fn schedule_act(&self, cron: Option<String>) -> Result<Option<Act>, Vec<Part>> {
+        let [settings] = self.read(["app.toml"])?;
+        let line = schedule_line(settings).zip(cron).filter(|(line, cron)| *line != format!("schedule = \"{cron}\""));
+        Ok(line.map(|(line, cron)| Act::of(vec![Call::edit("app.toml", line, &format!("schedule = \"{cron}\""))])))
+    }
+
+    fn recorded(&self, recording: &Recording, prompt: &str) -> Script {
+        let close = if recording.is_described_by(prompt) {
+            String::new()
+        } else {
+            format!("This is close to a recorded example, so it plays that one: {}.\n\n", recording.title)
+        };
+        let mut writes =
+            recording.files_for(prompt).into_iter().map(|file| Call::write(file.path.as_str(), &file.text));
+        let mut acts =
+            vec![Act { says: Some(format!("{close}{}", recording.before)), calls: writes.by_ref().take(1).collect() }];
+        acts.extend(writes.map(|write| Act::of(vec![write])));
+        acts.extend(self.check());
+        let ending = format!("{}\n\n{}", recording.after.trim_end(), offered(recording, None));
+        Script { acts, ending }
+    }
+
+    fn check(&self) -> Option<Act> {
+        self.conversation.may("check").then(|| Act::of(vec![Call::check()]))
+    }
+
+    fn laid_out(&self, prompt: &str) -> Script {
+        let wish = Wish::of(prompt);
+        let layout = Layout::of(self.kind, prompt);
+        let what = match self.kind {
+            Kind::Site | Kind::Api => layout.described(),
+            Kind::Webhook => "a webhook that counts signed calls and shows the latest at `/`",
+            Kind::Job => "a job that prints a report",
+            Kind::Other => "a note of what you asked for, since it does not know this template",
+        };
+        let mut writes =
+            layouts::new_app(self.kind, layout, &wish).into_iter().map(|(path, text)| Call::write(path, &text));
+        let says = format!("No recorded example is close to this, so demo mode lays out {what}.");
+        let mut acts = vec![Act { says: Some(says), calls: writes.by_ref().take(1).collect() }];
+        acts.extend(writes.map(|write| Act::of(vec![write])));
+        let can = match self.kind {
+            Kind::Site => format!("Next it can do this: {ABILITIES}. "),
+            Kind::Api => "Next it can change colours by name, light or dark, and the title. ".to_owned(),
+            Kind::Job => "Next it can change the title and the schedule, as in “every weekday at 9”. ".to_owned(),
+            Kind::Webhook => "Next it can change the title. ".to_owned(),
+            Kind::Other => String::new(),
+        };
+        let ending = format!(
+            "It is filled with your words, with “{}” as its title.\n\n{can}A script made it, not an AI: add a key to build \
+             what you describe.",
+            wish.title
         );
+        Script { acts, ending }
     }
-    let what = if conversation.result_of("write_file", None).is_some() {
-        match kind {
-            Kind::Site => "The page carries your words as its heading, follows light and dark, and stores notes in the visitor's browser.",
-            Kind::Api => "The API answers at `/` with your words, and keeps items in memory under `/items` until a restart.",
-            Kind::Webhook => "`handle(event)` records each signed call, and `/` shows your words and the latest calls, until a restart.",
-            Kind::Job => "The job prints a report with your words each time it runs.",
-            Kind::Other => "I do not know this template, so I noted your words in `NOTES.md`.",
+
+    fn change(&self, content: &str) -> Result<Script, Vec<Part>> {
+        let prompt = &self.conversation.prompt;
+        let recording = recordings::writer_of(self.kind.main_file(), content);
+        if let Some((recording, follow_up)) =
+            recording.and_then(|recording| Some((recording, recording.follow_up(prompt)?)))
+        {
+            return self.follow_up(recording, follow_up);
         }
-        .to_owned()
-    } else {
-        format!(
-            "I can't make that change in demo mode, so I added “{}” to the {} as a note. The rest is unchanged.",
-            words.heading,
-            kind.noun()
-        )
-    };
-    format!("{what}\n\nI am the demo model: with an API key, Claude builds what you describe.")
+        if self.kind == Kind::Job
+            && let Some(cron) = schedule(prompt)
+        {
+            let act = self.schedule_act(Some(cron.clone()))?;
+            let ending = match act {
+                Some(_) => format!("The job runs at `{cron}` (UTC) now, once it is published."),
+                None => format!("The job runs at `{cron}` (UTC) already, so nothing was changed."),
+            };
+            return Ok(Script { acts: act.into_iter().collect(), ending });
+        }
+        self.page_change(recording, content)
+    }
+
+    /// A recorded change, where the files are still as it expects them.
+    fn follow_up(&self, recording: &Recording, follow_up: &FollowUp) -> Result<Script, Vec<Part>> {
+        let mut unread: Vec<&str> = follow_up.edits.iter().map(|edit| edit.path.as_str()).collect();
+        unread.dedup();
+        let reads: Vec<Part> = unread
+            .into_iter()
+            .filter(|path| self.has(path) && self.conversation.result_of("read_file", Some(path)).is_none())
+            .map(|path| Call::read(path).into())
+            .collect();
+        if !reads.is_empty() {
+            return Err(reads);
+        }
+        let mut calls: Vec<Call> = Vec::new();
+        for file in follow_up.files.iter().filter(|file| !self.has(file.path.as_str())) {
+            calls.push(Call::write(file.path.as_str(), &file.text));
+        }
+        let mut texts: std::collections::BTreeMap<&str, String> = std::collections::BTreeMap::new();
+        for edit in &follow_up.edits {
+            let path = edit.path.as_str();
+            let text = texts.entry(path).or_insert_with(|| self.text(path).to_owned());
+            if text.contains(&edit.new) {
+                continue;
+            }
+            if text.matches(&edit.old).count() != 1 {
+                let ending = format!(
+                    "`{path}` was changed by hand where this belongs, so demo mode changes nothing. {}",
+                    offered(recording, Some(follow_up))
+                );
+                return Ok(Script { acts: Vec::new(), ending });
+            }
+            *text = text.replacen(&edit.old, &edit.new, 1);
+            calls.push(Call::edit(path, &edit.old, &edit.new));
+        }
+        if calls.is_empty() {
+            let ending =
+                format!("That is there already, so nothing was changed. {}", offered(recording, Some(follow_up)));
+            return Ok(Script { acts: Vec::new(), ending });
+        }
+        let mut acts = vec![Act { says: Some(follow_up.before.clone()), calls }];
+        acts.extend(self.check());
+        let ending = format!("{}\n\n{}", follow_up.after.trim_end(), offered(recording, Some(follow_up)));
+        Ok(Script { acts, ending })
+    }
+
+    /// A change that any page can get, or a sentence that says why not.
+    fn page_change(&self, recording: Option<&Recording>, content: &str) -> Result<Script, Vec<Part>> {
+        let nothing = |why: String| Script { acts: Vec::new(), ending: why };
+        let cannot = || {
+            let can = if matches!(self.kind, Kind::Site | Kind::Api) {
+                format!(" It can do this: {ABILITIES}.")
+            } else {
+                String::new()
+            };
+            let offers = recording.map(|recording| format!(" {}", offered(recording, None))).unwrap_or_default();
+            nothing(format!(
+                "Demo mode cannot do that, so nothing was changed: a script is answering, not an AI.{can}{offers}"
+            ))
+        };
+        let asked = changes(&self.conversation.prompt);
+        let (page, style) = match self.kind {
+            Kind::Site => ("public/index.html", "public/style.css"),
+            _ => ("page.html", "page.css"),
+        };
+        let title = asked.iter().find_map(|change| match change {
+            Change::Title(title) => Some(title.as_str()),
+            _ => None,
+        });
+        let named = title.and_then(|title| self.program_title(content, title));
+        if !self.has(page)
+            && let Some((title, call)) = title.zip(named.clone())
+        {
+            let ending = format!("The title is “{title}” now.");
+            return Ok(Script { acts: vec![Act::of(vec![call])], ending });
+        }
+        if asked.is_empty() || !self.has(page) {
+            return Ok(cannot());
+        }
+        let [page_text, style_text] = self.read([page, style])?;
+        let place = Place { page: page.to_owned(), style: style.to_owned(), serves_files: self.kind == Kind::Site };
+        let plan = match parts::plan(&asked, &place, Texts { page: page_text, style: style_text }) {
+            Ok(plan) => plan,
+            Err(why) => return Ok(nothing(format!("{why} Nothing was changed."))),
+        };
+        let mut calls: Vec<Call> = named.into_iter().collect();
+        for step in &plan.steps {
+            match step {
+                Step::Page(old, new) => calls.push(Call::edit(&place.page, old, new)),
+                Step::Style(old, new) => calls.push(Call::edit(&place.style, old, new)),
+                Step::PartFiles => {
+                    for (path, text) in [("public/parts.css", parts::STYLE), ("public/parts.js", parts::SCRIPT)] {
+                        if !self.has(path) {
+                            calls.push(Call::write(path, text));
+                        }
+                    }
+                }
+            }
+        }
+        if calls.is_empty() {
+            return Ok(nothing("It is so already, so nothing was changed.".to_owned()));
+        }
+        Ok(Script { acts: vec![Act::of(calls)], ending: plan.said.join(" ") })
+    }
 }
 
-fn discussion(kind: Kind, paths: &[&str], words: &Words) -> String {
-    let shown: Vec<String> = paths.iter().take(12).map(|path| format!("`{path}`")).collect();
+impl Turn<'_> {
+    /// The change of the title that a program of the demo model's keeps as a constant.
+    fn program_title(&self, content: &str, title: &str) -> Option<Call> {
+        let line = content.lines().find(|line| line.starts_with("TITLE = "))?;
+        let new = format!("TITLE = {}", serde_json::Value::from(title));
+        (content.matches(line).count() == 1 && new != line).then(|| Call::edit(self.kind.main_file(), line, &new))
+    }
+}
+
+/// What may be asked next.
+fn offered(recording: &Recording, done: Option<&FollowUp>) -> String {
+    let left = recording.follow_ups.iter().filter(|follow_up| done.is_none_or(|done| done.prompt != follow_up.prompt));
+    let left: Vec<String> = left.map(|follow_up| format!("“{}”", follow_up.prompt)).collect();
+    if left.is_empty() { String::new() } else { format!("Recorded for this app: {}.", left.join(", ")) }
+}
+
+fn discussion(kind: Kind, paths: &[&str]) -> String {
+    let shown: Vec<String> = paths.iter().take(NAMED).map(|path| format!("`{path}`")).collect();
     let more =
         if paths.len() > shown.len() { format!(" and {} more", paths.len() - shown.len()) } else { String::new() };
     format!(
-        "You ask: “{}”. This is {} made of {}{more}. I am the demo model, so that is all I can say about it: \
-         with an API key, Claude discusses it with you. Nothing was changed.",
-        words.heading,
+        "Demo mode cannot discuss: a script is answering, not an AI. This is {} made of {}{more}. Nothing was changed.",
         kind.described(),
         shown.join(", ")
     )
-}
-
-/// A call whose fields have this order, which a JSON map would not keep.
-fn call(name: &'static str, fields: &[(&str, &str)]) -> Part {
-    let fields: Vec<String> =
-        fields.iter().map(|(key, value)| format!("{}: {}", json!(key), Value::from(*value))).collect();
-    Part::Call { name, input: format!("{{{}}}", fields.join(", ")) }
 }

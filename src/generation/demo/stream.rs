@@ -3,23 +3,22 @@
 use serde_json::{Value, json};
 
 use super::DEMO_MODEL;
-use super::script::Part;
+use super::acts::Part;
 
 /// Number of pieces between pings.
 const PING_EVERY: usize = 60;
-/// Bytes that count as one token.
-const TOKEN_BYTES: usize = 4;
 
 /// Maximum characters in a piece of prose, which users read while it streams.
 const PROSE_PIECE: usize = 7;
 
 /// The serialized events. `piece`: characters of code in one event.
-pub fn events(parts: &[Part], request_bytes: usize, piece: usize) -> Vec<String> {
+pub fn events(parts: &[Part], piece: usize) -> Vec<String> {
     let prose = piece.min(PROSE_PIECE);
-    let mut events = Events { out: Vec::new(), pieces: 0, written: 0 };
+    let mut events = Events { out: Vec::new(), pieces: 0 };
     let id = format!("msg_demo_{:016x}", rand::random::<u64>());
+    // A script uses no tokens.
     let usage = json!({
-        "input_tokens": request_bytes / TOKEN_BYTES, "output_tokens": 1,
+        "input_tokens": 0, "output_tokens": 0,
         "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
     });
     events.push(json!({"type": "message_start", "message": {
@@ -30,12 +29,6 @@ pub fn events(parts: &[Part], request_bytes: usize, piece: usize) -> Vec<String>
     let mut has_calls = false;
     for (index, part) in parts.iter().enumerate() {
         match part {
-            Part::Thinking(text) => {
-                events.start(index, &json!({"type": "thinking", "thinking": "", "signature": ""}));
-                events.pieces(index, text, prose, |piece| json!({"type": "thinking_delta", "thinking": piece}));
-                let signature = format!("demo-{:016x}", rand::random::<u64>());
-                events.delta(index, &json!({"type": "signature_delta", "signature": signature}));
-            }
             Part::Text(text) => {
                 events.start(index, &json!({"type": "text", "text": ""}));
                 events.pieces(index, text, prose, |piece| json!({"type": "text_delta", "text": piece}));
@@ -50,11 +43,10 @@ pub fn events(parts: &[Part], request_bytes: usize, piece: usize) -> Vec<String>
         events.push(json!({"type": "content_block_stop", "index": index}));
     }
     let reason = if has_calls { "tool_use" } else { "end_turn" };
-    let output_tokens = events.written / TOKEN_BYTES + 1;
     events.push(json!({
         "type": "message_delta",
         "delta": {"stop_reason": reason, "stop_sequence": null},
-        "usage": {"output_tokens": output_tokens},
+        "usage": {"output_tokens": 0},
     }));
     events.push(json!({"type": "message_stop"}));
     events.out
@@ -63,8 +55,6 @@ pub fn events(parts: &[Part], request_bytes: usize, piece: usize) -> Vec<String>
 struct Events {
     out: Vec<String>,
     pieces: usize,
-    /// Bytes of text and input.
-    written: usize,
 }
 
 impl Events {
@@ -83,7 +73,6 @@ impl Events {
     }
 
     fn pieces(&mut self, index: usize, text: &str, size: usize, delta: impl Fn(&str) -> Value) {
-        self.written += text.len();
         let mut rest = text;
         while !rest.is_empty() {
             let end = rest.char_indices().nth(size.max(1)).map_or(rest.len(), |(at, _)| at);

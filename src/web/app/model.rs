@@ -47,6 +47,9 @@ impl<'a> ModelForm<'a> {
     /// `default`: the builder's default model.
     pub fn new(app: &'a App, is_demo: bool, default: &'a str, offers: &ModelOffers) -> Self {
         let price = |price: Price| {
+            if price.input_usd <= 0.0 && price.output_usd <= 0.0 {
+                return "free".to_owned();
+            }
             format!("{} in, {} out per million tokens", format::money(price.input_usd), format::money(price.output_usd))
         };
         let view = |effort: Effort| EffortView {

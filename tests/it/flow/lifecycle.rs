@@ -57,7 +57,7 @@ async fn whole_way(template: &str) {
     assert!(usage["cpu_millis"].is_u64(), "{usage:#}");
 
     // A change reaches preview alone, until it is published.
-    builder.turn(&app, "Ferry timetable").await;
+    builder.turn(&app, "Change the title to Ferry timetable").await;
     let second = builder.head(&app).await;
     assert_ne!(second, first);
     builder.preview(&app).await;

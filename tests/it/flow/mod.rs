@@ -12,6 +12,7 @@ mod output;
 mod preview_access;
 mod proof;
 mod queue;
+mod recordings;
 mod registry;
 mod startup;
 mod streams;

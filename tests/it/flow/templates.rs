@@ -82,14 +82,14 @@ async fn an_api_answers_as_scaffolded() {
     assert_eq!(builder.open(&host, "/no/such/path").await.status, 404);
 }
 
-fn mac(secret: &str, message: &str) -> String {
+pub(super) fn mac(secret: &str, message: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length will do");
     mac.update(message.as_bytes());
     hex::encode(mac.finalize().into_bytes())
 }
 
 /// The webhook's secret as its container has it.
-fn webhook_secret(builder: &Builder, place: &str) -> String {
+pub(super) fn webhook_secret(builder: &Builder, place: &str) -> String {
     let containers = builder.installation().containers();
     let container = containers.iter().find(|container| container.place() == place).expect("it runs");
     let environment = inspected(&container.id)["Config"]["Env"].clone();

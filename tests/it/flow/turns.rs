@@ -77,9 +77,9 @@ async fn a_stopped_demo_turn_keeps_its_files() {
     assert_eq!(versions["versions"].as_array().map(Vec::len), Some(2));
     // The app works as before.
     builder.restart_with(&[("SLIPWAY_DEMO_PACE", "0")]).await;
-    builder.turn(&app, "And one about dolphins").await;
+    builder.turn(&app, "Change the title to Dolphins").await;
     let page = builder.get(&format!("/apps/{app}/files/public/index.html")).await.text();
-    assert!(page.contains("dolphins"), "{page}");
+    assert!(page.contains("<h1>Dolphins</h1>"), "{page}");
 }
 
 #[tokio::test]
