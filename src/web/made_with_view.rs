@@ -156,7 +156,7 @@ mod tests {
             let page = MadePage::new(chrome::sample(), recording, "Static site".into());
             let page = samples::select(&page.render().expect("renders"));
             let said: Vec<&str> = recording.follow_ups.iter().map(|follow_up| follow_up.prompt.as_str()).collect();
-            assert_eq!(page.texts(".said")[1..], said, "{}", recording.name);
+            assert_eq!(page.texts(".user-message")[1..], said, "{}", recording.name);
             let files = recording.files.len() + recording.follow_ups.iter().map(|f| f.files.len()).sum::<usize>();
             assert_eq!(page.count("details[data-path]"), files, "{}", recording.name);
             assert_eq!((page.count("textarea"), page.count("#composer")), (0, 0), "it is to be read");
