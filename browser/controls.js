@@ -117,6 +117,12 @@ addEventListener("pageshow", () => all("form[aria-busy]").forEach(arrived));
 
 // Leaving a page with unsaved changes needs a confirmation.
 let edited = false;
+
+// A restore answers what a turn offered, although no new turn follows: its buttons disappear.
+document.addEventListener("htmx:finally:request", ({ target, detail: { ctx } }) => {
+  if (ctx?.response?.status < 300 && ctx.request?.action?.endsWith("/restore")) target.closest?.("[data-once]")?.remove();
+});
+
 on("input", "[data-editor]", () => (edited = true));
 on("submit", "[data-editing]", () => (edited = false), true);
 window.addEventListener("beforeunload", (event) => {

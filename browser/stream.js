@@ -25,6 +25,17 @@ if (talk) {
   }
 }
 
+// Earlier messages are inserted above, and the messages in view stay where they are.
+let fromEnd;
+document.addEventListener("htmx:before:swap", (event) => {
+  if (talk && event.target.closest?.("#earlier")) fromEnd = talk.scrollHeight - talk.scrollTop;
+});
+document.addEventListener("htmx:after:swap", () => {
+  if (fromEnd === undefined) return;
+  talk.scrollTop = talk.scrollHeight - fromEnd;
+  requestAnimationFrame(() => (fromEnd = undefined));
+});
+
 // Operations on an element, which is found by its id. The server has rendered all HTML in them.
 const operations = {
   text(at, words) {

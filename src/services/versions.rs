@@ -2,7 +2,7 @@
 
 use super::Services;
 use super::files::file_locked;
-use crate::domain::{App, AppName, JobKind, JobState, Page, PageRequest, Version, VersionId, VersionKind};
+use crate::domain::{App, AppName, JobKind, JobState, Page, PageRequest, Turn, Version, VersionId, VersionKind};
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
 use crate::workspace::{CommitNote, FileDiff};
@@ -25,6 +25,14 @@ impl Services {
     pub async fn last_good_version(&self, app: &App) -> AppResult<Option<Version>> {
         let good = self.platform.store.last_good_version(app.id).await?;
         Ok(good.filter(|version| app.head.as_ref() != Some(&version.id)))
+    }
+
+    /// The version before a turn that has changed the app, as long as nothing has changed since.
+    pub async fn version_before(&self, app: &App, turn: &Turn) -> AppResult<Option<Version>> {
+        if turn.version.is_none() || turn.version != app.head {
+            return Ok(None);
+        }
+        Ok(self.platform.store.version_before_turn(app.id, turn.id).await?)
     }
 
     /// The changes of a version, as a unified diff.

@@ -80,6 +80,19 @@ impl Store {
         .await
     }
 
+    /// The version at the start of a turn, if it had started.
+    pub async fn version_before_turn(&self, app: AppId, turn: TurnId) -> Result<Option<Version>, StoreError> {
+        self.read(move |c| {
+            Ok(c.prepare_cached(
+                "SELECT v.* FROM versions v
+                 WHERE v.app_id = ?1 AND v.id = (SELECT base FROM turns WHERE app_id = ?1 AND id = ?2)",
+            )?
+            .query_row([app.0, turn.0], version)
+            .optional()?)
+        })
+        .await
+    }
+
     /// The last version that was ready in preview; else the version at the start of the newest turn.
     pub async fn last_good_version(&self, app: AppId) -> Result<Option<Version>, StoreError> {
         self.read(move |c| {

@@ -156,6 +156,30 @@ describe("what is pressed", () => {
   });
 });
 
+describe("a long conversation", () => {
+  test("earlier messages are shown once, and the reader stays in place", async () => {
+    const long = "long-talk";
+    await builder.api("POST", "/apps", { name: long, template: "static-site", description: "A page" });
+    for (let turn = 1; turn <= 14; turn++) {
+      await done(builder, `/apps/${long}/turns`, { prompt: `Change the title to Number ${turn}` });
+    }
+    await open(`/apps/${long}`);
+    const messages = page.locator("#turns > li");
+    await eventually("twelve are shown", async () => (await messages.count()) === 12);
+    const id = await messages.first().getAttribute("id");
+    const top = () => page.locator(`#${id}`).evaluate((element) => element.getBoundingClientRect().top);
+    await page.locator("#earlier a").scrollIntoViewIfNeeded();
+    const before = await top();
+    await page.locator("#earlier a").click();
+    await eventually("all are shown", async () => (await messages.count()) === 14);
+    await eventually("there are no more", async () => (await page.locator("#earlier").count()) === 0);
+    const ids = await messages.evaluateAll((all) => all.map((element) => element.id));
+    assert.equal(new Set(ids).size, 14, "each is there once");
+    assert.ok(Math.abs((await top()) - before) < 80, `it moved from ${before} to ${await top()}`);
+    assertQuiet(page);
+  });
+});
+
 describe("a line that breaks", () => {
   test("a script that does not arrive is loaded again", async () => {
     page = await openPage(browser);

@@ -10,8 +10,8 @@ use super::query::AppQuery;
 use super::turn_view::{Offers, RENDER_TIME, TurnArticle, Turns, answers, shown, steps as rendered_steps, whole_text};
 use crate::bounded_work::{Budget, Owner};
 use crate::domain::{
-    AnswerId, App, AppName, AttachmentId, Cursor, EventId, NewTurn, PageRequest, Turn, TurnBlock, TurnFold, TurnId,
-    TurnMode, TurnState,
+    AnswerId, App, AppName, AttachmentId, Cursor, EventId, NewTurn, PageRequest, QuestionKind, Turn, TurnBlock,
+    TurnFold, TurnId, TurnMode, TurnState,
 };
 use crate::error::AppResult;
 use crate::services::Services;
@@ -114,12 +114,17 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
     if services.newest_turn(app).await?.is_none_or(|newest| newest.id != turn.id) {
         return Ok(Offers::default());
     }
+    let asks_about_rewrite = turn.question.as_ref().is_some_and(|question| question.about == QuestionKind::Rewrite);
     let restore = if broken {
         let now = services.app(&app.name).await?;
-        services.last_good_version(&now).await?.map(|version| (version.id, version.number))
+        services.last_good_version(&now).await?
+    } else if asks_about_rewrite {
+        let now = services.app(&app.name).await?;
+        services.version_before(&now, turn).await?
     } else {
         None
     };
+    let restore = restore.map(|version| (version.id, version.number));
     Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
 }
 

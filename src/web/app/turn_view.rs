@@ -558,6 +558,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rewrite_that_has_begun_can_be_undone() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        turn.question = Some(Question::about_rewrite("All of it?"));
+        let article = |offers| TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).offering(offers);
+        let asked = Offers { answers: true, ..Offers::default() };
+        let page = samples::select(&article(asked.clone()).render().expect("renders"));
+        assert_eq!((page.count(".question input[name=answer]"), page.count("form[action$=restore]")), (2, 0));
+        let changed = Offers { restore: Some((samples::version_id(11), 11)), ..asked };
+        let page = samples::select(&article(changed).render().expect("renders"));
+        assert_eq!((page.count(".question input[name=answer]"), page.count("form[action$=restore]")), (1, 1));
+        assert!(page.text("form[action$=restore] button").contains("Undo and stop"));
+    }
+
+    #[test]
     fn an_interrupted_turn_offers_to_continue_and_to_restore() {
         let app = samples::app();
         let offers = Offers { answers: false, go_on: true, restore: Some((samples::version_id(11), 11)) };
