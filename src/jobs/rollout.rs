@@ -105,7 +105,10 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
                     let deployment = deployment(&context.platform, app, release).await?;
                     retry_during_outage(context, || Box::pin(schedules.keep(&deployment))).await?;
                 }
-                take_over(context, app, release).await
+                take_over(context, app, release).await?;
+                // Nothing will answer at its address, which the announcement of the deployment said is starting.
+                context.platform.gateway.routes().remove(&app.name, release.environment);
+                Ok(())
             };
             context.step(StepName::Switch, work).await
         }

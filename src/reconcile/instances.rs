@@ -57,7 +57,8 @@ async fn route_to_live(
     let Some(number) = app.environment(environment).release else { return Ok(None) };
     let release = platform.store.release(id, environment, number).await?;
     if release.spec.process == ProcessKind::Job {
-        // It has no instance: nothing is missing.
+        // It has no instance: nothing is missing, and nothing will answer at its address.
+        platform.traffic.routes().remove(&app.name, environment);
         return Ok(Some(true));
     }
     let Some(serving) = found.iter().find(|found| found.serves(id, environment, number)) else {

@@ -11,12 +11,12 @@ use super::app::bar::chips_of;
 use super::chrome::Chrome;
 use super::extract::{Form, Query};
 use super::format::encode_path;
-use super::home_view::{AppCard, Example, HomePage, NameField, Suggestion, TemplateChoice};
+use super::home_view::{AppCard, CreateProblem, Example, HomePage, NameField, Suggestion, TemplateChoice};
 use super::made_with;
 use super::reply::{self, Caller};
 use crate::catalog::Template;
 use crate::domain::{AppFilter, AppName, Cursor, PageRequest, TemplateKind, TemplateName, TurnMode};
-use crate::error::{AppError, AppResult};
+use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
 
@@ -58,13 +58,19 @@ pub async fn create(
 ) -> AppResult<Response> {
     match make(&web.services, &form).await {
         Ok(name) => Ok(reply::go(caller, &format!("/apps/{name}"))),
-        Err(error) if caller.is_htmx() => Err(error),
-        // A browser without scripts gets the page again, with the typed text.
+        Err(error) if error.kind == ErrorKind::Unauthorized => Err(error),
         Err(error) => {
             let mut problem = error.detail.clone();
             if let Some(hint) = &error.hint {
                 problem = format!("{problem} {hint}");
             }
+            // The open page shows it beside the form.
+            if caller.is_htmx() {
+                let shown = reply::page(&CreateProblem { problem: &problem })?;
+                let to = [("hx-retarget", "#create-problem"), ("hx-reswap", "innerHTML")];
+                return Ok((error.kind.status(), to, shown).into_response());
+            }
+            // A browser without scripts gets the page again, with the typed text.
             let page = home(&web.services, chrome, ListQuery::default(), form, Some(problem)).await?;
             Ok((error.kind.status(), reply::page(&page)?).into_response())
         }

@@ -10,6 +10,14 @@ use super::made_with_view::MadeTile;
 use super::ui;
 use crate::domain::{App, AppName, TemplateKind, TemplateName};
 
+/// The reason why the form created no app.
+#[derive(Template)]
+#[template(path = "create_problem.html")]
+pub struct CreateProblem<'a> {
+    /// Why no app was created, and what to do.
+    pub problem: &'a str,
+}
+
 /// The page.
 #[derive(Template)]
 #[template(path = "home.html")]

@@ -59,6 +59,19 @@ describe("what is typed", () => {
     assertQuiet(page);
   });
 
+  test("what is wrong with a new app is shown beside the form, and the prompt stays", async () => {
+    await open("/");
+    const prompt = page.getByRole("textbox", { name: "What do you want to build?" });
+    await prompt.fill("Another boat of paper");
+    await page.getByLabel("Name").fill(site);
+    await page.getByRole("button", { name: "Create" }).click();
+    await page.locator("#create-problem", { hasText: site }).waitFor();
+    assert.equal(await prompt.inputValue(), "Another boat of paper");
+    await shoot(page, "name is taken");
+    page.problems = page.problems.filter((problem) => !/status of 409/.test(problem));
+    assertQuiet(page);
+  });
+
   test("another theme loads no page anew", async () => {
     await open(`/apps/${site}`);
     await page.evaluate(() => (window.sameDocument = true));

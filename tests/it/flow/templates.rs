@@ -169,6 +169,7 @@ async fn a_job_runs_once_in_preview_and_on_demand() {
     let app = builder.create("scheduled-job", "Says what day it is").await;
     let job = builder.preview(&app).await;
     assert!(job["result"]["url"].is_null(), "a job answers nowhere: {job:#}");
+    assert_eq!(builder.open(&format!("{app}-preview"), "/").await.status, 404, "its address is not starting");
     let runs = runs(&builder, &app).await;
     let [run] = &runs[..] else { panic!("a preview runs it once: {runs:#?}") };
     assert_eq!((&run["state"], &run["exit_code"], &run["trigger"]), (&json!("succeeded"), &json!(0), &json!("check")));
