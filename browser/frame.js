@@ -36,6 +36,7 @@ function load(path) {
     if (!next.isConnected) return;
     next.classList.remove("next");
     shown.remove();
+    showPath(pathOf(place.dataset.frame));
     lookForErrors();
   };
   next.addEventListener("load", change, { once: true });
@@ -71,8 +72,10 @@ addEventListener("message", ({ source, data }) => {
   const from = all(".frame iframe").find((frame) => frame.contentWindow === source);
   if (!from) return;
   if (data?.slipway === "errors") lookForErrors();
+  // A frame that is being replaced has nothing to say about where the reader is.
+  const current = find("iframe.next", holder()) ?? shownFrame();
   // A path, and no address: it stays on the app's own host.
-  if (data?.slipway === "at" && /^\/(?!\/)[^\\]{0,2000}$/.test(data.path)) {
+  if (data?.slipway === "at" && from === current && /^\/(?!\/)[^\\]{0,2000}$/.test(data.path)) {
     memory.write(`path:${holder().dataset.frame}`, data.path);
     if (!from.classList.contains("next")) showPath(data.path);
   }

@@ -301,12 +301,15 @@ pub fn new_app(kind: Kind, layout: Layout, wish: &Wish) -> Vec<(&'static str, St
     let file = |name: &str| render(name, wish, layout);
     match kind {
         Kind::Site => {
-            let mut files = vec![(main, file("index.html")), ("public/style.css", file("style.css"))];
-            // The table of a list is one of the parts.
-            if files[0].1.contains("parts.js") {
+            let page = file("index.html");
+            let mut files = Vec::new();
+            // The table of a list is one of the parts. Its files come first: the draft shows the page as soon as it is written.
+            if page.contains("parts.js") {
                 files.push(("public/parts.css", parts::STYLE.to_owned()));
                 files.push(("public/parts.js", parts::SCRIPT.to_owned()));
             }
+            files.push((main, page));
+            files.push(("public/style.css", file("style.css")));
             files.push(("public/script.js", file("script.js")));
             files
         }
@@ -355,22 +358,30 @@ mod tests {
         ] {
             let wish = Wish::of(&format!("{NASTY} {description}, a contact form and a counter"));
             let files = new_app(Kind::Site, layout, &wish);
-            assert!(files[0].1.contains(MARK), "{layout:?}");
-            let page = scraper::Html::parse_document(&files[0].1);
+            assert!(text_of(&files, "public/index.html").contains(MARK), "{layout:?}");
+            let page = scraper::Html::parse_document(text_of(&files, "public/index.html"));
             let count = |selector: &str| page.select(&scraper::Selector::parse(selector).unwrap()).count();
             let heading = page.select(&scraper::Selector::parse("h1").unwrap()).next().expect("a heading");
             assert_eq!(heading.text().collect::<String>().trim(), wish.title, "{layout:?}");
             assert_eq!(count("script"), 2, "{layout:?}: only the page's own");
             assert_eq!((count("h1"), count("main"), count("title")), (1, 1, 1), "{layout:?}");
             assert_eq!((count("#part-form"), count("#part-counter")), (1, 1), "{layout:?}");
-            assert!(!files[1].1.contains("script>"), "{layout:?}: no words in the style sheet");
+            assert!(
+                !text_of(&files, "public/style.css").contains("script>"),
+                "{layout:?}: no words in the style sheet"
+            );
         }
+    }
+
+    fn text_of<'a>(files: &'a [(&'static str, String)], path: &str) -> &'a str {
+        files.iter().find(|(of, _)| *of == path).map(|(_, text)| text.as_str()).expect("the file is written")
     }
 
     #[test]
     fn colours_and_dark_reach_the_style_sheet() {
         let wish = Wish::of("A shop for rope with a red heading, in green, with a dark theme");
-        let style = &new_app(Kind::Site, Layout::Shop, &wish)[1].1;
+        let files = new_app(Kind::Site, Layout::Shop, &wish);
+        let style = text_of(&files, "public/style.css");
         assert!(style.contains("color-scheme: dark;") && style.contains("#d92d20"), "{style}");
         assert!(style.contains(&Colour::named("green").unwrap().as_surface().0), "{style}");
     }
@@ -379,7 +390,7 @@ mod tests {
     fn a_tide_table_is_a_table() {
         let wish = Wish::of("A tide table for the harbour of Cuxhaven with a dark theme and a search field");
         let files = new_app(Kind::Site, Layout::List, &wish);
-        let page = &files[0].1;
+        let page = text_of(&files, "public/index.html");
         assert!(page.contains("<h1>Tide table for the harbour of Cuxhaven</h1>"), "{page}");
         assert!(page.contains("High water") && page.contains("type=\"search\""), "{page}");
     }

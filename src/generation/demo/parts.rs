@@ -219,11 +219,12 @@ impl Plan {
             if page.matches("</head>").count() != 1 || page.matches("</body>").count() != 1 {
                 return Err("The page has no single head and body, so demo mode cannot add to it.".to_owned());
             }
+            // Before the page refers to them.
+            self.steps.push(Step::PartFiles);
             self.steps
                 .push(Step::Page("</head>".into(), "  <link rel=\"stylesheet\" href=\"parts.css\">\n  </head>".into()));
             self.steps
                 .push(Step::Page("</body>".into(), "  <script src=\"parts.js\" defer></script>\n  </body>".into()));
-            self.steps.push(Step::PartFiles);
         }
         let what = match part {
             Part::Table => format!("A table of {} stands at the end of the page; visitors add rows that stay in their browser.", and(&columns)),
