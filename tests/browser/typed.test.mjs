@@ -63,7 +63,7 @@ describe("what is typed", () => {
     await open("/");
     const prompt = page.getByRole("textbox", { name: "What do you want to build?" });
     await prompt.fill("Another boat of paper");
-    await page.getByLabel("Name").fill(site);
+    await page.getByRole("textbox", { name: "Name" }).fill(site);
     await page.getByRole("button", { name: "Create" }).click();
     await page.locator("#create-problem", { hasText: site }).waitFor();
     assert.equal(await prompt.inputValue(), "Another boat of paper");

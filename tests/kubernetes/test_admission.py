@@ -20,7 +20,7 @@ MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 NAMESPACES = "may only touch namespaces that are named app-*"
 LEVEL = 'enforces the Pod Security level "restricted"'
-BINDING = "binds slipway-app-manager to itself"
+BINDING = "may bind only slipway-app-manager, and only to itself"
 SERVICES = "Services of the type ClusterIP"
 INGRESSES = "the two hosts of the namespace's own app"
 

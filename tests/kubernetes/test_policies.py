@@ -17,7 +17,7 @@ import namespaces
 from policies import Pod, may_connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SNAPSHOTS = ROOT / "src/deploy/kubernetes/snapshots"
+SNAPSHOTS = ROOT / "src/runtime/kubernetes/snapshots"
 APP = "brisk-otter"
 MANAGED = {"app.kubernetes.io/managed-by": "slipway"}
 PART = {"app.kubernetes.io/part-of": "slipway"}
@@ -65,7 +65,7 @@ NEAR = (
 
 def snapshot(name):
     """The objects of a snapshot: JSON, after insta's header."""
-    text = (SNAPSHOTS / f"slipway__deploy__kubernetes__manifest__tests__{name}.snap").read_text()
+    text = (SNAPSHOTS / f"slipway__runtime__kubernetes__manifest__tests__{name}.snap").read_text()
     return [json.loads(document) for document in text.split("---\n", 2)[2].split("\n---\n")]
 
 
