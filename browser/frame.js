@@ -156,12 +156,16 @@ function begin() {
   const radio = width && document.getElementById(width);
   if (radio) radio.checked = true;
   const frame = shownFrame();
-  if (!frame || frame.dataset.begun) return;
+  if (!frame || "begun" in frame.dataset) return;
   frame.dataset.begun = "";
   frame.dataset.src = frame.getAttribute("src");
   const path = pathOf(holder().dataset.frame);
   showPath(path);
-  if (path !== "/") frame.src = addressOf(frame, path);
+  if (path === "/") return;
+  // A frame of its own: after a reload, the browser may still navigate the one in the page to what it showed before.
+  const fresh = frame.cloneNode();
+  fresh.src = addressOf(frame, path);
+  frame.replaceWith(fresh);
 }
 begin();
 document.addEventListener("htmx:after:swap", begin);

@@ -114,7 +114,7 @@ on("click", "[data-log-copy]", () => copy(all("#log-lines div").map((row) => row
 
 const begin = () => {
   const log = find("#log-lines");
-  if (log && !log.dataset.begun) {
+  if (log && !("begun" in log.dataset)) {
     log.dataset.begun = "";
     toEnd(log);
   }
