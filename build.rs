@@ -23,6 +23,9 @@ const EMBEDDED: [&str; 3] = ["app_templates", "prompts", "src/generation/demo/re
 /// Functions that are executed at start and by the usual requests; scripts/link-order writes it.
 const LINK_ORDER: &str = "link-order.txt";
 
+/// Set by scripts/link-order, which needs the names of functions.
+const KEEP_SYMBOLS: &str = "SLIPWAY_KEEP_SYMBOLS";
+
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=package-lock.json");
@@ -121,7 +124,12 @@ fn linker_arguments() -> Vec<String> {
     if !known || chooses_linker {
         return Vec::new();
     }
+    println!("cargo:rerun-if-env-changed={KEEP_SYMBOLS}");
     let mut arguments = Vec::new();
+    // The profile of one package, which Cargo.toml sets for ours, has no `strip`: cargo forgets the one for all of them.
+    if env::var_os(KEEP_SYMBOLS).is_none() {
+        arguments.push("-Wl,--strip-all".to_owned());
+    }
     let order = env::current_dir().map(|folder| folder.join(LINK_ORDER)).unwrap_or_default();
     if order.exists() {
         arguments.push(format!("-Wl,--symbol-ordering-file={}", order.display()));
