@@ -87,7 +87,7 @@ on("click", ".toolbar [href*='view=']", (_, event) => (chosen = event.isTrusted)
 
 // Work that was started in this page: its outcome is worth seeing. Other people's is only announced.
 let own = false;
-/** Somebody has sent a message or pressed a button in this page that starts work. */
+/** A user of this page has sent a message or pressed a button that starts work. */
 export function startedHere() {
   own = true;
   chosen = false;

@@ -1,4 +1,4 @@
-// What somebody types is kept in this browser until the server has it: over a reload, a lost connection, an ended session.
+// Unsent text stays in this browser until the server has received it: across reloads, lost connections and ended sessions.
 //
 // A field with `data-keep="KEY"` is kept under that key. A field that the server has filled with other text is left alone.
 
@@ -6,7 +6,7 @@ import { all, find, grow, make, on } from "./page.js";
 
 const PREFIX = "slipway:typed:";
 const WAIT = 250;
-// Older ones belong to apps and files that nobody came back to.
+// Older texts are abandoned, and are deleted.
 const MAX_AGE = 30 * 24 * 3600 * 1000;
 
 function read(key) {

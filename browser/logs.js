@@ -57,7 +57,7 @@ on("click", "[data-log-follow]", () => {
   setFollowing(!following());
   toEnd(find("#log-lines"));
 });
-// Whoever scrolls up, in whatever way, wants to read; whoever comes back to the end follows again.
+// Scrolling up stops following, by wheel, keys, touch or scroll bar; scrolling to the end follows again.
 let lastTop = 0;
 document.addEventListener(
   "scroll",

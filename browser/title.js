@@ -1,4 +1,4 @@
-// The title of the browser's tab says what the app is doing, for somebody who looks at another one.
+// The title of the browser tab shows what the app is doing, for users who look at another tab.
 
 import { find } from "./page.js";
 

@@ -12,7 +12,7 @@ use crate::domain::AppId;
 pub struct AppLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
 
 impl AppLocks {
-    /// The app's lock, if nobody has it.
+    /// The app's lock, if it is free.
     pub fn try_lock(&self, app: AppId) -> Option<OwnedMutexGuard<()>> {
         self.of(app).try_lock_owned().ok()
     }

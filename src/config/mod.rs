@@ -55,7 +55,7 @@ pub struct Config {
     pub client_timeout: Duration,
     /// Where apps run.
     pub runtime: RuntimeKind,
-    /// What a cluster needs to be told.
+    /// Settings for the Kubernetes runtime.
     pub cluster: ClusterConfig,
     /// Networks that apps and builds may not reach, besides private ones.
     pub blocked_networks: Vec<Network>,

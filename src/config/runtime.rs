@@ -53,7 +53,7 @@ pub enum RuntimeKind {
     Kubernetes,
 }
 
-/// What a cluster needs to be told.
+/// Settings for the Kubernetes runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// How to reach it; none: the one that we run in.

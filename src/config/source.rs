@@ -14,7 +14,7 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     /// The environment variable.
     pub(super) env: &'static str,
-    /// When nobody says otherwise; empty: none.
+    /// The default value; empty if there is none.
     pub(super) default: &'static str,
     /// One line for people.
     pub(super) about: &'static str,
@@ -123,7 +123,7 @@ impl Sources {
         self.values.insert(name, (value, format!("flag --{}", name.replace('_', "-"))));
     }
 
-    /// Whether somebody set it.
+    /// Whether the setting has a value from a flag, the environment or the file.
     pub(super) fn is_set(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }

@@ -1,7 +1,7 @@
-//! Changes of routes that belong to a change of state: both are made, or neither is.
+//! Changes of routes that belong to a change of state in the database: both happen, or neither does.
 //!
-//! Whoever changes what an app's hosts lead to, because of what the database says or in order to write there, holds the
-//! app's lock meanwhile. So a route never leads to what is not live, and what was replaced keeps the requests that it has.
+//! Code that changes an app's routes together with its state holds the app's lock. A route therefore never leads to a
+//! release that is not live, and a replaced release finishes its running requests.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,13 +42,13 @@ impl Traffic {
         &self.inner.routes
     }
 
-    /// Waits until nobody else changes the app's routes.
+    /// Acquires the lock on the app's routes.
     pub async fn lock(&self, app: AppId) -> OwnedMutexGuard<()> {
         self.inner.locks.lock(app).await
     }
 
-    /// Sends an environment's requests to a release. Dropping the answer undoes it; until then nobody else changes the
-    /// app's routes.
+    /// Routes an environment's requests to a release. The returned guard holds the lock on the app's routes; dropping it
+    /// restores the previous route.
     pub async fn switch(&self, app: &AppName, app_id: AppId, environment: Environment, to: Upstream) -> RouteSwitch {
         let alone = self.lock(app_id).await;
         let before = self.routes().state(app, environment);
@@ -101,7 +101,7 @@ impl Drop for Undo {
         if !self.is_due {
             return;
         }
-        // The release that loses its requests here is not live: nobody waits for them.
+        // The release that loses its requests here is not live, so there is nothing to drain.
         let _ = match self.before {
             Some(before) => self.routes.set_state(&self.app, self.environment, before),
             None => self.routes.remove(&self.app, self.environment),
@@ -166,7 +166,7 @@ mod tests {
         let second = traffic.switch(&app, id, PROD, to(2)).await;
         assert_eq!(state(), Some(RouteState::Up(to(2))));
         assert!(traffic.is_draining(id, PROD, ReleaseNumber(1)));
-        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_pending(), "nobody else changes it meanwhile");
+        assert!(futures_util::poll!(std::pin::pin!(traffic.lock(id))).is_pending(), "the lock is held");
         drop(second);
         assert_eq!(state(), Some(RouteState::Up(to(1))));
         assert!(!traffic.is_draining(id, PROD, ReleaseNumber(1)));

@@ -55,8 +55,8 @@ async fn until_reconciled(platform: &Arc<Platform>) {
     }
 }
 
-/// Compares what runs with what should, once: routes to live releases, removes what nobody needs, takes up runs, and has
-/// live releases run that do not. Safe beside running jobs.
+/// Reconciles once: routes to live releases, removes orphans, resumes runs, and starts live releases that do not run. Safe
+/// beside running jobs.
 ///
 /// # Errors
 /// The database or the runtime does not answer. What came before stays done.

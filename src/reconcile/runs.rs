@@ -11,8 +11,8 @@ use crate::platform::Platform;
 use crate::runtime::LeftRun;
 use crate::store::StoreError;
 
-/// Runs that went on without us are waited for; those of which nothing is left have failed. What nobody waits
-/// for is ended: whoever knew of it would take it for going on.
+/// Resumes waiting for runs that continued without the builder. Runs without any objects left are recorded as failed. Runs
+/// without a record are ended, because nothing would ever report their result.
 pub(super) async fn take_up(platform: &Arc<Platform>) -> AppResult<()> {
     let left = platform.runtime.runs.list().await.map_err(|error| runtime_unavailable(&error))?;
     let (open, ours): (_, HashSet<RunId>) = {

@@ -1,7 +1,7 @@
-//! What a runtime does: each trait is one part of it, and says so in a sentence.
+//! The contract of a runtime: each trait is one part of it.
 //!
-//! What differs between the runtimes is in what they do, in parts that only one of them has, and in values that say it
-//! in words ([`Reach`], [`Serves`](super::Serves)). Nobody asks which runtime it is.
+//! The runtimes differ in their implementations, in optional parts, and in values ([`Reach`], [`Serves`](super::Serves)).
+//! No caller tests which runtime it has.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

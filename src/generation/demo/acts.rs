@@ -1,5 +1,4 @@
-//! What a turn does, as acts that follow each other: each is an answer that calls tools. Which comes next is told by the
-//! calls that have been made. Pure.
+//! The steps of a demo turn. Each act is one response that calls tools; the calls so far determine the next act. Pure.
 
 use std::collections::HashMap;
 

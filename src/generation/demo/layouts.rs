@@ -46,7 +46,7 @@ fn literal(text: String) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// What kind of app a workspace holds, told by its files.
+/// The kind of app in a workspace, detected from its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `public/index.html`
@@ -57,7 +57,7 @@ pub enum Kind {
     Webhook,
     /// `job.py`
     Job,
-    /// None of these: a template of somebody's own.
+    /// None of these: a custom template.
     Other,
 }
 
