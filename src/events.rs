@@ -366,6 +366,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn pieces_are_moved_while_their_job_runs() {
+        let (_folder, log) = log().await;
+        let fresh = async || -> i64 {
+            let count = log.store.read(|c| Ok(c.query_row("SELECT count(*) FROM fresh_events", [], |r| r.get(0))?));
+            count.await.expect("read")
+        };
+        let mut most = 0;
+        for n in 0..2500 {
+            log.emit(APP, Some(JOB), text(format!("{n},"))).await;
+            log.flush().await.expect("kept");
+            if n % 100 == 0 {
+                most = most.max(fresh().await);
+            }
+        }
+        assert!((900..=1000).contains(&most), "{most}");
+        assert_eq!(fresh().await, 500);
+        let kept = log.store.events_after(EventScope::App(APP), EventId(0), 5000).await.expect("read");
+        assert_eq!(kept.len(), 502, "one row for each thousand");
+        let kept: Vec<Arc<Kept>> = kept.into_iter().map(|event| Arc::new(Kept::new(event))).collect();
+        let expected: String = (0..2500).map(|n| format!("{n},")).collect();
+        assert_eq!(told(&kept), expected);
+    }
+
+    #[tokio::test]
     async fn a_change_that_fails_is_undone_alone() {
         let (_folder, log) = log().await;
         let bad = log.commit(|t| -> Result<((), Vec<NewEvent>), _> {
@@ -419,8 +443,9 @@ mod tests {
             let log = log.clone();
             async move {
                 for n in 0..2000 {
-                    // Of different jobs in turn, so that they are not joined.
-                    log.emit(APP, Some(JobId(n % 2)), text(format!("{n},"))).await;
+                    // Of two kinds in turn, so that they are not joined.
+                    let kind = if n % 2 == 0 { TextKind::Answer } else { TextKind::Thought };
+                    log.emit(APP, Some(JOB), EventBody::Text { delta: format!("{n},"), kind }).await;
                 }
             }
         });
@@ -455,7 +480,7 @@ mod tests {
     #[tokio::test]
     async fn an_event_that_can_never_be_written_holds_up_nothing() {
         let (_folder, log) = log().await;
-        let trap = "CREATE TRIGGER trap BEFORE INSERT ON events WHEN NEW.data LIKE '%bad%'
+        let trap = "CREATE TRIGGER trap BEFORE INSERT ON fresh_events WHEN NEW.data LIKE '%bad%'
                     BEGIN SELECT raise(ABORT, 'never'); END";
         log.store.write(move |t| Ok(t.execute_batch(trap)?)).await.expect("made");
         for (job, word) in [(1, "one"), (2, "bad"), (1, "two")] {
@@ -478,6 +503,13 @@ mod tests {
         log.store.remove_app(APP, None).await.expect("removed");
         log.emit(APP, None, text("b")).await;
         log.flush().await.expect("kept");
-        assert!(log.store.last_event_id(EventScope::App(APP)).await.expect("read") > first);
+        let second = log.store.last_event_id(EventScope::App(APP)).await.expect("read");
+        assert!(second > first);
+        // Nor after a restart.
+        log.store.remove_app(APP, None).await.expect("removed");
+        let log = EventLog::start(log.store.clone(), &Lifecycle::default());
+        log.emit(APP, None, text("c")).await;
+        log.flush().await.expect("kept");
+        assert!(log.store.last_event_id(EventScope::App(APP)).await.expect("read") > second);
     }
 }

@@ -148,9 +148,9 @@ impl EventBody {
 
     /// Parses a stored event: the name selects the variant.
     pub fn from_kept(name: &str, data: &str) -> Result<Self, serde_json::Error> {
-        // The name selects the variant; variants are not tried one after the other.
-        let data: serde_json::Value = serde_json::from_str(data)?;
-        Tagged::deserialize(serde_json::json!({ "name": name, "data": data })).map(Self::from)
+        // The name comes first and selects the variant: nothing is buffered, and variants are not tried one after the other.
+        let name = serde_json::to_string(name)?;
+        serde_json::from_str::<Tagged>(&format!(r#"{{"name":{name},"data":{data}}}"#)).map(Self::from)
     }
 
     /// The JSON of the wire and of the database.

@@ -22,6 +22,8 @@ const EVENTS_MAX: usize = 512;
 /// Changes that wait for their answer. They have room of their own, so that they are answered while no event can be
 /// written.
 const CHANGES_MAX: usize = 512;
+/// Ids that are reserved at once, so that not each transaction writes the counter.
+const IDS: i64 = 10_000;
 /// Pause after events could not be written, before they are tried again; it doubles. A change that comes meanwhile
 /// tries again at once.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -75,6 +77,18 @@ struct State {
     singly: usize,
     /// Before the next attempt.
     pause: Duration,
+    position: Position,
+}
+
+/// The state of the tables after the last committed batch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Position {
+    /// The last used id. 0: not read yet.
+    last: i64,
+    /// The last reserved id.
+    reserved: i64,
+    /// Events since the fresh ones were moved.
+    fresh: usize,
 }
 
 impl Writer {
@@ -85,7 +99,7 @@ impl Writer {
             events: Arc::new(Semaphore::new(EVENTS_MAX)),
             changes: Arc::new(Semaphore::new(CHANGES_MAX)),
         };
-        let state = State { appends, waiting: Vec::new(), singly: 0, pause: PAUSE_MIN };
+        let state = State { appends, waiting: Vec::new(), singly: 0, pause: PAUSE_MIN, position: Position::default() };
         (queue, Self { store, channels, state: tokio::sync::Mutex::new(state) })
     }
 
@@ -116,7 +130,7 @@ impl Writer {
         let count = if state.singly > 0 { 1 } else { state.waiting.len() };
         let items: VecDeque<Append> = state.waiting.drain(..count).collect();
         state.singly = state.singly.saturating_sub(1);
-        let batch = Arc::new(Mutex::new(Batch { items, ..Batch::default() }));
+        let batch = Arc::new(Mutex::new(Batch { items, position: state.position, ..Batch::default() }));
         let written = {
             let batch = batch.clone();
             self.store.write(move |t| batch.lock().unwrap_or_else(PoisonError::into_inner).write(t)).await
@@ -124,6 +138,7 @@ impl Writer {
         let batch = std::mem::take(&mut *batch.lock().unwrap_or_else(PoisonError::into_inner));
         match written {
             Ok(()) => {
+                state.position = batch.position;
                 if std::mem::replace(&mut state.pause, PAUSE_MIN) != PAUSE_MIN {
                     tracing::info!("events can be written again");
                 }
@@ -169,6 +184,7 @@ struct Batch {
     answers: Vec<(Done, Result<(), StoreError>)>,
     /// Held until the answers are sent.
     rooms: Vec<OwnedSemaphorePermit>,
+    position: Position,
 }
 
 /// An event in the transaction. It has its id only once that is known.
@@ -191,13 +207,24 @@ impl Batch {
         if self.fresh.is_empty() {
             return Ok(());
         }
-        let mut id = table::next_id(t)?;
-        for Fresh { event, .. } in &mut self.fresh {
-            event.event.id = EventId(id);
-            table::insert(t, event, event.json())?;
-            id += 1;
+        let position = &mut self.position;
+        if position.last == 0 {
+            position.last = table::next_id(t)? - 1;
         }
-        table::set_last_id(t, id - 1)
+        for Fresh { event, .. } in &mut self.fresh {
+            position.last += 1;
+            event.event.id = EventId(position.last);
+            table::insert(t, event, event.json())?;
+            position.fresh += usize::from(table::is_fresh(event));
+        }
+        if position.last > position.reserved {
+            position.reserved = position.last + IDS;
+            table::reserve_ids(t, position.reserved)?;
+        }
+        if table::move_many(t, position.fresh)? {
+            position.fresh = 0;
+        }
+        Ok(())
     }
 
     fn make_changes(

@@ -168,8 +168,8 @@ impl Services {
 
     /// The first stored events of the app after one id, up to another; empty at the end.
     pub async fn kept_events(&self, app: AppId, after: EventId, upto: EventId) -> AppResult<Vec<Arc<Kept>>> {
-        let page = self.platform.store.events_after(EventScope::App(app), after, KEPT_PAGE).await?;
-        Ok(page.into_iter().take_while(|event| event.id <= upto).map(|event| Arc::new(Kept::new(event))).collect())
+        let page = self.platform.store.events_between(EventScope::App(app), after, upto, KEPT_PAGE).await?;
+        Ok(page.into_iter().map(|event| Arc::new(Kept::new(event))).collect())
     }
 
     /// Counts an open page that reads a feed, until the returned guard is dropped.

@@ -161,14 +161,10 @@ impl Services {
         let mut after = EventId(0);
         let mut bodies = Vec::new();
         loop {
-            let page = self.platform.store.events_after(EventScope::Job(job), after, 2000).await?;
+            let page = self.platform.store.events_between(EventScope::Job(job), after, until, 2000).await?;
             let Some(last) = page.last() else { break };
             after = last.id;
-            let in_time = page.into_iter().take_while(|event| event.id <= until);
-            bodies.extend(in_time.map(|event| event.body));
-            if after >= until {
-                break;
-            }
+            bodies.extend(page.into_iter().map(|event| event.body));
         }
         Ok(bodies)
     }

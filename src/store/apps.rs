@@ -199,10 +199,12 @@ impl Store {
         self.write(move |t| {
             spending::keep_of_deleted(t, id)?;
             t.execute("DELETE FROM apps WHERE id = ?1", [id.0])?;
-            t.execute(
-                "DELETE FROM events WHERE app_id = ?1 AND job_id IS NOT ?2",
-                params![id.0, job.map(|job| job.0)],
-            )?;
+            for table in ["events", "fresh_events"] {
+                t.execute(
+                    &format!("DELETE FROM {table} WHERE app_id = ?1 AND job_id IS NOT ?2"),
+                    params![id.0, job.map(|job| job.0)],
+                )?;
+            }
             t.execute(
                 "DELETE FROM jobs WHERE app_id = ?1 AND id IS NOT ?2 AND state NOT IN ('queued', 'running')",
                 params![id.0, job.map(|job| job.0)],

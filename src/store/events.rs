@@ -1,4 +1,11 @@
-//! Stored events: appended in batches, read from any id, joined once their job has ended.
+//! Stored events: appended in batches, read from any id.
+//!
+//! What a turn emits token by token is first stored in `fresh_events`, which has no index, so that a token costs little. When
+//! there are [`FRESH_MAX`] of them, or when a job ends, they move to `events`, and the pieces of one text become one row.
+//! Readers read both tables.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -14,12 +21,27 @@ pub enum EventScope {
     Job(JobId),
 }
 
+impl EventScope {
+    /// The column that selects its events, and the value there.
+    fn key(self) -> (&'static str, i64) {
+        match self {
+            Self::App(app) => ("app_id", app.0),
+            Self::Job(job) => ("job_id", job.0),
+        }
+    }
+}
+
 /// The counter of event ids. Ids are never reused, not even those of
 /// deleted events.
 const COUNTER: &str = "event";
 
+/// Number of fresh events that are moved together. Reading an app's events looks at all fresh events, and the event writer waits
+/// for a move: both take a few milliseconds.
+const FRESH_MAX: usize = 1000;
+
 struct KeptRow {
     event: Event,
+    /// The id of its first piece.
     first: EventId,
     /// The end of each joined piece: its id, and the bytes of text up to and including it.
     pieces: Option<Vec<(i64, usize)>>,
@@ -43,20 +65,68 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<KeptRow> {
 }
 
 impl KeptRow {
-    /// The rest of the event for a reader that has already received everything up to `after`.
-    fn after(mut self, after: EventId) -> Event {
-        if after >= self.first
-            && let Some(seen) = self.pieces.as_ref().and_then(|pieces| seen_bytes(pieces, after))
+    /// The part of the event after one id, up to and including another. None if no piece is between them.
+    fn between(mut self, after: EventId, upto: EventId) -> Option<Event> {
+        if let Some(pieces) = &self.pieces
             && let Some(text) = delta_mut(&mut self.event.body)
         {
-            text.replace_range(..seen.min(text.len()), "");
+            let seen = seen_bytes(pieces, after);
+            let end = seen_bytes(pieces, upto);
+            if seen == end {
+                return None;
+            }
+            text.truncate(end.unwrap_or(0));
+            text.replace_range(..seen.unwrap_or(0).min(text.len()), "");
         }
-        self.event
+        self.event.id = self.event.id.min(upto);
+        Some(self.event)
+    }
+
+    /// Appends `next` if both are parts of one text. Gives it back if they are not.
+    fn join(&mut self, next: Self) -> Option<Self> {
+        let (Some(before), Some(added)) =
+            (delta(&self.event.body).map(str::len), delta(&next.event.body).map(str::len))
+        else {
+            return Some(next);
+        };
+        if !join(&mut self.event.body, &next.event.body) {
+            return Some(next);
+        }
+        let more = next.pieces.unwrap_or_else(|| vec![(next.event.id.0, added)]);
+        let pieces = self.pieces.get_or_insert_with(|| vec![(self.event.id.0, before)]);
+        pieces.extend(more.into_iter().map(|(id, bytes)| (id, before + bytes)));
+        self.event.id = next.event.id;
+        None
+    }
+
+    fn insert(&self, t: &Transaction<'_>) -> Result<(), StoreError> {
+        let Event { id, app, job, body } = &self.event;
+        t.prepare_cached(
+            "INSERT INTO events (id, first_id, app_id, job_id, name, data, pieces) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            id.0,
+            self.first.0,
+            app.0,
+            job.map(|job| job.0),
+            body.name(),
+            body.to_json(),
+            self.pieces.as_ref().map(row::to_json)
+        ])?;
+        Ok(())
     }
 }
 
 fn seen_bytes(pieces: &[(i64, usize)], after: EventId) -> Option<usize> {
     pieces.iter().rev().find(|(id, _)| *id <= after.0).map(|(_, bytes)| *bytes)
+}
+
+fn delta(body: &EventBody) -> Option<&str> {
+    match body {
+        EventBody::Text { delta, .. } => Some(delta),
+        EventBody::File { delta, .. } => delta.as_deref(),
+        _ => None,
+    }
 }
 
 fn delta_mut(body: &mut EventBody) -> Option<&mut String> {
@@ -85,15 +155,15 @@ pub fn join(body: &mut EventBody, next: &EventBody) -> bool {
     }
 }
 
-/// The id of the next event.
+/// The id after the last used or reserved one.
 pub fn next_id(t: &Transaction<'_>) -> Result<i64, StoreError> {
     let value: Option<i64> =
         t.prepare_cached("SELECT max(value) FROM counters WHERE name = ?1")?.query_row([COUNTER], |r| r.get(0))?;
     Ok(value.unwrap_or(0) + 1)
 }
 
-/// Records the last used id.
-pub fn set_last_id(t: &Transaction<'_>, last: i64) -> Result<(), StoreError> {
+/// Reserves all ids up to this one. Those that are not used until the next start are skipped.
+pub fn reserve_ids(t: &Transaction<'_>, last: i64) -> Result<(), StoreError> {
     t.prepare_cached(
         "INSERT INTO counters (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
     )?
@@ -101,34 +171,108 @@ pub fn set_last_id(t: &Transaction<'_>, last: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether an event belongs to the fresh ones: a piece of a text, or what separates two texts.
+pub fn is_fresh(event: &Event) -> bool {
+    event.job.is_some()
+        && matches!(event.body, EventBody::Text { .. } | EventBody::File { .. } | EventBody::Tool { .. })
+}
+
 /// Stores one event.
 pub fn insert(t: &Transaction<'_>, event: &Event, json: &str) -> Result<(), StoreError> {
-    t.prepare_cached("INSERT INTO events (id, first_id, app_id, job_id, name, data) VALUES (?1, ?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![event.id.0, event.app.0, event.job.map(|job| job.0), event.body.name(), json])?;
+    let query = if is_fresh(event) {
+        "INSERT INTO fresh_events (id, app_id, job_id, name, data) VALUES (?1, ?2, ?3, ?4, ?5)"
+    } else {
+        "INSERT INTO events (id, first_id, app_id, job_id, name, data) VALUES (?1, ?1, ?2, ?3, ?4, ?5)"
+    };
+    t.prepare_cached(query)?.execute(params![
+        event.id.0,
+        event.app.0,
+        event.job.map(|job| job.0),
+        event.body.name(),
+        json
+    ])?;
     Ok(())
+}
+
+/// Moves the fresh events to `events` if there are many. `inserted` counts those since the last move.
+pub fn move_many(t: &Transaction<'_>, inserted: usize) -> Result<bool, StoreError> {
+    if inserted < FRESH_MAX {
+        return Ok(false);
+    }
+    move_fresh(t)?;
+    Ok(true)
+}
+
+/// Moves all fresh events to `events`. The pieces of one text become one row.
+pub(super) fn move_fresh(t: &Transaction<'_>) -> Result<(), StoreError> {
+    let mut open: HashMap<Option<JobId>, KeptRow> = HashMap::new();
+    let mut query = t.prepare_cached("SELECT *, id AS first_id, NULL AS pieces FROM fresh_events ORDER BY id")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let next = kept(row)?;
+        match open.entry(next.event.job) {
+            Entry::Vacant(place) => {
+                place.insert(next);
+            }
+            Entry::Occupied(mut place) => {
+                if let Some(next) = place.get_mut().join(next) {
+                    place.insert(next).insert(t)?;
+                }
+            }
+        }
+    }
+    for row in open.values() {
+        row.insert(t)?;
+    }
+    t.prepare_cached("DELETE FROM fresh_events")?.execute([])?;
+    Ok(())
+}
+
+/// The query for stored events between two ids, and the value of its first parameter.
+fn between(scope: EventScope) -> (String, i64) {
+    let (column, key) = scope.key();
+    let query = format!(
+        "SELECT id, first_id, app_id, job_id, name, data, pieces FROM events
+             WHERE {column} = ?1 AND id > ?2 AND first_id <= ?3
+         UNION ALL
+         SELECT id, id, app_id, job_id, name, data, NULL FROM fresh_events
+             WHERE {column} = ?1 AND id > ?2 AND id <= ?3
+         ORDER BY id LIMIT ?4"
+    );
+    (query, key)
 }
 
 /// The events of a job's turn, oldest first.
 pub(super) fn of_turn(c: &Connection, job: JobId) -> Result<Vec<EventBody>, StoreError> {
-    let rows = c
-        .prepare_cached("SELECT * FROM events WHERE job_id = ?1 AND name IN ('text', 'file', 'tool') ORDER BY id")?
-        .query_map([job.0], |row| Ok(kept(row)?.event.body))?
+    let (query, key) = between(EventScope::Job(job));
+    let events = c
+        .prepare_cached(&query)?
+        .query_map(params![key, 0, i64::MAX, -1], |row| Ok(kept(row)?.event.body))?
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(rows)
+    Ok(events)
 }
 
 impl Store {
     /// At most `limit` stored events after an id, oldest first.
     pub async fn events_after(&self, scope: EventScope, after: EventId, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.events_between(scope, after, EventId(i64::MAX), limit).await
+    }
+
+    /// At most `limit` stored events after one id, up to and including another, oldest first. Of a text that continues after
+    /// `upto`, the last one has the part up to there, and `upto` as its id.
+    pub async fn events_between(
+        &self,
+        scope: EventScope,
+        after: EventId,
+        upto: EventId,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
         self.read(move |c| {
-            let (column, key) = match scope {
-                EventScope::App(app) => ("app_id", app.0),
-                EventScope::Job(job) => ("job_id", job.0),
-            };
+            let (query, key) = between(scope);
             let rows = c
-                .prepare_cached(&format!("SELECT * FROM events WHERE {column} = ?1 AND id > ?2 ORDER BY id LIMIT ?3"))?
-                .query_map(params![key, after.0, limit], kept)?
-                .map(|row| row.map(|row| row.after(after)))
+                .prepare_cached(&query)?
+                .query_map(params![key, after.0, upto.0, if after < upto { limit } else { 0 }], kept)?
+                .filter_map(|row| row.map(|row| row.between(after, upto)).transpose())
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(rows)
         })
@@ -138,14 +282,12 @@ impl Store {
     /// The id of the newest stored event of a scope; 0 if there is none.
     pub async fn last_event_id(&self, scope: EventScope) -> Result<EventId, StoreError> {
         self.read(move |c| {
-            let (column, key) = match scope {
-                EventScope::App(app) => ("app_id", app.0),
-                EventScope::Job(job) => ("job_id", job.0),
-            };
-            Ok(EventId(
-                c.prepare_cached(&format!("SELECT coalesce(max(id), 0) FROM events WHERE {column} = ?1"))?
-                    .query_row([key], |r| r.get(0))?,
-            ))
+            let (column, key) = scope.key();
+            let query = format!(
+                "SELECT max(coalesce((SELECT max(id) FROM events WHERE {column} = ?1), 0),
+                            coalesce((SELECT max(id) FROM fresh_events WHERE {column} = ?1), 0))"
+            );
+            Ok(EventId(c.prepare_cached(&query)?.query_row([key], |r| r.get(0))?))
         })
         .await
     }
@@ -198,43 +340,38 @@ impl Store {
     /// Joins the pieces of text of a job that has ended: one row for each text, not for each token.
     pub async fn join_events(&self, job: JobId) -> Result<(), StoreError> {
         self.write(move |t| {
+            move_fresh(t)?;
             let rows = t
                 .prepare_cached(
                     "SELECT * FROM events WHERE job_id = ?1 AND name IN ('text', 'file', 'tool') ORDER BY id",
                 )?
                 .query_map([job.0], kept)?
                 .collect::<Result<Vec<_>, _>>()?;
-            let mut open: Option<KeptRow> = None;
-            for mut next in rows {
-                if let Some(row) = &mut open
-                    && next.pieces.is_none()
-                    && let Some(before) = delta_mut(&mut row.event.body).map(|text| text.len())
-                    && let Some(added) = delta_mut(&mut next.event.body).map(|text| text.len())
-                    && join(&mut row.event.body, &next.event.body)
-                {
-                    let pieces = row.pieces.get_or_insert_with(|| vec![(row.event.id.0, before)]);
-                    pieces.push((next.event.id.0, before + added));
-                    t.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([row.event.id.0])?;
-                    row.event.id = next.event.id;
-                    continue;
+            let mut rows = rows.into_iter();
+            let Some(mut open) = rows.next() else { return Ok(()) };
+            let mut joined = Vec::new();
+            for next in rows {
+                let id = open.event.id;
+                match open.join(next) {
+                    None => joined.push(id),
+                    Some(next) => replace(t, &mut joined, &std::mem::replace(&mut open, next))?,
                 }
-                keep_joined(t, open.replace(next).as_ref())?;
             }
-            keep_joined(t, open.as_ref())
+            replace(t, &mut joined, &open)
         })
         .await
     }
 }
 
-fn keep_joined(t: &Transaction<'_>, row: Option<&KeptRow>) -> Result<(), StoreError> {
-    let Some(KeptRow { event, first, pieces: Some(pieces) }) = row else { return Ok(()) };
-    t.prepare_cached("UPDATE events SET first_id = ?2, data = ?3, pieces = ?4 WHERE id = ?1")?.execute(params![
-        event.id.0,
-        first.0,
-        event.body.to_json(),
-        row::to_json(pieces)
-    ])?;
-    Ok(())
+/// Replaces rows by one that contains them all. The last of them has its id.
+fn replace(t: &Transaction<'_>, joined: &mut Vec<EventId>, row: &KeptRow) -> Result<(), StoreError> {
+    if joined.is_empty() {
+        return Ok(());
+    }
+    for id in joined.drain(..).chain([row.event.id]) {
+        t.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([id.0])?;
+    }
+    row.insert(t)
 }
 
 #[cfg(test)]
@@ -246,45 +383,84 @@ mod tests {
         EventBody::Text { delta: delta.to_owned(), kind: TextKind::Answer }
     }
 
+    /// The answers between two events; `|` stands for a tool.
+    async fn answers(store: &Store, scope: EventScope, after: i64, upto: i64) -> String {
+        let events = store.events_between(scope, EventId(after), EventId(upto), 100).await.expect("read");
+        assert!(events.iter().all(|event| event.id.0 > after && event.id.0 <= upto), "{after} to {upto}: {events:?}");
+        let words = events.iter().map(|event| match &event.body {
+            EventBody::Text { delta, .. } => delta.as_str(),
+            _ => "|",
+        });
+        words.collect()
+    }
+
     #[tokio::test]
-    async fn a_joined_text_can_be_read_from_any_piece() {
+    async fn the_same_text_is_read_before_and_after_its_pieces_are_moved_and_joined() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(folder.path()).await.expect("opens");
         let tool = EventBody::tool("search", "none", true);
-        let bodies = [text("Hé"), text("llo"), text(" you"), tool, text("Bye")];
-        store
-            .write(move |t| {
-                for (at, body) in (1..).zip(&bodies) {
-                    let event = Event { id: EventId(at), app: AppId(1), job: Some(JobId(1)), body: body.clone() };
-                    insert(t, &event, &body.to_json())?;
-                }
-                Ok(())
-            })
-            .await
-            .expect("kept");
-        let texts = async |after: i64| -> String {
-            let events = store.events_after(EventScope::Job(JobId(1)), EventId(after), 100).await.expect("read");
-            events
-                .iter()
-                .map(|event| match &event.body {
-                    EventBody::Text { delta, .. } => delta.as_str(),
-                    _ => "|",
-                })
-                .collect()
+        let bodies = [text("Hé"), text("llo"), text(" you"), tool, text("Bye"), text(" bye"), text("!")];
+        let put = async |range: std::ops::Range<usize>| {
+            let events: Vec<Event> = range
+                .map(|at| (at, i64::try_from(at).expect("small") + 1))
+                .map(|(at, id)| Event { id: EventId(id), app: AppId(1), job: Some(JobId(1)), body: bodies[at].clone() })
+                .collect();
+            let put = store.write(move |t| events.iter().try_for_each(|event| insert(t, event, &event.body.to_json())));
+            put.await.expect("stored");
         };
-        let mut before = Vec::new();
-        for after in 0..6 {
-            before.push(texts(after).await);
-        }
-        assert_eq!(before[1], "llo you|Bye");
+        let all = async || {
+            let mut all = Vec::new();
+            for scope in [EventScope::App(AppId(1)), EventScope::Job(JobId(1))] {
+                for after in 0..8 {
+                    for upto in 0..9 {
+                        all.push((after, upto, answers(&store, scope, after, upto).await));
+                    }
+                }
+            }
+            all
+        };
+        put(0..6).await;
+        assert_eq!(answers(&store, EventScope::Job(JobId(1)), 1, 5).await, "llo you|Bye");
+        put(6..7).await;
+        let expected = all().await;
+        let rows = async || store.events_after(EventScope::Job(JobId(1)), EventId(0), 100).await.expect("read").len();
+        assert_eq!(rows().await, 7);
+        // The same events, moved in the middle of both texts.
+        store.write(|t| Ok(t.execute("DELETE FROM fresh_events", [])?)).await.expect("deleted");
+        put(0..2).await;
+        store.write(|t| move_fresh(t)).await.expect("moved");
+        put(2..6).await;
+        store.write(|t| move_fresh(t)).await.expect("moved");
+        put(6..7).await;
+        assert_eq!(all().await, expected);
+        assert_eq!(rows().await, 5);
+        assert_eq!(store.last_event_id(EventScope::App(AppId(1))).await.expect("read"), EventId(7));
         // Joining is idempotent.
         for _ in 0..2 {
             store.join_events(JobId(1)).await.expect("joined");
-            for (after, expected) in (0..6).zip(&before) {
-                assert_eq!(&texts(after).await, expected, "after {after}");
-            }
+            assert_eq!(all().await, expected);
             let rows = store.events_after(EventScope::Job(JobId(1)), EventId(0), 100).await.expect("read");
-            assert_eq!(rows.iter().map(|event| event.id.0).collect::<Vec<_>>(), [3, 4, 5]);
+            assert_eq!(rows.iter().map(|event| event.id.0).collect::<Vec<_>>(), [3, 4, 7]);
+        }
+        assert_eq!(store.last_event_id(EventScope::App(AppId(1))).await.expect("read"), EventId(7));
+    }
+
+    #[tokio::test]
+    async fn reading_events_scans_no_index_and_sorts_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        for scope in [EventScope::App(AppId(1)), EventScope::Job(JobId(1))] {
+            let (column, _) = scope.key();
+            let plan = store.read(move |c| {
+                let (query, key) = between(scope);
+                let mut query = c.prepare(&format!("EXPLAIN QUERY PLAN {query}"))?;
+                let steps = query.query_map(params![key, 2, 3, 4], |row| row.get::<_, String>("detail"))?;
+                Ok(steps.collect::<Result<Vec<_>, _>>()?.join("; "))
+            });
+            let plan = plan.await.expect("a plan");
+            assert!(plan.contains(&format!("({column}=? AND id>?)")), "{plan}");
+            assert!(plan.contains("SEARCH fresh_events USING INTEGER PRIMARY KEY (rowid>?"), "{plan}");
+            assert!(!plan.contains("B-TREE") && !plan.contains("SCAN events"), "{plan}");
         }
     }
 

@@ -51,6 +51,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0013_turn_origin", include_str!("../../migrations/0013_turn_origin.sql")),
     ("0014_turn_blocks", include_str!("../../migrations/0014_turn_blocks.sql")),
     ("0015_job_retention", include_str!("../../migrations/0015_job_retention.sql")),
+    ("0016_fresh_events", include_str!("../../migrations/0016_fresh_events.sql")),
 ];
 
 /// Number of read connections, each of which runs one query at a time.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError, turn_blocks};
+use super::{Store, StoreError, events, turn_blocks};
 use crate::domain::{AppId, JobId};
 
 /// Jobs that one query looks at, and that one transaction deletes at most: a few milliseconds of work.
@@ -67,6 +67,7 @@ impl Store {
                 .query_row(params![app.0, keep.saturating_sub(1)], |r| r.get(0))
                 .optional()?;
             let Some(first) = first else { return Ok(()) };
+            events::move_fresh(t)?;
             turn_blocks::keep_before(t, app, JobId(first))?;
             t.prepare_cached("DELETE FROM events WHERE app_id = ?1 AND job_id < ?2")?.execute(params![app.0, first])?;
             Ok(())
@@ -103,6 +104,7 @@ impl Store {
     /// Deletes ended jobs and their events.
     async fn delete_jobs(&self, ids: Vec<i64>) -> Result<(), StoreError> {
         self.write(move |t| {
+            events::move_fresh(t)?;
             let mut events = t.prepare_cached("DELETE FROM events WHERE job_id = ?1")?;
             let mut job = t.prepare_cached("DELETE FROM jobs WHERE id = ?1")?;
             for id in ids {
