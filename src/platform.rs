@@ -84,6 +84,8 @@ pub struct Platform {
     pub rollout_locks: AppLocks,
     /// Changes whenever what runs by a schedule may have.
     pub schedule: watch::Sender<u64>,
+    /// Why the last reconcile could not reach the runtime; none once one reached it.
+    pub runtime_outage: watch::Sender<Option<AppError>>,
 }
 
 impl Platform {

@@ -132,6 +132,7 @@ pub(crate) async fn platform(
         followed_runs: FollowedRuns::default(),
         run_begins: tokio::sync::RwLock::default(),
         schedule: watch::Sender::new(0),
+        runtime_outage: watch::Sender::new(None),
         config,
     }))
 }

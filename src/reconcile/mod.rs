@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use crate::error::AppResult;
+use crate::error::{AppResult, ErrorKind};
 use crate::platform::Platform;
 
 pub use scheduled_runs::record_scheduled;
@@ -25,8 +25,8 @@ pub use watch::watch;
 
 /// First pause before a failed comparison is repeated.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest pause: an engine that is installed or started later is used after this time at most.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Compares what runs with what should as soon as the runtime can be reached, and again whenever the runtime says that
 /// they may differ. Runs in the background.
@@ -43,15 +43,27 @@ pub async fn run(platform: Arc<Platform>) {
     }
 }
 
-/// Compares until that succeeds.
+/// Compares until that succeeds. The log gets each reason once.
 async fn until_reconciled(platform: &Arc<Platform>) {
     let mut pause = RETRY_PAUSE;
+    let mut logged = None;
     while let Err(error) = reconcile(platform).await {
         // The runtime may stay away for long: waiting requests are answered now.
         platform.traffic.routes().are_known();
-        tracing::warn!(%error, "failed to reconcile what runs; retrying");
+        let reason = error.to_string();
+        if logged.as_ref() != Some(&reason) {
+            tracing::warn!(%error, "failed to reconcile what runs; retrying");
+            logged = Some(reason);
+        }
+        if error.kind == ErrorKind::Unavailable {
+            platform.runtime_outage.send_replace(Some(error));
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_PAUSE_MAX);
+    }
+    platform.runtime_outage.send_replace(None);
+    if logged.is_some() {
+        tracing::info!("reconciled what runs");
     }
 }
 

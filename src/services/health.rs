@@ -2,7 +2,7 @@
 
 use super::Services;
 use crate::build::{BuildEngine, BuildError};
-use crate::error::AppResult;
+use crate::error::{AppError, AppResult};
 use crate::firewall::{Missing, Protection};
 use crate::runtime::RuntimeError;
 use crate::supervision::{TaskState, TaskStatus};
@@ -42,6 +42,11 @@ impl Check {
 }
 
 impl Services {
+    /// Why apps cannot be deployed at the moment: the runtime could not be reached.
+    pub fn runtime_outage(&self) -> Option<AppError> {
+        self.platform.runtime_outage.borrow().clone()
+    }
+
     /// Runs all checks concurrently.
     pub async fn health(&self) -> Vec<Check> {
         let (database, engine, disk) = tokio::join!(self.check_database(), self.check_engine(), self.check_disk());

@@ -428,9 +428,9 @@ mod tests {
         // The same events, moved in the middle of both texts.
         store.write(|t| Ok(t.execute("DELETE FROM fresh_events", [])?)).await.expect("deleted");
         put(0..2).await;
-        store.write(|t| move_fresh(t)).await.expect("moved");
+        store.write(move_fresh).await.expect("moved");
         put(2..6).await;
-        store.write(|t| move_fresh(t)).await.expect("moved");
+        store.write(move_fresh).await.expect("moved");
         put(6..7).await;
         assert_eq!(all().await, expected);
         assert_eq!(rows().await, 5);

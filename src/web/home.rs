@@ -11,7 +11,7 @@ use super::app::bar::chips_of;
 use super::chrome::Chrome;
 use super::extract::{Form, Query};
 use super::format::encode_path;
-use super::home_view::{AppCard, CreateProblem, Example, HomePage, NameField, Suggestion, TemplateChoice};
+use super::home_view::{AppCard, CreateProblem, Example, HomePage, NameField, Suggestion, TemplateChoice, outage};
 use super::made_with;
 use super::reply::{self, Caller};
 use crate::catalog::Template;
@@ -165,6 +165,7 @@ async fn home(
             .collect(),
         examples: examples(services),
         made: made_with::tiles(services),
+        outage: services.runtime_outage().as_ref().map(outage),
         problem,
         total,
         searching: search.is_some() || filter.is_some(),

@@ -9,6 +9,7 @@ use super::format::{Html, When};
 use super::made_with_view::MadeTile;
 use super::ui;
 use crate::domain::{App, AppName, TemplateKind, TemplateName};
+use crate::error::AppError;
 
 /// The reason why the form created no app.
 #[derive(Template)]
@@ -16,6 +17,11 @@ use crate::domain::{App, AppName, TemplateKind, TemplateName};
 pub struct CreateProblem<'a> {
     /// Why no app was created, and what to do.
     pub problem: &'a str,
+}
+
+/// Why apps cannot be deployed, and what to do.
+pub fn outage(error: &AppError) -> Html {
+    with_code(&[Some(error.detail.as_str()), error.hint.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 /// The page.
@@ -38,6 +44,8 @@ pub struct HomePage {
     pub examples: Vec<Example>,
     /// Recorded apps with their pictures.
     pub made: Vec<MadeTile>,
+    /// Why apps cannot be deployed at the moment.
+    pub outage: Option<Html>,
     /// The error in the submitted form.
     pub problem: Option<String>,
     /// Number of apps.

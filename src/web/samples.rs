@@ -258,6 +258,7 @@ pub fn home(total: u64) -> HomePage {
         AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now())
     });
     HomePage {
+        outage: None,
         chrome: chrome::sample(),
         description: String::new(),
         name: "brisk-heron".into(),

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use serde_json::json;
 
 use crate::support::builder::{Builder, binary, send};
+use crate::support::{PATIENCE, eventually};
 
 /// Runs the binary to its end.
 fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> Output {
@@ -66,6 +67,38 @@ async fn an_existing_data_directory_becomes_private() {
     assert!(seen > 20, "{seen} files");
     assert!(open.is_empty(), "others may read {open:?}");
     assert!(builder.log().contains("was open to others (mode 0755)"), "{}", builder.log());
+}
+
+#[tokio::test]
+async fn an_engine_that_comes_later_is_used_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("docker.sock");
+    let engine = format!("unix://{}", socket.display());
+    let builder = Builder::start_with(&[("DOCKER_HOST", &engine)]).await;
+    let home = async || builder.open("builder", "/").await.text();
+    let outage = "Apps cannot be deployed at the moment.";
+    let page = eventually("the page says so", PATIENCE, || async {
+        let page = home().await;
+        page.contains(outage).then_some(page)
+    })
+    .await;
+    assert!(page.contains("its socket does not exist") && page.contains("Start Docker"), "{page}");
+    // Everything that needs no engine works.
+    let app = builder.create("static-site", "A tide table for Cuxhaven").await;
+    let turn = builder.turn(&app, "A tide table for Cuxhaven").await;
+    assert_eq!(turn["state"], "succeeded", "{turn}");
+    let draft = builder.open(&format!("{app}-draft"), "/").await;
+    assert_eq!(draft.status, 200);
+    let refused = builder.failed(&format!("/apps/{app}/previews"), &json!({})).await;
+    assert_eq!(refused["error"]["code"], "docker_unavailable", "{refused}");
+    assert!(refused["error"]["hint"].as_str().expect("a hint").contains("Start Docker"), "{refused}");
+    // The engine is started.
+    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).expect("linked");
+    eventually("the page stops saying so", PATIENCE, || async { (!home().await.contains(outage)).then_some(()) }).await;
+    builder.preview(&app).await;
+    let shown = builder.open(&format!("{app}-preview"), "/").await;
+    assert_eq!(shown.status, 200);
+    assert!(shown.text().contains("Cuxhaven"), "{}", shown.text());
 }
 
 /// The login form, sent as a browser sends it.
