@@ -8,6 +8,7 @@ pub mod apps;
 pub mod attachments;
 pub mod browser_errors;
 pub mod deployments;
+mod described;
 pub mod draft;
 pub mod export;
 pub mod files;

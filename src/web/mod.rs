@@ -53,6 +53,7 @@ const FORM_MAX: usize = 4 * 1024 * 1024;
 pub struct Web {
     services: Services,
     feeds: Feeds,
+    new_tokens: settings::NewTokens,
 }
 
 impl Web {
@@ -64,7 +65,7 @@ impl Web {
 
 /// All pages. The guard authenticates callers before this router.
 pub fn router(services: Services) -> Router {
-    let web = Web { feeds: Feeds::new(services.clone()), services };
+    let web = Web { feeds: Feeds::new(services.clone()), new_tokens: settings::NewTokens::default(), services };
     Router::new()
         .route("/", get(home::list))
         .route("/apps", post(home::create))

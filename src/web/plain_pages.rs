@@ -18,6 +18,24 @@ pub struct LoginPage {
     pub problem: Option<String>,
 }
 
+/// Asks before something is done that the open page would ask about by itself.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub struct ConfirmPage {
+    /// The page's frame: navigation, theme.
+    pub chrome: Chrome,
+    /// The question.
+    pub title: String,
+    /// What it means.
+    pub detail: &'static str,
+    /// The address that does it.
+    pub action: String,
+    /// The word for it.
+    pub button: &'static str,
+    /// The page where the question arose.
+    pub back: String,
+}
+
 /// The state of the builder and its dependencies.
 #[derive(Template)]
 #[template(path = "health.html")]
@@ -80,7 +98,7 @@ pub struct ShortcutsPage {
 
 /// All shortcuts.
 pub const SHORTCUTS: &[(&[&str], &str)] = &[
-    (&["Ctrl", "Enter"], "Send the message, or create the app (⌘ on a Mac)"),
+    (&["Ctrl", "Enter"], "Send the message, or create the app"),
     (&["Esc"], "Close the open menu, or leave the field"),
     (&["/"], "Write a message; on the list of apps, describe a new one"),
     (&["1"], "Preview"),

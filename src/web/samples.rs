@@ -258,6 +258,7 @@ pub fn home(total: u64) -> HomePage {
         AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now())
     });
     HomePage {
+        count: total.to_string(),
         chrome: chrome::sample(),
         description: String::new(),
         name: "brisk-heron".into(),
@@ -434,7 +435,10 @@ fn api_panel(app: &App) -> String {
         class: method.to_lowercase(),
         path: path.into(),
         summary: summary.into(),
-        has_body: method == "POST",
+        description: "Codes are short.\nThey last for a year.".into(),
+        parameters: Vec::new(),
+        rows: 3,
+        body: (method == "POST").then(|| "{\n  \"url\": \"text\"\n}".to_owned()),
     };
     let endpoints = vec![
         endpoint("POST", "/links", "Shorten a link"),
@@ -640,6 +644,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
         source(path, HTML, &Budget::unlimited())
     };
     CodeTab {
+        problem: None,
         app: &app.name,
         count: files.len(),
         current: Some(path),
@@ -743,7 +748,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
     .render()
     .expect("renders");
     let api = api_panel(&app).replacen(
-        r#"<div class="try-answer"></div>"#,
+        r#"<div class="try-answer" aria-live="polite"></div>"#,
         &format!(r#"<div class="try-answer">{answer}</div>"#),
         1,
     );

@@ -565,8 +565,12 @@ async fn theme_and_tokens_are_stored() {
     let name = site.app("static-site").await;
     let form = [("name", "CI <x>"), ("scope", "write"), ("app", name.as_str()), ("end", "7")];
     let made = site.post("/settings/tokens", &form).await;
-    assert_eq!(made.headers[header::CACHE_CONTROL], "no-store");
-    let token = made.page().text(".copyable code");
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "a reload of the next page creates no second token");
+    let to = made.location().split('#').next().expect("an address").to_owned();
+    let shown = site.get(&to).await;
+    assert_eq!(shown.headers[header::CACHE_CONTROL], "no-store");
+    let token = shown.page().text(".copyable code");
+    assert!(!site.get(&to).await.body.contains(&token), "it is shown once");
     let check = async || site.services.check_token(&token).await.expect("asked");
     let TokenCheck::Good(good) = check().await else { panic!("the token is good") };
     assert_eq!((good.scope, good.app.as_ref()), (Scope::Write, Some(&name)));
