@@ -4,7 +4,20 @@
 
 use serde_json::{Map, Value};
 
-use super::probing::Parameter;
+/// A parameter of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// A part of the path; else of the query.
+    pub in_path: bool,
+    /// The operation needs it.
+    pub required: bool,
+    /// A value to begin with; empty if the document names none.
+    pub example: String,
+    /// Its type.
+    pub about: String,
+}
 
 /// Maximum nesting of an example, references included.
 const DEPTH_MAX: usize = 8;
@@ -89,11 +102,10 @@ fn example(document: &Value, schema: &Value, depth: usize, left: &mut usize) -> 
     if let Some(value) = given.into_iter().find(|value| !value.is_null()) {
         return value.clone();
     }
-    let mut inner = |schema: &Value| example(document, schema, depth - 1, left);
     if let Some(parts) = schema["allOf"].as_array() {
         let mut whole = Map::new();
         for part in parts {
-            if let Value::Object(part) = inner(part) {
+            if let Value::Object(part) = example(document, part, depth - 1, left) {
                 whole.extend(part);
             }
         }
@@ -101,15 +113,22 @@ fn example(document: &Value, schema: &Value, depth: usize, left: &mut usize) -> 
     }
     for choice in ["anyOf", "oneOf"] {
         if let Some(first) = schema[choice].as_array().and_then(|all| all.iter().find(|one| one["type"] != "null")) {
-            return inner(first);
+            return example(document, first, depth - 1, left);
         }
     }
     match type_of(schema) {
         "object" => {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            Value::Object(properties.map(|(name, schema)| (name.clone(), inner(schema))).collect())
+            let mut properties = Map::new();
+            for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+                // What is beyond the limits is left out.
+                if depth == 1 || *left == 0 {
+                    break;
+                }
+                properties.insert(name.clone(), example(document, schema, depth - 1, left));
+            }
+            Value::Object(properties)
         }
-        "array" => Value::Array(vec![inner(&schema["items"])]),
+        "array" => Value::Array(vec![example(document, &schema["items"], depth - 1, left)]),
         "integer" | "number" => schema.get("minimum").filter(|least| least.is_number()).cloned().unwrap_or(0.into()),
         "boolean" => false.into(),
         "string" => match schema["format"].as_str() {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Services, described};
+use super::Services;
+use super::described::{self, Parameter};
 use crate::domain::{App, Environment};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::gateway::RouteState;
@@ -57,21 +58,6 @@ pub struct Endpoint {
     pub parameters: Vec<Parameter>,
     /// An example of its body as JSON text; none if it takes none.
     pub body: Option<String>,
-}
-
-/// A parameter of an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parameter {
-    /// Its name.
-    pub name: String,
-    /// A part of the path; else of the query.
-    pub in_path: bool,
-    /// The operation needs it.
-    pub required: bool,
-    /// A value to begin with; empty if the document names none.
-    pub example: String,
-    /// Its type.
-    pub about: String,
 }
 
 impl Services {

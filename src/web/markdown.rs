@@ -11,7 +11,7 @@ use pulldown_cmark::{
 };
 
 use super::format::Html;
-use super::highlight::{self, escape_into};
+use super::highlight::{self, WithoutColours, escape_into};
 use super::ui;
 use crate::bounded_work::{Budget, Kept};
 
@@ -71,6 +71,8 @@ pub const DEPTH_MAX: usize = 48;
 const TABLE_DEPTH: usize = 3;
 /// Nesting of elements around and inside a code block.
 const CODE_DEPTH: usize = 3;
+/// Time for the colours of an answer's code.
+const COLOUR_TIME: Duration = Duration::from_millis(400);
 /// Size of the cache of rendered texts, in bytes.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long an unrendered text stays in the cache before rendering is retried.
@@ -98,8 +100,9 @@ pub fn render(text: &str, budget: &Budget) -> Rendered {
         return Rendered { left_out, ..kept };
     }
     let formatted = formatted(&shallow(shown), budget);
-    let time = formatted.is_none().then_some(KEPT_PLAIN);
-    let html = formatted.unwrap_or_else(|| plain(shown));
+    let is_complete = formatted.as_ref().is_some_and(|formatted| formatted.is_coloured);
+    let time = (!is_complete).then_some(KEPT_PLAIN);
+    let html = formatted.map_or_else(|| plain(shown), |formatted| formatted.html);
     let rendered = Rendered { html, left_out };
     if !budget.is_cancelled() {
         KEPT.put(key, rendered.clone(), rendered.html.0.len(), time);
@@ -124,8 +127,14 @@ pub fn plain(text: &str) -> Html {
     Html(html)
 }
 
-/// `None` if the budget was used up first.
-fn formatted(text: &str, budget: &Budget) -> Option<Html> {
+struct Formatted {
+    html: Html,
+    /// All code has its colours, as far as it can have any.
+    is_coloured: bool,
+}
+
+/// `None` if the budget was used up first. Colours are left out when they take too long.
+fn formatted(text: &str, budget: &Budget) -> Option<Formatted> {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut nesting = Nesting::default();
     let events = Parser::new_ext(text, options)
@@ -144,16 +153,21 @@ fn formatted(text: &str, budget: &Budget) -> Option<Html> {
             Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
             other => other,
         });
-    let mut written = Vec::new();
+    // All of it is read before anything is coloured, which may use up the rest of the time.
+    let events: Vec<Event<'_>> = TextMergeStream::new(events).collect();
+    budget.check().ok()?;
+    let colours = budget.at_most(COLOUR_TIME);
+    let (mut written, mut is_coloured) = (Vec::with_capacity(events.len()), true);
     let mut code: Option<(String, String)> = None;
     let mut in_link = 0_usize;
-    for event in TextMergeStream::new(events) {
+    for event in events {
         match (event, &mut code) {
             (Event::Start(Tag::CodeBlock(kind)), _) => code = Some((language(&kind), String::new())),
             (Event::End(TagEnd::CodeBlock), _) => {
                 if let Some((language, text)) = code.take() {
-                    let coloured = highlight::render(&format!("code.{language}"), &text, budget).html;
-                    written.push(Event::Html(CowStr::from(format!("<pre><code>{coloured}</code></pre>\n"))));
+                    let coloured = highlight::render(&format!("code.{language}"), &text, &colours);
+                    is_coloured &= !matches!(coloured.without, Some(WithoutColours::From(_)));
+                    written.push(Event::Html(CowStr::from(format!("<pre><code>{}</code></pre>\n", coloured.html))));
                 }
             }
             (Event::Text(text), Some((_, block))) => block.push_str(&text),
@@ -170,8 +184,8 @@ fn formatted(text: &str, budget: &Budget) -> Option<Html> {
     }
     let mut rendered = String::with_capacity(text.len() * 3 / 2);
     html::push_html(&mut rendered, written.into_iter());
-    budget.check().ok()?;
-    Some(Html(with_copy_buttons(&CLEANER.clean(&rendered).to_string())))
+    let html = Html(with_copy_buttons(&with_tasks(&CLEANER.clean(&rendered).to_string())));
+    Some(Formatted { html, is_coloured })
 }
 
 /// The file extension for the language that a code block names.
@@ -250,6 +264,15 @@ fn with_copy_buttons(html: &str) -> String {
         ui::icon("copy")
     );
     html.replace("<pre", &button).replace("</pre>", "</pre></div>")
+}
+
+/// Items of task lists have their box in place of a bullet.
+fn with_tasks(html: &str) -> String {
+    let mut html = html.to_owned();
+    for (item, task) in [("<li>☑ ", "<li class=\"task\">☑ "), ("<li>☐ ", "<li class=\"task\">☐ ")] {
+        html = html.replace(item, task);
+    }
+    html
 }
 
 /// Removes elements that are nested too deeply, but keeps their content: sanitizer and browser take
@@ -374,7 +397,10 @@ mod tests {
     #[test]
     fn task_lists_show_what_is_done() {
         let html = html("- [x] shop\n- [ ] cook <input>\n");
-        assert!(html.contains("☑ shop") && html.contains("☐ cook") && !html.contains("<input"), "{html}");
+        assert!(
+            html.contains(r#"<li class="task">☑ shop"#) && html.contains("☐ cook") && !html.contains("<input"),
+            "{html}"
+        );
     }
 
     #[test]

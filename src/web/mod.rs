@@ -21,6 +21,8 @@ pub mod login;
 pub mod made_with;
 mod made_with_view;
 pub mod markdown;
+pub mod model_key;
+mod model_key_view;
 pub mod plain;
 pub mod plain_pages;
 pub mod preview_access;
@@ -75,8 +77,11 @@ pub fn router(services: Services) -> Router {
         .route("/logout", post(login::logout))
         .route("/preview-access", get(preview_access::redirect_with_ticket))
         .route("/health", get(plain::health))
+        .route("/health/model-test", post(plain::test_model))
         .route("/shortcuts", get(plain::shortcuts))
         .route("/settings", get(settings::page))
+        .route("/settings/model-key", post(model_key::add))
+        .route("/settings/model-key/remove", post(model_key::remove))
         .route("/settings/tokens", post(settings::make_token))
         .route("/settings/tokens/{id}/revoke", post(settings::revoke_token))
         .route("/settings/sessions/end", post(settings::end_all_sessions))

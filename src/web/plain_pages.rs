@@ -62,27 +62,36 @@ pub struct CheckView {
     pub detail: String,
     /// What the operator should do.
     pub hint: Option<String>,
+    /// The time of the test, if it was not made for this page.
+    pub at: Option<When>,
+    /// It was not tested.
+    pub untested: bool,
 }
 
 impl CheckView {
+    /// A button tests it: it is not tested for each page, because that costs money.
+    fn may_test(&self) -> bool {
+        self.untested || self.at.is_some()
+    }
+
     fn class(&self) -> &'static str {
-        ["not", "ok", "warn"][self.level()]
+        ["not", "ok", "warn", "untested"][self.level()]
     }
 
     fn tag(&self) -> &'static str {
-        ["bad", "ok", "warn"][self.level()]
+        ["bad", "ok", "warn", ""][self.level()]
     }
 
     fn icon(&self) -> &'static str {
-        ["cross", "check", "warning"][self.level()]
+        ["cross", "check", "warning", "circle"][self.level()]
     }
 
     fn word(&self) -> &'static str {
-        ["fails", "works", "warning"][self.level()]
+        ["fails", "works", "warning", "not tested"][self.level()]
     }
 
     fn level(&self) -> usize {
-        usize::from(self.ok) + usize::from(self.ok && self.warning)
+        if self.untested { 3 } else { usize::from(self.ok) + usize::from(self.ok && self.warning) }
     }
 }
 

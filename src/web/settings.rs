@@ -17,6 +17,7 @@ use super::chrome::{Chrome, Theme};
 use super::cost::{self, CostView};
 use super::extract::{Form, Path, Query};
 use super::format::When;
+use super::model_key_view::{KeyShown, ModelSection};
 use super::reply::{self, Caller};
 use super::ui;
 use crate::domain::{Invalid, Principal, Scope, SessionId, TokenId};
@@ -33,6 +34,8 @@ pub struct SettingsPage {
     chrome: Chrome,
     /// The available themes.
     themes: [Theme; 3],
+    /// The rendered section about the model and its key.
+    model: String,
     /// The rendered cost of the model.
     cost: String,
     /// The most recently used first.
@@ -104,8 +107,17 @@ impl TokenView {
     }
 }
 
+/// What a page shows besides the settings: the result of a form.
+#[derive(Default)]
+pub(super) struct Shown {
+    /// The token that was just created.
+    pub(super) made: Option<MadeToken>,
+    /// What came of the form for a key.
+    pub(super) key: KeyShown,
+}
+
 /// A token's text, shown once.
-struct MadeToken {
+pub(super) struct MadeToken {
     name: String,
     plain: String,
 }
@@ -157,6 +169,8 @@ impl NewTokens {
 pub struct SettingsQuery {
     /// The ticket of a token that was just created.
     made: String,
+    /// `added`: a key was just added.
+    key: String,
 }
 
 /// `GET /settings`
@@ -167,16 +181,18 @@ pub async fn page(
     Query(query): Query<SettingsQuery>,
 ) -> AppResult<Response> {
     let made = web.new_tokens.take(&principal, &query.made, web.services.now());
-    let mut response = reply::page(&filled(&web.services, chrome, &principal, made).await?)?;
+    let shown = Shown { made, key: KeyShown { added: query.key == "added", ..KeyShown::default() } };
+    let mut response = reply::page(&filled(&web.services, chrome, &principal, shown).await?)?;
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-async fn filled(
+/// The page with what it shows besides the settings.
+pub(super) async fn filled(
     services: &Services,
     chrome: Chrome,
     by: &Principal,
-    made: Option<MadeToken>,
+    shown: Shown,
 ) -> AppResult<SettingsPage> {
     let now = services.now();
     let sessions = services.sessions(by).await?.into_iter().map(|session| SessionView::new(session, by, now));
@@ -185,13 +201,14 @@ async fn filled(
     Ok(SettingsPage {
         chrome,
         themes: Theme::ALL,
+        model: reply::render(&ModelSection::load(services, &shown.key).await?)?,
         cost,
         sessions: sessions.collect(),
         tokens: tokens.collect(),
         scopes: Scope::ALL,
         ends: [(7, "7 days"), (30, "30 days"), (TOKEN_DAYS, "90 days"), (365, "A year")],
         end: TOKEN_DAYS,
-        made,
+        made: shown.made,
     })
 }
 
@@ -293,6 +310,7 @@ pub(super) fn sample() -> SettingsPage {
     SettingsPage {
         chrome: super::chrome::sample(),
         themes: Theme::ALL,
+        model: super::model_key_view::sample().render().expect("renders"),
         cost: cost(true),
         sessions: vec![
             session(2, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", true),

@@ -146,7 +146,8 @@ fn answered(caller: Caller, answer: AppResult<TestAnswer>) -> AppResult<Response
             if caller.is_htmx()
                 && matches!(error.kind, ErrorKind::BadGateway | ErrorKind::Invalid | ErrorKind::Conflict) =>
         {
-            return reply::page(&NoAnswer { detail: &error.detail, hint: error.hint.as_deref() });
+            let shown = reply::page(&NoAnswer { detail: &error.detail, hint: error.hint.as_deref() })?;
+            return Ok((error.kind.status(), shown).into_response());
         }
         Err(error) => return Err(error),
     };
