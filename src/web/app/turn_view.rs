@@ -506,6 +506,22 @@ mod tests {
     }
 
     #[test]
+    fn narration_between_tools_is_folded_with_the_steps() {
+        let long = "An explanation that is worth reading. ".repeat(9);
+        let text = |text| Block::Text(TextKind::Answer, text);
+        let tool = Block::Tool { summary: "Read a file", ok: true };
+        let blocks =
+            [text("Looking at part 0."), tool, text(&long), tool, text("Looking at part 1."), tool, text("Done.")];
+        let shown = answers(&blocks, "", &Budget::unlimited()).concat();
+        assert!(!shown.contains("Looking at") && shown.contains("worth reading") && shown.contains("Done."), "{shown}");
+        let steps = samples::select(&steps(&blocks));
+        assert_eq!(steps.texts(".said span"), ["Looking at part 0.", "Looking at part 1."]);
+        // A turn without a last word keeps what it said last.
+        let shown = answers(&[text("One."), tool, text("Two."), tool], "", &Budget::unlimited()).concat();
+        assert!(!shown.contains("One.") && shown.contains("Two."), "{shown}");
+    }
+
+    #[test]
     fn tokens_are_shown_with_and_without_a_cost() {
         let mut turn = samples::turn(TurnState::Done);
         let cost_of = |turn: &Turn| cost(turn).join(" · ");
