@@ -3,7 +3,7 @@
 import { returnFiles, takeFiles } from "./attach.js";
 import { startedHere } from "./frame.js";
 import { received } from "./kept.js";
-import { announce, find, grow } from "./page.js";
+import { announce, find, grow, on } from "./page.js";
 
 /** The text and files that each running request removed from the form. */
 const taken = new WeakMap();
@@ -39,3 +39,14 @@ document.addEventListener("htmx:finally:request", (event) => {
   grow(field);
   returnFiles(message.files);
 });
+
+/** The words in the empty field: what is asked for now. */
+export function placeholder() {
+  const field = find("#prompt");
+  if (!field) return;
+  const discusses = find("[name=mode][value=discuss]", field.form)?.checked;
+  const isFirst = !find("#turns > li");
+  field.placeholder = discusses ? field.dataset.discuss : isFirst ? field.dataset.first : field.dataset.change;
+}
+on("change", "[data-composer] [name=mode]", placeholder);
+placeholder();

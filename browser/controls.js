@@ -156,6 +156,8 @@ const filterTree = settled((field) => {
     folder.hidden = !any;
     if (wanted && any) folder.firstElementChild.open = true;
   }
+  const none = find("[data-no-files]", tree);
+  if (none) none.hidden = all("a", tree).some((link) => !link.parentElement.hidden);
 }, 80);
 on("input", "[data-filter-tree]", filterTree);
 
@@ -202,6 +204,8 @@ document.addEventListener("htmx:after:swap", (event) => {
 document.addEventListener("htmx:error", (event) => {
   // These retry automatically.
   if (event.target.closest?.("[hx-sse\\:connect], [data-usage]")) return;
+  // These say it where the answer would be.
+  if (event.target.closest?.("[data-try]")) return;
   const ctx = event.detail.ctx;
   if (ctx && !ctx.response) {
     notice("Could not reach Slipway", "The connection failed or is too slow. Nothing you typed is lost: try again.", true);
@@ -219,3 +223,13 @@ document.addEventListener("htmx:after:swap", () => {
   reveal();
   all("[data-grow]").forEach(grow);
 });
+
+// The number beside the heading follows the search.
+document.addEventListener("htmx:after:swap", () => {
+  const count = find("#app-count");
+  const list = find("#apps");
+  if (count && list) count.textContent = list.dataset.count;
+});
+
+// The code of an answer.
+on("click", "[data-copy-code]", (button) => copy(find("pre", button.closest(".code-block")).textContent));

@@ -2,6 +2,7 @@
 // white. The stage changes by itself only in the page where the work was started; elsewhere the page says what there is to see.
 
 import { all, find, make, on, refreshStage, settled, shownTab } from "./page.js";
+import { hasAnswers } from "./try.js";
 
 const app = find("#workbench")?.dataset.app;
 const holder = () => find(".frame");
@@ -132,9 +133,23 @@ export function draftChanged() {
   else if (own && !chosen && shownTab() === "preview") look("draft");
 }
 
-function refreshIfEmpty() {
+function refreshIfEmpty(state) {
+  if (hasAnswers()) return state === "ready" ? offerRefresh() : undefined;
   // Content that is shown only once, such as a new link, stays until the user leaves the page.
   if (!find(".frame") && !find("[data-shown-once]")) refreshStage();
+}
+
+/** The answers of the version before stay until their reader has done with them. */
+function offerRefresh() {
+  const place = find("#stage > .body");
+  if (!place) return;
+  find("#news")?.remove();
+  find("#stage > .frame-note")?.remove();
+  const bar = make("p", { id: "news", class: "frame-note", role: "status" });
+  const show = make("button", { type: "button", class: "button small" }, "Reload the endpoints");
+  show.addEventListener("click", refreshStage);
+  bar.append(make("span", { class: "grow" }, "A new version runs here. These answers are from the version before."), show);
+  place.before(bar);
 }
 
 /** The state of an environment has changed. */
@@ -145,8 +160,8 @@ export function environmentChanged({ environment, state }) {
   // The note that an earlier version answers is about a deployment that has ended.
   if (state !== "ready") return isShown && state === "failed" ? refreshStage() : undefined;
   if (isShown) return reloadSoon();
-  if (!own) return holder() ? tell(environment, environment === "prod" ? "A version was published." : "A new version is in preview.") : refreshIfEmpty();
-  if (chosen || !look(environment)) refreshIfEmpty();
+  if (!own) return holder() ? tell(environment, environment === "prod" ? "A version was published." : "A new version is in preview.") : refreshIfEmpty(state);
+  if (chosen || !look(environment)) refreshIfEmpty(state);
 }
 
 // The width that was chosen, and the page that was shown, stay over each change of the stage.

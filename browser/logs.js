@@ -20,6 +20,7 @@ const flush = () => {
       const row = document.createElement("div");
       row.textContent = line;
       if (deploy) row.className = "deploy";
+      level(row);
       if (wanted) mark(row, wanted);
       return row;
     });
@@ -29,6 +30,16 @@ const flush = () => {
   }
   waiting = [];
 };
+
+// What a line says of itself, in the words that most programs use.
+const LEVELS = [
+  ["error", /\b(?:ERROR|CRITICAL|FATAL|Traceback \(most recent call last\))\b|^(?:\w+\.)*\w*(?:Error|Exception)\b|\berror:/],
+  ["warn", /\b(?:WARN|WARNING|Warning|DeprecationWarning)\b/],
+];
+function level(row) {
+  const found = LEVELS.find(([, pattern]) => pattern.test(row.textContent));
+  if (found) row.classList.add(found[0]);
+}
 
 /** A line of a build or of an app. */
 export function logLine(source, deploy, line) {
@@ -98,7 +109,7 @@ function mark(row, wanted) {
 function showCount(wanted, count) {
   const place = find("[data-log-count]");
   if (!place) return;
-  place.textContent = wanted === "" ? "" : count === 0 ? "Not found in the lines shown" : `${count} found`;
+  place.textContent = wanted === "" ? "" : count === 0 ? "Not found in the lines shown" : `${count} in the lines shown`;
 }
 const search = settled((field) => {
   const wanted = field.value.trim().toLowerCase();
@@ -109,6 +120,20 @@ const search = settled((field) => {
   find("mark", log)?.scrollIntoView({ block: "nearest" });
 }, 120);
 on("input", "[data-log-search]", search);
+// Enter goes to the next mark, with Shift to the one before.
+let at = -1;
+on("input", "[data-log-search]", () => (at = -1));
+on("keydown", "[data-log-search]", (_, event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault();
+  const marks = all("#log-lines mark");
+  if (marks.length === 0) return;
+  marks[at]?.classList.remove("at");
+  at = (at + (event.shiftKey ? -1 : 1) + marks.length) % marks.length;
+  marks[at].classList.add("at");
+  marks[at].scrollIntoView({ block: "nearest" });
+  setFollowing(false);
+});
 
 on("click", "[data-log-copy]", () => copy(all("#log-lines div").map((row) => row.textContent).join("\n")));
 
@@ -116,6 +141,7 @@ const begin = () => {
   const log = find("#log-lines");
   if (log && !("begun" in log.dataset)) {
     log.dataset.begun = "";
+    all("div", log).forEach(level);
     toEnd(log);
   }
 };

@@ -8,3 +8,5 @@ import "./kept.js";
 import "./theme.js";
 
 document.documentElement.classList.add("scripts");
+// The key that is Ctrl elsewhere.
+if (/Mac|iPhone|iPad/.test(navigator.platform)) document.documentElement.classList.add("mac");

@@ -2,8 +2,9 @@
 // which htmx inserts, and operations on elements, which this module applies: the model's text and code while they
 // are written, and their rendered form. After a disconnect the stream resumes after the last id, so no event is lost or applied twice.
 
-import { all, announce, find, refreshStage, settled, shownTab } from "./page.js";
+import { all, announce, find, on, refreshStage, settled, shownTab } from "./page.js";
 import { draftChanged, environmentChanged, turnBegan } from "./frame.js";
+import { placeholder } from "./composer.js";
 import { logLine } from "./logs.js";
 import { refreshUsage } from "./usage.js";
 
@@ -13,16 +14,33 @@ const stream = find("#stream");
 const talk = find("#talk");
 let following = true;
 const atEnd = () => talk.scrollHeight - talk.scrollTop - talk.clientHeight < 48;
-talk?.addEventListener("scroll", () => (following = atEnd()), { passive: true });
+const newest = find("#newest");
+const showNewest = () => newest && (newest.hidden = following || atEnd());
+talk?.addEventListener(
+  "scroll",
+  () => {
+    following = atEnd();
+    showNewest();
+  },
+  { passive: true },
+);
 export function follow() {
   if (talk && following) talk.scrollTop = talk.scrollHeight;
+  showNewest();
 }
+on("click", "#newest", () => {
+  following = true;
+  follow();
+  talk.focus({ preventScroll: true });
+});
 if (talk) {
   const asked = location.hash && find(location.hash, talk);
-  if (!asked) {
-    talk.scrollTop = talk.scrollHeight;
-    new ResizeObserver(follow).observe(find("#turns") ?? talk);
-  }
+  following = !asked;
+  follow();
+  // The conversation grows; and a composer that grows leaves it less space.
+  const sizes = new ResizeObserver(follow);
+  sizes.observe(talk);
+  sizes.observe(find("#turns") ?? talk);
 }
 
 // Earlier messages are inserted above, and the messages in view stay where they are.
@@ -100,6 +118,7 @@ function turn({ id, running, ended, html }) {
     for (const offer of all("#turns [data-once]")) offer.remove();
     find("#turns").append(fresh);
     following = true;
+    placeholder();
     turnBegan();
   }
   const says = running && find("[data-doing]", fresh)?.textContent;

@@ -1,6 +1,6 @@
 // Updates times while a page is open: “3 min ago” ages, and running timers tick.
 
-import { all } from "./page.js";
+import { all, on } from "./page.js";
 
 const since = new WeakMap();
 
@@ -28,8 +28,22 @@ function age() {
   for (const time of all("time[datetime]")) {
     const words = relative(Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
     if (words && time.textContent !== words) time.textContent = words;
+    exact(time);
   }
 }
+
+// The exact time is the reader's own, with its zone. The server writes UTC, for browsers without scripts.
+const clock = new Intl.DateTimeFormat(undefined, {
+  day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+});
+function exact(time) {
+  const at = new Date(time.dateTime);
+  if (Number.isNaN(at.getTime())) return;
+  const words = clock.format(at);
+  if (time.title !== words) time.title = words;
+}
+on("mouseover", "time[datetime]", exact);
+on("focusin", "a, button, summary", (element) => all("time[datetime]", element).forEach(exact));
 
 function tick() {
   for (const element of all("[data-ticking]")) {
@@ -43,5 +57,7 @@ function tick() {
   }
 }
 
+age();
+document.addEventListener("htmx:after:swap", age);
 setInterval(age, 15000);
 setInterval(() => document.hidden || tick(), 100);

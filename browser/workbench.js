@@ -6,5 +6,6 @@ import "./frame.js";
 import "./logs.js";
 import "./usage.js";
 import "./attach.js";
+import "./try.js";
 import "./composer.js";
 import "./title.js";

@@ -233,10 +233,10 @@ impl From<Refusal> for AppError {
         let code = match refusal {
             Refusal::Scope(_) => "token_scope",
             Refusal::OtherApp => "token_app",
-            Refusal::NeedsSession => "needs_login",
+            Refusal::NeedsSession | Refusal::NeedsLogin => "needs_login",
         };
         Self::new(ErrorKind::Forbidden, code, refusal.to_string())
-            .hint("Use another token, or log in: tokens are made on the settings page.")
+            .hint("Use another token, or log in: tokens are created on the settings page.")
     }
 }
 

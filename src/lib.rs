@@ -27,6 +27,7 @@ pub mod lifecycle;
 pub mod locks;
 pub mod memory;
 pub mod model_choice;
+pub mod model_key;
 pub mod output;
 pub mod ownership;
 pub mod platform;

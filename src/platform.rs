@@ -20,7 +20,7 @@ use crate::followed_runs::FollowedRuns;
 use crate::gateway::{Gateway, Traffic};
 use crate::lifecycle::Lifecycle;
 use crate::locks::AppLocks;
-use crate::model_choice::Model;
+use crate::model_choice::{Model, Models};
 use crate::proof::Asker;
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -66,7 +66,7 @@ pub struct Platform {
     /// How many workspaces may be checked at once.
     pub check_slots: tokio::sync::Semaphore,
     /// Who answers turns.
-    pub model: Model,
+    pub models: Models,
     /// Starting and stopping.
     pub lifecycle: Lifecycle,
     /// One lock for each workspace that is being changed; held for single operations only.
@@ -98,6 +98,11 @@ impl Platform {
             )
             .hint("Put the template's folder back into the data directory and restart Slipway.")
         })
+    }
+
+    /// Who answers turns that begin now.
+    pub fn model(&self) -> Arc<Model> {
+        self.models.now()
     }
 
     /// Has the scheduler look again.

@@ -37,6 +37,8 @@ impl Platform {
             ("SLIPWAY_ADMIN_PASSWORD", &config.admin_password),
         ];
         let own = own.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?)));
+        let added = self.models.added_keys();
+        let own = own.chain(added.iter().map(|key| ("model key", key)));
         Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
     }
 }

@@ -25,11 +25,12 @@ use crate::firewall::{Firewall, FirewallSettings};
 use crate::followed_runs::FollowedRuns;
 use crate::gateway::{Gateway, GatewaySettings, Routes, Traffic};
 use crate::generation::demo::{DEMO_MODEL, DemoModel, DemoPace};
-use crate::generation::{Listing, ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
+use crate::generation::{ModelClient, ModelTable, Provider, RetryPolicy, Timeouts, WireFormat};
 use crate::jobs::{Jobs, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
 use crate::locks::AppLocks;
-use crate::model_choice::Model;
+use crate::model_choice::{Model, ModelSource, Models};
+use crate::model_key::ModelKey;
 use crate::ownership::Installation;
 use crate::platform::Platform;
 use crate::reconcile;
@@ -124,7 +125,7 @@ pub(crate) async fn platform(
         ),
         runtime,
         traffic,
-        model: model(&config, lifecycle)?,
+        models: models(&config, lifecycle)?,
         lifecycle: lifecycle.clone(),
         workspace_locks: AppLocks::default(),
         image_locks: AppLocks::default(),
@@ -254,9 +255,14 @@ fn installation(folder: &Path) -> anyhow::Result<Installation> {
     text.trim().parse().map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))
 }
 
-fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
+fn models(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Models> {
     let table = ModelTable::load(&config.data_dir)?;
-    let (format, base_url, key) = match config.provider {
+    let client = |format, base_url: &str, key: Option<SecretString>| {
+        let key = key.unwrap_or_else(|| SecretString::from(String::new()));
+        let provider = Provider { format, base_url: base_url.to_owned(), key };
+        ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())
+    };
+    let (format, address, key) = match config.provider {
         Answering::Demo => {
             let (demo, server) =
                 DemoModel::bind(DemoPace::new(config.demo_pace)).context("the demo model cannot be started")?;
@@ -266,18 +272,23 @@ fn model(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Model> {
                 let server = server.clone();
                 async move { server.serve().await }
             });
-            (WireFormat::Anthropic, demo.base_url, Some(demo.key))
+            let source = if config.chooses_model { ModelSource::Settings } else { ModelSource::Nobody };
+            let client = client(WireFormat::Anthropic, &demo.base_url, Some(demo.key))?;
+            let demo = Model::new(client, DEMO_MODEL.parse()?, source, demo.base_url, table).demo();
+            if config.chooses_model {
+                return Ok(Models::fixed(demo));
+            }
+            let models = Models::until_a_key_is_added(demo);
+            if let Some(key) = ModelKey::load(&config.data_dir)? {
+                models.use_added(models.of_key(&key)?, key.key);
+            }
+            return Ok(models);
         }
-        Answering::Anthropic => {
-            (WireFormat::Anthropic, config.anthropic_base_url.clone(), config.anthropic_api_key.clone())
-        }
-        Answering::OpenAi => (WireFormat::OpenAi, config.openai_base_url.clone(), config.openai_api_key.clone()),
+        Answering::Anthropic => (WireFormat::Anthropic, &config.anthropic_base_url, config.anthropic_api_key.clone()),
+        Answering::OpenAi => (WireFormat::OpenAi, &config.openai_base_url, config.openai_api_key.clone()),
     };
-    let is_demo = config.provider == Answering::Demo;
-    let id = if is_demo { DEMO_MODEL.parse()? } else { config.model.clone() };
-    let provider = Provider { format, base_url, key: key.unwrap_or_else(|| SecretString::from(String::new())) };
-    let client = ModelClient::new(provider, Timeouts::default(), RetryPolicy::default())?;
-    Ok(Model { client, id, is_demo, table, listing: Listing::default() })
+    let client = client(format, address, key)?;
+    Ok(Models::fixed(Model::new(client, config.model.clone(), ModelSource::Settings, address.clone(), table)))
 }
 
 /// Has the packet filter rules stand, from the start and again and again: a restart of the engine or another program

@@ -107,7 +107,7 @@ pub async fn list(State(services): State<Services>) -> axum::Json<ModelList> {
     let (_, default) = services.model();
     axum::Json(ModelList {
         models: offers.models.into_iter().map(ModelJson::from).collect(),
-        default: default.clone(),
+        default,
         source: if offers.is_from_provider { ModelSource::Provider } else { ModelSource::Table },
         next: None,
     })

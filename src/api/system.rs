@@ -42,7 +42,7 @@ pub struct ReadinessCheck {
 
 impl ReadinessCheck {
     fn new(check: Check, caller: Caller) -> Self {
-        let Check { name, ok, warning, detail, hint } = check;
+        let Check { name, ok, warning, detail, hint, tested: _ } = check;
         let known = caller.is_known();
         Self { name, ok, warning: warning && known, detail: known.then_some(detail), hint: hint.filter(|_| known) }
     }

@@ -73,6 +73,8 @@ pub struct Config {
     pub anthropic_api_key: Option<SecretString>,
     /// Where the Messages API is, without a slash at the end.
     pub anthropic_base_url: String,
+    /// These settings choose who answers. Else a key can be added in the page.
+    pub chooses_model: bool,
     /// Key for an OpenAI-compatible server.
     pub openai_api_key: Option<SecretString>,
     /// Where an OpenAI-compatible server is, without a slash at the end.
@@ -145,6 +147,7 @@ impl Config {
             registry_pull: sources.owned("registry_pull").or_else(|| registry.clone()),
             registry,
             registry_login: registry::registry_login(sources)?,
+            chooses_model: provider != Provider::Demo || sources.text("provider") == Some("demo"),
             provider,
             anthropic_api_key,
             anthropic_base_url: model::address(sources, "anthropic_base_url")?,

@@ -4,7 +4,11 @@ use super::source::{ConfigError, Key, Sources, key, secret};
 use crate::domain::{Invalid, ModelId};
 
 pub(super) const KEYS: &[Key] = &[
-    secret("anthropic_api_key", "ANTHROPIC_API_KEY", "Key for Claude. Without one the demo model answers."),
+    secret(
+        "anthropic_api_key",
+        "ANTHROPIC_API_KEY",
+        "Key for Claude. Without one, the key that was added in the page, else the demo model.",
+    ),
     key("anthropic_base_url", "ANTHROPIC_BASE_URL", "https://api.anthropic.com", "Where the Messages API is."),
     secret(
         "openai_api_key",

@@ -29,7 +29,7 @@ pub(super) const KEYS: &[Key] = &[
     key("kubeconfig", "KUBECONFIG", "", "How to reach a cluster; none inside one."),
     key("ingress_class", "SLIPWAY_INGRESS_CLASS", "traefik", "Class of the apps' Ingresses."),
     key("ingress_namespace", "SLIPWAY_INGRESS_NAMESPACE", "kube-system", "Where the ingress controller runs."),
-    key("reconcile_seconds", "SLIPWAY_RECONCILE_SECONDS", "300", "How often what was changed by hand is put back."),
+    key("reconcile_seconds", "SLIPWAY_RECONCILE_SECONDS", "300", "How often changes made by hand are reverted."),
     key(
         "blocked_networks",
         "SLIPWAY_BLOCKED_NETWORKS",

@@ -84,6 +84,8 @@ pub enum Action<'a> {
     ManageLogins,
     /// Create an API token, which could have more rights than the caller's token.
     MakeToken,
+    /// Add, remove or test the key of the model.
+    ManageModel,
 }
 
 /// The rights of an API token.
@@ -120,6 +122,9 @@ pub enum Refusal {
     /// Tokens cannot do it.
     #[error("Log in to create API tokens: a token cannot create other tokens.")]
     NeedsSession,
+    /// Tokens cannot change who answers.
+    #[error("Log in to change the model’s key: an API token cannot do it.")]
+    NeedsLogin,
 }
 
 impl Principal {
@@ -155,6 +160,7 @@ impl TokenGrant {
             Action::Write(target) => (Scope::Write, target),
             Action::ManageLogins => (Scope::Admin, Target::Builder),
             Action::MakeToken => return Err(Refusal::NeedsSession),
+            Action::ManageModel => return Err(Refusal::NeedsLogin),
         };
         if self.scope < needed {
             return Err(Refusal::Scope(match self.scope {
@@ -190,15 +196,16 @@ mod tests {
             Action::Write(Target::Builder),
             Action::ManageLogins,
             Action::MakeToken,
+            Action::ManageModel,
         ];
         for (principal, allowed) in [
-            (Principal::Anyone, "yyyyyyyyy"),
-            (Principal::Session(SessionId(1)), "yyyyyyyyy"),
-            (token(Scope::Read, None), "yyyynnnnn"),
-            (token(Scope::Write, None), "yyyyyyynn"),
-            (token(Scope::Admin, None), "yyyyyyyyn"),
-            (token(Scope::Read, Some("ducks")), "yynnnnnnn"),
-            (token(Scope::Write, Some("ducks")), "yynnynnnn"),
+            (Principal::Anyone, "yyyyyyyyyy"),
+            (Principal::Session(SessionId(1)), "yyyyyyyyyy"),
+            (token(Scope::Read, None), "yyyynnnnnn"),
+            (token(Scope::Write, None), "yyyyyyynnn"),
+            (token(Scope::Admin, None), "yyyyyyyynn"),
+            (token(Scope::Read, Some("ducks")), "yynnnnnnnn"),
+            (token(Scope::Write, Some("ducks")), "yynnynnnnn"),
         ] {
             let found: String =
                 actions.iter().map(|action| if principal.check(*action).is_ok() { 'y' } else { 'n' }).collect();

@@ -21,7 +21,7 @@ use super::listed::{self, ListedModel};
 use super::retry::{self, RetryPolicy};
 use super::wire::chat_stream;
 use super::wire::message::BYTES_PER_TOKEN;
-use super::wire::{Assembler, ChatAssembler, ContentBlock, Dialect, Reader, Request, WireFormat};
+use super::wire::{Assembler, ChatAssembler, ContentBlock, Dialect, Images, Message, Reader, Request, WireFormat};
 use crate::domain::Clock;
 
 /// Where the public provider answers.
@@ -32,6 +32,9 @@ const API_VERSION: &str = "2023-06-01";
 const ERROR_BODY_MAX: usize = 64 * 1024;
 /// Most bytes of a list of models.
 const MODELS_BODY_MAX: usize = 4 * 1024 * 1024;
+
+/// Most tokens of the answer to a test.
+const TEST_TOKENS: u32 = 256;
 
 /// How often a request is said in other words.
 const WORDINGS_MAX: usize = 4;
@@ -213,6 +216,26 @@ impl ModelClient {
             Ok(Err(_)) => Err(ModelError::Disconnected),
             Ok(Ok(response)) => Ok(response),
         }
+    }
+
+    /// Has a model answer one small request. `patience` is for all of it.
+    pub async fn test(&self, model: &str, patience: Duration) -> Result<(), ModelError> {
+        let messages = [Message::user(vec![ContentBlock::text("Answer with the word: ready")])];
+        let request = Request {
+            model,
+            max_tokens: TEST_TOKENS,
+            system: "You answer with one word.",
+            messages: &messages,
+            images: &Images::default(),
+            tools: &[],
+            effort: None,
+        };
+        let asked = async {
+            let mut answer = self.open(&request).await?;
+            while answer.next().await?.is_some() {}
+            Ok(())
+        };
+        timeout(patience, asked).await.unwrap_or(Err(ModelError::Timeout { after: patience }))
     }
 
     /// The models that the provider offers. `patience` is for all of it.

@@ -126,7 +126,9 @@ impl ModelError {
     pub fn hint(&self, format: WireFormat) -> String {
         let (key, base_url) = (format.key_variable(), format.base_url_variable());
         match self {
-            Self::Unauthorized => format!("Check {key}, and restart Slipway with a valid key."),
+            Self::Unauthorized => {
+                format!("Replace the key in Slipway's Settings. If {key} sets it, restart Slipway with a valid key.")
+            }
             Self::Billing => "Check the credit and the payment details of the provider's account.".into(),
             Self::Forbidden => {
                 "Use a key that may use this model, or choose a model that this key may use: in the app's Settings, or \
@@ -300,6 +302,6 @@ mod tests {
         }
         let limited = ModelError::RateLimited { retry_after: Some(wait) };
         assert_eq!(limited.hint(WireFormat::Anthropic), "Send the message again in 4 minutes.");
-        assert!(ModelError::Unauthorized.hint(WireFormat::OpenAi).starts_with("Check OPENAI_API_KEY"));
+        assert!(ModelError::Unauthorized.hint(WireFormat::OpenAi).contains("OPENAI_API_KEY"));
     }
 }

@@ -49,6 +49,6 @@ pub use wire::{Images, Message, WireFormat};
 
 #[cfg(test)]
 #[path = "../../tests/it/support/fake_claude.rs"]
-mod fake_claude;
+pub(crate) mod fake_claude;
 #[cfg(test)]
 mod stage;

@@ -37,7 +37,7 @@ impl From<BuildError> for Failure {
         match error {
             BuildError::Cancelled => Self::Cancelled,
             BuildError::Failed { .. } => Self::failed("build_failed", message)
-                .hint("The log's last lines say why. Ask for a fix, or fix it and deploy again.")
+                .hint("The last log lines show why. Ask for a fix, or edit the code and deploy again.")
                 .lines(lines),
             BuildError::TimedOut { .. } => Self::failed("build_timed_out", message).lines(lines),
             BuildError::Unavailable(_) => Self::failed("docker_unavailable", message)
@@ -89,7 +89,7 @@ impl From<RuntimeError> for Failure {
                 Self::failed("namespace_stuck", message).hint("Fix what holds it, then delete the app again.")
             }
             RuntimeError::Exited { lines, .. } => Self::failed("start_failed", message)
-                .hint("The app's last lines say why. Ask for a fix, or fix it and deploy again.")
+                .hint("The app’s last lines show why. Ask for a fix, or edit the code and deploy again.")
                 .lines(lines),
             RuntimeError::NotReady { lines, .. } => Self::failed("health_check_failed", message)
                 .hint("The app runs but does not answer as it should. Its last lines may say why.")

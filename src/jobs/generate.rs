@@ -18,8 +18,10 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
 use crate::generation::wire::ContentBlock;
 use crate::generation::{
-    Images, Message, TurnEnd, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, history, opening, run_turn,
+    Images, Message, TurnEnd, TurnError, TurnInput, TurnLimits, TurnOutcome, WireFormat, attached, history, opening,
+    run_turn,
 };
+use crate::model_choice::{Model, Tested};
 use crate::platform::Platform;
 use crate::store::messages::KeptMessage;
 use crate::store::turns::TurnEnding;
@@ -35,14 +37,16 @@ const IMAGES_BYTES: usize = 16_000_000;
 pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let app = context.app().await?;
-    let (model, effort) = platform.model.of(&app);
+    // It answers this turn to its end, also when another key is added meanwhile.
+    let answering = platform.model();
+    let (model, effort) = answering.of(&app);
     platform.store.begin_turn(id, app.head.clone(), model.clone(), platform.clock.now()).await?;
     let turn = platform.store.turn(id).await?;
     let stopping = platform.lifecycle.draining.clone();
     // A stop of the builder ends the turn as a stop by the user does, but it says so.
     let cancel = context.cancel.child_token();
     let work = async {
-        let input = input(platform, &app, &turn, (model, effort)).await?;
+        let input = input(platform, &app, &turn, &answering, (model, effort)).await?;
         let mut host = WorkspaceHost {
             context,
             platform: platform.clone(),
@@ -50,7 +54,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             app: app.clone(),
         };
         let mut sink = TurnEvents { context, turn: id, usage: turn.usage };
-        let mut work = std::pin::pin!(run_turn(&platform.model.client, &input, &mut host, &mut sink, &cancel));
+        let mut work = std::pin::pin!(run_turn(&answering.client, &input, &mut host, &mut sink, &cancel));
         let outcome = tokio::select! {
             outcome = &mut work => outcome,
             () = stopping.cancelled() => {
@@ -58,6 +62,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
                 work.await
             }
         };
+        note_outcome(&answering, &outcome, platform.clock.now());
         platform.store.set_turn_usage(id, outcome.usage).await?;
         briefing::keep_compaction(platform, &turn, outcome.compaction).await?;
         platform.store.set_repairs(turn.shares_limits_with(), outcome.repairs.clone()).await?;
@@ -75,14 +80,14 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             Closing { note: Some(error.detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) },
             Some(Failure::from(error)),
         ),
-        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), platform.model.client.format()),
+        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), answering.client.format()),
     };
     let (version, closing, failure) = match version {
         Ok(version) => (version, closing, failure),
         // The work tree has it, so that the next version takes it in.
         Err(error) => {
             tracing::warn!(turn = id.0, app = %app.name, code = error.code, "failed to commit a turn's files");
-            let detail = format!("What was written could not be made a version: {}", error.detail);
+            let detail = format!("The changes could not be saved as a version: {}", error.detail);
             let closing = Closing { note: Some(detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) };
             (None, closing, Some(Failure::from(AppError { detail, ..error })))
         }
@@ -90,6 +95,16 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
     let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
     end(platform, id, closing, version.as_ref()).await?;
     failure.map_or(Ok(result), Err)
+}
+
+/// A turn is a test of the model as well: what it met is shown on the health page.
+fn note_outcome(answering: &Model, outcome: &TurnOutcome, at: jiff::Timestamp) {
+    let met = match &outcome.end {
+        TurnEnd::Failed(TurnError::Model(error)) => Err(error.clone()),
+        _ if outcome.usage.output_tokens > 0 => Ok(()),
+        _ => return,
+    };
+    answering.was_asked(Tested { at, by_turn: true, outcome: met });
 }
 
 /// How a turn is closed.
@@ -115,16 +130,16 @@ fn close(outcome: TurnOutcome, asked_for: bool, format: WireFormat) -> (Closing,
         TurnEnd::Asked(question) => (Closing { question: Some(question), ..closing(TurnState::Done) }, None),
         TurnEnd::Loop { end, ref sentence } => {
             let failure = Failure::failed(end.code(), sentence.clone());
-            (closing(TurnState::Failed), Some(failure.hint("Say it in another way, or go back to an earlier version.")))
+            (closing(TurnState::Failed), Some(failure.hint("Rephrase the message, or restore an earlier version.")))
         }
         TurnEnd::Stopped if !asked_for => (
             Closing {
-                note: Some("Slipway was stopped in the middle of this turn. What was written is kept.".to_owned()),
+                note: Some("Slipway was stopped during this turn. Changes so far are saved.".to_owned()),
                 ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED))
             },
             Some(
-                Failure::failed(INTERRUPTED, "Slipway was stopped in the middle of this turn.")
-                    .hint("Press Continue, and it goes on from here."),
+                Failure::failed(INTERRUPTED, "Slipway was stopped during this turn.")
+                    .hint("Press Continue to resume from here."),
             ),
         ),
         TurnEnd::Stopped => (closing(TurnState::Stopped), Some(Failure::Cancelled)),
@@ -144,6 +159,7 @@ async fn input(
     platform: &Arc<Platform>,
     app: &App,
     turn: &Turn,
+    answering: &Model,
     (model, effort): (ModelId, Option<Effort>),
 ) -> AppResult<TurnInput> {
     let template = platform.template(app)?;
@@ -155,7 +171,7 @@ async fn input(
     let kept = platform.store.messages_before(app.id, turn.id).await?;
     let history = history::join_parts(kept.into_iter().filter_map(|kept| message(kept, &redaction)));
     let (attachments, images) = attached(platform, app, turn).await?;
-    let table = platform.model.table_for(&model).await;
+    let table = answering.table_for(&model).await;
     let briefing = briefing::brief(platform, app, turn).await?;
     Ok(TurnInput {
         system,
@@ -256,7 +272,7 @@ pub fn outcome_of(turn: &Turn) -> Option<Result<JobResult, Failure>> {
     let failed = || {
         let code = turn.reason.as_deref().unwrap_or("internal");
         Failure::failed(code, turn.note.clone().unwrap_or_else(|| "This turn failed.".to_owned()))
-            .hint("Press Continue, and it goes on from here.")
+            .hint("Press Continue to resume from here.")
     };
     match turn.state {
         TurnState::Queued | TurnState::Running => None,
@@ -274,7 +290,7 @@ pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppR
         tracing::warn!(app = %app.name, turn = id.0, %error, "failed to commit an interrupted turn's files");
         None
     });
-    let note = Some("Slipway went away in the middle of this turn. What was written is kept.".to_owned());
+    let note = Some("Slipway restarted during this turn. Changes so far are saved.".to_owned());
     let closing = Closing { note, ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED)) };
     end(platform, id, closing, version.as_ref()).await
 }

@@ -129,11 +129,10 @@ impl Jobs {
 
 fn interrupted(job: &Job) -> JobError {
     let (message, hint) = match job.kind {
-        JobKind::Generate { .. } => (
-            "Slipway went away in the middle of this turn. What was written is kept.",
-            "Press Continue, and it goes on from here.",
-        ),
-        _ => ("Slipway went away in the middle of this, several times.", "Look at the server's log, then try again."),
+        JobKind::Generate { .. } => {
+            ("Slipway restarted during this turn. Changes so far are saved.", "Press Continue to resume from here.")
+        }
+        _ => ("Slipway restarted during this job, several times.", "Look at the server's log, then try again."),
     };
     JobError {
         code: INTERRUPTED.to_owned(),

@@ -44,7 +44,7 @@ impl Ended {
         };
         let lines: Vec<String> = self.ending.log.lines().rev().take(20).map(str::to_owned).collect();
         Failure::failed("run_failed", message)
-            .hint("What it printed last says why. Ask for a fix, or fix it by hand and deploy again.")
+            .hint("The last lines show why. Ask for a fix, or edit the code and deploy again.")
             .lines(lines.into_iter().rev().collect())
     }
 }

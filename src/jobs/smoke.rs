@@ -129,8 +129,8 @@ async fn last_lines(platform: &Platform, app: &App, environment: Environment) ->
 fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
     let failed: Vec<&SmokeCheck> = checks.iter().filter(|check| !check.ok).collect();
     let message = match failed[..] {
-        [one] => format!("The new version answers, but a check of it failed: {}", one.line()),
-        _ => format!("The new version answers, but {} of {} checks of it failed.", failed.len(), checks.len()),
+        [one] => format!("A check failed, so this version was not put live: {}", one.line()),
+        _ => format!("{} of {} checks failed, so this version was not put live.", failed.len(), checks.len()),
     };
     let mut lines = Vec::new();
     for check in failed.iter().take(NAMED) {
@@ -145,7 +145,7 @@ fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
         lines.extend(log);
     }
     Failure::failed("smoke_failed", message)
-        .hint("The checks say what is wrong. Ask for a fix, or fix it by hand and deploy again.")
+        .hint("The checks show what is wrong. Ask for a fix, or edit the code and deploy again.")
         .lines(lines)
 }
 
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(error.code, "smoke_failed");
         assert_eq!(
             error.message,
-            "The new version answers, but a check of it failed: GET /b (endpoint): 500. It answered 500."
+            "A check failed, so this version was not put live: GET /b (endpoint): 500. It answered 500."
         );
         assert_eq!(
             error.lines,
@@ -189,7 +189,7 @@ mod tests {
         );
         let many: Vec<SmokeCheck> = (0..10).map(|n| check(&format!("/{n}"), false)).collect();
         let Failure::Failed(error) = failure(&many, Vec::new()) else { panic!("a failure") };
-        assert_eq!(error.message, "The new version answers, but 10 of 10 checks of it failed.");
+        assert_eq!(error.message, "10 of 10 checks failed, so this version was not put live.");
         assert_eq!(error.lines.last().map(String::as_str), Some("… and 2 more."));
     }
 }

@@ -195,7 +195,8 @@ impl Services {
     }
 
     /// Whether the demo model answers, and the default model's id.
-    pub fn model(&self) -> (bool, &ModelId) {
-        (self.platform.model.is_demo, &self.platform.model.id)
+    pub fn model(&self) -> (bool, ModelId) {
+        let model = self.platform.model();
+        (model.is_demo, model.id.clone())
     }
 }

@@ -1,9 +1,11 @@
 //! Health checks of everything that Slipway needs.
 
 use super::Services;
+use super::model_key::ModelState;
 use crate::build::{BuildEngine, BuildError};
 use crate::error::{AppError, AppResult};
 use crate::firewall::{Missing, Protection};
+use crate::model_choice::Tested;
 use crate::runtime::RuntimeError;
 use crate::supervision::{TaskState, TaskStatus};
 
@@ -25,15 +27,44 @@ pub struct Check {
     /// What the operator should do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The time of the test, if it was not made just now.
+    #[serde(skip)]
+    pub tested: CheckTime,
+}
+
+/// When something was tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckTime {
+    /// For this report.
+    #[default]
+    Now,
+    /// Earlier.
+    At(jiff::Timestamp),
+    /// It was not tested yet.
+    Never,
 }
 
 impl Check {
     fn good(name: &str, detail: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), ok: true, warning: false, detail: detail.into(), hint: None }
+        Self {
+            name: name.to_owned(),
+            ok: true,
+            warning: false,
+            detail: detail.into(),
+            hint: None,
+            tested: CheckTime::Now,
+        }
     }
 
     fn bad(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), ok: false, warning: false, detail: detail.into(), hint: Some(hint.into()) }
+        Self {
+            name: name.to_owned(),
+            ok: false,
+            warning: false,
+            detail: detail.into(),
+            hint: Some(hint.into()),
+            tested: CheckTime::Now,
+        }
     }
 
     fn warning(name: &str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -173,13 +204,43 @@ impl Services {
         }
     }
 
-    /// The key is not tested, because that would cost money on each request.
+    /// The model is not asked for this: each request would cost money. The last turn or test says how it is.
     fn check_model(&self) -> Check {
-        match self.model() {
-            (true, _) => {
-                Check::good("model", "Demo mode: a script answers, not an AI. Set ANTHROPIC_API_KEY to use Claude.")
+        model_check(&self.model_state())
+    }
+}
+
+fn model_check(model: &ModelState) -> Check {
+    const NAME: &str = "model";
+    if model.is_demo {
+        let check = Check::good(NAME, "Demo mode: a script answers, not an AI.");
+        let hint = if model.may_change {
+            "Add a key in the settings to build what you describe."
+        } else {
+            "SLIPWAY_PROVIDER is set to demo."
+        };
+        return Check { hint: Some(hint.to_owned()), ..check };
+    }
+    let id = &model.id;
+    match &model.tested {
+        None => Check {
+            tested: CheckTime::Never,
+            ..Check::good(NAME, format!("{id}: a key is set. It has not been asked anything since Slipway started."))
+        },
+        Some(Tested { at, by_turn, outcome }) => {
+            let (tested, by) = (CheckTime::At(*at), if *by_turn { "a turn" } else { "a test" });
+            match outcome {
+                Ok(()) => Check { tested, ..Check::good(NAME, format!("{id} answered {by}.")) },
+                // A provider that is away keeps nobody from using what runs.
+                Err(error) => Check {
+                    tested,
+                    ..Check::warning(
+                        NAME,
+                        format!("{id} did not answer {by}. {}", error.message()),
+                        error.hint(model.format),
+                    )
+                },
             }
-            (false, id) => Check::good("model", format!("{id}: a key is set (not tested).")),
         }
     }
 }
@@ -222,6 +283,30 @@ fn bad_engine(why: String) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_model_is_said_to_answer_only_after_it_did() {
+        use crate::generation::{ModelError, WireFormat};
+        use crate::model_choice::ModelSource;
+        let at = jiff::Timestamp::from_second(1_800_000_000).expect("a time");
+        let state = |tested| ModelState {
+            is_demo: false,
+            source: ModelSource::Settings,
+            id: "claude-x".parse().expect("an id"),
+            format: WireFormat::Anthropic,
+            address: "https://api.example.org".into(),
+            may_change: false,
+            tested,
+        };
+        let check = model_check(&state(None));
+        assert!(check.ok && check.tested == CheckTime::Never && !check.detail.contains("answer"), "{check:?}");
+        let check = model_check(&state(Some(Tested { at, by_turn: true, outcome: Ok(()) })));
+        assert!(check.tested == CheckTime::At(at) && check.detail == "claude-x answered a turn.", "{check:?}");
+        let wrong = Tested { at, by_turn: false, outcome: Err(ModelError::Unauthorized) };
+        let check = model_check(&state(Some(wrong)));
+        assert!(check.ok && check.warning && check.detail.contains("does not accept the API key"), "{check:?}");
+        assert!(check.hint.expect("there is one").contains("Settings"));
+    }
 
     #[test]
     fn background_tasks_that_fail_are_shown() {

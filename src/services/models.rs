@@ -1,7 +1,6 @@
 //! The available models, and the model of an app.
 
 use super::Services;
-use crate::config::Provider;
 use crate::domain::{App, AppName, Effort, ModelChoice, ModelId};
 use crate::error::AppResult;
 use crate::generation::models::Price;
@@ -31,7 +30,8 @@ pub struct ModelOffers {
 impl Services {
     /// The models that can be chosen: the provider's list if it answers, else the table's.
     pub async fn models(&self) -> ModelOffers {
-        let (model, table) = (&self.platform.model, &self.platform.model.table);
+        let model = self.platform.model();
+        let table = &model.table;
         let offer = |id: ModelId, title: Option<String>, context_tokens: Option<u64>| {
             let known = table.find(id.as_str());
             ModelOffer {
@@ -45,11 +45,7 @@ impl Services {
             let models = listed.iter().map(|model| offer(model.id.clone(), model.title.clone(), model.context_tokens));
             return ModelOffers { models: models.collect(), is_from_provider: true };
         }
-        let provider = match self.platform.config.provider {
-            Provider::Anthropic => "anthropic",
-            Provider::OpenAi => "openai",
-            Provider::Demo => "demo",
-        };
+        let provider = model.provider_name();
         let mut ids: Vec<ModelId> = table
             .models()
             .iter()
@@ -64,7 +60,7 @@ impl Services {
 
     /// The model and the effort of an app.
     pub fn model_of(&self, app: &App) -> (ModelId, Option<Effort>) {
-        self.platform.model.of(app)
+        self.platform.model().of(app)
     }
 
     /// Chooses an app's model from the next turn on. Fields without a choice use the builder's default.

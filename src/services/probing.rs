@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Services;
+use super::described::{self, Parameter};
 use crate::domain::{App, Environment};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::gateway::RouteState;
@@ -16,6 +17,16 @@ use crate::proof::{AskError, Question, Signature, sign};
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Maximum bytes of a response that are shown.
 const BODY_MAX: usize = 64 * 1024;
+
+/// Maximum number of operations that are read of an app's document.
+const ENDPOINTS_MAX: usize = 200;
+/// Maximum characters of an operation's documentation.
+const DESCRIPTION_MAX: usize = 1_000;
+
+/// The beginning of a text.
+fn shown(text: &str, limit: usize) -> String {
+    text.trim().chars().take(limit).collect()
+}
 
 /// The response of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +52,12 @@ pub struct Endpoint {
     pub path: String,
     /// A summary in one line, if the app has one.
     pub summary: String,
+    /// Its documentation.
+    pub description: String,
+    /// What its path and its query take.
+    pub parameters: Vec<Parameter>,
+    /// An example of its body as JSON text; none if it takes none.
+    pub body: Option<String>,
 }
 
 impl Services {
@@ -111,11 +128,17 @@ impl Services {
         let mut endpoints = Vec::new();
         for (path, operations) in document["paths"].as_object().into_iter().flatten() {
             for (method, operation) in operations.as_object().into_iter().flatten() {
+                if endpoints.len() == ENDPOINTS_MAX {
+                    return Ok(endpoints);
+                }
                 if matches!(method.as_str(), "get" | "post" | "put" | "patch" | "delete" | "head" | "options") {
                     endpoints.push(Endpoint {
                         method: method.to_ascii_uppercase(),
                         path: path.clone(),
                         summary: operation["summary"].as_str().unwrap_or_default().to_owned(),
+                        description: shown(operation["description"].as_str().unwrap_or_default(), DESCRIPTION_MAX),
+                        parameters: described::parameters(&document, path, &operations["parameters"], operation),
+                        body: described::body(&document, method, operation),
                     });
                 }
             }

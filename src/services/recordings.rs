@@ -20,7 +20,7 @@ impl Services {
 
     /// The template of the recording that the demo model would play for a description; none where another model answers.
     pub(super) fn recorded_template(&self, description: &str) -> Option<&std::sync::Arc<Template>> {
-        let is_demo = self.platform.model.is_demo;
+        let is_demo = self.platform.model().is_demo;
         let recording = is_demo.then(|| recordings::close_to(description)).flatten()?;
         self.platform.catalog.get(&recording.template)
     }

@@ -74,6 +74,11 @@ fn money(spent: &Spending) -> String {
     }
 }
 
+/// `2026-11-26` as *26 November 2026*; days are those of UTC.
+fn day_in_words(day: &str) -> String {
+    day.parse::<jiff::civil::Date>().map_or_else(|_| day.to_owned(), |date| date.strftime("%-d %B %Y").to_string())
+}
+
 impl CostView {
     /// `by_app`: lists all apps.
     pub fn new(report: &SpendingReport, by_app: bool) -> Self {
@@ -83,7 +88,7 @@ impl CostView {
             turns: format::grouped(spent.turns),
             amount: Amount::new(spent),
         };
-        let days = report.days.iter().map(|(day, spent)| row(day.clone(), None, spent)).collect();
+        let days = report.days.iter().map(|(day, spent)| row(day_in_words(day), None, spent)).collect();
         let mut tables = vec![CostTable { title: "Day", rows: days }];
         if by_app {
             let apps = report.apps.iter().take(ROWS).map(|(app, spent)| match app {
@@ -100,7 +105,7 @@ impl CostView {
             sums: vec![
                 ("Today", Amount::new(&report.today)),
                 ("Last 14 days", Amount::new(&report.recent)),
-                ("In all", Amount::new(&report.total)),
+                ("Total", Amount::new(&report.total)),
             ],
             tables: if report.days.is_empty() { Vec::new() } else { tables },
             has_unpriced: report.total.unpriced_tokens > 0,
@@ -113,6 +118,12 @@ impl CostView {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_written_in_words() {
+        assert_eq!(day_in_words("2026-11-06"), "6 November 2026");
+        assert_eq!(day_in_words("no day"), "no day");
+    }
 
     #[test]
     fn estimated_and_partial_costs_say_so() {

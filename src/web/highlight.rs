@@ -44,6 +44,9 @@ pub enum WithoutColours {
     From(usize),
 }
 
+/// The classes of highlighted text.
+pub const CLASS_NAMES: [&str; 7] = ["hc", "hs", "hn", "hk", "hf", "ht", "ha"];
+
 static KEPT: LazyLock<Kept<Coloured>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
 
 static GRAMMARS: LazyLock<SyntaxSet> = LazyLock::new(SyntaxSet::load_defaults_newlines);

@@ -150,7 +150,14 @@ async fn home(
         let kind = filter.as_ref().map_or("", TemplateName::as_str);
         format!("/?cursor={cursor}&search={}&kind={kind}", encode_path(search.as_deref().unwrap_or_default(), false))
     });
+    let searching = search.is_some() || filter.is_some();
+    let listed = apps.items.len();
+    let count = match (searching, next.is_some()) {
+        (false, _) => total.to_string(),
+        (true, more) => format!("{listed}{} of {total}", if more { "+" } else { "" }),
+    };
     Ok(HomePage {
+        count,
         suggestion: reply::render(&Suggestion { title: suggested(services, &description).as_deref() })?,
         description,
         name,
@@ -168,7 +175,7 @@ async fn home(
         outage: services.runtime_outage().as_ref().map(outage),
         problem,
         total,
-        searching: search.is_some() || filter.is_some(),
+        searching,
         search: search.unwrap_or_default(),
         apps: cards,
         filter,

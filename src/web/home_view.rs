@@ -50,6 +50,8 @@ pub struct HomePage {
     pub problem: Option<String>,
     /// Number of apps.
     pub total: u64,
+    /// How many apps are listed, in words: “2 of 11” where some are left out.
+    pub count: String,
     /// A search or a filter is active.
     pub searching: bool,
     /// The search text.

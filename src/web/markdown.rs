@@ -6,10 +6,13 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{
+    CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd, TextMergeStream, html,
+};
 
 use super::format::Html;
-use super::highlight::escape_into;
+use super::highlight::{self, WithoutColours, escape_into};
+use super::ui;
 use crate::bounded_work::{Budget, Kept};
 
 mod nesting;
@@ -36,6 +39,7 @@ static CLEANER: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
                 "ol",
                 "p",
                 "pre",
+                "span",
                 "strong",
                 "table",
                 "tbody",
@@ -49,6 +53,9 @@ static CLEANER: LazyLock<ammonia::Builder<'static>> = LazyLock::new(|| {
         )
         .add_tag_attributes("a", ["href", "title"])
         .add_tag_attributes("ol", ["start"])
+        .add_allowed_classes("span", highlight::CLASS_NAMES)
+        // Long lines scroll, by keyboard as well.
+        .set_tag_attribute_value("pre", "tabindex", "0")
         .url_schemes(["http", "https", "mailto"].into())
         .url_relative(ammonia::UrlRelative::Deny)
         .link_rel(Some("noopener noreferrer nofollow"))
@@ -62,6 +69,10 @@ pub const RENDERED_MAX: usize = 128 * 1024;
 pub const DEPTH_MAX: usize = 48;
 /// Nesting of elements inside a table: its head, its row and its cell.
 const TABLE_DEPTH: usize = 3;
+/// Nesting of elements around and inside a code block.
+const CODE_DEPTH: usize = 3;
+/// Time for the colours of an answer's code.
+const COLOUR_TIME: Duration = Duration::from_millis(400);
 /// Size of the cache of rendered texts, in bytes.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// How long an unrendered text stays in the cache before rendering is retried.
@@ -89,8 +100,9 @@ pub fn render(text: &str, budget: &Budget) -> Rendered {
         return Rendered { left_out, ..kept };
     }
     let formatted = formatted(&shallow(shown), budget);
-    let time = formatted.is_none().then_some(KEPT_PLAIN);
-    let html = formatted.unwrap_or_else(|| plain(shown));
+    let is_complete = formatted.as_ref().is_some_and(|formatted| formatted.is_coloured);
+    let time = (!is_complete).then_some(KEPT_PLAIN);
+    let html = formatted.map_or_else(|| plain(shown), |formatted| formatted.html);
     let rendered = Rendered { html, left_out };
     if !budget.is_cancelled() {
         KEPT.put(key, rendered.clone(), rendered.html.0.len(), time);
@@ -115,15 +127,22 @@ pub fn plain(text: &str) -> Html {
     Html(html)
 }
 
-/// `None` if the budget was used up first.
-fn formatted(text: &str, budget: &Budget) -> Option<Html> {
-    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+struct Formatted {
+    html: Html,
+    /// All code has its colours, as far as it can have any.
+    is_coloured: bool,
+}
+
+/// `None` if the budget was used up first. Colours are left out when they take too long.
+fn formatted(text: &str, budget: &Budget) -> Option<Formatted> {
+    let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut nesting = Nesting::default();
     let events = Parser::new_ext(text, options)
         .take_while(|_| !budget.is_spent())
         .filter_map(|event| nesting.keep(event))
         .map(|event| match event {
             Event::Html(raw) | Event::InlineHtml(raw) => Event::Text(raw),
+            Event::TaskListMarker(done) => Event::Text(CowStr::Borrowed(if done { "☑ " } else { "☐ " })),
             // An image would be loaded from another host, so its alternative text replaces it.
             Event::Start(Tag::Image { dest_url, .. }) => Event::Text(CowStr::from(format!("({dest_url}) "))),
             Event::End(TagEnd::Image) => Event::Text(CowStr::Borrowed("")),
@@ -134,10 +153,126 @@ fn formatted(text: &str, budget: &Budget) -> Option<Html> {
             Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(lower(level))),
             other => other,
         });
-    let mut rendered = String::with_capacity(text.len() * 3 / 2);
-    html::push_html(&mut rendered, events);
+    // All of it is read before anything is coloured, which may use up the rest of the time.
+    let events: Vec<Event<'_>> = TextMergeStream::new(events).collect();
     budget.check().ok()?;
-    Some(Html(CLEANER.clean(&rendered).to_string()))
+    let colours = budget.at_most(COLOUR_TIME);
+    let (mut written, mut is_coloured) = (Vec::with_capacity(events.len()), true);
+    let mut code: Option<(String, String)> = None;
+    let mut in_link = 0_usize;
+    for event in events {
+        match (event, &mut code) {
+            (Event::Start(Tag::CodeBlock(kind)), _) => code = Some((language(&kind), String::new())),
+            (Event::End(TagEnd::CodeBlock), _) => {
+                if let Some((language, text)) = code.take() {
+                    let coloured = highlight::render(&format!("code.{language}"), &text, &colours);
+                    is_coloured &= !matches!(coloured.without, Some(WithoutColours::From(_)));
+                    written.push(Event::Html(CowStr::from(format!("<pre><code>{}</code></pre>\n", coloured.html))));
+                }
+            }
+            (Event::Text(text), Some((_, block))) => block.push_str(&text),
+            (Event::Text(text), None) if in_link == 0 => link_addresses(text, &mut written),
+            (event, _) => {
+                match event {
+                    Event::Start(Tag::Link { .. }) => in_link += 1,
+                    Event::End(TagEnd::Link) => in_link = in_link.saturating_sub(1),
+                    _ => {}
+                }
+                written.push(event);
+            }
+        }
+    }
+    let mut rendered = String::with_capacity(text.len() * 3 / 2);
+    html::push_html(&mut rendered, written.into_iter());
+    let html = Html(with_copy_buttons(&with_tasks(&CLEANER.clean(&rendered).to_string())));
+    Some(Formatted { html, is_coloured })
+}
+
+/// The file extension for the language that a code block names.
+fn language(kind: &CodeBlockKind<'_>) -> String {
+    let CodeBlockKind::Fenced(info) = kind else { return String::new() };
+    let word: String = info.chars().take_while(char::is_ascii_alphanumeric).take(16).collect();
+    let word = word.to_ascii_lowercase();
+    match word.as_str() {
+        "python" | "python3" => "py".to_owned(),
+        "javascript" | "node" => "js".to_owned(),
+        "typescript" => "ts".to_owned(),
+        "bash" | "shell" | "console" | "zsh" => "sh".to_owned(),
+        "yml" => "yaml".to_owned(),
+        "markdown" => "md".to_owned(),
+        "rust" => "rs".to_owned(),
+        _ => word,
+    }
+}
+
+/// Addresses that stand bare in a text become links.
+fn link_addresses<'a>(text: CowStr<'a>, out: &mut Vec<Event<'a>>) {
+    let mut rest: &str = &text;
+    let mut found = Vec::new();
+    while let Some(at) = ["https://", "http://"].iter().filter_map(|scheme| rest.find(scheme)).min() {
+        let address = &rest[at..];
+        let end = address.find(|c: char| c.is_whitespace() || "<>\"'`|".contains(c)).unwrap_or(address.len());
+        let mut address = &address[..end];
+        // What ends a sentence or closes a bracket around the address is not part of it.
+        loop {
+            let closes = |open: char, close: char| {
+                address.ends_with(close) && address.matches(close).count() > address.matches(open).count()
+            };
+            let trims = address.ends_with(['.', ',', ';', ':', '!', '?', '*', '_', '…', '”', '’'])
+                || closes('(', ')')
+                || closes('[', ']');
+            let Some(last) = address.chars().next_back().filter(|_| trims) else { break };
+            address = &address[..address.len() - last.len_utf8()];
+        }
+        let begins_word = rest[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric());
+        let has_host = address.split_once("://").is_some_and(|(_, host)| host.starts_with(char::is_alphanumeric));
+        let taken = at + address.len().max("http://".len());
+        if begins_word && has_host {
+            found.push((rest[..at].to_owned(), address.to_owned()));
+            rest = &rest[at + address.len()..];
+        } else {
+            found.push((rest[..taken].to_owned(), String::new()));
+            rest = &rest[taken..];
+        }
+    }
+    if found.is_empty() {
+        out.push(Event::Text(text));
+        return;
+    }
+    let rest = rest.to_owned();
+    for (before, address) in found {
+        out.push(Event::Text(CowStr::from(before)));
+        if !address.is_empty() {
+            let address = CowStr::from(address);
+            out.push(Event::Start(Tag::Link {
+                link_type: LinkType::Autolink,
+                dest_url: address.clone(),
+                title: CowStr::Borrowed(""),
+                id: CowStr::Borrowed(""),
+            }));
+            out.push(Event::Text(address));
+            out.push(Event::End(TagEnd::Link));
+        }
+    }
+    out.push(Event::Text(CowStr::from(rest)));
+}
+
+/// Each code block of clean HTML with a button that copies it; text in it cannot look like an element.
+fn with_copy_buttons(html: &str) -> String {
+    let button = format!(
+        r#"<div class="code-block"><button class="button quiet square small js" type="button" data-copy-code aria-label="Copy the code" title="Copy">{}</button><pre"#,
+        ui::icon("copy")
+    );
+    html.replace("<pre", &button).replace("</pre>", "</pre></div>")
+}
+
+/// Items of task lists have their box in place of a bullet.
+fn with_tasks(html: &str) -> String {
+    let mut html = html.to_owned();
+    for (item, task) in [("<li>☑ ", "<li class=\"task\">☑ "), ("<li>☐ ", "<li class=\"task\">☐ ")] {
+        html = html.replace(item, task);
+    }
+    html
 }
 
 /// Removes elements that are nested too deeply, but keeps their content: sanitizer and browser take
@@ -158,6 +293,8 @@ impl Nesting {
                     Tag::Table(_) => TABLE_DEPTH,
                     // A list needs its items.
                     Tag::List(_) => 1,
+                    // With its button, its code and its colours.
+                    Tag::CodeBlock(_) => CODE_DEPTH,
                     _ => 0,
                 };
                 let of_table = matches!(tag, Tag::TableHead | Tag::TableRow | Tag::TableCell);
@@ -252,9 +389,44 @@ mod tests {
     #[test]
     fn markdown_becomes_html() {
         let html = html("# Hi\n\n- **a** `b`\n\n| x |\n|---|\n| 1 |\n\n```html\n<b>\n```\n");
-        for piece in ["<h3>Hi</h3>", "<strong>a</strong>", "<code>b</code>", "<td>1</td>", "&lt;b&gt;"] {
+        for piece in ["<h3>Hi</h3>", "<strong>a</strong>", "<code>b</code>", "<td>1</td>", "&lt;"] {
             assert!(html.contains(piece), "{piece} in {html}");
         }
+    }
+
+    #[test]
+    fn task_lists_show_what_is_done() {
+        let html = html("- [x] shop\n- [ ] cook <input>\n");
+        assert!(
+            html.contains(r#"<li class="task">☑ shop"#) && html.contains("☐ cook") && !html.contains("<input"),
+            "{html}"
+        );
+    }
+
+    #[test]
+    fn bare_addresses_become_links_and_stay_whole() {
+        for (text, address, after) in [
+            ("See https://example.org/a_b?x=1&y=2.", "https://example.org/a_b?x=1&amp;y=2", "</a>."),
+            ("(http://example.org/wiki/Tide_(sea))", "http://example.org/wiki/Tide_(sea)", "</a>)"),
+            ("**https://example.org**", "https://example.org", "</a></strong>"),
+        ] {
+            let html = html(text);
+            assert!(html.contains(&format!(r#"href="{address}""#)), "{html}");
+            assert!(html.contains(&format!("{address}{after}")), "{html}");
+        }
+        for text in ["`https://example.org`", "https://", "http:// x", "```\nhttps://example.org\n```"] {
+            assert!(!html(text).contains("<a"), "{}", html(text));
+        }
+        let once = html("[words](https://example.org) and [https://a.test](https://example.org)");
+        assert_eq!(once.matches("<a ").count(), 2, "{once}");
+    }
+
+    #[test]
+    fn code_blocks_have_colours_a_button_and_the_focus() {
+        let html = html("```python\ndef tide():  # high\n    return \"<b>\"\n```\n");
+        assert!(html.contains(r#"<pre tabindex="0"><code>"#) && html.contains("data-copy-code"), "{html}");
+        assert!(html.contains(r#"<span class="hc">"#) && html.contains("&lt;b&gt;"), "{html}");
+        assert!(!html.contains("<b>"), "{html}");
     }
 
     #[test]

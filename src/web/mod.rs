@@ -21,6 +21,8 @@ pub mod login;
 pub mod made_with;
 mod made_with_view;
 pub mod markdown;
+pub mod model_key;
+mod model_key_view;
 pub mod plain;
 pub mod plain_pages;
 pub mod preview_access;
@@ -53,6 +55,7 @@ const FORM_MAX: usize = 4 * 1024 * 1024;
 pub struct Web {
     services: Services,
     feeds: Feeds,
+    new_tokens: settings::NewTokens,
 }
 
 impl Web {
@@ -64,7 +67,7 @@ impl Web {
 
 /// All pages. The guard authenticates callers before this router.
 pub fn router(services: Services) -> Router {
-    let web = Web { feeds: Feeds::new(services.clone()), services };
+    let web = Web { feeds: Feeds::new(services.clone()), new_tokens: settings::NewTokens::default(), services };
     Router::new()
         .route("/", get(home::list))
         .route("/apps", post(home::create))
@@ -74,8 +77,11 @@ pub fn router(services: Services) -> Router {
         .route("/logout", post(login::logout))
         .route("/preview-access", get(preview_access::redirect_with_ticket))
         .route("/health", get(plain::health))
+        .route("/health/model-test", post(plain::test_model))
         .route("/shortcuts", get(plain::shortcuts))
         .route("/settings", get(settings::page))
+        .route("/settings/model-key", post(model_key::add))
+        .route("/settings/model-key/remove", post(model_key::remove))
         .route("/settings/tokens", post(settings::make_token))
         .route("/settings/tokens/{id}/revoke", post(settings::revoke_token))
         .route("/settings/sessions/end", post(settings::end_all_sessions))

@@ -1,6 +1,7 @@
 //! `/health`, `/shortcuts`, the theme and the keys.
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -15,15 +16,18 @@ use super::login::own_path;
 use super::plain_pages::{CheckView, HealthPage, SHORTCUTS, ShortcutsPage};
 use super::reply::{self, Caller};
 use super::ui;
-use crate::domain::Bytes;
+use crate::domain::{Bytes, Principal};
 use crate::error::AppResult;
+use crate::services::health::CheckTime;
 
 /// `GET /health`
 pub async fn health(State(web): State<Web>, chrome: Chrome) -> AppResult<Response> {
     let (mut checks, disk) = tokio::join!(web.services.health(), web.services.image_disk());
     let now = web.services.now();
+    let all_tested = checks.iter().all(|check| check.tested != CheckTime::Never);
     let title = match (checks.iter().all(|check| check.ok), checks.iter().any(|check| check.warning)) {
-        (true, false) => "Everything works",
+        (true, false) if all_tested => "Everything works",
+        (true, false) => "No problem found",
         (true, true) => "Everything works, with a warning",
         (false, _) => "Something needs attention",
     };
@@ -37,11 +41,19 @@ pub async fn health(State(web): State<Web>, chrome: Chrome) -> AppResult<Respons
             name: capitalised(&check.name),
             ok: check.ok,
             warning: check.warning,
+            at: if let CheckTime::At(at) = check.tested { Some(When::new(at, now)) } else { None },
+            untested: check.tested == CheckTime::Never,
             detail: check.detail,
             hint: check.hint,
         })
         .collect();
     reply::page(&HealthPage { chrome, title, checked: When::new(now, now), checks })
+}
+
+/// `POST /health/model-test`: asks the model something small.
+pub async fn test_model(State(web): State<Web>, Extension(principal): Extension<Principal>) -> AppResult<Response> {
+    web.services.test_model(&principal).await?;
+    Ok(Redirect::to("/health").into_response())
 }
 
 fn capitalised(name: &str) -> String {

@@ -18,6 +18,24 @@ pub struct LoginPage {
     pub problem: Option<String>,
 }
 
+/// Asks before something is done that the open page would ask about by itself.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+pub struct ConfirmPage {
+    /// The page's frame: navigation, theme.
+    pub chrome: Chrome,
+    /// The question.
+    pub title: String,
+    /// What it means.
+    pub detail: &'static str,
+    /// The address that does it.
+    pub action: String,
+    /// The word for it.
+    pub button: &'static str,
+    /// The page where the question arose.
+    pub back: String,
+}
+
 /// The state of the builder and its dependencies.
 #[derive(Template)]
 #[template(path = "health.html")]
@@ -44,27 +62,36 @@ pub struct CheckView {
     pub detail: String,
     /// What the operator should do.
     pub hint: Option<String>,
+    /// The time of the test, if it was not made for this page.
+    pub at: Option<When>,
+    /// It was not tested.
+    pub untested: bool,
 }
 
 impl CheckView {
+    /// A button tests it: it is not tested for each page, because that costs money.
+    fn may_test(&self) -> bool {
+        self.untested || self.at.is_some()
+    }
+
     fn class(&self) -> &'static str {
-        ["not", "ok", "warn"][self.level()]
+        ["not", "ok", "warn", "untested"][self.level()]
     }
 
     fn tag(&self) -> &'static str {
-        ["bad", "ok", "warn"][self.level()]
+        ["bad", "ok", "warn", ""][self.level()]
     }
 
     fn icon(&self) -> &'static str {
-        ["cross", "check", "warning"][self.level()]
+        ["cross", "check", "warning", "circle"][self.level()]
     }
 
     fn word(&self) -> &'static str {
-        ["fails", "works", "warning"][self.level()]
+        ["fails", "works", "warning", "not tested"][self.level()]
     }
 
     fn level(&self) -> usize {
-        usize::from(self.ok) + usize::from(self.ok && self.warning)
+        if self.untested { 3 } else { usize::from(self.ok) + usize::from(self.ok && self.warning) }
     }
 }
 
@@ -80,7 +107,7 @@ pub struct ShortcutsPage {
 
 /// All shortcuts.
 pub const SHORTCUTS: &[(&[&str], &str)] = &[
-    (&["Ctrl", "Enter"], "Send the message, or create the app (⌘ on a Mac)"),
+    (&["Ctrl", "Enter"], "Send the message, or create the app"),
     (&["Esc"], "Close the open menu, or leave the field"),
     (&["/"], "Write a message; on the list of apps, describe a new one"),
     (&["1"], "Preview"),

@@ -259,6 +259,7 @@ pub fn home(total: u64) -> HomePage {
     });
     HomePage {
         outage: None,
+        count: total.to_string(),
         chrome: chrome::sample(),
         description: String::new(),
         name: "brisk-heron".into(),
@@ -435,7 +436,10 @@ fn api_panel(app: &App) -> String {
         class: method.to_lowercase(),
         path: path.into(),
         summary: summary.into(),
-        has_body: method == "POST",
+        description: "Codes are short.\nThey last for a year.".into(),
+        parameters: Vec::new(),
+        rows: 3,
+        body: (method == "POST").then(|| "{\n  \"url\": \"text\"\n}".to_owned()),
     };
     let endpoints = vec![
         endpoint("POST", "/links", "Shorten a link"),
@@ -641,6 +645,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
         source(path, HTML, &Budget::unlimited())
     };
     CodeTab {
+        problem: None,
         app: &app.name,
         count: files.len(),
         current: Some(path),
@@ -744,7 +749,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
     .render()
     .expect("renders");
     let api = api_panel(&app).replacen(
-        r#"<div class="try-answer"></div>"#,
+        r#"<div class="try-answer" aria-live="polite"></div>"#,
         &format!(r#"<div class="try-answer">{answer}</div>"#),
         1,
     );
@@ -773,9 +778,9 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-settings", show(page("settings", SettingsTab { app: &app.name, description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], model: model_form(&app), cost: cost(false), auto_preview: AutoPreview { app: &app.name, on: true, drafts_only: true, saved: true }.render().expect("renders"), problem: None }.render().expect("renders")))),
         ("login", LoginPage { chrome: chrome::sample(), to: "/".into(), problem: Some("This is not the password.".into()) }.render().expect("renders")),
         ("health", HealthPage { chrome: chrome::sample(), title: "Something needs attention", checked: When::new(now(), now()), checks: vec![
-            CheckView { name: "Database".into(), ok: true, warning: false, detail: "The database answers.".into(), hint: None },
-            CheckView { name: "Network".into(), ok: true, warning: true, detail: "Apps and builds can reach private networks: the program iptables is not installed.".into(), hint: Some("Run scripts/setup --network-rules.".into()) },
-            CheckView { name: "Docker".into(), ok: false, warning: false, detail: "The Docker engine does not answer.".into(), hint: Some("Start Docker (for example with sudo systemctl start docker).".into()) },
+            CheckView { name: "Database".into(), ok: true, warning: false, detail: "The database answers.".into(), hint: None, at: None, untested: false },
+            CheckView { name: "Network".into(), ok: true, warning: true, detail: "Apps and builds can reach private networks: the program iptables is not installed.".into(), hint: Some("Run scripts/setup --network-rules.".into()), at: None, untested: false },
+            CheckView { name: "Docker".into(), ok: false, warning: false, detail: "The Docker engine does not answer.".into(), hint: Some("Start Docker (for example with sudo systemctl start docker).".into()), at: None, untested: false },
         ] }.render().expect("renders")),
         ("settings", settings::sample().render().expect("renders")),
         ("shortcuts", ShortcutsPage { chrome: chrome::sample(), keys: SHORTCUTS }.render().expect("renders")),

@@ -1,10 +1,13 @@
 //! `/settings`: appearance, model, cost, sessions, API tokens.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use jiff::SignedDuration;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
@@ -12,8 +15,9 @@ use super::Web;
 use super::browser::browser_title;
 use super::chrome::{Chrome, Theme};
 use super::cost::{self, CostView};
-use super::extract::{Form, Path};
+use super::extract::{Form, Path, Query};
 use super::format::When;
+use super::model_key_view::{KeyShown, ModelSection};
 use super::reply::{self, Caller};
 use super::ui;
 use crate::domain::{Invalid, Principal, Scope, SessionId, TokenId};
@@ -30,6 +34,8 @@ pub struct SettingsPage {
     chrome: Chrome,
     /// The available themes.
     themes: [Theme; 3],
+    /// The rendered section about the model and its key.
+    model: String,
     /// The rendered cost of the model.
     cost: String,
     /// The most recently used first.
@@ -101,10 +107,70 @@ impl TokenView {
     }
 }
 
+/// What a page shows besides the settings: the result of a form.
+#[derive(Default)]
+pub(super) struct Shown {
+    /// The token that was just created.
+    pub(super) made: Option<MadeToken>,
+    /// What came of the form for a key.
+    pub(super) key: KeyShown,
+}
+
 /// A token's text, shown once.
-struct MadeToken {
+pub(super) struct MadeToken {
     name: String,
     plain: String,
+}
+
+/// How long a new token's text waits for the page that shows it, and how many wait at once.
+const SHOWN_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+const WAITING_MAX: usize = 32;
+
+/// New tokens on their way to the page that shows them, once. The form's answer redirects there, so that a reload of that
+/// page creates no second token.
+#[derive(Clone, Default)]
+pub struct NewTokens(Arc<Mutex<Vec<Waiting>>>);
+
+struct Waiting {
+    ticket: String,
+    since: jiff::Timestamp,
+    by: Principal,
+    made: MadeToken,
+}
+
+impl NewTokens {
+    fn put(&self, by: &Principal, made: MadeToken, now: jiff::Timestamp) -> String {
+        let ticket = hex::encode(rand::random::<[u8; 16]>());
+        let mut waiting = self.waiting(now);
+        if waiting.len() == WAITING_MAX {
+            waiting.remove(0);
+        }
+        waiting.push(Waiting { ticket: ticket.clone(), since: now, by: by.clone(), made });
+        ticket
+    }
+
+    /// The token of this ticket, for the one who created it.
+    fn take(&self, by: &Principal, ticket: &str, now: jiff::Timestamp) -> Option<MadeToken> {
+        let mut waiting = self.waiting(now);
+        let at = waiting.iter().position(|one| one.ticket == ticket && one.by == *by)?;
+        Some(waiting.remove(at).made)
+    }
+
+    fn waiting(&self, now: jiff::Timestamp) -> MutexGuard<'_, Vec<Waiting>> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|one| now.duration_since(one.since) < SHOWN_WITHIN);
+        waiting
+    }
+}
+
+/// The query parameters.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct SettingsQuery {
+    /// The ticket of a token that was just created.
+    made: String,
+    /// `added`: a key was just added.
+    key: String,
 }
 
 /// `GET /settings`
@@ -112,15 +178,21 @@ pub async fn page(
     State(web): State<Web>,
     chrome: Chrome,
     Extension(principal): Extension<Principal>,
+    Query(query): Query<SettingsQuery>,
 ) -> AppResult<Response> {
-    reply::page(&filled(&web.services, chrome, &principal, None).await?)
+    let made = web.new_tokens.take(&principal, &query.made, web.services.now());
+    let shown = Shown { made, key: KeyShown { added: query.key == "added", ..KeyShown::default() } };
+    let mut response = reply::page(&filled(&web.services, chrome, &principal, shown).await?)?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
-async fn filled(
+/// The page with what it shows besides the settings.
+pub(super) async fn filled(
     services: &Services,
     chrome: Chrome,
     by: &Principal,
-    made: Option<MadeToken>,
+    shown: Shown,
 ) -> AppResult<SettingsPage> {
     let now = services.now();
     let sessions = services.sessions(by).await?.into_iter().map(|session| SessionView::new(session, by, now));
@@ -129,13 +201,14 @@ async fn filled(
     Ok(SettingsPage {
         chrome,
         themes: Theme::ALL,
+        model: reply::render(&ModelSection::load(services, &shown.key).await?)?,
         cost,
         sessions: sessions.collect(),
         tokens: tokens.collect(),
         scopes: Scope::ALL,
         ends: [(7, "7 days"), (30, "30 days"), (TOKEN_DAYS, "90 days"), (365, "A year")],
         end: TOKEN_DAYS,
-        made,
+        made: shown.made,
     })
 }
 
@@ -170,18 +243,16 @@ impl TokenForm {
     }
 }
 
-/// `POST /settings/tokens`: the only page that shows a token's text.
+/// `POST /settings/tokens`: the page that it redirects to shows the token's text once.
 pub async fn make_token(
     State(web): State<Web>,
-    chrome: Chrome,
     Extension(principal): Extension<Principal>,
     Form(form): Form<TokenForm>,
 ) -> AppResult<Response> {
     let (token, plain) = web.services.create_token(&principal, form.read()?).await?;
     let made = MadeToken { name: token.name, plain: plain.expose_secret().to_owned() };
-    let mut response = reply::page(&filled(&web.services, chrome, &principal, Some(made)).await?)?;
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let ticket = web.new_tokens.put(&principal, made, web.services.now());
+    Ok(Redirect::to(&format!("/settings?made={ticket}#tokens")).into_response())
 }
 
 /// `POST /settings/tokens/{id}/revoke`
@@ -239,6 +310,7 @@ pub(super) fn sample() -> SettingsPage {
     SettingsPage {
         chrome: super::chrome::sample(),
         themes: Theme::ALL,
+        model: super::model_key_view::sample().render().expect("renders"),
         cost: cost(true),
         sessions: vec![
             session(2, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", true),

@@ -23,7 +23,7 @@ struct Site {
     router: Router,
     services: Services,
     builder: Builder,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Answer {
@@ -60,12 +60,7 @@ impl Site {
         let config = Config::load(None, variables, &[]).expect("a configuration");
         let builder = startup::start(config).await.expect("starts");
         let services = builder.services.clone();
-        Self {
-            router: router(services.clone()).layer(axum::Extension(Principal::Anyone)),
-            services,
-            builder,
-            _folder: folder,
-        }
+        Self { router: router(services.clone()).layer(axum::Extension(Principal::Anyone)), services, builder, folder }
     }
 
     async fn app(&self, template: &str) -> AppName {
@@ -565,8 +560,12 @@ async fn theme_and_tokens_are_stored() {
     let name = site.app("static-site").await;
     let form = [("name", "CI <x>"), ("scope", "write"), ("app", name.as_str()), ("end", "7")];
     let made = site.post("/settings/tokens", &form).await;
-    assert_eq!(made.headers[header::CACHE_CONTROL], "no-store");
-    let token = made.page().text(".copyable code");
+    assert_eq!(made.status, StatusCode::SEE_OTHER, "a reload of the next page creates no second token");
+    let to = made.location().split('#').next().expect("an address").to_owned();
+    let shown = site.get(&to).await;
+    assert_eq!(shown.headers[header::CACHE_CONTROL], "no-store");
+    let token = shown.page().text(".copyable code");
+    assert!(!site.get(&to).await.body.contains(&token), "it is shown once");
     let check = async || site.services.check_token(&token).await.expect("asked");
     let TokenCheck::Good(good) = check().await else { panic!("the token is good") };
     assert_eq!((good.scope, good.app.as_ref()), (Scope::Write, Some(&name)));
@@ -708,4 +707,97 @@ async fn a_turn_streams_while_no_text_can_be_rendered() {
     assert_eq!(site.services.cpu_work().numbers().refused, refused, "no request waited until it was rejected");
     drop(hold);
     page.read_to_end_of_turn().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_added_in_the_page_and_used_without_a_restart() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use crate::generation::fake_claude::{Answer as Said, FakeClaude, KEY, Reply};
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let file = site.folder.path().join("data").join(crate::model_key::FILE);
+    let ready = || Said::new().text("ready").stop("end_turn").reply();
+    let first = FakeClaude::start([Reply::error(401, "authentication_error", KEY), ready()]).await;
+    let add = async |fake: &FakeClaude, key: &str| {
+        let address = fake.base_url();
+        let form = [("provider", "anthropic"), ("key", key), ("address", address.as_str()), ("model", "")];
+        site.post("/settings/model-key", &form).await
+    };
+
+    // A key that does not answer is not kept, and what the provider says of it does not repeat it.
+    let refused = add(&first, KEY).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.page().text("#key-problem").contains("does not accept the API key"), "{}", refused.body);
+    assert!(!refused.body.contains(KEY) && !file.exists() && site.services.model().0);
+    assert!(refused.body.contains(&first.base_url()), "what was typed besides the key is kept");
+
+    let added = add(&first, KEY).await;
+    assert_eq!((added.status, added.location()), (StatusCode::SEE_OTHER, "/settings?key=added#model"));
+    assert_eq!(file.metadata().expect("it is kept").permissions().mode() & 0o7777, 0o600);
+    let test = first.requests().pop().expect("it was tested");
+    assert_eq!((test.line.as_str(), test.header("x-api-key")), ("POST /v1/messages", Some(KEY)));
+    assert_eq!(test.body["model"], "claude-opus-5-5");
+    let page = site.get("/settings?key=added").await;
+    assert!(page.body.contains("Build it again with claude-opus-5-5") && page.body.contains("Tides of the week"));
+    assert!(!page.body.contains(KEY));
+    assert!(site.get("/health").await.body.contains("claude-opus-5-5 answered a test."));
+
+    // A turn that runs ends with the model that it began with; the next one asks the new one.
+    let slow = Said::new().text("From the first one, word by word, slowly to its end.").stop("end_turn").reply();
+    first.push(slow.slowly(Duration::from_millis(60)));
+    let prompt = format!("Which key is {KEY}?");
+    site.services.start_turn(&name, &prompt, TurnMode::Discuss).await.expect("queued");
+    let begun = async {
+        while first.requests().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begun).await.expect("the turn asks the first one");
+    let second = FakeClaude::start([ready()]).await;
+    assert_eq!(add(&second, "sk-second-9b1c").await.status, StatusCode::SEE_OTHER);
+    site.turn_ended(&name).await;
+    assert!(site.get(&format!("/apps/{name}")).await.body.contains("slowly to its end."));
+    let asked = first.requests().pop().expect("a turn").raw.to_string();
+    assert!(!asked.contains(KEY) && asked.contains("[secret model key]"), "{asked}");
+    second.push(Said::new().text("From the second one.").stop("end_turn").reply());
+    site.services.start_turn(&name, "And now?", TurnMode::Discuss).await.expect("queued");
+    site.turn_ended(&name).await;
+    assert!(site.get(&format!("/apps/{name}")).await.body.contains("From the second one."));
+    assert_eq!(second.requests().pop().expect("a turn").header("x-api-key"), Some("sk-second-9b1c"));
+    assert!(site.get("/health").await.body.contains("answered a turn."));
+
+    // A test that fails is said on the health page, with its time.
+    second.push(Reply::error(401, "authentication_error", "no"));
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    assert_eq!(site.post("/health/model-test", &[]).await.location(), "/health");
+    assert!(site.get("/health").await.body.contains("did not answer a test."));
+
+    assert_eq!(site.post("/settings/model-key/remove", &[]).await.location(), "/settings#model");
+    assert!(!file.exists() && site.services.model().0, "the demo model answers again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_deleted_without_scripts_only_after_a_question() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let file = format!("/apps/{name}/code/public/index.html");
+    let asked = site.post(&format!("/apps/{name}/delete-file/public/index.html"), &[]).await;
+    assert_eq!(asked.page().text("h1"), "Delete public/index.html?");
+    assert_eq!(site.get(&file).await.status, StatusCode::OK, "it is still there");
+    let action = asked.page().attribute("main form", "action");
+    assert_eq!(site.post(&action, &[("confirmed", "yes")]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(site.get(&file).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_path_for_a_new_file_is_said_beside_the_field() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let page = site.get(&format!("/apps/{name}/code?new=../secret")).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let shown = page.page();
+    assert_eq!(shown.attribute("#new-path", "value"), "../secret");
+    assert!(shown.count("#new-problem") == 1 && shown.count(".tree a") > 2, "{}", page.body);
 }

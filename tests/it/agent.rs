@@ -139,7 +139,7 @@ async fn a_turn_ends_even_if_its_files_cannot_be_committed() {
     assert_eq!(job["state"], "failed", "{job:#}");
     let turn = scene.newest().await;
     assert_eq!((&turn["state"], &turn["reason"]), (&json!("failed"), &job["error"]["code"]), "{turn:#}");
-    assert!(turn["note"].as_str().is_some_and(|note| note.contains("could not be made a version")), "{turn:#}");
+    assert!(turn["note"].as_str().is_some_and(|note| note.contains("could not be saved as a version")), "{turn:#}");
     assert_eq!((&turn["version"], &turn["may_continue"]), (&Value::Null, &json!(true)), "{turn:#}");
 
     std::fs::remove_file(&lock).expect("the branch is free");

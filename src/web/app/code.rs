@@ -18,6 +18,7 @@ use crate::web::extract::{Form, Path, Query};
 use crate::web::format::{self, encode_path};
 use crate::web::highlight::COLOUR_TIME;
 use crate::web::home::field;
+use crate::web::plain_pages::ConfirmPage;
 use crate::web::reply::{self, Caller};
 
 /// Files to open by default; the first that exists is shown.
@@ -48,8 +49,19 @@ pub async fn tab(
     let services = &web.services;
     let app = services.app(&name).await?;
     let files = services.files(&app).await?;
-    let stage = if let Some(path) = query.new {
-        let path: WorkspacePath = field(&path)?;
+    let stage = if let Some(typed) = query.new {
+        let path = match field::<WorkspacePath>(&typed) {
+            Ok(path) => path,
+            // The form shows what is wrong, beside what was typed.
+            Err(error) => {
+                let none = FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None);
+                let problem = Some((typed.as_str(), error.detail.as_str()));
+                let stage = with_problem(&app, &files, None, problem, reply::render(&none)?)?;
+                let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+                *response.status_mut() = error.kind.status();
+                return Ok(response);
+            }
+        };
         let there = files.iter().any(|file| file.path == path);
         if there {
             editor(services, &app, &files, &path, None).await?
@@ -138,14 +150,34 @@ pub async fn save(
     }
 }
 
-/// `POST /apps/{app}/delete-file/{*path}`
+/// The form's fields.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct DeleteForm {
+    confirmed: String,
+}
+
+/// `POST /apps/{app}/delete-file/{*path}`: a browser without scripts gets a page that asks first.
 pub async fn delete(
     State(web): State<Web>,
+    chrome: Chrome,
     caller: Caller,
     Path((name, path)): Path<(AppName, String)>,
+    Form(form): Form<DeleteForm>,
 ) -> AppResult<Response> {
     let services = &web.services;
     let path: WorkspacePath = field(&path)?;
+    if !caller.is_htmx() && form.confirmed != "yes" {
+        let encoded = encode_path(path.as_str(), true);
+        return reply::page(&ConfirmPage {
+            chrome,
+            title: format!("Delete {path}?"),
+            detail: "Earlier versions keep it.",
+            action: format!("/apps/{name}/delete-file/{encoded}"),
+            button: "Delete",
+            back: format!("/apps/{name}/code/{encoded}"),
+        });
+    }
     services.delete_file(&name, &path).await?;
     let href = format!("/apps/{name}/code");
     if !caller.is_htmx() {
@@ -269,6 +301,17 @@ fn panel(
 }
 
 fn with_tree(app: &App, files: &[ListedFile], path: Option<&WorkspacePath>, file: String) -> AppResult<String> {
+    with_problem(app, files, path, None, file)
+}
+
+/// The tree, the file, and what is wrong with the path of a new file.
+fn with_problem(
+    app: &App,
+    files: &[ListedFile],
+    path: Option<&WorkspacePath>,
+    problem: Option<(&str, &str)>,
+    file: String,
+) -> AppResult<String> {
     let listed: Vec<TreeFile<'_>> = files
         .iter()
         .map(|file| TreeFile { path: file.path.as_str(), hold: Hold::of(file), changed: file.changed })
@@ -278,6 +321,7 @@ fn with_tree(app: &App, files: &[ListedFile], path: Option<&WorkspacePath>, file
         app: &app.name,
         count: files.len(),
         current,
+        problem,
         tree: tree(&app.name, &listed, current),
         file,
     })

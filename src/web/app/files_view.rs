@@ -59,6 +59,8 @@ pub struct CodeTab<'a> {
     pub count: usize,
     /// The current file.
     pub current: Option<&'a str>,
+    /// The path of a new file that cannot be used, and why.
+    pub problem: Option<(&'a str, &'a str)>,
     /// The rendered tree.
     pub tree: Html,
     /// The rendered [`FilePanel`].

@@ -80,7 +80,8 @@ pub async fn tab(
         }),
         None => None,
     };
-    let lines = match lines(services, &app, source, u32::try_from(LINES_SHOWN).unwrap_or(u32::MAX)).await {
+    // One more than is shown, to know whether there are earlier ones.
+    let lines = match lines(services, &app, source, u32::try_from(LINES_SHOWN + 1).unwrap_or(u32::MAX)).await {
         Ok(lines) => lines,
         // The page still opens and shows why there is no log.
         Err(error) if error.kind == ErrorKind::Unavailable => vec![(LogStream::Deploy, error.detail)],
@@ -95,7 +96,11 @@ pub async fn tab(
         source: source.shown(),
         lines: rows.collect(),
         earlier,
-        earlier_words: format::count(earlier as u64, "earlier line is", "earlier lines are"),
+        earlier_words: match source {
+            Source::Build => format::count(earlier as u64, "earlier line is", "earlier lines are"),
+            // How many there are is not known: only the end of an app's log is read.
+            Source::Preview | Source::Prod => "Earlier lines are".to_owned(),
+        },
         live: runs,
         notice,
         nothing: match source {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::page::show;
 use super::preview_views::{
-    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel, ScheduleView,
-    ViewLink, WebhookPanel,
+    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, ParameterView, PreviewTab, RunView, RunsPanel,
+    ScheduleView, ViewLink, WebhookPanel,
 };
 use super::query::AppQuery;
 use crate::browser_errors::{BrowserError, Place};
@@ -341,10 +341,27 @@ async fn endpoints(services: &Services, app: &App, environment: Environment) -> 
     let answered = found.is_some();
     let view = |endpoint: crate::services::probing::Endpoint| EndpointView {
         class: endpoint.method.to_lowercase(),
-        has_body: matches!(endpoint.method.as_str(), "POST" | "PUT" | "PATCH"),
+        rows: endpoint.body.as_ref().map_or(0, |body| body.lines().count().clamp(3, 16)),
+        body: endpoint.body,
         method: endpoint.method,
         path: endpoint.path,
         summary: endpoint.summary,
+        description: endpoint.description,
+        parameters: endpoint
+            .parameters
+            .into_iter()
+            .map(|parameter| {
+                let place = if parameter.in_path { "path" } else { "query" };
+                ParameterView {
+                    field: format!("{place}.{}", parameter.name),
+                    name: parameter.name,
+                    place,
+                    value: parameter.example,
+                    required: parameter.required,
+                    about: parameter.about,
+                }
+            })
+            .collect(),
     };
     let endpoints = found.into_iter().flatten().map(view).collect();
     reply::render(&Endpoints { app: &app.name, environment: environment.as_str(), endpoints, answered })

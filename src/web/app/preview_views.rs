@@ -126,8 +126,40 @@ pub struct EndpointView {
     pub path: String,
     /// One line.
     pub summary: String,
-    /// It takes a body.
-    pub has_body: bool,
+    /// What its documentation says beside the summary.
+    pub description: String,
+    /// What the path and the query take.
+    pub parameters: Vec<ParameterView>,
+    /// An example of its body; none if it takes none.
+    pub body: Option<String>,
+    /// The number of lines of the body's field.
+    pub rows: usize,
+}
+
+/// A parameter of an endpoint.
+pub struct ParameterView {
+    /// Its name.
+    pub name: String,
+    /// The field of the form.
+    pub field: String,
+    /// `path` or `query`.
+    pub place: &'static str,
+    /// A value to begin with.
+    pub value: String,
+    /// The call needs it.
+    pub required: bool,
+    /// What it is, e.g. its type.
+    pub about: String,
+}
+
+/// A call from the page that got no answer.
+#[derive(Template)]
+#[template(path = "app/no_answer.html")]
+pub struct NoAnswer<'a> {
+    /// What happened.
+    pub detail: &'a str,
+    /// What to do.
+    pub hint: Option<&'a str>,
 }
 
 /// An app's response to a call from its page.
@@ -177,35 +209,59 @@ impl AnswerView {
 /// Maximum bytes of pretty-printed JSON: indentation makes deeply nested JSON many times longer.
 const PRETTY_MAX: usize = 256 * 1024;
 
-/// Pretty-printed JSON; other text unchanged.
+/// JSON with line breaks and indentation, in the order and the notation of its sender; other text unchanged.
 fn pretty(body: &str) -> String {
-    let pretty = match serde_json::from_str::<serde_json::Value>(body) {
-        Ok(value @ (serde_json::Value::Object(_) | serde_json::Value::Array(_))) => {
-            let mut out = Vec::new();
-            let bounded = Bounded { out: &mut out, left: PRETTY_MAX };
-            serde_json::to_writer_pretty(bounded, &value).ok().and_then(|()| String::from_utf8(out).ok())
-        }
-        _ => None,
+    let is_compound = body.trim_start().starts_with(['{', '[']);
+    if !is_compound || serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() {
+        return body.to_owned();
+    }
+    let mut out = String::with_capacity(body.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut chars = body.chars().filter(|c| !matches!(c, '\r')).peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
     };
-    pretty.unwrap_or_else(|| body.to_owned())
-}
-
-/// A writer with a limit in bytes.
-struct Bounded<'a> {
-    out: &'a mut Vec<u8>,
-    left: usize,
-}
-
-impl std::io::Write for Bounded<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.left = self.left.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
-        self.out.extend_from_slice(bytes);
-        Ok(bytes.len())
+    while let Some(c) = chars.next() {
+        if out.len() > PRETTY_MAX {
+            return body.to_owned();
+        }
+        if in_string {
+            out.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        match c {
+            '"' => {
+                in_string = true;
+                out.push(c);
+            }
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(close) = chars.next_if(|c| matches!(c, '}' | ']')) {
+                    out.push(close);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c if c.is_ascii_whitespace() => {}
+            c => out.push(c),
+        }
     }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    out
 }
 
 /// A webhook's address, secret and test call.
@@ -408,6 +464,21 @@ mod tests {
     #[test]
     fn json_is_pretty_printed_and_other_text_is_unchanged() {
         assert_eq!(pretty(r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}");
+        let sent = r#"{"type":"missing","loc":["body"],"msg":"a \"b\": {c}, d","input":{}, "n": 1.0, "e": [ ] }"#;
+        let lines: Vec<String> = pretty(sent).lines().map(|line| line.trim().to_owned()).collect();
+        let wanted = [
+            "{",
+            r#""type": "missing","#,
+            r#""loc": ["#,
+            r#""body""#,
+            "],",
+            r#""msg": "a \"b\": {c}, d","#,
+            r#""input": {},"#,
+            r#""n": 1.0,"#,
+            r#""e": []"#,
+            "}",
+        ];
+        assert_eq!(lines, wanted, "as it was sent, keys in order");
         assert_eq!(pretty("<p>{"), "<p>{");
         assert_eq!(pretty("7"), "7");
         let deep = format!("{}{}{}", "[".repeat(120), vec!["0"; 20_000].join(","), "]".repeat(120));

@@ -1,5 +1,6 @@
 //! Requests to a running app from its page: any call, a signed call, a run; and their results.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use axum::extract::State;
@@ -8,28 +9,84 @@ use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::preview_views::{AnswerView, RunLog};
-use crate::domain::{AppName, Environment, RunId};
-use crate::error::{AppError, AppResult};
+use super::preview_views::{AnswerView, NoAnswer, RunLog};
+use crate::domain::{App, AppName, Environment, Invalid, RunId};
+use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::probing::TestAnswer;
 use crate::web::Web;
 use crate::web::extract::{Form, Path, Query};
+use crate::web::format::encode_path;
 use crate::web::highlight::escape_into;
 use crate::web::reply::{self, Caller};
 
 /// Maximum lines of a run's log on the page.
 const LINES_SHOWN: usize = 2_000;
 
-/// The form's fields.
-#[derive(Deserialize)]
-pub struct TryForm {
+/// Maximum number of fields of a form, and of bytes in all values for the path and the query.
+const FIELDS_MAX: usize = 200;
+const PARAMETERS_MAX: usize = 16 * 1024;
+
+/// The form's fields. Those for parameters are called `path.NAME` and `query.NAME`.
+struct TryForm {
     environment: Environment,
     method: String,
     path: String,
-    #[serde(default)]
     headers: String,
-    #[serde(default)]
     body: String,
+}
+
+impl TryForm {
+    fn read(fields: Vec<(String, String)>) -> AppResult<Self> {
+        if fields.len() > FIELDS_MAX {
+            return Err(AppError::invalid("The form has too many fields."));
+        }
+        let mut fixed = BTreeMap::new();
+        let (mut in_path, mut in_query) = (BTreeMap::new(), Vec::new());
+        for (name, value) in fields {
+            match name.split_once('.') {
+                Some(("path", name)) => {
+                    in_path.insert(name.to_owned(), value);
+                }
+                Some(("query", _)) if value.is_empty() => {}
+                Some(("query", name)) => in_query.push((name.to_owned(), value)),
+                _ => {
+                    fixed.insert(name, value);
+                }
+            }
+        }
+        let mut take = |name: &str| fixed.remove(name).unwrap_or_default();
+        let environment = take("environment").parse().map_err(|error: Invalid| AppError::from(error))?;
+        let (method, template) = (take("method"), take("path"));
+        let path = filled(template.trim(), &in_path, &in_query)?;
+        Ok(Self { environment, method, path, headers: take("headers"), body: take("body") })
+    }
+}
+
+/// A path with its parameters, percent-encoded.
+fn filled(template: &str, in_path: &BTreeMap<String, String>, in_query: &[(String, String)]) -> AppResult<String> {
+    let bytes = in_path.values().chain(in_query.iter().map(|(_, value)| value)).map(String::len).sum::<usize>();
+    if bytes > PARAMETERS_MAX {
+        return Err(AppError::invalid("The values for the path and the query are too long."));
+    }
+    let mut path = String::with_capacity(template.len() + bytes);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else { break };
+        path.push_str(before);
+        // `{path:path}` of some frameworks takes slashes.
+        let (name, keeps_slashes) = name.split_once(':').map_or((name, false), |(name, kind)| (name, kind == "path"));
+        match in_path.get(name).map(|value| value.trim()).filter(|value| !value.is_empty()) {
+            Some(value) => path.push_str(&encode_path(value, keeps_slashes)),
+            None => return Err(AppError::invalid(format!("Fill in “{name}”: it is a part of the path."))),
+        }
+        rest = after;
+    }
+    path.push_str(rest);
+    for (name, value) in in_query {
+        path.push(if path.contains('?') { '&' } else { '?' });
+        let _ = write!(path, "{}={}", encode_path(name, false), encode_path(value, false));
+    }
+    Ok(path)
 }
 
 /// `POST /apps/{app}/try`
@@ -37,9 +94,14 @@ pub async fn try_request(
     State(web): State<Web>,
     caller: Caller,
     Path(name): Path<AppName>,
-    Form(form): Form<TryForm>,
+    Form(fields): Form<Vec<(String, String)>>,
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
+    let asked = async { send(&web, &app, TryForm::read(fields)?).await };
+    answered(caller, asked.await)
+}
+
+async fn send(web: &Web, app: &App, form: TryForm) -> AppResult<TestAnswer> {
     let mut headers = Vec::new();
     for line in form.headers.lines().filter(|line| !line.trim().is_empty()) {
         let (name, value) = line
@@ -52,9 +114,7 @@ pub async fn try_request(
         headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
     }
     let body = form.body.into_bytes();
-    let path = form.path.trim();
-    let answer = web.services.try_request(&app, form.environment, &form.method, path, &headers, body).await?;
-    answered(caller, answer)
+    web.services.try_request(app, form.environment, &form.method, &form.path, &headers, body).await
 }
 
 /// The form's fields.
@@ -74,12 +134,23 @@ pub async fn test_webhook(
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
     let body = form.body.replace("\r\n", "\n");
-    let answer = web.services.test_webhook(&app, form.environment, &body).await?;
-    answered(caller, answer)
+    answered(caller, web.services.test_webhook(&app, form.environment, &body).await)
 }
 
 /// The response as a fragment of the page, or as plain text for a browser without scripts.
-fn answered(caller: Caller, answer: TestAnswer) -> AppResult<Response> {
+fn answered(caller: Caller, answer: AppResult<TestAnswer>) -> AppResult<Response> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        // What went wrong with a call stands where its answer would.
+        Err(error)
+            if caller.is_htmx()
+                && matches!(error.kind, ErrorKind::BadGateway | ErrorKind::Invalid | ErrorKind::Conflict) =>
+        {
+            let shown = reply::page(&NoAnswer { detail: &error.detail, hint: error.hint.as_deref() })?;
+            return Ok((error.kind.status(), shown).into_response());
+        }
+        Err(error) => return Err(error),
+    };
     if !caller.is_htmx() {
         let mut text = format!("{} in {} ms\n", answer.status, answer.millis);
         for (name, value) in &answer.headers {
@@ -161,4 +232,32 @@ pub async fn run_log(
         let _ = write!(html, r#"<p class="step"><a href="{href}">Open the whole log as text</a></p>"#);
     }
     Ok(reply::html(html))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(fields: &[(&str, &str)]) -> AppResult<String> {
+        let fixed = [("environment", "preview"), ("method", "GET")];
+        let fields = fixed.iter().chain(fields).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        TryForm::read(fields.collect()).map(|form| form.path)
+    }
+
+    #[test]
+    fn parameters_are_put_into_the_path_and_the_query() {
+        let fields =
+            [("path", "/items/{item_id}"), ("path.item_id", "a/b c"), ("query.q", "x&y=ü"), ("query.page", "")];
+        assert_eq!(path(&fields).expect("a path"), "/items/a%2Fb%20c?q=x%26y%3D%C3%BC");
+        let fields = [("path", "/files/{name:path}?old=1"), ("path.name", "a/b"), ("query.q", "1")];
+        assert_eq!(path(&fields).expect("a path"), "/files/a/b?old=1&q=1");
+    }
+
+    #[test]
+    fn a_parameter_of_the_path_is_asked_for_and_never_sent_in_braces() {
+        for fields in [&[("path", "/items/{item_id}")][..], &[("path", "/items/{item_id}"), ("path.item_id", " ")]] {
+            let error = path(fields).expect_err("it is missing");
+            assert_eq!(error.detail, "Fill in “item_id”: it is a part of the path.");
+        }
+    }
 }

@@ -19,6 +19,8 @@ use crate::web::ui::{self, Icon, icon, icon_with};
 
 /// Maximum bytes of a file's content that are shown in a turn; *Code* shows the rest.
 const CONTENT_LIMIT: usize = 64 * 1024;
+/// A line between two steps that is longer than this many bytes is a part of the answer.
+const NARRATION_MAX: usize = 280;
 /// A user's message longer than this many bytes scrolls in its bubble.
 const LONG_PROMPT: usize = 1_200;
 
@@ -161,6 +163,8 @@ pub enum StepLine {
     },
     /// Thinking.
     Thought(String),
+    /// A line of the model between two steps.
+    Said(String),
 }
 
 /// The summary of a file's step.
@@ -286,10 +290,12 @@ pub fn whole_text(app: &AppName, turn: TurnId) -> String {
 
 /// Only the text of an ended turn: its steps are inside the summary. The whole text is at the address `whole`.
 pub fn answers(blocks: &[Block<'_>], whole: &str, budget: &Budget) -> Vec<String> {
+    let last = last_answer(blocks);
     blocks
         .iter()
-        .filter_map(|block| match *block {
-            Block::Text(TextKind::Answer, text) => {
+        .enumerate()
+        .filter_map(|(at, block)| match *block {
+            Block::Text(TextKind::Answer, text) if !is_narration(text, Some(at) == last) => {
                 BlockView::Answer { id: None, html: answer(text, whole, budget) }.render().ok()
             }
             _ => None,
@@ -297,11 +303,27 @@ pub fn answers(blocks: &[Block<'_>], whole: &str, budget: &Budget) -> Vec<String
         .collect()
 }
 
+fn last_answer(blocks: &[Block<'_>]) -> Option<usize> {
+    blocks.iter().rposition(|block| matches!(block, Block::Text(TextKind::Answer, _)))
+}
+
+/// A short line that only says what the next step does. It stands among the steps of an ended turn. The last text is
+/// the answer.
+fn is_narration(text: &str, is_last: bool) -> bool {
+    let text = text.trim();
+    !is_last && text.len() <= NARRATION_MAX && !text.contains('\n')
+}
+
 /// The steps without the answers, for the summary. With the files' content.
 pub fn steps(blocks: &[Block<'_>]) -> String {
+    let last = last_answer(blocks);
     blocks
         .iter()
-        .filter_map(|block| match *block {
+        .enumerate()
+        .filter_map(|(at, block)| match *block {
+            Block::Text(TextKind::Answer, text) if is_narration(text, Some(at) == last) => {
+                StepLine::Said(text.trim().to_owned()).render().ok()
+            }
             Block::Text(TextKind::Answer, _) => None,
             Block::Text(TextKind::Thought, text) => StepLine::Thought(text.to_owned()).render().ok(),
             Block::File { path, state, lines, content } => {
@@ -481,6 +503,22 @@ mod tests {
         assert_eq!(page.count("[data-block=file]"), 0);
         assert!(page.text(".prose").contains("opening hours"));
         assert_eq!(page.count("[data-live]"), 0);
+    }
+
+    #[test]
+    fn narration_between_tools_is_folded_with_the_steps() {
+        let long = "An explanation that is worth reading. ".repeat(9);
+        let text = |text| Block::Text(TextKind::Answer, text);
+        let tool = Block::Tool { summary: "Read a file", ok: true };
+        let blocks =
+            [text("Looking at part 0."), tool, text(&long), tool, text("Looking at part 1."), tool, text("Done.")];
+        let shown = answers(&blocks, "", &Budget::unlimited()).concat();
+        assert!(!shown.contains("Looking at") && shown.contains("worth reading") && shown.contains("Done."), "{shown}");
+        let steps = samples::select(&steps(&blocks));
+        assert_eq!(steps.texts(".said span"), ["Looking at part 0.", "Looking at part 1."]);
+        // A turn without a last word keeps what it said last.
+        let shown = answers(&[text("One."), tool, text("Two."), tool], "", &Budget::unlimited()).concat();
+        assert!(!shown.contains("One.") && shown.contains("Two."), "{shown}");
     }
 
     #[test]
