@@ -1,34 +1,34 @@
 #!/usr/bin/env bash
-# Puts Slipway into a cluster: registry, engine, the builder with its address and its secrets. Run it again to bring in
-# a new version or other settings; correct objects stay unchanged, and apps keep running.
+# Installs Slipway in a cluster: the registry, the engine, and the builder with its address and its secrets. Run it
+# again to install a new version or change settings: objects that are correct stay unchanged, and apps keep running.
 #
 #   scripts/bootstrap-cluster.sh [OPTION…]
-#     --domain NAME          apps live at <app>.NAME, the pages at builder.NAME; default: <IP>.nip.io
-#     --apps-domain NAME     a domain for apps alone: they live at <app>.NAME, and share no cookies with the pages, if it is
-#                            registered separately. Point *.NAME at the server too
-#     --ip ADDRESS           the IP for that default; else the node's own
-#     --public-url PATTERN   how links are written; default http://{host}, behind TLS https://{host}
-#     --ingress-class NAME   default: traefik, which k3s brings
-#     --ingress-namespace NAME  where the ingress controller runs, which is how policies know it; default: kube-system
+#     --domain NAME          apps are at <app>.NAME, the pages at builder.NAME; default: <IP>.nip.io
+#     --apps-domain NAME     a separate domain for apps: they are at <app>.NAME, and share no cookies with the pages if it is
+#                            registered separately. *.NAME has to point at the server too
+#     --ip ADDRESS           the IP address for the default domain; default: the node's own
+#     --public-url PATTERN   the pattern of links; default: http://{host}. Behind TLS, set https://{host}
+#     --ingress-class NAME   default: traefik, which k3s includes
+#     --ingress-namespace NAME  namespace of the ingress controller, by which policies identify it; default: kube-system
 #     --storage-class NAME   for the three volumes; default: the cluster's own
-#     --engine KIND          what builds images: `separate` (default), an engine inside the cluster; `socket`, the
-#                            Docker engine of this machine, which must be the one node; or an engine of yours
-#                            elsewhere, tcp://HOST:PORT, which wants --engine-certs and a registry that it reaches:
-#                            --set SLIPWAY_REGISTRY=HOST:PORT. docs/kubernetes.md weighs them up
+#     --engine KIND          the engine that builds images: `separate` (default), an engine inside the cluster; `socket`,
+#                            the Docker engine of this machine, which must be the only node; or your own engine
+#                            elsewhere, tcp://HOST:PORT, which needs --engine-certs and a registry that it can reach:
+#                            --set SLIPWAY_REGISTRY=HOST:PORT. docs/kubernetes.md compares them
 #     --engine-certs FOLDER  ca.pem, cert.pem and key.pem for mutual TLS with an engine elsewhere; default: DOCKER_CERT_PATH.
-#                            scripts/engine-certificates makes some. For `separate` they are made here, once
-#     --allow-egress CIDR:PORT  lets the builder out to this private network at this port, such as 10.0.0.5/32:11434
-#                            for a model's server; as often as you like. It reaches --engine and its registry without
-#     --image IMAGE          this image of the builder, which nodes can pull: nothing is built or pushed
+#                            scripts/engine-certificates creates them. For `separate` this script creates them, once
+#     --allow-egress CIDR:PORT  permits the builder to reach this private network at this port, such as 10.0.0.5/32:11434
+#                            for a model's server. May be repeated. --engine and its registry are permitted anyway
+#     --image IMAGE          an existing image of the builder, which nodes can pull: nothing is built or pushed
 #     --binary FILE          puts this Slipway binary into the image instead of compiling it
-#     --set KEY=VALUE        one more setting of the builder (`slipway config` lists them), as often as you like
+#     --set KEY=VALUE        another setting of the builder (`slipway config` lists them). May be repeated
 #     --registry-image IMAGE, --engine-image IMAGE, --runtime-image IMAGE, --rust-image IMAGE, --node-image IMAGE
-#                            where the public ones cannot be pulled
+#                            images to use if the public ones cannot be pulled
 #     --dry-run              prints what would be applied, and changes nothing
 #
-# With ANTHROPIC_API_KEY set, Claude answers; the key goes into the Secret `slipway-anthropic` and nowhere else. For
-# another provider (--set SLIPWAY_PROVIDER=openai) the same holds for OPENAI_API_KEY and `slipway-openai`. The
-# admin password is made once, printed once, and kept in the Secret `slipway-admin`; SLIPWAY_ADMIN_PASSWORD sets it.
+# With ANTHROPIC_API_KEY set, Claude answers; the key is stored only in the Secret `slipway-anthropic`. For another
+# provider (--set SLIPWAY_PROVIDER=openai) the same applies to OPENAI_API_KEY and `slipway-openai`. The admin password is
+# generated and printed once, and stored in the Secret `slipway-admin`; SLIPWAY_ADMIN_PASSWORD sets it.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -73,7 +73,7 @@ done
 
 # --- What is asked for ----------------------------------------------------------------------------------------------
 
-# A host and a port, as in an engine's address and a registry's.
+# A host and a port, in the address of an engine or a registry.
 ADDRESS_PATTERN='(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})'
 
 check_options() {
@@ -116,7 +116,7 @@ scripts/engine-certificates makes such files, and says how the engine is to list
   esac
 }
 
-# setting KEY: what --set says of it, by the last word; nothing otherwise.
+# setting KEY: the last value of KEY in the --set options; empty without one.
 setting() {
   local setting value=
   for setting in "${SETTINGS[@]}"; do
@@ -125,7 +125,7 @@ setting() {
   printf '%s' "$value"
 }
 
-# The tools first, then whether this is a cluster that can hold it.
+# Installs missing tools, then checks whether the cluster is suitable.
 check_prerequisites() {
   have jq || apt_install jq
   have openssl || apt_install openssl
@@ -161,7 +161,7 @@ check_prerequisites() {
     have docker || die "the docker command is missing, and with --engine $ENGINE it builds the builder's image (or name one with --image)"
     engine info >/dev/null 2>&1 || die "no Docker engine answers at $ENGINE, which is to build the builder's image (or name one with --image)"
   fi
-  # Only where the node is this machine can this be seen beforehand.
+  # This can be checked in advance only if the node is this machine.
   if [ "$ENGINE" = separate ] && [ -e "$K3S_DIR/k3s.yaml" ] && [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ] &&
     ! as_root grep -q rootlesskit /sys/kernel/security/apparmor/profiles; then
     warn 'this kernel keeps the engine from making user namespaces: run scripts/install-k3s.sh --profile-only'
@@ -169,7 +169,8 @@ check_prerequisites() {
   if [ "$ENGINE" = socket ]; then [ -S /var/run/docker.sock ] || die '/var/run/docker.sock is not on this machine'; fi
 }
 
-# registry_pull: under which name nodes pull. A registry for an engine elsewhere is theirs too, unless it is said otherwise.
+# registry_pull: the registry's name for nodes. For an engine elsewhere it is the name for pushes, unless another one is
+# set.
 registry_pull() {
   local name
   name=$(setting SLIPWAY_REGISTRY_PULL)
@@ -177,12 +178,12 @@ registry_pull() {
   printf '%s' "${name:-$REGISTRY_PULL}"
 }
 
-# allow_out HOST:PORT: lets the builder out to exactly this. Policies know addresses and no names.
+# allow_out HOST:PORT: permits the builder to reach exactly this. Network policies contain addresses, not names.
 allow_out() {
   [[ $1 =~ ^$ADDRESS_PATTERN$ ]] || return 0
   local host=${BASH_REMATCH[1]} port=${BASH_REMATCH[2]} address addresses
   host=${host#[} host=${host%]}
-  # What is inside the cluster is let through by the pods it leads to.
+  # Hosts inside of the cluster are permitted by the selectors of their pods.
   case $host in *.svc | *.svc.*) return 0 ;; esac
   mapfile -t addresses < <(getent ahosts "$host" | awk '{ print $1 }' | sort -u)
   if [ ${#addresses[@]} -eq 0 ]; then
@@ -205,10 +206,10 @@ settle_egress() {
 
 settle_address() {
   local source='--ip'
-  # What listens on a node's own address passes by the firewall in front of it; apps and builds are kept from it.
+  # Traffic to a node's own address may bypass the firewall in front of the node, so apps and builds may not reach it.
   NODE_ADDRESSES=$(kube get nodes -o json | jq -r '[.items[].status.addresses[]? | select(.type == "ExternalIP" or .type == "InternalIP") | .address
     | if contains(":") then . + "/128" else . + "/32" end] | unique | join(",")')
-  # Where the ingress controller's pods are: they are believed when they say who asks.
+  # The networks of pods, which include the ingress controller: its X-Forwarded-* headers are trusted.
   POD_NETWORKS=$(kube get nodes -o json | jq -r '[.items[].spec | (.podCIDRs // [.podCIDR])[]? | select(. != null)] | unique | join(",")')
   [ -n "$POD_NETWORKS" ] || warn 'the nodes name no networks of pods: all visitors count as one until --set SLIPWAY_TRUST_PROXY=NETWORK says where the ingress controller is'
   if [ -z "$IP" ]; then
@@ -224,8 +225,8 @@ settle_address() {
 
 # --- What is applied ------------------------------------------------------------------------------------------------
 
-# overlay PART…: prints the manifests of these parts with everything that is this cluster's own. The kustomization is
-# JSON made by jq, so that no value can be anything but a value.
+# overlay PART…: prints the manifests of these parts with the settings of this cluster. jq writes the kustomization as
+# JSON, so that a value cannot change its structure.
 overlay() {
   local work docker_host='' docker_group='' parts components='[]'
   work=$(mktemp -d)
@@ -250,7 +251,7 @@ overlay() {
       end;
     def patch($kind; $name; $operations): {target: ({kind: $kind} + $name), patch: ($operations | tojson)};
     def probes: ["startupProbe", "readinessProbe", "livenessProbe"];
-    # As in k8s/app/network.yaml: a controller is known by its namespace, and Traefik by its label besides.
+    # As in k8s/app/network.yaml: a controller is identified by its namespace, and Traefik also by its label.
     def controller: {namespaceSelector: {matchLabels: {"kubernetes.io/metadata.name": $class_namespace}}}
       + (if $class == "traefik" then {podSelector: {matchLabels: {"app.kubernetes.io/name": "traefik"}}} else {} end);
     def rule: capture("^(?<cidr>.*):(?<port>[0-9]+)$") | {to: [{ipBlock: {cidr: .cidr}}], ports: [{protocol: "TCP", port: (.port | tonumber)}]};
@@ -261,12 +262,12 @@ overlay() {
       resources: $parts,
       components: $components,
       images: [
-        # The part app has named it already.
+        # The part app has already set the name of this image.
         image("127.0.0.1:30500/slipway/builder"; $image), image("registry"; $registry_image), image("docker"; $engine_image)
       ],
       configMapGenerator: (if has_part("app") then [{
         name: "slipway-settings", namespace: "builder-system", behavior: "merge",
-        # The last word on a setting is the one of --set.
+        # Values of --set override the others.
         literals: ({
             SLIPWAY_DOMAIN: $domain, SLIPWAY_PUBLIC_URL: $url,
             SLIPWAY_INGRESS_CLASS: $class, SLIPWAY_INGRESS_NAMESPACE: $class_namespace, SLIPWAY_BLOCKED_NETWORKS: $nodes,
@@ -304,7 +305,7 @@ overlay() {
           }])
         ] else [] end)
         + (if has_part("admission") then [
-          # Apps may have a domain of their own beside the one of the builder.
+          # Apps may have a domain of their own in addition to that of the builder.
           ([$ARGS.positional[] | capture("^SLIPWAY_(APPS_)?DOMAIN=(?<domain>.+)$").domain] + [$domain] | unique) as $domains
           | patch("ValidatingAdmissionPolicy"; {name: "slipway-builder"}; [
             {op: "replace", path: "/spec/variables/2/expression", value: ($domains | tojson)}
@@ -324,7 +325,7 @@ apply() {
   manifests=$(overlay "$@")
   words=$(printf '%s\n' "$manifests" | kube apply --server-side --force-conflicts --field-manager=slipway-bootstrap -f - 2>&1) ||
     die "the cluster refused what was applied: $words"
-  # Everything that is said twice is left out: how many objects, of which parts.
+  # Shortens the output to the number of objects and the names of the parts.
   say "applied $*: $(printf '%s\n' "$words" | grep -c 'serverside-applied') objects"
 }
 
@@ -338,7 +339,7 @@ remove_unused_engine() {
 
 # --- The builder's image --------------------------------------------------------------------------------------------
 
-# build_context FOLDER: puts into it what the image is made from.
+# build_context FOLDER: writes the build context of the image to the folder.
 build_context() {
   cp "$ROOT/Dockerfile" "$1/Dockerfile"
   if [ -n "$BINARY" ]; then
@@ -356,7 +357,7 @@ build_arguments() {
   [ -z "$NODE_IMAGE" ] || printf '%s\n' --build-arg "NODE_IMAGE=$NODE_IMAGE"
 }
 
-# engine ARGUMENT…: docker, on the engine that builds.
+# engine ARGUMENT…: runs docker on the engine that builds.
 engine() {
   if [ "$ENGINE" = separate ]; then
     kube -n "$ENGINE_NAMESPACE" exec -i deployment/engine -- docker --host unix:///run/user/1000/docker.sock "$@"
@@ -389,7 +390,7 @@ build_and_push() {
   digest=$(sed -n 's/^.*digest: \(sha256:[0-9a-f]\{64\}\).*$/\1/p' "$work.log" | tail -n1)
   rm -rf "$work" "$work.log"
   [ -n "$digest" ] || die 'the registry did not say under which digest it keeps the image'
-  # The newest stays in the engine, so that building the same again is quick and gives the same image.
+  # The newest image stays in the engine, so that the next build uses the cache and produces the same image.
   engine image rm "$name" >/dev/null 2>&1 </dev/null || true
   if [ -n "$before" ] && [ "$(engine image inspect --format '{{.Id}}' "$kept" </dev/null)" != "$before" ]; then
     engine image rm "$before" >/dev/null 2>&1 </dev/null || true
@@ -398,7 +399,7 @@ build_and_push() {
   say "the builder's image is $IMAGE"
 }
 
-# The image that ran before, in the registry's books: the registry collects its layers within the hour.
+# Removes the previous image's manifest from the registry, which collects its layers within an hour.
 forget_image() {
   local old=$1
   case $old in
@@ -413,17 +414,18 @@ forget_image() {
 
 # --- Secrets --------------------------------------------------------------------------------------------------------
 
-# secret_value SECRET KEY [NAMESPACE]: what it holds, or nothing.
+# secret_value SECRET KEY [NAMESPACE]: the value, or nothing.
 secret_value() { kube -n "${3:-$PLATFORM_NAMESPACE}" get secret "$1" --ignore-not-found -o json | jq -r --arg key "$2" '.data[$key] // "" | @base64d' 2>/dev/null; }
 
-# put_secret SECRET KEY VALUE. The value goes through pipes: arguments are visible to all users of the machine.
+# put_secret SECRET KEY VALUE: writes a Secret. The value is passed through pipes, because arguments are visible to all
+# users of the machine.
 put_secret() {
   printf '%s' "$3" | kube -n "$PLATFORM_NAMESPACE" create secret generic "$1" --from-file="$2=/dev/stdin" --dry-run=client -o json |
     jq '.metadata.labels = {"app.kubernetes.io/part-of": "slipway"}' |
     kube apply --server-side --force-conflicts --field-manager=slipway-bootstrap -f - >/dev/null || die "the Secret $1 could not be written"
 }
 
-# put_certificates NAMESPACE SECRET FOLDER: its ca.pem, cert.pem and key.pem.
+# put_certificates NAMESPACE SECRET FOLDER: writes the folder's ca.pem, cert.pem and key.pem to a Secret.
 put_certificates() {
   kube -n "$1" create secret generic "$2" --from-file="$3/ca.pem" --from-file="$3/cert.pem" --from-file="$3/key.pem" --dry-run=client -o json |
     jq '.metadata.labels = {"app.kubernetes.io/part-of": "slipway"}' |
@@ -431,7 +433,7 @@ put_certificates() {
   say "wrote the Secret $2"
 }
 
-# held_certificates NAMESPACE SECRET FOLDER: writes what the Secret holds into the folder; false where something is missing.
+# held_certificates NAMESPACE SECRET FOLDER: writes the Secret's files to the folder; false if one is missing.
 held_certificates() {
   local file
   mkdir -p "$3"
@@ -441,7 +443,8 @@ held_certificates() {
   done
 }
 
-# certificate_holds FOLDER: whether its certificate is of its authority and key, for a month more at least.
+# certificate_holds FOLDER: whether the certificate belongs to its authority and key, and is valid for at least one more
+# month.
 certificate_holds() {
   openssl verify -CAfile "$1/ca.pem" "$1/cert.pem" >/dev/null 2>&1 &&
     openssl x509 -in "$1/cert.pem" -noout -checkend 2592000 >/dev/null 2>&1 &&
@@ -465,7 +468,7 @@ make_engine_certificates() {
       put_certificates "$ENGINE_NAMESPACE" slipway-engine-server "$work/server"
       put_certificates "$PLATFORM_NAMESPACE" slipway-engine-client "$work/client"
       SECRETS_CHANGED=yes
-      # One that runs has read the old ones.
+      # A running engine has read the old certificates.
       kube -n "$ENGINE_NAMESPACE" rollout restart deployment/engine >/dev/null
       ;;
     tcp://*)
@@ -504,7 +507,7 @@ make_secrets() {
   esac
 }
 
-# put_key SECRET KEY: a provider's key, if there is one and it is another than before.
+# put_key SECRET KEY: stores a provider's key, if one is set and it has changed.
 put_key() {
   if [ -n "$2" ] && [ "$2" != "$(secret_value "$1" api-key)" ]; then
     put_secret "$1" api-key "$2"
@@ -538,7 +541,7 @@ apply "${platform[@]}"
 make_engine_certificates
 wait_for_rollout "$PLATFORM_NAMESPACE" registry 300
 if [ "$ENGINE" = separate ]; then wait_for_rollout "$ENGINE_NAMESPACE" engine 600; fi
-# The node does not know the cluster's names; the Service's address it does reach.
+# The node cannot resolve the cluster's names, but it can reach the Service's address.
 registry=$(setting SLIPWAY_REGISTRY)
 REGISTRY_PUSH=${registry:-$REGISTRY_PUSH}
 if [ "$ENGINE" != separate ] && [ "$REGISTRY_PUSH" = "$REGISTRY_NAME" ]; then

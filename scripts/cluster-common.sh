@@ -1,14 +1,15 @@
 # shellcheck shell=bash
-# What the scripts about a cluster share: which cluster, spoken to how, and our names in it. Sourced after common.sh.
+# Shared by the scripts for clusters: finds the cluster and kubectl, and defines Slipway's names. Sourced after
+# common.sh.
 
 K3S_DIR=/etc/rancher/k3s
 # shellcheck disable=SC2034 # the scripts that source this file use them
 PLATFORM_NAMESPACE=builder-system ENGINE_NAMESPACE=builder-engine
-# Where nodes pull (k8s/builder/registry), and the registry's name inside the cluster.
+# The registry's address for nodes (k8s/builder/registry), and its name inside the cluster.
 # shellcheck disable=SC2034
 REGISTRY_PULL=127.0.0.1:30500 REGISTRY_NAME=registry.builder-system.svc.cluster.local:5000
 
-# help_asked ARGUMENT…: prints the head of the script, up to the first line that is no comment, and ends, if asked to.
+# help_asked ARGUMENT…: if help is requested, prints the comment at the top of the script and exits.
 help_asked() {
   local argument
   for argument in "$@"; do
@@ -20,13 +21,13 @@ help_asked() {
   done
 }
 
-# wrong_usage WORDS…: for arguments that make no sense.
+# wrong_usage WORDS…: reports invalid arguments and exits.
 wrong_usage() {
   printf 'error: %s\n%s --help says what can be asked for\n' "$*" "$0" >&2
   exit 2
 }
 
-# find_cluster: the one that KUBECONFIG names, else kubectl's own choice, else k3s on this machine. Sets KUBECTL.
+# find_cluster: uses the cluster of KUBECONFIG, else kubectl's default, else k3s on this machine. Sets KUBECTL.
 find_cluster() {
   if have kubectl; then
     KUBECTL=(kubectl)
@@ -48,13 +49,13 @@ find_cluster() {
 
 kube() { "${KUBECTL[@]}" "$@"; }
 
-# namespace_is_ours NAMESPACE: whether it is there and carries our label. What is not ours is never touched.
+# namespace_is_ours NAMESPACE: whether it exists and has Slipway's label. Other namespaces are never changed.
 namespace_is_ours() {
   [ "$(kube get namespace "$1" --ignore-not-found -o 'jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}')" = slipway ]
 }
 
-# installation: which of all Slipways the cluster's builder is, as its namespaces are labelled; nothing where it cannot be
-# read. A builder that does not run is known by what bootstrap noted down.
+# installation: the id of the cluster's builder, which is a label of its namespaces; empty if it cannot be read. If the
+# builder does not run, bootstrap's annotation is read.
 installation() {
   local id
   id=$(kube -n "$PLATFORM_NAMESPACE" exec deployment/builder -c builder --pod-running-timeout=5s -- cat /data/installation 2>/dev/null </dev/null) ||
@@ -63,23 +64,23 @@ installation() {
   printf '%s' "$id"
 }
 
-# note_installation ID: where it is found once the builder is gone.
+# note_installation ID: stores the id in an annotation, where it can be read after the builder was removed.
 note_installation() { kube annotate --overwrite namespace "$PLATFORM_NAMESPACE" "slipway.dev/installation=$1" >/dev/null; }
 
-# has_admission_policies: whether the cluster has ValidatingAdmissionPolicy in its final form.
+# has_admission_policies: whether the cluster supports ValidatingAdmissionPolicy v1.
 has_admission_policies() {
   kube get --raw /apis/admissionregistration.k8s.io/v1 2>/dev/null |
     jq -e '[.resources[].name] | index("validatingadmissionpolicies") != null' >/dev/null
 }
 
-# wait_for_rollout NAMESPACE DEPLOYMENT SECONDS: until it is available, or prints the reason why it is not.
+# wait_for_rollout NAMESPACE DEPLOYMENT SECONDS: waits until it is available, or fails with the reason.
 wait_for_rollout() {
   local namespace=$1 deployment=$2 until=$((SECONDS + $3)) stuck_since='' stuck=''
   say "waiting for $deployment in $namespace"
   while ! kube -n "$namespace" rollout status "deployment/$deployment" --timeout=5s >/dev/null 2>&1; do
     stuck=$(what_is_stuck "$namespace" "$deployment")
     if [ -z "$stuck" ]; then stuck_since=; else stuck_since=${stuck_since:-$SECONDS}; fi
-    # A first pull may fail and the second succeed; a failure that lasts for a minute is printed.
+    # A first pull may fail and the next one succeed, so a failure is fatal only after one minute.
     if [ "$SECONDS" -ge "$until" ] || { [ -n "$stuck_since" ] && [ $((SECONDS - stuck_since)) -ge 60 ]; }; then
       {
         printf '\n'
@@ -91,12 +92,13 @@ wait_for_rollout() {
       } >&2
       die "$deployment in $namespace does not get ready${stuck:+ ($stuck)}: see its pods, warnings and last words above"
     fi
-    # The rollout may have been refused at once rather than waited for.
+    # kubectl may fail at once instead of waiting.
     sleep 0.5
   done
 }
 
-# what_is_stuck NAMESPACE DEPLOYMENT: why its newest pods do not start, in Kubernetes's words; nothing if they may yet.
+# what_is_stuck NAMESPACE DEPLOYMENT: Kubernetes's reason why its newest pods do not start; empty if they may still
+# start.
 what_is_stuck() {
   kube -n "$1" get pods -l "app.kubernetes.io/part-of=slipway,app.kubernetes.io/component=$2" -o json 2>/dev/null | jq -r '
     [.items[] | select(.metadata.deletionTimestamp == null) | (.status.containerStatuses // [])[]
@@ -105,7 +107,7 @@ what_is_stuck() {
     ] | unique | join(", ")' 2>/dev/null || true
 }
 
-# write_if_changed FILE MODE CONTENT: false when FILE held that already.
+# write_if_changed FILE MODE CONTENT: writes a file; false if it had this content already.
 write_if_changed() {
   local file=$1 mode=$2 fresh
   fresh=$(mktemp)
@@ -118,14 +120,15 @@ write_if_changed() {
   rm -f "$fresh"
 }
 
-# service_active NAME: whether systemd runs it.
+# service_active NAME: whether the service runs under systemd.
 service_active() { [ -d /run/systemd/system ] && systemctl is-active --quiet "$1"; }
 
-# is_name WORD: a lowercase DNS name. is_ipv4 WORD.
+# is_name WORD: whether it is a lowercase DNS name. is_ipv4 WORD: whether it looks like an IPv4 address.
 is_name() { [[ $1 =~ ^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$ && ${#1} -le 200 ]]; }
 is_ipv4() { [[ $1 =~ ^([0-9]{1,3}\.){3}[0-9]{1,3}$ ]]; }
 
-# use_test_cluster: a cluster for tests in KUBECONFIG: the one it names already, else k3s on this machine, else our own.
+# use_test_cluster: sets KUBECONFIG to a cluster for tests: the one that it names already, else k3s on this machine,
+# else scripts/test-cluster.
 use_test_cluster() {
   if [ -z "${KUBECONFIG:-}" ] && as_root test -e "$K3S_DIR/k3s.yaml"; then
     [ -r "$K3S_DIR/k3s.yaml" ] || die "$K3S_DIR/k3s.yaml can be read by root only: copy it and name the copy in KUBECONFIG"

@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# What every script here needs: plain messages, installing packages, paths. Sourced, never run.
+# Shared by all scripts: messages, installation of packages, paths. Sourced, never run.
 
 : "${HOME:=/root}"
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${SETUP_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/slipway}
-# Debian leaves the administrator's programs (dockerd, nginx) out of an ordinary user's path.
+# Debian does not include the folders of system programs (dockerd, nginx) in an ordinary user's PATH.
 PATH=$PATH:/usr/sbin:/sbin
 export HOME ROOT CACHE PATH
 
-# What scripts/run builds, and scripts/setup has root run for the packet filter.
+# The program that scripts/run builds, and that scripts/setup installs for the packet filter rules.
 # shellcheck disable=SC2034 # the scripts that source this file use it
 RUN_BINARY=${CARGO_TARGET_DIR:-$ROOT/target}/quick/slipway
 
-# What apps are built on; the same defaults as in src/config/registry.rs, which scripts/test compares.
+# The base images of apps; the same defaults as in src/config/registry.rs, which scripts/test compares.
 DEFAULT_PYTHON_IMAGE=python:3.13-slim
 DEFAULT_NGINX_IMAGE=nginxinc/nginx-unprivileged:alpine-slim
 # shellcheck disable=SC2034 # the scripts that source this file use them
@@ -26,7 +26,7 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# as_root COMMAND…: runs it as root, directly when we are root already, else through sudo.
+# as_root COMMAND…: runs it as root: directly if the user is root, else through sudo.
 as_root() {
   if [ "$(id -u)" = 0 ]; then
     "$@"
@@ -37,10 +37,10 @@ as_root() {
   fi
 }
 
-# installed PACKAGE: whether dpkg has it, fully installed.
+# installed PACKAGE: whether dpkg has installed it completely.
 installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = 'ii ' ]; }
 
-# apt_install PACKAGE…: installs the ones that are missing; quiet and quick when none is.
+# apt_install PACKAGE…: installs the missing packages.
 apt_install() {
   local missing=() package
   for package in "$@"; do installed "$package" || missing+=("$package"); done
@@ -49,7 +49,7 @@ apt_install() {
   say "installing ${missing[*]}"
   local log
   log=$(mktemp)
-  # An unreachable third-party source must not stop us: apt then works from the lists it has.
+  # An unreachable third-party source must not be fatal: apt then uses the lists it has.
   as_root apt-get update -qq >"$log" 2>&1 || warn "apt-get update: $(tail -n1 "$log")"
   if ! as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$log" 2>&1 </dev/null; then
@@ -67,19 +67,19 @@ node_major() {
   printf '%s' "${version%%.*}"
 }
 
-# The browser driver needs a newer Node than some releases ship. setup puts one here, for the tests alone.
+# The browser driver needs a newer Node than some releases contain. scripts/setup installs one here, for the tests only.
 TEST_NODE_MAJOR=20
 TEST_NODE_DIR=$CACHE/node
 use_test_node() {
   [ "$(node_major)" -ge "$TEST_NODE_MAJOR" ] || PATH=$TEST_NODE_DIR/bin:$PATH
 }
 
-# What some tests need of Python besides itself. setup puts it here; the system's Python stays as it is.
+# Python packages for some tests. scripts/setup installs them here; the system's Python is not changed.
 # shellcheck disable=SC2034 # the scripts that source this file use it
 TEST_PYTHON_DIR=$CACHE/python
 
-# npm_package NAME@VERSION SHA512 DIRECTORY: fetches one package with npm, compares its checksum and unpacks it into the
-# directory, which exists. None of the package's own scripts runs.
+# npm_package NAME@VERSION SHA512 DIRECTORY: downloads a package with npm, verifies its checksum and unpacks it into the
+# directory, which exists. The package's own scripts are not run.
 npm_package() {
   local work archive
   work=$(mktemp -d -p "$3")
@@ -97,7 +97,7 @@ npm_package() {
   rm -rf "$work"
 }
 
-# find_chromium: the first Chromium or Chrome there is; CHROMIUM overrides.
+# find_chromium: the first Chromium or Chrome that is found; CHROMIUM overrides it.
 find_chromium() {
   local name
   for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Installs k3s, a small Kubernetes, as a server on this machine. Run it again whenever you like, with the same options.
+# Installs k3s, a small Kubernetes, as a server on this machine. It can be run again at any time, with the same options.
 #
 #   scripts/install-k3s.sh [OPTION…]
-#     --version V     this version, such as v1.33.5+k3s1; default: k3s's stable channel
-#     --installer-sha256 H  what k3s's install.sh has to hash to; default: what its repository publishes beside it
-#     --tls-san NAME  another name or address for the API server's certificate
-#     --from FOLDER   nothing is downloaded: FOLDER holds k3s's own `install.sh`, the binary `k3s`, and, for a machine
-#                     without a line to an image registry, `k3s-airgap-images-<arch>.tar.zst`
+#     --version V     the version, such as v1.33.5+k3s1; default: k3s's stable channel
+#     --installer-sha256 H  the expected hash of k3s's install.sh; default: the one that its repository publishes
+#     --tls-san NAME  an additional name or address for the API server's certificate
+#     --from FOLDER   installs from FOLDER without a download. It contains k3s's own `install.sh`, the binary `k3s`, and,
+#                     for a machine that cannot reach an image registry, `k3s-airgap-images-<arch>.tar.zst`
 #
 # It needs root, systemd, 2 GiB of memory, 10 GiB of disk and the ports 80, 443, 6443 and 10250. It writes
-# /etc/rancher/k3s/config.yaml.d/slipway.yaml and restarts k3s only when that has changed; lists in your own config.yaml
-# are added to, never replaced. Where the kernel lets only
-# programs with a profile make user namespaces (Ubuntu 24.04), it writes one for the engine that builds images,
-# /etc/apparmor.d/slipway-rootlesskit. On a further node of a cluster: scripts/install-k3s.sh --profile-only
+# /etc/rancher/k3s/config.yaml.d/slipway.yaml and restarts k3s only if that file has changed. It adds to the lists in your
+# own config.yaml, and never replaces them. If the kernel permits only programs with a profile to create user namespaces
+# (Ubuntu 24.04), it writes one for the engine that builds images, /etc/apparmor.d/slipway-rootlesskit. On a further node
+# of a cluster: scripts/install-k3s.sh --profile-only
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -67,7 +67,7 @@ check() {
   [ "$memory" -ge 1800 ] || die "this machine has $memory MiB of memory; k3s and Slipway want 2 GiB, and 4 GiB to build images in comfort"
   [ "$memory" -ge 3600 ] || warn "this machine has $memory MiB of memory: enough to run, little to build images with"
   disk=$(df -Pm /var/lib | awk 'NR == 2 { print $4 }')
-  # If k3s already runs, it has filled the disk itself, and kubelet frees space automatically.
+  # If k3s already runs, its images use the disk, and kubelet frees space automatically.
   if [ "$disk" -lt 10240 ]; then
     service_active k3s || die "/var/lib has $disk MiB free; images want 10 GiB at least"
     warn "/var/lib has $disk MiB free: images will have to go soon"
@@ -86,7 +86,7 @@ check() {
   fi
 }
 
-# Whether the operator has said how many processes a pod may have.
+# Whether the operator has set the number of processes of a pod.
 pids_chosen() {
   local file
   for file in "$K3S_DIR/config.yaml" "$K3S_DIR"/config.yaml.d/*; do
@@ -96,17 +96,18 @@ pids_chosen() {
 }
 
 configuration() {
-  # With a plus a list is added to what config.yaml says; without, it would take its place.
+  # A key with a plus adds to the list in config.yaml; without it, it would replace the list.
   printf '# Written by Slipway'"'"'s scripts/install-k3s.sh, which writes it again.\n'
-  # Node ports answer on this machine alone. Slipway's registry has one, for nodes to pull from.
-  # Which only this mode of kube-proxy does.
+  # Node ports are reachable only on this machine. Slipway's registry has one, from which nodes pull. Only this mode of
+  # kube-proxy supports that.
   printf 'kube-proxy-arg+:\n  - proxy-mode=iptables\n  - nodeport-addresses=127.0.0.0/8\n'
-  # What Secrets hold is not plain text on the disk. A k3s that was here before us keeps what it chose.
+  # Secrets are stored encrypted. An existing k3s keeps its own setting.
   if ! service_active k3s || as_root grep -qs '^secrets-encryption' "$CONFIG_FILE"; then printf 'secrets-encryption: true\n'; fi
-  # An image that no pod uses goes before the disk is full.
+  # Unused images are removed before the disk is full.
   printf 'kubelet-arg+:\n  - image-gc-high-threshold=80\n  - image-gc-low-threshold=70\n'
-  # Processes and threads of one pod: no app can use up the node's. Kubelet has one bound for all pods, and the pod in
-  # which images are built needs room for what a build starts, so this is wider than the 128 that Docker holds an app to.
+  # The number of processes and threads of one pod is limited, so that an app cannot use up the node's. Kubelet has one
+  # limit for all pods, and the pod that builds images needs more for the processes of a build, so this limit is higher
+  # than Docker's 128 for an app.
   if ! pids_chosen; then printf '  - pod-max-pids=%d\n' "$POD_MAX_PIDS"; fi
   if [ ${#SANS[@]} -gt 0 ]; then
     printf 'tls-san+:\n'
@@ -119,7 +120,7 @@ download() {
     die "k3s cannot be downloaded: $1 does not answer. Is this machine connected? Without a connection, fetch the files elsewhere and use --from FOLDER."
 }
 
-# verify_installer FILE: ends here unless the file hashes to what it has to.
+# verify_installer FILE: exits unless the file has the expected hash.
 verify_installer() {
   local sum
   sum=$(sha256sum "$1" | cut -d' ' -f1)
@@ -140,7 +141,7 @@ install_k3s() {
     environment+=(INSTALL_K3S_SKIP_DOWNLOAD=true)
   else
     apt_install ca-certificates curl
-    # The installer of the version itself; the binary it fetches is checked by the installer against its release's sums.
+    # The installer of this version. It verifies the binary that it downloads with the checksums of the release.
     local source=$INSTALLER_URL/${VERSION:-HEAD}
     source=${source//+/%2B}
     say "downloading k3s's installer from $source"
@@ -160,7 +161,7 @@ install_k3s() {
   fi
 }
 
-# The engine is an ordinary user's, and begins by making a user namespace. The path is the one inside its image.
+# The engine runs as an ordinary user and starts by creating a user namespace. The path is the one inside of its image.
 allow_user_namespaces() {
   local file=/etc/apparmor.d/slipway-rootlesskit
   [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null)" = 1 ] || return 0

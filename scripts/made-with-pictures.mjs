@@ -1,18 +1,19 @@
-// Makes static/img/made-with.webp: one picture of six recorded apps, three in a row, as the first page shows them.
-// Each app is created and previewed by a real builder in demo mode, filled with a little data, and photographed.
+// Creates static/img/made-with.webp: one picture of six recorded apps, three in a row, in the form in which the first
+// page shows them. A real builder in demo mode creates each app and its preview; it is filled with some data, and
+// photographed.
 //
 //   cargo build --locked && node scripts/made-with-pictures.mjs
 //
-// The order is that of PICTURED in src/web/made_with_view.rs. Needs Docker and Chromium, as the browser tests do.
+// The order is that of PICTURED in src/web/made_with_view.rs. Needs Docker and Chromium, like the browser tests.
 
 import { statSync, writeFileSync } from "node:fs";
 import { done, openPage, startBrowser, startBuilder } from "../tests/browser/support.mjs";
 
 const OUT = new URL("../static/img/made-with.webp", import.meta.url);
-// A tile of the picture, in pixels, and the window that it shows at a third of its size.
+// Size of a tile of the picture in pixels, and of the window that it shows at a third of its size.
 const TILE = { width: 400, height: 250 };
 const WINDOW = { width: 1200, height: 750 };
-// Largest size, in bytes: the first page has to stay light.
+// Maximum size in bytes, so that the first page loads quickly.
 const LARGEST = 33_000;
 const FIRST_QUALITY = 0.8;
 

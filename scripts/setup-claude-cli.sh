@@ -4,15 +4,15 @@
 # one version of the tool: run this again after an update.
 #
 #   scripts/setup-claude-cli.sh [OPTION…]
-#     --no-terminal      the tool alone, no terminal in the browser
-#     --listen ADDRESS   where the terminal answers; default 127.0.0.1, which only this machine reaches
-#     --port PORT        default 7681
+#     --no-terminal      installs only the tool, without the terminal in the browser
+#     --listen ADDRESS   address of the terminal; default: 127.0.0.1, which only this machine can reach
+#     --port PORT        port of the terminal; default: 7681
 #     --remove           removes everything, including the user's home directory
 #
-# The tool is one executable, fetched with npm and compared with its checksum. It runs as a user of its own,
+# The tool is one executable, which is downloaded with npm and verified with its checksum. It runs as a separate user,
 # `slipway-claude`, who may not become root. The terminal (ttyd, from the distribution's packages) asks for that user's
-# password, which is made and printed once. It speaks plain HTTP: leave it on 127.0.0.1 and come by
-# `ssh -L 7681:127.0.0.1:7681 SERVER`, or put TLS in front.
+# password, which is generated and printed once. It uses plain HTTP: leave it on 127.0.0.1 and connect through
+# `ssh -L 7681:127.0.0.1:7681 SERVER`, or put a TLS proxy in front of it.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -117,11 +117,11 @@ make_accounts() {
     as_root useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$SERVER_ACCOUNT"
 }
 
-# Before 1.7 every terminal could be written to, and there was no option to say so.
+# Before version 1.7 every terminal was writable, and the option did not exist.
 writable() { if /usr/bin/ttyd --help 2>&1 | grep -q -- --writable; then printf ' --writable'; fi; }
 
-# ttyd runs as a user who may do nothing. What it starts is `su`, which asks for the password and waits after a wrong
-# one; so no file or process argument contains a password.
+# ttyd runs as a user without any rights. It starts `su`, which asks for the password and delays after a wrong one, so
+# no file and no process argument contains a password.
 unit() {
   cat <<UNIT
 # Written by Slipway's scripts/setup-claude-cli.sh, which writes it again.
@@ -143,7 +143,7 @@ UNIT
 
 install_terminal() {
   apt_install ttyd
-  # The package may start one of its own, with its own idea of who may come in.
+  # The package may start its own service with other access rules.
   as_root systemctl disable --now ttyd >/dev/null 2>&1 || true
   if write_if_changed "$UNIT_FILE" 644 "$(unit)"; then
     say "wrote $UNIT_FILE"

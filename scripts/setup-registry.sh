@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Tells this node where images come from. Run it on every node; run it again whenever you like, with the same options.
+# Configures the registries of this node. Run it on every node; it can be run again at any time, with the same options.
 #
 #   scripts/setup-registry.sh [OPTION…]
-#     --mirror HOST=URL   also pull HOST's images from URL first, such as docker.io=https://mirror.example
+#     --mirror HOST=URL   pulls HOST's images from URL first, such as docker.io=https://mirror.example
 #                         (may be given more than once)
-#     --force             replace a registries.yaml that another tool wrote; the old one is kept beside it
-#     --docker CIDR       for a node that runs pods or builds with Docker, instead: lets its Docker engine speak plain
-#                         HTTP to registries in CIDR, the range of the cluster's Services (k3s: 10.43.0.0/16)
+#     --force             replaces a registries.yaml that another tool wrote; the old file is kept beside it
+#     --docker CIDR       for a node that runs pods or builds with Docker, instead: permits its Docker engine to use plain
+#                         HTTP for registries in CIDR, the range of the cluster's Services (k3s: 10.43.0.0/16)
 #
 # On k3s it writes /etc/rancher/k3s/registries.yaml: Slipway's registry, which the node reaches as 127.0.0.1:30500,
-# under its own name and under its name in the cluster. k3s is restarted only when that changed; pods keep running.
+# under its own name and under its name in the cluster. k3s is restarted only if that changed; pods keep running.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -101,7 +101,7 @@ $(registries | tail -n +2)"
     as_root cp -a "$file" "$file.before-slipway"
     say "kept the old one as $file.before-slipway"
   fi
-  # Mirrors may be named with passwords in front of the host; the file is for root alone.
+  # The URLs of mirrors may contain passwords, so only root can read the file.
   if ! write_if_changed "$file" 600 "$(registries)"; then
     say "$file is as it should be; $service is left alone"
     return

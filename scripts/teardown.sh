@@ -2,7 +2,7 @@
 # Deletes from the cluster what bootstrap-cluster.sh installed. Run it again if it was interrupted.
 #
 #   scripts/teardown.sh [--yes] [--apps] [--installation ID]
-#     --yes    does not ask
+#     --yes    does not ask for a confirmation
 #     --apps   deletes the apps too: every namespace app-* that this cluster's builder created. Without it apps keep
 #              running. Apps that were exported and applied manually, and those of another Slipway, stay
 #     --installation ID   treats apps with this label slipway.dev/installation as the builder's; needed only if
@@ -34,16 +34,16 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-# namespaces SELECTOR: of apps, by label and by name; a namespace with only one of the two is not ours.
+# namespaces SELECTOR: the namespaces of apps. Both the label and the name are required.
 namespaces() {
   kube get namespaces -l "app.kubernetes.io/managed-by=slipway$1" -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' | grep '^app-' || true
 }
 
-# Apps of this cluster's builder, and apps of other builders or that were applied manually.
+# The apps of this cluster's builder; and apps of other builders, or that were applied manually.
 own_apps() { [ -z "$INSTALLATION" ] || namespaces ",slipway.dev/installation=$INSTALLATION"; }
 other_apps() { namespaces "${INSTALLATION:+,slipway.dev/installation!=$INSTALLATION}"; }
 
-# remove_namespaces NAME…: and waits; says what holds one that does not go.
+# remove_namespaces NAME…: deletes them and waits. Prints what blocks the deletion.
 remove_namespaces() {
   local name
   [ $# -gt 0 ] || return 0
@@ -57,7 +57,7 @@ remove_namespaces() {
   done
 }
 
-# remove KIND NAME: one object of the whole cluster, if it is there and ours.
+# remove KIND NAME: deletes a cluster-wide object, if it exists and belongs to Slipway.
 remove() {
   if [ -n "$(kube get "$1" -l app.kubernetes.io/part-of=slipway -o name 2>/dev/null | grep "/$2\$" || true)" ]; then
     kube delete "$1" "$2" --ignore-not-found >/dev/null
@@ -99,7 +99,7 @@ fi
 
 # The builder first, because it would restore removed objects.
 if namespace_is_ours "$PLATFORM_NAMESPACE"; then
-  # For the next time, should this one be interrupted.
+  # For the next run, if this one is interrupted.
   [ -z "$INSTALLATION" ] || note_installation "$INSTALLATION"
   kube -n "$PLATFORM_NAMESPACE" delete deployment builder --ignore-not-found --wait=true --timeout=90s >/dev/null
 fi
@@ -109,7 +109,7 @@ remove clusterrolebinding slipway-builder
 remove clusterrole slipway-builder
 remove validatingadmissionpolicybinding slipway-builder
 remove validatingadmissionpolicy slipway-builder
-# Bindings in the namespaces of apps that stay name this role.
+# Bindings in the namespaces of the remaining apps refer to this role.
 mapfile -t left < <(own_apps)
 if [ ${#left[@]} -gt 0 ]; then say "${#left[@]} apps keep running: ${left[*]} (--apps --installation $INSTALLATION removes them too)"; fi
 if [ -z "$(namespaces ,slipway.dev/installation)" ]; then remove clusterrole slipway-app-manager; fi

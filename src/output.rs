@@ -1,9 +1,8 @@
-//! The output of one build, check or run, bounded in lines and bytes.
+//! The output of one build, check or run, limited in lines and bytes.
 //!
-//! The first part is handed on as it comes, so that it can be followed. Of the rest the last part is kept and handed
-//! on at the end, since the lines of a failure are the last ones; between the two stands a line that says how much
-//! was left out. Whoever takes the lines may be slow: then the program that writes them is slowed down, and nothing
-//! piles up here.
+//! The first part is forwarded line by line, so that a user can follow it. Of the rest, only the last part is kept and
+//! forwarded at the end, because the last lines explain a failure; a line in between says how much was left out. A slow
+//! sink slows down the program that writes the output, so that nothing accumulates here.
 
 pub mod lines;
 pub mod outage;
@@ -12,22 +11,22 @@ use std::collections::VecDeque;
 
 use futures_util::future::BoxFuture;
 
-/// Most lines of one output that are kept.
+/// Maximum number of lines of one output that are kept.
 pub const LINES_MAX: usize = 10_000;
-/// Most bytes of one output that are kept, line breaks included.
+/// Maximum number of bytes of one output that are kept, including line breaks.
 pub const BYTES_MAX: usize = 1024 * 1024;
-/// Lines of these that are kept for the output's end.
+/// Lines of these that are reserved for the end of the output.
 const TAIL_LINES: usize = 2_000;
-/// Bytes of these that are kept for the output's end.
+/// Bytes of these that are reserved for the end of the output.
 const TAIL_BYTES: usize = 256 * 1024;
 
-/// Takes lines one by one. Whoever hands one over waits until it is taken.
+/// Takes lines one by one. The caller waits until each line is taken.
 pub trait LineSink: Send + Sync {
     /// Takes a line.
     fn line(&self, line: String) -> BoxFuture<'_, ()>;
 }
 
-/// A function that is never slow.
+/// A function as a sink. It takes each line at once.
 impl<F: Fn(String) + Send + Sync> LineSink for F {
     fn line(&self, line: String) -> BoxFuture<'_, ()> {
         self(line);
@@ -35,7 +34,7 @@ impl<F: Fn(String) + Send + Sync> LineSink for F {
     }
 }
 
-/// Takes lines that nobody wants.
+/// A sink that drops all lines.
 #[derive(Debug, Clone, Copy)]
 pub struct Discard;
 
@@ -45,24 +44,24 @@ impl LineSink for Discard {
     }
 }
 
-/// The last lines and bytes of a text whose length nobody knows.
+/// The last lines and bytes of a text of unknown length.
 #[derive(Debug)]
 pub struct Tail {
     lines: VecDeque<String>,
     bytes: usize,
     lines_max: usize,
     bytes_max: usize,
-    /// Lines and bytes that made way.
+    /// Number of lines and bytes that were dropped.
     dropped: (u64, u64),
 }
 
 impl Tail {
-    /// Keeps at most so many lines and bytes, line breaks included.
+    /// Keeps at most this many lines and bytes, including line breaks.
     pub fn new(lines_max: usize, bytes_max: usize) -> Self {
         Self { lines: VecDeque::new(), bytes: 0, lines_max, bytes_max, dropped: (0, 0) }
     }
 
-    /// Takes the next line; the first ones make way for it.
+    /// Adds a line, and drops the oldest ones beyond the limits.
     pub fn push(&mut self, line: String) {
         self.bytes += line.len() + 1;
         self.lines.push_back(line);
@@ -74,30 +73,30 @@ impl Tail {
         }
     }
 
-    /// The lines that are kept, the oldest first.
+    /// The kept lines, oldest first.
     pub fn into_lines(self) -> Vec<String> {
         self.lines.into()
     }
 }
 
-/// One output on its way to whoever wants it.
+/// Limits one output and forwards it to its sink.
 pub struct Bounded<'a> {
     sink: &'a dyn LineSink,
     lines: usize,
     bytes: usize,
-    /// What came after the first part; none as long as that has room.
+    /// The output after the first part; none while the first part has room.
     rest: Option<Tail>,
-    /// Some of it never came here, and nobody knows how much.
+    /// Whether an unknown amount of the output was lost before it arrived here.
     has_gap: bool,
 }
 
 impl<'a> Bounded<'a> {
-    /// An output that nothing was written to yet.
+    /// Starts with an empty output.
     pub fn new(sink: &'a dyn LineSink) -> Self {
         Self { sink, lines: 0, bytes: 0, rest: None, has_gap: false }
     }
 
-    /// Takes the next line, and waits until it is handed on or kept.
+    /// Takes the next line, and waits until it is forwarded or kept.
     pub async fn line(&mut self, line: String) {
         if let Some(rest) = &mut self.rest {
             return rest.push(line);
@@ -115,12 +114,12 @@ impl<'a> Bounded<'a> {
         self.sink.line(notice).await;
     }
 
-    /// Notes that lines may be missing before the next one: whoever keeps them was not read in time.
+    /// Notes that lines before the next one may be missing, because their source dropped them before they were read.
     pub fn gap(&mut self) {
         self.has_gap = true;
     }
 
-    /// The output has ended: hands on how much was left out, and the last part. Does nothing the second time.
+    /// Ends the output: forwards how much was left out, and the last part. A second call does nothing.
     pub async fn end(&mut self) {
         let Some(rest) = self.rest.take() else { return };
         if rest.dropped.0 > 0 {
@@ -129,7 +128,7 @@ impl<'a> Bounded<'a> {
         for line in rest.into_lines() {
             self.sink.line(line).await;
         }
-        // What comes after the end is counted as what comes after the first part.
+        // Lines after the end are treated like lines after the first part.
         (self.lines, self.bytes) = (LINES_MAX, BYTES_MAX);
     }
 }
@@ -188,7 +187,7 @@ mod tests {
         assert!(seen.last().expect("lines").starts_with("1999"));
     }
 
-    /// A sink that takes a line only when it is let.
+    /// A sink that takes a line only when the test permits it.
     struct Slow(tokio::sync::Semaphore);
 
     impl LineSink for Slow {

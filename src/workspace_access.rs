@@ -1,4 +1,4 @@
-//! How workspaces are read and changed: off the async threads, within limits, each by one writer at a time.
+//! Access to workspaces: on blocking threads, within limits, with one writer at a time for each workspace.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::platform::Platform;
 use crate::store::versions::NewVersion;
 use crate::workspace::{Commit, Packed, Workspace, WorkspaceError};
 
-/// How long reading or changing a workspace may take.
+/// Time limit for reading or changing a workspace.
 const WORKSPACE_TIME: Duration = Duration::from_secs(30);
-/// How long packing a workspace's repository may take. Nobody changes that workspace meanwhile.
+/// Time limit for packing a workspace's repository, which blocks other changes of that workspace.
 const PACK_TIME: Duration = Duration::from_secs(20);
 
 impl Platform {
-    /// Reads from an app's workspace, off the async threads; ended when nobody waits for it.
+    /// Reads an app's workspace on a blocking thread. The work ends early if the caller stops waiting for it.
     pub async fn read_workspace<R, F>(&self, app: &AppName, read: F) -> AppResult<R>
     where
         R: Send + 'static,
@@ -24,7 +24,7 @@ impl Platform {
         self.read_workspace_within(app, WORKSPACE_TIME, move |workspace, _| read(workspace)).await
     }
 
-    /// The same within a time of its own, with the budget that `read` has to check.
+    /// Like [`Self::read_workspace`], with another time limit. `read` has to check the budget.
     pub async fn read_workspace_within<R, F>(&self, app: &AppName, time: Duration, read: F) -> AppResult<R>
     where
         R: Send + 'static,
@@ -35,7 +35,8 @@ impl Platform {
         Ok(self.workspace_work.run("read workspace", Owner::App(app.clone()), time, work).await??)
     }
 
-    /// Changes an app's workspace, off the async threads, alone and to the end.
+    /// Changes an app's workspace on a blocking thread, exclusively. The change is completed even if the caller stops
+    /// waiting for it.
     pub async fn change_workspace<R, F>(&self, id: AppId, app: &AppName, change: F) -> AppResult<R>
     where
         R: Send + 'static,
@@ -44,7 +45,7 @@ impl Platform {
         let alone = self.workspace_locks.lock(id).await;
         let (workspaces, name) = (self.workspaces.clone(), app.clone());
         let work = move |budget: &Budget| {
-            // Held until the change has ended, even when nobody waits for it any more.
+            // Held until the change has ended, even if the caller stops waiting for it.
             let _alone = alone;
             change(&workspaces.open_within(&name, budget)?)
         };
@@ -52,8 +53,8 @@ impl Platform {
         Ok(self.workspace_work.run_to_end("change workspace", owner, WORKSPACE_TIME, work).await??)
     }
 
-    /// Packs an app's repository where it has many loose objects. Put off while the workspace is being changed, and ended when
-    /// nobody waits for it.
+    /// Packs an app's repository if it has many loose objects. Skipped while the workspace is being changed, and ended
+    /// early if the caller stops waiting for it.
     pub async fn pack_workspace(&self, id: AppId, app: &AppName) -> AppResult<Option<Packed>> {
         let Some(alone) = self.workspace_locks.try_lock(id) else { return Ok(None) };
         let (workspaces, name) = (self.workspaces.clone(), app.clone());
@@ -64,8 +65,8 @@ impl Platform {
         Ok(self.workspace_work.run("pack workspace", Owner::App(app.clone()), PACK_TIME, work).await??)
     }
 
-    /// Takes every commit that the store does not know yet in as a version. History is the truth:
-    /// a commit made just before the builder died is found here.
+    /// Records every commit that the store does not know yet as a version. The repository is authoritative: this finds
+    /// a commit that was made just before the builder died.
     pub async fn record_versions(&self, id: AppId, app: &AppName) -> AppResult<Option<Version>> {
         let known = self.store.head(id).await?;
         let commits = self.read_workspace(app, move |workspace| workspace.log_since(known.as_ref())).await?;

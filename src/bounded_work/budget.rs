@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The deadline of work, which is also cancelled when its caller has gone.
-/// Clones share both.
+/// The deadline of work, which is also cancelled when its caller stops waiting. Clones share both.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
     deadline: Option<Instant>,
     cancelled: Arc<AtomicBool>,
 }
 
-/// The budget is used up: the work has to end.
+/// The error for work whose budget is used up, so that it has to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the work took too long, or was cancelled")]
 pub struct Spent;
@@ -54,7 +53,7 @@ impl Budget {
         self.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// An error when the work has to end.
+    /// Fails if the work has to end.
     pub fn check(&self) -> Result<(), Spent> {
         if self.is_spent() { Err(Spent) } else { Ok(()) }
     }

@@ -189,7 +189,7 @@ impl BoundedWork {
         let _cancel = CancelOnDrop(budget.clone());
         let pool = self.0.clone();
         let running = tokio::task::spawn_blocking(move || {
-            // Held until the thread is free again, even if the caller has gone.
+            // Held until the thread is free again, even if the caller does not wait any more.
             let _places = places;
             let result = work(&budget);
             if budget.is_spent() && !budget.is_cancelled() {

@@ -80,7 +80,7 @@ impl ImageBuilder {
     /// Images of existing containers stay. Returns the freed bytes.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// If the engine does not answer.
     pub async fn prune(&self, app: &AppName, app_id: AppId, keep: &[ImageRef]) -> Result<u64, BuildError> {
         let kept: HashSet<&str> = keep.iter().map(ImageRef::digest).collect();
         let mut freed = match &self.registry {
@@ -136,7 +136,7 @@ impl ImageBuilder {
     /// Removes images of unfinished builds, and all except the newest images of steps.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// If the engine does not answer.
     pub async fn prune_unfinished(&self) -> Result<(), BuildError> {
         // A running build may be about to use them: the last one calls this too.
         let Ok(_alone) = self.building.try_write() else { return Ok(()) };

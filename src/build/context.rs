@@ -1,9 +1,8 @@
-//! The build context: the commit's files, with our labels written into the Dockerfile.
+//! The build context: the commit's files, with Slipway's labels in the Dockerfile.
 //!
-//! Labels could be handed to the engine beside the context, but it applies them as a last step
-//! of their own, which no cache ever answers, and which costs as much as all else in a small
-//! build. Written before the last `COPY`, and the same for every version of an app, they are
-//! cached after the app's first build.
+//! The engine could set labels without a change of the Dockerfile, but it would do so in an additional last step that
+//! is never cached, and that takes as long as the rest of a small build. Labels before the last `COPY` are the same for
+//! every version of an app, and are therefore cached after the app's first build.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,11 +12,10 @@ pub(super) const DOCKERFILE: &str = "Dockerfile";
 /// Block size of a tar in bytes.
 const BLOCK: usize = 512;
 
-/// The context with `labels` before the last `COPY` of its Dockerfile, and with `own` after each `FROM`. The engine's cache
-/// of build steps is then this builder's own: another builder on the same engine, which removes an image and the steps that
-/// it was made from, cannot take a step away that a build here is about to use.
-/// Where the labels could not be written (no Dockerfile, or one that we do not follow) the context is as it was, and
-/// `labels` are handed back.
+/// The context with `labels` before the last `COPY` of its Dockerfile, and with `own` after each `FROM`. The label
+/// makes the engine's cache of build steps separate for each builder: when another builder on the same engine removes
+/// an image with its steps, this builder's steps are not affected. If the labels cannot be inserted (because there is
+/// no Dockerfile, or its syntax is not supported here), the context is unchanged, and `labels` are returned.
 pub(super) fn labelled(
     mut context: Vec<u8>,
     own: &HashMap<String, String>,
@@ -28,7 +26,7 @@ pub(super) fn labelled(
     let mut text = String::with_capacity(dockerfile.len() + 512);
     let mut written = 0;
     let all = after_from.into_iter().map(|at| (at, own)).chain([(last_copy, &labels)]);
-    // The last `COPY` follows the last `FROM`, so that the places are in their order.
+    // The last `COPY` follows the last `FROM`, so the positions are in ascending order.
     for (at, labels) in all {
         text.push_str(&dockerfile[written..at]);
         text.push_str(&label_line(labels));
@@ -69,7 +67,7 @@ fn append(entries: Vec<u8>, text: &str) -> Vec<u8> {
     appended.expect("a short path and a Vec take any entry")
 }
 
-/// The Dockerfile's text, and where the tar's last entry ends.
+/// The Dockerfile's text, and the end of the tar's last entry.
 fn read(context: &[u8]) -> Option<(String, usize)> {
     let mut archive = tar::Archive::new(context);
     let (mut dockerfile, mut end) = (None, 0);
@@ -94,8 +92,8 @@ struct Places {
     last_copy: usize,
 }
 
-/// `None` where nothing is copied after the last `FROM`, where a `FROM` goes over several lines, or where the file changes
-/// its own escape character.
+/// `None` if nothing is copied after the last `FROM`, if a `FROM` is continued on another line, or if the file changes
+/// its escape character.
 fn places(dockerfile: &str) -> Option<Places> {
     let (mut after_from, mut found, mut offset, mut continued) = (Vec::new(), None, 0, false);
     for line in dockerfile.split_inclusive('\n') {

@@ -160,7 +160,7 @@ pub enum BuildError {
         /// The reason, where known.
         message: String,
     },
-    /// There is nothing to build on.
+    /// No base image is available.
     #[error(
         "The base image “{wanted}” is not in the engine and cannot be pulled ({reason}), and {fallback} is not there either. Run scripts/setup, or set SLIPWAY_BASE_IMAGE_PYTHON and SLIPWAY_BASE_IMAGE_NGINX to images that can be reached."
     )]
@@ -202,7 +202,7 @@ pub enum BuildError {
         /// The text of its answer.
         message: String,
     },
-    /// The registry did not take the image.
+    /// The registry did not accept the image.
     #[error("The image could not be pushed to {registry}: {message}")]
     Push {
         /// The registry.
@@ -213,7 +213,7 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// The last lines of the log that say why, where there are any.
+    /// The last lines of the log that explain the failure, if there are any.
     pub fn lines(&self) -> &[String] {
         match self {
             Self::Failed { lines, .. } | Self::TimedOut { lines, .. } => lines,
@@ -225,7 +225,7 @@ impl BuildError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::RegistryAway { .. } => true,
-            // In the words of the engine, which asks the registry for us.
+            // The message comes from the engine, which sends the requests to the registry.
             Self::Push { message, .. } => outage::is_outage(message),
             _ => false,
         }
@@ -312,8 +312,8 @@ impl ImageBuilder {
 
     /// Builds a version, or finds its existing image.
     ///
-    /// `log` is handed one clean line after the other, bounded as [`crate::output`] says. The build ends when `cancel` fires or the
-    /// time limit passes; the engine then removes what it had begun.
+    /// `log` receives clean lines one after the other, limited as described in [`crate::output`]. The build ends when
+    /// `cancel` is cancelled or the time limit has passed; the engine then removes unfinished objects.
     ///
     /// # Errors
     /// See [`BuildError`]; each displays as a sentence for the user.

@@ -94,7 +94,7 @@ impl Registry {
         Ok(freed)
     }
 
-    /// Checks that it answers and accepts our login.
+    /// Checks that the registry answers and accepts the login.
     pub(super) async fn ping(&self) -> Result<(), BuildError> {
         let answer = self.send(Method::GET, "").await?;
         // A registry with a token server always requests a token, which the engine gets itself.

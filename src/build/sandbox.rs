@@ -61,7 +61,7 @@ impl Room {
         Self { docker, container: None, network: None }
     }
 
-    /// Removes all of it.
+    /// Removes all of these objects.
     pub(super) async fn close(mut self) -> Result<(), Fault> {
         self.remove_container().await?;
         if let Some(network) = self.network.clone() {

@@ -1,4 +1,5 @@
-//! Builds a Dockerfile with `RUN` instructions part by part: the engine executes the other instructions, our containers the `RUN`s.
+//! Builds a Dockerfile with `RUN` instructions part by part: the engine executes the other instructions, and Slipway's
+//! containers the `RUN`s.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -166,7 +167,7 @@ impl Steps<'_> {
         match first {
             Some((from, stage)) => {
                 lines.push((format!("FROM {from}"), Some(self.shown(&stage.first))));
-                // Labels mark all resulting images as ours.
+                // Labels mark all resulting images as this builder's.
                 lines.push((context::label_line(&self.builder.settings.installation.own_labels()), None));
             }
             None => lines.push((format!("FROM {}", progress.image.as_deref().unwrap_or_default()), None)),

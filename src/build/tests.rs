@@ -1,4 +1,4 @@
-//! Builds on the real engine.
+//! Tests of builds on the real engine.
 
 mod sandbox;
 mod separate_engine;
@@ -75,10 +75,10 @@ async fn a_version_is_built_once_and_labelled() {
     assert_eq!(labels[ownership::APP_ID], app.1.to_string());
     assert_eq!(image.repo_tags, Some(vec![format!("slipway/{}:{}", app.0, version('a'))]));
 
-    // Again: nothing is built, not even when the context would not build.
+    // Another build does not run, even if its context could not be built.
     let again = build(&builder, request(&app, 'a', &[]), &log).await.expect("it is there");
     assert_eq!(again, Built { image: built.image.clone(), reused: true });
-    // Another app of the same name has no claim on it.
+    // Another app of the same name does not get this image.
     assert_eq!(builder.find(&app.0, AppId(4711), &version('a')).await, Ok(None));
 }
 
@@ -112,7 +112,7 @@ async fn a_tag_that_moves_changes_nothing() {
     let first = build(&builder, request(&app, 'a', &files("1")), &log).await.expect("it builds").image;
     assert!(log.has(good.digest()), "the log says what it is built on");
 
-    // A base image's tag is moved: the builder that runs goes on with what it knew, and says so.
+    // A base image's tag is moved: the running builder keeps the image that it resolved before, and logs that.
     tag(&evil, &base, "latest").await;
     let second = build(&builder, request(&app, 'b', &files("2")), &log).await.expect("it builds").image;
     assert_eq!(mark_of(&second).await.as_deref(), Some("good"));
@@ -121,7 +121,7 @@ async fn a_tag_that_moves_changes_nothing() {
     let third = build(&restarted, request(&app, 'c', &files("3")), &log).await.expect("it builds").image;
     assert_eq!(mark_of(&third).await.as_deref(), Some("evil"), "a restart is the operator's word");
 
-    // An image under a version's tag, with all the labels of the app, is not that version.
+    // An image with a version's tag and all labels of the app is not used for that version.
     let labels = sandbox.installation.labels(&app.0, app.1);
     let labels: Vec<_> = labels.iter().map(|(key, value)| format!("\"{key}\"=\"{value}\"")).collect();
     let forged = format!("FROM scratch\nLABEL mark=evil {}\nCOPY a /a\n", labels.join(" "));
@@ -146,7 +146,7 @@ async fn of_a_step_that_prints_a_lot_the_beginning_and_the_end_are_kept() {
     let failed = build(&builder, request(&app, 'c', &[("Dockerfile", dockerfile)]), &log).await;
     let Err(BuildError::Failed { lines, .. }) = failed else { panic!("{failed:?}") };
     assert_eq!(lines.last().map(String::as_str), Some("no such module"));
-    // The lines themselves, and three that say what was left out, how long it is, and why it failed.
+    // The lines of the output, and three that contain what was left out, the last line, and the reason for the failure.
     let lines = log.0.into_inner().expect("no panic");
     assert_eq!(lines.len(), LINES_MAX + 3);
     assert!(lines[..10].iter().any(|line| line == "1"), "{:?}", &lines[..10]);
@@ -206,7 +206,7 @@ async fn a_stopped_build_leaves_no_container_behind() {
     })
     .await;
 
-    // Of another installation: the first builder still removes what its stopped build has left.
+    // Another installation, because the first builder is still removing the objects of its stopped build.
     let sandbox = Sandbox::new().await;
     let app = sandbox.app();
     let mut settings = settings(&sandbox);
@@ -221,7 +221,7 @@ async fn base_images_that_cannot_be_had_are_replaced_or_named() {
     let sandbox = Sandbox::new().await;
     let app = sandbox.app();
     let mut settings = settings(&sandbox);
-    // Nobody listens on port 9.
+    // There is no listener on port 9.
     settings.base_images.insert("nginx".to_owned(), "127.0.0.1:9/none:1".to_owned());
     let here = ImageBuilder::new(sandbox.docker.clone(), settings.clone());
     let files = [("Dockerfile", NGINX)];
@@ -277,7 +277,7 @@ async fn an_engine_that_is_away_is_told_apart() {
     let away = build(&builder, request(&app, 'a', &[]), &Log::default()).await;
     assert!(matches!(&away, Err(BuildError::Unavailable(why)) if why.contains("cannot be reached")), "{away:?}");
 
-    // Away in the middle of a build.
+    // The engine becomes unavailable during a build.
     let sandbox = Sandbox::new().await;
     let app = sandbox.app();
     let line = tokio::sync::Mutex::new(Line::new().await);
@@ -299,7 +299,7 @@ async fn an_engine_that_is_away_is_told_apart() {
     assert!(matches!(lost, Err(BuildError::Unavailable(_))), "{lost:?}");
 }
 
-/// A registry that keeps what it is sent, in memory.
+/// A registry that stores images in memory.
 #[derive(Default)]
 struct Registry {
     kept: Mutex<HashMap<String, (String, Bytes)>>,
@@ -319,7 +319,7 @@ impl Registry {
             let why = r#"{"errors":[{"code":"DENIED","message":"this registry is read-only"}]}"#;
             return (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], why).into_response();
         }
-        // Of “builder” with the password “hush”.
+        // The user “builder” with the password “hush”.
         let login = request.headers().get(header::AUTHORIZATION).is_some_and(|login| login == "Basic YnVpbGRlcjpodXNo");
         if self.wants_login.load(std::sync::atomic::Ordering::Relaxed) && !login {
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"a test\"")]).into_response();

@@ -1,4 +1,4 @@
-//! Who may use the builder.
+//! Settings for access to the builder.
 
 use secrecy::{ExposeSecret, SecretString};
 

@@ -1,4 +1,4 @@
-//! How much of the machine, of money and of the past is used.
+//! Limits: resources of the machine, costs of the model, and retention.
 
 use std::time::Duration;
 
@@ -43,35 +43,35 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// What one turn may use.
+/// The limits of one turn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TurnCaps {
-    /// Answers of the model.
+    /// Number of responses of the model.
     pub steps: u32,
     /// Input and output tokens, without those read from the cache.
     pub tokens: u64,
-    /// US dollars, where the model's price is known.
+    /// US dollars, if the model's price is known.
     pub usd: f64,
     /// Wall time.
     pub time: Duration,
-    /// US dollars of one app in a day.
+    /// US dollars per day for one app.
     pub app_usd_per_day: f64,
 }
 
-/// How much of the past is kept of each app.
+/// What is retained of each app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Newest jobs whose events are kept.
+    /// Number of newest jobs whose events are kept.
     pub jobs: u32,
-    /// Newest ended jobs whose rows are kept, besides those that a turn or a release refers to.
+    /// Number of newest ended jobs whose rows are kept, in addition to those that a turn or a release refers to.
     pub job_records: u32,
-    /// Newest runs.
+    /// Number of newest runs that are kept.
     pub runs: u32,
-    /// Newest releases of each environment whose images are kept, besides the live ones.
+    /// Number of newest releases of each environment whose images are kept, in addition to the live ones.
     pub releases: u32,
 }
 
-/// What turns may use.
+/// Reads the limits of turns.
 pub(super) fn turn_caps(sources: &Sources) -> Result<TurnCaps, ConfigError> {
     let above_zero = |name: &'static str| -> Result<f64, ConfigError> {
         let usd: f64 = sources.parse(name, "a number")?;
@@ -99,7 +99,7 @@ pub(super) fn retention(sources: &Sources) -> Result<Retention, ConfigError> {
     })
 }
 
-/// Pages look at the newest jobs and at those with logs, so that many are kept in any case.
+/// Pages show the newest jobs and those with logs, so at least these are kept.
 fn kept_job_records(sources: &Sources) -> Result<u32, ConfigError> {
     let number: u32 = sources.parse("kept_job_records", "a number")?;
     if number < JOBS_ON_PAGES {

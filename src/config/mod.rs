@@ -1,7 +1,7 @@
-//! Configuration: a TOML file, then environment variables, then flags; each value typed, each key with its default and
-//! meaning. Knows nothing of what the values are used for.
+//! Configuration: a TOML file, then environment variables, then flags. Each value has a type, and each key has a
+//! default and a description. Independent of how the values are used.
 //!
-//! Each file is about one matter: its keys, how they are read, and what is said of values that cannot be used.
+//! Each file covers one topic: its keys, how they are parsed, and the errors for invalid values.
 
 mod access;
 mod limits;
@@ -29,79 +29,79 @@ pub use network::PreviewAccess;
 pub use runtime::{ClusterConfig, RuntimeKind};
 pub use source::ConfigError;
 
-/// Every key there is, in the order in which `slipway config` lists them.
+/// All keys, in the order in which `slipway config` lists them.
 const KEYS: &[&[Key]] = &[network::KEYS, access::KEYS, runtime::KEYS, registry::KEYS, model::KEYS, limits::KEYS];
 
-/// Everything that can be set, typed and checked.
+/// All settings, parsed and checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Database, workspaces, uploads.
+    /// The folder of the database, workspaces and uploads.
     pub data_dir: PathBuf,
-    /// Address of pages, API and gateway.
+    /// The address at which the builder listens.
     pub listen: SocketAddr,
     /// The domain of the builder; lowercase.
     pub domain: String,
-    /// The domain under which apps, their previews and their drafts live: `domain`, unless they have one of their own.
+    /// The domain of apps, their previews and their drafts: `domain`, unless it is set separately.
     pub apps_domain: String,
-    /// Who may see drafts and previews.
+    /// Who may open drafts and previews.
     pub preview_access: PreviewAccess,
-    /// How links are written, with `{host}` in it.
+    /// The pattern of links, with `{host}` in it.
     pub public_url: String,
-    /// Proxies of the operator's, which are believed when they say who the client is.
+    /// The operator's proxies, whose `X-Forwarded-*` headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections open at once.
+    /// Maximum number of open connections.
     pub max_connections: usize,
-    /// How long a client may keep us waiting in the middle of a request or an answer.
+    /// How long a client may keep the server waiting during a request or a response.
     pub client_timeout: Duration,
-    /// Where apps run.
+    /// The runtime of apps.
     pub runtime: RuntimeKind,
     /// Settings for the Kubernetes runtime.
     pub cluster: ClusterConfig,
-    /// Networks that apps and builds may not reach, besides private ones.
+    /// Networks that apps and builds may not reach, in addition to private ones.
     pub blocked_networks: Vec<Network>,
     /// Private addresses that apps and builds may reach; only on Docker.
     pub allowed_networks: Vec<AllowedNetwork>,
-    /// Where images are pushed.
+    /// The registry to which images are pushed.
     pub registry: Option<String>,
-    /// The registry's name as nodes pull from it.
+    /// The registry's name on the nodes, which pull from it.
     pub registry_pull: Option<String>,
-    /// Who logs in to the registry, and with what; none where it takes everybody.
+    /// User name and password for the registry; none if it needs no login.
     pub registry_login: Option<(String, SecretString)>,
-    /// Who answers.
+    /// The provider of the model.
     pub provider: Provider,
     /// Key for the Messages API.
     pub anthropic_api_key: Option<SecretString>,
-    /// Where the Messages API is, without a slash at the end.
+    /// Base URL of the Messages API, without a slash at the end.
     pub anthropic_base_url: String,
     /// These settings choose who answers. Else a key can be added in the page.
     pub chooses_model: bool,
     /// Key for an OpenAI-compatible server.
     pub openai_api_key: Option<SecretString>,
-    /// Where an OpenAI-compatible server is, without a slash at the end.
+    /// Base URL of an OpenAI-compatible server, without a slash at the end.
     pub openai_base_url: String,
     /// The model.
     pub model: ModelId,
-    /// The admin's password.
+    /// The admin password.
     pub admin_password: Option<SecretString>,
-    /// Base images by the word that templates use for them.
+    /// Base images, by the name that templates use for them.
     pub base_images: BTreeMap<String, String>,
     /// Address of the Docker engine.
     pub docker_host: Option<String>,
     /// The folder with the certificates for mutual TLS with the engine; none: no TLS.
     pub docker_cert_path: Option<PathBuf>,
-    /// What one turn may use.
+    /// The limits of one turn.
     pub turn_caps: TurnCaps,
-    /// Builds and deployments at once.
+    /// Maximum number of concurrent builds and deployments.
     pub build_workers: usize,
-    /// How much of the past is kept of each app.
+    /// What is retained of each app.
     pub retention: Retention,
-    /// How fast the demo model types: 1 is watchable, 0 at once.
+    /// Pace of the demo model's output: 1 is readable, 0 has no pauses.
     pub demo_pace: f64,
 }
 
 impl Config {
-    /// Reads the file (`file`, else `slipway.toml` if it is there), then the environment, then
-    /// `flags` (by key name), and checks everything.
+    /// Reads the file (`file`, or `slipway.toml` if it exists), then the environment, then `flags` (by key name), and
+    /// checks everything.
     pub fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -165,30 +165,30 @@ impl Config {
         })
     }
 
-    /// A link to a host of ours.
+    /// A link to one of the builder's or the apps' hosts.
     pub fn url(&self, host: &HostName) -> String {
         let domain = if *host == HostName::Builder { &self.domain } else { &self.apps_domain };
         self.public_url.replace("{host}", &host.to_host(domain))
     }
 
-    /// Whether drafts and previews need the log-in or a share link.
+    /// Whether drafts and previews require a login or a share link.
     pub fn protects_previews(&self) -> bool {
         self.preview_access == PreviewAccess::Login
     }
 
-    /// Whether links are written with https.
+    /// Whether links use https.
     pub fn is_https(&self) -> bool {
         self.public_url.starts_with("https://")
     }
 
-    /// Whether browsers take the apps' hosts for another site than the builder's, so that a page of theirs within one
-    /// of ours gets a third party's cookies: apps have a domain of their own, or the domain is a single label, which
-    /// browsers treat as a public suffix.
+    /// Whether browsers treat the apps' hosts as another site than the builder's, so that an app's page in a frame on
+    /// the builder's page has third-party cookies. This is the case if apps have a domain of their own, or if the
+    /// domain is a single label, which browsers treat as a public suffix.
     pub fn apps_are_another_site(&self) -> bool {
         self.apps_domain != self.domain || !self.domain.contains('.')
     }
 
-    /// Every key with its default and meaning, as `slipway config` prints it.
+    /// All keys with their defaults and descriptions, as `slipway config` prints them.
     pub fn reference() -> String {
         let mut text = String::from(
             "# Every key of slipway.toml, with its default. The environment variable wins over the file, a flag over both.\n",

@@ -1,4 +1,4 @@
-//! Who answers turns.
+//! Settings for the model.
 
 use super::source::{ConfigError, Key, Sources, key, secret};
 use crate::domain::{Invalid, ModelId};
@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
     key("demo_pace", "SLIPWAY_DEMO_PACE", "1", "How fast the demo model types: 1 is watchable, 0 at once."),
 ];
 
-/// Where the model's answers come from.
+/// The provider of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provider {
     /// The Messages API.
@@ -37,7 +37,7 @@ pub enum Provider {
     Demo,
 }
 
-/// Who answers, and the model that is asked for.
+/// Reads the provider and the model.
 pub(super) fn provider(sources: &Sources, has_key: bool) -> Result<(Provider, ModelId), ConfigError> {
     let provider = match sources.text("provider").unwrap_or_default() {
         "anthropic" if !has_key => Provider::Demo,
@@ -54,7 +54,7 @@ pub(super) fn provider(sources: &Sources, has_key: bool) -> Result<(Provider, Mo
     Ok((provider, model.map_err(|error: Invalid| sources.bad("model", error.0))?))
 }
 
-/// An address of a server, without a slash at the end.
+/// Reads the URL of a server, and removes a slash at its end.
 pub(super) fn address(sources: &Sources, name: &'static str) -> Result<String, ConfigError> {
     let address = sources.text(name).unwrap_or_default().trim().trim_end_matches('/');
     if address.starts_with("http://") || address.starts_with("https://") {

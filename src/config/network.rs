@@ -1,4 +1,4 @@
-//! Where Slipway listens, how its hosts are named, who its clients are.
+//! Settings for the listener, the host names and the clients.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -50,16 +50,17 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// Who may see drafts and previews.
+/// Who may open drafts and previews.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreviewAccess {
     /// Browsers that are logged in to the builder, and those that opened a share link.
     Login,
-    /// Everybody who reaches them.
+    /// Everyone who can reach them.
     Open,
 }
 
-/// Anybody who reaches it could use a builder without a password, so that one listens on loopback alone.
+/// Reads the address to listen on. Without a password, everyone who can reach the builder could use it, so only
+/// loopback is allowed then.
 pub(super) fn listen(sources: &Sources, has_password: bool) -> Result<SocketAddr, ConfigError> {
     let listen: SocketAddr = sources.parse("listen", "an address and a port, such as 127.0.0.1:8080")?;
     if has_password || listen.ip().is_loopback() {
@@ -72,7 +73,7 @@ pub(super) fn listen(sources: &Sources, has_password: bool) -> Result<SocketAddr
     Err(sources.bad("listen", reason))
 }
 
-/// A domain, in lowercase.
+/// Reads a domain and converts it to lower case.
 pub(super) fn domain(sources: &Sources, name: &'static str) -> Result<String, ConfigError> {
     let domain = sources.text(name).unwrap_or_default().to_ascii_lowercase();
     let is_label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -82,7 +83,8 @@ pub(super) fn domain(sources: &Sources, name: &'static str) -> Result<String, Co
     Err(sources.bad(name, "expected a domain, such as localhost or 203.0.113.7.nip.io"))
 }
 
-/// The domain of apps. One within the other would be the same site to browsers, and nothing would be separate.
+/// Reads the domain of apps. It may not contain the builder's domain or be below it, because browsers would treat both
+/// as the same site.
 pub(super) fn apps_domain(sources: &Sources, own: &str) -> Result<String, ConfigError> {
     if sources.text("apps_domain").is_none() {
         return Ok(own.to_owned());
@@ -99,7 +101,7 @@ pub(super) fn apps_domain(sources: &Sources, own: &str) -> Result<String, Config
     Ok(apps)
 }
 
-/// How links are written, with `{host}` in it.
+/// Reads the pattern of links, which contains `{host}`.
 pub(super) fn public_url(sources: &Sources, listen: SocketAddr) -> Result<String, ConfigError> {
     let url = sources.owned("public_url").unwrap_or_else(|| format!("http://{{host}}:{}", listen.port()));
     if url.contains("{host}") && (url.starts_with("http://") || url.starts_with("https://")) {
@@ -109,7 +111,7 @@ pub(super) fn public_url(sources: &Sources, listen: SocketAddr) -> Result<String
     }
 }
 
-/// Who may see drafts and previews. Where there is no password, there is no log-in to ask for.
+/// Reads who may open drafts and previews. Without a password there is no login to require.
 pub(super) fn preview_access(sources: &Sources, has_password: bool) -> Result<PreviewAccess, ConfigError> {
     match sources.text("preview_access") {
         None | Some("login") if has_password => Ok(PreviewAccess::Login),
@@ -122,8 +124,8 @@ pub(super) fn preview_access(sources: &Sources, has_password: bool) -> Result<Pr
     }
 }
 
-/// Addresses, or networks as an address, a slash and a number. A plain “true” is refused: whoever reaches
-/// the builder beside the proxy could then say to be anybody.
+/// Reads addresses, or networks in the form address, slash, prefix length. A plain “true” is refused: every client that
+/// can reach the builder without the proxy could then claim any address.
 pub(super) fn trusted_proxies(sources: &Sources) -> Result<Vec<IpNet>, ConfigError> {
     let text = sources.text("trust_proxy").unwrap_or_default();
     let all = text.split(',').map(str::trim).filter(|proxy| !proxy.is_empty() && *proxy != "false");

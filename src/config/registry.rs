@@ -1,4 +1,4 @@
-//! Images: the registry that they are pushed to, and what apps are built on.
+//! Settings for images: the registry to which they are pushed, and the base images of apps.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// Where images are pushed. A cluster needs a registry: its nodes pull from one.
+/// Reads the registry to which images are pushed. A cluster needs one, because its nodes pull from it.
 pub(super) fn registry(sources: &Sources, runtime: RuntimeKind) -> Result<Option<String>, ConfigError> {
     let registry = sources.owned("registry");
     if runtime == RuntimeKind::Kubernetes && registry.is_none() {
@@ -45,7 +45,7 @@ pub(super) fn registry_login(sources: &Sources) -> Result<Option<(String, Secret
     }
 }
 
-/// Base images by the word that templates use for them.
+/// Reads the base images, by the name that templates use for them.
 pub(super) fn base_images(sources: &Sources) -> BTreeMap<String, String> {
     let images = [("python", sources.owned("base_image_python")), ("nginx", sources.owned("base_image_nginx"))];
     images.into_iter().filter_map(|(word, image)| Some((word.to_owned(), image?))).collect()

@@ -1,4 +1,4 @@
-//! Where apps run, how that is reached, and what apps may reach from there.
+//! Settings for the runtime: where apps run, how it is reached, and which networks apps may reach.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
 ];
 
-/// Where apps run.
+/// The runtime of apps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeKind {
     /// In a Docker engine.
@@ -56,13 +56,13 @@ pub enum RuntimeKind {
 /// Settings for the Kubernetes runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
-    /// How to reach it; none: the one that we run in.
+    /// The kubeconfig; none: the cluster in which the builder runs.
     pub kubeconfig: Option<String>,
     /// Class of the apps' Ingresses.
     pub ingress_class: String,
-    /// Where the ingress controller runs.
+    /// Namespace of the ingress controller.
     pub ingress_namespace: String,
-    /// How often what was changed by hand is put back.
+    /// Interval in which the cluster is reconciled, and manual changes are reverted.
     pub reconcile_every: Duration,
 }
 
@@ -84,8 +84,8 @@ pub(super) fn cluster(sources: &Sources) -> Result<ClusterConfig, ConfigError> {
     })
 }
 
-/// Where the certificates for the engine are, if it is spoken to with TLS. As with Docker's own command line, any word
-/// in `DOCKER_TLS_VERIFY` asks for TLS; unlike it, the engine's certificate is checked however TLS was asked for.
+/// Reads the folder of the certificates for the engine, if TLS is used. As in Docker's command line, any value of
+/// `DOCKER_TLS_VERIFY` enables TLS. Unlike there, the engine's certificate is always verified.
 pub(super) fn docker_cert_path(sources: &Sources) -> Result<Option<PathBuf>, ConfigError> {
     if let Some(folder) = sources.text("docker_cert_path") {
         return Ok(Some(PathBuf::from(folder)));

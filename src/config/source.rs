@@ -1,4 +1,4 @@
-//! Where values come from: the file, the environment and flags, each as text under its key.
+//! Collects values from the file, the environment and flags, as text by key.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use crate::domain::Invalid;
 
 /// One setting.
 pub(super) struct Key {
-    /// In the file and as a flag (with hyphens).
+    /// Its name in the file and as a flag (with hyphens).
     pub(super) name: &'static str,
     /// The environment variable.
     pub(super) env: &'static str,
     /// The default value; empty if there is none.
     pub(super) default: &'static str,
-    /// One line for people.
+    /// A description in one line.
     pub(super) about: &'static str,
-    /// Its value is not shown.
+    /// Whether its value is hidden.
     pub(super) secret: bool,
 }
 
@@ -30,15 +30,15 @@ pub(super) const fn secret(name: &'static str, env: &'static str, about: &'stati
     Key { name, env, default: "", about, secret: true }
 }
 
-/// A setting that cannot be used.
+/// A setting that is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration file {path}: {reason}")]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A key that does not exist.
@@ -46,7 +46,7 @@ pub enum ConfigError {
     Unknown {
         /// The key.
         key: String,
-        /// Where it stands.
+        /// The file that contains it.
         path: PathBuf,
     },
     /// A value that does not fit its key.
@@ -54,25 +54,25 @@ pub enum ConfigError {
     Bad {
         /// The key.
         key: &'static str,
-        /// Where the value came from.
+        /// The source of the value.
         source_name: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
 }
 
-/// Values as text, with where each came from.
+/// Values as text, each with its source.
 pub(super) struct Sources {
-    /// All keys there are, room by room.
+    /// All keys, by topic.
     keys: &'static [&'static [Key]],
-    /// By the key's name: the value, and what set it.
+    /// By the key's name: the value and its source.
     values: BTreeMap<&'static str, (String, String)>,
-    /// We run inside a cluster.
+    /// Whether the builder runs in a cluster.
     pub(super) in_cluster: bool,
 }
 
 impl Sources {
-    /// All defaults.
+    /// Starts with all defaults.
     pub(super) fn new(keys: &'static [&'static [Key]]) -> Self {
         Self { keys, values: BTreeMap::new(), in_cluster: false }
     }
@@ -81,7 +81,7 @@ impl Sources {
         self.keys.iter().copied().flatten()
     }
 
-    /// Takes over what the file `path` sets.
+    /// Reads the settings in the file `path`.
     pub(super) fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let failed = |reason: String| ConfigError::File { path: path.to_owned(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
@@ -109,16 +109,16 @@ impl Sources {
         Ok(())
     }
 
-    /// Takes over an environment variable, if it is a setting's.
+    /// Reads an environment variable, if it belongs to a setting.
     pub(super) fn read_variable(&mut self, name: &str, value: String) {
-        // What Kubernetes tells every container that it starts.
+        // Kubernetes sets this variable in every container.
         self.in_cluster |= name == "KUBERNETES_SERVICE_HOST";
         if let Some(key) = self.keys().find(|key| key.env == name) {
             self.values.insert(key.name, (value, format!("environment variable {name}")));
         }
     }
 
-    /// Takes over a flag, by its key's name.
+    /// Reads a flag, by its key's name.
     pub(super) fn read_flag(&mut self, name: &'static str, value: String) {
         self.values.insert(name, (value, format!("flag --{}", name.replace('_', "-"))));
     }
@@ -128,43 +128,43 @@ impl Sources {
         self.values.contains_key(name)
     }
 
-    /// A value; none where it is empty.
+    /// The value of a setting; none if it is empty.
     pub(super) fn text(&self, name: &'static str) -> Option<&str> {
         let default = || self.keys().find(|key| key.name == name).map_or("", |key| key.default);
         let text = self.values.get(name).map_or_else(default, |(value, _)| value);
         (!text.is_empty()).then_some(text)
     }
 
-    /// The same, owned.
+    /// Like [`Self::text`], owned.
     pub(super) fn owned(&self, name: &'static str) -> Option<String> {
         self.text(name).map(str::to_owned)
     }
 
-    /// Says what is wrong with a value.
+    /// The error for an invalid value.
     pub(super) fn bad(&self, key: &'static str, reason: impl Into<String>) -> ConfigError {
         let source_name = self.values.get(key).map_or_else(|| "default".to_owned(), |(_, source)| source.clone());
         ConfigError::Bad { key, source_name, reason: reason.into() }
     }
 
-    /// A value of a type that is `expected`.
+    /// Parses a value. `expected` describes its type for the error.
     pub(super) fn parse<T: FromStr>(&self, name: &'static str, expected: &str) -> Result<T, ConfigError> {
         self.text(name).unwrap_or_default().trim().parse().map_err(|_| self.bad(name, format!("expected {expected}")))
     }
 
-    /// A number from 1.
+    /// Parses a number that is at least 1.
     pub(super) fn positive<T: FromStr + PartialOrd + From<u8>>(&self, name: &'static str) -> Result<T, ConfigError> {
         let number: T = self.parse(name, "a number")?;
         if number < T::from(1) { Err(self.bad(name, "expected a number from 1")) } else { Ok(number) }
     }
 
-    /// Values with commas between them.
+    /// Parses a list of values that are separated by commas.
     pub(super) fn list<T: FromStr<Err = Invalid>>(&self, name: &'static str) -> Result<Vec<T>, ConfigError> {
         let text = self.text(name).unwrap_or_default();
         let all = text.split(',').map(str::trim).filter(|value| !value.is_empty());
         all.map(|value| value.parse().map_err(|error: Invalid| self.bad(name, error.0))).collect()
     }
 
-    /// A secret that stands in one key, or in the file that another key names.
+    /// Reads a secret from one key, or from the file that another key names.
     pub(super) fn secret_or_file(
         &self,
         name: &'static str,

@@ -1,17 +1,17 @@
-//! What the engine's errors mean.
+//! Classifies the errors of the engine.
 
 use bollard::errors::Error;
 
-/// Why a call to the engine came to nothing.
+/// Why a call to the engine failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Nobody answers, or we are not let in.
+    /// The engine does not answer, or denies access to its socket.
     #[error("The Docker engine cannot be reached: {0}.")]
     Unavailable(String),
-    /// Already gone, or never there.
+    /// The object does not exist, or was removed.
     #[error("The Docker engine does not know it: {0}")]
     NotFound(String),
-    /// Already there, or in a state that forbids the call.
+    /// The object exists already, or is in a state that does not allow the call.
     #[error("The Docker engine refuses: {0}")]
     Conflict(String),
     /// The engine's disk is full.
@@ -19,19 +19,19 @@ pub enum Fault {
         "The disk of the Docker engine is full. Remove what is not needed (for example with `docker system prune`) and try again."
     )]
     DiskFull,
-    /// Everything else, in the engine's words.
+    /// Any other error, in the engine's words.
     #[error("The Docker engine reports: {0}")]
     Other(String),
 }
 
 impl Fault {
-    /// Reads a message of the engine, whatever call it came from.
+    /// Classifies an error message of the engine, independent of the call.
     pub fn from_message(message: &str) -> Self {
         if is_disk_full(message) { Self::DiskFull } else { Self::Other(message.trim().to_owned()) }
     }
 }
 
-/// Whether a message says that there is no space left.
+/// Whether a message reports a full disk.
 pub(super) fn is_disk_full(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     message.contains("no space left on device") || message.contains("disk quota exceeded")
@@ -43,7 +43,7 @@ impl From<Error> for Fault {
             Error::DockerResponseServerError { status_code, message } => match status_code {
                 404 => Self::NotFound(message),
                 409 => Self::Conflict(message),
-                // A proxy or socket activation in front of an engine that is down.
+                // The status of a proxy or of socket activation in front of an engine that does not run.
                 502..=504 => Self::Unavailable(message.trim().to_owned()),
                 _ => Self::from_message(&message),
             },
@@ -66,14 +66,14 @@ impl From<Error> for Fault {
     }
 }
 
-/// The innermost cause, which is the one that says something.
+/// The innermost source of the error, which has the useful message.
 fn reason(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
     if let Some(io) = innermost.downcast_ref::<std::io::Error>() {
-        // An error of TLS travels inside one of the line.
+        // A TLS error is wrapped in an I/O error of the connection.
         if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return super::tls::explain(tls);
         }

@@ -1,7 +1,7 @@
-//! The line to the container engine: how it is reached, and what its errors mean.
+//! The connection to the container engine, and the meaning of its errors.
 //!
-//! Lies below `build` and `runtime`, which both speak to the engine and do not know each other.
-//! Knows nothing of apps' settings, images or networks.
+//! This module is used by `build` and `runtime`, which do not depend on each other. It has no knowledge of apps'
+//! settings, images or networks.
 
 mod fault;
 #[cfg(test)]
@@ -20,15 +20,15 @@ use bollard::Docker;
 pub use fault::Fault;
 pub use transport::{connect, connect_with_tls, is_local};
 
-/// Longest wait for an answer that needs no work: lists, inspections, tags.
+/// Timeout of requests that the engine answers without work: lists, inspections, tags.
 pub const QUICK: Duration = Duration::from_secs(15);
-/// Longest wait for an answer that needs work: making, starting and removing things.
+/// Timeout of requests that need work: creating, starting and removing objects.
 pub const SLOW: Duration = Duration::from_mins(1);
 
 /// Waits for one call to the engine, with a timeout.
 ///
 /// # Errors
-/// What the engine answered, or [`Fault::Unavailable`] when it did not answer within `limit`.
+/// The error of the engine, or [`Fault::Unavailable`] if it did not answer within `limit`.
 pub async fn call<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, bollard::errors::Error>>,
@@ -39,21 +39,21 @@ pub async fn call<T>(
     }
 }
 
-/// What an engine says of itself.
+/// The engine's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineInfo {
     /// Its version, such as `28.2.2`.
     pub version: String,
-    /// The API version that it speaks, such as `1.41`.
+    /// The API version that it supports, such as `1.41`.
     pub api_version: String,
     /// Operating system and architecture, such as `linux/amd64`.
     pub platform: String,
 }
 
-/// Asks the engine who it is.
+/// Reads the engine's version, with a timeout of five seconds.
 ///
 /// # Errors
-/// [`Fault::Unavailable`] when nobody answers.
+/// [`Fault::Unavailable`] if the engine does not answer.
 pub async fn ping(docker: &Docker) -> Result<EngineInfo, Fault> {
     let version = call(Duration::from_secs(5), docker.version()).await?;
     Ok(EngineInfo {

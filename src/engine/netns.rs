@@ -1,6 +1,7 @@
-//! For tests: an engine of the kind that Slipway runs in a cluster, played by a second dockerd in a network namespace of
-//! its own, with the script, certificates and flags of `k8s/builder/engine`. `RootlessKit`'s part, to take connections
-//! outside of the namespace and open them anew on its loopback, is played too. All of it goes when it is dropped.
+//! For tests: simulates the engine that Slipway runs in a cluster, with a second dockerd in a network namespace of its
+//! own, and with the script, certificates and flags of `k8s/builder/engine`. `RootlessKit`'s port driver, which accepts
+//! connections outside of the namespace and opens them again on its loopback, is simulated too. All objects are removed
+//! when the engine is dropped.
 
 use std::fs::File;
 use std::io;
@@ -16,10 +17,10 @@ use tokio::task::JoinSet;
 /// The port of the engine, as in `k8s/builder/engine`.
 pub const ENGINE_PORT: u16 = 2376;
 
-/// How long the second engine may take to stop.
+/// How long the second engine may take to stop before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// Runs a program to its end and answers what it printed.
+/// Runs a program to its end and returns its output.
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let done = Command::new(program).args(arguments).output();
     let done = done.unwrap_or_else(|error| panic!("this test needs the program {program}: {error}"));
@@ -28,8 +29,8 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
-/// Does something on a thread in another network namespace, named by its file. Sockets stay in the namespace that they
-/// were made in.
+/// Runs `work` on a thread in another network namespace, named by its file. Sockets stay in the namespace in which they
+/// were created.
 pub fn within<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -47,7 +48,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A new one, with loopback alone.
+    /// Creates a namespace that has only a loopback interface.
     pub fn with_loopback() -> Self {
         let namespace = Self { name: format!("slipway-t{:08x}", rand::random::<u32>()) };
         run("ip", &["netns", "add", &namespace.name]);
@@ -55,17 +56,17 @@ impl Namespace {
         namespace
     }
 
-    /// Runs `ip` in it.
+    /// Runs `ip` in the namespace.
     pub fn ip(&self, arguments: &[&str]) {
         run("ip", &[&["-n", self.name.as_str()], arguments].concat());
     }
 
-    /// The file that stands for it.
+    /// The namespace's file.
     pub fn file(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.name)
     }
 
-    /// A wire to another namespace; `up0` here, `up0` there, with these addresses.
+    /// Connects to another namespace with a pair of interfaces, both named `up0`, with these addresses.
     pub fn join(&self, address: &str, other: &Self, others_address: &str) {
         self.ip(&["link", "add", "up0", "type", "veth", "peer", "name", "up0", "netns", &other.name]);
         for (namespace, address) in [(self, address), (other, others_address)] {
@@ -74,7 +75,7 @@ impl Namespace {
         }
     }
 
-    /// A listener in it.
+    /// A listener in the namespace.
     pub fn listen(&self, address: &str) -> tokio::net::TcpListener {
         listen(&self.file(), address)
     }
@@ -97,9 +98,9 @@ pub fn listen(namespace: &Path, address: &str) -> tokio::net::TcpListener {
     tokio::net::TcpListener::from_std(listener).expect("a listener")
 }
 
-/// A second engine.
+/// A second engine, as in a cluster.
 pub struct PlayedEngine {
-    /// Where the builder reaches it.
+    /// The address at which the builder reaches it.
     pub address: SocketAddr,
     folder: tempfile::TempDir,
     /// `None` once it is being stopped.
@@ -113,11 +114,11 @@ impl PlayedEngine {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
         std::fs::write(path("resolv.conf"), format!("nameserver {resolver}\n")).expect("a file");
-        // The machine's own engine may have settings that its file and our options would both give.
+        // The machine's own engine may have settings in its file that would conflict with these options.
         std::fs::write(path("daemon.json"), "{}").expect("a file");
         run(&source("scripts/engine-certificates"), &[&path("tls"), "localhost", "127.0.0.1"]);
         let log = File::create(path("log")).expect("a file");
-        // A mount namespace as well: what the engine mounts goes with it.
+        // A mount namespace as well, so that the engine's mounts are removed with it.
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", namespace.file().display()))
@@ -141,30 +142,30 @@ impl PlayedEngine {
         Self { address, folder, dockerd, _port_driver: port_driver }
     }
 
-    /// What the builder shows, as `DOCKER_CERT_PATH` names it.
+    /// The folder of the builder's certificates, in the form of `DOCKER_CERT_PATH`.
     pub fn client_certificates(&self) -> PathBuf {
         self.folder.path().join("tls/client")
     }
 
-    /// Runs `docker` on it, by its socket.
+    /// Runs `docker` against it, through its socket.
     pub fn docker(&self, arguments: &[&str]) -> String {
         run("docker", &[&["--host", self.socket().as_str()], arguments].concat())
     }
 
-    /// Gives it an image of the usual engine.
+    /// Copies an image of the usual engine to it.
     pub fn load(&self, image: &str) {
         let script = "docker image save \"$0\" | docker --host \"$1\" image load";
         run("bash", &["-o", "pipefail", "-c", script, image, &self.socket()]);
     }
 
-    /// Panics with the engine's last words if it has ended.
+    /// Panics with the last lines of the engine's log if it has ended.
     pub fn assert_runs(&mut self) {
         if let Some(Ok(Some(status))) = self.dockerd.as_mut().map(Child::try_wait) {
             panic!("the second engine has ended with {status}: {}", self.log());
         }
     }
 
-    /// The end of what it wrote.
+    /// The last lines of the engine's log.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
@@ -185,7 +186,7 @@ impl Drop for PlayedEngine {
             let _ = dockerd.wait();
             let _ = ended.send(());
         });
-        // In order at first, so that it ends its containers and its own containerd.
+        // First a regular stop, so that it ends its containers and its own containerd.
         let _ = Command::new("kill").arg(&pid).status();
         if end.recv_timeout(STOP_LIMIT).is_err() {
             let _ = Command::new("kill").args(["-KILL", &pid]).status();
@@ -194,12 +195,12 @@ impl Drop for PlayedEngine {
     }
 }
 
-/// A file of the sources.
+/// The path of a file of the sources.
 fn source(path: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }
 
-/// The runtime that the usual engine needs on this machine.
+/// The engine's options for the OCI runtime that the usual engine uses on this machine.
 fn runtime() -> Vec<String> {
     let name = run("docker", &["info", "--format", "{{.DefaultRuntime}}"]);
     let path = run("docker", &["info", "--format", &format!("{{{{(index .Runtimes \"{name}\").Path}}}}")]);
@@ -209,7 +210,7 @@ fn runtime() -> Vec<String> {
     vec![format!("--add-runtime={name}={path}"), format!("--default-runtime={name}")]
 }
 
-/// As `RootlessKit`'s port driver does: each connection is opened anew on the loopback inside.
+/// Forwards like `RootlessKit`'s port driver: each connection is opened again on the loopback inside.
 async fn pass_on(near: tokio::net::TcpListener, namespace: PathBuf) {
     let mut open = JoinSet::new();
     while let Ok((mut stream, _)) = near.accept().await {

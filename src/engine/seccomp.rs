@@ -1,9 +1,9 @@
 //! The system calls that apps and build steps may make.
 //!
 //! The list is that of Docker's default profile (`profiles/seccomp/default.json` of Moby 20.10.24, Apache-2.0) for
-//! containers without capabilities, with three changes: `io_uring_*` is left out, since its operations pass by seccomp
-//! (Moby itself dropped it in version 25); sockets of the family `AF_VSOCK`, which lead to the hypervisor, are refused,
-//! as in Moby since version 24; and calls of newer kernels that later versions of the profile allow are in it.
+//! containers without capabilities, with three changes: `io_uring_*` is left out, since its operations bypass seccomp
+//! (Moby itself removed it in version 25); sockets of the family `AF_VSOCK`, which reach the hypervisor, are refused,
+//! as in Moby since version 24; and system calls of newer kernels that later versions of the profile allow were added.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ pub fn security_options() -> Vec<String> {
     vec!["no-new-privileges:true".to_owned(), format!("seccomp={}", compact(PROFILE))]
 }
 
-/// Without white space, since the engine keeps it with each container.
+/// Removes white space, since the engine stores the profile with each container.
 fn compact(profile: &str) -> String {
     serde_json::from_str::<Value>(profile).expect("the profile is JSON").to_string()
 }

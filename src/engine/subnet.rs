@@ -1,7 +1,7 @@
-//! Networks of our own address ranges.
+//! Networks with address ranges that Slipway chooses.
 //!
-//! The engine has room for some thirty networks in its own address pools, so we hand out small blocks of private
-//! ranges. The names of the networks' bridge interfaces are ours too: packet filter rules know them by that.
+//! The engine's own address pools have room for about thirty networks, so Slipway allocates small blocks of private
+//! ranges. It also chooses the names of the networks' bridge interfaces, by which the packet filter rules match them.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -20,10 +20,10 @@ use crate::ownership::{INTERFACE_OPTION, Installation};
 pub const BLOCK_PREFIX: u8 = 28;
 /// Addresses in a block.
 pub const BLOCK: u32 = 1 << (32 - BLOCK_PREFIX);
-/// Blocks that are tried when the engine finds each of them taken.
+/// How many blocks are tried if the engine refuses them because they overlap with others.
 const TRIES: usize = 64;
 
-/// The private range that networks are cut from, each a block of sixteen addresses.
+/// A private range from which networks get blocks of sixteen addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubnetPool {
     first: u32,
@@ -31,9 +31,9 @@ pub struct SubnetPool {
 }
 
 impl SubnetPool {
-    /// Where apps' networks are: `10.213.0.0/16`, for 4096 apps.
+    /// The range of apps' networks: `10.213.0.0/16`, for 4096 apps.
     pub const APPS: Self = Self { first: Ipv4Addr::new(10, 213, 0, 0).to_bits(), prefix: 16 };
-    /// Where builds' networks are: `10.214.0.0/16`.
+    /// The range of builds' networks: `10.214.0.0/16`.
     pub const BUILDS: Self = Self { first: Ipv4Addr::new(10, 214, 0, 0).to_bits(), prefix: 16 };
 }
 
@@ -59,7 +59,7 @@ impl FromStr for SubnetPool {
 }
 
 impl SubnetPool {
-    /// First addresses of the blocks that no given range touches, in order.
+    /// First addresses of the blocks that do not overlap with the given ranges, in ascending order.
     fn free_blocks(self, taken: &[(u32, u32)]) -> impl Iterator<Item = u32> {
         let blocks = 1_u32 << (BLOCK_PREFIX - self.prefix);
         let last_of_pool = self.first + (blocks * BLOCK - 1);
@@ -74,7 +74,7 @@ impl SubnetPool {
     }
 }
 
-/// First and last address, and prefix length, of `a.b.c.d/n`.
+/// The first and the last address, and the prefix length, of `a.b.c.d/n`.
 pub fn parse_subnet(text: &str) -> Option<(u32, u32, u8)> {
     let (address, prefix) = text.split_once('/')?;
     let (address, prefix): (Ipv4Addr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
@@ -82,7 +82,7 @@ pub fn parse_subnet(text: &str) -> Option<(u32, u32, u8)> {
     (prefix <= 32).then(|| (address.to_bits() & !mask, address.to_bits() | mask, prefix))
 }
 
-/// A network that was made.
+/// A network that was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeNetwork {
     /// First address of its block.
@@ -91,25 +91,25 @@ pub struct MadeNetwork {
     pub interface: String,
 }
 
-/// Makes networks from one pool.
+/// Creates networks from one pool.
 #[derive(Debug)]
 pub struct Subnets {
     pool: SubnetPool,
-    /// One at a time looks for a free block.
+    /// Held while a free block is searched and used.
     lock: tokio::sync::Mutex<()>,
 }
 
 impl Subnets {
-    /// Networks of this range.
+    /// Creates networks in this range.
     pub fn new(pool: SubnetPool) -> Self {
         Self { pool, lock: tokio::sync::Mutex::default() }
     }
 
-    /// Makes a bridge network without IPv6. `None` where no address is free any more. The first half of its block is
-    /// left to us, the engine hands out the second.
+    /// Creates a bridge network without IPv6. `None` if no block is free. Slipway assigns the addresses of the first
+    /// half of the block, the engine those of the second.
     ///
     /// # Errors
-    /// What the engine answers.
+    /// The engine's error.
     pub async fn create(
         &self,
         docker: &Docker,
@@ -124,7 +124,7 @@ impl Subnets {
             let request = request(name, labels.clone(), first, &interface);
             match call(SLOW, docker.create_network(request)).await {
                 Ok(_) => return Ok(Some(MadeNetwork { first, interface })),
-                // Another process has taken the range, or the machine uses it.
+                // Another process has allocated the range, or the machine uses it.
                 Err(Fault::Conflict(why) | Fault::Other(why)) if why.to_ascii_lowercase().contains("overlap") => {}
                 Err(fault) => return Err(fault),
             }
@@ -157,20 +157,20 @@ fn request(name: &str, labels: HashMap<String, String>, first: u32, interface: &
     }
 }
 
-/// Networks that a filter lets through.
+/// The networks that match a filter.
 ///
 /// # Errors
-/// What the engine answers.
+/// The engine's error.
 #[expect(clippy::implicit_hasher, reason = "the client takes this very type")]
 pub async fn list(docker: &Docker, filter: HashMap<String, Vec<String>>) -> Result<Vec<Network>, Fault> {
     let options = ListNetworksOptionsBuilder::new().filters(&filter).build();
     call(SLOW, docker.list_networks(Some(options))).await
 }
 
-/// Removes a network. Already gone is success.
+/// Removes a network. Succeeds if it does not exist.
 ///
 /// # Errors
-/// What the engine answers.
+/// The engine's error.
 pub async fn remove(docker: &Docker, id: &str) -> Result<(), Fault> {
     match call(SLOW, docker.remove_network(id)).await {
         Ok(()) | Err(Fault::NotFound(_)) => Ok(()),

@@ -1,5 +1,5 @@
-//! For tests on the real engine: a builder of their own, whose things all go when it is dropped,
-//! after a panic as well.
+//! For tests on the real engine: an installation of their own, whose objects are all removed when it is dropped, even
+//! after a panic.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,13 +21,13 @@ use crate::ownership::Installation;
 pub struct Sandbox {
     /// The engine.
     pub docker: Docker,
-    /// Unlike any other.
+    /// A unique id.
     pub installation: Installation,
     apps: AtomicU32,
 }
 
 impl Sandbox {
-    /// Fails with a sentence where no engine answers.
+    /// Panics with an explanation if no engine answers.
     pub async fn new() -> Self {
         let docker = connect(std::env::var("DOCKER_HOST").ok().as_deref()).expect("DOCKER_HOST names an engine");
         if let Err(fault) = ping(&docker).await {
@@ -43,11 +43,11 @@ impl Sandbox {
         (format!("{}-app{n}", self.installation).parse().expect("a name"), AppId(i64::from(n)))
     }
 
-    /// Builds an image without the help of the code under test. It carries the installation's labels.
+    /// Builds an image without the code under test. It has the installation's labels.
     pub async fn image(&self, app: &(AppName, AppId), files: &[(&str, &str)]) -> ImageRef {
         let labels = self.installation.labels(&app.0, app.1);
         let name = format!("slipway-test/{}", app.0);
-        // Without the cache: a step of another test's image may be removed while this one builds on it.
+        // Without the cache: the layers of another test's image may be removed while this build uses them.
         let options =
             BuildImageOptionsBuilder::new().nocache(true).rm(true).forcerm(true).labels(&labels).t(&name).build();
         let body = bollard::body_full(Bytes::from(tar_of(files)));
@@ -61,16 +61,16 @@ impl Sandbox {
     }
 }
 
-/// A line to the engine that can be cut, as by an engine that goes away.
+/// A connection to the engine that a test can cut, to simulate an outage.
 pub struct Line {
-    /// In the form of `DOCKER_HOST`.
+    /// The address in the form of `DOCKER_HOST`.
     pub host: String,
     address: std::net::SocketAddr,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Line {
-    /// A line that works.
+    /// Starts a connection that works.
     pub async fn new() -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
         let mut line = Self { host: String::new(), address: any, task: None };
@@ -79,7 +79,7 @@ impl Line {
         line
     }
 
-    /// Closes all connections and refuses new ones, until it is restored.
+    /// Closes all connections and refuses new ones, until [`Self::restore`].
     pub async fn cut(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -87,7 +87,7 @@ impl Line {
         }
     }
 
-    /// Makes it work again.
+    /// Accepts connections again.
     pub async fn restore(&mut self) {
         let listener = tokio::net::TcpListener::bind(self.address).await.expect("the port is free");
         self.address = listener.local_addr().expect("an address");
@@ -113,7 +113,7 @@ impl Drop for Line {
     }
 }
 
-/// A tar of these files.
+/// A tar archive of these files.
 pub fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, text) in files {
@@ -125,7 +125,7 @@ pub fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
     tar.into_inner().expect("a tar")
 }
 
-/// Waits until `holds` does; panics with `what` after `limit`.
+/// Waits until `holds` returns true. Panics with `what` after `limit`.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, mut holds: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + limit;
     while !holds().await {
@@ -137,7 +137,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, limit: Duration, m
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let filter = self.installation.filter();
-        // A thread and a runtime of its own: the test's may be gone, or in the middle of a panic.
+        // A separate thread and runtime: the test's own runtime may have ended, or the test may be panicking.
         let cleaned = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(clean(&filter));

@@ -1,4 +1,4 @@
-//! Mutual TLS with an engine: we prove who we are to it, and it to us, by certificates of one authority.
+//! Mutual TLS with an engine: each side proves its identity with a certificate of a common authority.
 
 use std::io;
 use std::path::Path;
@@ -13,14 +13,14 @@ use tokio_rustls::client::TlsStream;
 
 use crate::domain::Invalid;
 
-/// How we speak TLS with one engine.
+/// The TLS configuration for one engine.
 #[derive(Clone)]
 pub(super) struct ClientTls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
 
-// Without the key.
+// Omits the configuration, which contains the private key.
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
@@ -28,8 +28,8 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// Reads `ca.pem`, `cert.pem` and `key.pem` in `folder`. The engine has to prove that it is `name`, by a
-    /// certificate that `ca.pem` signed; the machine's own authorities count for nothing here.
+    /// Reads `ca.pem`, `cert.pem` and `key.pem` in `folder`. The engine has to prove that it is `name`, with a
+    /// certificate that `ca.pem` has signed. The machine's own certificate authorities are not trusted.
     pub(super) fn read(folder: &Path, name: &str) -> Result<Self, Invalid> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| Invalid::new(format!("“{name}” is no host that a certificate could be for.")))?;
@@ -82,7 +82,7 @@ fn unusable(file: &Path, reason: &str) -> Invalid {
     Invalid::new(format!("{} cannot be used for TLS with the engine: {reason}.", file.display()))
 }
 
-/// What an error of TLS means for whoever runs the engine, without a full stop.
+/// Explains a TLS error to the operator of the engine, without a full stop.
 pub(super) fn explain(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {

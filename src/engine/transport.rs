@@ -1,5 +1,5 @@
-//! How the engine is reached: a Unix socket, TCP on this machine, or mutual TLS, opened anew for each call, so that a
-//! builder can start before its engine does, and outlive a restart or an upgrade of it.
+//! Connections to the engine: a Unix socket, TCP on this machine, or mutual TLS. Connections are opened on demand, so
+//! that a builder can start before its engine, and survives a restart or an upgrade of it.
 
 use std::io;
 use std::net::IpAddr;
@@ -25,28 +25,26 @@ use tokio_rustls::client::TlsStream;
 use super::tls::ClientTls;
 use crate::domain::Invalid;
 
-/// Where the engine listens unless `DOCKER_HOST` says otherwise.
+/// The engine's socket if `DOCKER_HOST` is not set.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
-/// Seconds until the head of any answer must be there; single calls have shorter limits of their own.
+/// Timeout in seconds for the head of any response. Single calls have shorter timeouts of their own.
 const HEAD_TIMEOUT_SECS: u64 = 120;
 
-/// A client for the engine at `host`, in the form of `DOCKER_HOST` (`unix:///path` or
-/// `tcp://address:port`); without it the usual socket. Nothing is opened yet: whether the engine
-/// is there shows with the first call, and each call finds out anew.
+/// A client for the engine at `host`, in the form of `DOCKER_HOST` (`unix:///path` or `tcp://address:port`); without
+/// it, for the usual socket. No connection is opened yet: whether the engine is available is found out by each call.
 ///
 /// # Errors
-/// When `host` is written in a way that we do not speak, or is TCP to another machine, which needs
-/// [`connect_with_tls`].
+/// If the form of `host` is not supported, or if it is TCP to another machine, which needs [`connect_with_tls`].
 pub fn connect(host: Option<&str>) -> Result<Docker, Invalid> {
     open(Place::parse(host, None)?)
 }
 
-/// A client for the engine at `host` (`tcp://address:port`) by mutual TLS. `certificates` is a folder as Docker's own
-/// command line uses it: `ca.pem`, `cert.pem` and `key.pem`. They are read once, here. A Unix socket needs no TLS:
-/// there, the folder is not looked at.
+/// A client for the engine at `host` (`tcp://address:port`) with mutual TLS. `certificates` is a folder in the layout
+/// of Docker's command line: `ca.pem`, `cert.pem` and `key.pem`. They are read once, here. A Unix socket needs no TLS:
+/// then the folder is not read.
 ///
 /// # Errors
-/// When `host` is written in a way that we do not speak, or the certificates are missing or cannot be used.
+/// If the form of `host` is not supported, or if the certificates are missing or cannot be used.
 pub fn connect_with_tls(host: Option<&str>, certificates: &Path) -> Result<Docker, Invalid> {
     open(Place::parse(host, Some(certificates))?)
 }
@@ -62,17 +60,18 @@ fn open(place: Place) -> Result<Docker, Invalid> {
         .map_err(|error| Invalid::new(format!("The engine's client cannot be made: {error}")))
 }
 
-/// Whether the engine at `host` is on this machine, as far as its address says: a socket is, a TCP port may be anywhere.
+/// Whether the address shows that the engine is on this machine: a socket does, a TCP port may be forwarded from
+/// anywhere.
 pub fn is_local(host: Option<&str>) -> bool {
     matches!(Place::parse(host, None), Ok(Place::Unix(_)))
 }
 
-/// One engine, and the API version agreed on with it.
+/// The connection to one engine, and the API version that was negotiated with it.
 struct Line<B> {
     client: Client<Connector, B>,
-    /// Makes the body of a request without one; bollard does not let its type be named.
+    /// Makes an empty request body; bollard does not export its type.
     empty: fn() -> B,
-    /// Minor API version; 0 until the engine has been asked.
+    /// Minor API version; 0 until it was negotiated.
     minor: AtomicUsize,
 }
 
@@ -82,7 +81,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Sends a request in the version that the engine speaks. bollard writes its own into the path.
+    /// Sends a request in the negotiated API version, because bollard writes its own version into the path.
     async fn request(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error> {
         let minor = self.agreed().await?;
         if let Some(rest) = versionless(request.uri()) {
@@ -100,7 +99,7 @@ where
         let ping = Request::get("http://docker/_ping").body((self.empty)())?;
         let answer = self.send(ping).await?;
         let spoken = answer.headers().get("api-version").and_then(|v| v.to_str().ok()).and_then(minor_version);
-        // Read to the end: an engine logs an aborted answer as an error.
+        // Read to the end, because an engine logs an aborted response as an error.
         let _ = answer.into_body().collect().await;
         let minor = spoken.map_or(API_DEFAULT_VERSION.minor_version, |m| m.min(API_DEFAULT_VERSION.minor_version));
         self.minor.store(minor, Ordering::Relaxed);
@@ -109,14 +108,14 @@ where
 
     async fn send(&self, request: Request<B>) -> Result<Response<Incoming>, Error> {
         self.client.request(request).await.map_err(|err| {
-            // Whoever answers next may be another engine.
+            // The next connection may reach another engine.
             self.minor.store(0, Ordering::Relaxed);
             Error::from(err)
         })
     }
 }
 
-/// `/containers/json?all=1` of `/v1.53/containers/json?all=1`.
+/// `/containers/json?all=1` for `/v1.53/containers/json?all=1`.
 fn versionless(uri: &Uri) -> Option<&str> {
     let rest = uri.path_and_query()?.as_str().strip_prefix("/v")?;
     let slash = rest.find('/')?;
@@ -131,7 +130,7 @@ fn minor_version(text: &str) -> Option<usize> {
 #[derive(Debug, Clone)]
 enum Place {
     Unix(PathBuf),
-    /// Plain TCP: on this machine only, since whoever can read or reach it owns the engine.
+    /// Plain TCP: only on this machine, because everyone who can read or reach it controls the engine.
     Loopback(String),
     Tls(String, ClientTls),
 }
@@ -172,7 +171,7 @@ fn host_name(address: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Opens a connection to the engine, whatever URI it is asked for.
+/// Opens a connection to the engine, whatever the URI of the request is.
 #[derive(Clone)]
 struct Connector(Place);
 
@@ -303,7 +302,7 @@ mod tests {
         let docker = connect(Some(&format!("unix://{}", socket.display()))).expect("a client without an engine");
         let fault = ping(&docker).await.expect_err("nobody listens");
         assert!(matches!(&fault, Fault::Unavailable(why) if why.contains("does not exist")), "{fault}");
-        // A socket that a dead engine left behind.
+        // A socket file that a dead engine left.
         drop(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"));
         let fault = ping(&docker).await.expect_err("nobody listens");
         assert!(matches!(&fault, Fault::Unavailable(why) if why.contains("refused")), "{fault}");

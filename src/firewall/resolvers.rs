@@ -1,8 +1,8 @@
 //! The DNS servers of the engine's resolver.
 //!
-//! The engine answers containers' look-ups itself, but sends what it does not know on from the container's own network
-//! namespace, so that its packets meet our rules. A server on a loopback address is asked from the host's namespace and
-//! needs no rule.
+//! The engine answers containers' DNS queries itself. It forwards other queries from the container's own network
+//! namespace, so these packets are subject to the rules. It queries a server on a loopback address from the host's
+//! namespace, which needs no rule.
 
 use std::net::IpAddr;
 

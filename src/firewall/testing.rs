@@ -1,5 +1,5 @@
-//! For tests: stand-ins for a LAN, a metadata service and the internet, in a network namespace of the test's own that
-//! goes when it is dropped, after a panic as well.
+//! For tests: simulates a LAN, a metadata service and the internet in a network namespace, which is removed when it is
+//! dropped, even after a panic.
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

@@ -62,7 +62,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: &ClientInfo, 
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
     }
-    // Answered by us: the body is asked for as soon as the app reads it.
+    // The builder answers it itself: it requests the body as soon as the app reads it.
     headers.remove(EXPECT);
     headers.insert(HOST, client.host.clone());
     remove_look_alikes(headers);
@@ -98,15 +98,16 @@ fn is_claim(name: &str) -> bool {
     name == FORWARDED.as_str() || name == "x-real-ip" || name.starts_with("x-forwarded-")
 }
 
-/// Whether a header of this name frames a message, routes it, or is ours to set. A client must have no second way to say it.
+/// Whether a header of this name frames a message, routes it, or is set only by the gateway. A client must not be able
+/// to set it by other means.
 fn is_owned(name: &str) -> bool {
     is_claim(name)
         || HOP_BY_HOP.iter().any(|owned| name == owned.as_str())
         || [CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST].iter().any(|owned| name == owned.as_str())
 }
 
-/// Removes the headers that are spelled with an underscore and that servers which hand headers over as variables (CGI,
-/// WSGI) take for one that is ours: both become `HTTP_X_FORWARDED_FOR`.
+/// Removes headers that are spelled with an underscore, and that servers which pass headers as variables (CGI, WSGI)
+/// confuse with one of the gateway's: both become `HTTP_X_FORWARDED_FOR`.
 fn remove_look_alikes(headers: &mut HeaderMap) {
     let is_look_alike = |name: &str| name.contains('_') && is_owned(&name.replace('_', "-"));
     let names: Vec<_> = headers.keys().filter(|name| is_look_alike(name.as_str())).cloned().collect();
@@ -115,8 +116,8 @@ fn remove_look_alikes(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes from the trailers of a request what must not come behind a body (RFC 9110, 6.5.1): what frames or routes the
-/// message, says who the client is, identifies it, or describes the content. Some servers add trailers to the headers.
+/// Removes trailers of a request that may not follow a body (RFC 9110, 6.5.1): those that frame or route the message,
+/// describe or identify the client, or describe the content. Some servers merge trailers into the headers.
 pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
     const BEFORE_THE_BODY: [HeaderName; 6] =
         [AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, SET_COOKIE, TRAILER];
@@ -171,7 +172,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes our cookies from a request.
+/// Removes the builder's cookies from a request.
 fn strip_cookies(headers: &mut HeaderMap) {
     if !headers.get_all(COOKIE).iter().any(|value| mentions_ours(value.as_bytes())) {
         return;
@@ -210,7 +211,7 @@ fn is_ours(name: &[u8]) -> bool {
     name.starts_with(OUR_COOKIES.as_bytes())
 }
 
-/// Drops cookies that an app may not set: ours, and those for other hosts.
+/// Removes cookies that an app may not set: the builder's, and those for other hosts.
 fn refuse_cookies(headers: &mut HeaderMap, host: &str) {
     if headers.get_all(SET_COOKIE).iter().all(|cookie| may_be_set(cookie.as_bytes(), host)) {
         return;

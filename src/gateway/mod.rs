@@ -88,7 +88,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway over a table of routes.
+    /// A gateway with a table of routes.
     pub fn new(routes: Routes, settings: GatewaySettings) -> Self {
         Self { routes, settings: settings.into(), held: Semaphore::new(HELD_MAX).into() }
     }

@@ -1,4 +1,4 @@
-//! Changes of routes that belong to a change of state in the database: both happen, or neither does.
+//! Changes of routes together with changes of state in the database: both happen, or neither does.
 //!
 //! Code that changes an app's routes together with its state holds the app's lock. A route therefore never leads to a
 //! release that is not live, and a replaced release finishes its running requests.
@@ -13,10 +13,10 @@ use super::routes::{Replaced, RouteState, Routes, Upstream};
 use crate::domain::{AppId, AppName, Environment, ReleaseNumber};
 use crate::locks::AppLocks;
 
-/// How long requests in flight may keep an old release alive.
+/// How long an old release may continue to answer its running requests.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// Routes with the locks under which they change, and the releases that drain. Clones are the same.
+/// The routes with the locks for changing them, and the releases that drain. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     inner: Arc<Inner>,
@@ -32,7 +32,7 @@ struct Inner {
 type DrainKey = (AppId, Environment, ReleaseNumber);
 
 impl Traffic {
-    /// Traffic over a table of routes.
+    /// Starts with a table of routes.
     pub fn new(routes: Routes) -> Self {
         Self { inner: Arc::new(Inner { routes, locks: AppLocks::default(), draining: Mutex::default() }) }
     }
@@ -63,13 +63,13 @@ impl Traffic {
         }
     }
 
-    /// Whether a release takes no new requests and is still at work on some.
+    /// Whether a release gets no new requests, but is still answering some.
     pub fn is_draining(&self, app: AppId, environment: Environment, release: ReleaseNumber) -> bool {
         self.inner.draining.lock().unwrap_or_else(PoisonError::into_inner).contains(&(app, environment, release))
     }
 }
 
-/// A release drains for as long as this lives.
+/// Marks a release as draining until this is dropped.
 #[derive(Debug)]
 struct DrainGuard(Arc<Inner>, DrainKey);
 
@@ -86,7 +86,7 @@ impl Drop for DrainGuard {
     }
 }
 
-/// Puts a route back when it is dropped, unless that was called off.
+/// Restores a route when it is dropped, unless the switch was kept.
 #[derive(Debug)]
 struct Undo {
     routes: Routes,
@@ -109,18 +109,18 @@ impl Drop for Undo {
     }
 }
 
-/// A route that leads to a new release, and leads back to the old one unless it is kept.
+/// A route to a new release. Dropping it restores the route to the old one, unless it is kept.
 #[derive(Debug)]
 #[must_use = "dropping it undoes the switch"]
 pub struct RouteSwitch {
-    // Fields are dropped in this order: the route is put back before others may change it.
+    // Fields are dropped in this order: the route is restored before the lock is released.
     undo: Undo,
     drain: Drain,
     _alone: OwnedMutexGuard<()>,
 }
 
 impl RouteSwitch {
-    /// The new release is live: the route stays, and what served before drains.
+    /// Keeps the route to the new release, which is live. The replaced instance drains.
     #[must_use = "stop what served before only after it has drained"]
     pub fn keep(mut self) -> Drain {
         self.undo.is_due = false;
@@ -128,7 +128,7 @@ impl RouteSwitch {
     }
 }
 
-/// What a release still has to do that another one has replaced.
+/// The running requests of a replaced release.
 #[derive(Debug)]
 pub struct Drain {
     replaced: Option<Replaced>,

@@ -1,4 +1,4 @@
-//! An answer of the model, as it comes.
+//! A streamed answer of the model.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use super::error::ModelError;
 use super::wire::{AnswerBlock, Reader, SseEvent, SseParser, StopReason, StreamError, StreamItem, WireUsage};
 
-/// What is waited for after the reason to stop: a word on usage, the end.
+/// Timeout for the events after the stop reason: the usage and the end of the stream.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// An answer on its way.
+/// An answer that is being received.
 pub struct AnswerStream {
     response: Response,
     sse: SseParser,
@@ -26,7 +26,8 @@ pub struct AnswerStream {
 }
 
 impl AnswerStream {
-    /// Reads the answer of `model` from a response. Silence is borne for `idle`; `key` is taken out of what a fault says.
+    /// Reads the answer of `model` from a response. `idle` is the timeout between two pieces; `key` is removed from
+    /// error messages.
     pub(super) fn new(response: Response, reader: Reader, idle: Duration, model: &str, key: SecretString) -> Self {
         Self {
             response,
@@ -40,8 +41,8 @@ impl AnswerStream {
         }
     }
 
-    /// The next thing that the model says; none when the answer is complete. Can be dropped and
-    /// called again without losing anything.
+    /// The next item of the answer; none when it is complete. The future can be dropped and called again without a
+    /// loss.
     pub async fn next(&mut self) -> Result<Option<StreamItem>, ModelError> {
         loop {
             if let Some(item) = self.items.pop_front() {
@@ -63,7 +64,7 @@ impl AnswerStream {
             if self.reader.is_ended() {
                 return Ok(None);
             }
-            // The reason to stop is the last thing that matters.
+            // Nothing after the stop reason is essential.
             let is_said = self.reader.stop_reason().is_some();
             let patience = if is_said { self.idle.min(LAST_WORDS) } else { self.idle };
             let chunk = match timeout(patience, self.response.chunk()).await {
@@ -83,30 +84,30 @@ impl AnswerStream {
             let mut events = Vec::new();
             let read = self.sse.push(&chunk, &mut events);
             self.events.extend(events);
-            // What came whole before the fault is still said, then the stream is found broken again.
+            // Events before the error are returned first; the next read reports the error again.
             if let (Err(error), true) = (read, self.events.is_empty()) {
                 return Err(ModelError::Malformed(error.to_string()));
             }
         }
     }
 
-    /// Why the model stopped, once it has.
+    /// The stop reason, once it is known.
     pub fn stop_reason(&self) -> Option<&StopReason> {
         self.reader.stop_reason()
     }
 
-    /// The text received so far.
+    /// The blocks received so far.
     pub fn blocks(&self) -> Vec<AnswerBlock> {
         self.reader.blocks()
     }
 
-    /// What it has used so far.
+    /// The usage so far.
     pub fn usage(&self) -> WireUsage {
         self.reader.usage()
     }
 }
 
-/// The provider's words without the key, should it ever repeat it.
+/// The provider's message without the key, in case it contains the key.
 pub(super) fn scrub(message: &str, key: &SecretString) -> String {
     match key.expose_secret().trim() {
         "" => message.to_owned(),

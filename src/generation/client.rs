@@ -1,8 +1,8 @@
-//! The HTTP side of the model: one request out, one stream of events in, in either wire format.
+//! The HTTP client of the model: sends one request, and receives one stream of events, in either wire format.
 //!
-//! Makes a single attempt; when to try again is [`retry`](super::retry)'s and the agent's to say.
-//! Only a request whose words an OpenAI-compatible server does not take is said again at once in other words.
-//! Dropping an [`AnswerStream`], or the future that waits for it, closes the connection at once.
+//! It makes a single attempt; [`retry`](super::retry) and the agent decide about retries. Only a request whose form an
+//! OpenAI-compatible server rejects is sent again at once in another form. Dropping an [`AnswerStream`], or the future
+//! that waits for it, closes the connection at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,36 +24,36 @@ use super::wire::message::BYTES_PER_TOKEN;
 use super::wire::{Assembler, ChatAssembler, ContentBlock, Dialect, Images, Message, Reader, Request, WireFormat};
 use crate::domain::Clock;
 
-/// Where the public provider answers.
+/// Base URL of the public provider.
 pub const PUBLIC_BASE_URL: &str = "https://api.anthropic.com";
-/// The version of the API that is spoken.
+/// The API version that is sent.
 const API_VERSION: &str = "2023-06-01";
-/// Most bytes that are read of an error's body.
+/// Maximum number of bytes that are read of an error's body.
 const ERROR_BODY_MAX: usize = 64 * 1024;
-/// Most bytes of a list of models.
+/// Maximum size of a list of models in bytes.
 const MODELS_BODY_MAX: usize = 4 * 1024 * 1024;
 
-/// Most tokens of the answer to a test.
+/// Maximum number of tokens of the answer to a test.
 const TEST_TOKENS: u32 = 256;
 
-/// How often a request is said in other words.
+/// Maximum number of forms in which a request is sent.
 const WORDINGS_MAX: usize = 4;
 
 impl WireFormat {
-    /// An address under the base URL, which may or may not name the version.
+    /// An address below the base URL, which may or may not contain the version.
     fn address(self, base: &Url, rest: &str) -> Url {
         let mut url = base.clone();
         let path = base.path().trim_end_matches('/');
         let version = match self {
             Self::Anthropic => !path.ends_with("/v1"),
-            // Some have a version or a path of their own: only a bare host lacks one.
+            // Some servers have another version or path: only a URL without a path needs the version.
             Self::OpenAi => path.is_empty(),
         };
         url.set_path(&format!("{path}{}/{rest}", if version { "/v1" } else { "" }));
         url
     }
 
-    /// The address that takes requests.
+    /// The address for requests.
     fn endpoint(self, base: &Url) -> Url {
         self.address(
             base,
@@ -71,7 +71,7 @@ impl WireFormat {
         }
     }
 
-    /// Reads the answer to a request.
+    /// The parser for the answer to a request.
     fn reader(self, request: &Request<'_>) -> Reader {
         match self {
             Self::Anthropic => Reader::Messages(Assembler::default()),
@@ -86,23 +86,23 @@ impl WireFormat {
     }
 }
 
-/// Whom to ask.
+/// The provider of the model.
 #[derive(Debug, Clone)]
 pub struct Provider {
-    /// How it is spoken to.
+    /// Its wire format.
     pub format: WireFormat,
-    /// Where it answers, e.g. [`PUBLIC_BASE_URL`].
+    /// Its base URL, e.g. [`PUBLIC_BASE_URL`].
     pub base_url: String,
-    /// Who we are to it.
+    /// The API key.
     pub key: SecretString,
 }
 
-/// How long silence is borne.
+/// Timeouts of the connection to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until a connection stands.
+    /// Timeout for opening a connection.
     pub connect: Duration,
-    /// Between two pieces of an answer, and before the first.
+    /// Timeout between two pieces of an answer, and before the first one.
     pub idle: Duration,
 }
 
@@ -112,7 +112,7 @@ impl Default for Timeouts {
     }
 }
 
-/// A provider that can be asked. Cheap to clone; connections are shared.
+/// A client of a provider. Cheap to clone; connections are shared.
 #[derive(Debug, Clone)]
 pub struct ModelClient {
     http: reqwest::Client,
@@ -120,12 +120,12 @@ pub struct ModelClient {
     base: Url,
     idle: Duration,
     retry: RetryPolicy,
-    /// What was learnt of the server's words, by the model that they were for.
+    /// The dialect that was learnt from the server's errors, by model.
     dialects: Arc<Mutex<HashMap<String, Dialect>>>,
 }
 
 impl ModelClient {
-    /// Prepares to ask. A TLS provider must have been installed by then.
+    /// Creates a client. A TLS provider must be installed before.
     pub fn new(provider: Provider, timeouts: Timeouts, retry: RetryPolicy) -> Result<Self, ModelError> {
         let base = Url::parse(&provider.base_url)
             .ok()
@@ -140,7 +140,7 @@ impl ModelClient {
             http = http.no_proxy();
         }
         if base.scheme() == "http" {
-            // No certificate will be looked at, so none are loaded, and none need be on the machine.
+            // No certificate is verified, so none are loaded, and the machine needs none.
             http = http.tls_certs_only([]);
         }
         let http = http.build().map_err(|error| {
@@ -150,17 +150,17 @@ impl ModelClient {
         Ok(Self { http, provider, base, idle: timeouts.idle, retry, dialects: Arc::default() })
     }
 
-    /// How the provider is spoken to.
+    /// The provider's wire format.
     pub fn format(&self) -> WireFormat {
         self.provider.format
     }
 
-    /// How long to wait between attempts.
+    /// The backoff between attempts.
     pub fn retry_policy(&self) -> RetryPolicy {
         self.retry
     }
 
-    /// Sends the request; returns when the provider has begun to answer.
+    /// Sends the request; returns when the answer has started.
     pub async fn open(&self, request: &Request<'_>) -> Result<AnswerStream, ModelError> {
         let mut wordings = 0;
         let response = loop {
@@ -193,10 +193,10 @@ impl ModelClient {
         self.dialects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a request with our key; waits for the head of the answer.
+    /// Sends a request with the key, and waits for the head of the response.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, ModelError> {
         let secret = self.provider.key.expose_secret().trim();
-        // A key that no header can carry is certainly not the right one.
+        // A key that is not a valid header value cannot be right.
         let header = |text: &str| {
             let mut value = HeaderValue::from_str(text).map_err(|_| ModelError::Unauthorized)?;
             value.set_sensitive(true);
@@ -206,7 +206,7 @@ impl ModelClient {
             WireFormat::Anthropic => {
                 request.header("x-api-key", header(secret)?).header("anthropic-version", API_VERSION)
             }
-            // Servers on this machine want none.
+            // Servers on this machine need no key.
             WireFormat::OpenAi if secret.is_empty() => request,
             WireFormat::OpenAi => request.header(AUTHORIZATION, header(&format!("Bearer {secret}"))?),
         };
@@ -218,7 +218,7 @@ impl ModelClient {
         }
     }
 
-    /// Has a model answer one small request. `patience` is for all of it.
+    /// Sends one small request to a model and reads the whole answer. `patience` is the timeout for all of it.
     pub async fn test(&self, model: &str, patience: Duration) -> Result<(), ModelError> {
         let messages = [Message::user(vec![ContentBlock::text("Answer with the word: ready")])];
         let request = Request {
@@ -238,7 +238,7 @@ impl ModelClient {
         timeout(patience, asked).await.unwrap_or(Err(ModelError::Timeout { after: patience }))
     }
 
-    /// The models that the provider offers. `patience` is for all of it.
+    /// The models that the provider offers. `patience` is the timeout for all of it.
     pub async fn list_models(&self, patience: Duration) -> Result<Vec<ListedModel>, ModelError> {
         let asked = async {
             let mut address = self.provider.format.address(&self.base, "models");
@@ -265,7 +265,7 @@ impl ModelClient {
         ModelError::Unreachable { base_url: self.base.origin().ascii_serialization() }
     }
 
-    /// What a response that is no answer says.
+    /// Reads an error response.
     async fn refusal(&self, mut response: Response, model: &str) -> Refusal {
         let status = response.status();
         if status.is_redirection() {
@@ -293,9 +293,9 @@ impl ModelClient {
     }
 }
 
-/// Why a request was not answered.
+/// Why a request failed.
 struct Refusal {
-    /// The server's own words, which may teach another wording.
+    /// The server's own message, from which a dialect may be learnt.
     words: String,
     error: ModelError,
 }

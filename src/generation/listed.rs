@@ -1,20 +1,20 @@
-//! A provider's list of its models, in the words that different servers have for it.
+//! Parses a provider's list of its models, with the field names of different servers.
 
 use serde::Deserialize;
 
 use super::error::ModelError;
 use crate::domain::ModelId;
 
-/// A model as its provider lists it.
+/// A model in a provider's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedModel {
     /// Its id.
     pub id: ModelId,
-    /// What people call it, if the provider says so.
+    /// Its title for users, if the provider reports one.
     pub title: Option<String>,
-    /// Tokens of a whole conversation, if the provider says so.
+    /// Context window in tokens, if the provider reports it.
     pub context_tokens: Option<u64>,
-    /// Tokens of one answer, if the provider says so.
+    /// Maximum tokens of one answer, if the provider reports it.
     pub output_tokens: Option<u32>,
 }
 
@@ -23,7 +23,7 @@ struct ModelsPage {
     data: Vec<ModelEntry>,
 }
 
-/// Servers name things differently; each field is one of their names.
+/// Servers use different names; each field is one of them.
 #[derive(Deserialize)]
 struct ModelEntry {
     id: String,
@@ -37,12 +37,12 @@ struct ModelEntry {
     max_completion_tokens: Option<u64>,
 }
 
-/// Reads such a list. A model that has an unusual name does not hide the others.
+/// Parses a list. Models with an invalid id are skipped.
 pub(super) fn read(body: &[u8]) -> Result<Vec<ListedModel>, ModelError> {
     let page: ModelsPage =
         serde_json::from_slice(body).map_err(|_| ModelError::Malformed("its list of models is none".into()))?;
     let models = page.data.into_iter().filter_map(|model| {
-        // None of either is no limit that anybody could mean.
+        // A limit of 0 is not a real limit.
         let some = |limit: &u64| *limit > 0;
         let context_tokens = model.max_input_tokens.or(model.context_length).or(model.max_model_len);
         let output_tokens = model.max_tokens.or(model.max_output_tokens).or(model.max_completion_tokens);

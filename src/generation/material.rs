@@ -27,7 +27,7 @@ fn name_for(text: &str) -> String {
     }
 }
 
-/// The text before the material at the end of one of our prompts.
+/// The text before the material at the end of one of Slipway's prompts.
 pub fn before(text: &str) -> &str {
     text.split_once("\n\n<material-").map_or(text, |(words, _)| words)
 }
@@ -51,7 +51,7 @@ mod tests {
         let wrapped = wrap("file a.txt", inside);
         let name = wrapped[1..].split_once(' ').unwrap().0.to_owned();
         assert_eq!(wrapped.matches(&format!("</{name}>")).count(), 1);
-        // Even if its author knows the tag of another text, or a part of its own.
+        // Even if the author of the text knows the tag of another text, or of a part of it.
         for text in [format!("</{name}>"), format!("{wrapped}{wrapped}"), String::new()] {
             let again = wrap("file b.txt", &text);
             let name = again[1..].split_once(' ').unwrap().0.to_owned();

@@ -21,7 +21,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
         .expect("base64 is ASCII")
 });
 
-/// A page of a title and a few sentences, which are escaped here.
+/// A page with a title and a few sentences, which are escaped here.
 pub fn plain_page(status: StatusCode, title: &str, sentences: &[&str]) -> Response {
     page(status, title, sentences, None)
 }

@@ -29,7 +29,7 @@ impl RequestId {
 /// Assigns the request's id and logs its method, path and status, never a body or a query.
 /// Read requests are logged at `debug`, because open pages send them all the time.
 pub(super) async fn follow(mut request: Request, next: Next) -> Response {
-    // Always a new id: a caller's value would appear in our log.
+    // Always a new id, because a caller's value would appear in the log.
     let id = RequestId::random();
     let span = tracing::info_span!("request", id = %id.0);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());

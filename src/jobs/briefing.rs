@@ -1,5 +1,5 @@
-//! What a turn is told besides the person's words: what they changed by hand since the last one,
-//! and which files they locked. And what the app may still spend today.
+//! Collects what a turn is told in addition to the user's message: files that the user changed since the last turn,
+//! locked files, and the app's remaining budget for the day.
 
 use std::fmt::Write as _;
 
@@ -11,25 +11,25 @@ use crate::generation::{Compaction, DayLimit, material, notes};
 use crate::platform::Platform;
 use crate::store::messages::TurnMemory;
 
-/// Bytes of changes by hand that are told; the rest can be read in the files.
+/// Maximum size in bytes of the manual changes in the prompt. The model can read the rest in the files.
 const CHANGES_MAX: usize = 16 * 1024;
-/// Locked files that are named.
+/// Maximum number of locked files that are listed.
 const LOCKS_NAMED: usize = 50;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
-/// What a turn begins with.
+/// The information with which a turn starts.
 pub struct Briefing {
-    /// For the model, with the prompt.
+    /// Notes for the model, sent with the prompt.
     pub notes: Vec<String>,
-    /// How far the conversation has been compacted.
+    /// How far the transcript was compacted.
     pub compaction: Compaction,
-    /// The person allowed to delete or rewrite most of what is there.
+    /// Whether the user permitted to delete or rewrite most of the existing files.
     pub may_rewrite: bool,
-    /// What the app may still spend.
+    /// The app's remaining budget for today.
     pub day: DayLimit,
 }
 
-/// Gathers what the turn begins with, and notes on it what the next one needs to know.
+/// Collects the briefing of a turn, and stores in the turn what the next one needs.
 pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Briefing> {
     let memory = platform.store.turn_memory(app.id, turn.id).await?;
     let mut notes = Vec::new();
@@ -40,7 +40,7 @@ pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Bri
              they did unless they ask otherwise.\n{}",
             material::wrap("changes by hand, as a unified diff", &text)
         ))),
-        // The turn can be done without.
+        // The turn can run without this note.
         Err(error) => tracing::warn!(app = %app.name, %error, "failed to read changes by hand"),
     }
     let locked = platform.store.locked_files(app.id).await?;
@@ -53,7 +53,7 @@ pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Bri
             named.join(", ")
         )));
     }
-    // A repair and *Continue* go on with what a person asked, and was answered, before.
+    // A repair and *Continue* carry on the user's earlier request, and so the answer to an earlier question.
     let root = root(platform, turn).await?;
     let answered = match root.answer {
         Some(answer) => platform.store.turn_of(app.id, answer.turn).await?.question.zip(Some(answer.choice)),
@@ -75,17 +75,17 @@ pub async fn brief(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Bri
     })
 }
 
-/// The turn whose work a turn goes on with: what a repair repairs, what *Continue* continues; else itself.
+/// The turn whose work this turn carries on: the one that is repaired or continued; otherwise the turn itself.
 pub async fn root(platform: &Platform, turn: &Turn) -> AppResult<Turn> {
     let mut root = turn.clone();
-    // Each is older than the one before, so this ends.
+    // Each turn is older than the one before it, so the loop ends.
     while let Some(earlier) = root.origin.earlier_turn().filter(|earlier| *earlier < root.id) {
         root = platform.store.turn(earlier).await?;
     }
     Ok(root)
 }
 
-/// What the model does not know: changes made by hand while its last turn was at work, and since.
+/// The manual changes that the model does not know: those made during its last turn and since then.
 async fn changes_by_hand(platform: &Platform, app: &App, memory: &TurnMemory) -> AppResult<String> {
     let since = memory.known.clone().filter(|known| app.head.as_ref() != Some(known));
     let meanwhile = memory.meanwhile.clone();
@@ -110,20 +110,20 @@ async fn changes_by_hand(platform: &Platform, app: &App, memory: &TurnMemory) ->
     read.await
 }
 
-/// Stores how far the conversation has been compacted, for the next turn.
+/// Stores how far the transcript was compacted, for the next turn.
 pub async fn keep_compaction(platform: &Platform, turn: &Turn, compaction: Compaction) -> AppResult<()> {
     let json = serde_json::to_string(&compaction).expect("two numbers are JSON");
     Ok(platform.store.set_turn_compaction(turn.id, json).await?)
 }
 
-/// What an app may spend today, and what is left of it. Counted from the turns that are kept.
+/// An app's budget for today and what is left of it, calculated from the stored turns.
 pub async fn day_limit(platform: &Platform, app: AppId) -> AppResult<DayLimit> {
     let usd = platform.config.turn_caps.app_usd_per_day;
     let spent = platform.store.spent_since(app, day_of(platform.clock.now())).await?;
     Ok(DayLimit { usd, left_usd: (usd - spent).max(0.0) })
 }
 
-/// When the day of a time began, in UTC.
+/// Start of the day of a time, in UTC.
 fn day_of(now: Timestamp) -> Timestamp {
     let seconds = now.as_second();
     Timestamp::from_second(seconds - seconds.rem_euclid(DAY_SECONDS)).unwrap_or(now)

@@ -1,4 +1,4 @@
-//! What a job has in hand while it runs: its parts with their times, its log, its end.
+//! The context of a running job: its steps with their durations, its log, and its result.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,22 +12,22 @@ use crate::output::LineSink;
 use crate::platform::{Platform, job_event};
 use crate::store::{StoreError, jobs as table};
 
-/// Why a job did not do what it was asked.
+/// Why a job did not complete its work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Somebody asked for its end.
+    /// The job was cancelled on request.
     Cancelled,
-    /// It failed, and this is why.
+    /// The job failed with this error.
     Failed(JobError),
 }
 
 impl Failure {
-    /// A failure with a code and a sentence.
+    /// A failure with a code and a message.
     pub fn failed(code: &str, message: impl Into<String>) -> Self {
         Self::Failed(JobError { code: code.to_owned(), message: message.into(), hint: None, lines: Vec::new() })
     }
 
-    /// With what to do about it.
+    /// Adds a hint about what to do.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         match self {
@@ -36,7 +36,7 @@ impl Failure {
         }
     }
 
-    /// Without the secrets that an app may have printed.
+    /// Replaces secrets that an app may have printed.
     #[must_use]
     pub fn redacted(self, redaction: &Redaction) -> Self {
         match self {
@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    /// With the log's last lines that matter.
+    /// Adds the lines of the log that explain the failure.
     #[must_use]
     pub fn lines(self, lines: Vec<String>) -> Self {
         match self {
@@ -72,7 +72,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// A job's log, which takes lines no faster than they are kept.
+/// A job's log as a sink. Each line is stored before the next one is taken.
 #[derive(Clone, Copy)]
 pub struct JobLog<'a> {
     context: &'a JobContext,
@@ -85,51 +85,51 @@ impl LineSink for JobLog<'_> {
     }
 }
 
-/// A job at work.
+/// The context of a running job.
 pub struct JobContext {
-    /// What it works with.
+    /// The services that the job uses.
     pub platform: Arc<Platform>,
     /// The job.
     pub job: Job,
-    /// Set when somebody asked for its end.
+    /// Cancelled when the job should end.
     pub cancel: CancellationToken,
-    /// What is taken out of all that the job logs, tells the model, and fails with.
+    /// Removes secrets from all that the job logs, sends to the model, or reports as its failure.
     pub redaction: Redaction,
     steps: Mutex<Vec<(Step, Instant)>>,
 }
 
 impl JobContext {
-    /// A job that is about to begin.
+    /// The context of a job that is about to start.
     pub fn new(platform: Arc<Platform>, job: Job, cancel: CancellationToken, redaction: Redaction) -> Self {
         Self { platform, job, cancel, redaction, steps: Mutex::default() }
     }
 
-    /// The app, as it is now.
+    /// The app in its current state.
     pub async fn app(&self) -> Result<App, Failure> {
         Ok(self.platform.store.app_by_id(self.job.app_id).await?)
     }
 
-    /// Tells something that belongs to this job.
+    /// Publishes an event of this job.
     pub async fn emit(&self, body: EventBody) {
         self.platform.events.emit(self.job.app_id, Some(self.job.id), body).await;
     }
 
-    /// A line of the job's log.
+    /// Writes a line to the job's log.
     pub async fn log(&self, stream: LogStream, line: impl Into<String>) {
         self.emit(EventBody::Log { stream, line: self.redaction.string(line.into()) }).await;
     }
 
-    /// The job's log, for what is handed to adapters.
+    /// The job's log as a sink for adapters.
     pub fn lines(&self, stream: LogStream) -> JobLog<'_> {
         JobLog { context: self, stream }
     }
 
-    /// Ends here if somebody asked for it.
+    /// Fails if the job was cancelled.
     pub fn check_cancelled(&self) -> Result<(), Failure> {
         if self.cancel.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
     }
 
-    /// Does one part of the work: shown while it runs, kept with its time.
+    /// Runs one step of the job: it is shown while it runs, and stored with its duration.
     pub async fn step<T>(&self, name: StepName, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         self.check_cancelled()?;
         self.change_steps(|steps| {
@@ -142,7 +142,7 @@ impl JobContext {
         result
     }
 
-    /// Notes a part that there was nothing to do for.
+    /// Records a step for which there was nothing to do.
     pub async fn skip(&self, name: StepName) -> Result<(), Failure> {
         self.change_steps(|steps| {
             steps.push((Step { name, state: StepState::Skipped, millis: 0 }, Instant::now()));

@@ -1,10 +1,11 @@
-//! What a failed call to the engine, the registry or the cluster means for a job: its code, its words and a hint.
+//! Converts errors of the engine, the registry or the cluster into failures of a job, with a code, a message and a
+//! hint.
 
 use super::context::Failure;
 use crate::build::{BuildEngine, BuildError};
 use crate::runtime::RuntimeError;
 
-/// A build's error, and where it was built.
+/// A build's error, and the engine on which it was built.
 #[derive(Debug)]
 pub(super) struct BuildFault {
     pub(super) error: BuildError,

@@ -1,10 +1,9 @@
-//! What follows a job by itself: the version that a turn made goes into preview, and a preview that
-//! fails goes back to the model, as a repair that shares the limits of the user's turn.
+//! Decides what happens automatically after a job: the version of a turn is deployed to preview, and a preview that
+//! fails is sent to the model as a repair, which shares the limits of the user's turn.
 //!
-//! What follows is queued in the same transaction that ends the job before it, so that a builder that
-//! dies in between neither forgets it nor does it twice. It never follows when the user has asked for
-//! something else meanwhile, and it ends where the same error comes back, the repairs are used up, or
-//! the limits of the turn are.
+//! The next job is queued in the transaction that ends the job before it, so that a builder that dies in between
+//! neither forgets it nor repeats it. Nothing is queued if the user has requested something else meanwhile, if the same
+//! error occurs again, or if the repairs or the limits of the turn are used up.
 
 use std::time::Duration;
 
@@ -34,44 +33,45 @@ const REPAIRABLE_CODES: [&str; 7] = [
     "bad_settings",
 ];
 
-/// Whether the model can repair this. Failures of the machine it cannot.
+/// Whether the model can repair this failure. It cannot repair failures of the machine.
 pub fn is_mendable(code: &str) -> bool {
     REPAIRABLE_CODES.contains(&code)
 }
 
-/// What follows.
+/// The next step after a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Follow {
     /// Nothing.
     Nothing,
-    /// The version goes into preview.
+    /// The version is deployed to preview.
     Preview {
-        /// Which.
+        /// The version.
         version: VersionId,
         /// The turn that made it.
         turn: TurnId,
     },
-    /// The model repairs.
+    /// The model repairs the preview.
     Repair {
         /// What failed, in a sentence.
         prompt: String,
-        /// What shows it; none where nothing was printed.
+        /// The output that shows the failure; none if nothing was printed.
         evidence: Option<Evidence>,
-        /// Which turn it repairs, and which attempt it is.
+        /// The turn that is repaired, and the number of the attempt.
         repair: Repair,
-        /// The repairs of that turn by now.
+        /// The state of that turn's repairs after this one.
         repairs: RepairBudget,
     },
-    /// No repair: why (the error that came back, the limit that was reached), and what was tried, for the user.
+    /// No repair: the reason (the error that occurred again, the limit that was reached) and what was tried, for the
+    /// user.
     Stop(String),
 }
 
-/// Decides what follows a job that ends so.
+/// Decides what happens after a job with this result.
 pub async fn after(platform: &Platform, job: &Job, outcome: &Result<JobResult, Failure>) -> AppResult<Follow> {
     match (&job.kind, outcome) {
         (JobKind::Generate { turn }, Ok(JobResult { version: Some(version), .. })) => {
             let (turn, version) = (*turn, version.clone());
-            // What the model asks comes first: its version may be half of an answer.
+            // A question of the model has to be answered first: the version may be incomplete without the answer.
             let asks = platform.store.turn(turn).await?.question.is_some();
             if !asks && is_wanted(platform, job).await? {
                 return Ok(Follow::Preview { version, turn });
@@ -88,7 +88,7 @@ pub async fn after(platform: &Platform, job: &Job, outcome: &Result<JobResult, F
     Ok(Follow::Nothing)
 }
 
-/// Whether something may follow: the app's user wants it, and has asked for nothing else that waits.
+/// Whether a next step is wanted: the app allows it, and no other job is waiting.
 async fn is_wanted(platform: &Platform, job: &Job) -> AppResult<bool> {
     let app = match platform.store.app_by_id(job.app_id).await {
         Ok(app) => app,
@@ -100,13 +100,13 @@ async fn is_wanted(platform: &Platform, job: &Job) -> AppResult<bool> {
     Ok(app.auto_preview && !app.deleting && !others)
 }
 
-/// A failed preview as the next repair, or why there is none.
+/// The next repair of a failed preview, or the reason why there is none.
 async fn repair(platform: &Platform, turn: TurnId, error: &JobError) -> AppResult<Follow> {
     let store = &platform.store;
     let last = store.turn(turn).await?;
     let root = last.shares_limits_with();
     let turns = store.turn_with_repairs(root).await?;
-    // What failed in these turns, in their checks as in their previews.
+    // The failures of these turns, from their checks and from their previews.
     let mut repairs = store.repairs(root).await?;
     let number = match repairs.failed(failure(error)) {
         RepairVerdict::Repair(number) => number,
@@ -124,23 +124,23 @@ fn failure(error: &JobError) -> RepairFailure {
     if error.code != "smoke_failed" {
         return RepairFailure::new(&error.message, &proof::relevant_lines(&error.lines));
     }
-    // What was asked, without the evidence below it: as a check of the files finds it too.
+    // Only the failed checks, without the evidence below them. A check of the files reports a failure in the same form.
     let asked = error.lines.iter().take_while(|line| !line.starts_with("The app's last lines"));
     RepairFailure::new(&error.message, &asked.filter(|line| !line.starts_with(' ')).cloned().collect::<Vec<_>>())
 }
 
-/// The lines that show a failure. An app or a build printed them.
+/// The lines that show a failure. They were printed by an app or a build.
 fn evidence(error: &JobError) -> Option<Evidence> {
     let lines = telling_lines(error);
     (!lines.is_empty()).then(|| Evidence { source: format!("preview: {}", error.code), text: lines.join("\n") })
 }
 
-/// The lines of an error that matter. Those of smoke checks are few and all matter; those of logs are chosen.
+/// The relevant lines of an error: all lines of smoke tests, which are few, and a selection of the lines of a log.
 pub fn telling_lines(error: &JobError) -> Vec<String> {
     if error.code == "smoke_failed" { error.lines.clone() } else { proof::relevant_lines(&error.lines) }
 }
 
-/// What these turns have used.
+/// The steps, tokens, cost and time that these turns have used.
 async fn spent(platform: &Platform, turns: &[Turn]) -> AppResult<Spent> {
     let mut spent = Spent::default();
     for turn in turns {
@@ -155,7 +155,7 @@ async fn spent(platform: &Platform, turns: &[Turn]) -> AppResult<Spent> {
     Ok(spent)
 }
 
-/// The limits of a turn of a person and all that repairs it.
+/// The limits of a user's turn together with its repairs.
 pub fn limits(platform: &Platform) -> TurnLimits {
     let caps = platform.config.turn_caps;
     TurnLimits {
@@ -167,8 +167,7 @@ pub fn limits(platform: &Platform) -> TurnLimits {
     }
 }
 
-/// What the person's turn and its earlier repairs have used of the limits of a repair; none for a turn
-/// that is no repair.
+/// What the user's turn and its earlier repairs have used of the shared limits; none for a turn that is not a repair.
 pub async fn spent_before(platform: &Platform, turn: &Turn) -> AppResult<Option<Spent>> {
     let Some(repair) = turn.repair() else { return Ok(None) };
     let mut turns = platform.store.turn_with_repairs(repair.of).await?;
@@ -177,8 +176,8 @@ pub async fn spent_before(platform: &Platform, turn: &Turn) -> AppResult<Option<
 }
 
 impl Follow {
-    /// Queues what follows, in the transaction that ends the job before it. An app that is being
-    /// deleted by now gets nothing.
+    /// Queues the next step in the transaction that ends the job before it. Nothing is queued for an app that is being
+    /// deleted.
     pub fn queue(
         self,
         t: &Transaction<'_>,
@@ -252,7 +251,7 @@ mod tests {
         for machine in ["docker_unavailable", "disk_full", "base_image_missing", "push_failed", "internal"] {
             assert!(!is_mendable(machine), "{machine}");
         }
-        // A cluster's: no image, no room, no way to it, or somebody who deletes it.
+        // Failures of a cluster: no image, no room, no route, or objects that were deleted from outside.
         for machine in
             ["registry_unavailable", "image_pull_failed", "no_room", "not_asked", "switch_failed", "deleted_outside"]
         {

@@ -1,4 +1,4 @@
-//! Waiting out an outage of the engine, the registry or the cluster in the middle of a job.
+//! Waits out an outage of the engine, the registry or the cluster during a job.
 
 use std::time::Duration;
 
@@ -10,25 +10,26 @@ use crate::build::BuildEngine;
 use crate::domain::LogStream;
 use crate::runtime::RuntimeError;
 
-/// How long one outage of a runtime is waited out in the middle of a job.
+/// How long a job waits for the end of one outage.
 const OUTAGE_LIMIT: Duration = Duration::from_mins(10);
-/// Outages of one call that are waited out; more of them have another cause.
+/// Number of outages of one call that are waited out. More of them have another cause.
 const OUTAGES_MAX: u32 = 3;
-/// A call that lasted at least this long got through in between: its failure begins another outage.
+/// A call that lasted at least this long must have reached the runtime: its failure starts a new outage.
 const RECOVERY_WINDOW: Duration = Duration::from_secs(30);
-/// How long after an outage a cluster may still refuse known accounts: it loads accounts and roles as it starts.
+/// How long after an outage a cluster may still deny access to known accounts, because it loads accounts and roles
+/// during its start.
 const POST_OUTAGE_GRACE: Duration = Duration::from_secs(30);
 /// First pause before a retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause before a retry.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// An error that may be an outage, which a job waits out.
+/// An error that may be an outage, in which case the job waits for its end.
 pub trait Outage: std::fmt::Display + Into<Failure> {
     /// Whether it is an outage that ends without an action of this machine's user.
     fn is_waited_out(&self) -> bool;
 
-    /// Whether it is what a cluster answers to everyone right after its start.
+    /// Whether it is a denial of access, as a cluster sends it to everyone right after its start.
     fn is_denial(&self) -> bool {
         false
     }
@@ -51,17 +52,18 @@ impl Outage for BuildFault {
     }
 }
 
-/// Retries during one call's outages.
+/// The state of the retries of one call.
 #[derive(Debug, Default)]
 struct OutageRetry {
-    /// When the current outage was first and last seen.
+    /// When the current outage was noticed first and last.
     outage: Option<(Instant, Instant)>,
     outages: u32,
     pause: Duration,
 }
 
 impl OutageRetry {
-    /// The pause before a call that began at `asked` and failed `now` is retried; none when it is given up.
+    /// The pause before the retry of a call that started at `asked` and failed at `now`; none if the call is not
+    /// retried.
     fn pause(&mut self, error: &impl Outage, asked: Instant, now: Instant) -> Option<Duration> {
         match self.outage {
             Some((_, last)) if error.is_denial() => {
@@ -90,7 +92,7 @@ impl OutageRetry {
     }
 }
 
-/// Retries a call until the outage is over, and says in the job's log what it waits for.
+/// Retries a call until the outage has ended, and reports in the job's log what it waits for.
 pub async fn retry_during_outage<T, E, F>(context: &JobContext, mut ask: impl FnMut() -> F) -> Result<T, Failure>
 where
     E: Outage,
@@ -111,7 +113,7 @@ where
         let Some(wait) = retry.pause(&error, asked, Instant::now()) else { return Err(error.into()) };
         if !is_logged {
             let error = error.to_string();
-            // The words of an engine or a cluster may end without a full stop.
+            // The message of an engine or a cluster may end without a full stop.
             let stop = if error.ends_with(['.', '…']) { "" } else { "." };
             context
                 .log(LogStream::Deploy, format!("{error}{stop} Waiting for it; the job will resume by itself."))
@@ -142,12 +144,12 @@ mod tests {
         let begun = Instant::now();
         let after = |seconds| begun + Duration::from_secs(seconds);
         let mut patience = OutageRetry::default();
-        // What was asked went on for eleven minutes, and then the cluster went away.
+        // The call ran for eleven minutes, and then the cluster became unavailable.
         assert_eq!(patience.pause(&away(), begun, after(660)), Some(RETRY_PAUSE));
         assert_eq!(patience.pause(&away(), after(661), after(661)), Some(RETRY_PAUSE * 2));
         assert_eq!(patience.pause(&away(), after(1250), after(1255)), Some(RETRY_PAUSE * 4));
         assert_eq!(patience.pause(&away(), after(1260), after(1261)), None);
-        // It was back for a while, so this is another outage. The number of outages is bounded.
+        // The cluster was available for a while, so this is another outage. The number of outages is limited.
         let mut patience = OutageRetry::default();
         assert!(patience.pause(&away(), begun, after(1)).is_some());
         assert_eq!(patience.pause(&away(), after(2), after(700)), Some(RETRY_PAUSE));

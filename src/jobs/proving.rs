@@ -1,5 +1,5 @@
-//! What the model's tools `check`, `preview_logs` and `request` do: the workspace built without being
-//! deployed, and the app's own preview looked at and asked.
+//! Implements the model's tools `check`, `preview_logs` and `request`: builds the workspace without deploying it, reads
+//! the log of the app's preview, and sends requests to it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,17 +25,17 @@ use crate::proof::{self, AskError, Fetched, Question, Reader, Signature};
 use crate::runtime::RuntimeError;
 use crate::workspace::NewFile;
 
-/// How long a check's build may take.
+/// Time limit of a check's build.
 const BUILD_LIMIT: Duration = Duration::from_mins(5);
-/// Lines of the preview's log that are given, and how long they are waited for.
+/// Maximum number of lines of the preview's log that are returned, and the timeout for reading them.
 const LOG_LINES: u32 = 150;
 const LOG_WAIT: Duration = Duration::from_secs(5);
-/// How long the preview may take to answer, and how much of its answer is read.
+/// Timeout of a request to the preview, and the maximum size in bytes of the response body that is read.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const ANSWER_MAX: usize = 16 * 1024;
 
-/// Builds the work tree as it is, runs the template's own check in the image, and looks at a static
-/// site's links. Nothing is deployed.
+/// Builds the current work tree, runs the template's own check in the image, and checks the links of a static site.
+/// Nothing is deployed.
 pub async fn check(context: &JobContext, app: &App, template: &Template) -> Result<CheckReport, HostError> {
     let platform = &context.platform;
     let _slot = platform.check_slots.acquire().await.map_err(|_| HostError::Failed("Slipway is stopping.".into()))?;
@@ -46,7 +46,7 @@ pub async fn check(context: &JobContext, app: &App, template: &Template) -> Resu
     if !command.is_empty()
         && let Some(dockerfile) = owned.iter_mut().find(|file| file.path.as_str() == "Dockerfile")
     {
-        // The exec form, so that no shell reads it.
+        // The exec form, so that the command is not interpreted by a shell.
         let words = serde_json::to_string(command).map_err(|error| HostError::Failed(error.to_string()))?;
         dockerfile.bytes.extend_from_slice(format!("\nRUN {words}\n").as_bytes());
     }
@@ -66,7 +66,7 @@ pub async fn check(context: &JobContext, app: &App, template: &Template) -> Resu
     match built {
         Ok(_) => {}
         Err(BuildError::Failed { .. } | BuildError::TimedOut { .. }) => {
-            // The last line is the engine's own, with the whole command in it.
+            // The last line is the engine's own, and contains the whole command.
             let output = &lines[..lines.len().saturating_sub(1)];
             let lines = proof::relevant_lines(output);
             let sentence = lines.iter().rev().find(|line| !line.starts_with(' ')).map_or_else(
@@ -83,7 +83,7 @@ pub async fn check(context: &JobContext, app: &App, template: &Template) -> Resu
     }
 }
 
-/// A check's output: shown in the job's log, and kept for the answer. The build bounds it.
+/// A check's output: it is shown in the job's log, and kept for the tool's result. The build limits its size.
 struct CheckLog<'a> {
     log: JobLog<'a>,
     lines: Mutex<Vec<String>>,
@@ -91,7 +91,7 @@ struct CheckLog<'a> {
 
 impl LineSink for CheckLog<'_> {
     fn line(&self, line: String) -> BoxFuture<'_, ()> {
-        // The check's own command is the platform's, and long.
+        // The command of the check belongs to Slipway, and is long.
         if line.starts_with("Step ") && line.contains("RUN [\"python3\", \"-c\"") {
             return Box::pin(std::future::ready(()));
         }
@@ -100,14 +100,14 @@ impl LineSink for CheckLog<'_> {
     }
 }
 
-/// A name for these very bytes, as if they were a commit.
+/// An id for these bytes in the form of a commit id.
 fn content_id(archive: &[u8]) -> Result<VersionId, HostError> {
     use sha2::Digest as _;
     let digest = hex::encode(sha2::Sha256::digest(archive));
     digest[..40].parse().map_err(|error: crate::domain::Invalid| HostError::Failed(error.to_string()))
 }
 
-/// What a static site's pages refer to, in the files alone: as the server will answer them.
+/// Checks the links of a static site in the files alone, with responses like those of the server.
 async fn links(platform: &Platform, app: &App, template: &Template) -> Result<Option<CheckReport>, HostError> {
     let (true, Some(root)) = (template.manifest.smoke.contains(&SmokeKind::Links), &template.manifest.draft_root)
     else {
@@ -143,7 +143,7 @@ async fn links(platform: &Platform, app: &App, template: &Template) -> Result<Op
     }))
 }
 
-/// The file that a path means, as the site's server finds it.
+/// The file that the site's server returns for a path.
 fn serve(files: &HashMap<String, Vec<u8>>, path: &str) -> Fetched {
     let path = path.split('?').next().unwrap_or_default();
     let path = percent_decoded(path);
@@ -182,7 +182,7 @@ fn percent_decoded(path: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// What the preview wrote last; for a scheduled job, what its newest run printed.
+/// The last lines of the preview's log; for a scheduled job, the output of its newest run.
 pub async fn preview_logs(platform: &Platform, app: &App) -> Result<Vec<String>, HostError> {
     let kind = platform.template(app).map_err(host_error)?.manifest.kind;
     if kind == TemplateKind::Job {
@@ -203,7 +203,8 @@ pub async fn preview_logs(platform: &Platform, app: &App) -> Result<Vec<String>,
     })
 }
 
-/// Asks the app's own preview. Its address is ours to know: no path leads anywhere else.
+/// Sends a request to the app's own preview. Slipway determines its address, so that the request cannot reach another
+/// host.
 pub async fn request(platform: &Platform, app: &App, request: PreviewRequest) -> Result<PreviewAnswer, HostError> {
     let environment = Environment::Preview;
     let Some(RouteState::Up(upstream)) = platform.gateway.routes().state(&app.name, environment) else {
@@ -244,7 +245,7 @@ pub async fn request(platform: &Platform, app: &App, request: PreviewRequest) ->
     })
 }
 
-/// Signs a call to a webhook that has no signature of its own. The secret stays here.
+/// Signs a webhook call that has no signature. The secret is not shown to the model.
 async fn sign(
     platform: &Platform,
     app: &App,
@@ -260,7 +261,7 @@ async fn sign(
     }
     let mut secrets = platform.secrets(app, Environment::Preview).await?;
     let Some(secret) = secrets.remove("WEBHOOK_SECRET") else { return Ok(None) };
-    // What runs was deployed with the settings of its own version.
+    // The live version was deployed with its own settings.
     let live = platform.store.app_by_id(app.id).await?.environment(Environment::Preview).version.clone();
     let Some(version) = live else { return Ok(None) };
     let settings = settings(platform, app, &version).await.map_err(|failure| match failure {

@@ -1,6 +1,6 @@
-//! Start-up recovery of the queue: what a process that died held is taken up, or ended with the reason.
+//! Start-up recovery of the queue: jobs of a process that died are resumed, or ended with the reason.
 //!
-//! The database alone is reconciled here: jobs, turns, versions, environments. What runs is the reconcile's.
+//! Only the database is repaired here: jobs, turns, versions, environments. Reconciling covers the running instances.
 
 use super::{Jobs, MAX_ATTEMPTS, generate};
 use crate::domain::{App, AppId, EnvironmentState, INTERRUPTED, Job, JobError, JobKind, JobState, TurnId};
@@ -11,8 +11,8 @@ use crate::store::jobs as table;
 use crate::workspace::Workspace;
 
 impl Jobs {
-    /// Reconciles the database. Run before the workers start; reads only what is unfinished,
-    /// so that it takes no longer with a thousand apps than with one.
+    /// Repairs the database. Runs before the workers start, and reads only unfinished work, so that its duration does
+    /// not depend on the number of apps.
     pub async fn recover(&self) -> AppResult<()> {
         let platform = &self.0.platform;
         for job in platform.store.open_jobs(None).await? {
@@ -33,8 +33,8 @@ impl Jobs {
         Ok(())
     }
 
-    /// Takes in commits that were made just before the process died, and clears what a broken write
-    /// left. For all apps, so in the background.
+    /// Records commits that were made just before the process died, and removes the rest of an interrupted write. Reads
+    /// all apps, so it runs in the background.
     pub async fn read_histories(&self) {
         let platform = &self.0.platform;
         let Ok(names) = platform.store.app_names().await else { return };
@@ -49,11 +49,11 @@ impl Jobs {
         }
     }
 
-    /// Takes over an abandoned job: the process that ran it has died, or its task has.
+    /// Takes over an abandoned job, whose process or task has died.
     pub(super) async fn take_up(&self, job: &Job) -> AppResult<()> {
         let platform = &self.0.platform;
         if let (JobKind::Generate { turn }, Ok(app)) = (&job.kind, platform.store.app_by_id(job.app_id).await) {
-            // The turn's end was kept, and only its job's was not: it ends as it would have.
+            // The turn's result was stored, but its job's was not: the job ends with that result.
             if let Some(outcome) = generate::outcome_of(&platform.store.turn(*turn).await?) {
                 return Ok(self.finish(job, outcome).await?);
             }
@@ -85,7 +85,7 @@ impl Jobs {
         Ok(())
     }
 
-    /// A turn that no job will end any more, however that came.
+    /// Ends a turn that has no job which could end it.
     async fn end_stranded(&self, app: AppId, turn: TurnId) -> AppResult<()> {
         let platform = &self.0.platform;
         let app = platform.store.app_by_id(app).await?;
@@ -96,7 +96,7 @@ impl Jobs {
         generate::end_interrupted(platform, &app, turn).await
     }
 
-    /// An environment cannot be deploying without a job that does it, nor a release.
+    /// Ends the state `deploying` of environments and releases that have no job.
     pub(super) async fn settle_environments(&self, app: &App) -> AppResult<()> {
         let platform = &self.0.platform;
         let open = platform.store.open_jobs(Some(app.id)).await?;

@@ -1,6 +1,6 @@
-//! Runs of scheduled jobs: a container to its end, its exit code and its log.
+//! Runs of scheduled jobs: executes a container to its end, and records its exit code and its log.
 //!
-//! They stand beside the queue: a run of ten minutes must not hold up a deployment of its app.
+//! Runs are independent of the queue, because a run of ten minutes must not delay a deployment of its app.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::platform::Platform;
 use crate::runtime::{LeftRun, RunOutcome, RunSpec, RuntimeError};
 use crate::store::runs::RunEnding;
 
-/// How long one run may take.
+/// Time limit of one run.
 pub const TIME_LIMIT: Duration = Duration::from_mins(15);
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// As it is kept.
+    /// The result as it is stored.
     pub ending: RunEnding,
 }
 
 impl Ended {
-    /// Exit code 0.
+    /// Whether the run ended with exit code 0.
     pub fn succeeded(&self) -> bool {
         self.ending.state == RunState::Succeeded
     }
 
-    /// As the failure of a job that depended on it.
+    /// The failure of a job that depends on this run.
     pub fn failure(&self) -> Failure {
         let message = match (&self.ending.error, self.ending.exit_code) {
             (Some(error), _) => error.clone(),
@@ -49,7 +49,7 @@ impl Ended {
     }
 }
 
-/// Starts a run and answers at once. Refused while another run of the same environment goes on.
+/// Starts a run and returns at once. Refused while another run of the same environment is active.
 pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigger: RunTrigger) -> AppResult<Run> {
     let open = platform.store.open_runs().await?;
     if open.iter().any(|(owner, run)| *owner == app.id && run.environment == release.environment) {
@@ -59,7 +59,7 @@ pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigg
     let (platform, app, release, id) = (platform.clone(), app.clone(), release.clone(), run.id);
     platform.clone().lifecycle.tasks.spawn(async move {
         let _followed = followed;
-        // Left alone when the builder stops: its container goes on, and is attached to again.
+        // When the builder stops, the container continues to run, and the next start attaches to it.
         let stopping = platform.lifecycle.draining.clone();
         let never = CancellationToken::new();
         tokio::select! {
@@ -74,9 +74,9 @@ pub async fn start(platform: &Arc<Platform>, app: &App, release: &Release, trigg
     Ok(run)
 }
 
-/// Runs a release to its end, as part of a job: an outage is told in the job's log, waited out as long as in
-/// the rest of a deployment, and can be cancelled. A job that was taken up again goes on with the run that its
-/// earlier attempt began.
+/// Executes a run of a release to its end, as part of a job. An outage is reported in the job's log and waited out like
+/// in the rest of a deployment; the run can be cancelled. A job that was resumed continues with the run that its
+/// earlier attempt started.
 pub async fn run_to_end(
     context: &JobContext,
     app: &App,
@@ -120,8 +120,8 @@ pub async fn run_to_end(
     }
 }
 
-/// What a run has printed: kept from its first line in each attempt to read it, and told but once. The runtime
-/// bounds it.
+/// The output of a run. Each attempt to read it starts with the first line, but each line is forwarded only once. The
+/// runtime limits its size.
 #[derive(Default)]
 struct Printed {
     text: String,
@@ -130,13 +130,13 @@ struct Printed {
 }
 
 impl Printed {
-    /// The run's lines come once more from the first one on.
+    /// Starts again at the run's first line.
     fn begin_again(&mut self) {
         self.text.clear();
         self.place = 0;
     }
 
-    /// Keeps a line. True when it was not told before.
+    /// Stores a line. Returns true if it was not forwarded before.
     fn take(&mut self, line: &str) -> bool {
         keep_line(&mut self.text, line);
         let is_new = self.told.get(self.place).is_none_or(|told| told != line);
@@ -149,7 +149,7 @@ impl Printed {
     }
 }
 
-/// Keeps a run's lines, and hands on those that were not told before.
+/// Stores a run's lines, and forwards those that were not forwarded before.
 struct Told<'a> {
     printed: &'a Mutex<Printed>,
     redaction: &'a Redaction,
@@ -163,7 +163,7 @@ impl LineSink for Told<'_> {
     }
 }
 
-/// Removes, in the background, what is left of a run that no one waits for any more.
+/// Removes, in the background, the objects of a run whose result is not needed any more.
 fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
     let (platform, app, id) = (platform.clone(), spec.app.clone(), platform.runtime.runs.id_of(spec));
     platform.clone().lifecycle.tasks.spawn(async move {
@@ -177,7 +177,7 @@ fn clear_away(platform: &Arc<Platform>, spec: &RunSpec) {
             }
         };
         tokio::select! {
-            // It is found at the next start.
+            // The next start of the builder finds it.
             () = platform.lifecycle.draining.cancelled() => {}
             () = work => {}
         }
@@ -240,7 +240,7 @@ async fn carry_out(
     Ok(())
 }
 
-/// Goes on with a run that an earlier builder left behind.
+/// Follows a run that continued while the builder was stopped.
 pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     let redaction = platform.redaction(&platform.store.app_by_id(left.app_id).await?).await?;
     let printed = Mutex::new(String::new());
@@ -259,19 +259,19 @@ pub async fn take_up(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     Ok(())
 }
 
-/// Says that nothing is left of a run whose end nobody saw.
+/// Records the failure of a run whose objects disappeared before its end was seen.
 pub async fn lost(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
     end(platform, app, run, Err(RuntimeError::Gone.to_string()), String::new()).await?;
     Ok(())
 }
 
-/// Says that a run was stopped, since the job that it was part of is over.
+/// Records that a run was stopped, because the job to which it belonged has ended.
 pub async fn stopped(platform: &Platform, app: AppId, run: RunId) -> AppResult<()> {
     end(platform, app, run, Err(RuntimeError::Cancelled.to_string()), String::new()).await?;
     Ok(())
 }
 
-/// Pauses between questions to a cluster that is away: the run itself goes on without it.
+/// The growing pause between requests to an unavailable cluster. The run itself continues meanwhile.
 struct Patience(Duration);
 
 impl Default for Patience {
@@ -281,7 +281,7 @@ impl Default for Patience {
 }
 
 impl Patience {
-    /// Pauses after an outage; `false` at once after all else.
+    /// Pauses after an outage and returns `true`; returns `false` at once after any other result.
     async fn waits_after(&mut self, outcome: &Result<RunOutcome, RuntimeError>) -> bool {
         let Err(RuntimeError::ClusterUnavailable(why)) = outcome else { return false };
         tracing::warn!(why, "the cluster is unreachable; waiting for a run");
@@ -332,7 +332,7 @@ async fn end(
     Ok(Ended { ending })
 }
 
-/// The environment that the schedule drives.
+/// The environment in which schedules run.
 pub const SCHEDULED: Environment = Environment::Prod;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Gives disk space back while nothing else is to be done: that of the database, and that of repositories.
+//! Frees disk space of the database and of repositories while the builder is idle.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::platform::Platform;
 use crate::store::StoreError;
 use crate::workspace::Packed;
 
-/// Pause between two looks at what can be given back.
+/// Pause between two checks for space that can be freed.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
-/// Looks between two deletions of old jobs.
+/// Number of checks between two deletions of old jobs.
 const LOOKS_PER_DELETION: u32 = 60;
 
-/// Looks after the database's size for as long as the builder lives. A database of an earlier version is rewritten
-/// once, when no job runs, since nobody can write meanwhile.
+/// Limits the database's size as long as the builder runs. A database of an earlier version is rewritten once, while no
+/// job runs, because the rewrite blocks all writes.
 pub async fn keep_small(platform: Arc<Platform>, jobs: Jobs) {
     let mut may_rewrite = true;
     for look_number in 0_u32.. {
@@ -55,7 +55,7 @@ async fn look(platform: &Platform, jobs: &Jobs, may_rewrite: &mut bool) -> Resul
         if !jobs.is_idle() {
             return Ok(());
         }
-        // Once in a process: what fails now fails in a minute too.
+        // Only one attempt in a process: the cause of a failure would not be different a minute later.
         *may_rewrite = false;
         let shortened = store.shorten_logs().await?;
         tracing::info!(lines = shortened, "truncated the logs of earlier jobs");

@@ -1,9 +1,9 @@
-//! Output of programs we do not trust, as clean lines of bounded length.
+//! Splits the output of untrusted programs into clean lines of limited length.
 
-/// Longest line, in bytes, that is kept; the rest of it is dropped.
+/// Maximum length of a line in bytes; the rest of a longer line is dropped.
 pub const LINE_MAX: usize = 4096;
 
-/// Cuts a stream of bytes into lines.
+/// Splits a stream of bytes into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     line: Vec<u8>,
@@ -11,7 +11,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes the next bytes and hands every line that they complete to `each`, cleaned.
+    /// Takes the next bytes, and passes each line that they complete to `each`, cleaned.
     pub fn push(&mut self, mut bytes: &[u8], each: &mut impl FnMut(String)) {
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
             self.keep(&bytes[..end]);
@@ -21,7 +21,7 @@ impl Lines {
         self.keep(bytes);
     }
 
-    /// Hands out what stands after the last line break, if anything does.
+    /// Passes the text after the last line break to `each`, if there is any.
     pub fn finish(&mut self, each: &mut impl FnMut(String)) {
         if !self.line.is_empty() {
             self.flush(each);
@@ -45,8 +45,8 @@ impl Lines {
     }
 }
 
-/// A line without escape sequences and control characters, and of a progress bar only what it
-/// last showed. Bytes that are no UTF-8 become replacement characters.
+/// The line without escape sequences and control characters. Of text that was overwritten after a carriage return, such
+/// as a progress bar, only the last state is kept. Bytes that are not UTF-8 become replacement characters.
 pub fn clean(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = line.rsplit(|b| *b == b'\r').next().unwrap_or(line);
@@ -59,9 +59,9 @@ pub fn clean(line: &[u8]) -> String {
     while let Some(c) = chars.next() {
         match c {
             '\u{1b}' => match chars.next() {
-                // CSI: parameters, then one letter or sign.
+                // CSI: parameters, then one final character.
                 Some('[') => while chars.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {},
-                // OSC: a text up to BEL or ESC \.
+                // OSC: a text that ends with BEL or ESC \.
                 Some(']') => {
                     while let Some(c) = chars.next() {
                         if c == '\u{7}' || (c == '\u{1b}' && chars.next_if_eq(&'\\').is_some()) {
@@ -69,7 +69,7 @@ pub fn clean(line: &[u8]) -> String {
                         }
                     }
                 }
-                // Choosing a character set takes one more character.
+                // The selection of a character set has one more character.
                 Some('(' | ')') => {
                     chars.next();
                 }

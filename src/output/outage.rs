@@ -1,8 +1,8 @@
-//! What the words of an engine or a node say about a registry: that it is away for now, or that it has answered.
+//! Recognizes registry outages in the messages of an engine or a node.
 //!
-//! Neither hands its caller a code for this, only a text.
+//! Neither of them reports an error code for this, only a text.
 
-/// What an engine or a node says of a registry that is away, rather than without the image.
+/// Texts by which an engine or a node reports that a registry is unavailable, as opposed to a missing image.
 const OUTAGE_SIGNS: [&str; 10] = [
     "connection refused",
     "connection reset",
@@ -15,12 +15,12 @@ const OUTAGE_SIGNS: [&str; 10] = [
     "deadline exceeded",
     "EOF",
 ];
-/// HTTP statuses of a gateway or server that is away for now.
+/// HTTP statuses of a gateway or server that is temporarily unavailable.
 const AWAY_STATUSES: [(&str, &str); 3] =
     [("502", "Bad Gateway"), ("503", "Service Unavailable"), ("504", "Gateway Timeout")];
 
-/// Whether somebody's words about a registry say that it is away for now. A number alone is no status: the digest of
-/// an image may well contain it.
+/// Whether a message about a registry reports an outage. A number alone does not count as a status, because the digest
+/// of an image may contain it.
 pub fn is_outage(message: &str) -> bool {
     OUTAGE_SIGNS.iter().any(|sign| message.contains(sign))
         || AWAY_STATUSES.iter().any(|(code, words)| {

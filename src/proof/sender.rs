@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::signature::Signature;
 
-/// What a usual browser says that it is.
+/// The user agent of an ordinary browser.
 pub(super) const BROWSER: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";
 

@@ -1,4 +1,4 @@
-//! What the database says should run, as runtimes ask for it.
+//! The desired state from the database, in the form in which runtimes request it.
 
 use async_trait::async_trait;
 use tokio::sync::OwnedMutexGuard;
@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::runtime::{Deployment, DesiredState, RuntimeError};
 use crate::store::StoreError;
 
-/// The database and the locks of one builder.
+/// The desired state according to the database and locks of one builder.
 pub(super) struct Desired<'a>(pub(super) &'a Platform);
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl DesiredState for Desired<'_> {
     }
 }
 
-/// Why it is not known what should run.
+/// The error for a desired state that cannot be read.
 pub(super) fn unreadable(error: &AppError) -> RuntimeError {
     RuntimeError::StateUnreadable(error.to_string())
 }

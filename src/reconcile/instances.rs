@@ -1,4 +1,4 @@
-//! Instances of live releases: routed to where they run, started where they do not; the others are removed.
+//! Instances of live releases: routes to those that run, starts those that do not, and removes the others.
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::output::Discard;
 use crate::platform::Platform;
 use crate::runtime::{Deployment, DesiredState, FoundInstance, Instance, InstanceState, Restored, RuntimeError};
 
-/// Live releases that are restored at once.
+/// Number of live releases that are restored at the same time.
 const RESTORED_AT_ONCE: usize = 4;
 
 /// A live release, and whether it runs.
@@ -23,12 +23,12 @@ pub(super) struct Live {
     runs: bool,
 }
 
-/// All instances that are there.
+/// All existing instances.
 pub(super) async fn find(platform: &Platform) -> AppResult<Vec<FoundInstance>> {
     platform.runtime.reconcile.instances().await.map_err(|error| runtime_unavailable(&error))
 }
 
-/// Routes to the instances of live releases. Answers all live releases.
+/// Routes to the instances of live releases. Returns all live releases.
 pub(super) async fn route(platform: &Platform, found: &[FoundInstance]) -> AppResult<Vec<Live>> {
     let mut live = Vec::new();
     for (app, _) in platform.store.app_names().await? {
@@ -41,8 +41,8 @@ pub(super) async fn route(platform: &Platform, found: &[FoundInstance]) -> AppRe
     Ok(live)
 }
 
-/// Routes to the live release of an environment, if it was found. Answers whether it runs; none where nothing is to
-/// run.
+/// Routes to the live release of an environment, if its instance was found. Returns whether it runs; none if nothing
+/// should run.
 async fn route_to_live(
     platform: &Platform,
     id: AppId,
@@ -57,18 +57,18 @@ async fn route_to_live(
     let Some(number) = app.environment(environment).release else { return Ok(None) };
     let release = platform.store.release(id, environment, number).await?;
     if release.spec.process == ProcessKind::Job {
-        // It has no instance: nothing is missing, and nothing will answer at its address.
+        // A job has no instance, so it cannot be missing and needs no route.
         platform.traffic.routes().remove(&app.name, environment);
         return Ok(Some(true));
     }
     let Some(serving) = found.iter().find(|found| found.serves(id, environment, number)) else {
-        // A deployment that is on its way brings its own.
+        // A deployment in progress starts its own instance.
         let open = platform.store.open_jobs(Some(id)).await?;
         let is_deploying = open.iter().any(|job| job.kind.environment() == Some(environment));
         return Ok((!is_deploying).then_some(false));
     };
     let routes = platform.traffic.routes();
-    // One that crashes again and again is what the watch says of it, unless nothing was said yet.
+    // For an instance that crashes repeatedly, the state that the watch has reported is kept, if there is one.
     let is_unknown = !matches!(routes.state(&app.name, environment), Some(RouteState::Up(_) | RouteState::Stopped));
     let is_running = serving.state == InstanceState::Running;
     if let Some(address) = serving.instance.address
@@ -89,7 +89,7 @@ pub(super) async fn remove_orphans(platform: &Platform, found: &[FoundInstance])
         match remove_orphan(platform, &desired, instance).await {
             Ok(()) => {}
             Err(error) if error.is_outage() => return Err(runtime_unavailable(&error)),
-            // Of one instance, or of one app: the others do not wait for it.
+            // The failure concerns one instance or app, so the others are still removed.
             Err(error) => {
                 tracing::warn!(app = %instance.app, release = instance.release.0, %error, "failed to remove an orphaned instance; the next reconcile retries");
             }
@@ -106,7 +106,7 @@ async fn remove_orphan(platform: &Platform, desired: &Desired<'_>, instance: &In
     platform.runtime.reconcile.remove_orphan(instance, desired).await
 }
 
-/// Has live releases run as they should.
+/// Restores live releases.
 pub(super) async fn restore(platform: &Platform, live: Vec<Live>) {
     futures_util::stream::iter(live)
         .for_each_concurrent(RESTORED_AT_ONCE, async |Live { app, environment, runs }| {
@@ -123,7 +123,7 @@ pub(super) async fn restore(platform: &Platform, live: Vec<Live>) {
         .await;
 }
 
-/// Has an environment's live release run as it should, and routes to it where it had to be started.
+/// Restores an environment's live release, and routes to it if it had to be started.
 pub(super) async fn restore_one(
     platform: &Platform,
     id: AppId,
@@ -137,7 +137,7 @@ pub(super) async fn restore_one(
     let never = CancellationToken::new();
     let ready = platform.runtime.releases.wait_ready(&instance, probe, START_LIMIT, &Discard, &never);
     Box::pin(ready).await?;
-    // A job may have begun meanwhile: then the app may be gone by now, or another release live.
+    // A job may have started meanwhile: the app may have been deleted, or another release may be live.
     let routed = route_to_started(platform, &deployment, &instance).await.map_err(|error| unreadable(&error))?;
     if routed {
         return Ok(());
@@ -145,7 +145,7 @@ pub(super) async fn restore_one(
     platform.runtime.reconcile.remove_orphan(&instance, &desired).await
 }
 
-/// Routes to an instance that was started, if its release is still the live one.
+/// Routes to a started instance, if its release is still the live one.
 async fn route_to_started(platform: &Platform, deployment: &Deployment, instance: &Instance) -> AppResult<bool> {
     let (id, environment) = (deployment.app_id, deployment.environment);
     let _alone = platform.traffic.lock(id).await;
@@ -165,7 +165,7 @@ async fn route_to_started(platform: &Platform, deployment: &Deployment, instance
     Ok(true)
 }
 
-/// Stores how an environment is, and tells of it where that is new. A deployment says itself how it ends.
+/// Stores the state of an environment, and publishes it if it changed. A deployment reports its result itself.
 pub(super) async fn set_state(
     platform: &Platform,
     id: AppId,

@@ -1,8 +1,8 @@
-//! Reconcile: what runs is compared with what the database says should run, and the difference is removed.
+//! Reconcile: compares the running instances with the desired state in the database, and removes the difference.
 //!
-//! At the start, after each outage of an engine, and in intervals on a cluster. Between two comparisons the watch
-//! follows what happens to instances. Owns no state: what should run stands in the database, what runs is the
-//! runtime's. Jobs know nothing of it.
+//! Runs at the start, after each outage of an engine, and periodically on a cluster. Between two passes, the watch
+//! follows the events of instances. This module has no state of its own: the database has the desired state, and the
+//! runtime has the running instances. Jobs do not depend on this module.
 
 mod desired;
 mod instances;
@@ -23,15 +23,15 @@ use crate::platform::Platform;
 pub use scheduled_runs::record_scheduled;
 pub use watch::watch;
 
-/// First pause before a failed comparison is repeated.
+/// First pause before a failed pass is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause: an engine that is installed or started later is used after this time at most.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Compares what runs with what should as soon as the runtime can be reached, and again whenever the runtime says that
-/// they may differ. Runs in the background.
+/// Reconciles as soon as the runtime can be reached, and again whenever the runtime reports that it is due. Runs in the
+/// background.
 pub async fn run(platform: Arc<Platform>) {
-    // Asked before the first comparison, so that an outage right after it is noticed.
+    // Subscribed before the first pass, so that an outage right after it is noticed.
     let mut due = platform.runtime.reconcile.due();
     until_reconciled(&platform).await;
     if let Err(error) = platform.images.remove_leftovers().await {
@@ -43,12 +43,12 @@ pub async fn run(platform: Arc<Platform>) {
     }
 }
 
-/// Compares until that succeeds. The log gets each reason once.
+/// Retries until a pass succeeds. Each reason of a failure is logged once.
 async fn until_reconciled(platform: &Arc<Platform>) {
     let mut pause = RETRY_PAUSE;
     let mut logged = None;
     while let Err(error) = reconcile(platform).await {
-        // The runtime may stay away for long: waiting requests are answered now.
+        // The outage may be long, so requests that wait for a route are answered now.
         platform.traffic.routes().are_known();
         let reason = error.to_string();
         if logged.as_ref() != Some(&reason) {
@@ -67,11 +67,11 @@ async fn until_reconciled(platform: &Arc<Platform>) {
     }
 }
 
-/// Reconciles once: routes to live releases, removes orphans, resumes runs, and starts live releases that do not run. Safe
-/// beside running jobs.
+/// Reconciles once: routes to live releases, removes orphans, resumes runs, and starts live releases that do not run.
+/// May run at the same time as jobs.
 ///
 /// # Errors
-/// The database or the runtime does not answer. What came before stays done.
+/// If the database or the runtime does not answer. The steps before the failure stay done.
 async fn reconcile(platform: &Arc<Platform>) -> AppResult<()> {
     let found = instances::find(platform).await?;
     let live = instances::route(platform, &found).await?;

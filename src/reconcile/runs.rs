@@ -1,4 +1,4 @@
-//! Runs of jobs that went on without a builder.
+//! Runs of jobs that continued while the builder was stopped.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) async fn take_up(platform: &Arc<Platform>) -> AppResult<()> {
             None => runs::lost(platform, *app, run.id).await?,
         }
     }
-    // Looked for before the runs were read: what is not among them has its end.
+    // The list was read before the database: a run that is not among the open ones has ended.
     let is_open = |run: RunId| open.iter().any(|(_, open)| open.id == run);
     for left in left.iter().filter(|left| !is_open(left.run) && !ours.contains(&left.run)) {
         end(platform, left).await?;
@@ -51,7 +51,7 @@ pub(super) async fn take_up(platform: &Arc<Platform>) -> AppResult<()> {
     Ok(())
 }
 
-/// Whether the job goes on that a check is part of: it goes on with the check as well.
+/// Whether the job that started this run as a check is still open: then that job follows the run.
 async fn is_checking(platform: &Platform, app: AppId, run: &Run) -> AppResult<bool> {
     let release = match platform.store.release(app, run.environment, run.release).await {
         Ok(release) => release,
@@ -67,7 +67,7 @@ async fn end(platform: &Platform, left: &LeftRun) -> AppResult<()> {
     platform.runtime.runs.end(&left.app, &left.id).await.map_err(|error| runtime_unavailable(&error))
 }
 
-/// Waits for a run's end in the background. `followed` says so to others.
+/// Waits for a run's end in the background. `followed` marks the run as followed meanwhile.
 pub(super) fn follow(platform: &Arc<Platform>, left: LeftRun, followed: FollowGuard) {
     let platform = platform.clone();
     platform.clone().lifecycle.tasks.spawn(async move {

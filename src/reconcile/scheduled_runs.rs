@@ -1,4 +1,4 @@
-//! Runs that the runtime started by a schedule, for as long as the builder lives.
+//! Records the runs that the runtime's scheduler starts, as long as the builder runs.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use crate::jobs::{runs, runtime_unavailable};
 use crate::platform::Platform;
 use crate::runtime::{ScheduledRun, Schedules};
 
-/// How long a change of a run that was made before it got its number may be on its way.
+/// How long a change of a run from before it got its number may still be reported.
 const TOLD_AGAIN: Duration = Duration::from_mins(10);
 
-/// Takes runs that the runtime started by a schedule into the history, and sees to their end.
+/// Adds runs that the runtime's scheduler started to the history, and follows them to their end.
 pub async fn record_scheduled(platform: Arc<Platform>, schedules: Arc<dyn Schedules>) {
     let mut started = schedules.started();
     let mut taken = Taken::default();
     while let Some(run) = started.next().await {
-        // Each comes as often as something of it changes.
+        // A run is reported with each of its changes.
         if !taken.insert((run.app_id, run.id.clone()), Instant::now()) {
             continue;
         }
@@ -33,7 +33,7 @@ pub async fn record_scheduled(platform: Arc<Platform>, schedules: Arc<dyn Schedu
     }
 }
 
-/// Scheduled runs that have their number: each is told of a few times more, and then never again.
+/// Scheduled runs that have their number. Each is still reported a few times.
 #[derive(Default)]
 struct Taken {
     runs: HashSet<(AppId, String)>,
@@ -41,7 +41,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// True for one that is new.
+    /// Returns true for a new run.
     fn insert(&mut self, run: (AppId, String), now: Instant) -> bool {
         while let Some((at, old)) = self.order.front()
             && now.duration_since(*at) > TOLD_AGAIN
@@ -56,7 +56,7 @@ impl Taken {
         is_new
     }
 
-    /// It has no number after all, and gets one when it is told of again.
+    /// The run has no number after all, and gets one when it is reported again.
     fn forget(&mut self, run: &(AppId, String)) {
         self.runs.remove(run);
         self.order.retain(|(_, known)| known != run);
@@ -72,7 +72,8 @@ async fn record_one(platform: &Arc<Platform>, schedules: &dyn Schedules, begun: 
     match schedules.name(begun, run.id).await {
         Ok(left) => {
             tracing::info!(run = run.id.0, app = %begun.app, "scheduled run begins");
-            // Kept from the row on: a reconcile in between would take the run for one that nobody waits for.
+            // Marked as followed from the moment its row exists: otherwise a reconcile in between would follow the run
+            // too.
             if let Some(followed) = followed {
                 follow(platform, left, followed);
             }

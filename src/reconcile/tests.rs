@@ -1,4 +1,4 @@
-//! What runs against what should, on a runtime in memory.
+//! Tests of reconciling, with a runtime in memory.
 
 use std::time::Duration;
 
@@ -149,13 +149,13 @@ async fn an_instance_that_dies_is_shown_as_stopped_until_it_runs_again() {
     assert_eq!((scene.environment(Prod).await.0, scene.routed_to(Prod)), (EnvironmentState::Stopped, None));
     happens(InstanceEventKind::Started).await;
     assert_eq!((scene.environment(Prod).await.0, scene.routed_to(Prod)), (EnvironmentState::Ready, Some(1)));
-    // What happens to another release is no news of the live one.
+    // An event of another release does not change the state of the live one.
     scene.live(Prod).await;
     happens(InstanceEventKind::Died { code: Some(1), oom: false }).await;
     assert_eq!((scene.environment(Prod).await.0, scene.routed_to(Prod)), (EnvironmentState::Ready, Some(2)));
 }
 
-/// A run of the app's release 1 in production, as an earlier builder left it.
+/// A run of the app's release 1 in production that an earlier builder process left.
 fn left(scene: &Scene, run: RunId) -> LeftRun {
     LeftRun {
         id: format!("run-{run}"),
@@ -193,7 +193,7 @@ async fn a_run_that_goes_on_without_its_builder_is_followed_to_its_end() {
     scene.memory.with(|state| state.runs.push((left(&scene, run), None)));
     reconcile(&scene.platform).await.expect("reconciled");
     assert_eq!(run_state(&scene, run).await, RunState::Running);
-    // A second look does not follow it twice.
+    // A second pass does not follow the run again.
     reconcile(&scene.platform).await.expect("reconciled");
     scene.memory.end_run(run, 0);
     followed(&scene, run).await;
@@ -240,7 +240,7 @@ async fn a_run_that_the_runtime_starts_by_a_schedule_gets_a_number_and_an_end() 
         release: ReleaseNumber(1),
         started_at: scene.platform.clock.now(),
     };
-    // It is told of more than once.
+    // The run is reported more than once.
     for _ in 0..2 {
         scene.memory.run_by_schedule(begun.clone());
     }

@@ -1,4 +1,4 @@
-//! What happens to instances, as it happens, for as long as the builder lives.
+//! Follows the events of instances as long as the builder runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::gateway::{RouteState, Upstream};
 use crate::platform::Platform;
 use crate::runtime::{InstanceEvent, InstanceEventKind};
 
-/// Pause before a live release that somebody took down is restored.
+/// Pause before a live release that was removed by hand is restored.
 const RESTORE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Follows what happens to instances: one that dies is shown as stopped, one that comes back as ready. What somebody
-/// took down by hand is restored, since Slipway itself removes what is not to run.
+/// Follows the events of instances: one that dies is shown as stopped, one that runs again as ready. A release that was
+/// removed by hand is restored, because Slipway itself removes what should not run.
 pub async fn watch(platform: Arc<Platform>) {
     let mut events = platform.runtime.observation.watch();
     while let Some(event) = events.next().await {
@@ -23,7 +23,7 @@ pub async fn watch(platform: Arc<Platform>) {
     }
 }
 
-/// Takes an event in. What was taken down is restored after `pause`.
+/// Handles an event. A removed live release is restored after `pause`.
 pub(super) async fn take(platform: &Arc<Platform>, InstanceEvent { instance, kind }: InstanceEvent, pause: Duration) {
     let _alone = platform.traffic.lock(instance.app_id).await;
     let Ok(app) = platform.store.app_by_id(instance.app_id).await else { return };
@@ -52,10 +52,11 @@ pub(super) async fn take(platform: &Arc<Platform>, InstanceEvent { instance, kin
     }
 }
 
-/// Restores a live release that somebody took down by hand. What cannot be done now, the next reconcile does.
+/// Restores a live release that was removed by hand. If that fails, the next reconcile does it.
 async fn restore_soon(platform: Arc<Platform>, id: AppId, environment: Environment, pause: Duration) {
     let work = async {
-        // Who deletes one object may delete more; and two who do not agree do so slowly.
+        // A client that deletes one object may delete more. The pause also limits the rate if another client deletes
+        // the release repeatedly.
         tokio::time::sleep(pause).await;
         tracing::info!(app = id.0, %environment, "restoring a live release that was removed by hand");
         if let Err(error) = restore_one(&platform, id, environment, false).await {

@@ -27,23 +27,24 @@ use crate::output::LineSink;
 /// Where apps run: the parts of one runtime. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
-    /// What people call it, such as `Docker engine`.
+    /// Its name for users, such as `Docker engine`.
     pub name: &'static str,
     /// The name of its check on the health page, such as `docker`.
     pub check: &'static str,
     /// How browsers reach previews.
     pub previews: Reach,
-    /// Brings releases up and takes them down.
+    /// Starts and removes releases.
     pub releases: Arc<dyn Releases>,
-    /// Has what should run do so.
+    /// Compares the running instances with the desired state.
     pub reconcile: Arc<dyn Reconcile>,
     /// Runs jobs to their end.
     pub runs: Arc<dyn JobRunner>,
-    /// Says how what runs does.
+    /// Reports the state and the events of instances.
     pub observation: Arc<dyn Observation>,
-    /// Starts jobs by their schedules; none where the builder's own scheduler does that.
+    /// Starts jobs by their schedules; none if the builder's own scheduler does that.
     pub schedules: Option<Arc<dyn Schedules>>,
-    /// Keeps apps away from private addresses by rules of this machine; none where the runtime does that by itself.
+    /// Keeps apps away from private addresses with packet filter rules of this machine; none if the runtime does that
+    /// by itself.
     pub protection: Option<Arc<dyn Protection>>,
 }
 
@@ -52,20 +53,20 @@ pub struct Runtime {
 pub enum Reach {
     /// Through the builder's gateway, which sees each request.
     Gateway,
-    /// Through an Ingress of the cluster, past the gateway.
+    /// Through an Ingress of the cluster, without the gateway.
     Ingress,
 }
 
-/// Brings one release of an app up beside another, leads traffic to it, and takes it down.
+/// Starts a release of an app beside another one, switches traffic to it, and removes releases.
 #[async_trait]
 pub trait Releases: Send + Sync {
-    /// Makes what an app needs before its first release, so that the release does not wait for it. Can be left out:
+    /// Creates what an app needs before its first release, so that the release does not wait for it. Optional:
     /// [`Self::start`] and [`JobRunner::run`] do it as well.
     async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError>;
 
-    /// Starts a release. Where it runs already, that instance is answered; a dead or half-made one is replaced.
-    /// It is not started again by itself before [`Self::wait_ready`] has seen it answer. `tell` is handed what it
-    /// waits for, in sentences.
+    /// Starts a release. If it runs already, returns that instance; a dead or incomplete one is replaced. The runtime
+    /// does not restart it after a crash until [`Self::wait_ready`] has seen it answer. `tell` receives sentences about
+    /// what the start waits for.
     async fn start(
         &self,
         deployment: &Deployment,
@@ -73,9 +74,9 @@ pub trait Releases: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Instance, RuntimeError>;
 
-    /// Waits until this very instance answers its probe with 2xx or 3xx; `deadline` counts from when it runs. Its
-    /// end ends the waiting at once. From then on it is started again whenever it crashes, and with the engine.
-    /// `tell` is handed what holds it up while it is still waited for, in sentences.
+    /// Waits until this instance answers its probe with 2xx or 3xx; `deadline` counts from the time it runs. Fails at
+    /// once if the instance ends. After it was ready, the runtime restarts it after each crash, and with the engine.
+    /// `tell` receives sentences about what delays it.
     async fn wait_ready(
         &self,
         instance: &Instance,
@@ -85,11 +86,11 @@ pub trait Releases: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Answered, RuntimeError>;
 
-    /// Says where this very instance answers, rather than what stands in front of it; none when it does not run.
+    /// The address of this instance itself, and not of a load balancer in front of it; none if it does not run.
     async fn own_address(&self, instance: &Instance, probe: &Probe) -> Result<Option<SocketAddr>, RuntimeError>;
 
-    /// Leads an environment's traffic to a release that is ready, and waits until it has arrived there. What served
-    /// before is still there: it gets the traffic back unless the caller keeps the answer, see [`Switched`].
+    /// Switches an environment's traffic to a ready release, and waits until requests arrive there. The release that
+    /// served before keeps running, and receives the traffic again unless the caller keeps the returned [`Switched`].
     async fn switch(
         &self,
         deployment: &Deployment,
@@ -100,21 +101,21 @@ pub trait Releases: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Switched, RuntimeError>;
 
-    /// Removes what a live release has replaced and that has no requests any more. [`Switched::keep`] does it as
-    /// well: this is for a builder that died in between.
+    /// Removes the instances that a live release has replaced and that have no requests any more. [`Switched::keep`]
+    /// does it as well: this is for a switch that was interrupted by the end of the builder.
     async fn finish(&self, live: &Deployment) -> Result<(), RuntimeError>;
 
-    /// Ends a release that never took traffic, and has what is `live` go on as if it had not been there. Already done
-    /// is success.
+    /// Removes a release that never received traffic, and restores the state of the `live` one. Succeeds if that was
+    /// already done.
     async fn abandon(&self, failed: &Deployment, live: Option<&Deployment>) -> Result<(), RuntimeError>;
 
-    /// Removes all that an app runs or ran, with its network or namespace, and waits until it is gone. Already
-    /// gone is success. `tell` is handed what holds it up, in sentences.
+    /// Removes all that an app runs or ran, with its network or namespace, and waits until it was removed. Succeeds if
+    /// there is nothing to remove. `tell` receives sentences about what delays the removal.
     async fn remove_app(&self, app: &AppName, app_id: AppId, tell: &dyn LineSink) -> Result<(), RuntimeError>;
 }
 
-/// Traffic that leads to a new release while its caller records that the release is live. Dropping it instead leads
-/// the gateway's traffic back; what else the runtime changed, [`Releases::abandon`] puts back.
+/// A switch of traffic to a new release, until its caller has recorded that the release is live. Dropping it undoes the
+/// switch in the gateway; [`Releases::abandon`] undoes the runtime's other changes.
 #[must_use = "dropping it undoes the switch"]
 pub struct Switched {
     route: RouteSwitch,
@@ -124,7 +125,7 @@ pub struct Switched {
 }
 
 impl Switched {
-    /// `finish` is done before the job that switched goes on, `when_drained` once nobody waits for the replaced
+    /// `finish` runs before the job that switched continues, `when_drained` once no request waits for the replaced
     /// release any more.
     pub(super) fn new(
         route: RouteSwitch,
@@ -135,8 +136,8 @@ impl Switched {
         Self { route, finish: Box::pin(finish), when_drained: Box::pin(when_drained), tasks: tasks.clone() }
     }
 
-    /// The release is live, and recorded as such. What served before drains and is removed in the background; what
-    /// cannot be removed now, the next reconcile does.
+    /// Completes the switch, once the release is recorded as live. The replaced instances drain and are removed in the
+    /// background; the next reconcile removes those whose removal fails now.
     pub async fn keep(self) {
         let drain = self.route.keep();
         let when_drained = self.when_drained;
@@ -148,14 +149,14 @@ impl Switched {
     }
 }
 
-/// Has what runs be what the builder's database says.
+/// Compares the running instances with the builder's database, and removes the difference.
 #[async_trait]
 pub trait Reconcile: Send + Sync {
-    /// Lists all instances of all apps, whatever they do. Runs of jobs are not among them.
+    /// Lists all instances of all apps, in any state. Runs of jobs are not included.
     async fn instances(&self) -> Result<Vec<FoundInstance>, RuntimeError>;
 
-    /// Has an environment's live release run as it should: starts it where it does not run, and puts back what
-    /// somebody changed by hand. `runs` says that an instance of it was found.
+    /// Restores an environment's live release: starts it if it does not run, and reverts manual changes. `runs` says
+    /// whether an instance of it was found.
     async fn restore(
         &self,
         app: AppId,
@@ -167,24 +168,25 @@ pub trait Reconcile: Send + Sync {
     /// Removes an instance that no release needs, once it has no requests any more.
     async fn remove_orphan(&self, orphan: &Instance, desired: &dyn DesiredState) -> Result<(), RuntimeError>;
 
-    /// Tells, without end, when what runs is to be compared with what should run again.
+    /// A stream without an end: each item means that reconciling is due.
     fn due(&self) -> BoxStream<'static, ()>;
 }
 
-/// What the builder's database says should run: a runtime asks it, and does not see the database.
+/// The desired state according to the builder's database. Runtimes ask through this trait and have no access to the
+/// database.
 #[async_trait]
 pub trait DesiredState: Send + Sync {
-    /// Keeps jobs from changing an app's releases until the answer is dropped; none while a job does so.
+    /// Prevents jobs from changing an app's releases until the guard is dropped; none while a job changes them.
     fn hold(&self, app: AppId) -> Option<OwnedMutexGuard<()>>;
 
-    /// An environment's live release with what it needs to run; none where nothing is to run, or where a deployment
-    /// is on its way, which brings its own.
+    /// An environment's live release with what it needs to run; none if nothing should run, or if a deployment is in
+    /// progress, which starts its own release.
     ///
     /// # Errors
     /// [`RuntimeError::StateUnreadable`].
     async fn live(&self, app: AppId, environment: Environment) -> Result<Option<Deployment>, RuntimeError>;
 
-    /// Whether a release is live or on its way.
+    /// Whether a release is live or being deployed.
     ///
     /// # Errors
     /// [`RuntimeError::StateUnreadable`].
@@ -196,13 +198,13 @@ pub trait DesiredState: Send + Sync {
     ) -> Result<bool, RuntimeError>;
 }
 
-/// Runs jobs to their end, and finds those that an earlier builder started.
+/// Executes jobs to their end, and finds the runs that an earlier builder process started.
 #[async_trait]
 pub trait JobRunner: Send + Sync {
-    /// Runs a job to its end and removes what is left of it. A run that goes on already is joined.
-    /// `log` is handed the lines, bounded as [`crate::output`] says. When this is dropped or the runtime goes away,
-    /// the job itself goes on: see [`Self::list`] and [`Self::end`]. Cancelling answers soon, even
-    /// where what is left of it cannot be removed for now.
+    /// Executes a job to its end and removes its objects. If the run is active already, waits for that one. `log`
+    /// receives the lines, limited as described in [`crate::output`]. If this is dropped or the runtime becomes
+    /// unavailable, the job itself continues: see [`Self::list`] and [`Self::end`]. Cancelling returns soon, even if
+    /// the run's objects cannot be removed at the moment.
     async fn run(
         &self,
         spec: &RunSpec,
@@ -210,8 +212,8 @@ pub trait JobRunner: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, RuntimeError>;
 
-    /// Waits for a run that an earlier builder started as [`Self::run`] does. `log` is handed its lines from the first
-    /// one on; `time_limit` counts from the run's own start.
+    /// Waits for a run that an earlier builder process started with [`Self::run`]. `log` receives its lines from the
+    /// first one on; `time_limit` counts from the run's own start.
     async fn attach(
         &self,
         left: &LeftRun,
@@ -220,44 +222,44 @@ pub trait JobRunner: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, RuntimeError>;
 
-    /// Ends a run that nobody waits for any more, and removes what is left of it. Already gone is success.
+    /// Ends a run whose result is not needed any more, and removes its objects. Succeeds if it does not exist.
     async fn end(&self, app: &AppName, id: &str) -> Result<(), RuntimeError>;
 
-    /// Lists runs that an earlier builder started and nobody has waited for.
+    /// Lists the runs that an earlier builder process started, and whose objects still exist.
     async fn list(&self) -> Result<Vec<LeftRun>, RuntimeError>;
 
-    /// Says the runtime's own name for a run, as [`LeftRun::id`] has it.
+    /// The runtime's own name for a run, see [`LeftRun::id`].
     fn id_of(&self, spec: &RunSpec) -> String;
 }
 
-/// Starts jobs by their schedules, where a runtime does that rather than the builder.
+/// Starts jobs by their schedules, in runtimes that have a scheduler of their own.
 #[async_trait]
 pub trait Schedules: Send + Sync {
-    /// Has a job run by its schedule from now on, or not any more if it has none.
+    /// Runs a job by its schedule from now on, or stops that if it has none.
     async fn keep(&self, deployment: &Deployment) -> Result<(), RuntimeError>;
 
-    /// Tells, without end, of runs that were started by a schedule and have no number yet. Each may come more than
-    /// once, until [`Self::name`] has given it one.
+    /// The runs that a schedule started and that have no number yet, as a stream without an end. A run may be reported
+    /// several times, until [`Self::name`] has given it a number.
     fn started(&self) -> BoxStream<'static, ScheduledRun>;
 
     /// Gives a scheduled run its number. Follow it with [`JobRunner::attach`].
     ///
     /// # Errors
-    /// [`RuntimeError::Gone`] when nothing is left of it.
+    /// [`RuntimeError::Gone`] if the run's objects were removed.
     async fn name(&self, scheduled: &ScheduledRun, run: RunId) -> Result<LeftRun, RuntimeError>;
 }
 
-/// Says how what runs does, and what happens to it.
+/// Reports the state of instances, and what happens to them.
 #[async_trait]
 pub trait Observation: Send + Sync {
-    /// Asks the runtime who it is; answers within five seconds.
+    /// Reads the runtime's version, with a timeout of five seconds.
     ///
     /// # Errors
-    /// [`RuntimeError::Unavailable`] or [`RuntimeError::ClusterUnavailable`] when nobody answers.
+    /// [`RuntimeError::Unavailable`] or [`RuntimeError::ClusterUnavailable`] if the runtime does not answer.
     async fn ping(&self) -> Result<EngineInfo, RuntimeError>;
 
-    /// Hands out what the newest instance wrote, from `tail` lines before its end. With `follow` the stream goes on,
-    /// over restarts and on to later releases, until it is dropped.
+    /// The log of the newest instance, from `tail` lines before its end. With `follow`, the stream continues over
+    /// restarts and later releases, until it is dropped.
     fn logs(
         &self,
         app: &AppName,
@@ -267,7 +269,8 @@ pub trait Observation: Send + Sync {
         follow: bool,
     ) -> BoxStream<'static, Result<String, RuntimeError>>;
 
-    /// Says how much the newest instance prints; none where that is little, nothing runs, or the runtime cannot tell.
+    /// How much the newest instance prints; none if that is little, if nothing runs, or if the runtime does not support
+    /// it.
     async fn log_rate(
         &self,
         app: &AppName,
@@ -275,8 +278,8 @@ pub trait Observation: Send + Sync {
         environment: Environment,
     ) -> Result<Option<LogRate>, RuntimeError>;
 
-    /// Says how an environment's live release runs and what it uses; none when nothing of it is there. May take
-    /// seconds: the use of a core is measured over a while.
+    /// The state and the resource usage of an environment's live release; none if it has no instance. May take seconds,
+    /// because CPU usage is measured over an interval.
     async fn stats(
         &self,
         app: &AppName,
@@ -285,14 +288,14 @@ pub trait Observation: Send + Sync {
         release: ReleaseNumber,
     ) -> Result<Option<Stats>, RuntimeError>;
 
-    /// Tells what happens to instances, without end. It begins, and begins again after each outage of the runtime,
-    /// by stating what every instance does, so that nothing is missed for good.
+    /// Events of instances, as a stream without an end. At the start and after each outage of the runtime it reports
+    /// the current state of every instance, so that changes during an outage are not lost.
     fn watch(&self) -> BoxStream<'static, InstanceEvent>;
 }
 
-/// Keeps apps and builds away from private addresses, where the builder sees to that.
+/// Keeps apps and builds away from private addresses, in runtimes that need the builder for that.
 #[async_trait]
 pub trait Protection: Send + Sync {
-    /// Has the packet filter rules stand for all networks that are there. Whether they stand, the firewall knows.
+    /// Applies the packet filter rules for all existing networks. The firewall reports whether they are in place.
     async fn protect(&self) -> Result<(), RuntimeError>;
 }

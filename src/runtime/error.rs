@@ -1,4 +1,4 @@
-//! Why something does not run, in the words of whoever asked for it.
+//! Why something does not run, in terms of the job that requested it.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::engine::Fault;
 /// Why something does not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
-    /// The engine is not there.
+    /// The engine is not available.
     #[error("{0}")]
     Unavailable(String),
-    /// The image is gone.
+    /// The image was removed.
     #[error("The image {0} is no longer there. Build the version again.")]
     ImageMissing(ImageRef),
-    /// It could not be made or started at all.
+    /// It could not be created or started.
     #[error("The app could not be started: {0}")]
     CannotStart(String),
     /// It ended before it was ready.
@@ -22,22 +22,22 @@ pub enum RuntimeError {
     Exited {
         /// Its exit code.
         code: i64,
-        /// It had used more memory than it may.
+        /// It exceeded its memory limit.
         oom: bool,
         /// The last lines that it wrote.
         lines: Vec<String>,
     },
-    /// It runs, and did not answer as it should in time.
+    /// It runs, but was not ready in time.
     #[error("The app runs, but was not ready within {} seconds: {last}", .waited.as_secs_f32().ceil())]
     NotReady {
-        /// How long it was waited for.
+        /// How long the caller waited.
         waited: Duration,
-        /// What came of the last question, in a sentence.
+        /// The result of the last probe, in a sentence.
         last: String,
         /// The last lines that it wrote.
         lines: Vec<String>,
     },
-    /// Nothing is left of it.
+    /// It does not exist any more.
     #[error("It does not run any more.")]
     Gone,
     /// It was stopped on request.
@@ -48,61 +48,61 @@ pub enum RuntimeError {
         "The disk of the Docker engine is full. Delete apps that are not needed, or run `docker system prune`, and try again."
     )]
     DiskFull,
-    /// All else, in the engine's words.
+    /// Any other error, in the engine's words.
     #[error("The Docker engine reports: {0}")]
     Engine(String),
-    /// The cluster is not there.
+    /// The cluster is not available.
     #[error("The Kubernetes API server does not answer: {}", full_stop(.0))]
     ClusterUnavailable(String),
-    /// All else, in the cluster's words.
+    /// Any other refusal, in the cluster's words.
     #[error("The Kubernetes cluster refuses: {}", full_stop(.0))]
     ClusterRefused(String),
-    /// The cluster does not know us, or does not let us. Right after its start it may say so of anybody.
+    /// The cluster rejects the builder's identity or permissions. Right after its start it may reject every client.
     #[error("The Kubernetes cluster refuses: {}", full_stop(.0))]
     ClusterDenied(String),
-    /// There is a namespace of the app's name already.
+    /// A namespace with the app's name exists already, and belongs to another owner.
     #[error("The namespace {namespace} is there already and is left alone: {whose}.")]
     NotOurs {
         /// Its name.
         namespace: String,
-        /// Whose it is, as far as can be seen.
+        /// Its owner, as far as its labels show it.
         whose: String,
     },
-    /// The node cannot have the image.
+    /// The node cannot pull the image.
     #[error("{}", full_stop(.0))]
     CannotPull(String),
-    /// There is no room for it.
+    /// The cluster has no room for it.
     #[error("{}", full_stop(.0))]
     NoRoom(String),
     /// It is ready, and traffic could not be switched to it.
     #[error("The new version is ready, but traffic could not be switched to it within {} seconds: {last}", .waited.as_secs_f32().ceil())]
     SwitchTimedOut {
-        /// How long it was tried.
+        /// How long the switch was tried.
         waited: Duration,
-        /// What it waited for last, in a sentence.
+        /// What it waited for at the end, in a sentence.
         last: String,
     },
-    /// Somebody else deleted what was being deployed.
+    /// What was being deployed was deleted by another client.
     #[error("{what} was deleted from outside while the new version came up.")]
     Deleted {
-        /// What, in words.
+        /// The deleted object, in words.
         what: String,
     },
-    /// The builder's own database does not say what should run.
+    /// The desired state cannot be read from the builder's own database.
     #[error("The builder's database cannot be read: {}", full_stop(.0))]
     StateUnreadable(String),
-    /// A namespace that was deleted does not go.
+    /// A deleted namespace is not removed.
     #[error("The namespace {namespace} was deleted and is still there: {}", full_stop(.held_by))]
     Stuck {
         /// Its name.
         namespace: String,
-        /// What keeps it, in the cluster's words.
+        /// The reason for the delay, in the cluster's words.
         held_by: String,
     },
 }
 
 impl RuntimeError {
-    /// The last lines of the app that say why, where there are any.
+    /// The last lines of the app's log that explain the error, if there are any.
     pub fn lines(&self) -> &[String] {
         match self {
             Self::Exited { lines, .. } | Self::NotReady { lines, .. } => lines,
@@ -110,13 +110,13 @@ impl RuntimeError {
         }
     }
 
-    /// The runtime is away, and may come back.
+    /// Whether the runtime is temporarily unavailable.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::ClusterUnavailable(_))
     }
 }
 
-/// Somebody else's words as the end of a sentence of ours.
+/// Formats foreign text as the end of one of Slipway's sentences.
 fn full_stop(text: &str) -> String {
     format!("{}.", text.trim_end_matches(['.', ' ', '\n']))
 }

@@ -1,5 +1,5 @@
-//! A runtime in memory, for tests that need no container: what it is told of runs at once, and answers or fails as the
-//! test says.
+//! A runtime in memory, for tests that need no container: releases run as soon as they are started, and answer or fail
+//! as the test demands.
 //!
 //! As on an engine, each release has an instance and an address of its own, and the gateway's routes are its load
 //! balancer.
@@ -27,7 +27,7 @@ use crate::engine::EngineInfo;
 use crate::gateway::{Traffic, Upstream};
 use crate::output::LineSink;
 
-/// A call that a test can have fail or wait.
+/// A call that a test can fail or delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// [`Releases::start`].
@@ -42,7 +42,7 @@ pub enum Call {
     Run,
 }
 
-/// What a call does instead of its work.
+/// The behaviour of a call, instead of its work.
 #[derive(Debug, Clone)]
 enum Fault {
     Fails(RuntimeError),
@@ -50,7 +50,7 @@ enum Fault {
     Waits,
 }
 
-/// Runs apps in memory. Clones are the same runtime.
+/// Runs apps in memory. Clones share one state.
 #[derive(Clone)]
 pub struct MemoryRuntime {
     inner: Arc<Inner>,
@@ -60,21 +60,21 @@ struct Inner {
     traffic: Traffic,
     tasks: TaskTracker,
     state: Mutex<State>,
-    /// Changes with each change of the state.
+    /// Incremented with each change of the state.
     changed: watch::Sender<u64>,
     scheduled: broadcast::Sender<ScheduledRun>,
 }
 
-/// All that the runtime knows.
+/// The state of the runtime.
 #[derive(Default)]
 pub struct State {
-    /// What is there.
+    /// The existing instances.
     pub instances: Vec<FoundInstance>,
-    /// Runs that have not been waited for, each with its exit code once it has ended.
+    /// Runs that were not waited for, each with its exit code once it has ended.
     pub runs: Vec<(LeftRun, Option<i64>)>,
-    /// Jobs that run by a schedule: whose, and by which.
+    /// Jobs with a schedule: the app, and its schedule.
     pub schedules: Vec<(AppName, Option<String>)>,
-    /// Calls that wait.
+    /// Calls that are being delayed.
     pub waiting: Vec<Call>,
     faults: Vec<(Call, Fault)>,
     silent: HashSet<(Environment, ReleaseNumber)>,
@@ -94,7 +94,7 @@ impl MemoryRuntime {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Its parts.
+    /// This runtime as the parts of the contract.
     pub fn runtime(&self) -> Runtime {
         let memory = Arc::new(self.clone());
         Runtime {
@@ -110,14 +110,14 @@ impl MemoryRuntime {
         }
     }
 
-    /// Changes what it knows, or reads it.
+    /// Changes or reads the state.
     pub fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let answer = change(&mut self.inner.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.inner.changed.send_modify(|count| *count += 1);
         answer
     }
 
-    /// Waits until what it knows is so.
+    /// Waits until the state fulfils a condition.
     pub async fn until(&self, is_so: impl Fn(&State) -> bool) {
         let mut changed = self.inner.changed.subscribe();
         let is_so = || is_so(&self.inner.state.lock().unwrap_or_else(PoisonError::into_inner));
@@ -129,32 +129,32 @@ impl MemoryRuntime {
         tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes to that");
     }
 
-    /// Has the next such call fail.
+    /// Fails the next call of this kind.
     pub fn fail(&self, call: Call, error: RuntimeError) {
         self.with(|state| state.faults.push((call, Fault::Fails(error))));
     }
 
-    /// Has the next such call wait until it is cancelled, or until [`Self::go_on`].
+    /// Delays the next call of this kind until it is cancelled, or until [`Self::go_on`].
     pub fn hold(&self, call: Call) {
         self.with(|state| state.faults.push((call, Fault::Waits)));
     }
 
-    /// Waits until such a call waits.
+    /// Waits until a call of this kind is being delayed.
     pub async fn until_held(&self, call: Call) {
         self.until(|state| state.waiting.contains(&call)).await;
     }
 
-    /// Has the calls that wait go on.
+    /// Lets the delayed calls continue.
     pub fn go_on(&self) {
         self.with(|state| state.waiting.clear());
     }
 
-    /// Has a release never answer.
+    /// Makes a release never answer.
     pub fn silence(&self, environment: Environment, release: u32) {
         self.with(|state| state.silent.insert((environment, ReleaseNumber(release))));
     }
 
-    /// The releases that run in an environment, in their order.
+    /// The releases that run in an environment, in ascending order.
     pub fn releases(&self, environment: Environment) -> Vec<u32> {
         self.with(|state| releases(state, environment))
     }
@@ -164,12 +164,12 @@ impl MemoryRuntime {
         self.until(|state| releases(state, environment) == wanted).await;
     }
 
-    /// Starts an instance in nobody's name, as one that an earlier builder left.
+    /// Adds an instance like one that an earlier builder process left.
     pub fn leave(&self, app: &AppName, app_id: AppId, environment: Environment, release: u32) -> Instance {
         self.with(|state| put(state, app, app_id, environment, ReleaseNumber(release)))
     }
 
-    /// Takes an instance away from outside.
+    /// Removes an instance from outside.
     pub fn take_down(&self, instance: &Instance) -> InstanceEvent {
         self.with(|state| state.instances.retain(|found| found.instance != *instance));
         InstanceEvent { instance: instance.clone(), kind: InstanceEventKind::TakenDown }
@@ -186,12 +186,12 @@ impl MemoryRuntime {
         });
     }
 
-    /// Starts a run by a schedule.
+    /// Reports a run that a schedule started.
     pub fn run_by_schedule(&self, run: ScheduledRun) {
         self.inner.scheduled.send(run).map(drop).expect("somebody listens");
     }
 
-    /// Whether somebody listens for scheduled runs.
+    /// Whether the builder listens for scheduled runs.
     pub fn is_listened_to(&self) -> bool {
         self.inner.scheduled.receiver_count() > 0
     }

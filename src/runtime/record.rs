@@ -1,14 +1,14 @@
-//! What a run of a job prints: its lines, bounded, and the last of them for the error.
+//! The output of a job's run: its lines, limited, and the last ones for an error message.
 
 use std::collections::VecDeque;
 
 use crate::output::Bounded;
 use crate::output::LineSink;
 
-/// Lines that are kept for the error.
+/// Number of lines that are kept for an error message.
 const LAST_LINES: usize = 20;
 
-/// The lines of one run on their way to whoever reads them.
+/// Forwards the lines of one run to its reader.
 pub(super) struct Record<'a> {
     output: Bounded<'a>,
     last: VecDeque<String>,
@@ -19,7 +19,7 @@ impl<'a> Record<'a> {
         Self { output: Bounded::new(log), last: VecDeque::new() }
     }
 
-    /// Takes the next line, and waits until there is room for one more.
+    /// Takes the next line, and waits until the reader has room for it.
     pub(super) async fn line(&mut self, line: String) {
         if self.last.len() == LAST_LINES {
             self.last.pop_front();
@@ -28,12 +28,12 @@ impl<'a> Record<'a> {
         self.output.line(line).await;
     }
 
-    /// Notes that lines may be missing before the next one.
+    /// Notes that lines before the next one may be missing.
     pub(super) fn gap(&mut self) {
         self.output.gap();
     }
 
-    /// The run is over: hands on what was kept for the end, and answers the last lines.
+    /// Ends the output: forwards its last part, and returns the last lines.
     pub(super) async fn end(mut self) -> Vec<String> {
         self.output.end().await;
         self.last.into()

@@ -1,4 +1,4 @@
-//! The nouns of the contract: what is to run, what runs, what happens to it, and how runs end.
+//! The data types of the contract: what should run, what runs, what happens to it, and how runs end.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,20 +9,20 @@ use secrecy::SecretString;
 
 use crate::domain::{AppId, AppName, DeploymentSpec, Environment, ImageRef, ReleaseNumber, RunId};
 
-/// A release that is to run.
+/// A release that should run.
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    /// Whose.
+    /// The app.
     pub app: AppName,
     /// The app's id; never used again.
     pub app_id: AppId,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
-    /// Its number there.
+    /// The number of the release in that environment.
     pub release: ReleaseNumber,
-    /// What runs.
+    /// The image that runs.
     pub image: ImageRef,
-    /// How.
+    /// How the image runs.
     pub spec: DeploymentSpec,
     /// Environment variables that are secret.
     pub secrets: BTreeMap<String, SecretString>,
@@ -33,26 +33,26 @@ pub struct Deployment {
 pub struct Instance {
     /// The runtime's own name for it.
     pub id: String,
-    /// Whose.
+    /// The app.
     pub app: AppName,
     /// The app's id; never used again.
     pub app_id: AppId,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
-    /// Which release.
+    /// The number of the release.
     pub release: ReleaseNumber,
-    /// Where it answers HTTP; none for what has no port. Stays the same over restarts.
+    /// The address at which it answers HTTP; none if it has no port. Stays the same over restarts.
     pub address: Option<SocketAddr>,
 }
 
-/// What an instance does.
+/// The state of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceState {
     /// Its process runs.
     Running,
-    /// It has crashed and is about to be started again.
+    /// It has crashed and will be restarted.
     Restarting,
-    /// It was made, but has never run.
+    /// It was created, but has never run.
     Created,
     /// It has ended.
     Stopped,
@@ -61,18 +61,18 @@ pub enum InstanceState {
 /// Which requests an instance's address answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serves {
-    /// Those for its own release: each release has an address.
+    /// Requests for its own release: each release has its own address.
     OwnRelease,
-    /// Those for the live release, whichever that is: all releases of an environment have one address.
+    /// Requests for the live release, whichever that is: all releases of an environment share one address.
     LiveRelease,
 }
 
-/// An instance as it was found.
+/// An instance that was found in the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundInstance {
-    /// Which.
+    /// The instance.
     pub instance: Instance,
-    /// What it does.
+    /// Its state.
     pub state: InstanceState,
     /// Which requests its address answers.
     pub serves: Serves,
@@ -88,144 +88,145 @@ impl FoundInstance {
     }
 }
 
-/// What it took for a live release to run as it should.
+/// The result of restoring a live release.
 #[derive(Debug, Clone)]
 pub enum Restored {
-    /// Nothing that has to be waited for: it runs, or will without us, or nothing is to run.
+    /// There is nothing to wait for: it runs, the runtime starts it by itself, or nothing should run.
     Nothing,
-    /// It was started. It is waited for with [`wait_ready`](super::Releases::wait_ready), and gets traffic then.
+    /// It was started. The caller waits with [`wait_ready`](super::Releases::wait_ready), and then routes traffic to
+    /// it.
     Started(Box<Deployment>, Instance),
 }
 
-/// That an instance has answered.
+/// The proof that an instance has answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
-    /// Milliseconds that it was waited for.
+    /// Milliseconds until it answered.
     pub millis: u64,
 }
 
-/// Something that happened to an instance. Events state what is true now: they may repeat.
+/// Something that happened to an instance. Events report the current state, so they may repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceEvent {
-    /// Which.
+    /// The instance.
     pub instance: Instance,
-    /// What.
+    /// The kind of event.
     pub kind: InstanceEventKind,
 }
 
 /// What happened to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceEventKind {
-    /// Its process runs. Whether it answers is another matter.
+    /// Its process runs. It may not answer requests yet.
     Started,
-    /// Its process has ended. Unless it was stopped, the runtime starts it again by itself.
+    /// Its process has ended. The runtime restarts it by itself, unless it was stopped on request.
     Died {
-        /// Its exit code; none where it was found dead.
+        /// Its exit code; none if it had ended before it was watched.
         code: Option<i64>,
-        /// It had used more memory than it may.
+        /// It exceeded its memory limit.
         oom: bool,
     },
-    /// Somebody else took it down: it was scaled to nothing, or deleted. The runtime does not bring it back by itself.
+    /// Another client scaled it to zero or deleted it. The runtime does not restore it by itself.
     TakenDown,
 }
 
-/// A job that is to run to its end.
+/// A job that should run to its end.
 #[derive(Debug, Clone)]
 pub struct RunSpec {
-    /// Whose.
+    /// The app.
     pub app: AppName,
     /// The app's id; never used again.
     pub app_id: AppId,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
     /// The release whose image runs.
     pub release: ReleaseNumber,
-    /// Which run.
+    /// The number of the run.
     pub run: RunId,
-    /// What runs.
+    /// The image that runs.
     pub image: ImageRef,
-    /// How.
+    /// How the image runs.
     pub spec: DeploymentSpec,
     /// Environment variables that are secret.
     pub secrets: BTreeMap<String, SecretString>,
-    /// How long it may take.
+    /// Its time limit.
     pub time_limit: Duration,
 }
 
-/// A run that an earlier builder started.
+/// A run that an earlier builder process started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftRun {
     /// The runtime's own name for it.
     pub id: String,
-    /// Whose.
+    /// The app.
     pub app: AppName,
     /// The app's id; never used again.
     pub app_id: AppId,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
     /// The release whose image runs.
     pub release: ReleaseNumber,
-    /// Which run.
+    /// The number of the run.
     pub run: RunId,
-    /// When it began; none when it never did.
+    /// When it started; none if it never did.
     pub started_at: Option<Timestamp>,
-    /// It has not ended.
+    /// Whether it is still running.
     pub running: bool,
 }
 
-/// A run that the runtime started by itself, because its schedule said so.
+/// A run that the runtime's own scheduler started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduledRun {
     /// The runtime's own name for it.
     pub id: String,
-    /// Whose.
+    /// The app.
     pub app: AppName,
     /// The app's id; never used again.
     pub app_id: AppId,
-    /// Where.
+    /// The environment.
     pub environment: Environment,
     /// The release whose image runs.
     pub release: ReleaseNumber,
-    /// When it began.
+    /// When it started.
     pub started_at: Timestamp,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOutcome {
-    /// Its exit code; none when it had to be stopped.
+    /// Its exit code; none if it had to be stopped.
     pub exit_code: Option<i64>,
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     pub timed_out: bool,
-    /// It used more memory than it may.
+    /// It exceeded its memory limit.
     pub oom: bool,
     /// Its last twenty lines.
     pub log_tail: Vec<String>,
 }
 
-/// How a release runs at this moment, and what it uses. What nobody measures is none.
+/// The current state and resource usage of a release. Values that are not measured are none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Copies of it that run, and are ready where the runtime knows that.
+    /// Number of running instances; where the runtime knows readiness, only the ready ones.
     pub ready: u32,
-    /// Copies that should.
+    /// Number of instances that should run.
     pub wanted: u32,
-    /// How often those that are there were started again.
+    /// Number of restarts of the existing instances.
     pub restarts: u32,
-    /// Bytes of memory, without what the system would give up at once.
+    /// Bytes of memory in use, without memory that the system can reclaim at once.
     pub memory_bytes: Option<u64>,
-    /// Bytes that it may use.
+    /// Memory limit in bytes.
     pub memory_limit_bytes: Option<u64>,
-    /// Thousandths of a core that it uses.
+    /// CPU usage in thousandths of a core.
     pub cpu_millis: Option<u64>,
 }
 
 /// How much an app prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRate {
-    /// Lines a second.
+    /// Lines per second.
     pub lines: u64,
-    /// Bytes a second.
+    /// Bytes per second.
     pub bytes: u64,
 }
 

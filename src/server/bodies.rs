@@ -1,5 +1,5 @@
-//! Bodies at the listener: a request's has to arrive at a minimum rate, an answer's tells the
-//! connection's slot when it is through.
+//! Bodies at the listener: a request's body has to arrive at a minimum rate, and the end of a response's body is
+//! reported to the connection's slot.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use super::connections::ForwardedRequest;
 use super::slot::Slot;
 use crate::error::UploadTimedOut;
 
-/// Bytes a second that a body has to arrive with, once its client has used up the time that it may
-/// be silent. Apache's `mod_reqtimeout` asks for as much.
+/// Minimum rate of a request's body in bytes per second, once the client has used up its credit of waiting time.
+/// Apache's `mod_reqtimeout` requires the same rate.
 const RATE_MIN: u32 = 500;
 
-/// A request's body. Waiting for the client uses up its credit of time, bytes give it back at
-/// [`RATE_MIN`], never above what it began with: whoever sends faster than that may take as long as
-/// it takes. Time in which nobody reads the body costs the client nothing.
+/// A request's body. Waiting for the client uses up its credit of time. Received bytes restore credit at [`RATE_MIN`],
+/// up to the initial credit, so a client that sends faster than that has no time limit. Time in which the handler does
+/// not read the body uses no credit.
 pub(super) struct Received {
     inner: Incoming,
     slot: Arc<Slot>,
     credit: Duration,
     credit_max: Duration,
     waits_since: Option<Instant>,
-    /// Made when the client is first waited for.
+    /// Created when the body first waits for the client.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Received {
-    /// `patience`: how long the client may be silent.
+    /// `patience`: how long the client may send nothing.
     pub(super) fn new(inner: Incoming, slot: Arc<Slot>, patience: Duration) -> Self {
         slot.reads_body(true);
         Self { inner, slot, credit: patience, credit_max: patience, waits_since: None, timer: None }
@@ -98,16 +98,16 @@ impl Drop for Received {
     }
 }
 
-/// Bytes of an answer that are handed on in one go; then they are written, and other connections have their turn.
+/// Bytes of a response that are forwarded before other tasks get a turn, in which these bytes are written.
 const TURN: usize = 32 * 1024;
 
-/// An answer's body; when it is dropped, the connection waits for its next request.
+/// A response's body. When it is dropped, the connection waits for its next request.
 pub(super) struct Answered {
     inner: Body,
     slot: Arc<Slot>,
-    /// Handed on since others had a turn, in bytes.
+    /// Bytes that were forwarded since the last pause.
     turn: usize,
-    /// Counted until then.
+    /// Counts the request of a client behind a proxy until the response ends.
     _request: Option<Arc<ForwardedRequest>>,
 }
 
@@ -122,7 +122,7 @@ impl HttpBody for Answered {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        // Nothing is taken for a client that does not read: the library would keep it in memory.
+        // Produces nothing for a client that does not read, because the library would buffer it.
         if self.slot.is_stalled(cx) {
             return Poll::Pending;
         }

@@ -33,8 +33,8 @@ use crate::memory::Trimmer;
 const IDLE_MAX: Duration = Duration::from_mins(1);
 /// Maximum connections, or requests through a proxy, of one unknown address.
 const SOURCE_MAX: usize = 128;
-/// What all unfinished heads may have together, beyond what each has free, in bytes. The buffers that they are in take up
-/// to twice as much.
+/// Budget in bytes for all incomplete heads together, beyond the part that is free for each. The buffers that contain
+/// them use up to twice as much.
 const HEADS_MAX: usize = 4 * 1024 * 1024;
 /// Maximum number of clients that do not read, each of which holds up to some hundred kilobytes of a response.
 const STALLED_MAX: usize = 96;
@@ -476,8 +476,8 @@ impl State {
             }
             return true;
         }
-        // All slots are in use. A logged-in user replaces a connection of the address with the most connections; an address with few
-        // replaces one of an address with many.
+        // All slots are in use. A logged-in user replaces a connection of the address with the most connections; an
+        // address with few connections replaces one of an address with many.
         let own = self.count(newcomer);
         let heaviest = self
             .open

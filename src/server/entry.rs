@@ -1,8 +1,8 @@
-//! Access to drafts and previews that need a login: browsers need the cookie of a pass for the host.
+//! Access to drafts and previews that require a login: a browser needs the cookie of a pass for the host.
 //!
-//! One without it that opens a page is sent to the builder's host, which knows whether it is logged in and sends it back
-//! with a ticket, for which it gets the cookie here. A share link leads here as well. The builder's own cookie and its
-//! API tokens are never sent to these hosts, and are good for nothing at them.
+//! A browser that opens a page without the cookie is redirected to the builder's host, which checks its login and
+//! redirects it back with a ticket; the ticket is exchanged for the cookie here. A share link is exchanged here as
+//! well. The builder's own cookie and its API tokens are never sent to these hosts, and are not accepted there.
 
 use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, COOKIE, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use axum::http::request::Parts;
@@ -34,7 +34,7 @@ const SECRET_MAX: usize = 128;
 pub(super) async fn answer(services: &Services, app: &AppName, place: Place, parts: &Parts) -> Option<Response> {
     let ours = parts.uri.path().strip_prefix(PREFIX).filter(|ours| matches!(*ours, ENTER | ENTERED));
     if !services.config().protects_previews() {
-        // An old link, or one that is shared although it is not needed.
+        // An old link, or a share link that is not needed.
         return ours.map(|_| redirect(&next(parts)));
     }
     let answered = match ours {
@@ -183,12 +183,12 @@ fn secrets(headers: &HeaderMap, is_https: bool) -> impl Iterator<Item = &str> {
         })
 }
 
-/// The cookies that hold a pass.
+/// The cookies that contain a pass.
 ///
-/// The builder's pages show drafts and previews in a frame. Where browsers take the two for one site, a cookie of that
-/// site is sent there. Where they do not, only one that says so and is kept apart for each site around it is
-/// (`SameSite=None; Partitioned`), and only over https, or on `*.localhost`, which browsers trust as much: with
-/// plain http and two sites, the frame shows a link to a tab of its own.
+/// The builder's pages show drafts and previews in a frame. If the browser treats both hosts as the same site, an
+/// ordinary cookie is sent in the frame. If it does not, only a cookie with `SameSite=None; Partitioned` is sent, which
+/// the browser stores separately for each embedding site, and only over https or on `*.localhost`, which browsers trust
+/// as well. With plain http and two sites, the frame shows a link that opens a new tab.
 fn cookies(config: &Config, pass: &Pass) -> Vec<HeaderValue> {
     let max_age = pass.until.as_second().saturating_sub(pass.at.as_second()).max(0);
     let is_https = config.is_https();

@@ -1,9 +1,10 @@
-//! Requests whose heads are larger than the HTTP library reads.
+//! Handles requests whose heads are larger than the HTTP library reads.
 //!
-//! A browser sends up to 700 KB of cookies, which an app on a neighbouring host may have set. The library ends such a
-//! request with an empty 431, and the browser is locked out of the builder and of all apps. So the socket counts the
-//! bytes of each head. When one grows too large, the library gets no more of it: the rest is read here, and the answer
-//! has the browser clear its cookies. Of the head only its path, its host and the names of its cookies are kept.
+//! A browser sends up to 700 KB of cookies, which an app on a neighbouring host may have set. The library would end
+//! such a request with an empty 431, and the browser would be locked out of the builder and of all apps. Therefore the
+//! socket counts the bytes of each head. When one grows too large, the library gets no more of it: the rest is read
+//! here, and the response makes the browser clear its cookies. Only the head's path, its host and the names of its
+//! cookies are kept.
 
 use std::io;
 use std::pin::Pin;
@@ -15,28 +16,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::guard;
 
-/// Largest head that is read, in bytes.
+/// Maximum size in bytes of a head that the library reads.
 pub(super) const HEAD_MAX: usize = 64 * 1024;
-/// Largest head whose end is waited for to answer it, in bytes. Also what is read and dropped after the answer.
+/// Maximum size in bytes of a head that is read to its end to answer it. Also the number of bytes that are read and
+/// dropped after the response.
 const READ_MAX: usize = 1024 * 1024;
-/// Most bytes of cookies' names that are kept.
+/// Maximum size in bytes of the cookies' names that are kept.
 const NAMES_MAX: usize = 64 * 1024;
-/// Longest host, and longest path, that is kept, in bytes.
+/// Maximum length in bytes of a host and of a path that is kept.
 const PART_MAX: usize = 262;
-/// Longest name of a header line that matters (`cookie`), in bytes.
+/// Length in bytes of the longest header name that is looked for (`cookie`).
 const LINE_NAME_MAX: usize = 6;
-/// Bytes that are read at once.
+/// Size of one read in bytes.
 const PIECE: usize = 8 * 1024;
 
-/// What is seen of a head, byte by byte.
+/// Parses a head byte by byte, and keeps only the parts that matter.
 #[derive(Default)]
 pub(super) struct Scan {
     at: At,
     /// Bytes of the head so far.
     bytes: usize,
-    /// Bytes of this line so far, without its end: none at the end of the head.
+    /// Bytes of the current line so far, without its line break. An empty line ends the head.
     line_bytes: usize,
-    /// The name of the header line that is being read, in lower case.
+    /// The name of the current header line, in lower case.
     line: Vec<u8>,
     path: Vec<u8>,
     host: Vec<u8>,
@@ -47,13 +49,13 @@ pub(super) struct Scan {
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// In the request's method.
+    /// In the method.
     #[default]
     Method,
     Path,
     /// In the name of a header line.
     Line,
-    /// In what does not matter, up to the end of the line.
+    /// In an irrelevant part, up to the end of the line.
     Rest,
     Host,
     /// In a cookie's name.
@@ -63,7 +65,7 @@ enum At {
 }
 
 impl Scan {
-    /// Takes the next bytes of the head; what follows its end is passed over.
+    /// Takes the next bytes of the head. Bytes after its end are ignored.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes.iter().copied() {
             if self.is_over {
@@ -81,12 +83,12 @@ impl Scan {
         }
     }
 
-    /// Whether the head has come to its end.
+    /// Whether the head is complete.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Whether it is larger than what is read.
+    /// Whether the head is larger than the library reads.
     pub(super) fn is_too_large(&self) -> bool {
         self.bytes > HEAD_MAX
     }
@@ -147,16 +149,16 @@ fn keep(bytes: &mut Vec<u8>, byte: u8, most: usize) {
     }
 }
 
-/// An answer as it is sent.
+/// A response in the form in which it is sent.
 fn written(response: Response) -> Vec<u8> {
     let (parts, body) = response.into_parts();
-    // The page is in memory, so that it is there at once.
+    // The page is in memory, so that the body is available without waiting.
     let body = axum::body::to_bytes(body, READ_MAX).now_or_never().and_then(Result::ok).unwrap_or_default();
     let reason = parts.status.canonical_reason().unwrap_or_default();
     let mut bytes =
         format!("HTTP/1.1 {} {reason}\r\ncontent-length: {}\r\n", parts.status.as_u16(), body.len()).into_bytes();
     for (name, value) in &parts.headers {
-        // The length is told above.
+        // The length was written above.
         if name != axum::http::header::CONTENT_LENGTH {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 bytes.extend_from_slice(part);
@@ -168,32 +170,33 @@ fn written(response: Response) -> Vec<u8> {
     bytes
 }
 
-/// Answers a head that is too large.
+/// Answers a request whose head is too large.
 pub(super) struct LargeHead {
     stage: Stage,
     is_https: bool,
 }
 
 enum Stage {
-    /// Reads on to the end of the head.
+    /// Reads the rest of the head.
     Reading(Box<Scan>),
     Writing {
         answer: Vec<u8>,
         sent: usize,
     },
-    /// Reads what the client still sends: closing with unread bytes would reset the connection, and the answer with it.
+    /// Reads what the client still sends: to close a connection with unread bytes would reset it, and the client would
+    /// lose the response.
     Draining {
         left: usize,
     },
 }
 
 impl LargeHead {
-    /// `is_https`: browsers reach us over https.
+    /// `is_https`: browsers reach the builder over https.
     pub(super) fn new(scan: Box<Scan>, is_https: bool) -> Self {
         Self { stage: Stage::Reading(scan), is_https }
     }
 
-    /// Goes on; ready when the connection is to be closed.
+    /// Continues; ready when the connection should be closed.
     pub(super) fn poll<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,

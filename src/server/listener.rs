@@ -1,4 +1,4 @@
-//! Takes connections and serves them: the deadlines and bounds around every request.
+//! Accepts connections and serves them, with the timeouts and limits around every request.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -30,34 +30,34 @@ use crate::gateway::ClientSide;
 use crate::guard::{Caller, ClientIp, plain_page};
 use crate::lifecycle::Lifecycle;
 
-/// Largest head that the HTTP library takes, in bytes: more than it is given. What waits to be written is bounded by
-/// the same number.
+/// Maximum size of a head for the HTTP library, in bytes: more than it is ever given. The library's write buffer has
+/// the same limit.
 const BUFFER_MAX: usize = HEAD_MAX + 16 * 1024;
-/// Connections that may wait to be taken; the system may allow fewer (`net.core.somaxconn`).
+/// Length of the queue of connections that wait to be accepted. The system may reduce it (`net.core.somaxconn`).
 const QUEUE_MAX: u32 = 4096;
-/// Bytes that the system keeps of an answer before they can be sent.
+/// Bytes of a response that the system buffers before they are sent.
 const UNSENT_MAX: u32 = 128 * 1024;
-/// A peer that has vanished without a word is noticed after so long, and a few more questions.
+/// After this time without data, and a few unanswered probes, a connection whose peer disappeared is closed.
 const KEEPALIVE: Duration = Duration::from_mins(1);
-/// Between two looks for room for one more connection, and how many there are.
+/// Pause between attempts to find room for a connection, and their number.
 const ADMIT_PAUSE: Duration = Duration::from_millis(1);
 const ADMIT_TRIES: u32 = 50;
-/// After accepting failed, most likely for want of file descriptors.
+/// Pause after a failed accept, which most likely lacked a file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on an address, with a queue for connections that arrive at once: where it is full, the system drops what
-/// asks for a connection, and whoever asked tries again a second later.
+/// Listens on an address, with a queue for connections that arrive at the same time: if it is full, the system drops
+/// new connection requests, and clients retry a second later.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A port whose last connections are still closing can be taken at once.
+    // Allows to use a port whose last connections are still closing.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(QUEUE_MAX)
 }
 
-/// Serves connections until the builder is to stop. Answers in hand then come to their end, streams
-/// of events end by themselves, and what is left is cut off when the grace period is over. Ends as
-/// soon as no new connections are taken; those that are open are among the lifecycle's tasks.
+/// Serves connections until the builder stops. Then running responses may end, event streams end by themselves, and
+/// after the grace period the remaining connections are closed. Returns as soon as no new connections are accepted; the
+/// open ones belong to the lifecycle's tasks.
 pub async fn serve(listener: TcpListener, app: App, lifecycle: Lifecycle) -> std::io::Result<()> {
     let config = app.0.services.config();
     let limits = Limits::new(config.max_connections, config.client_timeout, file_limit::current());
@@ -84,7 +84,7 @@ pub async fn serve(listener: TcpListener, app: App, lifecycle: Lifecycle) -> std
     accepting.await.map_err(std::io::Error::other)
 }
 
-/// Ends the acceptor's wait for the next connection when it is dropped.
+/// Stops the acceptor's wait for the next connection when this is dropped.
 struct StopAccepting {
     token: CancellationToken,
     listener: std::net::TcpListener,
@@ -99,9 +99,9 @@ impl Drop for StopAccepting {
     }
 }
 
-/// Says to the system how connections are treated, which inherit it from their listener: peers that have been silent for
-/// long are asked whether they are still there, and little is taken for a client that does not read. The latter bounds
-/// what waits to be sent, not what is on its way, so that it costs no speed.
+/// Sets socket options, which connections inherit from their listener: idle peers are probed, and only a small buffer
+/// is used for a client that does not read. That buffer limits the bytes that wait to be sent, not those in transit, so
+/// it does not reduce the throughput.
 fn prepare(listener: &TcpListener) -> std::io::Result<()> {
     let socket = SockRef::from(listener);
     let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4).with_retries(4);
@@ -109,8 +109,8 @@ fn prepare(listener: &TcpListener) -> std::io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT_MAX)
 }
 
-/// Accepts connections on a thread of its own: with thousands of requests in hand a task would have its turn too seldom,
-/// the system's queue would be full, and whoever connects would try again a second later.
+/// Accepts connections on a thread of its own: with thousands of running requests, a task would run too rarely, the
+/// system's queue would fill up, and clients would retry a second later.
 struct Acceptor {
     app: App,
     connections: Connections,
@@ -135,7 +135,7 @@ impl Acceptor {
         }
     }
 
-    /// Waits, unless no more connections are to be taken.
+    /// Waits for a time, or until the acceptor is stopped.
     fn pause(&self, time: Duration) {
         let _ = self.runtime.block_on(tokio::time::timeout(time, self.stopped.cancelled()));
     }
@@ -165,8 +165,8 @@ impl Acceptor {
         self.lifecycle.tasks.spawn_on(serve, &self.runtime);
     }
 
-    /// Takes a connection in. Where there is no room because all others were only just taken, those are looked at first;
-    /// the system's queue holds the rest meanwhile.
+    /// Admits a connection. If there is no room because all other connections have just been accepted, their requests
+    /// are read first; meanwhile the system's queue holds further connections.
     fn admit(&self, peer: IpAddr) -> Result<Admitted, Refused> {
         for _ in 0..ADMIT_TRIES {
             match self.connections.admit(peer) {
@@ -178,7 +178,7 @@ impl Acceptor {
     }
 }
 
-/// Says why there is no room, if that can be said at once.
+/// Sends the reason for a refusal, if that is possible without waiting.
 fn refuse(mut stream: std::net::TcpStream, refused: Refused) {
     let words = match refused {
         Refused::SourceFull => "There are too many connections from your address. Close some, then try again.\n",
@@ -192,21 +192,21 @@ fn refuse(mut stream: std::net::TcpStream, refused: Refused) {
     let _ = stream.write(answer.as_bytes());
 }
 
-/// The client went away before we came to it.
+/// Whether the client disconnected before its connection was accepted.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused)
 }
 
-/// Whether a client that has just connected has sent something by now, or has gone. The runtime itself learns of that
-/// only a while after the system does.
+/// Whether a client that has just connected has sent data or has disconnected. The async runtime learns of this only
+/// some time after the system.
 fn has_sent(stream: &TcpStream) -> bool {
     use rustix::net::{RecvFlags, recv};
     let seen = recv(stream, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
     seen != Err(rustix::io::Errno::WOULDBLOCK)
 }
 
-/// One connection, and what its requests need to know of it.
+/// One connection, with what its requests need to know about it.
 #[derive(Clone)]
 struct Connection {
     app: App,
@@ -218,12 +218,12 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream, admitted: Admitted, peer: SocketAddr, lifecycle: Lifecycle) {
-        // An event is one small write, and is to leave at once.
+        // An event is one small write, and has to be sent at once.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone at once");
             return;
         }
-        // No buffers before there is something to put into them.
+        // Allocates no buffers before there is data for them.
         if !has_sent(&stream) {
             self.slot.waits();
             tokio::select! {
@@ -232,7 +232,8 @@ impl Connection {
                 () = lifecycle.draining.cancelled() => return,
             }
         }
-        // On the heap, here and below: else each connection that only waits would have the room of one that answers.
+        // On the heap, here and below: otherwise an idle connection would use as much memory as one that answers a
+        // request.
         Box::pin(self.speak(stream, admitted, peer, lifecycle)).await;
     }
 
@@ -245,7 +246,7 @@ impl Connection {
             Box::pin(async move { Ok::<_, Infallible>(connection.answer(request, peer).await) })
         });
         let connection = http1::Builder::new()
-            // The table of connections keeps the deadlines.
+            // The table of connections enforces the timeouts.
             .header_read_timeout(None)
             .max_header_size(BUFFER_MAX)
             .max_buf_size(BUFFER_MAX)
@@ -265,7 +266,7 @@ impl Connection {
             }
         };
         if let Err(error) = over {
-            // Clients go away in the middle of everything.
+            // Clients may disconnect at any time.
             tracing::debug!(%error, %peer, "a connection ended early");
         }
     }
@@ -295,7 +296,7 @@ impl Connection {
         let response = self.app.answer(request).await;
         if !self.slot.is_known() && response.extensions().get::<Caller>().is_some_and(|caller| caller.is_known()) {
             self.connections.known(client);
-            // A proxy's connections are for whoever comes next.
+            // A proxy's connection may serve another client next.
             if client == self.peer {
                 self.slot.known();
             }

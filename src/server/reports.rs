@@ -23,7 +23,7 @@ pub(super) fn is_ours(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
-/// The response to a request for one of our paths.
+/// The response to a request for one of Slipway's own paths.
 pub(super) async fn answer(services: &Services, app: &AppName, place: Place, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     match (parts.uri.path().strip_prefix(PREFIX), &parts.method) {

@@ -1,7 +1,7 @@
 //! The state of one connection: which side has to act, and since when.
 //!
-//! Written by the connection's own task with plain atomic stores, read by whoever has to decide
-//! which connections end. Times are milliseconds since the table of connections was made; 0 is “not now”.
+//! The connection's own task writes it with plain atomic stores, and the table of connections reads it to decide which
+//! connections end. Times are milliseconds since the table was made; 0 means that the state does not apply now.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -155,7 +155,7 @@ impl Slot {
         self.is_known.store(true, Relaxed);
     }
 
-    /// A request's body is or was being read. It may last longer than the response.
+    /// Whether a request's body is being read. That may last longer than the response.
     pub(super) fn reads_body(&self, reads: bool) {
         self.reads_body.store(reads, Relaxed);
     }
@@ -170,7 +170,7 @@ impl Slot {
         self.phase() == Phase::Busy && !self.reads_body.load(Relaxed)
     }
 
-    /// Whether the server waits for more of a request's body.
+    /// Records whether the server waits for more of a request's body.
     pub(super) fn awaits_body(&self, waits: bool) {
         let before = self.body_since.swap(if waits { self.totals.now() } else { 0 }, Relaxed);
         match (before != 0, waits) {

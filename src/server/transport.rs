@@ -1,6 +1,6 @@
-//! A client's socket that tells its slot in the table what happens: bytes came, or the client
-//! takes nothing of what is written. It sets no timers of its own; see [`super::connections`]. A head that is
-//! larger than the HTTP library reads is answered here; see [`super::large_head`].
+//! A client's socket that reports to its slot in the table that bytes arrived, or that the client does not read. It has
+//! no timeouts of its own; see [`super::connections`]. A head that is larger than the HTTP library reads is answered
+//! here; see [`super::large_head`].
 
 use std::io;
 use std::pin::Pin;
@@ -14,29 +14,29 @@ use tokio::time::{Sleep, sleep};
 use super::connections::Admitted;
 use super::large_head::{LargeHead, Scan};
 
-/// How long a client that has closed its side is taken for one that still reads, as long as it has no answer yet.
-/// Whether it reads or is gone, the system does not say.
+/// How long a client that has closed its sending side is assumed to still read, while it has no response yet. The
+/// system does not report whether it still reads or has disconnected.
 const HALF_CLOSED_FOR: Duration = Duration::from_secs(2);
 
-/// A connection's socket, for as long as which its slot is taken.
+/// A connection's socket. Its slot is released when this is dropped.
 pub(super) struct Transport {
     stream: TcpStream,
     slot: Admitted,
     is_https: bool,
-    /// The head that is on its way.
+    /// The parser of the head that is being received.
     scan: Option<Box<Scan>>,
     large_head: Option<LargeHead>,
-    /// The client has closed its side, and is given this time for its answer.
+    /// Runs while the client has closed its sending side and waits for its response.
     half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl Transport {
-    /// `is_https`: browsers reach us over https.
+    /// `is_https`: browsers reach the builder over https.
     pub(super) fn new(stream: TcpStream, slot: Admitted, is_https: bool) -> Self {
         Self { stream, slot, is_https, scan: None, large_head: None, half_closed: None }
     }
 
-    /// Looks at what was read; whether it belongs to a head that is too large.
+    /// Parses bytes that were read. Returns whether they belong to a head that is too large.
     fn is_too_large(&mut self, bytes: &[u8]) -> bool {
         if !self.slot.awaits_head() {
             self.scan = None;
@@ -71,7 +71,8 @@ impl AsyncRead for Transport {
             let read = Pin::new(&mut this.stream).poll_read(cx, buf);
             let bytes = buf.filled().len() - before;
             if bytes == 0 {
-                // The HTTP library takes a client that closes its side for one that is gone, and drops the answer.
+                // The HTTP library assumes that a client which closes its sending side has disconnected, and drops the
+                // response.
                 if matches!(read, Poll::Ready(Ok(()))) && buf.remaining() > 0 && this.slot.awaits_answer() {
                     let wait = this.half_closed.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED_FOR)));
                     ready!(wait.as_mut().poll(cx));
@@ -82,7 +83,7 @@ impl AsyncRead for Transport {
             if !this.is_too_large(&buf.filled()[before..]) {
                 return read;
             }
-            // The library would answer it by itself if it knew.
+            // The library must not see these bytes, because it would send its own response.
             buf.set_filled(before);
         }
         if let Some(large_head) = &mut this.large_head {

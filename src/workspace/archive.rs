@@ -1,4 +1,4 @@
-//! A version as a tar stream: what an image is built from.
+//! A version as a tar stream, from which an image is built.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,10 +14,9 @@ use crate::domain::VersionId;
 type Content = BTreeMap<String, (Vec<u8>, u32)>;
 
 impl Workspace {
-    /// The files of a version as an uncompressed tar stream, never those of the work tree. `extra`
-    /// takes the place of files at its paths, or is added. The same version and `extra` give the same
-    /// bytes: entries in order, owned by nobody in particular, all as old as the version. Nothing in
-    /// it is a link, and the repository is not in it.
+    /// The files of a version as an uncompressed tar stream, never those of the work tree. `extra` replaces files at
+    /// its paths, or is added. The same version and `extra` give the same bytes: entries are sorted, belong to user 0,
+    /// and have the time of the version. The stream has no links, and does not contain the repository.
     pub fn archive(&self, version: &VersionId, extra: &[NewFile]) -> Result<Vec<u8>, WorkspaceError> {
         let repo = self.repo()?;
         let commit = repo::commit_of(&repo, version)?;
@@ -28,7 +27,7 @@ impl Workspace {
         tar.finish()
     }
 
-    /// The files of the work tree as they are now, as [`Self::archive`] gives those of a version.
+    /// The current files of the work tree, in the form of [`Self::archive`].
     pub fn archive_work(&self, extra: &[NewFile]) -> Result<Vec<u8>, WorkspaceError> {
         let mut content = Content::new();
         let mut total = 0;
@@ -48,8 +47,8 @@ impl Workspace {
         tar.finish()
     }
 
-    /// The files of a commit with `extra` laid over them. Of a folder that git would take for a repository, its `HEAD` is
-    /// left out: what is taken away, or built, never holds one.
+    /// The files of a commit, with `extra` replacing those at its paths. If git would treat a folder as a repository,
+    /// the folder's `HEAD` is left out: exports and builds never contain a nested repository.
     pub(super) fn content(
         &self,
         repo: &Repository,
@@ -79,31 +78,31 @@ impl Workspace {
     }
 }
 
-/// Whether a file at `path` cannot stand beside one at `extra`: the same path, or one is a folder of the other.
+/// Whether a file at `path` conflicts with one at `extra`: both paths are the same, or one is a folder of the other.
 fn in_the_way(path: &str, extra: &str) -> bool {
     let below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
     path == extra || below(path, extra) || below(extra, path)
 }
 
-/// A tar stream whose entries are all as old as each other and belong to user 0.
+/// A tar stream whose entries all have the same time and belong to user 0.
 pub(super) struct Stream<W: Write> {
     tar: Builder<W>,
     seconds: u64,
 }
 
 impl<W: Write> Stream<W> {
-    /// A stream into `writer`; entries are `seconds` after the Unix epoch old.
+    /// A stream into `writer`. The time of its entries is `seconds` after the Unix epoch.
     pub(super) fn new(writer: W, seconds: i64) -> Self {
         Self { tar: Builder::new(writer), seconds: u64::try_from(seconds).unwrap_or_default() }
     }
 
-    /// Adds files below `prefix` (empty, or ending in `/`) with the folders they need.
+    /// Adds files below `prefix` (empty, or ending in `/`) with their folders.
     pub(super) fn files(&mut self, prefix: &str, files: &Content) -> Result<(), WorkspaceError> {
         let mut last_folder = "";
         for (path, (bytes, mode)) in files {
             for (at, _) in path.match_indices('/') {
                 let folder = &path[..=at];
-                // In order of paths all that is below a folder stands together, so none comes twice.
+                // Paths are sorted, so all files of a folder are consecutive, and no folder is added twice.
                 if !last_folder.starts_with(folder) {
                     self.folder(&format!("{prefix}{folder}"))?;
                     last_folder = folder;
@@ -150,7 +149,7 @@ mod tests {
 
     use super::super::testing::{Bench, new_file, note, path};
 
-    /// Path, mode, age and content of every entry.
+    /// Path, mode, time and content of every entry.
     fn entries(tar: &[u8]) -> Vec<(String, u32, u64, String)> {
         let mut archive = tar::Archive::new(tar);
         archive

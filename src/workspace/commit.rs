@@ -1,4 +1,4 @@
-//! Making versions of what stands in the work tree.
+//! Creates versions from the work tree.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::worktree::{WorkTree, too_large};
 use super::{NewFile, Workspace, WorkspaceError, nested, repo};
 use crate::domain::{VersionId, WorkspacePath};
 
-/// Makes the repository in the empty folder `root` and commits `files`.
+/// Creates the repository in the empty folder `root` and commits `files`.
 pub(super) fn first_version(
     root: &Path,
     settings: &Path,
@@ -55,7 +55,7 @@ impl Workspace {
         Ok(false)
     }
 
-    /// Makes a version of the work tree as it is. `None` when nothing changed.
+    /// Creates a version from the current work tree. `None` if nothing changed.
     pub fn commit_all(&self, note: &CommitNote) -> Result<Option<Commit>, WorkspaceError> {
         let limits = self.0.limits;
         let repo = self.repo()?;
@@ -75,7 +75,7 @@ impl Workspace {
             if old.is_some_and(|old| known.id_of(&found) == Some(old.id)) {
                 continue;
             }
-            // Deleted since the walk.
+            // Deleted after the walk.
             let Some(bytes) = tree.read(&found.path, limits.total_bytes)? else {
                 gone.extend(old.map(|old| (found.path.to_string(), old)));
                 continue;
@@ -97,8 +97,8 @@ impl Workspace {
         commit_index(&repo, &head, index, index_is_news, note)
     }
 
-    /// Writes a file (or deletes it, without `bytes`) and makes a version of that change alone,
-    /// whatever else in the work tree is not committed yet. `None` when the version would be the same.
+    /// Writes a file (or deletes it, without `bytes`) and creates a version with this change only, without other
+    /// uncommitted changes in the work tree. `None` if the version would be the same.
     pub fn commit_file(
         &self,
         path: &WorkspacePath,
@@ -118,14 +118,14 @@ impl Workspace {
             self.write(path, bytes)?;
         } else {
             match self.delete(path) {
-                // Deleted before, and not committed yet.
+                // It was deleted before, without a commit.
                 Err(WorkspaceError::NotFound(_)) if old.is_some() => {}
                 deleted => deleted?,
             }
         }
         let committed = self.commit_path(&repo, &head, path, bytes, old, note);
         if committed.is_err() {
-            // What is not a version is not in the work tree either, as far as the disk allows.
+            // The change was not committed, so it is undone in the work tree too, as far as the disk allows.
             let tree = self.tree()?;
             match before {
                 Some(before) => drop(tree.write(path, &before)),
@@ -135,7 +135,7 @@ impl Workspace {
         committed
     }
 
-    /// The half of [`Self::commit_file`] that is git's: what stands in the work tree becomes a version.
+    /// The part of [`Self::commit_file`] in the repository: commits the file that is in the work tree.
     fn commit_path(
         &self,
         repo: &Repository,
@@ -159,7 +159,7 @@ impl Workspace {
     }
 }
 
-/// Commits what the index holds, unless that is what `head` holds.
+/// Commits the content of the index, unless it is the same as that of `head`.
 pub(super) fn commit_index(
     repo: &Repository,
     head: &git2::Commit<'_>,
@@ -174,7 +174,7 @@ pub(super) fn commit_index(
         Some(repo::commit(repo, Some(head), tree, &note.message(), note.at)?)
     };
     if made.is_some() || index_is_news {
-        // The index saves work and no more: where it cannot be written, the version stands all the same.
+        // The index is only a cache: the version is complete even if it cannot be written.
         drop(index.write());
     }
     let Some(id) = made else { return Ok(None) };
@@ -230,7 +230,7 @@ mod tests {
         let bench = Bench::new(&[("a.txt", "0000")]);
         let file = bench.app.root().join("a.txt");
         for round in 1..20 {
-            // In place, so that the file's identity stays.
+            // Written in place, so that the file keeps its inode.
             fs::write(&file, format!("{round:04}")).unwrap();
             assert!(bench.app.is_dirty().unwrap(), "round {round}");
             assert!(bench.app.commit_all(&note("round")).unwrap().is_some(), "round {round}");
@@ -270,10 +270,10 @@ mod tests {
         assert_eq!(deleted.size, ChangeSize { files: 1, additions: 0, deletions: 1 });
         assert!(!app.exists(&path("c.txt")).unwrap());
         assert!(matches!(app.commit_file(&path("c.txt"), None, &note("x")), Err(WorkspaceError::NotFound(_))));
-        // Deleted in the work tree already.
+        // It was already deleted in the work tree.
         app.delete(&path("a.txt")).unwrap();
         assert!(app.commit_file(&path("a.txt"), None, &note("Delete")).unwrap().is_some());
-        // Never committed.
+        // It was never committed.
         assert_eq!(app.commit_file(&path("new.txt"), None, &note("Delete")).unwrap(), None);
         assert!(!app.exists(&path("new.txt")).unwrap());
         let fresh = app.commit_file(&path("x/y.txt"), Some(b"y"), &note("New")).unwrap().unwrap();
@@ -317,7 +317,7 @@ mod tests {
         fs::write(root.join("nested/x"), "x").unwrap();
         assert!(!app.is_dirty().unwrap());
         assert_eq!(app.commit_all(&note("x")).unwrap(), None);
-        // A link in a file's place: the file is gone.
+        // A link replaces the file, so the file counts as deleted.
         fs::remove_file(root.join("b.txt")).unwrap();
         symlink(&secret, root.join("b.txt")).unwrap();
         let commit = app.commit_all(&note("x")).unwrap().unwrap();
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn content_is_committed_byte_for_byte() {
-        // Attributes would have git turn line ends around and put ids in.
+        // With these attributes, git would convert line endings and insert ids.
         let attributes = "* text eol=crlf ident\n*.x filter=evil\n";
         let bench = Bench::new(&[(".gitattributes", attributes), ("a.txt", "old")]);
         bench.app_git(&["config", "filter.evil.clean", "touch evil; cat"]);

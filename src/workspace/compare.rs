@@ -1,5 +1,5 @@
-//! How much two versions of a file differ, within limits: comparing takes as long as the product of their lines and of their
-//! differences.
+//! The size of the difference between two versions of a file, within limits: the time of a comparison grows with the
+//! product of the number of lines and the number of differences.
 
 use git2::{Blob, Diff, DiffDelta, DiffFindOptions, DiffOptions, Oid, Patch, Repository};
 
@@ -7,32 +7,32 @@ use super::WorkspaceError;
 use crate::bounded_work::Budget;
 use crate::domain::ChangeSize;
 
-/// Larger files, in bytes, are not compared line by line.
+/// Maximum size in bytes of a file that is compared line by line.
 const COMPARE_MAX: u64 = 2 * 1024 * 1024;
-/// Most lines of a file's two versions together, that are not the same at its beginning and its end, that are
-/// compared. The time for this grows with their number times that of the differences.
+/// Maximum number of lines that are compared in both versions of a file together, without the lines that are the same at
+/// the beginning and at the end. The time for this grows with their number times that of the differences.
 const FILE_COMPARED_MAX: usize = 40_000;
-/// Most lines that are compared of all files of one version.
+/// Maximum number of lines that are compared in all files of one version.
 const ALL_COMPARED_MAX: usize = 400_000;
-/// Most lines of a file's two versions together of which differences are made to be shown.
+/// Maximum number of lines in both versions of a file together for which differences are shown.
 const FILE_SHOWABLE_MAX: usize = 200_000;
 
-/// Decides which files are compared line by line, and counts lines where they are not.
+/// Decides which files are compared line by line, and counts the lines of the others.
 pub(super) struct Comparer<'r> {
     repo: &'r Repository,
     budget: &'r Budget,
-    /// Lines that may still be compared.
+    /// Number of lines that may still be compared.
     lines_left: usize,
 }
 
-/// What comes of a file's two versions.
+/// The result for the two versions of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// Its differences can be made.
+    /// Its differences can be calculated.
     Showable,
-    /// It has so many bytes.
+    /// It is too large; its size in bytes.
     TooLarge(u64),
-    /// It has so many lines: what is not the same at its beginning and its end counts as replaced.
+    /// It has too many lines: all lines between the equal ones at the beginning and the end count as replaced.
     TooManyLines { additions: u32, deletions: u32 },
 }
 
@@ -51,7 +51,7 @@ impl<'r> Comparer<'r> {
         Self { repo, budget, lines_left: ALL_COMPARED_MAX }
     }
 
-    /// Looks at a file before its differences are made.
+    /// Checks a file before its differences are calculated.
     pub(super) fn compare(&mut self, delta: &DiffDelta<'_>) -> Result<Compared, WorkspaceError> {
         self.budget.check()?;
         let bytes = bytes_of(self.repo, delta);
@@ -71,7 +71,7 @@ impl<'r> Comparer<'r> {
         Ok(Compared::Showable)
     }
 
-    /// Lines added and removed from `old` to `new`; none between files that are no text.
+    /// Number of lines added and removed from `old` to `new`; 0 for binary files.
     pub(super) fn count(&mut self, old: &[u8], new: &[u8]) -> Result<(u32, u32), WorkspaceError> {
         if old.len().max(new.len()) as u64 > COMPARE_MAX || is_binary(old) || is_binary(new) {
             return Ok((0, 0));
@@ -83,7 +83,7 @@ impl<'r> Comparer<'r> {
         line_counts(&Patch::from_buffers(middle.old, None, middle.new, None, Some(&mut options()))?)
     }
 
-    /// Whether these lines may be compared, of which there are only so many.
+    /// Whether these lines may be compared. If so, they are subtracted from the budget.
     fn take(&mut self, middle: &Middle<'_>) -> bool {
         if middle.is_one_sided() {
             return true;
@@ -96,7 +96,7 @@ impl<'r> Comparer<'r> {
         fits
     }
 
-    /// A file's two versions, as far as they are there.
+    /// The two versions of a file, as far as they exist.
     fn contents(&self, delta: &DiffDelta<'_>) -> (Option<Blob<'r>>, Option<Blob<'r>>) {
         let blob = |id: Oid| if id.is_zero() { None } else { self.repo.find_blob(id).ok() };
         (blob(delta.old_file().id()), blob(delta.new_file().id()))
@@ -107,7 +107,7 @@ fn content<'b>(blob: Option<&'b Blob<'_>>) -> &'b [u8] {
     blob.map_or(&[], |blob| blob.content())
 }
 
-/// What is left of two texts without the lines that are the same at their beginning and at their end.
+/// The parts of two texts between the lines that are the same at the beginning and at the end.
 struct Middle<'t> {
     old: &'t [u8],
     new: &'t [u8],
@@ -120,7 +120,7 @@ impl<'t> Middle<'t> {
         let start = if whole { same } else { after_last_line(&old[..same]) };
         let (old, new) = (&old[start..], &new[start..]);
         let same = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
-        // The first line of what is the same may be the end of one that is not.
+        // The first equal line may only be the end of a line that differs.
         let tail = &old[old.len() - same..];
         let tail = tail.iter().position(|byte| *byte == b'\n').map_or(0, |at| tail.len() - at - 1);
         Self { old: &old[..old.len() - tail], new: &new[..new.len() - tail] }
@@ -130,7 +130,7 @@ impl<'t> Middle<'t> {
         self.old.is_empty() || self.new.is_empty()
     }
 
-    /// Lines added and removed, where all of it was replaced.
+    /// Number of lines added and removed if everything was replaced.
     fn replaced(&self) -> (u32, u32) {
         (clamp(line_count(self.new)), clamp(line_count(self.old)))
     }
@@ -145,12 +145,12 @@ fn line_count(text: &[u8]) -> usize {
     ends + usize::from(text.last().is_some_and(|last| *last != b'\n'))
 }
 
-/// Git's own guess: text has no zero byte at its beginning.
+/// The same heuristic as git's: text has no zero byte near its beginning.
 fn is_binary(text: &[u8]) -> bool {
     text[..text.len().min(8000)].contains(&0)
 }
 
-/// A commit's difference from its first parent, or from nothing.
+/// The difference between a commit and its first parent, or an empty tree.
 pub(super) fn against_parent<'r>(
     repo: &'r Repository,
     commit: &git2::Commit<'_>,
@@ -167,8 +167,8 @@ pub(super) fn against_parent<'r>(
     Ok(diff)
 }
 
-/// How much a difference is. A renamed file counts as one that went and one that came, if renames were not looked
-/// for. Where there is too much to compare, lines count as replaced.
+/// The size of a difference. Without rename detection, a renamed file counts as deleted and added. If there is too much
+/// to compare, lines count as replaced.
 pub(super) fn size_of(repo: &Repository, diff: &Diff<'_>) -> ChangeSize {
     let unlimited = Budget::unlimited();
     let mut comparer = Comparer::new(repo, &unlimited);
@@ -186,7 +186,7 @@ pub(super) fn size_of(repo: &Repository, diff: &Diff<'_>) -> ChangeSize {
     size
 }
 
-/// Lines added and removed from `old` to `new`; none between files that are no text.
+/// Number of lines added and removed from `old` to `new`; 0 for binary files.
 pub(super) fn count_lines(repo: &Repository, old: &[u8], new: &[u8]) -> Result<(u32, u32), WorkspaceError> {
     Comparer::new(repo, &Budget::unlimited()).count(old, new)
 }
@@ -206,7 +206,7 @@ fn clamp(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The larger of a file's two sizes.
+/// The larger size of a file's two versions.
 fn bytes_of(repo: &Repository, delta: &DiffDelta<'_>) -> u64 {
     let size = |id: Oid| match repo.odb() {
         Ok(odb) if !id.is_zero() => odb.read_header(id).map_or(0, |(size, _)| size as u64),

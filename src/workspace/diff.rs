@@ -1,4 +1,4 @@
-//! What changed between versions, as text and as lines for pages.
+//! Differences between versions, as text and as lines for pages.
 
 use git2::{Delta, Diff, DiffDelta, DiffFindOptions, DiffLineType, ObjectType, Oid, Patch};
 
@@ -8,31 +8,31 @@ use super::tree::files_of;
 use super::{Workspace, WorkspaceError, repo};
 use crate::domain::{ChangeSize, VersionId, WorkspacePath};
 
-/// Bytes of one file's differences in a text.
+/// Maximum size in bytes of one file's differences in a text.
 const FILE_TEXT_MAX: usize = 256 * 1024;
-/// Bytes of a whole text.
+/// Maximum size in bytes of the whole text.
 const TEXT_MAX: usize = 4 * 1024 * 1024;
-/// Lines of one file's differences on a page.
+/// Maximum number of lines of one file's differences on a page.
 const FILE_LINES_MAX: usize = 3000;
-/// Lines of all differences on a page.
+/// Maximum number of lines of all differences on a page.
 const LINES_MAX: usize = 20_000;
-/// Characters of one line on a page.
+/// Maximum length of one line on a page, in characters.
 const LINE_CHARS_MAX: usize = 1000;
 
-/// What happened to a file.
+/// How a file changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileStatus {
     /// It is new.
     Added,
     /// Its content changed.
     Modified,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
-    /// It has another path, and perhaps other content.
+    /// Its path changed, and perhaps its content.
     Renamed,
 }
 
-/// What a line in a difference is.
+/// The kind of a line in a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineKind {
     /// In both versions.
@@ -41,64 +41,64 @@ pub enum LineKind {
     Added,
     /// In the old version only.
     Removed,
-    /// Says where the lines below it stand: `@@ -1,3 +1,4 @@`.
+    /// The position of the lines that follow: `@@ -1,3 +1,4 @@`.
     Hunk,
 }
 
 /// One line of a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiffLine {
-    /// What it is.
+    /// Its kind.
     pub kind: LineKind,
     /// Its number in the old version, from 1.
     pub old_no: Option<u32>,
     /// Its number in the new version, from 1.
     pub new_no: Option<u32>,
-    /// The line without its end, cut when it is very long.
+    /// The line without its line break, truncated if it is very long.
     pub text: String,
 }
 
 /// One file's difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDiff {
-    /// Where it is, or was when it was deleted.
+    /// Its path, or its earlier path if it was deleted.
     pub path: WorkspacePath,
-    /// Where it was before, when it was renamed.
+    /// Its earlier path, if it was renamed.
     pub old_path: Option<WorkspacePath>,
-    /// What happened to it.
+    /// How it changed.
     pub status: FileStatus,
     /// Lines added.
     pub additions: u32,
     /// Lines removed.
     pub deletions: u32,
-    /// No text: it has no lines.
+    /// Whether it is binary: then it has no lines.
     pub binary: bool,
-    /// The lines, with some around them.
+    /// The changed lines, with context.
     pub lines: Vec<DiffLine>,
-    /// There are more lines than are given here.
+    /// Whether lines were left out.
     pub truncated: bool,
 }
 
-/// How the work tree differs from a version.
+/// The differences between a version and the work tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorkChanges {
-    /// How much.
+    /// Their size.
     pub size: ChangeSize,
-    /// Which files, in the order of their paths. Renames are not looked for.
+    /// The changed files, sorted by path. Renames are not detected.
     pub files: Vec<(WorkspacePath, FileStatus)>,
 }
 
 impl Workspace {
-    /// A version's differences from the one before as a unified diff. Of a binary file only that
-    /// it differs is said; what is too long is cut with a sentence that says so.
+    /// The differences between a version and the one before it, as a unified diff. Binary files are only named. Text
+    /// beyond the limits is replaced with a sentence that says so.
     pub fn diff(&self, version: &VersionId) -> Result<String, WorkspaceError> {
         let repo = self.repo()?;
         let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
         text_of(&mut Comparer::new(&repo, &self.0.budget), &diff, FILE_TEXT_MAX, TEXT_MAX)
     }
 
-    /// All differences of the newest version from an earlier one, as a unified diff of about `bytes`
-    /// at most; what is too long is cut with a sentence that says so.
+    /// The differences between an earlier version and the newest one, as a unified diff of at most about `bytes`. Text
+    /// beyond the limits is replaced with a sentence that says so.
     pub fn diff_since(&self, version: &VersionId, bytes: usize) -> Result<String, WorkspaceError> {
         let repo = self.repo()?;
         let (from, to) = (repo::commit_of(&repo, version)?.tree()?, repo::commit_of(&repo, &self.head()?)?.tree()?);
@@ -107,14 +107,14 @@ impl Workspace {
         text_of(&mut Comparer::new(&repo, &self.0.budget), &diff, bytes / 2, bytes)
     }
 
-    /// The files that a version changed, against the one before, without comparing what stands in them.
+    /// The files that a version changed compared to the one before it. Does not compare their contents.
     pub fn changed_files(&self, version: &VersionId) -> Result<Vec<(WorkspacePath, FileStatus)>, WorkspaceError> {
         let repo = self.repo()?;
         let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
         Ok(diff.deltas().filter_map(|delta| Some((path_of(&delta)?, status_of(&delta)))).collect())
     }
 
-    /// A version's differences from the one before, file by file.
+    /// The differences between a version and the one before it, file by file.
     pub fn file_diffs(&self, version: &VersionId) -> Result<Vec<FileDiff>, WorkspaceError> {
         let repo = self.repo()?;
         let diff = against_parent(&repo, &repo::commit_of(&repo, version)?, true)?;
@@ -139,7 +139,7 @@ impl Workspace {
                 truncated: outcome != Compared::Showable,
             };
             if !file.truncated {
-                // Only comparing tells whether a file is text.
+                // Only the comparison shows whether a file is text.
                 match Patch::from_diff(&diff, at)? {
                     Some(changes) if !changes.delta().flags().is_binary() => {
                         (file.additions, file.deletions) = line_counts(&changes)?;
@@ -154,7 +154,7 @@ impl Workspace {
         Ok(files)
     }
 
-    /// How the work tree differs from a version.
+    /// The differences between a version and the work tree.
     pub fn changed_since(&self, version: &VersionId) -> Result<WorkChanges, WorkspaceError> {
         let repo = self.repo()?;
         let mut old_files = files_of(&repo, &repo::commit_of(&repo, version)?.tree()?)?;
@@ -194,7 +194,7 @@ impl Workspace {
     }
 }
 
-/// Differences as text; of one file at most about `file_max` bytes, of all about `text_max`.
+/// Differences as text: at most about `file_max` bytes for one file, and `text_max` for all.
 fn text_of(
     comparer: &mut Comparer<'_>,
     diff: &Diff<'_>,
@@ -236,7 +236,7 @@ fn text_of(
     Ok(parts.concat())
 }
 
-/// Adds up to `limit` lines of a patch. False when there were more.
+/// Adds up to `limit` lines of a patch. Returns false if there are more.
 fn read_lines(patch: &Patch<'_>, limit: usize, lines: &mut Vec<DiffLine>) -> Result<bool, WorkspaceError> {
     for hunk_at in 0..patch.num_hunks() {
         let (hunk, count) = patch.hunk(hunk_at)?;
@@ -253,7 +253,7 @@ fn read_lines(patch: &Patch<'_>, limit: usize, lines: &mut Vec<DiffLine>) -> Res
                 DiffLineType::Addition => (LineKind::Added, None, line.new_lineno()),
                 DiffLineType::Deletion => (LineKind::Removed, line.old_lineno(), None),
                 DiffLineType::Context => (LineKind::Context, line.old_lineno(), line.new_lineno()),
-                // “No newline at end of file” is no line of either.
+                // “No newline at end of file” is not a line of either version.
                 _ => (LineKind::Context, None, None),
             };
             lines.push(DiffLine { kind, old_no, new_no, text: line_text(line.content()) });
@@ -271,7 +271,7 @@ fn line_text(bytes: &[u8]) -> String {
     }
 }
 
-/// The whole lines within the first `limit` bytes, and how many lines come after them.
+/// The complete lines within the first `limit` bytes, and the number of lines after them.
 fn cut_lines(text: &str, limit: usize) -> (&str, usize) {
     if text.len() <= limit {
         return (text, 0);
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn huge_files_are_not_compared() {
         let bench = Bench::new(&[("a.txt", "a\n")]);
-        // Larger than may be written, so committed by hand.
+        // Larger than `write` allows, so it is committed with git.
         let huge = "line\n".repeat(500_000);
         std::fs::write(bench.app.root().join("huge.txt"), &huge).unwrap();
         bench.write("a.txt", "b\n");
@@ -437,7 +437,8 @@ mod tests {
         assert_eq!(files[0].lines.len(), 3);
     }
 
-    /// The most lines that are compared, and the most differences between them: each line of one of two letters.
+    /// The worst case: the maximum number of compared lines with the most differences, since each line is one of two
+    /// letters.
     #[test]
     fn files_of_very_many_lines_are_counted_and_not_compared() {
         let lines = |seed: usize, count: usize| -> String {
@@ -445,7 +446,8 @@ mod tests {
         };
         let bench = Bench::new(&[("many.txt", &lines(5, 30_000)), ("top.txt", &lines(5, 60_000))]);
         let started = std::time::Instant::now();
-        // Both versions together are beyond the bound, and a line added to the one that is larger still is not.
+        // Both versions together exceed the limit. Adding one line to an even larger file does not, because all other
+        // lines are equal.
         let outcome = bench.app.write(&path("many.txt"), lines(11, 30_000).as_bytes()).unwrap();
         assert!(outcome.additions > 29_000 && outcome.deletions > 29_000, "{outcome:?}");
         let outcome = bench.app.write(&path("top.txt"), format!("c\n{}", lines(5, 60_000)).as_bytes()).unwrap();

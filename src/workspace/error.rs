@@ -1,50 +1,50 @@
-//! What can go wrong in a workspace, so that callers can tell a caller's mistake from the machine's.
+//! Errors of workspaces, which distinguish mistakes of the caller from failures of the machine.
 
 use std::io;
 
 use crate::bounded_work::Spent;
 use crate::domain::{AppName, VersionId};
 
-/// Why a workspace did not do what was asked. The sentences are for users and for the model.
+/// Why an operation on a workspace failed. The sentences are for users and for the model.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkspaceError {
-    /// No file stands at this path.
+    /// There is no file at this path.
     #[error("There is no file “{0}”.")]
     NotFound(String),
-    /// Not allowed here; the sentence says what to do instead.
+    /// Not permitted; the sentence says what to do instead.
     #[error("{0}")]
     Refused(String),
-    /// Beyond one of the workspace's limits.
+    /// One of the workspace's limits is exceeded.
     #[error("{what} would have {actual} {unit}, and at most {limit} are allowed: make it smaller.")]
     TooLarge {
-        /// What is too large: a file's path, or the app.
+        /// The subject that is too large: a file's path, or the app.
         what: String,
-        /// How large it would be, in `unit`.
+        /// Its size would be this, in `unit`.
         actual: u64,
-        /// How large it may be, in `unit`.
+        /// The limit, in `unit`.
         limit: u64,
         /// `bytes` or `files`.
         unit: &'static str,
     },
-    /// No such commit in this app's history.
+    /// There is no such commit in this app's history.
     #[error("This app has no version {}.", .0.short())]
     UnknownVersion(VersionId),
     /// The app has no workspace.
     #[error("The app “{0}” has no workspace.")]
     NoWorkspace(AppName),
-    /// A workspace of that name stands already.
+    /// A workspace of that name exists already.
     #[error("A workspace named “{0}” is already there.")]
     Exists(AppName),
-    /// The file system has no room left.
+    /// The disk is full.
     #[error("The disk is full: nothing was saved. Free some space and try again.")]
     DiskFull,
-    /// Somebody else writes to the repository at this moment.
+    /// Another writer is changing the repository.
     #[error("The workspace is being changed by something else: try again in a moment.")]
     Busy,
-    /// The time for it was up, or nobody waits for it any more.
+    /// The time limit was exceeded, or the caller stopped waiting.
     #[error("This took too long, so it was stopped. Nothing was changed.")]
     Stopped,
-    /// The repository itself is not well.
+    /// The repository is damaged or cannot be used.
     #[error("The app's repository cannot be used: {}", .0.message())]
     Git(#[source] git2::Error),
     /// The file system failed.
@@ -76,13 +76,13 @@ impl From<io::Error> for WorkspaceError {
 
 impl From<git2::Error> for WorkspaceError {
     fn from(error: git2::Error) -> Self {
-        // libgit2 keeps the system's reason in the message alone.
+        // libgit2 reports the system's error only in the message.
         let message = error.message();
         if message.contains("No space left on device") || message.contains("quota exceeded") {
             return Self::DiskFull;
         }
         match error.code() {
-            // Another writer holds a lock file, or moved the branch between our reading and writing it.
+            // Another writer holds a lock file, or moved the branch after it was read.
             git2::ErrorCode::Locked | git2::ErrorCode::Modified => Self::Busy,
             _ => Self::Git(error),
         }

@@ -1,4 +1,4 @@
-//! An app to take away: its repository with all its history, and its files.
+//! Exports an app: its repository with all its history, and its files.
 
 use std::fs;
 use std::io::Write;
@@ -11,16 +11,16 @@ use super::archive::Stream;
 use super::{NewFile, Workspace, WorkspaceError, repo};
 use crate::domain::WorkspacePath;
 
-/// How the names of the folders begin, in the repository, where exports are prepared.
+/// Prefix of the folders in the repository in which exports are prepared.
 pub(super) const ASIDE: &str = "slipway-export-";
 
-/// The configuration that an exported repository has.
+/// The configuration of an exported repository.
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n";
 
 impl Workspace {
-    /// Writes a tar stream with a git repository that holds every version, and the newest version's
-    /// files, all below the folder `prefix`. `extra` takes the place of files, or is added, without
-    /// being committed. Nothing that was never part of a version is in it.
+    /// Writes a tar stream with a git repository that contains every version, and the newest version's files, all below
+    /// the folder `prefix`. `extra` replaces files or is added, without being committed. The stream contains nothing
+    /// that was never part of a version.
     pub fn export(&self, writer: impl Write, prefix: &str, extra: &[NewFile]) -> Result<(), WorkspaceError> {
         prefix.parse::<WorkspacePath>().map_err(|error| WorkspaceError::Refused(error.0))?;
         let repo = self.repo()?;
@@ -49,7 +49,7 @@ impl Workspace {
     }
 }
 
-/// A folder in the repository for one export; removed when it is dropped.
+/// A folder in the repository for one export. It is removed when this is dropped.
 struct Aside(PathBuf);
 
 impl Aside {
@@ -65,7 +65,7 @@ impl Aside {
         self.0.join("pack")
     }
 
-    /// Writes all that the commit reaches as one pack: what no version holds stays behind.
+    /// Writes all objects that the commit reaches as one pack. Objects that are in no version are left out.
     fn pack(&self, repo: &Repository, head: git2::Oid) -> Result<(), WorkspaceError> {
         let mut walk = repo.revwalk()?;
         walk.push(head)?;
@@ -74,7 +74,7 @@ impl Aside {
         Ok(builder.write(&self.pack_folder(), 0o444)?)
     }
 
-    /// Writes an index that holds exactly `tree`, so that the exported work tree is clean.
+    /// Writes an index with the content of `tree`, so that the exported work tree is clean.
     fn index(&self, tree: &Tree<'_>) -> Result<(), WorkspaceError> {
         let mut index = Index::open(&self.0.join("index"))?;
         index.read_tree(tree)?;
@@ -93,7 +93,7 @@ impl Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // What cannot be removed now goes with the next recovery.
+        // The next recovery removes it if it cannot be removed now.
         drop(fs::remove_dir_all(Path::new(&self.0)));
     }
 }
@@ -111,7 +111,7 @@ mod tests {
             bench.write("a.txt", &format!("{round}\n"));
             app.commit_all(&note(&format!("Round {round}"))).unwrap().unwrap();
         }
-        // Neither what is not committed nor what git forgot goes along.
+        // Uncommitted files and unreachable objects are not exported.
         bench.write("dirty.txt", "secret");
         app.repo().unwrap().blob(b"forgotten secret").unwrap();
         fs::write(app.root().join(".git/hooks.txt"), "ours").unwrap();

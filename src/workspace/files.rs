@@ -1,4 +1,4 @@
-//! Files of the work tree: read, write, delete, list.
+//! Reads, writes, deletes and lists files of the work tree.
 
 use std::cell::OnceCell;
 
@@ -7,27 +7,27 @@ use super::worktree::{Found, WorkTree, too_large};
 use super::{Workspace, WorkspaceError, compare, ignore, nested, repo};
 use crate::domain::WorkspacePath;
 
-/// What a write did.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOutcome {
-    /// Nothing stood there before.
+    /// Whether the file did not exist before.
     pub created: bool,
-    /// Something else stood there before, or nothing.
+    /// Whether the content changed.
     pub changed: bool,
-    /// Lines added, against what stood there before.
+    /// Number of lines added, compared to the earlier content.
     pub additions: u32,
-    /// Lines removed, against what stood there before.
+    /// Number of lines removed, compared to the earlier content.
     pub deletions: u32,
 }
 
 impl Workspace {
     /// A file's content.
     pub fn read(&self, path: &WorkspacePath) -> Result<Vec<u8>, WorkspaceError> {
-        // A file that came in otherwise than through `write` may be larger than that allows.
+        // A file that was not created with `write` may be larger than `write` allows.
         self.tree()?.read(path, self.0.limits.total_bytes)?.ok_or_else(|| WorkspaceError::NotFound(path.to_string()))
     }
 
-    /// Whether a file stands at `path`. Neither a folder nor a symbolic link is a file.
+    /// Whether there is a file at `path`. Folders and symbolic links do not count.
     pub fn exists(&self, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
         match self.tree()?.stat(path) {
             Ok(stat) => Ok(stat.is_some()),
@@ -36,9 +36,8 @@ impl Workspace {
         }
     }
 
-    /// Writes a file, in one step, with the folders that it needs. Refuses a path that `.gitignore`
-    /// leaves out, since the file would then be missing from every version, and a `.gitignore` that
-    /// would leave out files that are there.
+    /// Writes a file atomically, with its folders. Refuses a path that `.gitignore` excludes, since the file would be
+    /// missing from every version, and a `.gitignore` that would exclude existing files.
     pub fn write(&self, path: &WorkspacePath, bytes: &[u8]) -> Result<WriteOutcome, WorkspaceError> {
         let limits = self.0.limits;
         let size = bytes.len() as u64;
@@ -51,7 +50,7 @@ impl Workspace {
         let tree = self.tree()?;
         let before = tree.stat(path)?;
         let old = match tree.read(path, limits.total_bytes) {
-            // What is too large to be read can still be replaced.
+            // A file that is too large to be read can still be replaced.
             Err(WorkspaceError::TooLarge { .. }) => None,
             old => old?,
         };
@@ -78,7 +77,7 @@ impl Workspace {
         Ok(WriteOutcome { created: before.is_none(), changed: true, additions, deletions })
     }
 
-    /// Deletes a file, and the folders that it leaves empty.
+    /// Deletes a file, and the folders that are empty then.
     pub fn delete(&self, path: &WorkspacePath) -> Result<(), WorkspaceError> {
         let tree = self.tree()?;
         if tree.stat(path)?.is_none() {
@@ -88,7 +87,7 @@ impl Workspace {
         self.guarding_rules(&tree, path, old.as_deref(), || tree.remove(path).map(|_| ()))
     }
 
-    /// The work tree's files, in the order of their paths, without what `.gitignore` leaves out.
+    /// The work tree's files, sorted by path, without those that `.gitignore` excludes.
     pub fn list(&self) -> Result<Vec<FileEntry>, WorkspaceError> {
         let tree = self.tree()?;
         let found = self.found(&tree)?;
@@ -99,11 +98,11 @@ impl Workspace {
         Ok(found.into_iter().map(entry).collect())
     }
 
-    /// The app's files as a walk finds them. History is asked only where a rule ignores something.
+    /// The app's files in the work tree. Reads the history only if a rule ignores something.
     pub(super) fn found(&self, tree: &WorkTree) -> Result<Vec<Found>, WorkspaceError> {
         let known: OnceCell<TreeFiles> = OnceCell::new();
         tree.walk(&|path| {
-            // Without a readable history nothing counts as tracked.
+            // If the history cannot be read, nothing counts as tracked.
             let files = known.get_or_init(|| self.tracked().unwrap_or_default());
             is_tracked(files, path)
         })
@@ -114,8 +113,8 @@ impl Workspace {
         files_of(&repo, &repo::head(&repo)?.tree()?)
     }
 
-    /// Does a change to a file; when that is a `.gitignore` whose new rules would make
-    /// files vanish from the app, puts it back and refuses.
+    /// Changes a file. If it is a `.gitignore` whose new rules would exclude existing files, undoes the change and
+    /// refuses.
     fn guarding_rules(
         &self,
         tree: &WorkTree,
@@ -164,7 +163,7 @@ impl Workspace {
     }
 }
 
-/// How many rules the app's `.gitignore` files have together.
+/// Total number of rules in the app's `.gitignore` files.
 fn rules_of(tree: &WorkTree, found: &[Found]) -> usize {
     let files = found.iter().filter(|found| found.path.file_name() == ignore::FILE);
     let texts = files.map(|found| tree.peek(&found.path, ignore::RULES_MAX as u64));
@@ -224,7 +223,7 @@ mod tests {
         refused(app.write(&path("a/b.txt/c/d.txt"), b"x"), "“b.txt” is a file");
         refused(app.write(&path(".slipway-tmp-1-1"), b"x"), "Slipway uses itself");
         assert_eq!(bench.paths(), ["a/b.txt"]);
-        // A repository within: neither written into nor shown.
+        // A nested repository is neither changed nor listed.
         git2::Repository::init(app.root().join("vendor/lib")).unwrap();
         std::fs::write(app.root().join("vendor/lib/x"), "x").unwrap();
         refused(app.write(&path("vendor/lib/y"), b"y"), "another git repository");
@@ -249,7 +248,7 @@ mod tests {
         symlink(&outside, root.join("out")).unwrap();
         symlink(outside.join("secret"), root.join("a/file")).unwrap();
         symlink("nowhere", root.join("dangling")).unwrap();
-        // Within the work tree a link is no better: this one leads into the repository.
+        // Links inside of the work tree are refused too: this one points to the repository.
         symlink(".git", root.join("inside")).unwrap();
         symlink("b.txt", root.join("a/twin")).unwrap();
         for text in ["out/secret", "out/new", "a/file", "dangling", "inside/config", "inside/hooks/x", "a/twin", "out"]
@@ -295,7 +294,7 @@ mod tests {
             app.write(&path(name), &full).unwrap();
         }
         assert!(matches!(app.write(&path("5"), &full), Err(WorkspaceError::TooLarge { limit: 1_000_000, .. })));
-        // What gets smaller is always allowed.
+        // Making a file smaller is always permitted.
         app.write(&path("4"), b"").unwrap();
         for number in 5..SMALL.files {
             app.write(&path(&number.to_string()), b"").unwrap();
@@ -324,13 +323,13 @@ mod tests {
         let error = app.write(&path(".gitignore"), rules("x", 10_000).as_bytes()).unwrap_err().to_string();
         assert!(error.contains("“.gitignore” would have 10000 rules, and at most 500 are allowed"), "{error}");
         assert_eq!(app.read(&path(".gitignore")).unwrap(), b"*.log\n");
-        // In folders within each other, each within its own bound.
+        // In nested folders, where each file is within its own limit.
         bench.write("a/.gitignore", &rules("a", 500));
         let error = app.write(&path("a/b/.gitignore"), rules("b", 500).as_bytes()).unwrap_err().to_string();
         assert!(error.contains("together would have 1001 rules, and at most 1000 are allowed"), "{error}");
         assert!(!app.exists(&path("a/b/.gitignore")).unwrap());
         bench.write("a/b/.gitignore", &rules("b", 499));
-        // Fewer than before is always allowed.
+        // Reducing the number of rules is always permitted.
         std::fs::write(app.root().join(".gitignore"), rules("x", 400)).unwrap();
         bench.write("a/.gitignore", &rules("a", 499));
         bench.write("a/b/c.txt", "c");
@@ -359,7 +358,7 @@ mod tests {
         for kept in ["build", "a/here", "x.log.txt"] {
             app.write(&path(kept), b"x").unwrap();
         }
-        // Rules that would hide what was written, committed or not yet.
+        // Rules that would exclude existing files, committed or not.
         app.write(&path("new.css"), b"x").unwrap();
         refused(app.write(&path(".gitignore"), b"*.css\n"), "“new.css”");
         app.write(&path("sub/b.txt"), b"x").unwrap();
@@ -367,7 +366,7 @@ mod tests {
         assert!(!app.root().join("sub/.gitignore").exists());
         assert_eq!(app.read(&path(".gitignore")).unwrap(), b"*.log\nbuild/\n/here\n");
         app.write(&path(".gitignore"), b"*.log\nother/\n").unwrap();
-        // What is committed stays part of the app whatever the rules say.
+        // A committed file stays part of the app, whatever the rules are.
         app.write(&path(".gitignore"), b"a.txt\n").unwrap();
         app.write(&path("a.txt"), b"changed").unwrap();
         assert!(bench.paths().contains(&"a.txt".to_owned()));

@@ -1,4 +1,4 @@
-//! Reading versions: their order, their files, and what their commits tell.
+//! Reads versions: their order, their files, and the data in their commits.
 
 use git2::{Repository, Sort};
 
@@ -8,24 +8,24 @@ use super::worktree::too_large;
 use super::{Workspace, WorkspaceError, compare, repo};
 use crate::domain::{ChangeSize, TurnId, VersionId, VersionKind, WorkspacePath};
 
-/// A version with all that its commit tells.
+/// A version with the data in its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// The commit.
     pub id: VersionId,
-    /// The version before; none for the first.
+    /// The version before it; none for the first one.
     pub parent: Option<VersionId>,
-    /// What was asked, in one line.
+    /// The request, in one line.
     pub title: String,
-    /// The rest of what was asked; often empty.
+    /// The rest of the request; often empty.
     pub body: String,
-    /// Where it came from.
+    /// The origin of the version.
     pub kind: VersionKind,
-    /// The turn that made it, if one did.
+    /// The turn that created it, if any.
     pub turn: Option<TurnId>,
-    /// When, to the second.
+    /// Its time, in full seconds.
     pub at: jiff::Timestamp,
-    /// Against the version before.
+    /// The size of the difference to the version before it.
     pub size: ChangeSize,
 }
 
@@ -54,7 +54,7 @@ impl Workspace {
         describe(&repo, &repo::commit_of(&repo, version)?)
     }
 
-    /// The files of a version, in the order of their paths.
+    /// The files of a version, sorted by path.
     pub fn tree_at(&self, version: &VersionId) -> Result<Vec<FileEntry>, WorkspaceError> {
         let repo = self.repo()?;
         let mut entries = Vec::new();
@@ -66,7 +66,7 @@ impl Workspace {
         Ok(entries)
     }
 
-    /// A file's content in a version.
+    /// The content of a file in a version.
     pub fn read_at(&self, version: &VersionId, path: &WorkspacePath) -> Result<Vec<u8>, WorkspaceError> {
         let repo = self.repo()?;
         let tree = repo::commit_of(&repo, version)?.tree()?;
@@ -87,7 +87,7 @@ impl Workspace {
     }
 }
 
-/// All that a commit tells.
+/// Reads the data in a commit.
 pub(super) fn describe(repo: &Repository, commit: &git2::Commit<'_>) -> Result<Commit, WorkspaceError> {
     let parts = message::parse(&String::from_utf8_lossy(commit.message_bytes()));
     let diff = compare::against_parent(repo, commit, false)?;
@@ -132,7 +132,7 @@ mod tests {
         assert!(made[3].body.starts_with("long long") && made[3].body.ends_with("Why not"));
         let unknown: VersionId = "f".repeat(40).parse().unwrap();
         assert!(matches!(app.log_since(Some(&unknown)), Err(WorkspaceError::UnknownVersion(_))));
-        // A commit by hand is an edit.
+        // A commit that was made with git counts as an edit.
         bench.write("a.txt", "by hand");
         bench.app_git(&["-c", "user.name=x", "-c", "user.email=x@y", "commit", "-qam", "By hand"]);
         let last = app.log_since(Some(&made[4].id)).unwrap();

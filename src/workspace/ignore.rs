@@ -1,8 +1,8 @@
-//! The rules of `.gitignore` files: which paths of a work tree are no part of the app.
+//! The rules of `.gitignore` files, which exclude paths of a work tree from the app.
 
 //!
-//! Each path is matched against all rules of a file at once, and what was compiled is kept by the file's
-//! content. Rules are bounded in number and length, since matching takes time that grows with both.
+//! Each path is matched against all rules of a file at once, and compiled rules are cached by the file's content. The
+//! number and the length of rules are limited, since the time for matching grows with both.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,20 +12,21 @@ use super::WorkspaceError;
 use crate::bounded_work::Kept;
 use crate::domain::WorkspacePath;
 
-/// Longest `.gitignore` that is read, in bytes; a longer one has no rules.
+/// Maximum size in bytes of a `.gitignore`. The rules of a larger file are ignored.
 pub(super) const RULES_MAX: usize = 64 * 1024;
-/// Most rules of one file; a file with more has none.
+/// Maximum number of rules in one file. The rules of a file with more are ignored.
 const COUNT_MAX: usize = 500;
-/// Most rules that may hold for one path, and most that an app may have. Files further in have none beyond that.
+/// Maximum number of rules that apply to one path, and that an app may have. Files in deeper folders that would exceed
+/// it are ignored.
 pub(super) const TOTAL_MAX: usize = 1_000;
-/// Longest rule in bytes; a longer one counts for nothing.
+/// Maximum length of a rule in bytes. Longer ones are ignored.
 const RULE_MAX: usize = 500;
-/// Bytes of compiled rules that are kept.
+/// Size of the cache of compiled rules, in bytes.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
-/// About how many bytes a compiled rule takes.
+/// Approximate size of a compiled rule, in bytes.
 const RULE_BYTES: usize = 4 * 1024;
 
-/// The name of the files that hold rules.
+/// The name of the files that contain rules.
 pub(super) const FILE: &str = ".gitignore";
 
 static KEPT: LazyLock<Kept<Arc<Compiled>>> = LazyLock::new(|| Kept::new(KEPT_BYTES));
@@ -38,7 +39,7 @@ pub(super) struct Rules {
     compiled: Arc<Compiled>,
 }
 
-/// The rules of a file, in their order.
+/// The rules of a file, in order.
 #[derive(Debug, Default)]
 struct Compiled {
     globs: GlobSet,
@@ -52,18 +53,18 @@ struct Rule {
 }
 
 impl Rules {
-    /// Reads rules that stand in the folder `base` (empty, or ending in `/`). A line that is no pattern counts for nothing.
+    /// Parses the rules of the folder `base` (empty, or ending in `/`). Lines that are not patterns are ignored.
     pub(super) fn parse(base: &str, text: &[u8]) -> Self {
         let compiled = if text.is_empty() { Arc::default() } else { compiled(text) };
         Self { base: base.to_owned(), compiled }
     }
 
-    /// How many there are.
+    /// The number of rules.
     pub(super) fn len(&self) -> usize {
         self.compiled.rules.len()
     }
 
-    /// What these rules say about a path of the workspace: ignored, kept, or nothing.
+    /// What these rules say about a path of the workspace: ignored, not ignored, or none if no rule matches.
     fn verdict(&self, path: &str, folder: bool) -> Option<bool> {
         if self.compiled.rules.is_empty() {
             return None;
@@ -71,12 +72,12 @@ impl Rules {
         let path = path.strip_prefix(&self.base)?;
         let rules = &self.compiled.rules;
         let matching = self.compiled.globs.matches(path).into_iter().filter(|nth| folder || !rules[*nth].folders_only);
-        // The last one decides.
+        // The last matching rule decides.
         matching.max().map(|nth| !rules[nth].keep)
     }
 }
 
-/// Refuses a `.gitignore` whose rules would not all be used.
+/// Refuses a `.gitignore` with rules beyond the limits.
 pub(super) fn check(path: &WorkspacePath, text: &[u8]) -> Result<(), WorkspaceError> {
     let too_large = |actual: usize, limit: usize, unit| {
         let (actual, limit) = (actual as u64, limit as u64);
@@ -96,7 +97,7 @@ pub(super) fn check(path: &WorkspacePath, text: &[u8]) -> Result<(), WorkspaceEr
     if count > COUNT_MAX { too_large(count, COUNT_MAX, "rules") } else { Ok(()) }
 }
 
-/// How many lines of a file may be rules.
+/// The number of lines in a file that may be rules.
 pub(super) fn count(text: &str) -> usize {
     text.lines().map(trim_end).filter(|line| !line.is_empty() && !line.starts_with('#')).count()
 }
@@ -115,14 +116,14 @@ fn compiled(text: &[u8]) -> Arc<Compiled> {
     for glob in globs {
         set.add(glob);
     }
-    // Together they may be too large for the matcher where each is not: then they count for nothing.
+    // Together the rules may be too large for the matcher, although each alone is not: then all are ignored.
     let compiled = Arc::new(set.build().map_or_else(|_| Compiled::default(), |globs| Compiled { globs, rules }));
     KEPT.put(key, compiled.clone(), compiled.rules.len() * RULE_BYTES, None);
     compiled
 }
 
-/// What a stack of rules, the outermost folder's first, says about one path. The innermost
-/// file that says anything decides; that a parent folder is ignored is for the caller to know.
+/// Whether a stack of rules, with the outermost folder first, ignores a path. The innermost file with a matching rule
+/// decides. The caller checks whether a parent folder is ignored.
 pub(super) fn is_ignored(stack: &[Rules], path: &str, folder: bool) -> bool {
     stack.iter().rev().find_map(|rules| rules.verdict(path, folder)).unwrap_or(false)
 }
@@ -144,17 +145,17 @@ fn parse_line(line: &str) -> Option<(Glob, Rule)> {
     if line.is_empty() {
         return None;
     }
-    // A slash anywhere but at the end ties the pattern to the folder of its file.
+    // A slash before the end anchors the pattern to the folder of its file.
     let anchored = line.contains('/');
     line = line.trim_start_matches('/');
-    // Braces are alternatives to globset and mere characters to git.
+    // Braces are alternatives in globset, and ordinary characters in git.
     let escaped = line.replace('{', "[{]").replace('}', "[}]");
     let pattern = if anchored { escaped } else { format!("**/{escaped}") };
     let glob = GlobBuilder::new(&pattern).literal_separator(true).backslash_escape(true).build().ok()?;
     Some((glob, Rule { keep, folders_only }))
 }
 
-/// Without spaces at the end, unless a backslash keeps one.
+/// Removes spaces at the end, unless a backslash protects one.
 fn trim_end(line: &str) -> &str {
     let trimmed = line.trim_end_matches([' ', '\t', '\r']);
     if trimmed.ends_with('\\') && trimmed.len() < line.len() { &line[..=trimmed.len()] } else { trimmed }

@@ -1,4 +1,4 @@
-//! The repository's index as a cache: which files of the work tree are unchanged without reading them.
+//! The repository's index as a cache, which shows that files of the work tree are unchanged without reading them.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::tree::TreeFile;
 use super::worktree::{Found, Stat};
 use crate::domain::WorkspacePath;
 
-/// What the index on disk knows about files without reading them.
+/// The content of the index on disk.
 pub(super) struct Known {
     index: Option<Index>,
     written: (i64, i64),
@@ -17,14 +17,14 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn of(repo: &Repository) -> Self {
         use std::os::unix::fs::MetadataExt;
-        // Knowing nothing is slower and never wrong.
+        // An empty cache makes it slower, but never wrong.
         let written = fs::metadata(repo.path().join("index")).map_or((0, 0), |m| (m.mtime(), m.mtime_nsec()));
         Self { index: Index::open(&repo.path().join("index")).ok(), written }
     }
 
-    /// The content's id of a file that is certainly unchanged since it was last committed.
+    /// The id of a file's content, if the file is certainly unchanged since it was committed last.
     pub(super) fn id_of(&self, found: &Found) -> Option<Oid> {
-        // A file changed at the very moment the index was written could have changed again since.
+        // A file that changed at the time when the index was written may have changed again after it.
         if found.stat.modified >= self.written {
             return None;
         }
@@ -37,7 +37,7 @@ impl Known {
     }
 }
 
-/// An index entry. The index keeps the lower 32 bits of each number, as git does.
+/// Creates an index entry. Like git, the index keeps the lower 32 bits of each number.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index's format keeps 32 bits of each")]
 pub(super) fn index_entry(path: &WorkspacePath, stat: Stat, file: TreeFile) -> IndexEntry {
     let time = |(seconds, nanoseconds): (i64, i64)| IndexTime::new(seconds as i32, nanoseconds as u32);

@@ -1,31 +1,32 @@
-//! The message of a commit: what was asked, and two trailers that say where the version came from.
+//! The message of a commit: the request, and two trailers with the origin of the version.
 
 use crate::domain::{TurnId, VersionKind};
 
-/// Longest title, in characters.
+/// Maximum length of a title, in characters.
 pub const TITLE_MAX: usize = 100;
-/// Longest body, in bytes; what is beyond is cut off.
+/// Maximum length of a body, in bytes. The rest is cut off.
 pub const BODY_MAX: usize = 64 * 1024;
 
 const KIND: &str = "Slipway-Kind";
 const TURN: &str = "Slipway-Turn";
 
-/// What is to be said about a new version.
+/// The description of a new version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitNote {
-    /// What was asked. Made one line and cut at [`TITLE_MAX`] characters; what was cut off is kept in the body.
+    /// The request, converted to one line and cut at [`TITLE_MAX`] characters. If something was cut off, the body
+    /// contains the whole text.
     pub title: String,
-    /// The rest: usually the whole prompt.
+    /// The rest: usually the whole message.
     pub body: String,
-    /// Where the version comes from.
+    /// The origin of the version.
     pub kind: VersionKind,
-    /// The turn that made it, if one did.
+    /// The turn that created it, if any.
     pub turn: Option<TurnId>,
-    /// When; kept to the second.
+    /// Its time; stored in full seconds.
     pub at: jiff::Timestamp,
 }
 
-/// A message taken apart.
+/// The parts of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) title: String,
@@ -51,7 +52,7 @@ impl CommitNote {
         message
     }
 
-    /// The message's parts as they are kept.
+    /// The message's parts in the form in which they are stored.
     fn parts(&self) -> Parts {
         let asked = harmless(&self.title);
         let one_line = asked.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -65,7 +66,7 @@ impl CommitNote {
             one_line
         };
         let mut body = harmless(&self.body);
-        // A title that lost something on its way keeps it in the body.
+        // If the title was shortened, the body contains the whole text.
         if (too_long || asked.contains('\n')) && !body.contains(asked.as_str()) {
             body = if body.is_empty() { asked } else { format!("{asked}\n\n{body}") };
         }
@@ -79,7 +80,7 @@ impl CommitNote {
     }
 }
 
-/// Takes a message apart. One that is not ours is an edit made by hand.
+/// Parses a message. One without Slipway's trailers is a manual edit.
 pub(super) fn parse(message: &str) -> Parts {
     let (title, rest) = message.split_once('\n').unwrap_or((message, ""));
     let title = harmless(title);
@@ -100,8 +101,8 @@ pub(super) fn parse(message: &str) -> Parts {
     }
 }
 
-/// Text without what could deceive a terminal, a page or git: control characters, and
-/// characters that turn the direction of writing around. Line ends become `\n`.
+/// Removes control characters, and characters that change the direction of text, because they could mislead a user on a
+/// terminal or a page. Line endings become `\n`.
 fn harmless(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace(['\r', '\u{2028}', '\u{2029}', '\u{85}'], "\n");
     let kept: String =

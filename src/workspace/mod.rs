@@ -1,14 +1,13 @@
-//! The workspaces: for each app a git repository with its work tree, and everything that reads or
-//! changes them. Versions, files, differences and archives come from here.
+//! The workspaces: for each app a git repository with its work tree, and all operations that read or change them.
+//! Versions, files, differences and archives are created here.
 //!
-//! Owns `<data>/workspaces/`. Knows nothing of databases, templates, images or the web, and does
-//! not decide who may change what: files that belong to the platform are refused by the callers.
-//! Everything here blocks; asynchronous callers use a blocking thread. One writer per workspace at
-//! a time is the callers' business; two at once get [`WorkspaceError::Busy`] or one after the
-//! other, and never a broken repository. Readers need no lock.
+//! Owns `<data>/workspaces/`. Independent of databases, templates, images and the web. It does not decide who may
+//! change which file: the callers refuse changes of files that belong to Slipway. All functions block, so asynchronous
+//! callers use a blocking thread. Callers ensure that each workspace has one writer at a time; concurrent writers run
+//! one after the other or get [`WorkspaceError::Busy`], and never damage the repository. Readers need no lock.
 //!
-//! A version is made of ordinary files alone. Symbolic links, devices and other repositories that
-//! somebody put into a work tree are neither followed nor shown nor committed.
+//! A version consists of ordinary files only. Symbolic links, devices and other repositories in a work tree are not
+//! followed, listed or committed.
 
 mod archive;
 mod commit;
@@ -51,14 +50,14 @@ pub use tree::FileEntry;
 use crate::bounded_work::Budget;
 use crate::domain::{AppName, VersionId, WorkspacePath};
 
-/// How much an app may hold.
+/// The size limits of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of one file.
+    /// Maximum size of one file in bytes.
     pub file_bytes: u64,
-    /// Files of one app.
+    /// Maximum number of files of one app.
     pub files: usize,
-    /// Bytes of all its files together.
+    /// Maximum size in bytes of all files together.
     pub total_bytes: u64,
 }
 
@@ -68,16 +67,16 @@ impl Default for Limits {
     }
 }
 
-/// A file that is to be.
+/// A file to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewFile {
-    /// Where.
+    /// Its path.
     pub path: WorkspacePath,
     /// Its content.
     pub bytes: Vec<u8>,
 }
 
-/// Names of folders that are not, or no longer, a workspace begin so.
+/// Prefixes of folders that are not complete workspaces: being created, and being removed.
 const UNFINISHED: &str = ".new-";
 const REMOVED: &str = ".gone-";
 
@@ -89,12 +88,12 @@ pub struct Workspaces {
 }
 
 impl Workspaces {
-    /// Takes the folder `root` into use: makes it if it is not there, and clears away what a
-    /// crash left half made or half removed. One process at a time.
+    /// Opens the folder `root`: creates it if it does not exist, and removes workspaces that a crash left incomplete.
+    /// Only one process may use it at a time.
     pub fn new(root: impl Into<PathBuf>, limits: Limits) -> Result<Self, WorkspaceError> {
         let root = root.into();
         DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
-        // Absolute, so that a later change of directory does not move it.
+        // Absolute, so that a later change of the current directory has no effect.
         let root = root.canonicalize()?;
         for entry in fs::read_dir(&root)? {
             let entry = entry?;
@@ -109,7 +108,8 @@ impl Workspaces {
         Ok(all)
     }
 
-    /// Makes a workspace whose first version holds `files`. After a crash it is there whole or not at all.
+    /// Creates a workspace whose first version contains `files`. After a crash, it is either complete or does not
+    /// exist.
     pub fn create(
         &self,
         app: &AppName,
@@ -141,8 +141,8 @@ impl Workspaces {
         self.open_within(app, &Budget::unlimited())
     }
 
-    /// The workspace of an app, to work with as long as the budget lasts. After that, what reads ends with
-    /// [`WorkspaceError::Stopped`]; what has begun to change something ends it.
+    /// The workspace of an app, with a budget. Once it is spent, reading fails with [`WorkspaceError::Stopped`]; a
+    /// change that has started is completed.
     pub fn open_within(&self, app: &AppName, budget: &Budget) -> Result<Workspace, WorkspaceError> {
         if self.path_of(app).join(repo::GIT_DIR).is_dir() {
             Ok(self.workspace(app, budget))
@@ -151,10 +151,10 @@ impl Workspaces {
         }
     }
 
-    /// Removes a workspace with all its history. One that is already gone is no error.
+    /// Removes a workspace with all its history. Succeeds if it does not exist.
     pub fn remove(&self, app: &AppName) -> Result<(), WorkspaceError> {
         let aside = self.aside(REMOVED, app);
-        // Renamed first: whatever happens then, no half repository stands under the name.
+        // Renamed first, so that a crash cannot leave an incomplete repository under the app's name.
         match fs::rename(self.path_of(app), &aside) {
             Ok(()) => Ok(fs::remove_dir_all(&aside)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -162,7 +162,7 @@ impl Workspaces {
         }
     }
 
-    /// The apps that have a workspace, in order of their names.
+    /// The apps that have a workspace, sorted by name.
     pub fn list(&self) -> Result<Vec<AppName>, WorkspaceError> {
         let mut apps = BTreeSet::new();
         for entry in fs::read_dir(&self.root)? {
@@ -211,7 +211,7 @@ impl Workspaces {
 }
 
 impl Limits {
-    /// Whether an app of so many files and bytes may be.
+    /// Checks the number of files and the total size of an app.
     fn check_all(&self, files: usize, bytes: u64) -> Result<(), WorkspaceError> {
         let what = || "The app".to_owned();
         if files > self.files {
@@ -226,7 +226,7 @@ impl Limits {
     }
 }
 
-/// An app's repository and work tree. Cheap to clone and to open again: nothing is held open.
+/// An app's repository and work tree. Cheap to clone and to open again, since it keeps no files open.
 #[derive(Debug, Clone)]
 pub struct Workspace(Arc<Inner>);
 
@@ -240,7 +240,7 @@ struct Inner {
 }
 
 impl Workspace {
-    /// The app that it belongs to.
+    /// The app of this workspace.
     pub fn app(&self) -> &AppName {
         &self.0.app
     }
@@ -250,7 +250,7 @@ impl Workspace {
         &self.0.root
     }
 
-    /// How much it may hold.
+    /// Its limits.
     pub fn limits(&self) -> Limits {
         self.0.limits
     }
@@ -264,7 +264,7 @@ impl Workspace {
         Ok(tree.within(&self.0.budget))
     }
 
-    /// Says that the workspace was removed, when that is why something failed.
+    /// Replaces an error that was caused by the removal of the workspace.
     fn or_gone(&self, error: WorkspaceError) -> WorkspaceError {
         if self.0.root.join(repo::GIT_DIR).exists() { error } else { WorkspaceError::NoWorkspace(self.0.app.clone()) }
     }

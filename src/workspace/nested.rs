@@ -1,5 +1,5 @@
-//! Folders of an app that git would take for repositories of their own. A program that runs git in such a folder (an
-//! editor, a shell's prompt) would obey the configuration in it, which can name commands.
+//! Folders of an app that git would treat as repositories. A program that runs git in such a folder (an editor, a
+//! shell's prompt) would use the configuration in it, which can contain commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use super::WorkspaceError;
 const HEAD: u8 = 1;
 const OBJECTS: u8 = 2;
 const REFS: u8 = 4;
-/// Leads to the other two in another folder.
+/// A file that refers to the other two in another folder.
 const COMMON: u8 = 8;
 
-/// Whether a file at `path` can make a folder of its path a repository.
+/// Whether a file at `path` can turn a folder of its path into a repository.
 pub(super) fn can_complete(path: &str) -> bool {
     path.split('/').any(|part| mark(part) != 0)
 }
 
-/// The folders that git takes for repositories where these files are; the top one is the empty text. Names are folded to
-/// lower case, since there are file systems on which `head` is `HEAD`.
+/// The folders that git treats as repositories if these files exist; the empty text is the top folder. Names are
+/// compared in lower case, because on some file systems `head` is the same file as `HEAD`.
 pub(super) fn repositories<'a>(paths: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     let mut marks: BTreeMap<String, u8> = BTreeMap::new();
     for path in paths.into_iter().filter(|path| can_complete(path)) {
@@ -36,14 +36,14 @@ pub(super) fn repositories<'a>(paths: impl IntoIterator<Item = &'a str>) -> BTre
     marks.into_iter().filter(|(_, marks)| is_repository(*marks)).map(|(folder, _)| folder).collect()
 }
 
-/// Whether this file is one of those that make one of `repositories` one: without it the folder is an ordinary one.
+/// Whether this file is necessary for one of `repositories`: without it, the folder is an ordinary one.
 pub(super) fn makes_one(path: &str, repositories: &BTreeSet<String>) -> bool {
     let path = path.to_lowercase();
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
     mark(name) & HEAD != 0 && repositories.contains(folder)
 }
 
-/// Refuses `after` where it holds a repository that `before` does not.
+/// Refuses `after` if it contains a repository that is not in `before`.
 pub(super) fn check<'a>(
     before: impl IntoIterator<Item = &'a str>,
     after: impl IntoIterator<Item = &'a str>,
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    /// What git itself does in the exported folder is the proof.
+    /// Git itself verifies this in the exported folder.
     #[test]
     fn no_folder_of_an_app_becomes_a_repository() {
         let bench =
@@ -104,7 +104,7 @@ mod tests {
         assert!(app.commit_file(&path("docs/Head"), Some(b"ref: refs/heads/main\n"), &note("x")).is_err());
         app.write(&path("docs/header.html"), b"").unwrap();
         app.delete(&path("docs/header.html")).unwrap();
-        // Where it is written past us, no version takes it in.
+        // If it is written without Slipway, it is not committed.
         std::fs::write(app.root().join("docs/HEAD"), "ref: refs/heads/main\n").unwrap();
         assert!(app.commit_all(&note("x")).unwrap_err().to_string().contains("would be a git repository"));
         let files = [("a/HEAD", "ref: refs/heads/main\n"), ("a/objects/x", ""), ("a/refs/x", "")]
@@ -117,7 +117,7 @@ mod tests {
         let bench = Bench::new(&[("a.txt", "a")]);
         let app = &bench.app;
         let ran = bench.folder.path().join("ran");
-        // As somebody could have committed it by hand, or with an earlier Slipway.
+        // The files as a user could have committed them with git, or with an earlier version of Slipway.
         for (file, text) in [("HEAD", "ref: refs/heads/main\n"), ("objects/x", ""), ("refs/x", "")] {
             let file = app.root().join("docs").join(file);
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -143,7 +143,7 @@ mod tests {
         let build = app.archive(&hidden, &[]).unwrap();
         assert!(!String::from_utf8_lossy(&build).contains("docs/HEAD"));
 
-        // It goes away as any file does, and does not come back.
+        // The file can be deleted like any other, and cannot be restored.
         app.commit_file(&path("docs/HEAD"), None, &note("Remove it")).unwrap();
         let error = app.restore(&hidden, &note("Back")).unwrap_err().to_string();
         assert!(error.contains("would be a git repository"), "{error}");

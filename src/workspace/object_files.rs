@@ -1,5 +1,5 @@
-//! The files that hold a repository's objects: one for each loose object, and packs with their indexes. Each is written, moved
-//! and removed in an order in which a process may die after any step.
+//! The files that contain a repository's objects: one for each loose object, and packs with their indexes. The order of
+//! writing, moving and removing them is such that a process may die after any step.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -12,11 +12,11 @@ use git2::{Odb, Oid, Repository};
 use super::WorkspaceError;
 use crate::bounded_work::Budget;
 
-/// Where the number of a pack's objects stands in its index: at the end of the table by the first byte of their names,
-/// which comes after the signature and the version.
+/// Position of the number of objects in a pack's index: the last entry of the table by the first byte of object names,
+/// which follows the signature and the version.
 const OBJECT_COUNT_AT: u64 = 8 + 255 * 4;
 
-/// A change of the repository that has been made; a process may die after any.
+/// A completed step of a change. A process may die after any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     CopyRemoved,
@@ -28,7 +28,7 @@ pub(super) enum Step {
     OldPackRemoved,
 }
 
-/// Removes packs whose index is missing: a process died before it placed the index, or after it removed it.
+/// Removes packs without an index: a process died before it placed the index, or after it removed it.
 pub(super) fn remove_unfinished_packs(repo: &Repository) -> Result<(), WorkspaceError> {
     let folder = repo.path().join("objects/pack");
     for pack in files_in(&folder)?.into_iter().filter(|file| file.extension() == Some(OsStr::new("pack"))) {
@@ -52,7 +52,7 @@ impl Objects {
         self.0.join(&name[..2]).join(&name[2..])
     }
 
-    /// Loose objects whose names begin with two digits.
+    /// Loose objects whose names start with these two digits.
     pub(super) fn loose_in(&self, digits: &str) -> Result<Vec<Oid>, WorkspaceError> {
         let names = files_in(&self.0.join(digits))?.into_iter().filter_map(|file| {
             let rest = file.file_name()?.to_str()?;
@@ -70,10 +70,10 @@ impl Objects {
         Ok(all)
     }
 
-    /// The packs that can be part of another: those that git was told to keep are left alone.
+    /// The packs that can be consolidated. Packs that git has to keep are skipped.
     pub(super) fn packs(&self) -> Result<Vec<Pack>, WorkspaceError> {
         let folder = self.pack_folder();
-        // It lists packs by name, and would list those that are gone.
+        // It lists packs by name, and would list removed ones.
         if folder.join("multi-pack-index").exists() {
             return Ok(Vec::new());
         }
@@ -87,7 +87,7 @@ impl Objects {
         Ok(packs)
     }
 
-    /// Removes loose objects that a pack holds as well: a pass before was cut short.
+    /// Removes loose objects that are also in a pack, after an earlier pass was interrupted.
     pub(super) fn remove_copies(
         &self,
         loose: &mut HashSet<Oid>,
@@ -105,10 +105,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Moves a new pack to where readers find it. They look for indexes, so the index comes last.
+    /// Moves a new pack to its final folder. Readers look for indexes, so the index is moved last.
     pub(super) fn place(&self, new: &Pack, done: &mut dyn FnMut(Step)) -> Result<(), WorkspaceError> {
         let placed = Pack { name: new.name.clone(), folder: self.pack_folder() };
-        // A pack of this name holds the same objects.
+        // A pack of this name contains the same objects.
         if placed.file("idx").exists() && placed.file("pack").exists() {
             return Ok(());
         }
@@ -124,7 +124,7 @@ impl Objects {
 /// A pack and its index.
 #[derive(Debug, Clone)]
 pub(super) struct Pack {
-    /// Of both files, without what tells them apart.
+    /// The name of both files, without their extension.
     pub(super) name: String,
     folder: PathBuf,
 }
@@ -139,7 +139,7 @@ impl Pack {
         self.folder.join(format!("{}.{extension}", self.name))
     }
 
-    /// How many objects it holds, as its index says.
+    /// The number of its objects, according to its index.
     pub(super) fn object_count(&self) -> Result<u64, WorkspaceError> {
         let (mut index, mut count) = (File::open(self.file("idx"))?, [0; 4]);
         index.seek(SeekFrom::Start(OBJECT_COUNT_AT))?;
@@ -147,7 +147,7 @@ impl Pack {
         Ok(u32::from_be_bytes(count).into())
     }
 
-    /// The index goes first: a pack without one is not used.
+    /// Removes the index first, because a pack without one is not used.
     pub(super) fn remove(&self, done: &mut dyn FnMut(Step)) -> Result<(), WorkspaceError> {
         remove(&self.file("idx"))?;
         done(Step::OldIndexRemoved);
@@ -159,7 +159,7 @@ impl Pack {
     }
 }
 
-/// The files of a folder; none where there is no such folder.
+/// The files of a folder; empty if the folder does not exist.
 pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, WorkspaceError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,9 +1,9 @@
-//! Packing: the many small files that hold a repository's objects become one, which takes less of the disk and of its
+//! Packing: replaces the many small files of a repository's objects with one, which uses less disk space and fewer
 //! inodes.
 //!
 //! An object is deleted in one place only after it can be read durably in another, so a process that dies at any step
-//! loses nothing, and the next pass goes on from there. Whoever reads meanwhile goes on as well: libgit2 looks for packs
-//! again before it says that an object is not there. What no branch reaches stays as it is.
+//! loses nothing, and the next pass continues from there. Concurrent readers are not disturbed: libgit2 looks for new
+//! packs before it reports a missing object. Objects that no branch reaches are not moved.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -19,51 +19,52 @@ use super::object_files::{Objects, Pack, Step, files_in, remove, sync};
 use super::{Workspace, WorkspaceError, repo};
 use crate::bounded_work::Budget;
 
-/// How the names of the folders begin, in the repository, where packs are prepared.
+/// Prefix of the folders in the repository in which packs are prepared.
 pub(super) const ASIDE: &str = "slipway-pack-";
-/// The folder of loose objects whose files are counted: an object's name begins with any two digits equally often.
+/// The folder of loose objects whose files are counted as a sample: all two-digit prefixes are equally frequent.
 const SAMPLE: &str = "17";
-/// Objects that are looked at in one pass: 100 MB of names.
+/// Maximum number of objects in one pass: 100 MB of names.
 const LOOKED_AT_MAX: usize = 1_000_000;
 
-/// What has been packed.
+/// The result of packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packed {
-    /// Objects in the new pack.
+    /// Number of objects in the new pack.
     pub objects: usize,
     /// Its size in bytes.
     pub bytes: u64,
-    /// Earlier packs that became part of it.
+    /// Number of earlier packs that were merged into it.
     pub packs: usize,
 }
 
-/// When packing is worth its time, and how much is packed at once.
+/// When packing is worthwhile, and how much is packed at once.
 #[derive(Debug, Clone, Copy)]
 struct Thresholds {
-    /// Loose objects in one of 256 folders.
+    /// Minimum number of loose objects in one of 256 folders.
     sample: usize,
-    /// Loose objects that a branch reaches: fewer get no pack of their own.
+    /// Minimum number of reachable loose objects for a new pack.
     loose: usize,
-    /// Packs that are not consolidated yet.
+    /// Maximum number of packs that are not consolidated.
     packs: usize,
-    /// Objects of the packs that are consolidated at once: libgit2 needs about 200 bytes of memory for each.
+    /// Maximum number of objects in the packs that are consolidated at once: libgit2 needs about 200 bytes of memory
+    /// for each.
     consolidated: u64,
 }
 
-/// The numbers of packs and of loose objects are those of `git gc --auto`.
+/// The thresholds for packs and loose objects are those of `git gc --auto`.
 const THRESHOLDS: Thresholds = Thresholds { sample: 6_700 / 256 + 1, loose: 1_000, packs: 50, consolidated: 100_000 };
 
 impl Workspace {
-    /// Packs the repository if it has many loose objects or packs; `None` if nothing was packed. Whoever calls is the only
-    /// one who changes the workspace meanwhile.
+    /// Packs the repository if it has many loose objects or packs; `None` if nothing was packed. The caller ensures
+    /// that there is no other writer.
     ///
     /// # Errors
-    /// [`WorkspaceError::Stopped`] when the time for it is up; what was done by then is of use to the next pass.
+    /// [`WorkspaceError::Stopped`] if the time limit was exceeded. The next pass continues with the work that was done.
     pub fn pack(&self) -> Result<Option<Packed>, WorkspaceError> {
         self.pack_beyond(&THRESHOLDS, &mut |_| ())
     }
 
-    /// `done` is called after each change, for tests of what a crash leaves.
+    /// `done` is called after each step, for tests of crashes.
     fn pack_beyond(
         &self,
         thresholds: &Thresholds,
@@ -87,7 +88,7 @@ impl Workspace {
         if old.is_empty() && named.len() < thresholds.loose {
             return Ok(None);
         }
-        // What no branch reaches stays packed where it is packed, and loose where it is loose.
+        // Unreachable objects stay where they are, packed or loose.
         let unnamed = wanted.into_iter().filter(|id| old_objects.contains(id));
         let new = aside.pack(&repo, &named, unnamed, budget)?;
         done(Step::Prepared);
@@ -105,14 +106,14 @@ impl Workspace {
     }
 }
 
-/// A pack that is written and not in its place yet.
+/// A pack that was written, but not moved to its final folder yet.
 struct NewPack {
     pack: Pack,
     objects: HashSet<Oid>,
     bytes: u64,
 }
 
-/// A folder in the repository for one pass; removed when it is dropped, or by the next recovery.
+/// A folder in the repository for one pass. It is removed when this is dropped, or by the next recovery.
 struct Aside(PathBuf);
 
 impl Aside {
@@ -128,7 +129,7 @@ impl Aside {
         self.0.join("new/pack")
     }
 
-    /// The objects of these packs and no others.
+    /// A view of the objects in these packs only.
     fn view(&self, name: &str, packs: &[Pack]) -> Result<Odb<'static>, WorkspaceError> {
         let folder = self.0.join(name);
         fs::create_dir_all(folder.join("pack"))?;
@@ -141,7 +142,7 @@ impl Aside {
         view_of(&folder)
     }
 
-    /// Writes a pack of these objects. The names help to find objects that are alike.
+    /// Writes a pack of these objects. The names help to find similar objects.
     fn pack(
         &self,
         repo: &Repository,
@@ -172,7 +173,7 @@ impl Aside {
         sync(&pack.file("pack"))?;
         sync(&pack.file("idx"))?;
         let bytes = fs::metadata(pack.file("pack"))?.len();
-        // As the index says, which was made from what stands in the pack.
+        // From the index, which was created from the content of the pack.
         let objects = all_of(&view_of(&self.0.join("new"))?)?;
         Ok(NewPack { pack, objects, bytes })
     }
@@ -184,7 +185,7 @@ impl Drop for Aside {
     }
 }
 
-/// The packs of `folder`, as many of the smallest as have no more objects than that together.
+/// The smallest of these packs that together have at most `objects_max` objects.
 fn smallest(packs: Vec<Pack>, objects_max: u64) -> Result<Vec<Pack>, WorkspaceError> {
     let mut counted =
         packs.into_iter().map(|pack| Ok((pack.object_count()?, pack))).collect::<Result<Vec<_>, WorkspaceError>>()?;
@@ -199,7 +200,7 @@ fn smallest(packs: Vec<Pack>, objects_max: u64) -> Result<Vec<Pack>, WorkspaceEr
     Ok(few)
 }
 
-/// The objects below a folder.
+/// A view of the objects below a folder.
 fn view_of(folder: &Path) -> Result<Odb<'static>, WorkspaceError> {
     let odb = Odb::new()?;
     let folder = folder.to_str().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
@@ -216,8 +217,8 @@ fn all_of(odb: &Odb<'_>) -> Result<HashSet<Oid>, WorkspaceError> {
     Ok(all)
 }
 
-/// Those of the objects `wanted` that a branch or a tag reaches, with the names of files and folders, newest first as far
-/// as commits go. Takes them out of `wanted`, and ends when none is left there.
+/// The objects of `wanted` that a branch or a tag reaches, with the names of files and folders, starting with the
+/// newest commits. Removes them from `wanted`, and stops when it is empty.
 fn reached(
     repo: &Repository,
     wanted: &mut HashSet<Oid>,

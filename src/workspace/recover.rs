@@ -1,4 +1,4 @@
-//! Putting a workspace in order after the process died in the middle of something.
+//! Repairs a workspace after the process died during a change.
 
 use std::fs;
 use std::io;
@@ -8,9 +8,9 @@ use super::tree::files_of;
 use super::{Workspace, WorkspaceError, export, object_files, pack, repo};
 
 impl Workspace {
-    /// Clears away what a dead process left behind (lock files, half-written files) and sees that
-    /// the newest version can be read. Changes that were not committed stay as they are, except
-    /// that a restore cut off in the middle is ended or undone. Call it while nothing else uses the workspace.
+    /// Removes what a dead process left (lock files, incomplete files), and checks that the newest version can be read.
+    /// Uncommitted changes are kept, but an interrupted restore is completed or undone. The caller ensures that the
+    /// workspace is not in use.
     pub fn recover(&self) -> Result<(), WorkspaceError> {
         let repo = self.repo()?;
         let git = repo.path();
@@ -35,7 +35,7 @@ impl Workspace {
             repo.odb()?.read_header(file.id)?;
         }
         self.finish_following(&repo)?;
-        // The branch may have moved without the index.
+        // The branch may have moved without an update of the index.
         let mut index = repo::index_at(&repo, &head)?;
         Ok(index.write()?)
     }
@@ -48,7 +48,7 @@ fn remove_file(path: &Path) -> Result<(), WorkspaceError> {
     }
 }
 
-/// Removes the files below a folder of the repository whose names say so.
+/// Removes files below a folder of the repository, by their names.
 fn remove_below(folder: &Path, unwanted: &dyn Fn(&str) -> bool) -> Result<(), WorkspaceError> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -129,14 +129,14 @@ mod tests {
         app.delete(&path("b.txt")).unwrap();
         app.commit_all(&note("Second")).unwrap().unwrap();
         let repo = app.repo().unwrap();
-        // Died after the files and before the commit: the newest version still counts.
+        // Died after the files were written and before the commit: the newest version is restored.
         app.follow(&repo, &repo::commit_of(&repo, &bench.first).unwrap().tree().unwrap()).unwrap();
         assert_eq!(app.read(&path("a.txt")).unwrap(), b"1");
         app.recover().unwrap();
         assert_eq!(app.read(&path("a.txt")).unwrap(), b"2");
         assert!(!app.exists(&path("b.txt")).unwrap());
         bench.check();
-        // Died after the commit and before the index and the mark.
+        // Died after the commit and before the update of the index and the removal of the mark.
         app.restore(&bench.first, &note("Restore")).unwrap().unwrap();
         fs::write(app.root().join(".git").join(FOLLOW_MARK), "x").unwrap();
         fs::remove_file(app.root().join(".git/index")).unwrap();

@@ -1,8 +1,8 @@
-//! Opening and making the git repository of a workspace.
+//! Opens and creates the git repository of a workspace.
 //!
-//! The repository is always opened as a bare one: libgit2 then never reads or writes the work
-//! tree, so that no filter, attribute or symbolic link of an app has a say in what is committed.
-//! Only our own configuration counts: not the machine's, its user's, or the repository's.
+//! The repository is always opened as a bare one: libgit2 then never reads or writes the work tree, so that filters,
+//! attributes or symbolic links of an app have no effect on commits. Only Slipway's own configuration is used: not that
+//! of the machine, its user, or the repository.
 
 use std::fs;
 use std::path::Path;
@@ -17,13 +17,13 @@ pub(super) const BRANCH: &str = "main";
 /// The folder of the repository inside the work tree.
 pub(super) const GIT_DIR: &str = ".git";
 
-/// The name of the file, beside the workspaces, that holds [`SETTINGS`].
+/// The name of the file, beside the workspaces, that contains [`SETTINGS`].
 pub(super) const SETTINGS_FILE: &str = ".git-settings";
 
-/// What libgit2 is told for every workspace, in place of any other configuration. Objects are synced
-/// to the disk before a reference names them, so that a power cut cannot leave a version without its
-/// content. A branch's log would only repeat its history. Packing takes at most 16 MiB for what it compares, and as much for
-/// what it found; libgit2's own defaults are 256 MiB and no limit.
+/// The git configuration of every workspace, which replaces any other. Objects are synced to the disk before a
+/// reference names them, so that a power failure cannot leave a version without its content. There are no reflogs,
+/// since they would only repeat the history. Packing uses at most 16 MiB for comparisons, and as much for their
+/// results; libgit2's own defaults are 256 MiB and no limit.
 pub(super) const SETTINGS: &str = "[core]\n\
 \tautocrlf = false\n\
 \tfileMode = false\n\
@@ -34,7 +34,7 @@ pub(super) const SETTINGS: &str = "[core]\n\
 \twindowMemory = 16m\n\
 \tdeltaCacheSize = 16m\n";
 
-/// The configuration of a workspace's repository, for people who use git in it.
+/// The configuration of a workspace's repository, for users who run git in it.
 const CONFIG: &str = "[core]\n\
 \trepositoryformatversion = 0\n\
 \tbare = false\n\
@@ -42,7 +42,7 @@ const CONFIG: &str = "[core]\n\
 \tautocrlf = false\n\
 \tlogAllRefUpdates = false\n";
 
-/// Makes an empty repository in the folder `root`, which must be there.
+/// Creates an empty repository in the existing folder `root`.
 pub(super) fn init(root: &Path, settings: &Path) -> Result<Repository, WorkspaceError> {
     let mut options = RepositoryInitOptions::new();
     options.no_reinit(true).mkdir(false).mkpath(false).external_template(false).initial_head(BRANCH);
@@ -53,8 +53,8 @@ pub(super) fn init(root: &Path, settings: &Path) -> Result<Repository, Workspace
 
 /// Opens the repository in the folder `root` with the configuration in the file `settings`.
 pub(super) fn open(root: &Path, settings: &Path) -> Result<Repository, WorkspaceError> {
-    // Opening as bare also leaves out the check of who owns the folder, which would lock an
-    // installation out of its own data after it moved to another user or volume.
+    // A bare repository also skips the check of the folder's owner, which would prevent access after the data was moved
+    // to another user or volume.
     let repo = Repository::open_bare(root.join(GIT_DIR))?;
     let mut config = Config::new()?;
     config.add_file(settings, ConfigLevel::Local, false)?;
@@ -62,7 +62,7 @@ pub(super) fn open(root: &Path, settings: &Path) -> Result<Repository, Workspace
     Ok(repo)
 }
 
-/// The commit at the branch's tip.
+/// The newest commit of the branch.
 pub(super) fn head(repo: &Repository) -> Result<Commit<'_>, WorkspaceError> {
     Ok(repo.head()?.peel_to_commit()?)
 }
@@ -80,12 +80,12 @@ pub(super) fn version_of(id: Oid) -> VersionId {
     id.to_string().parse().expect("libgit2 writes an id as 40 hexadecimal digits")
 }
 
-/// The index on disk with exactly the entries of `tree`; what it knows about unchanged files stays.
+/// The index on disk with exactly the entries of `tree`. Its data about unchanged files is kept.
 pub(super) fn index_at(repo: &Repository, tree: &Tree<'_>) -> Result<Index, WorkspaceError> {
     let mut index = if let Ok(index) = repo.index() {
         index
     } else {
-        // The index only saves work: a broken one is thrown away.
+        // The index is only a cache, so a damaged one is removed.
         fs::remove_file(repo.path().join("index"))?;
         repo.index()?
     };

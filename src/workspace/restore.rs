@@ -1,4 +1,4 @@
-//! Putting an earlier version back, all of it or nothing.
+//! Restores an earlier version, completely or not at all.
 
 use std::fs;
 
@@ -12,12 +12,12 @@ use super::tree::{files_of, is_tracked};
 use super::{Workspace, WorkspaceError, nested, repo};
 use crate::domain::{VersionId, WorkspacePath};
 
-/// Says, while it stands in the repository, that the work tree is being made to follow a tree.
+/// The file that exists in the repository while the work tree is being changed to another tree.
 pub(super) const FOLLOW_MARK: &str = "slipway-following";
 
 impl Workspace {
-    /// Puts an earlier version back: the work tree becomes that version's, and a new version on top
-    /// of the newest says so. What was not committed is lost. `None` when the newest is the same.
+    /// Restores an earlier version: the work tree gets its files, and a new version on top of the newest one records
+    /// that. Uncommitted changes are lost. `None` if the newest version has the same files.
     pub fn restore(&self, version: &VersionId, note: &CommitNote) -> Result<Option<Commit>, WorkspaceError> {
         let repo = self.repo()?;
         let wanted = repo::commit_of(&repo, version)?.tree()?;
@@ -30,22 +30,22 @@ impl Workspace {
                 Ok(commit)
             }
             Err(error) => {
-                // Half way is nobody's version: back to the newest, now or, where that fails too, in `recover`.
+                // An incomplete restore is undone: now, or in `recover` if that fails too.
                 drop(self.finish_following(&repo));
                 Err(error)
             }
         }
     }
 
-    /// Makes the work tree what `wanted` is and answers with the index that fits. Leaves a mark
-    /// in the repository, so that after a crash in the middle the work tree is made whole again.
+    /// Changes the work tree to `wanted`, and returns the matching index. The mark in the repository makes recovery
+    /// repair the work tree after a crash.
     pub(super) fn follow(&self, repo: &Repository, wanted: &Tree<'_>) -> Result<Index, WorkspaceError> {
         let files = files_of(repo, &repo::head(repo)?.tree()?)?;
         let wanted_files = files_of(repo, wanted)?;
         fs::write(repo.path().join(FOLLOW_MARK), wanted.id().to_string())?;
-        // Stopped in the middle, the work tree would be half of each version.
+        // Without a time limit: an interruption would leave files of both versions.
         let tree = self.tree()?.uncancelled();
-        // Deletions first: a file may have to make room for a folder.
+        // Deletions first, since a folder may replace a file.
         for found in tree.walk(&|path| is_tracked(&files, path) || is_tracked(&wanted_files, path))? {
             if !wanted_files.contains_key(found.path.as_str()) {
                 tree.remove(&found.path)?;
@@ -70,7 +70,7 @@ impl Workspace {
         Ok(index)
     }
 
-    /// Ends what [`Self::follow`] began and could not end: the work tree becomes the newest version's.
+    /// Undoes an interrupted [`Self::follow`]: the work tree becomes that of the newest version.
     pub(super) fn finish_following(&self, repo: &Repository) -> Result<(), WorkspaceError> {
         let mark = repo.path().join(FOLLOW_MARK);
         if !mark.exists() {
@@ -112,7 +112,7 @@ mod tests {
         assert!(app.root().join("x.log").exists(), "what is ignored is left alone");
         assert!(!app.is_dirty().unwrap());
         bench.check();
-        // The same again changes nothing, but the work tree follows.
+        // Another restore creates no version, but still resets the work tree.
         bench.write("a.txt", "dirty");
         assert_eq!(app.restore(&restored.id, &note("x")).unwrap(), None);
         assert_eq!(app.read(&path("a.txt")).unwrap(), b"1");

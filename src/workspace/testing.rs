@@ -1,4 +1,4 @@
-//! What the tests of this module share: a real workspace in a temporary folder.
+//! Shared code of this module's tests: a real workspace in a temporary folder.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{CommitNote, Limits, NewFile, Workspace, Workspaces};
 use crate::domain::{TurnId, VersionId, VersionKind, WorkspacePath};
 
-/// Workspaces in a folder that goes with them, and one app in it.
+/// Workspaces in a temporary folder, with one app. The folder is removed when this is dropped.
 pub(super) struct Bench {
     pub(super) folder: tempfile::TempDir,
     pub(super) all: Workspaces,
@@ -25,7 +25,7 @@ impl Bench {
         Self { folder, all, app, first }
     }
 
-    /// Runs the git program in a folder, without anybody's settings, and answers with what it wrote.
+    /// Runs git in a folder, without the user's and the machine's settings, and returns its output.
     pub(super) fn git(&self, folder: &Path, args: &[&str]) -> String {
         let output = Command::new("git")
             .args(args)
@@ -44,7 +44,7 @@ impl Bench {
         self.git(self.app.root(), args)
     }
 
-    /// Sees that git finds nothing wrong, and that its view of the work tree is ours.
+    /// Checks that git finds no errors, and agrees with Slipway about the state of the work tree.
     pub(super) fn check(&self) {
         self.app_git(&["fsck", "--strict"]);
         let clean = self.app_git(&["status", "--porcelain"]).is_empty();

@@ -1,4 +1,4 @@
-//! The ordinary files of a version, and what is told of a file from its path and its first bytes.
+//! The ordinary files of a version, and what the path and the first bytes of a file show about it.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use crate::domain::WorkspacePath;
 
 /// Mode of an ordinary file in a tree.
 pub(super) const MODE_FILE: u32 = 0o100_644;
-/// Mode of a file that can be run.
+/// Mode of an executable file.
 pub(super) const MODE_PROGRAM: u32 = 0o100_755;
-/// Bytes that are looked at to guess whether a file is text.
+/// Number of bytes that are read to guess whether a file is text.
 pub(super) const SNIFF_BYTES: u64 = 8000;
 
-/// A file as it is listed.
+/// A file in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Where.
+    /// Its path.
     pub path: WorkspacePath,
     /// Its size.
     pub bytes: u64,
-    /// Guessed from its beginning: no text in UTF-8.
+    /// Whether its first bytes are not UTF-8 text.
     pub binary: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct TreeFile {
 /// The ordinary files of a tree by path.
 pub(super) type TreeFiles = BTreeMap<String, TreeFile>;
 
-/// The files of a tree whose paths are ours; links and other repositories are left out.
+/// The files of a tree with valid paths. Links and nested repositories are left out.
 pub(super) fn files_of(repo: &Repository, tree: &Tree<'_>) -> Result<TreeFiles, WorkspaceError> {
     fn collect(repo: &Repository, tree: &Tree<'_>, base: &str, files: &mut TreeFiles) -> Result<(), WorkspaceError> {
         for entry in tree {
@@ -46,7 +46,7 @@ pub(super) fn files_of(repo: &Repository, tree: &Tree<'_>) -> Result<TreeFiles, 
                 Some(ObjectType::Blob) if matches!(mode, MODE_FILE | MODE_PROGRAM) => {
                     files.insert(path.into(), TreeFile { id: entry.id(), mode });
                 }
-                // A path's depth is limited, so this ends.
+                // The depth of a path is limited, so the recursion is too.
                 Some(ObjectType::Tree) => collect(repo, &repo.find_tree(entry.id())?, &format!("{path}/"), files)?,
                 _ => {}
             }
@@ -58,7 +58,7 @@ pub(super) fn files_of(repo: &Repository, tree: &Tree<'_>) -> Result<TreeFiles, 
     Ok(files)
 }
 
-/// Whether a file's path, or a folder's ending in `/`, is in a version.
+/// Whether the path of a file, or of a folder ending in `/`, is in a version.
 pub(super) fn is_tracked(files: &TreeFiles, path: &str) -> bool {
     if path.ends_with('/') {
         files.range(path.to_owned()..).next().is_some_and(|(first, _)| first.starts_with(path))
@@ -67,10 +67,10 @@ pub(super) fn is_tracked(files: &TreeFiles, path: &str) -> bool {
     }
 }
 
-/// Whether the beginning of a file is no text in UTF-8.
+/// Whether the first bytes of a file are not UTF-8 text.
 pub(super) fn is_binary(bytes: &[u8]) -> bool {
     let start = &bytes[..bytes.len().min(usize::try_from(SNIFF_BYTES).unwrap_or(usize::MAX))];
-    // A character cut in two at the end is still text.
+    // A character that is cut at the end still counts as text.
     let text = std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
     !text || start.contains(&0)
 }

@@ -1,5 +1,5 @@
-//! The work tree as files: every access goes folder by folder from the workspace's own, opened
-//! without following symbolic links, so that no path leads out of it or into the repository.
+//! Access to files of the work tree. Every path is opened folder by folder, without following symbolic links, so that
+//! no path leads out of the work tree or into the repository.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -14,24 +14,24 @@ use super::repo::GIT_DIR;
 use crate::bounded_work::Budget;
 use crate::domain::WorkspacePath;
 
-/// How the names of files begin that are being written and not yet in their place.
+/// Prefix of the names of files that are being written.
 pub(super) const TEMP_PREFIX: &str = ".slipway-tmp-";
-/// Entries that a walk looks at before it gives up.
+/// Maximum number of entries that a walk reads.
 const WALK_MAX: u64 = 50_000;
 
-/// A work tree, held open.
+/// An open work tree.
 pub(super) struct WorkTree {
     root: Dir,
     budget: Budget,
 }
 
-/// A file that a walk came upon.
+/// A file that a walk found.
 pub(super) struct Found {
     pub(super) path: WorkspacePath,
     pub(super) stat: Stat,
 }
 
-/// What tells, without reading it, that a file is still the one it was.
+/// The metadata that shows, without reading it, that a file is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) bytes: u64,
@@ -53,7 +53,8 @@ impl Stat {
     }
 }
 
-/// Whether a path belongs to the app although a rule ignores it: asked with a file's path, or a folder's ending in `/`.
+/// Whether a path belongs to the app although a rule ignores it. Called with a file's path, or a folder's path ending
+/// in `/`.
 pub(super) type Tracked<'a> = &'a dyn Fn(&str) -> bool;
 
 impl WorkTree {
@@ -63,19 +64,19 @@ impl WorkTree {
         Ok(Self { root, budget: Budget::unlimited() })
     }
 
-    /// The same, whose walks end when the budget is spent.
+    /// Limits the walks by a budget.
     #[must_use]
     pub(super) fn within(self, budget: &Budget) -> Self {
         Self { budget: budget.clone(), ..self }
     }
 
-    /// The same, whose walks end in any case: for the middle of a change.
+    /// Removes the limit of walks, for a change that must not be interrupted.
     #[must_use]
     pub(super) fn uncancelled(self) -> Self {
         Self { budget: Budget::unlimited(), ..self }
     }
 
-    /// A file's bytes. `None` when nothing stands there.
+    /// Reads a file. `None` if it does not exist.
     pub(super) fn read(&self, path: &WorkspacePath, limit: u64) -> Result<Option<Vec<u8>>, WorkspaceError> {
         let Some(folder) = self.folder_of(path, false)? else { return Ok(None) };
         let Some(stat) = check_file(&folder, path)? else { return Ok(None) };
@@ -91,7 +92,7 @@ impl WorkTree {
         Ok(Some(bytes))
     }
 
-    /// The first bytes of a file, to guess what it is. Empty when it cannot be read.
+    /// The first bytes of a file, to guess its type. Empty if it cannot be read.
     pub(super) fn peek(&self, path: &WorkspacePath, limit: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Ok(Some(folder)) = self.folder_of(path, false)
@@ -104,7 +105,7 @@ impl WorkTree {
         bytes
     }
 
-    /// What is known about a file. `None` when nothing stands there.
+    /// The metadata of a file. `None` if it does not exist.
     pub(super) fn stat(&self, path: &WorkspacePath) -> Result<Option<Stat>, WorkspaceError> {
         match self.folder_of(path, false)? {
             Some(folder) => check_file(&folder, path),
@@ -112,11 +113,11 @@ impl WorkTree {
         }
     }
 
-    /// Puts a file in its place in one step: a reader sees the old content or the new one, whole.
+    /// Writes a file atomically: a reader sees either the old content or the new one.
     pub(super) fn write(&self, path: &WorkspacePath, bytes: &[u8]) -> Result<Stat, WorkspaceError> {
         let written = self.write_in_place(path, bytes);
         if written.is_err() {
-            // Folders that were made for it alone go again.
+            // Folders that were created only for this file are removed again.
             self.prune(path);
         }
         written
@@ -135,7 +136,7 @@ impl WorkTree {
         check_file(&folder, path)?.ok_or_else(|| WorkspaceError::NotFound(path.to_string()))
     }
 
-    /// Takes a file away, and the folders that it leaves empty. False when it was not there.
+    /// Deletes a file, and the folders that are empty then. Returns false if it did not exist.
     pub(super) fn remove(&self, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
         let Some(folder) = self.folder_of(path, false)? else { return Ok(false) };
         if check_file(&folder, path)?.is_none() {
@@ -146,7 +147,7 @@ impl WorkTree {
         Ok(true)
     }
 
-    /// Removes the folders above `path` that are empty, from the innermost outwards.
+    /// Removes empty folders above `path`, starting with the innermost one.
     fn prune(&self, path: &WorkspacePath) {
         let mut text = path.as_str();
         while let Some((parent, _)) = text.rsplit_once('/') {
@@ -159,8 +160,8 @@ impl WorkTree {
         }
     }
 
-    /// All files that belong to the app, in the order of their paths: no repository, no symbolic
-    /// links or devices, nothing that `.gitignore` names unless it is tracked.
+    /// All files that belong to the app, sorted by path: without the repository, symbolic links and devices, and
+    /// without untracked files that `.gitignore` excludes.
     pub(super) fn walk(&self, tracked: Tracked<'_>) -> Result<Vec<Found>, WorkspaceError> {
         let mut walk = Walk { stack: Vec::new(), seen: 0, tracked, found: Vec::new(), budget: &self.budget };
         walk.folder(&self.root, "", false)?;
@@ -169,7 +170,7 @@ impl WorkTree {
         Ok(found)
     }
 
-    /// Whether a rule leaves an untracked file at `path` out of the app.
+    /// Whether a rule excludes an untracked file at `path` from the app.
     pub(super) fn ignored_by(&self, path: &WorkspacePath) -> Result<bool, WorkspaceError> {
         let text = path.as_str();
         let mut stack = Vec::new();
@@ -187,14 +188,14 @@ impl WorkTree {
                     push_rules(&mut stack, &inner, &text[..=at]);
                     folder = inner;
                 }
-                // Not there yet, so without rules of its own.
+                // The folder does not exist yet, so it has no rules.
                 _ => open = false,
             }
         }
         Ok(ignore::is_ignored(&stack, text, false))
     }
 
-    /// Removes what a crash in the middle of a write left behind.
+    /// Removes temporary files that an interrupted write left.
     pub(super) fn remove_temporaries(&self) -> Result<(), WorkspaceError> {
         fn clean(folder: &Dir, depth: usize) -> Result<(), WorkspaceError> {
             for entry in folder.entries()? {
@@ -212,7 +213,7 @@ impl WorkTree {
         clean(&self.root, 0)
     }
 
-    /// The folder that a path stands in. `None` when it is not there and not to be made.
+    /// The folder of a path. `None` if it does not exist and is not to be created.
     fn folder_of(&self, path: &WorkspacePath, make: bool) -> Result<Option<Dir>, WorkspaceError> {
         if path.as_str().split('/').any(|part| part.starts_with(TEMP_PREFIX)) {
             return Err(WorkspaceError::refused(format!(
@@ -258,9 +259,9 @@ impl WorkTree {
 
 /// A walk through the work tree.
 struct Walk<'a> {
-    /// The rules of the folders that it is in, the outermost first.
+    /// The rules of the current folder and its parents, starting with the outermost.
     stack: Vec<Rules>,
-    /// Entries it has looked at.
+    /// Number of entries that were read.
     seen: u64,
     tracked: Tracked<'a>,
     found: Vec<Found>,
@@ -282,7 +283,7 @@ impl Walk<'_> {
                 });
             }
             let entry = entry?;
-            // What cannot be named by a path of ours is not part of the app.
+            // Files with names that are not valid in Slipway's paths are not part of the app.
             let Ok(name) = entry.file_name().into_string() else { continue };
             let Ok(path) = format!("{base}{name}").parse::<WorkspacePath>() else { continue };
             if name.starts_with(TEMP_PREFIX) {
@@ -290,7 +291,7 @@ impl Walk<'_> {
             }
             let metadata = match folder.symlink_metadata(&name) {
                 Ok(metadata) => metadata,
-                // Taken away while we looked.
+                // It was removed during the walk.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -311,7 +312,7 @@ impl Walk<'_> {
                     Err(error) if error.kind() == io::ErrorKind::NotFound || is_link_refusal(&error) => continue,
                     Err(error) => return Err(error.into()),
                 };
-                // Another repository is not part of the app.
+                // A nested repository is not part of the app.
                 if inner.symlink_metadata(GIT_DIR).is_err() {
                     self.folder(&inner, &inner_base, inner_ignored)?;
                 }
@@ -322,7 +323,7 @@ impl Walk<'_> {
     }
 }
 
-/// Adds a folder's rules, unless there are too many by then.
+/// Adds a folder's rules, unless the total number of rules would be too large.
 fn push_rules(stack: &mut Vec<Rules>, folder: &Dir, base: &str) {
     let rules = read_rules(folder, base);
     let before: usize = stack.iter().map(Rules::len).sum();
@@ -341,7 +342,7 @@ fn read_rules(folder: &Dir, base: &str) -> Rules {
     Rules::parse(base, &read().unwrap_or_default())
 }
 
-/// What stands at `path` in its folder: a file, or nothing. Anything else is refused.
+/// The metadata of the file at `path` in its folder; none if it does not exist. Everything except a file is refused.
 fn check_file(folder: &Dir, path: &WorkspacePath) -> Result<Option<Stat>, WorkspaceError> {
     match folder.symlink_metadata(path.file_name()) {
         Ok(metadata) if metadata.is_file() => Ok(Some(Stat::of(&metadata))),
@@ -377,7 +378,7 @@ fn open_folder(parent: &Dir, name: &str) -> io::Result<Dir> {
 
 fn open_file(folder: &Dir, name: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    // Without O_NONBLOCK a pipe that took the file's place would block us without an end.
+    // Without O_NONBLOCK, a pipe that replaced the file would block without an end.
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     folder.open_with(name, &options)
 }

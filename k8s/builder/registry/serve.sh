@@ -1,5 +1,5 @@
 #!/bin/sh
-# Serves the registry for pushes, and gives back the disk space of images that were deleted.
+# Serves the registry for pushes, and frees the disk space of deleted images.
 #
 # A deleted image's layers stay on the disk until they are collected. Collecting during a push could delete
 # a layer whose manifest was not pushed yet, so pushes are refused for those seconds; the builder retries.
@@ -23,7 +23,7 @@ start() {
   pid=$!
 }
 
-# Seconds pass in small steps, so that a registry that died is noticed and a signal is not kept waiting.
+# Sleeps in short steps, so that an exit of the registry is noticed and a signal is handled soon.
 rest() {
   left=$every
   while [ "$left" -gt 0 ]; do
@@ -36,7 +36,7 @@ rest() {
   done
 }
 
-# Whether there is anything to collect; an empty registry has no folder of repositories yet.
+# Whether there is garbage to collect. An empty registry has no folder of repositories yet.
 worthwhile() {
   [ -d "$root/docker/registry/v2/repositories" ] || return 1
   ! registry garbage-collect --dry-run "$config" 2>&1 | grep -q ' 0 blobs and 0 manifests eligible for deletion'

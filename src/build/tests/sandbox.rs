@@ -1,4 +1,4 @@
-//! What a build step may do and reach, and what is left of it.
+//! Tests of what a build step may do and reach, and of the removal of its objects.
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder};
@@ -8,7 +8,7 @@ use crate::firewall::testing::{Neighbours, PORT, own_address};
 
 const PROBE: &str = include_str!("probe.py");
 
-/// Builds on Python, as apps do that install packages.
+/// A build on Python, as for apps that install packages.
 fn python(app: &(AppName, AppId), digit: char, files: &[(&str, &str)]) -> BuildRequest {
     BuildRequest { base: "python".to_owned(), ..request(app, digit, files) }
 }
@@ -18,14 +18,14 @@ async fn networks(sandbox: &Sandbox) -> usize {
     sandbox.docker.list_networks(Some(options)).await.expect("a list").len()
 }
 
-/// All images of the sandbox, those that stand between as well.
+/// All images of the sandbox, including intermediate ones.
 async fn images(sandbox: &Sandbox) -> Vec<String> {
     let options = ListImagesOptionsBuilder::new().all(true).filters(&sandbox.installation.filter()).build();
     let images = sandbox.docker.list_images(Some(options)).await.expect("a list");
     images.into_iter().map(|image| image.id).collect()
 }
 
-/// Something that listens on port 8080 in a network as another build has it.
+/// A container that listens on port 8080 in a network like that of another build.
 async fn other_build(sandbox: &Sandbox, builder: &ImageBuilder) -> std::net::IpAddr {
     let name = format!("slipway.build-other-{}", sandbox.installation);
     let labels = sandbox.installation.own_labels();
@@ -64,7 +64,7 @@ async fn a_step_reaches_the_internet_and_nothing_near_and_may_do_little() {
         format!("{}:{PORT}", neighbours.metadata),
         format!("{}:{host_port}", own_address()),
         format!("{}:{host_port}", neighbours.host),
-        // Docker's own bridge, where builds were before.
+        // The address of Docker's own bridge, which earlier versions used for builds.
         format!("172.17.0.1:{host_port}"),
         format!("{other}:8080"),
     ];
@@ -99,21 +99,21 @@ async fn a_step_reaches_the_internet_and_nothing_near_and_may_do_little() {
     }
     assert!(!log.has("FROM sha256") && !log.has("LABEL"), "{:?}", log.0);
 
-    // The image is what the Dockerfile says, without what the step needed.
+    // The image has the settings of the Dockerfile, and not those that the step needed.
     let config =
         sandbox.docker.inspect_image(built.image.digest()).await.expect("it is there").config.expect("a config");
     assert_eq!((config.entrypoint, config.cmd), (Some(vec!["/entry".to_owned()]), Some(vec!["app".to_owned()])));
     assert!(!config.env.expect("variables").iter().any(|line| line.starts_with("WORD")));
     assert_eq!(config.labels.expect("labels")[ownership::APP], app.0.as_str());
 
-    // Nothing of it is left, and what was done is not done again, for another app either.
+    // All objects of the build were removed, and cached steps are not executed again, not even for another app.
     assert_eq!(networks(&sandbox).await, 1, "the other build's");
     let again = Log::default();
     let files = [("Dockerfile", dockerfile.as_str()), ("probe.py", PROBE), ("a", "2")];
     build(&builder, python(&sandbox.app(), 'a', &files), &again).await.expect("it builds");
     assert!(again.has("Step 6/8 : RUN") && !again.has("reach"), "{:?}", again.0);
 
-    // An app's image is refused as a base and as a source of COPY, by its short id too.
+    // An app's image is refused as a base and as a source of COPY, also by its short id.
     let id = &built.image.digest()["sha256:".len()..][..12];
     for refused in [
         format!("FROM {id}\nCOPY a /b\n"),
@@ -145,11 +145,11 @@ async fn a_build_that_is_too_large_or_fails_leaves_nothing() {
     let builder =
         ImageBuilder::new(sandbox.docker.clone(), BuildSettings { image_max_bytes: 200 << 20, ..settings(&sandbox) });
     let begin = "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY a /a\n";
-    // Two files of which each may be so large: what a step writes is added up.
+    // Each of two files is below the limit, but the data that a step writes is summed up.
     let large = format!("{begin}RUN truncate -s 150M /1 && truncate -s 150M /2\n");
     let too_large = build(&builder, python(&app, 'a', &[("Dockerfile", &large), ("a", "1")]), &Log::default()).await;
     assert_eq!(too_large, Err(BuildError::TooLarge { limit: 200 << 20 }));
-    // Not too much at once, but too much with what it is built on.
+    // The step writes less than the limit, but the image would exceed it together with its base.
     let sum = format!("{begin}RUN truncate -s 100M /1\n");
     let too_large = build(&builder, python(&app, 'b', &[("Dockerfile", &sum), ("a", "2")]), &Log::default()).await;
     assert_eq!(too_large, Err(BuildError::TooLarge { limit: 200 << 20 }));
@@ -164,7 +164,7 @@ async fn a_build_that_is_too_large_or_fails_leaves_nothing() {
         assert!(matches!(&refused, Err(BuildError::Failed { .. })), "{refused:?}");
     }
     assert_eq!(networks(&sandbox).await, 0);
-    // Only the step that was done, by its name, so that it is not done again.
+    // Only the successful step is kept under its name, so that it is not executed again.
     eventually("what failed is gone", Duration::from_secs(20), async || images(&sandbox).await.len() <= 4).await;
     assert_eq!(builder.find(&app.0, app.1, &version('b')).await, Ok(None));
 }

@@ -1,4 +1,4 @@
-//! The engine of its own that a cluster has: what a build reaches from there, and who the engine listens to.
+//! Tests of the separate engine of a cluster: what builds can reach from there, and which clients the engine accepts.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::engine::netns::{ENGINE_PORT, Namespace, PlayedEngine, listen};
 
-/// What a build's script tries at once; it says of each whether it was let through.
+/// Connections that a build's script tries at the same time. It prints for each whether it succeeded.
 const DIAL: &str = r#"
 while read -r _ destination gateway _; do
   if [ "$destination" = 00000000 ]; then
@@ -23,7 +23,7 @@ done
 wait
 "#;
 
-/// Somebody who listens, and counts who comes.
+/// A listener that counts its connections.
 struct StandIn {
     address: String,
     calls: std::sync::Arc<AtomicUsize>,
@@ -87,12 +87,12 @@ async fn a_build_in_a_cluster_reaches_the_internet_and_neither_its_engine_nor_pr
 
     let (near, far) = (inside.file(), outside.file());
     let kept_away = [
-        // Whatever port the engine's namespace has, under any of its addresses.
+        // Any port of the engine's namespace, at each of its addresses.
         StandIn::new(&mut tasks, &near, "0.0.0.0:7777", "gateway:7777"),
         StandIn::new(&mut tasks, &far, "10.66.0.1:80", "10.66.0.1:80"),
         StandIn::new(&mut tasks, &far, "192.168.66.1:80", "192.168.66.1:80"),
         StandIn::new(&mut tasks, &far, "169.254.169.254:80", "169.254.169.254:80"),
-        // The machine that answers for names, at another port.
+        // The DNS server, at another port.
         StandIn::new(&mut tasks, &far, "10.77.0.1:8080", "10.77.0.1:8080"),
         StandIn::new(&mut tasks, &beside, "0.0.0.0:9000", &beside_address),
         StandIn::new(&mut tasks, &elsewhere, "0.0.0.0:9000", &elsewhere_address),
@@ -107,7 +107,7 @@ async fn a_build_in_a_cluster_reaches_the_internet_and_neither_its_engine_nor_pr
     targets.extend([2375, ENGINE_PORT].iter().flat_map(|port| engine_addresses.map(|host| format!("{host}:{port}"))));
 
     let mut settings = {
-        // No rules of this machine hold for an engine elsewhere.
+        // Rules on this machine have no effect on an engine elsewhere.
         let installation = "played".parse().expect("a name");
         let firewall = Firewall::new(FirewallSettings::new(&installation, false));
         BuildSettings::new(installation, firewall)
@@ -129,7 +129,7 @@ async fn a_build_in_a_cluster_reaches_the_internet_and_neither_its_engine_nor_pr
     for stand_in in &kept_away {
         assert_eq!(stand_in.calls.load(Ordering::Relaxed), 0, "{}", stand_in.address);
     }
-    // What the build may not, the engine may: it pushes to a registry on a private address.
+    // The engine may reach what builds may not: it pushes to a registry on a private address.
     let small = request(&app, 'b', &[("Dockerfile", "FROM scratch\nCOPY a /\n"), ("a", "1")]);
     let small = BuildRequest { base: "minbase".to_owned(), ..small };
     let built = build(&builder, small, &log).await.expect("it builds");
@@ -137,7 +137,8 @@ async fn a_build_in_a_cluster_reaches_the_internet_and_neither_its_engine_nor_pr
     assert_eq!(pushed.expect("it is pushed").name(), format!("10.77.0.1:5000/slipway/{}", app.0));
 }
 
-/// Who has no certificate of the engine's authority is not answered, and both sides' mistakes have their sentences.
+/// A client without a certificate of the engine's authority gets no response. Mistakes of either side have explanatory
+/// errors.
 async fn strangers_are_refused(engine: &PlayedEngine, host: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().display().to_string();
@@ -154,7 +155,7 @@ async fn strangers_are_refused(engine: &PlayedEngine, host: &str) {
     assert!(said.contains("does not accept our certificate"), "{said}");
     let plain = engine::connect(Some(host)).expect("this machine");
     assert!(engine::ping(&plain).await.is_err(), "it answers in the clear");
-    // The engine's own key next to another's certificate, and none at all.
+    // The engine's own key with a certificate of another authority, and no certificate at all.
     std::fs::copy(engine.client_certificates().join("key.pem"), stranger.join("key.pem")).expect("a copy");
     let said = engine::connect_with_tls(Some(host), &stranger).expect_err("not its key").to_string();
     assert!(said.contains("key.pem") && said.contains("it is not the key of"), "{said}");

@@ -1,4 +1,4 @@
-//! Misbehaving apps, and the responses that visitors get.
+//! Tests with apps that misbehave, and the responses that visitors get.
 
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

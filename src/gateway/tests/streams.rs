@@ -1,4 +1,4 @@
-//! Long or endless bodies, and tunnels.
+//! Tests with long or endless bodies, and with tunnels.
 
 use std::sync::atomic::AtomicU64;
 

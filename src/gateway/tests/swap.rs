@@ -1,4 +1,4 @@
-//! Instances are replaced under load without failed requests.
+//! Tests that replace instances under load without failed requests.
 
 use super::*;
 use crate::engine::testing::eventually;
@@ -18,7 +18,7 @@ async fn no_request_fails_while_instances_are_replaced() {
         workers.spawn(async move {
             let mut failures = Vec::new();
             while !stop.is_cancelled() {
-                // Every third sends a body, which cannot be sent twice.
+                // Every third request has a body, which cannot be sent twice.
                 let request = if n.is_multiple_of(3) {
                     let body =
                         Body::from_stream(futures_util::stream::iter([std::io::Result::Ok("some"), Ok("thing")]));

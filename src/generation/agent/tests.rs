@@ -170,7 +170,7 @@ async fn a_turn_reads_writes_and_ends() {
     assert_eq!(results[4].0, "main.py:2: b = 3\nmain.py:3: d = 4\n");
     assert!(results[6].1 && results[6].0.contains("belongs to the platform"));
 
-    // Nothing forbidden, the key in its header.
+    // The requests have no forbidden parameters, and the key is only in its header.
     for request in &played.requests {
         let body = &request.body;
         for forbidden in ["temperature", "top_p", "top_k", "tool_choice"] {

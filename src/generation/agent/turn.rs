@@ -75,7 +75,7 @@ enum Heard {
     Answer(StopReason),
     /// It broke off.
     Broken(ModelError),
-    /// A condition on our side ended the turn.
+    /// A condition in the turn itself ended it.
     Ended(TurnEnd),
 }
 

@@ -13,9 +13,9 @@ pub enum Part {
     Text(String),
     /// A call of a tool.
     Call {
-        /// Which.
+        /// The tool.
         name: &'static str,
-        /// Its input, as JSON text: the path stands first.
+        /// Its input as JSON text, with the path first.
         input: String,
     },
 }
@@ -29,7 +29,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Looks at what is there.
+    /// Lists all files.
     pub fn list() -> Self {
         Self::new("list_files", &[])
     }
@@ -54,7 +54,7 @@ impl Call {
         Self::new("check", &[])
     }
 
-    /// With fields in this order, which a JSON map would not keep.
+    /// With the fields in this order, which a JSON map would not keep.
     fn new(name: &'static str, fields: &[(&str, &str)]) -> Self {
         let path = fields.iter().find(|(key, _)| *key == "path").map(|(_, path)| (*path).to_owned());
         let fields: Vec<String> =
@@ -63,23 +63,23 @@ impl Call {
     }
 }
 
-/// One answer: a sentence, and the calls that come with it.
+/// One answer: a sentence, and calls of tools.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Act {
-    /// Said before the calls.
+    /// Text before the calls.
     pub says: Option<String>,
-    /// Made in this order.
+    /// The calls, in order.
     pub calls: Vec<Call>,
 }
 
 impl Act {
-    /// Calls without a word.
+    /// Calls without text.
     pub fn of(calls: Vec<Call>) -> Self {
         Self { says: None, calls }
     }
 }
 
-/// The first act of which something has not been done; what was done of it is not done again.
+/// The first act that is not complete, without the calls that were already executed.
 pub fn next(acts: Vec<Act>, conversation: &Conversation) -> Option<Vec<Part>> {
     let mut made: HashMap<(String, Option<String>), usize> = HashMap::new();
     for done in &conversation.done {

@@ -1,6 +1,6 @@
-//! Colours by name: what people call them, and shades of them that text can be read in. Pure.
+//! Colours by name, and shades of them on which or in which text is readable. Pure.
 
-/// Names and their colours, as in CSS where it has the name.
+/// Names and their colours; CSS's value if CSS has the name.
 const NAMES: [(&str, u32); 47] = [
     ("red", 0xd9_2d20),
     ("dark red", 0x8b_1a1a),
@@ -64,7 +64,7 @@ const ALIASES: [(&str, &str); 6] = [
 /// A colour that has a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Colour {
-    /// What people call it.
+    /// Its name for users.
     pub name: &'static str,
     rgb: [u8; 3],
 }
@@ -76,14 +76,14 @@ pub struct Background {
     pub paper: String,
     /// The colour of text on it, as a CSS value.
     pub ink: String,
-    /// Its text is light.
+    /// Whether its text is light.
     pub is_dark: bool,
 }
 
-/// The contrast that WCAG 2.2 asks of text, and that of long text on a background.
+/// Minimum contrast of text according to WCAG 2.2, and of long text on a background.
 const TEXT: f64 = 4.5;
 const BODY: f64 = 7.0;
-/// What text stands on, and is written in, in the light and in the dark.
+/// Background and text colours of the light and the dark scheme.
 const WHITE: [u8; 3] = [255, 255, 255];
 const BLACK: [u8; 3] = [0x12, 0x16, 0x1a];
 /// Steps from a colour to white or black.
@@ -103,8 +103,8 @@ impl Colour {
         light_dark(self.toward(BLACK, WHITE, TEXT), self.toward(WHITE, BLACK, TEXT))
     }
 
-    /// A background in this colour, in a shade that text can be read on: light text on a dark one. Dark where that is
-    /// asked for, or where the colour is dark enough by itself.
+    /// A background in this colour, in a shade on which text is readable. It is dark, with light text, if `asks_dark`
+    /// says so, or without it if the colour itself is dark.
     pub fn as_background(self, asks_dark: Option<bool>) -> Background {
         let is_dark = asks_dark.unwrap_or_else(|| contrast(self.rgb, WHITE) >= TEXT);
         let (paper, ink) =

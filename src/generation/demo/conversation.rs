@@ -23,13 +23,13 @@ pub struct Done {
 pub struct Conversation {
     /// The user's message of this turn.
     pub prompt: String,
-    /// An error is to be fixed: Slipway asks for a repair since, or a person for a fix.
+    /// Whether an error is to be fixed: in a repair that Slipway started, or in a fix that a user requested.
     pub repair: bool,
     /// The tool calls of this turn.
     pub done: Vec<Done>,
-    /// Nothing was answered before this turn.
+    /// Whether there was no answer before this turn.
     pub is_first: bool,
-    /// The tools on offer.
+    /// The available tools.
     pub tools: Vec<String>,
 }
 
@@ -46,12 +46,12 @@ impl Conversation {
                 conversation.results(blocks);
                 let texts = || blocks.iter().filter_map(|block| block["text"].as_str());
                 if let Some(text) = texts().rfind(|text| !is_note(text)) {
-                    // A person asks for something new.
+                    // A user sends a new message.
                     let words = material::before(text);
                     words.clone_into(&mut conversation.prompt);
                     conversation.is_first = nth == 0;
                     conversation.done.clear();
-                    // What comes with evidence is to be fixed.
+                    // A message with evidence asks for a fix.
                     conversation.repair = words.len() < text.len();
                 }
                 // *Continue* is a note too; the message before it still applies.
@@ -65,7 +65,7 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// Whether this tool is on offer.
+    /// Whether this tool is available.
     pub fn may(&self, tool: &str) -> bool {
         self.tools.iter().any(|name| name == tool)
     }

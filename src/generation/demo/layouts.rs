@@ -1,6 +1,6 @@
-//! What the demo model writes where no recording fits: one of six layouts, filled with the person's words.
+//! The files that the demo model writes if no recording fits: one of six layouts, filled with the user's words.
 //!
-//! Whatever was typed is escaped for the language it is put into, by the templates' filters.
+//! The templates' filters escape the user's text for the language of the file.
 
 use std::sync::LazyLock;
 
@@ -12,12 +12,13 @@ use super::parts;
 use super::wishes::{Part, Scheme, Wish};
 use super::words::{stem, tokens};
 
-/// Stands in the main file of each layout.
+/// A text in the main file of each layout, by which the demo model recognizes its own apps.
 pub const MARK: &str = "demo script of Slipway";
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
-    // JavaScript and Python get literals, never HTML's escapes. Templates keep what holds when they are added.
+    // JavaScript and Python files use literals and no HTML escapes. The callback applies to templates that are added
+    // after it.
     templates.set_auto_escape_callback(|name| match name.rsplit_once('.') {
         Some((_, "html")) => minijinja::AutoEscape::Html,
         _ => minijinja::AutoEscape::None,
@@ -41,7 +42,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// Text as a string literal that Python and JavaScript files both read: JSON's.
+/// Text as a string literal that is valid in Python and JavaScript: a JSON string.
 fn literal(text: String) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -62,7 +63,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Tells by the paths in the workspace.
+    /// Determines the kind from the paths in the workspace.
     pub fn of(paths: &[&str]) -> Self {
         let has = |path| paths.contains(&path);
         if has("public/index.html") {
@@ -78,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// The file that says what the app is.
+    /// The file that determines the content of the app.
     pub fn main_file(self) -> &'static str {
         match self {
             Self::Site => "public/index.html",
@@ -88,7 +89,7 @@ impl Kind {
         }
     }
 
-    /// The embedded template that apps of this kind are made from.
+    /// The embedded template for apps of this kind.
     pub fn template(self) -> Option<&'static str> {
         match self {
             Self::Site => Some("static-site"),
@@ -99,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// What it is, with its article.
+    /// A description, with its article.
     pub fn described(self) -> &'static str {
         match self {
             Self::Site => "a static site",
@@ -111,20 +112,20 @@ impl Kind {
     }
 }
 
-/// How a page is laid out.
+/// The layout of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// What there is, with a list to ask for it.
+    /// Items, and a list to order them.
     Shop,
-    /// A day to count down to, and who comes.
+    /// A countdown to a day, and a list of guests.
     Event,
-    /// Pictures that open.
+    /// Pictures that can be enlarged.
     Portfolio,
-    /// Numbers that are entered and summed up.
+    /// Numbers that visitors enter, with their sum.
     Dashboard,
     /// Rows that can be searched.
     List,
-    /// Calls, and a page to try them.
+    /// The calls of an API, and a page to try them.
     Api,
 }
 
@@ -157,7 +158,7 @@ impl Layout {
         ),
     ];
 
-    /// The one whose words a description uses most.
+    /// The layout whose keywords occur most often in a description.
     pub fn of(kind: Kind, description: &str) -> Self {
         if kind == Kind::Api {
             return Self::Api;
@@ -176,7 +177,7 @@ impl Layout {
         Self::SITES.iter().find(|(layout, _, _)| *layout == self).map_or("api", |(_, name, _)| name)
     }
 
-    /// What it is called in a sentence.
+    /// Its description in a sentence.
     pub fn described(self) -> &'static str {
         match self {
             Self::Shop => "a landing page with what there is and a list to ask for it",
@@ -199,7 +200,7 @@ impl Layout {
         }
     }
 
-    /// What is listed where nothing was named.
+    /// The items if the description names none.
     fn usual_items(self) -> &'static [&'static str] {
         match self {
             Self::Shop => &["The favourite", "The classic", "Something new"],
@@ -221,7 +222,7 @@ impl Layout {
     }
 }
 
-/// The columns of a list's table, by what it is a list of.
+/// The columns of a list's table, depending on its subject.
 fn columns(wish: &Wish, layout: Layout) -> Vec<String> {
     let named = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
     if wish.columns.len() >= 2 {
@@ -254,7 +255,7 @@ fn render(name: &str, wish: &Wish, layout: Layout) -> String {
         Some(false) => "light",
         None => "light dark",
     };
-    // The list's own table and the counted numbers are the layout's.
+    // The table of a list and the numbers of a dashboard are already part of the layout.
     let own = match layout {
         Layout::List => Some(Part::Table),
         _ => None,
@@ -284,7 +285,7 @@ fn render(name: &str, wish: &Wish, layout: Layout) -> String {
     };
     let template = TEMPLATES.get_template(name);
     let text = template.and_then(|template| template.render(facts)).expect("a test renders each of them");
-    // The engine drops a file's last line end.
+    // The template engine drops the line break at the end of a file.
     text.trim_end().to_owned() + "\n"
 }
 
@@ -303,7 +304,8 @@ pub fn new_app(kind: Kind, layout: Layout, wish: &Wish) -> Vec<(&'static str, St
         Kind::Site => {
             let page = file("index.html");
             let mut files = Vec::new();
-            // The table of a list is one of the parts. Its files come first: the draft shows the page as soon as it is written.
+            // The table of a list is one of the parts. The parts' files are written first, because the draft shows the
+            // page as soon as it is written.
             if page.contains("parts.js") {
                 files.push(("public/parts.css", parts::STYLE.to_owned()));
                 files.push(("public/parts.js", parts::SCRIPT.to_owned()));

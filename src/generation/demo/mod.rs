@@ -1,9 +1,10 @@
 //! The demo model: a server on loopback with a streaming Messages API,
 //! so the same client, parser and tools run without an API key.
 //!
-//! It is a script and says so. For a description that is close to a recorded app it plays the recording, for any other
-//! it fills one of six layouts with the person's words. It keeps nothing between requests: what to say next follows from
-//! the request alone. Its random key keeps other users of the machine out. It knows the tools only by what they answer.
+//! It is a script, and says so to the user. For a description that is similar to that of a recorded app, it plays the
+//! recording; for any other it fills one of six layouts with the user's words. It stores nothing between requests: the
+//! next answer depends only on the request. Its random key keeps other users of the machine out. It knows the tools
+//! only by their results.
 
 mod acts;
 mod colours;

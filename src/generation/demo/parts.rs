@@ -1,6 +1,7 @@
-//! Changes to a page that any app's page can get: colours, light or dark, another title, and parts that are added and removed.
+//! Changes that are possible on any app's page: colours, light or dark, another title, and parts that are added and
+//! removed.
 //!
-//! Pure. Works on the text that is there, whoever wrote it, and says why where it cannot.
+//! Pure. Works on the existing text, whoever wrote it, and explains why a change is not possible.
 
 use std::sync::LazyLock;
 
@@ -9,9 +10,9 @@ use regex::Regex;
 
 use super::wishes::{Change, Colours, Part, Scheme};
 
-/// Behaviour and looks of parts, beside the page.
+/// Script of the parts, in a file beside the page.
 pub const SCRIPT: &str = include_str!("parts/parts.js");
-/// See [`SCRIPT`].
+/// Style sheet of the parts.
 pub const STYLE: &str = include_str!("parts/parts.css");
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -21,18 +22,18 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// Where the page of an app stands.
+/// The files of an app's page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Its HTML.
+    /// The path of its HTML.
     pub page: String,
-    /// Its style sheet.
+    /// The path of its style sheet.
     pub style: String,
-    /// New files beside the page are served as well.
+    /// Whether new files beside the page are served as well.
     pub serves_files: bool,
 }
 
-/// What the page and its style sheet say now.
+/// The current content of the page and its style sheet.
 #[derive(Debug, Clone, Copy)]
 pub struct Texts<'a> {
     /// The page.
@@ -44,31 +45,31 @@ pub struct Texts<'a> {
 /// A change to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Text of the page, which occurs once, and what takes its place.
+    /// Replaces a text of the page, which occurs once.
     Page(String, String),
-    /// The same in the style sheet.
+    /// Replaces a text of the style sheet, which occurs once.
     Style(String, String),
-    /// The files that parts need.
+    /// Adds the files that parts need.
     PartFiles,
 }
 
-/// What to do, and how to say it.
+/// The steps of the changes, and their descriptions.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// In this order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
-    /// A sentence for each change.
+    /// One sentence for each change.
     pub said: Vec<String>,
 }
 
-/// A part as HTML, as it stands within `main`.
+/// A part as HTML, for the page's `main`.
 pub fn section(part: Part, title: &str, columns: &[String]) -> String {
     let facts = context! { part => part.word(), title => title, columns => columns.to_vec() };
     let template = TEMPLATES.get_template("section.html");
     template.and_then(|template| template.render(facts)).expect("a test renders it")
 }
 
-/// What a part lists where nothing was named, and its title.
+/// The default title and items of a part.
 pub fn usual(part: Part) -> (&'static str, &'static [&'static str]) {
     match part {
         Part::Table => ("Table", &["Name", "Note"]),
@@ -78,10 +79,10 @@ pub fn usual(part: Part) -> (&'static str, &'static [&'static str]) {
     }
 }
 
-/// How to make the changes; an error is a sentence that says why one cannot be made.
+/// Plans the changes. The error is a sentence that explains why one of them is not possible.
 pub fn plan(changes: &[Change], place: &Place, texts: Texts<'_>) -> Result<Plan, String> {
     let mut plan = Plan::default();
-    // Each step works on what the steps before it have made.
+    // Each step works on the result of the steps before it.
     let (mut page, mut style) = (texts.page.to_owned(), texts.style.to_owned());
     for change in changes {
         let before = plan.steps.len();
@@ -121,9 +122,9 @@ impl Plan {
         }
     }
 
-    /// Puts a rule at the end of the style sheet, or in the place of an earlier one of the same kind.
+    /// Adds a rule at the end of the style sheet, or replaces an earlier one of the same kind.
     fn rule(&mut self, kind: &str, rule: &str, style: &str) {
-        // What is planned already counts as there.
+        // Planned steps count as done.
         let style = self.steps.iter().fold(style.to_owned(), |style, step| match step {
             Step::Style(old, new) => style.replacen(old, new, 1),
             _ => style,
@@ -137,7 +138,7 @@ impl Plan {
             }
             return;
         }
-        // Whether the file ends with a line end is not known: it stays behind what is added.
+        // The file may or may not end with a line break, which stays after the addition.
         let old = unique_end(style.trim_end());
         let new = format!("{old}\n\n{head}{rule}");
         self.steps.push(Step::Style(old, new));
@@ -180,7 +181,7 @@ impl Plan {
             LazyLock::new(|| Regex::new(r"(?s)(<h1[^>]*>)(.*?)(</h1>)").expect("a fixed pattern"));
         static TITLE: LazyLock<Regex> =
             LazyLock::new(|| Regex::new(r"(?s)(<title>)(.*?)(</title>)").expect("a fixed pattern"));
-        // A program may fill its page by `$names`.
+        // A program may use `$names` as variables of its page.
         let escaped = title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('$', "&#36;");
         let mut done = false;
         for pattern in [&*TITLE, &*H1] {
@@ -219,7 +220,7 @@ impl Plan {
             if page.matches("</head>").count() != 1 || page.matches("</body>").count() != 1 {
                 return Err("The page has no single head and body, so demo mode cannot add to it.".to_owned());
             }
-            // Before the page refers to them.
+            // Before the page refers to these files.
             self.steps.push(Step::PartFiles);
             self.steps
                 .push(Step::Page("</head>".into(), "  <link rel=\"stylesheet\" href=\"parts.css\">\n  </head>".into()));
@@ -262,7 +263,7 @@ pub fn and(names: &[String]) -> String {
     }
 }
 
-/// The shortest run of lines at a text's end that occurs nowhere else in it.
+/// The shortest sequence of lines at the end of a text that occurs only once in it.
 fn unique_end(text: &str) -> String {
     let mut starts: Vec<usize> = text.match_indices('\n').map(|(at, _)| at + 1).filter(|at| *at < text.len()).collect();
     starts.insert(0, 0);
@@ -282,7 +283,7 @@ mod tests {
         Place { page: "public/index.html".into(), style: "public/style.css".into(), serves_files: true }
     }
 
-    /// The page and the style sheet after a message; each step's text occurs once when its turn comes.
+    /// The page and the style sheet after a message. Each step's text occurs exactly once at that point.
     fn changed(message: &str, page: &str, style: &str) -> Result<(String, String, bool), String> {
         let plan = plan(&changes(message), &place(), Texts { page, style })?;
         let (mut page, mut style, mut files) = (page.to_owned(), style.to_owned(), false);

@@ -1,8 +1,8 @@
-//! The recorded apps: what is written for a description, and for what may be asked next.
+//! The recorded apps: their files, and the changes for the messages that may follow.
 //!
-//! Each folder of `recordings/` is one: `recording.toml` names its words and sentences, `0/` holds the files of the first
-//! turn, `1/`, `2/` … what each follow-up changes: new files as they are, and `edits.toml` with text to replace. Embedded
-//! and read once.
+//! Each folder of `recordings/` is one recording: `recording.toml` has its keywords and texts, `0/` the files of the
+//! first turn, and `1/`, `2/` … the changes of each follow-up: complete new files, and `edits.toml` with text to
+//! replace. They are embedded, and parsed once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
@@ -13,51 +13,51 @@ use serde::Deserialize;
 use super::words::Topic;
 use crate::domain::{TemplateName, WorkspacePath};
 
-/// Most bytes of all recordings together.
+/// Maximum size of all recordings together, in bytes.
 const ALL_MAX: usize = 450 * 1024;
-/// Most bytes of one file.
+/// Maximum size of one file, in bytes.
 const FILE_MAX: usize = 64 * 1024;
-/// Longest address that is taken from a description, in bytes.
+/// Maximum length of an address from a description, in bytes.
 const ADDRESS_MAX: usize = 500;
-/// Lines shorter than this occur in any app and tell none from another, in bytes.
+/// Minimum length in bytes of lines that identify an app. Shorter ones occur in any app.
 const TELLING_LINE: usize = 12;
 
 #[derive(Embed)]
 #[folder = "src/generation/demo/recordings/"]
 struct Embedded;
 
-/// A file as it is written.
+/// A file of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedFile {
-    /// Where.
+    /// Its path.
     pub path: WorkspacePath,
-    /// All of it.
+    /// Its whole text.
     pub text: String,
 }
 
-/// Text that is replaced. The old text occurs once.
+/// A replacement of text. The old text occurs once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEdit {
-    /// In which file.
+    /// The path of the file.
     pub path: WorkspacePath,
-    /// What is there.
+    /// The old text.
     pub old: String,
-    /// What takes its place.
+    /// The new text.
     pub new: String,
 }
 
-/// What may be asked next.
+/// A message that may follow, and its changes.
 #[derive(Debug, Clone)]
 pub struct FollowUp {
-    /// In a person's words.
+    /// The message, in a user's words.
     pub prompt: String,
-    /// What is said before it is done.
+    /// The text before the changes.
     pub before: String,
-    /// What is said after.
+    /// The text after the changes.
     pub after: String,
     /// New files.
     pub files: Vec<RecordedFile>,
-    /// Changes to files.
+    /// Edits of existing files.
     pub edits: Vec<RecordedEdit>,
     topic: Topic,
 }
@@ -67,21 +67,21 @@ pub struct FollowUp {
 pub struct Recording {
     /// Its folder's name.
     pub name: String,
-    /// What people call it.
+    /// Its title for users.
     pub title: String,
-    /// What it is built from.
+    /// Its template.
     pub template: TemplateName,
-    /// What a person wrote.
+    /// The description, in a user's words.
     pub description: String,
     /// One sentence about it.
     pub note: String,
-    /// What is said before the first file.
+    /// The text before the first file.
     pub before: String,
-    /// What is said at the end.
+    /// The text at the end.
     pub after: String,
-    /// The first turn's files in the order in which they are written.
+    /// The files of the first turn, in the order in which they are written.
     pub files: Vec<RecordedFile>,
-    /// In the order in which they are offered.
+    /// The follow-ups, in the order in which they are offered.
     pub follow_ups: Vec<FollowUp>,
     address: Option<String>,
     topic: Topic,
@@ -94,11 +94,11 @@ struct Manifest {
     template: String,
     description: String,
     note: String,
-    /// Groups of words: one of each has to be in a description.
+    /// Groups of words: a description must contain one word of each.
     must: Vec<String>,
-    /// Words that fit.
+    /// Other words that fit.
     fits: String,
-    /// An address in the files that gives way to the one in a description.
+    /// An address in the files that is replaced with the one in a description.
     #[serde(default)]
     address: Option<String>,
     before: String,
@@ -131,36 +131,36 @@ struct Edits {
 struct EditManifest {
     path: String,
     old: String,
-    /// What takes its place.
+    /// The new text.
     new: Option<String>,
-    /// What is put behind it instead.
+    /// Text that is inserted after the old one instead.
     add: Option<String>,
 }
 
 static ALL: LazyLock<Vec<Recording>> = LazyLock::new(|| read_all().expect("a test reads each of them"));
 
-/// All of them, by name.
+/// All recordings, sorted by name.
 pub fn all() -> &'static [Recording] {
     &ALL
 }
 
-/// The one of this name.
+/// The recording with this name.
 pub fn named(name: &str) -> Option<&'static Recording> {
     all().iter().find(|recording| recording.name == name)
 }
 
-/// The one that a description is close to.
+/// The recording that fits a description best, if any.
 pub fn close_to(description: &str) -> Option<&'static Recording> {
     let words = without_addresses(description);
     best(all(), |recording| recording.topic.fits(&words))
 }
 
-/// What a description is about does not depend on the addresses in it.
+/// The addresses in a description do not influence its subject.
 fn without_addresses(text: &str) -> String {
     text.split_whitespace().filter(|word| address_in(word).is_none()).collect::<Vec<_>>().join(" ")
 }
 
-/// The address of a page that a text names, as a URL.
+/// The first address of a page in a text, as a URL.
 fn address_in(text: &str) -> Option<reqwest::Url> {
     text.split_whitespace().find_map(|word| {
         let word = word.trim_matches(|c: char| matches!(c, ',' | '.' | ';' | ')' | '(' | '"' | '“' | '”'));
@@ -170,7 +170,7 @@ fn address_in(text: &str) -> Option<reqwest::Url> {
     })
 }
 
-/// The one with the best share; the first of equals.
+/// The item with the highest share; the first one of equal items.
 fn best<T>(all: &[T], share: impl Fn(&T) -> Option<usize>) -> Option<&T> {
     let shares = all.iter().filter_map(|one| share(one).map(|share| (share, one)));
     shares
@@ -181,7 +181,7 @@ fn best<T>(all: &[T], share: impl Fn(&T) -> Option<usize>) -> Option<&T> {
         .map(|(_, one)| one)
 }
 
-/// The one that wrote this main file, also where parts of it have changed since.
+/// The recording that wrote this main file, even if parts of it were changed since.
 pub fn writer_of(main_file: &str, content: &str) -> Option<&'static Recording> {
     let there: HashSet<&str> = content.lines().map(str::trim).collect();
     best(all(), |recording| {
@@ -194,12 +194,12 @@ pub fn writer_of(main_file: &str, content: &str) -> Option<&'static Recording> {
 }
 
 impl Recording {
-    /// Whether these are the words of its description, but for case and punctuation.
+    /// Whether these words are its description, apart from case and punctuation.
     pub fn is_described_by(&self, words: &str) -> bool {
         super::words::tokens(words) == super::words::tokens(&self.description)
     }
 
-    /// The first turn's files, with the address that the description names in the place of the recorded one.
+    /// The files of the first turn. The address in the description replaces the recorded one.
     pub fn files_for(&self, description: &str) -> Vec<RecordedFile> {
         let mut files = self.files.clone();
         if let Some((recorded, wanted)) = self.address.as_ref().zip(address_in(description)) {
@@ -210,7 +210,7 @@ impl Recording {
         files
     }
 
-    /// The follow-up that a message asks for.
+    /// The follow-up that fits a message.
     pub fn follow_up(&self, message: &str) -> Option<&FollowUp> {
         best(&self.follow_ups, |follow_up| follow_up.topic.fits(message))
     }

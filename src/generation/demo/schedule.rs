@@ -1,8 +1,8 @@
-//! The time at which a job is asked to run, read from plain words. Pure.
+//! Reads the schedule of a job from plain words. Pure.
 
 const DAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
 
-/// The cron expression (UTC) that the words ask for, if they are plain enough.
+/// The cron expression (UTC) for these words, if they are plain enough.
 pub fn schedule(words: &str) -> Option<String> {
     let words = words.to_lowercase();
     let after = |phrase: &str| words.split_once(phrase).map(|(_, rest)| rest);

@@ -1,8 +1,8 @@
-//! What the demo model says next, decided by what has been said and done in this turn.
+//! Determines the demo model's next answer from the messages and tool results of this turn.
 //!
-//! It looks at the workspace and reads the file that says what the app is. A new app is a recording that the description
-//! is close to, or a layout filled with the words. An app that is there gets a recorded follow-up, or a change that any page
-//! can get. What it cannot do it says, and changes nothing.
+//! It lists the workspace and reads the app's main file. A new app gets the recording that fits the description, or a
+//! layout filled with its words. An existing app gets a recorded follow-up, or a change that is possible on any page.
+//! For other requests it explains that it cannot do them, and changes nothing.
 
 use super::acts::{self, Act, Call, Part};
 use super::conversation::Conversation;
@@ -12,16 +12,16 @@ use super::recordings::{self, FollowUp, Recording};
 use super::schedule::{schedule, schedule_line};
 use super::wishes::{Change, Wish, changes};
 
-/// What the starter files of the embedded templates say.
+/// Texts that identify the starter files of the embedded templates.
 const STARTERS: [&str; 4] = [
     "It works. Now make it yours.",
     "It works. Describe what this API should do",
     "It works. Send signed calls to POST /webhook.",
     "of this day are left.",
 ];
-/// What any page can get.
+/// The changes that are possible on any page.
 const ABILITIES: &str = "colours by name, light or dark, another title, and adding or removing a table, a contact form, a counter or a list";
-/// Files that are named.
+/// Maximum number of files that a list names.
 const NAMED: usize = 12;
 
 /// The next answer; it calls tools, or ends the turn.
@@ -46,13 +46,13 @@ fn say(words: impl Into<String>) -> Vec<Part> {
     vec![Part::Text(words.into())]
 }
 
-/// What a turn does, and the words at its end.
+/// The acts of a turn, and the text at its end.
 struct Script {
     acts: Vec<Act>,
     ending: String,
 }
 
-/// A turn at work. What it needs to know and has not read yet is an answer that reads it: the error of its functions.
+/// A running turn. If a function needs a file that was not read yet, its error is the answer that reads it.
 struct Turn<'a> {
     conversation: &'a Conversation,
     paths: Vec<&'a str>,
@@ -64,7 +64,7 @@ impl<'a> Turn<'a> {
         self.paths.contains(&path)
     }
 
-    /// The files as they were when the turn first read them; empty where there is none.
+    /// The files as they were when the turn first read them; empty for missing files.
     fn read<const N: usize>(&self, paths: [&str; N]) -> Result<[&'a str; N], Vec<Part>> {
         let is_unread = |path: &&str| self.has(path) && self.conversation.result_of("read_file", Some(path)).is_none();
         let missing: Vec<Part> = paths.iter().copied().filter(is_unread).map(|path| Call::read(path).into()).collect();
@@ -79,7 +79,7 @@ impl<'a> Turn<'a> {
     fn next(&self) -> Result<Vec<Part>, Vec<Part>> {
         let main = self.kind.main_file();
         let [content] = self.read([main])?;
-        // A conversation that was compacted begins anew: what is ours is known by itself.
+        // A compacted conversation looks like a new one, so the demo model's own apps are recognized by their content.
         let is_ours = content.contains(layouts::MARK) || recordings::writer_of(main, content).is_some();
         let is_new = (self.conversation.is_first && !is_ours)
             || !self.has(main)
@@ -88,7 +88,7 @@ impl<'a> Turn<'a> {
         Ok(acts::next(script.acts, self.conversation).unwrap_or_else(|| say(self.ended(&script.ending))))
     }
 
-    /// The words at the end, with what was refused on the way.
+    /// The text at the end, with the calls that were refused.
     fn ended(&self, ending: &str) -> String {
         let refused: Vec<String> = self
             .conversation
@@ -121,7 +121,7 @@ impl<'a> Turn<'a> {
         Ok(script)
     }
 
-    /// The change of a job's schedule, where it is another.
+    /// The change of a job's schedule, if it is different.
     fn schedule_act(&self, cron: Option<String>) -> Result<Option<Act>, Vec<Part>> {
         let [settings] = self.read(["app.toml"])?;
         let line = schedule_line(settings).zip(cron).filter(|(line, cron)| *line != format!("schedule = \"{cron}\""));
@@ -198,7 +198,7 @@ impl<'a> Turn<'a> {
         self.page_change(recording, content)
     }
 
-    /// A recorded change, where the files are still as it expects them.
+    /// A recorded change, if its files still have the expected content.
     fn follow_up(&self, recording: &Recording, follow_up: &FollowUp) -> Result<Script, Vec<Part>> {
         let mut unread: Vec<&str> = follow_up.edits.iter().map(|edit| edit.path.as_str()).collect();
         unread.dedup();
@@ -242,7 +242,7 @@ impl<'a> Turn<'a> {
         Ok(Script { acts, ending })
     }
 
-    /// A change that any page can get, or a sentence that says why not.
+    /// A change that is possible on any page, or a sentence that explains why it is not.
     fn page_change(&self, recording: Option<&Recording>, content: &str) -> Result<Script, Vec<Part>> {
         let nothing = |why: String| Script { acts: Vec::new(), ending: why };
         let cannot = || {
@@ -303,7 +303,7 @@ impl<'a> Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// The change of the title that a program of the demo model's keeps as a constant.
+    /// Changes the title that the demo model's own programs have as a constant.
     fn program_title(&self, content: &str, title: &str) -> Option<Call> {
         let line = content.lines().find(|line| line.starts_with("TITLE = "))?;
         let new = format!("TITLE = {}", serde_json::Value::from(title));
@@ -311,7 +311,7 @@ impl Turn<'_> {
     }
 }
 
-/// What may be asked next.
+/// The follow-ups that can be requested next.
 fn offered(recording: &Recording, done: Option<&FollowUp>) -> String {
     let left = recording.follow_ups.iter().filter(|follow_up| done.is_none_or(|done| done.prompt != follow_up.prompt));
     let left: Vec<String> = left.map(|follow_up| format!("“{}”", follow_up.prompt)).collect();

@@ -11,7 +11,7 @@ use crate::generation::{ModelError, TurnEnd, TurnError, TurnOutcome};
 
 type TurnHistory = Vec<crate::generation::Message>;
 
-/// An app of the demo model's, with its conversation.
+/// An app in demo mode, with its conversation.
 struct Scene {
     demo: DemoModel,
     host: MemoryHost,
@@ -30,7 +30,7 @@ impl Scene {
         Self { demo, host, history: Vec::new(), _stop: stop.drop_guard() }
     }
 
-    /// Starter files as the embedded template of this name has them, as far as the demo model looks at them.
+    /// The starter files of an embedded template, as far as the demo model reads them.
     fn of_template(name: &str) -> Self {
         let files: &[(&str, &str)] = match name {
             "static-site" => {
@@ -63,7 +63,7 @@ impl Scene {
         (outcome, sink)
     }
 
-    /// A turn that says why it changes nothing.
+    /// Runs a turn that changes nothing, and returns its explanation.
     async fn unchanged(&mut self, prompt: &str) -> String {
         let files = self.host.files.clone();
         let (outcome, sink) = self.turn(prompt).await;
@@ -125,7 +125,7 @@ fn recordings_are_what_the_first_page_promises() {
 fn check_file(recording: &Recording, path: &str, text: &str) {
     let name = &recording.name;
     assert!(text.ends_with('\n') && !text.contains('\r') && !text.contains('\t'), "{name}: {path}");
-    // Nothing is loaded from elsewhere: what names another host is a link, a namespace or an example.
+    // Nothing is loaded from other hosts: other hosts occur only in links, namespaces and examples.
     for marker in ["src=\"http", "href=\"http", "url(http", "@import", "<iframe"] {
         assert!(!text.contains(marker), "{name}: {path} has {marker}");
     }
@@ -232,7 +232,7 @@ async fn a_close_description_plays_a_recording_and_says_so() {
         said.starts_with("This is close to a recorded example, so it plays that one: Neighbourhood bakery."),
         "{said}"
     );
-    // A recording of another template does not fit what the person has chosen.
+    // A recording of another template does not fit the template that the user chose.
     let mut scene = Scene::of_template("simple-api");
     let (_, sink) = scene.turn("a bakery website").await;
     assert!(sink.text(TextKind::Answer).starts_with("No recorded example is close to this"));
@@ -250,7 +250,7 @@ async fn a_recorded_job_takes_the_address_and_the_time_from_the_description() {
     assert!(scene.host.text("job.py").contains("ADDRESSES = ["));
     scene.turn("Run it every weekday at 9").await;
     assert_eq!(scene.host.text("app.toml"), "# at\nschedule = \"0 9 * * 1-5\"\n");
-    // Without a time of its own a description gets the recording's.
+    // A description without a time gets the recording's schedule.
     let mut scene = Scene::of_template("scheduled-job");
     scene.turn("Quarter countdown").await;
     assert_eq!(scene.host.text("app.toml"), "# at\nschedule = \"0 7 * * *\"\n");
@@ -272,11 +272,11 @@ async fn what_a_person_changed_by_hand_is_kept() {
     scene.turn(&bakery.description).await;
     let own = scene.host.text("public/index.html").replace("Hearth &amp; Crumb", "Korn &amp; Kruste");
     scene.host.files.insert("public/index.html".into(), own.into_bytes());
-    // A change that goes elsewhere still works, and keeps theirs.
+    // A change at another place still works, and keeps the user's change.
     scene.turn(&bakery.follow_ups[0].prompt).await;
     assert!(scene.host.text("public/index.html").contains("Korn &amp; Kruste"));
     assert!(scene.host.text("public/index.html").contains("basket.js"));
-    // One whose place is gone changes nothing at all.
+    // A change whose place was edited changes nothing at all.
     let own = scene.host.text("public/style.css").replace(".mark {\n  margin-right: auto;", ".mark {\n  margin: auto;");
     scene.host.files.insert("public/style.css".into(), own.into_bytes());
     let said = scene.unchanged(&bakery.follow_ups[1].prompt).await;
@@ -413,7 +413,7 @@ async fn what_is_written_is_python() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(main);
         std::fs::write(&path, scene.host.text(main)).unwrap();
-        // Reads what was asked for without running, or needing, anything that the app imports.
+        // Reads the requested text without running the app or its imports.
         let script = "import ast,json,sys; tree=ast.parse(open(sys.argv[1],encoding='utf-8').read()); \
                       print(json.dumps(next(ast.literal_eval(n.value) for n in tree.body \
                       if isinstance(n,ast.Assign) and n.targets[0].id=='ASKED')))";

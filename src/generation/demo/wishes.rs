@@ -1,19 +1,19 @@
-//! What a message asks for, as far as plain rules can tell: a title, colours, light or dark, what is listed, a table, a form, a
-//! counter. Pure.
+//! Reads from a message what it asks for, as far as simple rules can: a title, colours, light or dark, listed items, a
+//! table, a form, a counter. Pure.
 
 use super::colours::Colour;
 use super::words::{LOOKED_AT, tokens};
 
-/// Longest title, in characters.
+/// Maximum length of a title, in characters.
 const TITLE_MAX: usize = 48;
-/// Most of a message that is shown again, in characters.
+/// Maximum number of characters of a message that are shown again.
 const SHOWN_MAX: usize = 400;
-/// Things that are listed, and their length in characters and in words.
+/// Maximum number of listed items, and their maximum length in characters and in words.
 const ITEMS_MAX: usize = 12;
 const ITEM_MAX: usize = 40;
 const ITEM_WORDS: usize = 5;
 
-/// Light, dark, or as the visitor's system is set.
+/// A light or a dark colour scheme, whatever the visitor's system prefers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// Always light.
@@ -25,21 +25,21 @@ pub enum Scheme {
 /// A part of a page that can be added and removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// A table that visitors can add rows to.
+    /// A table to which visitors can add rows.
     Table,
-    /// A form to write a message with.
+    /// A form to write a message.
     Form,
     /// A number that can be counted up and down.
     Counter,
-    /// A list of what was named.
+    /// A list of the named items.
     List,
 }
 
 impl Part {
-    /// All of them.
+    /// All parts.
     pub const ALL: [Self; 4] = [Self::Table, Self::Form, Self::Counter, Self::List];
 
-    /// Its word.
+    /// Its name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Table => "table",
@@ -60,14 +60,14 @@ impl Part {
     }
 }
 
-/// Colours by what they are for.
+/// Colours by their use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Colours {
-    /// Of headings.
+    /// Colour of headings.
     pub heading: Option<Colour>,
-    /// Of the page.
+    /// Colour of the page.
     pub background: Option<Colour>,
-    /// Of buttons and links.
+    /// Colour of buttons and links.
     pub accent: Option<Colour>,
 }
 
@@ -77,22 +77,22 @@ impl Colours {
     }
 }
 
-/// What a description asks for.
+/// The content of a description.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wish {
-    /// Short enough for a heading.
+    /// A title that is short enough for a heading.
     pub title: String,
-    /// The description on one line, bounded.
+    /// The description on one line, truncated.
     pub words: String,
-    /// What is listed.
+    /// The listed items.
     pub items: Vec<String>,
-    /// The columns of its table, where a table is asked for.
+    /// The columns of the table, if it asks for one.
     pub columns: Vec<String>,
-    /// What it wants on the page.
+    /// The parts that it asks for.
     pub parts: Vec<Part>,
-    /// Colours by name.
+    /// The colours that it names.
     pub colours: Colours,
-    /// Light or dark.
+    /// Light or dark, if it asks for one.
     pub scheme: Option<Scheme>,
 }
 
@@ -127,16 +127,16 @@ pub enum Change {
     Scheme(Scheme),
     /// Another title.
     Title(String),
-    /// A part more, with what it lists.
+    /// Adds a part, with its items.
     Add(Part, Vec<String>),
-    /// A part less.
+    /// Removes a part.
     Remove(Part),
 }
 
-/// The changes that a message asks for; none where it asks for something else.
+/// The changes that a message asks for; none if it asks for something else.
 pub fn changes(message: &str) -> Vec<Change> {
     let all = one_line(message);
-    // What stands in quotes is text for the page and no request.
+    // Quoted text is content for the page and not a request.
     let request = without_quotes(&all);
     let words = tokens(&request);
     let has = |options: &[&str]| words.iter().any(|word| options.contains(&word.as_str()));
@@ -174,7 +174,7 @@ pub fn one_line(text: &str) -> String {
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// At most `max` characters, cut between words where there are any.
+/// At most `max` characters, cut between words if possible.
 pub fn shortened(text: &str, max: usize) -> String {
     let Some((cut, _)) = text.char_indices().nth(max) else { return text.to_owned() };
     let cut = text[..cut].rfind(' ').filter(|at| at * 2 > cut).unwrap_or(cut);
@@ -197,7 +197,7 @@ fn without_quotes(text: &str) -> String {
 /// The title that a message sets: `change the title to X`, `call it X`, `rename it to X`.
 fn new_title(message: &str) -> Option<String> {
     let lower = message.to_lowercase();
-    // Lower case of some letters is longer: positions would not be those of the message.
+    // Some letters are longer in lower case: then positions in both texts would differ.
     if lower.len() != message.len() {
         return None;
     }
@@ -220,7 +220,7 @@ fn new_title(message: &str) -> Option<String> {
     (!title.is_empty() && !is_colour).then(|| shortened(title, TITLE_MAX))
 }
 
-/// Openings of a description, longest first within each round.
+/// Openings of a description that are removed, the longest first in each round.
 const OPENINGS: [&str; 28] = [
     "please",
     "could you",
@@ -252,7 +252,7 @@ const OPENINGS: [&str; 28] = [
     "a web app",
 ];
 
-/// A title from a description: its subject, without how it is asked for and without what it should have.
+/// A title from a description: its subject, without the opening and the features.
 fn title(all: &str) -> String {
     for phrase in [" called ", " named ", " titled "] {
         if let Some((_, after)) = all.split_once(phrase) {
@@ -295,7 +295,7 @@ fn strip<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
 }
 
-/// Up to where the subject ends.
+/// The text up to the end of the subject.
 fn cut(text: &str) -> &str {
     let ends = [
         ". ",
@@ -314,7 +314,7 @@ fn cut(text: &str) -> &str {
     ];
     let end = ends.iter().filter_map(|mark| text.find(mark)).filter(|at| *at >= 3).min().unwrap_or(text.len());
     let text = text[..end].trim_end_matches(['.', '!', '?', ':', ';', ',']).trim();
-    // “in red” is how it looks.
+    // “in red” describes a colour.
     match text.rsplit_once(" in ") {
         Some((before, colour)) if Colour::named(&colour.to_lowercase()).is_some() => before,
         _ => text,
@@ -326,7 +326,7 @@ fn capital(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// What comes after a word.
+/// The text after a word.
 fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let lower = text.to_lowercase();
     if lower.len() != text.len() {
@@ -340,7 +340,7 @@ fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     ["of ", "with ", "listing ", "showing "].iter().find_map(|small| strip(after, small)).or_else(after_mark)
 }
 
-/// What is listed at the beginning of a text: `a, b and c`.
+/// The items at the beginning of a text: `a, b and c`.
 fn listed(text: &str) -> Vec<String> {
     let end = [". ", "; ", "! ", "? "].iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
     let text = text[..end].trim_end_matches(['.', '!', '?']);
@@ -360,7 +360,7 @@ fn listed(text: &str) -> Vec<String> {
     items
 }
 
-/// Words that make a thing a feature of the page and no thing that it lists.
+/// Words that describe a feature of the page, and not an item.
 const FEATURES: [&str; 22] = [
     "form",
     "table",
@@ -386,7 +386,7 @@ const FEATURES: [&str; 22] = [
     "animation",
 ];
 
-/// What is listed at the beginning of a text, without what are features of the page.
+/// The items at the beginning of a text, without features of the page.
 fn things(text: &str) -> Vec<String> {
     let is_thing = |item: &String| {
         let words = tokens(item);
@@ -395,7 +395,7 @@ fn things(text: &str) -> Vec<String> {
     listed(text).into_iter().filter(is_thing).collect()
 }
 
-/// What a description lists: the longest of its lists, without what are features of the page.
+/// The items of a description: its longest list, without features of the page.
 fn items(all: &str) -> Vec<String> {
     let lower = all.to_lowercase();
     let mut found: Vec<Vec<String>> = Vec::new();
@@ -406,19 +406,19 @@ fn items(all: &str) -> Vec<String> {
         let items = things(&all[at + mark.len()..]);
         found.push(items);
     }
-    // The first of the longest: what an app is “with” comes before what it is “for”.
+    // The first of the longest lists, since items follow “with” more often than “for”.
     found.into_iter().filter(|items| items.len() >= 2).rev().max_by_key(Vec::len).unwrap_or_default()
 }
 
 const HEADINGS: [&str; 6] = ["heading", "headings", "headline", "title", "titles", "h1"];
 const BACKGROUNDS: [&str; 4] = ["background", "page", "backdrop", "bg"];
-/// How far before its colour a thing is named, in words.
+/// Maximum distance between a thing and its colour, in words.
 const NEAR: usize = 3;
 
-/// Colours, by the thing that they are next to.
+/// The colours, each for the thing next to it.
 fn colours(words: &[String]) -> Colours {
     let mut colours = Colours::default();
-    // Behind `free` nothing has been taken for another colour yet.
+    // Words from `free` on do not belong to an earlier colour.
     let (mut at, mut free) = (0, 0);
     while at < words.len() {
         let two = words.get(at + 1).and_then(|next| Colour::named(&format!("{} {next}", words[at])));
@@ -451,7 +451,7 @@ fn colours(words: &[String]) -> Colours {
     colours
 }
 
-/// Light or dark, where it is asked for and not a part of a colour's name.
+/// Light or dark, if the message asks for one, and the word is not part of a colour's name.
 fn scheme(words: &[String]) -> Option<Scheme> {
     for (at, word) in words.iter().enumerate() {
         let scheme = match word.as_str() {

@@ -1,11 +1,12 @@
-//! What people type, as words that can be compared: lower case, without endings and without the words that say nothing. Pure.
+//! The words of a user's text in a comparable form: lower case, without endings, and without words that have no meaning
+//! of their own. Pure.
 
 use std::collections::BTreeSet;
 
-/// Most characters of a text that are looked at.
+/// Maximum number of characters of a text that are read.
 pub const LOOKED_AT: usize = 4_000;
 
-/// Words that say nothing about what is wanted.
+/// Words that do not describe what a user asks for.
 const SILENT: &str = "a an the of for to in on at by from with without and or as it its is are be being was were i me my we our us you your \
     he she they them their this that these those there here who which what when where why how can could should would will may might \
     must do does did not no yes please thanks thank just so very really also too some any each all both more most than then up out \
@@ -13,10 +14,10 @@ const SILENT: &str = "a an the of for to in on at by from with without and or as
     new nice good great simple small little tiny basic modern beautiful pretty clean cool big page site website web app application tool program thing \
     one two three self using via per if but etc am pm";
 
-/// The words of a text in order: lower case, letters and digits alone.
+/// The words of a text in order: lower case, only letters and digits.
 pub fn tokens(text: &str) -> Vec<String> {
     let cut = text.char_indices().nth(LOOKED_AT).map_or(text.len(), |(at, _)| at);
-    // A word that is cut is another word.
+    // A truncated word would be another word.
     let cut = if cut < text.len() { text[..cut].rfind(char::is_whitespace).unwrap_or(cut) } else { cut };
     text[..cut]
         .to_lowercase()
@@ -27,7 +28,7 @@ pub fn tokens(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A word without the ending of its plural or its form.
+/// A word without the ending of its plural or other form.
 pub fn stem(word: &str) -> String {
     for (ending, instead) in
         [("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("ings", ""), ("ing", ""), ("s", "")]
@@ -42,7 +43,7 @@ pub fn stem(word: &str) -> String {
     if word.chars().count() > 3 { word.trim_end_matches('e').to_owned() } else { word.to_owned() }
 }
 
-/// The words of a text that say something, by their stems. Numbers say nothing.
+/// The meaningful words of a text, by their stems. Numbers have no meaning here.
 pub fn telling(text: &str) -> BTreeSet<String> {
     let silent: BTreeSet<&str> = SILENT.split_whitespace().collect();
     tokens(text)
@@ -52,20 +53,20 @@ pub fn telling(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a text has to say to be about something.
+/// The words by which a text fits a subject.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topic {
-    /// One word of each of these has to be there.
+    /// Groups of words: a text must contain one word of each.
     must: Vec<BTreeSet<String>>,
-    /// Words that fit.
+    /// Other words that fit.
     known: BTreeSet<String>,
 }
 
-/// The share of telling words that have to be known, in percent.
+/// Minimum share of meaningful words that fit, in percent.
 const CLOSE: usize = 60;
 
 impl Topic {
-    /// From groups of words of which one has to be there, and texts whose words fit.
+    /// From groups of words of which one is necessary, and texts with words that fit.
     pub fn new<'a>(must: impl IntoIterator<Item = &'a str>, fits: impl IntoIterator<Item = &'a str>) -> Self {
         let must: Vec<BTreeSet<String>> =
             must.into_iter().map(|group| tokens(group).iter().map(|word| stem(word)).collect()).collect();
@@ -74,9 +75,9 @@ impl Topic {
         Self { must, known }
     }
 
-    /// How well a text fits, in percent of its telling words; none where it is about something else.
+    /// The share of meaningful words that fit, in percent; none if the text has another subject.
     pub fn fits(&self, text: &str) -> Option<usize> {
-        // What has to be there may be a word that says nothing elsewhere.
+        // A necessary word may be one of those that otherwise have no meaning.
         let all: BTreeSet<String> = tokens(text).iter().map(|word| stem(word)).collect();
         if self.must.is_empty() || !self.must.iter().all(|group| !group.is_disjoint(&all)) {
             return None;

@@ -1,4 +1,4 @@
-//! The contract's parts, as an engine does them.
+//! The parts of the runtime contract, implemented for a Docker engine.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ impl Reconcile for DockerRuntime {
     }
 
     async fn remove_orphan(&self, orphan: &Instance, _desired: &dyn DesiredState) -> Result<(), RuntimeError> {
-        // It may still have requests from before traffic switched: whoever drains it removes it.
+        // It may still have requests from before traffic was switched: the task that drains it removes it.
         if self.inner.settings.traffic.is_draining(orphan.app_id, orphan.environment, orphan.release) {
             return Ok(());
         }
@@ -144,7 +144,8 @@ impl Reconcile for DockerRuntime {
     }
 
     fn due(&self) -> BoxStream<'static, ()> {
-        // Containers are started again by the engine itself: what can differ is what went while nobody watched.
+        // The engine restarts containers by itself, so reconciling is due only after a time in which containers were
+        // not watched.
         WatchStream::from_changes(self.reached()).map(drop).boxed()
     }
 }

@@ -1,4 +1,4 @@
-//! What containers write, as lines: standard output and error together, in the order they came.
+//! Logs of containers as lines: standard output and error together, in the order in which they were written.
 
 use std::time::Duration;
 
@@ -18,28 +18,28 @@ use crate::domain::{AppId, AppName, Clock, Environment};
 use crate::engine::{self, Fault};
 use crate::output::lines::Lines;
 
-/// How often it is looked whether something runs again, while nothing does and somebody reads.
+/// Interval in which it is checked whether a container runs again, while a reader follows the log.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// Lines at the end of a log by which it is measured how much an app prints.
+/// Number of lines at the end of a log from which an app's log rate is calculated.
 const RATE_LINES: u64 = 2_000;
-/// Lines a second from which on that is worth saying.
+/// Minimum number of lines per second for which a log rate is reported.
 const RATE_NOTED: u64 = 200;
-/// Lines that wait for a slow reader before the engine is read no further.
+/// Lines that are buffered for a slow reader. While the buffer is full, nothing more is read from the engine.
 const BUFFERED_LINES: usize = 256;
 
-/// Reads the engine's log format: each frame is one message, in front of it the time it came.
+/// Reads the engine's log format: each frame is one message with its time in front.
 #[derive(Default)]
 pub(super) struct Reader {
     stdout: Lines,
     stderr: Lines,
-    /// When the last message came.
+    /// Time of the last message.
     pub(super) last: Option<Timestamp>,
-    /// Messages up to here were read before.
+    /// Messages up to this time were read before.
     pub(super) skip_to: Option<Timestamp>,
 }
 
 impl Reader {
-    /// Takes a frame, and hands every line that it completes to `each`.
+    /// Takes a frame, and passes each line that it completes to `each`.
     pub(super) fn take(&mut self, frame: &LogOutput, each: &mut impl FnMut(String)) {
         let (lines, message) = match frame {
             LogOutput::StdErr { message } => (&mut self.stderr, message),
@@ -60,7 +60,7 @@ impl Reader {
         lines.push(bytes, each);
     }
 
-    /// Hands out what has no line break at its end.
+    /// Passes the text after the last line break to `each`.
     pub(super) fn finish(&mut self, each: &mut impl FnMut(String)) {
         self.stdout.finish(each);
         self.stderr.finish(each);
@@ -84,7 +84,7 @@ impl DockerRuntime {
         self.docker().logs(id, Some(options.build()))
     }
 
-    /// The last lines that a container wrote, for an error's sake; none where they cannot be had.
+    /// The last lines of a container's log, for an error message; none if they cannot be read.
     pub(super) async fn last_lines(&self, id: &str) -> Vec<String> {
         let read = async {
             let (mut reader, mut lines) = (Reader::default(), Vec::new());
@@ -114,7 +114,7 @@ impl DockerRuntime {
         }
     }
 
-    /// How much the newest instance prints; none where that is little, or nothing runs.
+    /// How much the newest instance prints; none if that is little, or if nothing runs.
     pub(in super::super) async fn log_rate(
         &self,
         app: &AppName,
@@ -137,7 +137,8 @@ impl DockerRuntime {
             return Ok(None);
         }
         let Some(first) = first.filter(|_| lines >= RATE_LINES / 2) else { return Ok(None) };
-        // Until now, not until the last line: an app that has stopped printing prints less and less.
+        // Measured up to now and not up to the last line, so that the rate of an app that has stopped printing
+        // decreases.
         let millis = u64::try_from(Clock::System.now().duration_since(first).as_millis()).unwrap_or(1).max(1);
         let per_second = |count: u64| count.saturating_mul(1000) / millis;
         let rate = LogRate { lines: per_second(lines), bytes: per_second(bytes) };
@@ -164,18 +165,18 @@ impl DockerRuntime {
     }
 }
 
-/// A stream of what arrives, which does `work` while it is read, and ends with it.
+/// A stream of what arrives. `work` runs while the stream is read, and ends with it.
 pub(super) fn driven_by<T: Send + 'static>(
     receiver: mpsc::Receiver<T>,
     work: impl Future<Output = ()> + Send + 'static,
 ) -> BoxStream<'static, T> {
     let arriving = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    // No task: when the reader goes, the work is dropped with the stream.
+    // There is no separate task: when the reader drops the stream, the work is dropped with it.
     let work = futures_util::stream::once(work).filter_map(async |()| None);
     futures_util::stream::select(arriving, work).boxed()
 }
 
-/// Follows an environment from one container to the next.
+/// Follows the log of an environment from one container to the next.
 struct Follower {
     runtime: DockerRuntime,
     app: AppName,
@@ -193,7 +194,7 @@ impl Follower {
             if let Some(newest) = self.runtime.newest(&self.app, self.app_id, self.environment).await? {
                 let (mut reader, is_over) = match read.take() {
                     Some((before, reader)) if before.id == newest.id => {
-                        // Started again since, or still running: then there is more.
+                        // If it was restarted since or still runs, there may be more lines.
                         let unchanged = before.started_at == newest.started_at;
                         (reader, unchanged && newest.state != InstanceState::Running)
                     }
@@ -204,7 +205,7 @@ impl Follower {
                 }
                 read = Some((newest, reader));
             }
-            // From here on all is new.
+            // From now on, each container's log is read from its beginning.
             "all".clone_into(&mut tail);
             if !self.follow || self.sender.is_closed() {
                 return Ok(());
@@ -213,7 +214,7 @@ impl Follower {
         }
     }
 
-    /// Reads a container's log to its end, which for one that runs is the container's.
+    /// Reads to the end of a container's log. With `follow`, that is when the container ends.
     async fn read(&self, id: &str, tail: &str, reader: &mut Reader) -> Result<(), RuntimeError> {
         reader.skip_to = reader.last;
         let mut frames = std::pin::pin!(self.runtime.frames(id, tail, reader.last, self.follow));

@@ -1,7 +1,7 @@
-//! A network per app, on which it meets nobody but itself, and addresses that stay.
+//! A network for each app, on which the app can reach only itself, with addresses that stay the same.
 //!
-//! The first addresses of a block are given to instances by us, so that an instance which is started again is found
-//! where it was; the rest is the engine's, for runs.
+//! Slipway assigns the first addresses of a block to instances, so that a restarted instance keeps its address. The
+//! engine assigns the rest, to runs.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -14,19 +14,19 @@ use crate::domain::{AppId, AppName};
 use crate::engine::subnet::{self, BLOCK_PREFIX, parse_subnet};
 use crate::ownership;
 
-/// Offsets in a block that we give to instances: after the network's and the gateway's.
+/// Offsets in a block that Slipway assigns to instances: those after the addresses of the network and the gateway.
 const GIVEN: std::ops::Range<u32> = 2..8;
 
 /// An app's network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AppNetwork {
     pub(super) name: String,
-    /// First address of its block; none when it was not made by us in this form.
+    /// First address of its block; none if Slipway did not create it with a block of this size.
     first: Option<u32>,
 }
 
 impl DockerRuntime {
-    /// The app's network, made if it is not there. The caller holds the app's lock.
+    /// The app's network, which is created if it does not exist. The caller holds the app's lock.
     pub(super) async fn network(&self, app: &AppName, app_id: AppId) -> Result<AppNetwork, RuntimeError> {
         let filter = self.installation().app_filter(app, app_id);
         if let Some(network) = subnet::list(self.docker(), filter).await?.into_iter().next() {
@@ -50,7 +50,7 @@ impl DockerRuntime {
         }
     }
 
-    /// Addresses that no container of the app has, nor will have when it is started again.
+    /// Addresses that no container of the app has now, or will have after a restart.
     pub(super) async fn free_addresses(
         &self,
         app: &AppName,
@@ -64,7 +64,7 @@ impl DockerRuntime {
         Ok(GIVEN.map(|offset| Ipv4Addr::from_bits(first + offset)).filter(|address| !taken.contains(address)).collect())
     }
 
-    /// Removes the app's network. Already gone is success.
+    /// Removes the app's network. Succeeds if it does not exist.
     pub(super) async fn remove_network(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {
         for network in subnet::list(self.docker(), self.installation().app_filter(app, app_id)).await? {
             subnet::remove(self.docker(), &network.id.unwrap_or_default()).await?;
@@ -72,7 +72,7 @@ impl DockerRuntime {
         Ok(())
     }
 
-    /// Tells the firewall of the networks that are there, and has it put up its rules.
+    /// Reports the existing networks to the firewall, and makes it apply its rules.
     pub(in super::super) async fn protect(&self) -> Result<(), RuntimeError> {
         for network in subnet::list(self.docker(), self.installation().filter()).await? {
             self.note_network(&network);
@@ -87,7 +87,7 @@ impl DockerRuntime {
         if let Some(interface) = interface {
             return firewall.note_interface(interface);
         }
-        // Made before interfaces had names of ours.
+        // The network was created by an earlier version, before Slipway chose the names of interfaces.
         let configs = network.ipam.iter().flat_map(|ipam| ipam.config.iter().flatten());
         for subnet in configs.filter_map(|config| config.subnet.as_deref()?.parse().ok()) {
             firewall.note_subnet(subnet);

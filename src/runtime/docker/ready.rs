@@ -1,4 +1,4 @@
-//! From started to ready: the probe is asked, and the container watched, at the same time.
+//! Waits until a started container is ready: sends its probe and watches the container at the same time.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::DockerRuntime;
 use crate::domain::Probe;
 use crate::engine::Fault;
 
-/// Lines of an app's log that an error shows.
+/// Lines of an app's log that an error contains.
 pub(super) const LAST_LINES: u32 = 20;
 
-/// How a container ended.
+/// The result of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exit {
     pub(super) code: i64,
@@ -55,20 +55,20 @@ impl DockerRuntime {
         Ok(Answered { millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) })
     }
 
-    /// Waits for a container's end, for as long as it takes.
+    /// Waits until a container ends, without a timeout.
     pub(super) async fn exit(&self, id: &str) -> Result<Exit, RuntimeError> {
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         let mut wait = std::pin::pin!(self.docker().wait_container(id, Some(options)));
         let code = match wait.next().await {
             Some(Ok(answer)) => answer.status_code,
-            // Any code but 0 comes as an error.
+            // The client library reports every exit code except 0 as an error.
             Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
             Some(Err(error)) => return Err(Fault::from(error).into()),
             None => {
                 return Err(RuntimeError::Unavailable(Fault::Unavailable("it closed the line".to_owned()).to_string()));
             }
         };
-        // Gone in between: then nobody can say more.
+        // If the container was removed meanwhile, nothing more is known.
         let oom = self.inspect(id).await?.is_some_and(|found| found.oom);
         Ok(Exit { code, oom })
     }

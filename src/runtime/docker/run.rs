@@ -1,4 +1,4 @@
-//! Runs of jobs: a container to its end, its log, its exit code, and nothing left of it.
+//! Runs of jobs: executes a container to its end, reads its log and its exit code, and removes it.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::engine::{self, Fault};
 use crate::output::LineSink;
 use crate::ownership;
 
-/// How long the end of a run may take to be told that is over already.
+/// Timeout for reading the result of a run that has ended.
 const READ_LIMIT: Duration = Duration::from_mins(1);
-/// How long more of the log is waited for after the run's end; it ends by itself right away.
+/// How long the log may still be read after the run has ended. Usually its stream ends right away.
 const LOG_GRACE: Duration = Duration::from_secs(2);
 
 impl DockerRuntime {
@@ -46,7 +46,7 @@ impl DockerRuntime {
 
     pub(in super::super) async fn end_run(&self, id: &str) -> Result<(), RuntimeError> {
         let options = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
-        // Not running is what we want; removing does the rest.
+        // An error means that it does not run, which is what is needed. The removal does the rest.
         let _ = engine::call(engine::QUICK, self.docker().kill_container(id, Some(options))).await;
         self.remove(id).await
     }
@@ -93,7 +93,7 @@ impl DockerRuntime {
                 ended.cancel();
                 outcome
             };
-            // An error ends both at once; else the log is read to its own end.
+            // An error ends both at once. Otherwise the log is read to its end.
             tokio::try_join!(
                 async {
                     reading.await;
@@ -120,13 +120,13 @@ impl DockerRuntime {
                 }
                 Err(RuntimeError::Cancelled)
             }
-            // The engine is away: the run goes on, or is there to be asked about when it is back.
+            // The engine is unavailable: the run continues there, and its result can be read later.
             Err(error) => Err(error),
         }
     }
 
-    /// Reads a run's log to its end. Who follows a log that is rotated faster than it is read is left standing by the
-    /// engine: what was written meanwhile is read once the run has `ended`.
+    /// Reads a run's log to its end. If a log is rotated faster than it is read, the engine stops sending it to the
+    /// follower: the rest is read once the run has `ended`.
     async fn record(&self, id: &str, record: &mut Record<'_>, ended: &CancellationToken) {
         let mut reader = Reader::default();
         let is_whole = self.read_run(id, &mut reader, record, Some(ended)).await;
@@ -143,8 +143,8 @@ impl DockerRuntime {
         }
     }
 
-    /// Reads on in a run's log: until the run has `ended` and nothing more comes, or else what is there by now.
-    /// `false` when it did not come to the log's own end.
+    /// Continues to read a run's log: if `ended` is given, until the run has ended and nothing more arrives; otherwise
+    /// what is in the log now. Returns `false` if the end of the log was not reached.
     async fn read_run(
         &self,
         id: &str,
@@ -206,12 +206,12 @@ impl DockerRuntime {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, RuntimeError> {
         let Some(started_at) = left.started_at else {
-            // Its builder died between making and starting it: nothing of it has happened.
+            // The builder died between creating and starting it: the run has not started.
             self.remove(&left.id).await?;
             return Err(RuntimeError::Gone);
         };
         let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
-        // One that has ended is not out of time, however late somebody asks: its end only has to be read.
+        // A run that has ended is not timed out, however late its result is read.
         let rest = if left.running { time_limit.saturating_sub(gone_by.unsigned_abs()) } else { READ_LIMIT };
         self.wait_for_exit(&left.id, rest, log, cancel).await
     }

@@ -1,4 +1,4 @@
-//! The line to the cluster: how it is reached, how objects are applied, which API versions it speaks.
+//! The connection to the cluster: opens it, applies objects, and finds out the API versions that the cluster supports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,22 @@ use tokio::time::Instant;
 use super::fault::Fault;
 use super::manifest::Apis;
 
-/// Who we are to the server-side apply.
+/// Slipway's name as the field manager of a server-side apply.
 pub(super) const FIELD_MANAGER: &str = "slipway";
-/// Longest wait for one answer.
+/// Timeout of one request.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
-/// How long a permission that was just given may take to be known to all of the API server.
+/// How long a permission that was just granted may take until every part of the API server knows it.
 const PERMISSION_LIMIT: Duration = Duration::from_secs(10);
-/// How long the API versions are taken to be as they were: clusters are upgraded now and then.
+/// How long the discovered API versions are cached. They change only when the cluster is upgraded.
 const APIS_FOR: Duration = Duration::from_mins(10);
-/// Pauses meanwhile.
+/// Pause between retries while a new permission is not known yet.
 const PERMISSION_PAUSE: Duration = Duration::from_millis(50);
 
-/// Makes a client; asks the cluster nothing yet. Without a kubeconfig it is the cluster that we run in.
+/// Makes a client without a request to the cluster. Without a kubeconfig, the client connects to the cluster in which
+/// the builder runs.
 ///
 /// # Errors
-/// A sentence that says what is wrong with the kubeconfig, or that we run in no cluster.
+/// A sentence that says what is wrong with the kubeconfig, or that the builder does not run in a cluster.
 pub(super) async fn connect(kubeconfig: Option<&str>) -> Result<Client, String> {
     let mut config = match kubeconfig {
         Some(path) => {
@@ -44,7 +45,7 @@ pub(super) async fn connect(kubeconfig: Option<&str>) -> Result<Client, String> 
     Client::try_from(config).map_err(|error| format!("no line to the cluster can be made: {error}"))
 }
 
-/// The kinds that are applied, each with its plural and whether it lies in a namespace.
+/// The kinds of objects that Slipway applies, each with its plural and whether it belongs to a namespace.
 const KINDS: [(&str, &str, bool); 11] = [
     ("Namespace", "namespaces", false),
     ("RoleBinding", "rolebindings", true),
@@ -59,7 +60,7 @@ const KINDS: [(&str, &str, bool); 11] = [
     ("Job", "jobs", true),
 ];
 
-/// The cluster.
+/// The connection to a cluster, with the cached API versions.
 #[derive(Clone)]
 pub(super) struct Cluster {
     pub(super) client: Client,
@@ -72,7 +73,7 @@ impl Cluster {
         Self { client, apis: Arc::default(), limit: CALL_LIMIT }
     }
 
-    /// Waits for one call, with a timeout.
+    /// Waits for the response of one request, with a timeout.
     pub(super) async fn call<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Fault> {
         match tokio::time::timeout(self.limit, call).await {
             Ok(answer) => answer.map_err(Fault::from),
@@ -80,7 +81,7 @@ impl Cluster {
         }
     }
 
-    /// The API versions that discovery reports, asked now and then.
+    /// The API versions that discovery reports, from the cache if they were read recently.
     pub(super) async fn apis(&self) -> Result<Apis, Fault> {
         let mut known = self.apis.lock().await;
         if let Some((apis, at)) = &*known
@@ -93,7 +94,7 @@ impl Cluster {
         Ok(apis)
     }
 
-    /// Something was not there in the version that was known: the cluster may have been upgraded.
+    /// Clears the cached API versions. Called after an API version was not found: the cluster may have been upgraded.
     async fn forget_apis(&self) {
         *self.apis.lock().await = None;
     }
@@ -118,12 +119,12 @@ impl Cluster {
             version("discovery.k8s.io", "endpointslices"),
             self.call(self.client.apiserver_version()),
         )?;
-        // Since 1.27 without a switch that could be off.
+        // From Kubernetes 1.27 on, time zones are supported without a feature gate that could be off.
         let minor: u32 = server.minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(0);
         Ok(Apis { cronjob, ingress, slices, time_zone: minor >= 27 })
     }
 
-    /// Applies an object server-side: what we say of it holds, what others say of the rest stays.
+    /// Applies an object server-side: it sets the fields that the object contains, and keeps fields of other managers.
     pub(super) async fn apply(&self, object: &Value) -> Result<DynamicObject, Fault> {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let api = self.api_of(object)?;
@@ -131,11 +132,11 @@ impl Cluster {
         let since = Instant::now();
         loop {
             match self.call(api.patch(name, &parameters, &Patch::Apply(object))).await {
-                // The role was bound a moment ago.
+                // The role was bound just before, and the API server does not know it yet.
                 Err(Fault::Forbidden(why)) if since.elapsed() < PERMISSION_LIMIT && !why.contains("exceeded quota") => {
                     tokio::time::sleep(PERMISSION_PAUSE).await;
                 }
-                // Nothing of that name, or of that version any more.
+                // There is no object of that name, or the API version is not supported any more.
                 Err(fault @ Fault::NotFound(_)) => {
                     self.forget_apis().await;
                     return Err(fault);
@@ -161,7 +162,7 @@ impl Cluster {
     }
 }
 
-/// A kind in an API version such as `batch/v1`.
+/// The resource of a kind in an API version such as `batch/v1`.
 pub(super) fn resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)

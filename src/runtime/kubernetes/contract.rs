@@ -1,4 +1,4 @@
-//! The contract's parts, as a cluster does them.
+//! The parts of the runtime contract, implemented for a Kubernetes cluster.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::output::LineSink;
 
 impl From<KubernetesRuntime> for Runtime {
     fn from(cluster: KubernetesRuntime) -> Self {
-        // A preview that needs the log-in has no Ingress: the builder asks for it.
+        // A preview that requires a login has no Ingress: requests to it go through the builder, which checks the
+        // login.
         let previews = if cluster.settings().protects_previews { Reach::Gateway } else { Reach::Ingress };
         let cluster = Arc::new(cluster);
         Self {
@@ -118,8 +119,8 @@ impl Reconcile for KubernetesRuntime {
         _runs: bool,
         desired: &dyn DesiredState,
     ) -> Result<Restored, RuntimeError> {
-        // All releases of an environment are one Deployment: an apply of the live one would undo what a job has
-        // applied. The job reconciles it as well, and so does the next pass.
+        // All releases of an environment share one Deployment: to apply the live release would undo what a running job
+        // has applied. That job reconciles the environment as well, and so does the next pass.
         let Some(_alone) = desired.hold(app) else { return Ok(Restored::Nothing) };
         if let Some(live) = desired.live(app, environment).await? {
             Box::pin(self.reconcile(&live)).await?;
@@ -129,19 +130,19 @@ impl Reconcile for KubernetesRuntime {
 
     async fn remove_orphan(&self, orphan: &Instance, desired: &dyn DesiredState) -> Result<(), RuntimeError> {
         let Some(_alone) = desired.hold(orphan.app_id) else { return Ok(()) };
-        // Asked again: until the lock was held, a job may have put its own release there.
+        // Checked again: a job may have deployed this release before the lock was acquired.
         if desired.is_needed(orphan.app_id, orphan.environment, orphan.release).await? {
             return Ok(());
         }
         match desired.live(orphan.app_id, orphan.environment).await? {
-            // Its pods are there beside the orphan's, in the same Deployment.
+            // The live release's pods run beside the orphan's, in the same Deployment.
             Some(live) => Box::pin(self.reconcile(&live)).await,
             None => self.stop(orphan).await,
         }
     }
 
     fn due(&self) -> BoxStream<'static, ()> {
-        // Drift is found by looking: not all objects are watched.
+        // Drift is found by comparing periodically, since not all objects are watched.
         let every = self.settings().reconcile_every;
         futures_util::stream::unfold((), move |()| async move {
             tokio::time::sleep(every).await;

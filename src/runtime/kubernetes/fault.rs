@@ -1,23 +1,23 @@
-//! What the API server's errors mean: away, refused, gone.
+//! Classifies the errors of the API server: unavailable, refused, not found.
 
 use kube::runtime::watcher;
 
 use super::super::RuntimeError;
 
-/// What a call came to, other than what was asked for.
+/// Why a request to the cluster failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nobody answers, or not now: to be tried again.
+    /// The cluster does not answer, or not at the moment: the caller may retry.
     Away(String),
     /// There is no such object, or no such kind of object.
     NotFound(String),
-    /// It is there already, or was changed meanwhile.
+    /// The object exists already, or was changed meanwhile.
     Conflict(String),
-    /// It does not know us.
+    /// The cluster does not accept the client's identity (401).
     Unknown(String),
-    /// We may not.
+    /// The client lacks the permission (403).
     Forbidden(String),
-    /// All else that the cluster says no to.
+    /// Every other refusal.
     Refused(String),
 }
 
@@ -58,7 +58,7 @@ fn of_status(status: &kube::core::Status) -> Fault {
         403 => Fault::Forbidden(message),
         404 => Fault::NotFound(message),
         409 => Fault::Conflict(message),
-        // Overloaded, starting or stopping.
+        // The server is overloaded, starting or stopping.
         429 | 500 | 502 | 503 | 504 => Fault::Away(message),
         _ => Fault::Refused(message),
     }
@@ -75,7 +75,7 @@ impl From<Fault> for RuntimeError {
     }
 }
 
-/// The innermost reason: what lies around it is how the libraries are stacked.
+/// The innermost source of an error. The errors around it only reflect the layers of the client libraries.
 fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

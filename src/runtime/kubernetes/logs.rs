@@ -1,4 +1,4 @@
-//! What pods write, as lines: followed over restarts and from one release to the next, by watch.
+//! Logs of pods as lines: follows an environment's log over restarts and releases, with a watch.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use crate::domain::{AppId, AppName, Environment};
 use crate::output::lines::{LINE_MAX, Lines};
 use crate::ownership;
 
-/// First pause before it is looked again whether there is a namespace, and the longest one.
+/// First and longest pause before the next check whether the namespace exists.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(4);
-/// Longest wait for more of a log that is read to its end and no further.
+/// Timeout for more data of a log that is read to its current end, without following it.
 const READ_LIMIT: Duration = Duration::from_secs(15);
-/// Pause before a log that broke off is read on.
+/// Pause before a log is read again after its connection broke.
 const READ_ON: Duration = Duration::from_millis(500);
-/// Lines that wait for a slow reader before the cluster is read no further.
+/// Lines that are buffered for a slow reader. While the buffer is full, nothing more is read from the cluster.
 const BUFFERED_LINES: usize = 256;
 
-/// The container of an app's pod.
+/// The status of an app pod's only container.
 pub(super) fn container(pod: &Pod) -> Option<&ContainerStatus> {
     pod.status.as_ref()?.container_statuses.as_ref()?.first()
 }
 
-/// Which run of which container it is, once it has begun.
+/// The id of the pod's container, once the container has started. Each restart has another id.
 fn begun(pod: &Pod) -> Option<String> {
     let container = container(pod)?;
     let state = container.state.as_ref()?;
@@ -50,16 +50,16 @@ fn release(pod: &Pod) -> u32 {
     labels.and_then(|labels| labels.get(ownership::RELEASE)).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Where lines go.
+/// The destination of log lines.
 pub(super) enum Sink<'a, 'r> {
-    /// To whoever reads the stream.
+    /// The reader of the stream.
     Reader(&'a mpsc::Sender<Result<String, RuntimeError>>),
-    /// To a run's record.
+    /// A run's record.
     Record(&'a mut Record<'r>),
 }
 
 impl Sink<'_, '_> {
-    /// False when nobody wants more.
+    /// Delivers a line. Returns false if the reader has disconnected.
     async fn give(&mut self, line: String) -> bool {
         match self {
             Self::Reader(sender) => sender.send(Ok(line)).await.is_ok(),
@@ -71,7 +71,7 @@ impl Sink<'_, '_> {
     }
 }
 
-/// Reads one container's log, and knows how far it came.
+/// Reads one container's log, and keeps the position up to which it was read.
 #[derive(Default)]
 pub(super) struct Reader {
     lines: Lines,
@@ -79,7 +79,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads to the log's end, which with `follow` is the container's.
+    /// Reads to the end of the log. With `follow`, that is when the container ends.
     pub(super) async fn read(
         &mut self,
         pods: &Api<Pod>,
@@ -95,14 +95,14 @@ impl Reader {
             since_time: self.last,
             ..LogParams::default()
         };
-        // One that is followed says nothing for as long as the app does.
+        // A followed log has no timeout, since an app may write nothing for any time.
         let limit = if follow { Duration::MAX } else { READ_LIMIT };
         let late = || Fault::Away(format!("it has not answered for {} seconds", READ_LIMIT.as_secs()));
         let opened = tokio::time::timeout(limit, pods.log_stream(pod, &parameters)).await.map_err(|_| late())?;
         let mut stream = std::pin::pin!(opened?);
         let skip_to = self.last;
         let mut ready = Vec::new();
-        // A line may come in pieces, and the next one's beginning with it.
+        // A line may arrive in several chunks, and one chunk may contain the end of a line and the start of the next.
         let mut partial: Vec<u8> = Vec::new();
         loop {
             let filled = tokio::time::timeout(limit, stream.fill_buf()).await.map_err(|_| late())?;
@@ -112,7 +112,7 @@ impl Reader {
             }
             let length = bytes.len();
             for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-                // What is beyond the longest line is not kept; its end still is.
+                // Drops the part of a line that is beyond the maximum length, but keeps the line break.
                 let room = (LINE_MAX * 2).saturating_sub(partial.len());
                 partial.extend_from_slice(&piece[..piece.len().min(room)]);
                 if piece.ends_with(b"\n") {
@@ -182,13 +182,13 @@ impl KubernetesRuntime {
             }
         };
         let arriving = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        // No task: when the reader goes, the work is dropped with the stream.
+        // There is no separate task: when the reader drops the stream, the work is dropped with it.
         let work = futures_util::stream::once(work).filter_map(async |()| None);
         futures_util::stream::select(arriving, work).boxed()
     }
 }
 
-/// Follows an environment from one container to the next.
+/// Follows the log of an environment from one container to the next.
 struct Follower {
     cluster: Cluster,
     pods: Api<Pod>,
@@ -197,7 +197,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// The last lines of the newest pod, and no more.
+    /// Reads the last lines of the newest pod, without following it.
     async fn newest(&self, tail: u32) -> Result<(), Fault> {
         let chosen = kube::api::ListParams::default().labels(&self.chosen);
         let pods = match self.cluster.call(self.pods.list(&chosen)).await {
@@ -215,14 +215,14 @@ impl Follower {
         let name = pod.metadata.name.clone().unwrap_or_default();
         let sink = Sink::Reader(&self.sender);
         match Reader::default().read(&self.pods, &name, Some(tail), false, sink).await {
-            // Not begun, or gone: nothing was written.
+            // The container has not started, or the pod was removed: there is no log.
             Err(Fault::NotFound(_) | Fault::Refused(_)) => Ok(()),
             other => other,
         }
     }
 }
 
-/// Reads on from one container to the next, without end.
+/// Follows the logs of all containers, without an end.
 async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
     let mut changes = changes(follower.pods.clone(), &follower.chosen, "");
     let (mut known, mut read, mut complete) = (Known::<Pod>::new(), HashSet::new(), false);
@@ -238,7 +238,7 @@ async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
                         if done && !complete {
                             complete = true;
                             let first = newest(known.values()).cloned();
-                            // What ran before the reader came is not read.
+                            // Containers that started before the reader joined are not read, except for the newest one.
                             read.extend(known.values().filter_map(begun));
                             if let Some(first) = first.filter(|pod| begun(pod).is_some()) {
                                 readings.push(reading(follower.clone(), first, Some(tail), Reader::default(), Duration::ZERO));
@@ -246,7 +246,8 @@ async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
                             continue;
                         }
                     }
-                    // There is no namespace, or none that is ours to look into: nothing has run yet, or all is gone.
+                    // The namespace does not exist, or the role in it is missing: no release has run yet, or all were
+                    // removed.
                     Some(Err(Fault::Forbidden(_) | Fault::NotFound(_))) => {
                         known.clear();
                         tokio::time::sleep(pause).await;
@@ -272,7 +273,7 @@ async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
                 let still = known.get(&name).filter(|now| begun(now) == begun(&pod));
                 let runs = still.and_then(container).and_then(|c| c.state.as_ref()).is_some_and(|s| s.running.is_some());
                 if runs {
-                    // The line broke, not the container.
+                    // The connection broke, and the container still runs.
                     readings.push(reading(follower.clone(), pod, None, reader, READ_ON));
                 } else if let Err(Fault::Away(why)) = fault {
                     return Err(Fault::Away(why));
@@ -282,7 +283,7 @@ async fn follow_on(follower: &Arc<Follower>, tail: u32) -> Result<(), Fault> {
     }
 }
 
-/// Reads a container's log to its end.
+/// Reads a container's log to its end, after `pause`.
 async fn reading(
     follower: Arc<Follower>,
     pod: Pod,
@@ -296,7 +297,7 @@ async fn reading(
     (pod, reader, done)
 }
 
-/// The pod of the highest release that is the youngest.
+/// The youngest pod of the highest release.
 fn newest<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<&'a Pod> {
     pods.max_by_key(|pod| (release(pod), pod.metadata.creation_timestamp.clone()))
 }

@@ -1,5 +1,5 @@
-//! The manifests of an app, as pure functions of what is to run: templates under `k8s/app/`,
-//! filled from typed values and parsed. The deployment rules stand there. Asks no cluster.
+//! The manifests of an app as pure functions of its settings: the templates under `k8s/app/`, rendered with typed
+//! values and parsed. The templates contain the deployment rules. This module sends no requests to the cluster.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ use crate::domain::{
 };
 use crate::ownership;
 
-/// Kubernetes's own label for what an object is an instance of.
+/// Kubernetes's standard label for the app that an object belongs to.
 const NAME: &str = "app.kubernetes.io/name";
 /// The quota of each app's namespace.
 pub(super) const QUOTA: &str = "slipway";
@@ -42,7 +42,7 @@ static TEMPLATES: LazyLock<Templates<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// Which versions of an API the cluster speaks, where it may be more than one.
+/// The API versions of the cluster, for kinds that clusters support in different versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Apis {
     /// Of `CronJob`.
@@ -51,11 +51,11 @@ pub(super) struct Apis {
     pub(super) ingress: String,
     /// Of `EndpointSlice`.
     pub(super) slices: String,
-    /// A `CronJob` can say which time zone it means.
+    /// Whether a `CronJob` has the field for a time zone.
     pub(super) time_zone: bool,
 }
 
-/// Whose objects, and the labels that say so.
+/// The app that objects belong to, and its labels.
 #[derive(Debug, Clone)]
 pub(super) struct Owner<'a> {
     pub(super) settings: &'a KubernetesSettings,
@@ -71,7 +71,7 @@ impl Owner<'_> {
         namespace(self.app)
     }
 
-    /// What everything of the app carries.
+    /// The labels of every object of the app.
     pub(super) fn labels(&self) -> Labels {
         let mut labels: Labels = self.settings.installation.labels(self.app, self.app_id).into_iter().collect();
         labels.insert(NAME.to_owned(), self.app.to_string());
@@ -86,17 +86,17 @@ impl Owner<'_> {
     }
 }
 
-/// Where an app's objects are.
+/// The namespace of an app.
 pub(super) fn namespace(app: &AppName) -> String {
     format!("app-{app}")
 }
 
-/// The name of what an environment consists of.
+/// The name of the objects of an environment.
 pub(super) fn environment_name(app: &AppName, environment: Environment) -> String {
     format!("{app}-{environment}")
 }
 
-/// The pod of a release, as its manifests hold it.
+/// The pod of a release, as it is in the release's manifests.
 pub(super) fn release_pod(deployment: &Deployment) -> Value {
     let name = environment_name(&deployment.app, deployment.environment);
     pod(&deployment.spec, &deployment.image, &name, &deployment.secrets)
@@ -137,7 +137,8 @@ struct Base<'a> {
     blocked: Blocked,
 }
 
-/// The namespace and all that stands in it before anything runs: the first two objects first.
+/// The namespace and the objects that it needs before anything runs in it. The first two have to be applied before the
+/// rest.
 pub(super) fn base(owner: &Owner<'_>) -> Vec<Value> {
     let settings = owner.settings;
     let labels = owner.labels();
@@ -203,7 +204,8 @@ fn pod(spec: &DeploymentSpec, image: &ImageRef, secret: &str, secrets: &BTreeMap
         variables.insert("PORT", probe.port.to_string());
     }
     variables.extend(spec.variables.iter().map(|(name, value)| (name.as_str(), value.clone())));
-    // A secret of that name wins; where the app may write is ours to say.
+    // A secret replaces a variable of the same name. `HOME` is set by Slipway, since it decides where the app may
+    // write.
     variables.retain(|name, _| !secrets.contains_key(*name) && *name != "HOME");
     let pod = Pod {
         restart: if probe.is_some() { "Always" } else { "Never" },
@@ -216,7 +218,7 @@ fn pod(spec: &DeploymentSpec, image: &ImageRef, secret: &str, secrets: &BTreeMap
         limits: Limits {
             cpu: millis(spec.limits.cpu_millis),
             memory: bytes(spec.limits.memory_bytes),
-            // What is taken when nobody asks for more: so that many apps fit where few are busy.
+            // The request is lower than the limit, so that many apps fit on a node while few of them are busy.
             cpu_request: millis((spec.limits.cpu_millis / 10).max(10)),
             memory_request: bytes(spec.limits.memory_bytes / 2),
         },
@@ -224,7 +226,7 @@ fn pod(spec: &DeploymentSpec, image: &ImageRef, secret: &str, secrets: &BTreeMap
     render("pod.yaml", &pod).pop().expect("the template is one document")
 }
 
-/// In the form in which the cluster gives it back: else an apply that changes nothing would change something.
+/// Formats CPU as the cluster normalizes it. Otherwise an apply without changes would count as a change.
 fn millis(cpu: i64) -> String {
     if cpu % 1000 == 0 { (cpu / 1000).to_string() } else { format!("{cpu}m") }
 }
@@ -234,10 +236,10 @@ fn bytes(memory: i64) -> String {
     if memory % MI == 0 { format!("{}Mi", memory / MI) } else { memory.to_string() }
 }
 
-/// How far a Deployment may go from one release to the next.
+/// How far a Deployment's rollout may proceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rollout {
-    /// New pods start, and the old ones stay: traffic has not been switched yet.
+    /// New pods start, and the old ones keep running: traffic has not been switched yet.
     Paused,
     /// New pods replace the old ones as soon as they are ready.
     Running,
@@ -251,7 +253,7 @@ struct Running<'a> {
     selector: Labels,
     routes_to: Labels,
     held: bool,
-    /// Where an Ingress leads to it; none where none does.
+    /// The host name of the Ingress; none if there is no Ingress.
     host: Option<String>,
     ingress: Ingress<'a>,
     apis: &'a Apis,
@@ -262,13 +264,13 @@ struct Running<'a> {
     time_limit_seconds: u64,
 }
 
-/// The objects of one environment: its secrets first, if it has any.
+/// The objects of one environment. If it has secrets, they come first.
 pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, rollout: Rollout) -> Vec<Value> {
     let name = environment_name(owner.app, deployment.environment);
     let mut labels = owner.of(deployment.environment, deployment.release);
     let mut routes_to = labels.clone();
     routes_to.retain(|key, _| matches!(key.as_str(), ownership::APP | ownership::ENVIRONMENT | ownership::RELEASE));
-    // What a Deployment chooses cannot be changed: all releases of its environment.
+    // The selector of a Deployment is immutable, so it matches all releases of the environment.
     let mut selector = routes_to.clone();
     selector.remove(ownership::RELEASE);
     if let ProcessKind::Service(probe) = &deployment.spec.process {
@@ -306,12 +308,12 @@ pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, r
     objects
 }
 
-/// The pod of a run, as its manifests hold it.
+/// The pod of a run, as it is in the run's manifests.
 pub(super) fn run_pod(spec: &RunSpec) -> Value {
     pod(&spec.spec, &spec.image, &environment_name(&spec.app, spec.environment), &spec.secrets)
 }
 
-/// The objects of one run: its secrets first, if it has any.
+/// The objects of one run. If it has secrets, they come first.
 pub(super) fn run(owner: &Owner<'_>, apis: &Apis, spec: &RunSpec) -> Vec<Value> {
     let secret = environment_name(owner.app, spec.environment);
     let mut labels = owner.of(spec.environment, spec.release);
@@ -345,7 +347,7 @@ fn encoded(secrets: &BTreeMap<String, SecretString>) -> BTreeMap<&str, String> {
     secrets.iter().map(|(name, secret)| (name.as_str(), encode(secret))).collect()
 }
 
-/// Changes when a secret does, so that the pods are made anew; tells nothing of them.
+/// A hash that changes with the secrets, so that the pods are replaced. The secrets cannot be derived from it.
 fn digest(secrets: &BTreeMap<String, SecretString>) -> String {
     let mut hash = Sha256::new();
     for (name, secret) in secrets {
@@ -357,7 +359,7 @@ fn digest(secrets: &BTreeMap<String, SecretString>) -> String {
     hex::encode(&hash.finalize()[..8])
 }
 
-/// Every value is put in as JSON, which YAML contains: none can break out of its place.
+/// Renders each value as JSON, which is valid YAML: a value cannot change the structure of the document.
 fn render(name: &str, values: &impl Serialize) -> Vec<Value> {
     let text = TEMPLATES
         .get_template(name)
@@ -438,7 +440,7 @@ mod tests {
             "cronjob",
             shown(&release(&owner, &apis("v1"), &deployment(ProcessKind::Job), Rollout::Running))
         );
-        // A preview that needs the log-in is reached through the builder alone.
+        // A preview that requires a login is reached only through the builder.
         let closed = KubernetesSettings { protects_previews: true, ..settings.clone() };
         let closed = Owner { settings: &closed, app: &app, app_id: AppId(7) };
         let kinds = |owner: &Owner<'_>, environment| -> Vec<String> {
@@ -449,7 +451,7 @@ mod tests {
         assert_eq!(kinds(&closed, Environment::Preview), ["Secret", "Service", "Deployment"]);
         assert_eq!(kinds(&closed, Environment::Prod), ["Secret", "Service", "Deployment", "Ingress"]);
         assert_eq!(kinds(&owner, Environment::Preview), ["Secret", "Service", "Deployment", "Ingress"]);
-        // An older cluster.
+        // A cluster with older API versions.
         let old = release(&owner, &apis("v1beta1"), &deployment(service), Rollout::Running);
         assert_eq!(old[3]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["servicePort"], "http");
         let old = release(&owner, &apis("v1beta1"), &deployment(ProcessKind::Job), Rollout::Running);
@@ -468,7 +470,7 @@ mod tests {
         insta::assert_snapshot!("run", shown(&run(&owner, &apis("v1"), &spec)));
     }
 
-    /// Who may come in to an app under this ingress class.
+    /// The peers from which the network policy admits requests to an app with this ingress class.
     fn ingress_peers(class: &str, namespace: &str) -> Value {
         let settings = KubernetesSettings {
             ingress_class: class.to_owned(),
@@ -483,7 +485,7 @@ mod tests {
 
     #[test]
     fn an_ingress_controller_is_known_by_its_namespace() {
-        // The pods of ingress-nginx have another name than its class.
+        // The pods of ingress-nginx are not labelled with the name of the class.
         let nginx = ingress_peers("nginx", "ingress-nginx");
         let wanted =
             serde_json::json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}});
@@ -504,7 +506,7 @@ mod tests {
         assert_eq!(pod["containers"][0]["image"], wanted.image.as_str());
         assert_eq!(pod["containers"][0]["readinessProbe"]["httpGet"]["path"], "/a\"\nimage: evil");
         assert_eq!(pod["containers"][0]["env"][0]["value"], wanted.spec.variables["GREETING"]);
-        // A secret is in the Secret and nowhere else; another secret makes other pods.
+        // A secret is only in the Secret object, and a changed secret replaces the pods.
         assert!(objects.iter().skip(1).all(|object| !object.to_string().contains("whsec")));
         let digest = |objects: &[Value]| objects[2]["spec"]["template"]["metadata"]["annotations"].clone();
         let mut changed = wanted.clone();

@@ -1,9 +1,9 @@
-//! The runtime on a Kubernetes cluster: a namespace for each app, and in it a Deployment, a Service
-//! and an Ingress for each environment, or a `CronJob` and Jobs.
+//! The runtime on a Kubernetes cluster: a namespace for each app, and in it a Deployment, a Service and an Ingress for
+//! each environment, or a `CronJob` and Jobs.
 //!
-//! An instance is what an environment's Deployment runs: there is one for each environment, and the
-//! release is a label on it. A new release comes up beside the old one, held there by its Deployment,
-//! until the Service leads to it. Never touches a namespace that does not carry this builder's labels.
+//! Each environment has one Deployment, whose label names the release that runs: this is the instance. A new release
+//! starts beside the old one, and its Deployment is paused until the Service routes to the new release. A namespace
+//! without this builder's labels is never changed.
 
 mod client;
 mod contract;
@@ -46,33 +46,33 @@ use fault::Fault;
 use manifest::{Owner, Rollout};
 use namespace::Presence;
 
-/// Namespaces that are looked into at once.
+/// Namespaces that are read at the same time.
 const LOOKS_AT_ONCE: usize = 8;
 
-/// How objects are made.
+/// Settings for the objects that are created.
 #[derive(Debug, Clone)]
 pub struct KubernetesSettings {
-    /// This builder among those that share the cluster.
+    /// The id of this builder among those that share the cluster.
     pub installation: Installation,
     /// The domain under which apps live.
     pub domain: String,
-    /// Previews are reached through the builder, which asks for its log-in: they have no Ingress.
+    /// Whether previews require a login. Such a preview has no Ingress, and is reached through the builder.
     pub protects_previews: bool,
     /// Class of the Ingresses.
     pub ingress_class: String,
-    /// Where the ingress controller runs.
+    /// Namespace of the ingress controller.
     pub ingress_namespace: String,
-    /// Where the builder runs.
+    /// Namespace of the builder.
     pub builder_namespace: String,
     /// The builder's service account.
     pub builder_account: String,
-    /// The `ClusterRole` that is bound to it in each app's namespace.
+    /// The `ClusterRole` that is bound to this account in each app's namespace.
     pub app_role: String,
-    /// Networks that apps may not reach, besides those that are never public.
+    /// Networks that apps may not reach, in addition to those that are never public.
     pub blocked: Vec<String>,
-    /// How long a scheduled run may take.
+    /// Time limit of a scheduled run.
     pub run_limit: Duration,
-    /// Pause between two comparisons of what runs with what should.
+    /// Pause between two passes of reconciling.
     pub reconcile_every: Duration,
 }
 
@@ -87,7 +87,7 @@ struct Inner {
     settings: KubernetesSettings,
     /// Where the gateway sends requests for apps: to their Services.
     traffic: Traffic,
-    /// What goes on after a job runs here.
+    /// The tasks that continue after a job has ended.
     tasks: TaskTracker,
     /// When this process last reconciled each app's namespace.
     prepared: Mutex<HashMap<AppId, Instant>>,
@@ -100,10 +100,11 @@ impl std::fmt::Debug for KubernetesRuntime {
 }
 
 impl KubernetesRuntime {
-    /// A runtime over a cluster; without a kubeconfig, the one that we run in. Asks it nothing yet.
+    /// A runtime on a cluster; without a kubeconfig, on the cluster in which the builder runs. Sends no request to it
+    /// yet.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the kubeconfig.
+    /// A sentence that says what is wrong with the kubeconfig, or that the builder does not run in a cluster.
     pub async fn connect(
         kubeconfig: Option<&str>,
         settings: KubernetesSettings,
@@ -161,7 +162,7 @@ impl KubernetesRuntime {
             room = self.room_for_release(deployment, tell) => room?,
         }
         match self.apply_beside(deployment).await {
-            // Somebody deleted the namespace since we looked.
+            // The namespace was deleted after it had been checked.
             Err(RuntimeError::Gone) => {
                 self.prepared().remove(&deployment.app_id);
                 self.prepare(&deployment.app, deployment.app_id).await?;
@@ -172,7 +173,8 @@ impl KubernetesRuntime {
         self.instance(deployment).await
     }
 
-    /// Has a release come up beside what runs: no Service leads to it yet, and what runs stays.
+    /// Starts a release beside the one that runs: no Service routes to the new release yet, and the old one keeps
+    /// running.
     async fn apply_beside(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         match deployment.spec.process {
             ProcessKind::Service(_) => {
@@ -183,8 +185,8 @@ impl KubernetesRuntime {
         }
     }
 
-    /// A Service that an earlier Slipway made leads to whatever release there is: before another comes up
-    /// beside it, it is told to lead to the one that runs.
+    /// Restricts the Service to the release that runs now. A Service that an earlier version of Slipway created matches
+    /// every release, and would route to the new one as soon as it starts.
     async fn pin(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         let namespace = manifest::namespace(&deployment.app);
         let name = manifest::environment_name(&deployment.app, deployment.environment);
@@ -205,7 +207,7 @@ impl KubernetesRuntime {
         Ok(())
     }
 
-    /// Waits for room for a release's pod, unless it is what runs already.
+    /// Waits until the quota has room for a release's pod, unless this release runs already.
     async fn room_for_release(&self, deployment: &Deployment, tell: &dyn LineSink) -> Result<(), RuntimeError> {
         let namespace = manifest::namespace(&deployment.app);
         let name = manifest::environment_name(&deployment.app, deployment.environment);
@@ -220,7 +222,7 @@ impl KubernetesRuntime {
         Ok(self.room_for(&deployment.app, &namespace, &pod, tell).await?)
     }
 
-    /// Puts all objects of a live release back to what they should be. Changes nothing where nothing was changed.
+    /// Reconciles all objects of a live release. Objects that have not been changed stay as they are.
     pub(super) async fn keep(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         self.prepared().remove(&deployment.app_id);
         self.prepare(&deployment.app, deployment.app_id).await?;
@@ -232,7 +234,7 @@ impl KubernetesRuntime {
         self.apply_parts(deployment, Rollout::Running, |kind| kind == "Deployment").await
     }
 
-    /// Applies what an environment consists of; where a job lost its schedule, that goes.
+    /// Applies all objects of an environment, and removes the `CronJob` of a job that has no schedule any more.
     async fn apply_release(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         self.apply_parts(deployment, Rollout::Running, |_| true).await?;
         if deployment.spec.process == ProcessKind::Job && deployment.spec.schedule.is_none() {
@@ -242,7 +244,7 @@ impl KubernetesRuntime {
         Ok(())
     }
 
-    /// Applies those kinds of an environment's objects that `is_wanted`.
+    /// Applies the objects of an environment whose kind `is_wanted` accepts.
     async fn apply_parts(
         &self,
         deployment: &Deployment,
@@ -253,21 +255,21 @@ impl KubernetesRuntime {
         let apis = self.cluster().apis().await?;
         let mut objects = manifest::release(&owner, &apis, deployment, pace);
         objects.retain(|object| object["kind"].as_str().is_some_and(&is_wanted));
-        // The pods need the Secret; the rest needs nothing of each other.
+        // The pods need the Secret. The other objects do not depend on each other.
         let (secrets, others): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object["kind"] == "Secret");
         for object in secrets {
             self.cluster().apply(object).await?;
         }
         let has_ingress = others.iter().any(|object| object["kind"] == "Ingress");
         try_join_all(others.into_iter().map(|object| self.cluster().apply(object))).await?;
-        // One from before previews needed the log-in would lead past it.
+        // An Ingress from before previews required a login would bypass that login.
         if is_wanted("Ingress") && !has_ingress && matches!(deployment.spec.process, ProcessKind::Service(_)) {
             self.remove_object(deployment, &apis.ingress, "Ingress", "ingresses").await?;
         }
         Ok(())
     }
 
-    /// Deletes an object of an environment; one that is gone already is fine.
+    /// Deletes an object of an environment. Succeeds if it does not exist.
     async fn remove_object(
         &self,
         deployment: &Deployment,
@@ -286,7 +288,7 @@ impl KubernetesRuntime {
         }
     }
 
-    /// A release's instance, whether or not it is up yet.
+    /// The instance of a release, whether or not it is running yet.
     async fn instance(&self, deployment: &Deployment) -> Result<Instance, RuntimeError> {
         let name = manifest::environment_name(&deployment.app, deployment.environment);
         let namespace = manifest::namespace(&deployment.app);
@@ -303,7 +305,7 @@ impl KubernetesRuntime {
         })
     }
 
-    /// Where a Service answers in the cluster.
+    /// The address of a Service in the cluster.
     async fn address(&self, namespace: &str, name: &str) -> Result<Option<SocketAddr>, RuntimeError> {
         let services: Api<Service> = Api::namespaced(self.cluster().client.clone(), namespace);
         let Some(service) = self.cluster().call(services.get_opt(name)).await? else { return Ok(None) };
@@ -311,12 +313,12 @@ impl KubernetesRuntime {
         Ok(ip.map(|ip| SocketAddr::new(ip, 80)))
     }
 
-    /// Puts back what ran before a release that did not come up: its pods are still there. Without one, takes
-    /// all of it away. Already done is success.
+    /// Restores the release that ran before one that failed to start: its pods are still running. Without a previous
+    /// release, removes the environment. Succeeds if that was already done.
     pub(super) async fn abandon(&self, failed: &Deployment, previous: Option<&Deployment>) -> Result<(), RuntimeError> {
         match previous {
             Some(previous) => match self.apply_release(previous).await {
-                // Nothing of it was ever made, or all of it was deleted: the next reconcile makes it.
+                // Its objects were never created, or were all deleted: the next reconcile creates them.
                 Err(RuntimeError::Gone) => Ok(()),
                 other => other,
             },
@@ -324,7 +326,7 @@ impl KubernetesRuntime {
         }
     }
 
-    /// Takes an environment's pods, Service and Ingress away, if they are ours.
+    /// Removes an environment's pods, Service and Ingress, if its namespace belongs to this builder.
     async fn remove_environment(
         &self,
         app: &AppName,
@@ -356,7 +358,7 @@ impl KubernetesRuntime {
         Ok(())
     }
 
-    /// Ends an environment, unless another release has it by now.
+    /// Removes an environment, unless another release runs in it by now.
     pub(super) async fn stop(&self, instance: &Instance) -> Result<(), RuntimeError> {
         match self.find(&instance.app, instance.app_id, instance.environment, instance.release).await? {
             Some(_) => self.remove_environment(&instance.app, instance.app_id, instance.environment).await,
@@ -396,7 +398,7 @@ impl KubernetesRuntime {
             tokio::try_join!(self.cluster().call(workloads.list(&ours)), self.cluster().call(services.list(&ours)));
         let (workloads, services) = match listed {
             Ok(listed) => listed,
-            // Terminating: no role is bound there any more.
+            // The namespace is terminating, and its role binding has been removed.
             Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(Vec::new()),
             Err(fault) => return Err(fault.into()),
         };
@@ -412,7 +414,7 @@ impl KubernetesRuntime {
             .collect())
     }
 
-    /// What chooses this builder's objects.
+    /// The label selector for this builder's objects.
     fn selector(&self) -> String {
         let installation = &self.settings().installation;
         format!(
@@ -424,7 +426,8 @@ impl KubernetesRuntime {
     }
 }
 
-/// The release that runs where a Service leads to any; none where the Service leads to one, or there is none.
+/// The release that runs behind a Service that matches every release; none if the Service matches one release, or does
+/// not exist.
 fn unpinned<'a>(service: Option<&Service>, workload: Option<&'a Workload>) -> Option<&'a str> {
     let selector = service?.spec.as_ref()?.selector.as_ref()?;
     if selector.contains_key(ownership::RELEASE) {
@@ -433,7 +436,7 @@ fn unpinned<'a>(service: Option<&Service>, workload: Option<&'a Workload>) -> Op
     workload?.metadata.labels.as_ref()?.get(ownership::RELEASE).map(String::as_str)
 }
 
-/// The instance that a Deployment of ours is.
+/// The instance that a Deployment of this builder represents.
 fn found(workload: &Workload, address: Option<SocketAddr>) -> Option<FoundInstance> {
     let labels = workload.metadata.labels.as_ref()?;
     let instance = Instance {

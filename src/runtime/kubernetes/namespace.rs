@@ -1,4 +1,4 @@
-//! An app's namespace: created, reconciled and deleted; never one that is not ours.
+//! Creates, reconciles and deletes an app's namespace. Never changes a namespace of another owner.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::output::Discard;
 use crate::output::LineSink;
 use crate::ownership;
 
-/// How long a namespace may take to go, with all that is in it.
+/// How long the removal of a namespace, with all that is in it, may take.
 const REMOVAL_LIMIT: Duration = Duration::from_mins(5);
 /// How long a reconciled namespace counts as reconciled: it can be changed from outside at any time.
 const PREPARED_FOR: Duration = Duration::from_secs(5);
@@ -31,7 +31,8 @@ impl KubernetesRuntime {
         Api::all(self.cluster().client.clone())
     }
 
-    /// Makes the namespace and what stands in it before anything runs, unless that was done a moment ago.
+    /// Creates the namespace and the objects that it needs before anything runs, unless that was done within
+    /// [`PREPARED_FOR`].
     pub(in super::super) async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {
         if self.prepared().get(&app_id).is_some_and(|at| at.elapsed() < PREPARED_FOR) {
             return Ok(());
@@ -40,7 +41,7 @@ impl KubernetesRuntime {
         self.ensure_namespace(app, app_id, is_there).await
     }
 
-    /// Makes what stands in the namespace what it should be, and the namespace where it is not there.
+    /// Reconciles the objects of the namespace, and creates the namespace if it does not exist.
     pub(super) async fn ensure_namespace(
         &self,
         app: &AppName,
@@ -50,13 +51,13 @@ impl KubernetesRuntime {
         let objects = manifest::base(&self.owner(app, app_id));
         let (first, rest) = objects.split_at(2);
         if !is_there {
-            // By a plain create: an apply would take over one that somebody made a moment ago.
+            // A plain create: an apply would take over a namespace that another client has just created.
             let namespace: Namespace = serde_json::from_value(first[0].clone())
                 .map_err(|error| RuntimeError::ClusterRefused(error.to_string()))?;
             let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
             match self.cluster().call(self.namespace_api().create(&parameters, &namespace)).await {
                 Ok(_) => {}
-                // Whose it is, the next line says.
+                // The next call checks whose namespace it is.
                 Err(Fault::Conflict(_)) => {
                     self.owns_namespace(app, app_id).await?;
                 }
@@ -71,10 +72,10 @@ impl KubernetesRuntime {
         Ok(())
     }
 
-    /// Whether the app's namespace is there.
+    /// Whether the app's namespace exists. Waits until a terminating one was removed.
     ///
     /// # Errors
-    /// [`RuntimeError::NotOurs`] when it exists and is not ours. A terminating one is waited for.
+    /// [`RuntimeError::NotOurs`] if the namespace exists and belongs to another owner.
     async fn owns_namespace(&self, app: &AppName, app_id: AppId) -> Result<bool, RuntimeError> {
         match self.look(app, app_id).await? {
             Presence::There => Ok(true),
@@ -86,7 +87,7 @@ impl KubernetesRuntime {
         }
     }
 
-    /// Whether the app's namespace is there, ours, and there to stay.
+    /// The state of the app's namespace. Fails if the namespace belongs to another owner.
     pub(super) async fn look(&self, app: &AppName, app_id: AppId) -> Result<Presence, RuntimeError> {
         let name = manifest::namespace(app);
         let Some(namespace) = self.cluster().call(self.namespace_api().get_opt(&name)).await? else {
@@ -109,8 +110,9 @@ impl KubernetesRuntime {
         Ok(alive.filter_map(|namespace| namespace.metadata.name).collect())
     }
 
-    /// Removes the namespace with all that is in it, and waits until it is gone. Already gone is
-    /// success; somebody else's is left alone, since then nothing in it is ours. What holds it is told meanwhile.
+    /// Removes the namespace with all that is in it, and waits until it is removed; meanwhile it reports what blocks
+    /// the removal. Succeeds if the namespace does not exist, or belongs to another owner: then it contains nothing of
+    /// this app.
     pub(in super::super) async fn remove_app(
         &self,
         app: &AppName,
@@ -132,7 +134,7 @@ impl KubernetesRuntime {
         self.namespace_gone(&name, tell).await
     }
 
-    /// Waits until a namespace that was deleted is gone; says what holds it where it takes its time.
+    /// Waits until a deleted namespace was removed. Reports what blocks the removal.
     async fn namespace_gone(&self, name: &str, tell: &dyn LineSink) -> Result<(), RuntimeError> {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let mut changes = watcher(self.namespace_api(), config).default_backoff().boxed();
@@ -174,7 +176,7 @@ impl KubernetesRuntime {
     }
 }
 
-/// How an app's namespace stands.
+/// The state of an app's namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     There,
@@ -182,7 +184,7 @@ pub(super) enum Presence {
     Gone,
 }
 
-/// Whose a namespace is that is not ours, in words.
+/// Describes the owner of a namespace that does not belong to this app.
 fn whose(labels: &BTreeMap<String, String>) -> String {
     match (
         labels.get(ownership::MANAGED_BY).map(String::as_str),
@@ -196,7 +198,7 @@ fn whose(labels: &BTreeMap<String, String>) -> String {
     }
 }
 
-/// What a namespace says of what keeps it from going.
+/// The reasons that a terminating namespace reports for its delay.
 fn what_holds(namespace: &Namespace) -> Option<String> {
     let conditions = namespace.status.as_ref()?.conditions.as_ref()?;
     let said: Vec<&str> = conditions

@@ -1,16 +1,16 @@
 //! Kubernetes quantities such as `12Mi` or `250m`. Pure.
 
-/// In thousandths; what is no quantity is 0. Fractions (`1.5Gi`) are read too.
+/// Reads a quantity in thousandths. Returns 0 for text that is not a quantity. Accepts fractions (`1.5Gi`).
 pub(super) fn thousandths(text: &str) -> u64 {
     scaled(text, 1_000)
 }
 
-/// In billionths, as CPU time is measured.
+/// Reads a quantity in billionths, the unit of measured CPU time.
 pub(super) fn billionths(text: &str) -> u64 {
     scaled(text, 1_000_000_000)
 }
 
-/// In whole units, as bytes are.
+/// Reads a quantity in whole units, such as bytes.
 pub(super) fn units(text: &str) -> u64 {
     scaled(text, 1)
 }

@@ -1,5 +1,5 @@
-//! A rollout, from applied to ready and to receiving traffic: watches its objects, probes its pods, switches the Service to
-//! them and probes the Service. No polling.
+//! Follows a rollout until it is ready and receives traffic: watches its objects, probes its pods, switches the Service
+//! to them and probes the Service. It does not poll.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -27,19 +27,19 @@ use crate::domain::Probe;
 use crate::output::{LineSink, lines};
 use crate::ownership;
 
-/// How long a pod may wait for its place, its image and its container: others decide about that, not the app.
+/// How long a pod may wait to be scheduled, for its image and for its container. The app has no influence on that time.
 const PLACING_LIMIT: Duration = Duration::from_mins(10);
-/// How long it waits for one of these before that is told.
+/// How long a pod waits for one of these before the wait is reported.
 const TELL_AFTER: Duration = Duration::from_secs(10);
-/// Lines of an app's log that an error shows.
+/// Lines of an app's log that an error contains.
 const LAST_LINES: i64 = 20;
-/// Bytes of these lines that are read.
+/// Maximum size of these lines, in bytes.
 const LAST_BYTES: i64 = 128 * 1024;
 
-/// Objects of one kind as they are now, by name.
+/// Current objects of one kind, by name.
 pub(super) type Known<K> = BTreeMap<String, K>;
 
-/// Takes a change in. True when the objects are complete.
+/// Applies a change. Returns true when the list of objects is complete.
 pub(super) fn take<K: Resource>(known: &mut Known<K>, change: watcher::Event<K>) -> bool {
     let name = |object: &K| object.meta().name.clone().unwrap_or_default();
     match change {
@@ -55,7 +55,7 @@ pub(super) fn take<K: Resource>(known: &mut Known<K>, change: watcher::Event<K>)
     false
 }
 
-/// Watches the objects of one kind that `labels` or `fields` choose.
+/// Watches the objects of one kind that match the selectors `labels` and `fields`.
 pub(super) fn changes<K>(
     api: Api<K>,
     labels: &str,
@@ -74,7 +74,7 @@ where
     lasting(watcher(api, config))
 }
 
-/// A watch without the errors that it recovers from by itself, such as an expired resource version.
+/// Removes the errors from which a watch recovers by itself, such as an expired resource version.
 fn lasting<K: Send + 'static>(
     changes: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
 ) -> BoxStream<'static, Result<watcher::Event<K>, Fault>> {
@@ -86,16 +86,16 @@ fn lasting<K: Send + 'static>(
     lasting.boxed()
 }
 
-/// What a rollout is watched for.
+/// The state of a rollout that the caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goal {
     /// The new version's pods are ready.
     Ready,
-    /// The Service leads to them alone.
+    /// The Service routes only to the new version.
     TrafficSwitched,
 }
 
-/// Anything that changed in a rollout.
+/// A change of one of a rollout's objects.
 enum Change {
     Workload(watcher::Event<Workload>),
     Pod(watcher::Event<Pod>),
@@ -104,7 +104,7 @@ enum Change {
     Set(watcher::Event<ReplicaSet>),
 }
 
-/// All that is known of a rollout.
+/// The current objects of a rollout.
 #[derive(Default)]
 struct Seen {
     workloads: Known<Workload>,
@@ -148,12 +148,12 @@ impl Seen {
         }
     }
 
-    /// Whether the Service's ready addresses are the new pods' and no others.
+    /// Whether the Service's ready addresses are those of the new pods only.
     fn routes_to(&self, pods: &[&Pod]) -> bool {
         let of_pods: Vec<&str> = pods.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.as_deref()).collect();
         let mut ready = Vec::new();
         for endpoint in self.slices.values().filter_map(|slice| slice.data["endpoints"].as_array()).flatten() {
-            // Unsaid means ready.
+            // A missing condition means ready.
             if endpoint.pointer("/conditions/ready").and_then(serde_json::Value::as_bool) != Some(false) {
                 ready.extend(endpoint["addresses"].as_array().into_iter().flatten().filter_map(|ip| ip.as_str()));
             }
@@ -162,13 +162,13 @@ impl Seen {
     }
 }
 
-/// How a rollout goes, as it is watched: how long it has been where it is, and what is told of that.
+/// The progress of a rollout: its stage, how long it has been in it, and what was reported about it.
 struct Progress {
     begun: Instant,
-    /// Since when the new version runs.
+    /// When the new version started to run.
     runs: Option<Instant>,
     stage: Stage,
-    /// What it waits for, since when, and whether that was told.
+    /// The reason for the current wait, when it began, and whether it was reported.
     waits: (String, Instant, bool),
     trouble: Option<(PodProblem, Instant)>,
 }
@@ -188,12 +188,12 @@ impl Progress {
         }
     }
 
-    /// When it has taken too long: the app has `limit` from when it runs.
+    /// The deadline of the rollout: the app has `limit` from the time it runs.
     fn ends_at(&self, limit: Duration) -> Instant {
         self.runs.map_or(self.begun + PLACING_LIMIT, |since| since + limit)
     }
 
-    /// What is to be told by now, and has not been.
+    /// The message that is due now and was not reported yet.
     fn untold(&mut self, now: Instant) -> Option<String> {
         let (why, since, told) = &mut self.waits;
         let is_due = self.runs.is_none() && self.trouble.is_none() && !*told && now >= *since + TELL_AFTER;
@@ -203,7 +203,7 @@ impl Progress {
         })
     }
 
-    /// When to look again, though nothing has changed.
+    /// The time of the next check, if nothing changes before it.
     fn look_at(&self, limit: Duration) -> Instant {
         let mut at = self.ends_at(limit);
         if let Some((trouble, since)) = &self.trouble {
@@ -214,7 +214,7 @@ impl Progress {
         at
     }
 
-    /// Why a version never ran that has not begun in all this time.
+    /// The error for a version that has not started within [`PLACING_LIMIT`].
     fn not_begun(&self) -> RuntimeError {
         let minutes = PLACING_LIMIT.as_secs() / 60;
         let why = &self.waits.0;
@@ -259,8 +259,8 @@ impl KubernetesRuntime {
         Ok(Answered { millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) })
     }
 
-    /// Has the Service lead to a release that is ready, and waits until it does and has answered there. The old
-    /// pods stay. Answers its address.
+    /// Switches the Service to a ready release, and waits until it routes to that release and has answered there. The
+    /// old pods keep running. Returns the Service's address.
     pub(in super::super) async fn switch_traffic(
         &self,
         deployment: &Deployment,
@@ -293,7 +293,7 @@ impl KubernetesRuntime {
         RuntimeError::NotReady { waited, last, lines: self.newest_lines(instance).await }
     }
 
-    /// Watches until the new version's pods are where they should be, or will never be.
+    /// Watches until the rollout has reached the goal, or until it has failed.
     async fn rolled_out(
         &self,
         instance: &Instance,
@@ -369,7 +369,7 @@ impl KubernetesRuntime {
         let name = manifest::environment_name(&instance.app, instance.environment);
         let release =
             format!("{}={},{}={}", ownership::ENVIRONMENT, instance.environment, ownership::RELEASE, instance.release);
-        // All of the app's pods: those that terminate in the other environment free quota as well.
+        // Includes all pods of the app, since pods that terminate in the other environment free quota as well.
         let pods = format!("{}={}", ownership::APP, instance.app);
         let apis = self.cluster().apis().await?;
         let slices = client::resource(&apis.slices, "EndpointSlice", "endpointslices");
@@ -393,7 +393,7 @@ impl KubernetesRuntime {
         ]))
     }
 
-    /// A trouble that has lasted too long, with what the app wrote last.
+    /// The error for a problem that has lasted longer than its grace period, with the last lines of the app's log.
     pub(super) async fn failure(&self, namespace: &str, trouble: PodProblem) -> RuntimeError {
         let lines = match &trouble.pod {
             Some(pod) => self.pod_lines(namespace, pod).await,
@@ -410,7 +410,7 @@ impl KubernetesRuntime {
         }
     }
 
-    /// The last lines that a pod's container wrote, in this life or the one before; none where they cannot be had.
+    /// The last lines of a pod's container, from its current or its previous run; none if they cannot be read.
     pub(super) async fn pod_lines(&self, namespace: &str, pod: &str) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), namespace);
         for previous in [false, true] {
@@ -429,7 +429,7 @@ impl KubernetesRuntime {
         Vec::new()
     }
 
-    /// Where a pod of this very release answers, whoever the Service leads to; none when none is ready.
+    /// The address of a ready pod of this release, independent of the Service; none if no pod is ready.
     pub(in super::super) async fn pod_address(
         &self,
         instance: &Instance,
@@ -469,7 +469,7 @@ impl KubernetesRuntime {
     }
 }
 
-/// As [`changes`], for a kind whose version only the cluster knows.
+/// Like [`changes`], for a kind whose API version was discovered in the cluster.
 fn dynamic_changes(
     api: Api<DynamicObject>,
     labels: &str,
@@ -477,12 +477,12 @@ fn dynamic_changes(
     lasting(watcher(api, watcher::Config::default().labels(labels)))
 }
 
-/// What was noted last.
+/// The last reason that was noted.
 fn said(last: &Mutex<String>) -> String {
     last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// A trouble in a sentence.
+/// Describes a problem in a sentence.
 pub(super) fn words(kind: &ProblemKind) -> String {
     match kind {
         ProblemKind::Ended { code, .. } => format!("the app ended with exit code {code}."),
@@ -511,7 +511,7 @@ mod tests {
         assert_eq!(progress.look_at(limit), after(11));
         assert_eq!(progress.untold(after(11)).as_deref(), Some("Still waiting: the node pulls its image."));
         assert_eq!(progress.untold(after(90)), None, "it is told once");
-        // A pull that takes longer than an app may is none of the app's faults.
+        // The time of a slow pull does not count against the app's own limit.
         assert_eq!(progress.ends_at(limit), begun + PLACING_LIMIT);
         assert!(matches!(progress.not_begun(), RuntimeError::CannotPull(why) if why.contains("pulls its image")));
         progress.reach(Stage::Place, "no node.", after(95));

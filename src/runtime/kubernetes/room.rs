@@ -1,6 +1,6 @@
 //! Waits until terminating pods have freed the quota of an app's namespace.
 //!
-//! Asked before pods are made, since the cluster tries again at ever longer intervals what a quota has refused.
+//! Checked before pods are created, because the cluster retries with a growing backoff after a quota has refused a pod.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,14 +25,14 @@ use crate::ownership;
 /// Longest wait for terminating pods to be removed. Most take about 10 s. A kubelet that misses a container's exit removes
 /// the pod at its next full sync; the longest measured was 72 s.
 const LEAVING_LIMIT: Duration = Duration::from_mins(2);
-/// How long the quota may take to count a pod that is gone.
+/// How long the quota may take to notice that a pod was removed.
 const COUNTING_LIMIT: Duration = Duration::from_secs(2);
-/// What Slipway's quota counts.
+/// The resources that Slipway's quota limits.
 const COUNTED: [&str; 4] = ["pods", "requests.cpu", "requests.memory", "limits.memory"];
 
 impl KubernetesRuntime {
-    /// Waits until the quota has room for one more of `pod`, for as long as there is hope, and says
-    /// so by `tell`. Where there is none the cluster refuses the pod, and says why.
+    /// Waits until the quota has room for one more `pod`, as long as terminating pods may free it, and reports that to
+    /// `tell`. If nothing will be freed, it returns at once, and the cluster refuses the pod with a reason.
     pub(super) async fn room_for(
         &self,
         app: &AppName,
@@ -41,7 +41,7 @@ impl KubernetesRuntime {
         tell: &dyn LineSink,
     ) -> Result<(), Fault> {
         match self.room(app, namespace, pod, tell).await {
-            // Somebody deleted the namespace since we looked: who applies what is missing finds out.
+            // The namespace was deleted after it had been checked. The following apply reports that.
             Err(Fault::NotFound(_) | Fault::Forbidden(_)) => Ok(()),
             other => other,
         }
@@ -71,7 +71,7 @@ impl KubernetesRuntime {
                 match change {
                     watcher::Event::Apply(quota) | watcher::Event::InitApply(quota) if !has_room(&quota) => {}
                     watcher::Event::Init | watcher::Event::InitDone => {}
-                    // There is room, or no quota at all any more.
+                    // The quota has room, or was deleted.
                     _ => break,
                 }
             }
@@ -81,7 +81,7 @@ impl KubernetesRuntime {
     }
 }
 
-/// Whether some of an app's pods terminate, or will: there are more than there should be.
+/// Whether pods of an app are terminating or will be: there are more pods than the Deployments should have.
 fn makes_room(pods: &[Pod], workloads: &[Workload]) -> bool {
     let is_leaving = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
     let serves = |pod: &&Pod| {
@@ -158,7 +158,7 @@ mod tests {
         assert!(!fits(&quota("4", "512Mi"), &pod));
         assert!(!fits(&quota("4", "385Mi"), &pod));
         assert!(!fits(&quota("6", "0"), &pod));
-        // One that was just made, and has counted nothing yet.
+        // A new quota, which has no counts yet.
         assert!(fits(&ResourceQuota::default(), &pod));
     }
 }

@@ -1,5 +1,5 @@
-//! Runs of jobs: a Job to its end, its log, its exit code. A schedule's runs are the cluster's to
-//! start; here they are found, named, and seen to their end like any other.
+//! Runs of jobs: creates a Job, reads its log, and returns its exit code. The cluster starts the runs of a schedule;
+//! this module finds them, gives them a number, and follows them to their end like other runs.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ use crate::domain::{AppName, Clock, ReleaseNumber, RunId};
 use crate::output::LineSink;
 use crate::ownership;
 
-/// How long the log is read after the run's end: a node keeps no more than some MiB of it.
+/// How long the log may still be read after the run has ended. A node keeps at most a few MiB of it.
 const LOG_GRACE: Duration = Duration::from_secs(30);
-/// How long a run that was cancelled is removed for before that is left to later.
+/// How long to wait for the removal of a cancelled run. After that, the removal is left to a later cleanup.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(3);
-/// How much later than the cluster we end a run that is out of time.
+/// How long after the cluster's own time limit Slipway ends a run.
 const LIMIT_GRACE: Duration = Duration::from_secs(30);
 
-/// Anything that changed in a run.
+/// A change of one of a run's objects.
 #[expect(clippy::large_enum_variant, reason = "lives only from the watch to where it is taken in")]
 enum Change {
     Job(watcher::Event<Job>),
@@ -71,7 +71,7 @@ impl KubernetesRuntime {
         self.wait_for_exit(&namespace, &name, spec.time_limit, log, cancel).await
     }
 
-    /// Makes a run's Job, with all that it needs around it, unless it is there.
+    /// Creates a run's Job and the objects that it needs, unless the Job exists.
     async fn begin(&self, spec: &RunSpec, namespace: &str, name: &str, log: &dyn LineSink) -> Result<(), RuntimeError> {
         self.prepare(&spec.app, spec.app_id).await?;
         if self.cluster().call(self.jobs(namespace).get_opt(name)).await?.is_some() {
@@ -93,7 +93,7 @@ impl KubernetesRuntime {
         self.remove_job(&manifest::namespace(app), id).await
     }
 
-    /// Removes a Job if that can be done at once: whoever cancels does not wait for a cluster that is away.
+    /// Tries to remove a Job within [`REMOVAL_LIMIT`], so that a cancellation does not wait for an unavailable cluster.
     async fn remove_soon(&self, namespace: &str, name: &str) {
         match tokio::time::timeout(REMOVAL_LIMIT, self.remove_job(namespace, name)).await {
             Ok(Ok(())) => {}
@@ -127,7 +127,7 @@ impl KubernetesRuntime {
                     log_tail: record.end().await,
                 })
             }
-            // The cluster is away: the run goes on, or is there to be asked about when it is back.
+            // The cluster is unavailable: the run continues there, and its result can be read later.
             Err(error @ RuntimeError::ClusterUnavailable(_)) => Err(error),
             Err(RuntimeError::Cancelled) => {
                 record.end().await;
@@ -144,13 +144,13 @@ impl KubernetesRuntime {
 
     async fn remove_job(&self, namespace: &str, name: &str) -> Result<(), RuntimeError> {
         match self.cluster().call(self.jobs(namespace).delete(name, &DeleteParams::background())).await {
-            // Forbidden: its namespace is terminating or gone.
+            // A request is forbidden if the namespace is terminating or was removed.
             Ok(_) | Err(Fault::NotFound(_) | Fault::Forbidden(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
     }
 
-    /// Watches a Job to its end, and reads what its pod writes.
+    /// Watches a Job to its end, and reads its pod's log.
     async fn exit(&self, namespace: &str, name: &str, record: &mut Record<'_>) -> Result<Exit, RuntimeError> {
         let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), namespace);
         let events: Api<Event> = Api::namespaced(self.cluster().client.clone(), namespace);
@@ -164,7 +164,7 @@ impl KubernetesRuntime {
         let (mut jobs, mut known, mut events) = (Known::<Job>::new(), Known::<Pod>::new(), Known::<Event>::new());
         let (mut listed, mut ended): (bool, Option<Exit>) = (false, None);
         let mut trouble: Option<(PodProblem, Instant)> = None;
-        // The pod whose log is read, from when its container has begun.
+        // Passes on the name of the pod, once its container has started and its log can be read.
         let (begun, mut has_begun) = tokio::sync::watch::channel(None::<String>);
         let reading = async {
             let pod = has_begun.wait_for(Option::is_some).await.ok().and_then(|pod| pod.clone());
@@ -258,7 +258,7 @@ impl KubernetesRuntime {
         self.wait_for_exit(&manifest::namespace(&left.app), &left.id, rest, log, cancel).await
     }
 
-    /// Runs that the cluster started by a schedule and nobody has named yet, without end.
+    /// The runs that the cluster started from a schedule and that have no number yet, as a stream without an end.
     pub(in super::super) fn scheduled_runs(&self) -> BoxStream<'static, ScheduledRun> {
         let chosen = format!("{},!{}", self.selector(), ownership::RUN);
         let jobs = self.across::<Job>(&chosen);
@@ -269,7 +269,7 @@ impl KubernetesRuntime {
         .boxed()
     }
 
-    /// Writes a run's number on the Job, so that it is found by it from now on.
+    /// Labels a Job with the run's number, by which it is found from now on.
     pub(in super::super) async fn name_run(
         &self,
         scheduled: &ScheduledRun,
@@ -289,7 +289,7 @@ fn has_started(pod: &Pod) -> bool {
         .is_some_and(|state| state.running.is_some() || state.terminated.is_some())
 }
 
-/// How a Job ended, if it has.
+/// The result of a Job that has ended; none if it has not.
 fn ending(job: &Job, pods: &Known<Pod>) -> Option<Exit> {
     let code = pods.values().find_map(|pod| verdict::ending(container(pod)?.state.as_ref()));
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -301,11 +301,11 @@ fn ending(job: &Job, pods: &Known<Pod>) -> Option<Exit> {
     if timed_out {
         return Some(Exit { code: None, timed_out: true, oom: false });
     }
-    // A pod that is being ended from outside does not speak for the job: its controller will.
+    // The exit code of a pod that is being deleted is not the result of the job: the Job's controller decides about it.
     let is_leaving = pods.values().any(|pod| pod.metadata.deletion_timestamp.is_some());
     match code {
         Some((code, oom)) if over.is_some() || !is_leaving => Some(Exit { code: Some(code), timed_out: false, oom }),
-        // Its pod is gone already: only whether it went well is still known.
+        // The pod was removed, so only the success or failure of the Job is known.
         None if over.is_some_and(|condition| condition.type_ == "Complete") => {
             Some(Exit { code: Some(0), timed_out: false, oom: false })
         }
@@ -314,7 +314,7 @@ fn ending(job: &Job, pods: &Known<Pod>) -> Option<Exit> {
     }
 }
 
-/// Why a Job's pod will not run, if so.
+/// Why a Job's pod cannot run, if there is a reason.
 fn trouble_of(name: &str, pods: &Known<Pod>, events: &Known<Event>) -> Option<PodProblem> {
     let all: Vec<&Event> = events.values().collect();
     let of_pods = pods.values().find_map(|pod| verdict::of_pod(pod, &all));
@@ -324,7 +324,7 @@ fn trouble_of(name: &str, pods: &Known<Pod>, events: &Known<Event>) -> Option<Po
         })?;
         verdict::of_refusal(event.message.as_deref()?, 0)
     };
-    // An end is how a run is over, not what is wrong with it.
+    // A container that has ended is the result of a run, not a problem.
     of_pods
         .filter(|trouble| !matches!(trouble.kind, ProblemKind::Ended { .. }))
         .or_else(|| if pods.is_empty() { refused() } else { None })

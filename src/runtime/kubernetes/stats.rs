@@ -1,5 +1,5 @@
-//! How an environment runs and what its pods use: the Deployment and the pods say the one, and where the
-//! cluster has a metrics API, that says the other.
+//! State and resource usage of an environment: the state comes from the Deployment and its pods, the usage from the
+//! metrics API, if the cluster has one.
 
 use k8s_openapi::api::apps::v1::Deployment as Workload;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,7 +14,7 @@ use crate::domain::{AppId, AppName, Environment};
 use crate::ownership;
 
 impl KubernetesRuntime {
-    /// Whichever release it is that runs: there is one Deployment for each environment.
+    /// The statistics of the environment's Deployment, whichever release it runs.
     pub(in super::super) async fn stats(
         &self,
         app: &AppName,
@@ -34,7 +34,7 @@ impl KubernetesRuntime {
         );
         let (workload, pods, metrics) = match asked {
             Ok(asked) => asked,
-            // The namespace is gone or terminating: no role is bound there any more.
+            // The namespace was removed or is terminating: its role binding does not exist any more.
             Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(None),
             Err(fault) => return Err(fault.into()),
         };
@@ -47,7 +47,7 @@ impl KubernetesRuntime {
         Ok(workload.map(|workload| of_parts(&workload, &pods.items, metrics.as_ref())))
     }
 
-    /// What the pods use; none where no metrics API answers, or we may not ask it.
+    /// What the pods use; none if there is no metrics API, or no permission to use it.
     async fn metrics(&self, namespace: &str, selector: &str) -> Option<Value> {
         let selector = selector.replace('/', "%2F").replace('=', "%3D").replace(',', "%2C");
         let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods?labelSelector={selector}");
@@ -62,10 +62,10 @@ impl KubernetesRuntime {
     }
 }
 
-/// Puts together what the three say. `metrics` is a `PodMetricsList`.
+/// Combines the Deployment, its pods and their metrics. `metrics` is a `PodMetricsList`.
 fn of_parts(workload: &Workload, pods: &[Pod], metrics: Option<&Value>) -> Stats {
     let wanted = workload.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    // While one release takes the place of another, both are ready: one more than wanted.
+    // During a rollout the pods of both releases are ready, so there may be one more than wanted.
     let ready = workload.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0).min(wanted);
     let staying = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let containers = staying.filter_map(|pod| pod.status.as_ref()?.container_statuses.as_ref()).flatten();
@@ -82,7 +82,7 @@ fn of_parts(workload: &Workload, pods: &[Pod], metrics: Option<&Value>) -> Stats
         let cpu_nanos: u64 = used("cpu").map(quantity::billionths).sum();
         (pods.len(), memory_bytes, cpu_nanos / 1_000_000)
     });
-    // A pod that has just begun was not measured yet.
+    // A pod that has just started was not measured yet.
     let measured = measured.filter(|(pods, ..)| *pods > 0);
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
     Stats {
@@ -90,7 +90,7 @@ fn of_parts(workload: &Workload, pods: &[Pod], metrics: Option<&Value>) -> Stats
         wanted: count(wanted),
         restarts: count(restarts),
         memory_bytes: measured.map(|(_, memory_bytes, _)| memory_bytes),
-        // Each pod has the limit to itself.
+        // The limit applies to each pod.
         memory_limit_bytes: limit().map(|limit| limit * measured.map_or(1, |(pods, ..)| pods as u64)),
         cpu_millis: measured.map(|(.., cpu_millis)| cpu_millis),
     }
@@ -163,12 +163,12 @@ mod tests {
 
     #[test]
     fn without_a_metrics_api_the_rest_is_said() {
-        // Nothing is ready: the cluster leaves the field out.
+        // The cluster omits the field while no pod is ready.
         let workload = workload(&json!({ "replicas": 1, "unavailableReplicas": 1 }));
         let pods = [pod("a", 5, false), pod("b", 7, true)];
         let expected = Stats { wanted: 1, restarts: 5, memory_limit_bytes: Some(128 << 20), ..Stats::default() };
         assert_eq!(of_parts(&workload, &pods, None), expected);
-        // It answers, and has not measured anything yet.
+        // The metrics API answers, but has no measurements yet.
         assert_eq!(of_parts(&workload, &pods, Some(&metrics(&[]))), expected);
     }
 

@@ -1,8 +1,8 @@
-//! What somebody changed by hand is put back, all of it: not only where it is ours.
+//! Reverts manual changes of objects, including fields that Slipway does not set itself.
 //!
-//! An apply puts back the fields that we set. What somebody else added to the same object stays, as theirs: an
-//! environment variable, a container, one more key of a quota. So where the cluster's own record of who set what
-//! names somebody else, what we want takes the place of the whole. Objects without our labels are told of and left.
+//! An apply restores the fields that Slipway sets. Fields that another client added to the same object stay: an
+//! environment variable, a container, one more key of a quota. Therefore, if the cluster's record of field managers
+//! names another client, the whole `spec` is replaced. Objects without Slipway's labels are logged and not changed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams, PostParams};
@@ -17,7 +17,7 @@ use super::manifest::{self, Rollout};
 use super::namespace::Presence;
 use crate::ownership;
 
-/// Kinds whose `spec` is ours alone, with their plurals.
+/// Kinds whose `spec` belongs to Slipway alone, with their plurals.
 const OWNED_KINDS: [(&str, &str); 7] = [
     ("ResourceQuota", "resourcequotas"),
     ("LimitRange", "limitranges"),
@@ -27,18 +27,18 @@ const OWNED_KINDS: [(&str, &str); 7] = [
     ("Ingress", "ingresses"),
     ("CronJob", "cronjobs"),
 ];
-/// Kinds of which one that is not ours is told of, and left: whoever made it may have meant it.
+/// Kinds of which foreign objects are logged and not changed: whoever created one may have intended it.
 const REPORTED_KINDS: [(&str, &str, &str); 4] = [
     ("v1", "ResourceQuota", "resourcequotas"),
     ("v1", "LimitRange", "limitranges"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
     ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
 ];
-/// What a cluster gives a Service for good.
+/// Fields of a Service that the cluster sets once and that cannot be changed.
 const SERVER_SET_FIELDS: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
 
 impl KubernetesRuntime {
-    /// Reconciles a live release and the objects around it. A terminating namespace is left alone: nothing waits for it.
+    /// Reconciles a live release and the objects around it. A terminating namespace is skipped, without waiting for it.
     pub(in super::super) async fn reconcile(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         let (app, id) = (&deployment.app, deployment.app_id);
         let presence = self.look(app, id).await?;
@@ -48,7 +48,7 @@ impl KubernetesRuntime {
         self.ensure_namespace(app, id, presence == Presence::There).await?;
         self.apply_release(deployment).await?;
         match self.revert_drift(deployment).await {
-            // Somebody deletes the namespace, or changed an object meanwhile: the next look comes.
+            // The namespace is being deleted, or an object was changed meanwhile: the next pass reconciles it.
             Ok(()) | Err(Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Conflict(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
@@ -75,7 +75,8 @@ impl KubernetesRuntime {
                 let whole = whole(&live, wanted)?;
                 let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
                 let put = self.cluster().call(api.replace(&name, &parameters, &whole)).await?;
-                // What an earlier replacement left to us counts as shared, and is replaced by the same.
+                // Fields from an earlier replacement still count as shared. Replacing them with the same values changes
+                // nothing, and is not logged.
                 if put.metadata.resource_version != live.metadata.resource_version {
                     tracing::info!(namespace, kind, name, "reverted drift: something was changed by hand");
                 }
@@ -99,8 +100,8 @@ impl KubernetesRuntime {
     }
 }
 
-/// Whether somebody else than our apply has set something of what the object is to be. What controllers note of how
-/// it stands is theirs.
+/// Whether a client other than Slipway's apply has set fields of the `spec`. Fields of the `status`, which controllers
+/// write, do not count.
 fn is_shared(metadata: &ObjectMeta) -> bool {
     metadata.managed_fields.iter().flatten().any(|entry| {
         let is_ours = entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply");
@@ -108,8 +109,8 @@ fn is_shared(metadata: &ObjectMeta) -> bool {
     })
 }
 
-/// The object as it is, with all of its `spec` as we want it. It keeps its version, so that nothing that was changed
-/// since is overwritten unseen.
+/// The current object with its whole `spec` replaced by the wanted one. It keeps its resource version, so that the
+/// cluster refuses to overwrite a later change.
 fn whole(live: &DynamicObject, wanted: &Value) -> Result<DynamicObject, Fault> {
     let mut spec = wanted["spec"].clone();
     if wanted["kind"] == "Service" {

@@ -1,6 +1,6 @@
-//! What the cluster's objects say of a rollout: it goes on, it is done, or it will never be.
+//! Judges a rollout from the cluster's objects: it continues, it is ready, or it has a problem.
 //!
-//! Pure: looks at a Deployment, pods and events, and asks nobody.
+//! The functions are pure: they look at a Deployment, its pods and their events, and send no requests.
 
 use std::time::Duration;
 
@@ -9,59 +9,59 @@ use k8s_openapi::api::core::v1::{ContainerState, Event, Pod};
 
 use crate::output::outage;
 
-/// How long a pod may be unschedulable: a terminating pod may be about to make room.
+/// How long a pod may be unschedulable, because a terminating pod may be about to free the resources.
 const SCHEDULING_GRACE: Duration = Duration::from_secs(8);
-/// How long terminating pods may use up the quota.
+/// How long the quota may be used up by terminating pods.
 const QUOTA_GRACE: Duration = Duration::from_secs(3);
-/// How long an app may answer that it is not well before it is believed.
+/// How long an app's readiness probe may fail with a wrong status before that counts as a problem.
 const NOT_READY_GRACE: Duration = Duration::from_secs(15);
 
-/// Where a rollout stands.
+/// The state of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It goes on: how far it is, and what it waits for.
+    /// It continues: the stage that it has reached, and what it waits for.
     Waiting(Stage, String),
-    /// The new version's pods are there and ready. Those of the old one may be as well: they stay until the new
-    /// one receives traffic.
+    /// The new version's pods exist and are ready. The old version's pods may be ready too: they stay until the new
+    /// version receives traffic.
     Ready,
-    /// It will not come to anything, unless this changes within a while.
+    /// The rollout has a problem. It fails unless the problem ends within its grace period.
     PodProblem(PodProblem),
-    /// There is no Deployment, whoever took it.
+    /// The Deployment does not exist; it may have been deleted by anyone.
     Gone,
 }
 
-/// How far a new version's pod is.
+/// The stage that a new version's pod has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// It has no place yet.
+    /// It is not scheduled to a node yet.
     Place,
     /// The node pulls its image.
     Pull,
-    /// Its container is made.
+    /// Its container is being created.
     Make,
-    /// It has begun.
+    /// Its container has started.
     Runs,
 }
 
-/// What is wrong, and with which pod.
+/// A problem, and the pod that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodProblem {
     pub(super) kind: ProblemKind,
-    /// Whose log may say why.
+    /// The pod whose log may explain the problem.
     pub(super) pod: Option<String>,
-    /// How long it may last before it is final.
+    /// How long the problem may last before the rollout fails.
     pub(super) grace: Duration,
 }
 
 impl PodProblem {
-    /// The same trouble as `now`, with as much hope as before.
+    /// Whether `now` is the same problem with the same grace period.
     pub(super) fn is_same_problem(&self, now: &Self) -> bool {
         (&self.kind, self.grace) == (&now.kind, now.grace)
     }
 }
 
 impl ProblemKind {
-    /// How far a pod with this trouble is.
+    /// The stage of a pod with this problem.
     pub(super) fn stage(&self) -> Stage {
         match self {
             Self::Quota(_) | Self::Unschedulable(_) => Stage::Place,
@@ -72,25 +72,25 @@ impl ProblemKind {
     }
 }
 
-/// The kinds of trouble, each with the cluster's words where they help.
+/// The kinds of problems, with the cluster's message where it helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ProblemKind {
     /// The container ended.
     Ended { code: i64, oom: bool },
-    /// The image cannot be had.
+    /// The image cannot be pulled.
     Pull { why: String, outage: bool },
-    /// The container cannot be made or started.
+    /// The container cannot be created or started.
     Unstartable(String),
     /// The namespace's quota is used up.
     Quota(String),
-    /// No node takes the pod.
+    /// No node has room for the pod.
     Unschedulable(String),
-    /// It runs and says that it is not well.
+    /// The app runs and answers the readiness probe with an error.
     NotReady(String),
 }
 
-/// Judges a rollout. `set` and `pods` are the new version's alone: what was refused to an earlier one is told of the
-/// Deployment for a while yet. `terminating` is how many of the app's pods are terminating.
+/// Judges a rollout. `set` and `pods` belong to the new version only: the Deployment still reports for a while what was
+/// refused to an earlier version. `terminating` is the number of the app's pods that are terminating.
 pub(super) fn of_rollout(
     workload: Option<&Workload>,
     set: Option<&ReplicaSet>,
@@ -120,7 +120,7 @@ pub(super) fn of_rollout(
     {
         return Verdict::PodProblem(trouble);
     }
-    // The one that is furthest behind.
+    // Reports the pod that is furthest behind.
     let (stage, why) = pods
         .iter()
         .filter(|pod| !is_ready(pod))
@@ -130,18 +130,18 @@ pub(super) fn of_rollout(
     Verdict::Waiting(stage, why)
 }
 
-/// Whether a pod says that it is ready: what decides whether a Service leads to it.
+/// Whether a pod reports that it is ready. Only then does a Service route to it.
 pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// A pod that the cluster would not even make.
+/// The problem of a pod whose creation the cluster refused.
 pub(super) fn of_refusal(message: &str, terminating: usize) -> Option<PodProblem> {
     let kind = if message.contains("exceeded quota") {
         ProblemKind::Quota(after(message, "exceeded quota: ").to_owned())
     } else if message.contains("status unknown for quota") {
-        // The quota was made a moment ago.
+        // The quota has just been created, and has no counts yet.
         return None;
     } else {
         ProblemKind::Unstartable(message.to_owned())
@@ -150,9 +150,9 @@ pub(super) fn of_refusal(message: &str, terminating: usize) -> Option<PodProblem
     Some(PodProblem { kind, pod: None, grace })
 }
 
-/// What is wrong with a pod, if anything is.
+/// The problem of a pod, if it has one.
 pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<PodProblem> {
-    // A terminating pod is as it should be.
+    // A terminating pod has no problem.
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -179,7 +179,7 @@ pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<PodProblem> {
         let message = waiting.message.clone().unwrap_or_default();
         match waiting.reason.as_deref().unwrap_or_default() {
             "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" | "InvalidImageName" => {
-                // The back-off only says that it backs off: the event has the reason.
+                // The state only reports the backoff. The event has the reason.
                 let why = pull_reason(events, name.as_deref()).unwrap_or(message);
                 let outage = outage::is_outage(&why);
                 let grace = if outage { Duration::MAX } else { Duration::ZERO };
@@ -193,18 +193,18 @@ pub(super) fn of_pod(pod: &Pod, events: &[&Event]) -> Option<PodProblem> {
     }
     container.state.as_ref().and_then(|state| state.running.as_ref())?;
     let said = of_this(events, name.as_deref(), "Unhealthy")?.message.as_deref()?;
-    // A port that is not open yet is how every app begins; an answer that is wrong is another matter.
+    // Every app begins with a port that is not open yet, so that is not a problem. A wrong status is one.
     let status = said.split_once("statuscode: ").map(|(_, code)| code.trim().to_owned())?;
     trouble(ProblemKind::NotReady(status), NOT_READY_GRACE)
 }
 
-/// The exit code of a container that has ended, and whether memory was why.
+/// The exit code of a container that has ended, and whether it ran out of memory.
 pub(super) fn ending(state: Option<&ContainerState>) -> Option<(i64, bool)> {
     let ended = state?.terminated.as_ref()?;
     Some((i64::from(ended.exit_code), ended.reason.as_deref() == Some("OOMKilled")))
 }
 
-/// How far a pod is that is not wrong, and what it waits for, in words.
+/// The stage of a pod without a problem, and a description of what it waits for.
 fn waiting_for(pod: &Pod, events: &[&Event]) -> (Stage, String) {
     let status = pod.status.as_ref();
     let has_place = status
@@ -234,7 +234,7 @@ fn waiting_for(pod: &Pod, events: &[&Event]) -> (Stage, String) {
     }
 }
 
-/// What came of a health check, from what the node says of it.
+/// Describes a failed health check, from the node's message.
 fn unwell(pod: &Pod, said: &str) -> String {
     let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
     let port = container.and_then(|container| container.ports.as_ref()?.first()).map(|port| port.container_port);
@@ -260,7 +260,7 @@ fn of_this<'a>(events: &[&'a Event], pod: Option<&str>, reason: &str) -> Option<
         .copied()
 }
 
-/// Why an image could not be pulled, in the engine's words.
+/// Why an image could not be pulled, in the container engine's words.
 fn pull_reason(events: &[&Event], pod: Option<&str>) -> Option<String> {
     let said = events.iter().rev().filter(|event| event.involved_object.name.as_deref() == pod);
     let said =
@@ -268,7 +268,7 @@ fn pull_reason(events: &[&Event], pod: Option<&str>) -> Option<String> {
     Some(after(said, "desc = ").to_owned())
 }
 
-/// What comes after the last `mark`, else all of it.
+/// The text after the last `mark`, or the whole text if it has none.
 fn after<'a>(text: &'a str, mark: &str) -> &'a str {
     text.rsplit_once(mark).map_or(text, |(_, end)| end)
 }
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn ready_is_said_of_the_new_version_while_the_old_one_stays() {
-        // The old pod is there and alone counts as available: the new one is held.
+        // The old pod runs and is the only one that counts as available: the rollout is paused.
         let held = |observed: i64| {
             workload(&json!({
                 "observedGeneration": observed, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1,
@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(waiting(1, &[&ready]), Stage::Place);
         assert_eq!(waiting(2, &[]), Stage::Place);
         assert_eq!(waiting(2, &[&waits]), Stage::Runs);
-        // Two of them, while one is wanted: one is about to go.
+        // There are two pods while one is wanted: one of them is about to be removed.
         assert_eq!(waiting(2, &[&ready, &new_pod("p2", true)]), Stage::Place);
         assert_eq!(of_rollout(None, None, &[&ready], &[], 0), Verdict::Gone);
     }
@@ -408,7 +408,7 @@ mod tests {
         let trouble = of_pod(&pod(&running), &[&wrong]).expect("trouble");
         assert_eq!(trouble.kind, ProblemKind::NotReady("500".to_owned()));
         assert!(trouble.grace > Duration::ZERO, "an app may warm up");
-        // Somebody else's event.
+        // The event belongs to another pod.
         let mut other = wrong;
         other.involved_object.name = Some("p2".to_owned());
         assert_eq!(of_pod(&pod(&running), &[&other]), None);

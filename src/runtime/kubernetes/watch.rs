@@ -1,4 +1,4 @@
-//! What happens to Deployments, as what happens to instances.
+//! Turns changes of Deployments into events of instances.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::{Debug, Display};
@@ -35,8 +35,8 @@ impl KubernetesRuntime {
         instance_events(self.across::<Workload>(&self.selector()), address, ADDRESS_PAUSE).boxed()
     }
 
-    /// Watches one kind in all of this builder's namespaces, without end: with one watch over the whole
-    /// cluster where we may, else with one in each namespace.
+    /// Watches one kind in all of this builder's namespaces, without an end: with one watch of the whole cluster if
+    /// that is permitted, otherwise with one watch in each namespace.
     pub(super) fn across<K>(&self, labels: &str) -> BoxStream<'static, watcher::Event<K>>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -47,7 +47,7 @@ impl KubernetesRuntime {
         let config = watcher::Config::default().labels(labels);
         let start = async move {
             let everywhere: Api<K> = Api::all(client.clone());
-            // Asked until there is an answer: a cluster that is away will be back.
+            // Retried until there is a response, since an outage of the cluster ends.
             let may = loop {
                 match everywhere.list_metadata(&kube::api::ListParams::default().limit(1)).await.map_err(Fault::from) {
                     Ok(_) => break true,
@@ -230,12 +230,12 @@ fn kind(state: InstanceState) -> Option<InstanceEventKind> {
         InstanceState::Running => Some(InstanceEventKind::Started),
         InstanceState::Created => None,
         InstanceState::Restarting => Some(InstanceEventKind::Died { code: None, oom: false }),
-        // Slipway deletes what is not to run: it never scales anything to nothing.
+        // Slipway deletes Deployments that should not run. It never scales one to zero.
         InstanceState::Stopped => Some(InstanceEventKind::TakenDown),
     }
 }
 
-/// A watch that recovers by itself.
+/// A watch that recovers from its errors by itself.
 fn endless<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -243,7 +243,7 @@ where
     watcher(api, config).default_backoff().filter_map(async |change| change.ok()).boxed()
 }
 
-/// A watch in each of our namespaces, which come and go.
+/// A watch in each of this builder's namespaces. Namespaces are added and removed over time.
 fn one_by_one<K>(client: kube::Client, ours: &str, config: watcher::Config) -> BoxStream<'static, watcher::Event<K>>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -277,16 +277,17 @@ where
     .boxed()
 }
 
-/// The namespaces that are watched, by name: each until it is gone.
+/// The watched namespaces, by name. Each is watched until it was removed.
 #[derive(Default)]
 struct Watched {
     known: HashMap<String, (String, DropGuard)>,
-    /// Names that a new list has had so far.
+    /// Names that the current full list has contained so far.
     listed: HashSet<String>,
 }
 
 impl Watched {
-    /// Takes a change in. Answers a namespace that is to be watched from now on, and what says that it is gone.
+    /// Applies a change. Returns a namespace to watch from now on, with the token that is cancelled when it was
+    /// removed.
     fn take(&mut self, change: watcher::Event<Namespace>) -> Option<(String, CancellationToken)> {
         match change {
             watcher::Event::Init => self.listed.clear(),
@@ -294,7 +295,7 @@ impl Watched {
                 self.listed.insert(namespace.name_any());
                 return self.begin(&namespace);
             }
-            // What went while nobody looked is not told of.
+            // Deletions during an interruption are not reported: the full list lacks those namespaces.
             watcher::Event::InitDone => self.known.retain(|name, _| self.listed.contains(name)),
             watcher::Event::Apply(namespace) => return self.begin(&namespace),
             watcher::Event::Delete(namespace) => {
@@ -311,7 +312,7 @@ impl Watched {
             return None;
         }
         let gone = CancellationToken::new();
-        // One of this name before it ends here.
+        // Ends the watch of an earlier namespace with the same name.
         self.known.insert(name.clone(), (uid, gone.clone().drop_guard()));
         Some((name, gone))
     }
@@ -377,7 +378,7 @@ mod tests {
         let (watch, mut events) = events(3);
         watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
         assert_eq!(next(&mut events).await, ("tides".to_owned(), STARTED));
-        // Only once, however often the Deployment changes in other ways.
+        // The start is reported only once, whatever else changes in the Deployment.
         watch.send(watcher::Event::Apply(workload("tides", 1, 1))).expect("open");
         watch.send(watcher::Event::Apply(workload("tides", 0, 0))).expect("open");
         assert_eq!(next(&mut events).await, ("tides".to_owned(), TAKEN_DOWN));
@@ -436,10 +437,10 @@ mod tests {
         let (_, two) = watched.take(watcher::Event::InitApply(namespace("app-two", "2"))).expect("it is new");
         assert!(watched.take(watcher::Event::InitDone).is_none());
         assert!(watched.take(watcher::Event::Apply(namespace("app-one", "1"))).is_none(), "it is watched already");
-        // Another one of the same name.
+        // A new namespace with the same name.
         let (_, again) = watched.take(watcher::Event::Apply(namespace("app-one", "3"))).expect("it is new");
         assert!(one.is_cancelled() && !again.is_cancelled());
-        // The line broke, and one went meanwhile.
+        // The connection broke, and one namespace was removed meanwhile.
         assert!(watched.take(watcher::Event::Init).is_none());
         assert!(watched.take(watcher::Event::InitApply(namespace("app-one", "3"))).is_none());
         assert!(watched.take(watcher::Event::InitDone).is_none());

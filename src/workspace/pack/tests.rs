@@ -1,4 +1,4 @@
-//! Packing: the history stays the same, whenever a process dies and whoever reads.
+//! Tests of packing: the history stays the same after a crash at any step, and for concurrent readers.
 
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -8,12 +8,12 @@ use super::*;
 use crate::workspace::testing::{Bench, note, path};
 use crate::workspace::{Commit, Workspaces};
 
-/// Everything is packed, and whatever is packed is consolidated.
+/// Packs everything, and consolidates all packs.
 const ALWAYS: Thresholds = Thresholds { sample: 0, loose: 1, packs: 0, consolidated: 1000 };
-/// Everything is packed, into packs of their own.
+/// Packs everything, without consolidating packs.
 const LOOSE: Thresholds = Thresholds { packs: 1000, ..ALWAYS };
 
-/// An app with a few versions, a branch and a tag beside them, and an object that nothing reaches.
+/// An app with several versions, another branch, a tag, and an unreachable object.
 fn bench_with_history() -> (Bench, Oid) {
     let bench =
         Bench::new(&[("index.html", "<h1>1</h1>\n"), ("css/site/style.css", "a {}\n"), ("data.bin", "\0\u{1}")]);
@@ -35,7 +35,7 @@ fn more_versions(bench: &Bench, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Everything that can be read of an app's history, differences and files.
+/// All that can be read of an app: history, differences and files.
 fn all_that_can_be_read(app: &Workspace) -> Vec<(Commit, String, Vec<Vec<u8>>)> {
     let read = |commit: Commit| {
         let files = app.tree_at(&commit.id).unwrap();
@@ -74,7 +74,7 @@ fn a_packed_history_is_the_same_history() {
     let (loose, _) = counts(&bench);
 
     let packed = bench.app.pack_beyond(&LOOSE, &mut |_| ()).unwrap().unwrap();
-    // Beside what nothing reaches, the tag itself stays loose.
+    // Not only the unreachable object, but also the tag object stays loose.
     assert_eq!((packed.objects, packed.packs), (loose - 2, 0));
     assert_eq!(counts(&bench), (2, 1));
     assert_eq!(left_aside(bench.app.root()), 0);
@@ -84,7 +84,7 @@ fn a_packed_history_is_the_same_history() {
     assert_eq!(bench.app.repo().unwrap().find_blob(unreached).unwrap().content(), b"nothing reaches this");
     assert_eq!(bench.app.pack_beyond(&LOOSE, &mut |_| ()).unwrap(), None, "nothing is left to pack");
 
-    // What changes a workspace works on top of a pack.
+    // Changes of a workspace work with packed objects too.
     bench.app.restore(&before[3].0.id, &note("Restore")).unwrap().unwrap();
     assert_eq!(bench.app.read(&path("index.html")).unwrap(), before[3].2[2]);
     more_versions(&bench, 40..43);
@@ -98,7 +98,7 @@ fn many_packs_become_one() {
         assert!(bench.app.pack_beyond(&LOOSE, &mut |_| ()).unwrap().is_some());
         more_versions(&bench, 100 * round..100 * round + 3);
     }
-    // Objects that nothing reaches any more stay, also where they are packed.
+    // Objects that have become unreachable are kept, even if they are packed.
     bench.app_git(&["repack", "-q", "-a", "-d", "--keep-unreachable"]);
     bench.app_git(&["branch", "-qD", "other"]);
     more_versions(&bench, 700..703);
@@ -147,7 +147,7 @@ fn a_process_that_dies_between_two_steps_loses_nothing() {
     bench.app.pack_beyond(&LOOSE, &mut |_| ()).unwrap().unwrap();
     more_versions(&bench, 50..53);
     let (before, kept) = (all_that_can_be_read(&bench.app), all_objects(&bench.app));
-    // Copies of loose objects that a pack holds, as a process leaves them that dies before it removes them.
+    // Loose copies of packed objects, as a process leaves them if it dies before it removes them.
     let copy = |id: Oid| {
         let file = Objects(bench.app.root().join(".git/objects")).loose_path(id);
         let repo = bench.app.repo().unwrap();
@@ -160,7 +160,7 @@ fn a_process_that_dies_between_two_steps_loses_nothing() {
     copy(Oid::from_str(bench.first.as_str()).unwrap());
     copy(Oid::from_str(before[2].0.id.as_str()).unwrap());
 
-    // What stands on the disk after the first change of each kind is what a kill leaves then.
+    // The state of the disk after the first step of each kind is what a killed process would leave.
     let workspaces = bench.folder.path().join("workspaces");
     let mut left: Vec<(Step, PathBuf)> = Vec::new();
     let mut snapshot = |step: Step| {
@@ -186,7 +186,7 @@ fn a_process_that_dies_between_two_steps_loses_nothing() {
     for (step, folder) in left {
         let app = Workspaces::new(folder, bench.app.limits()).unwrap().open(bench.app.app()).unwrap();
         assert_eq!(left_aside(app.root()), 1, "{step:?}");
-        // Before anything is put in order, and after.
+        // Both before the recovery and after it.
         assert_eq!(all_that_can_be_read(&app), before, "{step:?}");
         app.recover().unwrap();
         assert_eq!(left_aside(app.root()), 0, "{step:?}");
@@ -205,7 +205,7 @@ fn a_process_that_dies_between_two_steps_loses_nothing() {
 #[test]
 fn readers_go_on_while_packs_are_made_and_replaced() {
     let (bench, _) = bench_with_history();
-    // Opened before, with what it knew of the packs then; each read is of an object that is not cached.
+    // Opened before, so that they know only the earlier packs. Each read is of an object that is not cached.
     let opened: Vec<Repository> = (0..4).map(|_| bench.app.repo().unwrap()).collect();
     for repo in &opened {
         assert!(repo::head(repo).is_ok());
@@ -234,7 +234,7 @@ fn readers_go_on_while_packs_are_made_and_replaced() {
             }
             more_versions(&bench, 100 * round..100 * round + 2);
         }
-        // The first one has seen packs that are gone by now.
+        // The first one knows packs that were removed meanwhile.
         let odb = opened[0].odb().unwrap();
         assert!(ids.iter().all(|id| odb.read(*id).is_ok()));
         ended.store(true, Ordering::Relaxed);
@@ -264,8 +264,8 @@ fn few_objects_are_left_alone_and_a_spent_budget_ends_the_work() {
 #[test]
 fn a_repository_with_many_loose_objects_is_packed() {
     let bench = Bench::new(&[("a.txt", "a")]);
-    // With git's own settings, which do not sync each object. As many versions as it takes: each has a file, two folders and a
-    // commit of its own.
+    // With git's default settings, which do not sync each object. Each version adds a file, two folders and a commit,
+    // until there are enough.
     let repo = Repository::open_bare(bench.app.root().join(".git")).unwrap();
     let objects = Objects(bench.app.root().join(".git/objects"));
     let mut parent = repo::head(&repo).unwrap();
