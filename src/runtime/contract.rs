@@ -43,6 +43,8 @@ pub struct Runtime {
     pub observation: Arc<dyn Observation>,
     /// Starts jobs by their schedules; none where the builder's own scheduler does that.
     pub schedules: Option<Arc<dyn Schedules>>,
+    /// Keeps the release that was just replaced at hand; none where a roll back starts it anew.
+    pub standby: Option<Arc<dyn Standby>>,
     /// Keeps apps away from private addresses by rules of this machine; none where the runtime does that by itself.
     pub protection: Option<Arc<dyn Protection>>,
 }
@@ -194,6 +196,13 @@ pub trait DesiredState: Send + Sync {
         environment: Environment,
         release: ReleaseNumber,
     ) -> Result<bool, RuntimeError>;
+
+    /// Whether a release was live just before the one that is, and stays paused for a while longer.
+    ///
+    /// # Errors
+    /// [`RuntimeError::StateUnreadable`].
+    async fn is_kept(&self, app: AppId, environment: Environment, release: ReleaseNumber)
+    -> Result<bool, RuntimeError>;
 }
 
 /// Runs jobs to their end, and finds those that an earlier builder started.
@@ -245,6 +254,23 @@ pub trait Schedules: Send + Sync {
     /// # Errors
     /// [`RuntimeError::Gone`] when nothing is left of it.
     async fn name(&self, scheduled: &ScheduledRun, run: RunId) -> Result<LeftRun, RuntimeError>;
+}
+
+/// Keeps the release that production ran just before paused, so that a roll back to it needs no start.
+#[async_trait]
+pub trait Standby: Send + Sync {
+    /// Has what is left of the release `earlier` go on as `deployment`, which has its image and settings. None when it is
+    /// not there any more, or runs with other secrets: then the deployment is started as any other.
+    async fn resume(&self, deployment: &Deployment, earlier: ReleaseNumber) -> Result<Option<Instance>, RuntimeError>;
+
+    /// Lists what is paused.
+    async fn paused(&self) -> Result<Vec<Instance>, RuntimeError>;
+
+    /// Ends an instance, unless it belongs to another release by now. Already gone is success.
+    async fn end(&self, instance: &Instance) -> Result<(), RuntimeError>;
+
+    /// Whether the machine has little memory left, so that what is paused has to go.
+    fn is_memory_short(&self) -> bool;
 }
 
 /// Says how what runs does, and what happens to it.

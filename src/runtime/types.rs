@@ -52,6 +52,8 @@ pub enum InstanceState {
     Running,
     /// It has crashed and is about to be started again.
     Restarting,
+    /// It is there and gets no processor time until it goes on.
+    Paused,
     /// It was made, but has never run.
     Created,
     /// It has ended.

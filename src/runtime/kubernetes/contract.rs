@@ -34,6 +34,7 @@ impl From<KubernetesRuntime> for Runtime {
             runs: cluster.clone(),
             observation: cluster.clone(),
             schedules: Some(cluster),
+            standby: None,
             protection: None,
         }
     }

@@ -228,7 +228,7 @@ impl<K: Resource + Clone> Listing<K> {
 fn kind(state: InstanceState) -> Option<InstanceEventKind> {
     match state {
         InstanceState::Running => Some(InstanceEventKind::Started),
-        InstanceState::Created => None,
+        InstanceState::Created | InstanceState::Paused => None,
         InstanceState::Restarting => Some(InstanceEventKind::Died { code: None, oom: false }),
         // Slipway deletes what is not to run: it never scales anything to nothing.
         InstanceState::Stopped => Some(InstanceEventKind::TakenDown),
