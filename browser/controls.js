@@ -62,29 +62,29 @@ function copySelection(text) {
 
 on("click", "[data-dismiss]", (button) => button.closest(".notice")?.remove());
 
-// A dismissed deployment stays dismissed when its state is sent again.
-const dismissed = new Set();
-on("click", "[data-dismiss-strip]", (button) => {
-  dismissed.add(button.closest("[data-job]")?.dataset.job);
-  find("#strip").replaceChildren();
-});
-document.addEventListener("htmx:after:swap", () => {
-  const shown = find("#strip [data-job]");
-  if (shown && dismissed.has(shown.dataset.job)) find("#strip").replaceChildren();
-});
+const openMenus = "details.menu[open], details.confirm[open], .strip details.checks[open]";
 
 // Menus close on a click elsewhere, or when something else gets the focus, an app's frame included.
 document.addEventListener("click", (event) => {
-  for (const menu of all("details.menu[open]")) {
+  for (const menu of all(openMenus)) {
     if (!menu.contains(event.target) || event.target.closest(".sheet a, .sheet button")) menu.open = false;
   }
 });
 document.addEventListener("focusin", (event) => {
-  for (const menu of all("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+  for (const menu of all(openMenus)) if (!menu.contains(event.target)) menu.open = false;
 });
 addEventListener("blur", () => {
-  for (const menu of all("details.menu[open]")) menu.open = false;
+  for (const menu of all(openMenus)) menu.open = false;
 });
+
+// A question in the place of a button: its answer has the focus, so that Enter confirms.
+document.addEventListener(
+  "toggle",
+  ({ target }) => {
+    if (target.matches?.("details.confirm") && target.open) find("form button", target)?.focus();
+  },
+  true,
+);
 
 // One press, one request: a form that is on its way is not sent again. The composer queues its messages.
 const underway = new WeakSet();

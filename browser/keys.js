@@ -6,7 +6,8 @@ const tabs = ["preview", "code", "versions", "releases", "logs", "settings"];
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
-    const menu = find("details.menu[open]");
+    // The innermost: a question may stand in a menu.
+    const menu = all("details.menu[open], details.confirm[open], .strip details.checks[open]").at(-1);
     if (menu) {
       menu.open = false;
       find("summary", menu).focus();

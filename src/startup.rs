@@ -35,7 +35,7 @@ use crate::ownership::Installation;
 use crate::platform::Platform;
 use crate::reconcile;
 use crate::runtime::{
-    DockerRuntime, DockerSettings, KubernetesRuntime, KubernetesSettings, Protection, Reach, Runtime,
+    DockerRuntime, DockerSettings, HostMemory, KubernetesRuntime, KubernetesSettings, Protection, Reach, Runtime,
 };
 use crate::services::{Services, sessions};
 use crate::store::Store;
@@ -147,6 +147,10 @@ fn supervise(platform: &Arc<Platform>, jobs: &Jobs) {
     };
     lifecycle.supervise("reconcile", on(|platform| Box::pin(reconcile::run(platform))));
     lifecycle.supervise("watch of instances", on(|platform| Box::pin(reconcile::watch(platform))));
+    if let Some(standby) = platform.runtime.standby.clone() {
+        let platform = platform.clone();
+        lifecycle.supervise("paused releases", move || reconcile::end_paused(platform.clone(), standby.clone()));
+    }
     if let Some(protection) = platform.runtime.protection.clone() {
         lifecycle.supervise("packet filter rules", move || keep_protected(protection.clone()));
     }
@@ -214,7 +218,14 @@ async fn runtime(config: &Config, around: Around<'_>) -> anyhow::Result<Runtime>
     match config.runtime {
         RuntimeKind::Docker => {
             let firewall = firewall.clone();
-            let settings = DockerSettings { installation, subnets: SubnetPool::APPS, firewall, traffic, tasks };
+            let memory = if engine::is_local(config.docker_host.as_deref()) {
+                HostMemory::here()
+            } else {
+                HostMemory::unknown()
+            };
+            let keeps_replaced = !config.keep_replaced.is_zero();
+            let subnets = SubnetPool::APPS;
+            let settings = DockerSettings { installation, subnets, firewall, traffic, tasks, keeps_replaced, memory };
             Ok(DockerRuntime::new(docker.clone(), settings).into())
         }
         RuntimeKind::Kubernetes => {

@@ -57,6 +57,8 @@ pub struct Config {
     pub runtime: RuntimeKind,
     /// Settings for the Kubernetes runtime.
     pub cluster: ClusterConfig,
+    /// How long the release that production ran before stays paused; only on Docker.
+    pub keep_replaced: Duration,
     /// Networks that apps and builds may not reach, in addition to private ones.
     pub blocked_networks: Vec<Network>,
     /// Private addresses that apps and builds may reach; only on Docker.
@@ -142,6 +144,7 @@ impl Config {
             client_timeout: network::client_timeout(sources)?,
             runtime,
             cluster: runtime::cluster(sources)?,
+            keep_replaced: runtime::keep_replaced(sources)?,
             blocked_networks: runtime::blocked_networks(sources)?,
             allowed_networks: runtime::allowed_networks(sources, runtime)?,
             registry_pull: sources.owned("registry_pull").or_else(|| registry.clone()),
@@ -288,6 +291,7 @@ mod tests {
             (("SLIPWAY_REGISTRY_PASSWORD", "hush"), "registry_username"),
             (("SLIPWAY_REGISTRY_PASSWORD_FILE", "/nowhere"), "/nowhere"),
             (("KUBERNETES_SERVICE_HOST", "10.0.0.1"), "SLIPWAY_REGISTRY"),
+            (("SLIPWAY_KEEP_REPLACED_SECONDS", "soon"), "keep_replaced_seconds"),
             (("SLIPWAY_BLOCKED_NETWORKS", "203.0.113.0/24, nonsense"), "nonsense"),
             (("SLIPWAY_ALLOWED_NETWORKS", "10.0.0.7:3128, nonsense"), "nonsense"),
             (("SLIPWAY_TRUST_PROXY", "true"), "name the proxy's addresses"),

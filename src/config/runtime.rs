@@ -31,6 +31,12 @@ pub(super) const KEYS: &[Key] = &[
     key("ingress_namespace", "SLIPWAY_INGRESS_NAMESPACE", "kube-system", "Where the ingress controller runs."),
     key("reconcile_seconds", "SLIPWAY_RECONCILE_SECONDS", "300", "How often changes made by hand are reverted."),
     key(
+        "keep_replaced_seconds",
+        "SLIPWAY_KEEP_REPLACED_SECONDS",
+        "600",
+        "How long, on Docker, the release that production ran just before stays paused, so that a roll back to it starts nothing; 0: not at all.",
+    ),
+    key(
         "blocked_networks",
         "SLIPWAY_BLOCKED_NETWORKS",
         "",
@@ -97,6 +103,11 @@ pub(super) fn docker_cert_path(sources: &Sources) -> Result<Option<PathBuf>, Con
         Some(home) => Ok(Some(home.join(".docker"))),
         None => Err(sources.bad("docker_tls_verify", "there is no home folder here: set DOCKER_CERT_PATH")),
     }
+}
+
+/// How long the release that production ran just before stays paused.
+pub(super) fn keep_replaced(sources: &Sources) -> Result<Duration, ConfigError> {
+    Ok(Duration::from_secs(sources.parse("keep_replaced_seconds", "a number of seconds")?))
 }
 
 pub(super) fn blocked_networks(sources: &Sources) -> Result<Vec<Network>, ConfigError> {

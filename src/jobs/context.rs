@@ -144,10 +144,12 @@ impl JobContext {
 
     /// Records a step for which there was nothing to do.
     pub async fn skip(&self, name: StepName) -> Result<(), Failure> {
-        self.change_steps(|steps| {
-            steps.push((Step { name, state: StepState::Skipped, millis: 0 }, Instant::now()));
-        })
-        .await
+        self.note_steps(vec![Step { name, state: StepState::Skipped, millis: 0 }]).await
+    }
+
+    /// Notes parts that have ended before it was known that they would count.
+    pub async fn note_steps(&self, ended: Vec<Step>) -> Result<(), Failure> {
+        self.change_steps(|steps| steps.extend(ended.into_iter().map(|step| (step, Instant::now())))).await
     }
 
     async fn end_step(&self, name: StepName, state: StepState) -> Result<(), Failure> {

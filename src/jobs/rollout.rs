@@ -5,18 +5,25 @@
 //! be done again: a job that is taken up after a crash goes through here a second time.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::context::{Failure, JobContext};
 use super::outage::retry_during_outage;
 use super::release::{START_LIMIT, deployment};
 use super::{runs, smoke};
 use crate::domain::{
-    App, Bytes, Environment, EnvironmentState, JobResult, LogStream, ProcessKind, Release, ReleaseState, RunTrigger,
-    StepName,
+    App, Bytes, Environment, EnvironmentState, JobResult, LogStream, Probe, ProcessKind, Release, ReleaseState,
+    RunTrigger, Step, StepName, StepState,
 };
 use crate::gateway::RouteState;
 use crate::platform::Platform;
+use crate::runtime::{Deployment, Instance, RuntimeError};
 use crate::store::releases::NewRelease;
+
+/// How long a release that was paused may take to answer. It answered a moment ago.
+const RESUME_LIMIT: Duration = Duration::from_secs(3);
 
 /// The release that a job deploys: made at its first attempt, found again at a later one.
 pub async fn begin(context: &JobContext, app: &App, new: NewRelease) -> Result<Release, Failure> {
@@ -61,23 +68,10 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             let deployment = deployment(&context.platform, app, release).await?;
             let releases = &context.platform.runtime.releases;
             let tell = context.lines(LogStream::Deploy);
-            let start = retry_during_outage(context, || Box::pin(releases.start(&deployment, &tell, &context.cancel)));
-            let instance = context.step(StepName::Start, start).await?;
-            context
-                .step(StepName::Check, async {
-                    let answered = retry_during_outage(context, || {
-                        Box::pin(releases.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
-                    })
-                    .await?;
-                    context
-                        .log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis))
-                        .await;
-                    if smoke::is_due(release) {
-                        Box::pin(smoke::prove(context, app, release, probe, &instance)).await?;
-                    }
-                    Ok(())
-                })
-                .await?;
+            let instance = match Box::pin(resume(context, release, &deployment, probe)).await? {
+                Some(instance) => instance,
+                None => Box::pin(start(context, app, release, &deployment, probe)).await?,
+            };
             let switch = async {
                 let switched = retry_during_outage(context, || {
                     Box::pin(releases.switch(&deployment, &instance, probe, START_LIMIT, &tell, &context.cancel))
@@ -113,6 +107,73 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             context.step(StepName::Switch, work).await
         }
     }
+}
+
+/// Has a release that is still paused go on, if a roll back leads to it. None when there is none or it does not answer at once:
+/// then it is started.
+async fn resume(
+    context: &JobContext,
+    release: &Release,
+    deployment: &Deployment,
+    probe: &Probe,
+) -> Result<Option<Instance>, Failure> {
+    let runtime = &context.platform.runtime;
+    let (Some(standby), Some(earlier)) = (&runtime.standby, release.from_release.filter(|_| release.rolled_back))
+    else {
+        return Ok(None);
+    };
+    let begun = Instant::now();
+    let resumed = retry_during_outage(context, || Box::pin(standby.resume(deployment, earlier))).await?;
+    let Some(instance) = resumed else { return Ok(None) };
+    let tell = context.lines(LogStream::Deploy);
+    let ready = runtime.releases.wait_ready(&instance, probe, RESUME_LIMIT, &tell, &context.cancel);
+    match Box::pin(ready).await {
+        Ok(answered) => {
+            let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let step = |name, state, millis| Step { name, state, millis };
+            let steps =
+                vec![step(StepName::Start, StepState::Skipped, 0), step(StepName::Check, StepState::Done, millis)];
+            context.note_steps(steps).await?;
+            let line =
+                format!("Release {earlier} was still there; {} answered after {} ms.", probe.path, answered.millis);
+            context.log(LogStream::Deploy, line).await;
+            Ok(Some(instance))
+        }
+        Err(RuntimeError::Cancelled) => Err(Failure::Cancelled),
+        Err(error) => {
+            let line = format!("Release {earlier} was still there, but did not go on, so it is started again: {error}");
+            context.log(LogStream::Deploy, line).await;
+            retry_during_outage(context, || Box::pin(standby.end(&instance))).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Starts a release, and waits until it has answered and proved itself.
+async fn start(
+    context: &JobContext,
+    app: &App,
+    release: &Release,
+    deployment: &Deployment,
+    probe: &Probe,
+) -> Result<Instance, Failure> {
+    let releases = &context.platform.runtime.releases;
+    let tell = context.lines(LogStream::Deploy);
+    let start = retry_during_outage(context, || Box::pin(releases.start(deployment, &tell, &context.cancel)));
+    let instance = context.step(StepName::Start, start).await?;
+    let check = async {
+        let answered = retry_during_outage(context, || {
+            Box::pin(releases.wait_ready(&instance, probe, START_LIMIT, &tell, &context.cancel))
+        })
+        .await?;
+        context.log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis)).await;
+        if smoke::is_due(release) {
+            Box::pin(smoke::prove(context, app, release, probe, &instance)).await?;
+        }
+        Ok(())
+    };
+    context.step(StepName::Check, check).await?;
+    Ok(instance)
 }
 
 async fn check_run(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {

@@ -48,6 +48,18 @@ impl DesiredState for Desired<'_> {
             Err(error) => Err(unreadable(&error.into())),
         }
     }
+
+    async fn is_kept(
+        &self,
+        app: AppId,
+        environment: Environment,
+        release: ReleaseNumber,
+    ) -> Result<bool, RuntimeError> {
+        let replaced = self.0.store.replaced_at(app, environment, release).await;
+        let replaced = replaced.map_err(|error| unreadable(&error.into()))?;
+        let now = self.0.clock.now();
+        Ok(replaced.is_some_and(|at| now.duration_since(at).unsigned_abs() < self.0.config.keep_replaced))
+    }
 }
 
 /// The error for a desired state that cannot be read.

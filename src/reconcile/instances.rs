@@ -85,8 +85,8 @@ async fn route_to_live(
 /// Removes the instances that no release needs.
 pub(super) async fn remove_orphans(platform: &Platform, found: &[FoundInstance]) -> AppResult<()> {
     let desired = Desired(platform);
-    for FoundInstance { instance, .. } in found {
-        match remove_orphan(platform, &desired, instance).await {
+    for FoundInstance { instance, state, .. } in found {
+        match remove_orphan(platform, &desired, instance, *state).await {
             Ok(()) => {}
             Err(error) if error.is_outage() => return Err(runtime_unavailable(&error)),
             // The failure concerns one instance or app, so the others are still removed.
@@ -98,7 +98,17 @@ pub(super) async fn remove_orphans(platform: &Platform, found: &[FoundInstance])
     Ok(())
 }
 
-async fn remove_orphan(platform: &Platform, desired: &Desired<'_>, instance: &Instance) -> Result<(), RuntimeError> {
+async fn remove_orphan(
+    platform: &Platform,
+    desired: &Desired<'_>,
+    instance: &Instance,
+    state: InstanceState,
+) -> Result<(), RuntimeError> {
+    if state == InstanceState::Paused
+        && desired.is_kept(instance.app_id, instance.environment, instance.release).await?
+    {
+        return Ok(());
+    }
     if desired.is_needed(instance.app_id, instance.environment, instance.release).await? {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 
 mod desired;
 mod instances;
+mod paused;
 mod runs;
 mod scheduled_runs;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use futures_util::StreamExt;
 use crate::error::{AppResult, ErrorKind};
 use crate::platform::Platform;
 
+pub use paused::end_paused;
 pub use scheduled_runs::record_scheduled;
 pub use watch::watch;
 

@@ -43,6 +43,8 @@ pub struct Runtime {
     pub observation: Arc<dyn Observation>,
     /// Starts jobs by their schedules; none if the builder's own scheduler does that.
     pub schedules: Option<Arc<dyn Schedules>>,
+    /// Keeps the replaced release paused; none if a roll back always starts the release.
+    pub standby: Option<Arc<dyn Standby>>,
     /// Keeps apps away from private addresses with packet filter rules of this machine; none if the runtime does that
     /// by itself.
     pub protection: Option<Arc<dyn Protection>>,
@@ -196,6 +198,13 @@ pub trait DesiredState: Send + Sync {
         environment: Environment,
         release: ReleaseNumber,
     ) -> Result<bool, RuntimeError>;
+
+    /// Whether a release was live just before the one that is, and stays paused for a while longer.
+    ///
+    /// # Errors
+    /// [`RuntimeError::StateUnreadable`].
+    async fn is_kept(&self, app: AppId, environment: Environment, release: ReleaseNumber)
+    -> Result<bool, RuntimeError>;
 }
 
 /// Executes jobs to their end, and finds the runs that an earlier builder process started.
@@ -247,6 +256,23 @@ pub trait Schedules: Send + Sync {
     /// # Errors
     /// [`RuntimeError::Gone`] if the run's objects were removed.
     async fn name(&self, scheduled: &ScheduledRun, run: RunId) -> Result<LeftRun, RuntimeError>;
+}
+
+/// Keeps the release that production ran just before paused, so that a roll back to it needs no start.
+#[async_trait]
+pub trait Standby: Send + Sync {
+    /// Resumes the instance of the release `earlier` as `deployment`, which has its image and settings. None if it was
+    /// removed, or runs with other secrets: then the deployment is started like any other.
+    async fn resume(&self, deployment: &Deployment, earlier: ReleaseNumber) -> Result<Option<Instance>, RuntimeError>;
+
+    /// Lists paused instances.
+    async fn paused(&self) -> Result<Vec<Instance>, RuntimeError>;
+
+    /// Ends an instance, unless it belongs to another release by now. An instance that does not exist is a success.
+    async fn end(&self, instance: &Instance) -> Result<(), RuntimeError>;
+
+    /// Whether the machine is short of memory, so that paused instances have to end.
+    fn is_memory_short(&self) -> bool;
 }
 
 /// Reports the state of instances, and what happens to them.

@@ -106,6 +106,7 @@ impl MemoryRuntime {
             runs: memory.clone(),
             observation: memory.clone(),
             schedules: Some(memory),
+            standby: None,
             protection: None,
         }
     }

@@ -17,9 +17,9 @@ mod record;
 mod types;
 
 pub use contract::{
-    DesiredState, JobRunner, Observation, Protection, Reach, Reconcile, Releases, Runtime, Schedules, Switched,
+    DesiredState, JobRunner, Observation, Protection, Reach, Reconcile, Releases, Runtime, Schedules, Standby, Switched,
 };
-pub use docker::{DockerRuntime, DockerSettings};
+pub use docker::{DockerRuntime, DockerSettings, HostMemory};
 pub use error::RuntimeError;
 pub use kubernetes::{KubernetesRuntime, KubernetesSettings};
 pub use types::{

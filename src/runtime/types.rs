@@ -52,6 +52,8 @@ pub enum InstanceState {
     Running,
     /// It has crashed and will be restarted.
     Restarting,
+    /// It exists, and gets no processor time until it is resumed.
+    Paused,
     /// It was created, but has never run.
     Created,
     /// It has ended.

@@ -2,8 +2,8 @@
 
 use super::Services;
 use crate::domain::{
-    App, AppName, Environment, EnvironmentState, Job, JobKind, Page, PageRequest, Release, ReleaseNumber, TemplateKind,
-    TurnId, VersionId,
+    App, AppName, ChangeSize, Environment, EnvironmentState, Job, JobKind, Page, PageRequest, Release, ReleaseNumber,
+    TemplateKind, TurnId, VersionId,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
@@ -37,7 +37,60 @@ pub enum NextStep {
     },
 }
 
+/// Why a page asks before it publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishQuestion {
+    /// Nothing was published before.
+    First,
+    /// The version in preview differs much from the one in production: so many lines were added or removed.
+    ChangesMuch {
+        /// Lines added and removed.
+        lines: u32,
+    },
+}
+
+/// From so many lines on that were added or removed, a change is a large one.
+const LARGE_CHANGE: u32 = 200;
+
+impl PublishQuestion {
+    /// `changed`: what differs; `lines`: of the version in production. A change is large, too, if it removes at least half of
+    /// them.
+    fn of(changed: ChangeSize, lines: u32) -> Option<Self> {
+        let both = changed.additions.saturating_add(changed.deletions);
+        let is_large = both >= LARGE_CHANGE || (changed.deletions > 0 && changed.deletions >= lines.div_ceil(2));
+        is_large.then_some(Self::ChangesMuch { lines: both })
+    }
+}
+
 impl Services {
+    /// Whether a page asks before it publishes what is in preview, and why. The API does not: whoever calls it has decided.
+    pub async fn publish_question(&self, app: &App) -> AppResult<Option<PublishQuestion>> {
+        let running = app.environment(Environment::Prod).version.clone();
+        let (Some(running), Some(new)) = (running, app.environment(Environment::Preview).version.clone()) else {
+            return Ok(Some(PublishQuestion::First));
+        };
+        if running == new {
+            return Ok(None);
+        }
+        let change = move |workspace: &crate::workspace::Workspace| workspace.change_between(&running, &new);
+        match self.platform.read_workspace(&app.name, change).await {
+            Ok((changed, lines)) => Ok(PublishQuestion::of(changed, lines)),
+            // A version is gone, or comparing takes too long: one question too many is better than one too few.
+            Err(error) => {
+                tracing::debug!(app = %app.name, %error, "failed to compare preview with production");
+                Ok(Some(PublishQuestion::ChangesMuch { lines: 0 }))
+            }
+        }
+    }
+
+    /// The release that *Undo* brings back: the one that the live release of production took over from, if it is of another
+    /// version.
+    pub async fn undo_target(&self, app: &App) -> AppResult<Option<Release>> {
+        let replaced = self.platform.store.replaced_release(app.id, Environment::Prod).await?;
+        let live = &app.environment(Environment::Prod).version;
+        Ok(replaced.filter(|release| Some(&release.version) != live.as_ref()))
+    }
+
     /// Queues a job that builds a version (default: the newest) and deploys it to preview.
     pub async fn deploy_preview(&self, name: &AppName, version: Option<VersionId>) -> AppResult<Job> {
         let app = self.app(name).await?;
@@ -172,5 +225,22 @@ impl Services {
     /// Whether apps of this kind answer HTTP.
     pub fn answers_http(&self, app: &App) -> AppResult<bool> {
         Ok(self.template_of(app)?.manifest.kind != TemplateKind::Job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_change_is_asked_about() {
+        let asks = |additions, deletions, lines| {
+            PublishQuestion::of(ChangeSize { files: 1, additions, deletions }, lines).is_some()
+        };
+        assert!(!asks(120, 79, 2_000));
+        assert!(asks(120, 80, 2_000), "200 lines");
+        assert!(!asks(30, 19, 40));
+        assert!(asks(0, 20, 40), "half of what runs is removed");
+        assert!(!asks(5, 0, 0), "nothing was there to be removed");
     }
 }

@@ -30,6 +30,7 @@ pub struct Metrics {
     apps: Gauge<u64, AtomicU64>,
     streams: Gauge<u64, AtomicU64>,
     jobs: Family<JobLabels, Gauge<u64, AtomicU64>>,
+    paused: Gauge<u64, AtomicU64>,
     work: WorkMetrics,
 }
 
@@ -70,12 +71,18 @@ impl Metrics {
             apps: Gauge::default(),
             streams: Gauge::default(),
             jobs: Family::default(),
+            paused: Gauge::default(),
             work: WorkMetrics::default(),
             registry: Registry::default(),
         };
         registry.register("apps", "Apps that exist", metrics.apps.clone());
         registry.register("event_streams", "Open event streams", metrics.streams.clone());
         registry.register("jobs", "Jobs by kind and state", metrics.jobs.clone());
+        registry.register(
+            "paused_releases",
+            "Releases that were just replaced and stay paused; they serve no requests",
+            metrics.paused.clone(),
+        );
         metrics.work.register(&mut registry);
         Self { registry, ..metrics }
     }
@@ -90,6 +97,12 @@ impl Services {
         metrics.jobs.clear();
         for (kind, state, count) in self.platform.store.count_jobs().await? {
             metrics.jobs.get_or_create(&JobLabels { kind, state }).set(count);
+        }
+        // While the runtime does not answer, the last number stands.
+        if let Some(standby) = &self.platform.runtime.standby
+            && let Ok(paused) = standby.paused().await
+        {
+            metrics.paused.set(paused.len() as u64);
         }
         metrics.work.set(&self.platform.cpu_work);
         metrics.work.set(&self.platform.workspace_work);

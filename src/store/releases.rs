@@ -175,6 +175,45 @@ impl Store {
         .await
     }
 
+    /// The release that the live one of an environment took over from.
+    pub async fn replaced_release(&self, app: AppId, environment: Environment) -> Result<Option<Release>, StoreError> {
+        self.read(move |c| {
+            Ok(c.query_row(
+                &format!(
+                    "{SELECT} JOIN environments e ON e.app_id = r.app_id AND e.environment = r.environment
+                     WHERE r.app_id = ?1 AND r.environment = ?2 AND r.number < e.release AND r.state = 'retired'
+                     ORDER BY r.number DESC LIMIT 1"
+                ),
+                params![app.0, environment.as_str()],
+                release,
+            )
+            .optional()?)
+        })
+        .await
+    }
+
+    /// When the live release of an environment took over from `number`; none when that was not live just before it.
+    pub async fn replaced_at(
+        &self,
+        app: AppId,
+        environment: Environment,
+        number: ReleaseNumber,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |c| {
+            Ok(c.prepare_cached(
+                "SELECT live.settled_at FROM environments e
+                 JOIN releases live ON live.app_id = e.app_id AND live.environment = e.environment AND live.number = e.release
+                 WHERE e.app_id = ?1 AND e.environment = ?2
+                   AND ?3 = (SELECT max(r.number) FROM releases r WHERE r.app_id = ?1 AND r.environment = ?2
+                             AND r.number < e.release AND r.state = 'retired')",
+            )?
+            .query_row(params![app.0, environment.as_str(), number.0], |r| row::time_opt(r, "settled_at"))
+            .optional()?
+            .flatten())
+        })
+        .await
+    }
+
     /// Releases, newest first, of one environment or of both.
     pub async fn releases(
         &self,

@@ -147,6 +147,11 @@ pub fn encode_path(text: &str, keep_slashes: bool) -> String {
     out
 }
 
+/// An address as people read it: without `https://` and the slash at its end.
+pub fn without_scheme(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

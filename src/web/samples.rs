@@ -309,6 +309,7 @@ fn app_page(
             step: if running { NextView::Wait("Deploying".into()) } else { NextView::Publish(Some(11)) },
             may_preview: true,
             may_publish: true,
+            ask: None,
             back: Some((ReleaseNumber(1), 4)),
         }
         .render()

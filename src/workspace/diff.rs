@@ -2,7 +2,7 @@
 
 use git2::{Delta, Diff, DiffDelta, DiffFindOptions, DiffLineType, ObjectType, Oid, Patch};
 
-use super::compare::{Compared, Comparer, against_parent, line_counts, options};
+use super::compare::{Compared, Comparer, against_parent, line_counts, options, size_of};
 use super::index::Known;
 use super::tree::files_of;
 use super::{Workspace, WorkspaceError, repo};
@@ -105,6 +105,16 @@ impl Workspace {
         let mut diff = repo.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options()))?;
         diff.find_similar(Some(DiffFindOptions::new().renames(true).rename_limit(200)))?;
         text_of(&mut Comparer::new(&repo, &self.0.budget), &diff, bytes / 2, bytes)
+    }
+
+    /// How much one version differs from another, and how many lines the first one has.
+    pub fn change_between(&self, from: &VersionId, to: &VersionId) -> Result<(ChangeSize, u32), WorkspaceError> {
+        let repo = self.repo()?;
+        let (from, to) = (repo::commit_of(&repo, from)?.tree()?, repo::commit_of(&repo, to)?.tree()?);
+        // From nothing: what it has is what it adds.
+        let whole = size_of(&repo, &repo.diff_tree_to_tree(None, Some(&from), Some(&mut options()))?);
+        let diff = repo.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options()))?;
+        Ok((size_of(&repo, &diff), whole.additions))
     }
 
     /// The files that a version changed compared to the one before it. Does not compare their contents.

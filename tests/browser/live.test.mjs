@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import { assertQuiet, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder } from "./support.mjs";
+import { assertQuiet, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder, publishStep } from "./support.mjs";
 
 let builder;
 let browser;
@@ -70,7 +70,7 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   for (const page of [first, second, late]) {
     await page.locator("#strip .strip").waitFor({ timeout: PATIENCE });
     await page.getByRole("banner").locator(".chip", { hasText: /Preview\s+ready/ }).waitFor({ timeout: PATIENCE });
-    await page.getByRole("banner").getByRole("button", { name: /^Publish/ }).first().waitFor();
+    await publishStep(page).waitFor();
   }
   [first, second, late].forEach(assertQuiet);
 });
@@ -113,7 +113,9 @@ test("without scripts: create, ask, deploy, publish, roll back, delete", { timeo
   const bar = page.getByRole("banner");
   const publish = async (words) => {
     await bar.locator(".chip", { hasText: /Preview\s+ready/ }).waitFor();
-    await press(bar.getByRole("button", { name: /^Publish version/ }));
+    const asks = bar.locator(".confirm > summary");
+    if ((await asks.count()) > 0) await asks.first().click();
+    await press(bar.getByRole("button", { name: /^Publish/ }).first());
     await settled("it is published");
     await bar.locator(".chip", { hasText: /Production\s+ready/ }).waitFor();
     assert.match(await visit(name), words);

@@ -4,8 +4,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
 import {
-  assertAccessible, assertQuiet, done, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder, weigh,
-} from "./support.mjs";
+  assertAccessible, assertQuiet, done, eventually, openPage, PATIENCE, shoot, startBrowser, startBuilder, weigh, publishStep } from "./support.mjs";
 
 let builder;
 let browser;
@@ -181,10 +180,14 @@ describe("by keyboard", () => {
     await page.waitForURL(`${builder.origin}/apps/iron-bollard`);
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
 
-    const publish = page.getByRole("banner").getByRole("button", { name: /^Publish/ });
+    // It is the first time, so it asks: the answer has the focus.
+    const publish = publishStep(page);
     await publish.waitFor({ timeout: PATIENCE });
     await tabTo("Publish", publish);
     await focusIsVisible();
+    await page.keyboard.press("Enter");
+    const confirm = page.locator("#next > .confirm form button");
+    await eventually("the answer has the focus", () => confirm.evaluate((button) => button === document.activeElement));
     await page.keyboard.press("Enter");
     await page.getByRole("banner").locator(".chip", { hasText: /Production\s+ready/ }).waitFor({ timeout: PATIENCE });
 

@@ -224,6 +224,18 @@ export async function logIn(page, url) {
   await page.waitForURL((url) => url.pathname !== "/login");
 }
 
+/** What publishes, as the header's next step: a button, or what asks first. */
+export const publishStep = (page) => page.locator("#next > form button, #next > .confirm > summary", { hasText: /^\s*Publish/ });
+
+/** Publishes what is in preview, and confirms where it is asked. */
+export async function publish(page) {
+  const step = publishStep(page);
+  await step.waitFor({ timeout: PATIENCE });
+  const asks = (await page.locator("#next > .confirm").count()) > 0;
+  await step.click();
+  if (asks) await page.locator("#next > .confirm form button").click();
+}
+
 /** A screenshot for people. */
 export async function shoot(page, name) {
   await page.screenshot({ path: join(shots, `${name}.png`) });

@@ -125,7 +125,8 @@ fn body(
     }
 }
 
-fn variables(spec: &DeploymentSpec, secrets: &BTreeMap<String, SecretString>) -> Vec<String> {
+/// The environment variables of a container.
+pub(super) fn variables(spec: &DeploymentSpec, secrets: &BTreeMap<String, SecretString>) -> Vec<String> {
     let mut variables = BTreeMap::new();
     if let ProcessKind::Service(probe) = &spec.process {
         variables.insert("PORT", probe.port.to_string());

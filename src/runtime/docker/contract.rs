@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{
     Answered, Deployment, DesiredState, FoundInstance, Instance, InstanceEvent, JobRunner, LeftRun, LogRate,
-    Observation, Protection, Reach, Reconcile, Releases, Restored, RunOutcome, RunSpec, Runtime, RuntimeError, Stats,
-    Switched,
+    Observation, Protection, Reach, Reconcile, Releases, Restored, RunOutcome, RunSpec, Runtime, RuntimeError, Standby,
+    Stats, Switched,
 };
 use super::DockerRuntime;
 use crate::domain::{AppId, AppName, Environment, Probe, ProcessKind, ReleaseNumber};
@@ -33,6 +33,7 @@ impl From<DockerRuntime> for Runtime {
             runs: docker.clone(),
             observation: docker.clone(),
             schedules: None,
+            standby: Some(docker.clone()),
             protection: Some(docker),
         }
     }
@@ -88,15 +89,15 @@ impl Releases for DockerRuntime {
         let route = self.inner.settings.traffic.switch(app, *app_id, *environment, to).await;
         let (docker, live) = (self.clone(), deployment.clone());
         let when_drained = async move {
-            if let Err(error) = docker.remove_replaced(&live).await {
-                tracing::warn!(app = %live.app, environment = %live.environment, %error, "failed to remove an old container; the next start retries");
+            if let Err(error) = docker.retire(&live).await {
+                tracing::warn!(app = %live.app, environment = %live.environment, %error, "failed to pause or remove an old container; the next start retries");
             }
         };
         Ok(Switched::new(route, &self.inner.settings.tasks, std::future::ready(()), when_drained))
     }
 
     async fn finish(&self, live: &Deployment) -> Result<(), RuntimeError> {
-        self.remove_replaced(live).await
+        self.retire(live).await
     }
 
     async fn abandon(&self, failed: &Deployment, live: Option<&Deployment>) -> Result<(), RuntimeError> {
@@ -140,7 +141,7 @@ impl Reconcile for DockerRuntime {
         if self.inner.settings.traffic.is_draining(orphan.app_id, orphan.environment, orphan.release) {
             return Ok(());
         }
-        self.stop(orphan).await
+        self.end_replaced(orphan).await
     }
 
     fn due(&self) -> BoxStream<'static, ()> {
@@ -222,6 +223,25 @@ impl Observation for DockerRuntime {
 
     fn watch(&self) -> BoxStream<'static, InstanceEvent> {
         self.watch()
+    }
+}
+
+#[async_trait]
+impl Standby for DockerRuntime {
+    async fn resume(&self, deployment: &Deployment, earlier: ReleaseNumber) -> Result<Option<Instance>, RuntimeError> {
+        self.resume(deployment, earlier).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Instance>, RuntimeError> {
+        self.paused().await
+    }
+
+    async fn end(&self, instance: &Instance) -> Result<(), RuntimeError> {
+        self.end_replaced(instance).await
+    }
+
+    fn is_memory_short(&self) -> bool {
+        self.is_memory_short()
     }
 }
 

@@ -10,6 +10,7 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::super::{FoundInstance, Instance, InstanceState, RuntimeError, Serves};
 use super::DockerRuntime;
+use crate::domain::ReleaseNumber;
 use crate::engine::{self, Fault};
 use crate::ownership;
 
@@ -17,6 +18,7 @@ use crate::ownership;
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) id: String,
+    pub(super) name: String,
     pub(super) state: InstanceState,
     pub(super) labels: HashMap<String, String>,
     pub(super) address: Option<IpAddr>,
@@ -25,18 +27,25 @@ pub(super) struct Found {
     /// How often the engine has started it again.
     pub(super) restarts: u32,
     pub(super) memory_limit_bytes: Option<u64>,
+    /// Its environment variables, those of its image included.
+    pub(super) variables: Vec<String>,
 }
 
 impl Found {
     /// As the instance that its labels say it is.
     pub(super) fn instance(self) -> Result<Instance, RuntimeError> {
-        instance(self.id, &self.labels, self.address)
+        instance(self.id, &self.name, &self.labels, self.address)
             .ok_or_else(|| RuntimeError::Engine("a container of ours has lost its labels".to_owned()))
     }
 }
 
-/// Reads an instance from a container's labels. None when it is none of ours, or a run.
-pub(super) fn instance(id: String, labels: &HashMap<String, String>, address: Option<IpAddr>) -> Option<Instance> {
+/// Reads an instance from a container's name and labels. None when it is none of ours, or a run.
+pub(super) fn instance(
+    id: String,
+    name: &str,
+    labels: &HashMap<String, String>,
+    address: Option<IpAddr>,
+) -> Option<Instance> {
     if labels.contains_key(ownership::RUN) {
         return None;
     }
@@ -47,9 +56,17 @@ pub(super) fn instance(id: String, labels: &HashMap<String, String>, address: Op
         app: labels.get(ownership::APP)?.parse().ok()?,
         app_id: labels.get(ownership::APP_ID)?.parse().ok()?,
         environment: labels.get(ownership::ENVIRONMENT)?.parse().ok()?,
-        release: crate::domain::ReleaseNumber(labels.get(ownership::RELEASE)?.parse().ok()?),
+        release: release_in(name).or_else(|| Some(ReleaseNumber(labels.get(ownership::RELEASE)?.parse().ok()?)))?,
         address: address.zip(port).map(|(address, port)| SocketAddr::new(address, port)),
     })
+}
+
+/// The release in the name of an instance's container, as [`DockerRuntime::instance_name`] writes it. A container that goes on
+/// after a roll back gets the new release's name, and keeps the label of the one that it was made for.
+fn release_in(name: &str) -> Option<ReleaseNumber> {
+    let name = name.trim_start_matches('/').strip_prefix("slipway-")?;
+    let (_, release) = name.split_once('.')?.0.rsplit_once('-')?;
+    release.parse().ok().map(ReleaseNumber)
 }
 
 fn address(networks: Option<HashMap<String, EndpointSettings>>) -> Option<IpAddr> {
@@ -58,16 +75,21 @@ fn address(networks: Option<HashMap<String, EndpointSettings>>) -> Option<IpAddr
 
 fn found(container: ContainerInspectResponse) -> Found {
     let state = container.state.unwrap_or_default();
+    let config = container.config.unwrap_or_default();
+    let (labels, variables) = (config.labels.unwrap_or_default(), config.env.unwrap_or_default());
     let limit = container.host_config.and_then(|host| u64::try_from(host.memory?).ok());
     Found {
         id: container.id.unwrap_or_default(),
+        name: container.name.unwrap_or_default(),
         state: match state.status {
-            Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED) => InstanceState::Running,
+            Some(ContainerStateStatusEnum::RUNNING) => InstanceState::Running,
+            Some(ContainerStateStatusEnum::PAUSED) => InstanceState::Paused,
             Some(ContainerStateStatusEnum::RESTARTING) => InstanceState::Restarting,
             Some(ContainerStateStatusEnum::CREATED) => InstanceState::Created,
             _ => InstanceState::Stopped,
         },
-        labels: container.config.and_then(|config| config.labels).unwrap_or_default(),
+        labels,
+        variables,
         address: address(container.network_settings.and_then(|settings| settings.networks)),
         oom: state.oom_killed.unwrap_or_default(),
         started_at: state.started_at,
@@ -104,14 +126,16 @@ impl DockerRuntime {
 /// A container in a list, as an instance.
 pub(super) fn found_instance(container: ContainerSummary) -> Option<FoundInstance> {
     let state = match container.state? {
-        ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED => InstanceState::Running,
+        ContainerSummaryStateEnum::RUNNING => InstanceState::Running,
+        ContainerSummaryStateEnum::PAUSED => InstanceState::Paused,
         ContainerSummaryStateEnum::RESTARTING => InstanceState::Restarting,
         ContainerSummaryStateEnum::CREATED => InstanceState::Created,
         _ => InstanceState::Stopped,
     };
     let address = address(container.network_settings.and_then(|settings| settings.networks));
+    let name = container.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
     Some(FoundInstance {
-        instance: instance(container.id?, &container.labels?, address)?,
+        instance: instance(container.id?, &name, &container.labels?, address)?,
         state,
         serves: Serves::OwnRelease,
     })

@@ -5,6 +5,7 @@ mod contract;
 mod inspect;
 mod logs;
 mod network;
+mod paused;
 mod ready;
 mod run;
 mod stats;
@@ -26,6 +27,8 @@ use futures_util::TryStreamExt;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use paused::HostMemory;
 
 use super::{Deployment, FoundInstance, Instance, InstanceState, RuntimeError};
 use crate::domain::{AppId, AppName, Environment, ImageRef, ReleaseNumber};
@@ -51,6 +54,10 @@ pub struct DockerSettings {
     pub traffic: Traffic,
     /// What is done once a replaced release has drained runs here.
     pub tasks: TaskTracker,
+    /// The release that production ran just before stays paused.
+    pub keeps_replaced: bool,
+    /// The memory that paused releases use.
+    pub memory: HostMemory,
 }
 
 /// Runs apps as containers of one engine.
@@ -68,6 +75,8 @@ struct Inner {
     subnets: Subnets,
     /// The engine came without its init program.
     lacks_init: AtomicBool,
+    /// Replaced containers that are being ended.
+    ending: paused::Ending,
     /// How often the watch has reached the engine.
     reached: Sender<u64>,
 }
@@ -82,6 +91,7 @@ impl DockerRuntime {
                 settings,
                 app_locks: Mutex::default(),
                 lacks_init: AtomicBool::new(false),
+                ending: paused::Ending::default(),
                 reached: Sender::new(0),
             }),
         }
@@ -126,9 +136,15 @@ impl DockerRuntime {
         let name = self.instance_name(app, *app_id, *environment, *release);
         match self.inspect(&name).await? {
             Some(found) if found.state == InstanceState::Running => return found.instance(),
+            Some(found) if found.state == InstanceState::Paused => {
+                // By hand, or by a builder that died before it went on.
+                self.unpause(&found.id).await?;
+                return found.instance();
+            }
             Some(found) => self.remove(&found.id).await?,
             None => {}
         }
+        self.make_room(deployment).await?;
         let network = self.network(app, *app_id).await?;
         let (image, _) = tokio::join!(self.image(&deployment.image), self.inner.settings.firewall.ensure());
         let image = image?;
@@ -213,12 +229,6 @@ impl DockerRuntime {
         let policy = RestartPolicy { name: Some(name), maximum_retry_count: None };
         let update = ContainerUpdateBody { restart_policy: Some(policy), ..Default::default() };
         Ok(engine::call(engine::QUICK, self.docker().update_container(id, update)).await?)
-    }
-
-    /// Removes an environment's instances that a live release has replaced, but for those that still have requests.
-    async fn remove_replaced(&self, live: &Deployment) -> Result<(), RuntimeError> {
-        // A later release may be on its way already.
-        self.remove_instances(live, |release| release < live.release).await
     }
 
     /// Removes the instances of a deployment's environment whose releases are chosen, but for those that drain.

@@ -229,7 +229,7 @@ fn left_run(found: Found) -> Option<LeftRun> {
             .started_at
             .and_then(|at| at.parse::<Timestamp>().ok())
             .filter(|_| found.state != InstanceState::Created),
-        running: matches!(found.state, InstanceState::Running | InstanceState::Restarting),
+        running: matches!(found.state, InstanceState::Running | InstanceState::Restarting | InstanceState::Paused),
         id: found.id,
     })
 }

@@ -3,6 +3,7 @@
 mod egress;
 mod instances;
 mod jobs;
+mod paused;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::{Deployment, Instance, RuntimeError};
-use super::{DockerRuntime, DockerSettings, SubnetPool};
+use super::{DockerRuntime, DockerSettings, HostMemory, SubnetPool};
 use crate::domain::{
     AppId, AppName, DeploymentSpec, Environment, ImageRef, Probe, ProcessKind, ReleaseNumber, ResourceLimits,
 };
@@ -96,6 +97,8 @@ fn settings(installation: Installation, firewall: Firewall) -> DockerSettings {
         firewall,
         traffic: Traffic::new(Routes::new()),
         tasks: TaskTracker::new(),
+        keeps_replaced: true,
+        memory: HostMemory::here(),
     }
 }
 

@@ -57,7 +57,8 @@ impl DockerRuntime {
         for found in self.instances().await? {
             let kind = match found.state {
                 InstanceState::Running => InstanceEventKind::Started,
-                InstanceState::Created => continue,
+                // One that is live is started again by the reconcile; no other is anybody's business here.
+                InstanceState::Created | InstanceState::Paused => continue,
                 InstanceState::Restarting | InstanceState::Stopped => {
                     InstanceEventKind::Died { code: None, oom: false }
                 }
@@ -96,7 +97,8 @@ impl DockerRuntime {
             }
             _ => return None,
         };
-        let mut instance = instance(id, &labels, None)?;
+        let name = labels.get("name").map_or("", String::as_str);
+        let mut instance = instance(id, name, &labels, None)?;
         if kind == InstanceEventKind::Started && instance.address.is_none() {
             // The engine chose its address, and only the engine knows it.
             instance = self.inspect(&instance.id).await.ok()??.instance().ok()?;

@@ -35,6 +35,7 @@ impl From<KubernetesRuntime> for Runtime {
             runs: cluster.clone(),
             observation: cluster.clone(),
             schedules: Some(cluster),
+            standby: None,
             protection: None,
         }
     }

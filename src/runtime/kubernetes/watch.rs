@@ -228,7 +228,7 @@ impl<K: Resource + Clone> Listing<K> {
 fn kind(state: InstanceState) -> Option<InstanceEventKind> {
     match state {
         InstanceState::Running => Some(InstanceEventKind::Started),
-        InstanceState::Created => None,
+        InstanceState::Created | InstanceState::Paused => None,
         InstanceState::Restarting => Some(InstanceEventKind::Died { code: None, oom: false }),
         // Slipway deletes Deployments that should not run. It never scales one to zero.
         InstanceState::Stopped => Some(InstanceEventKind::TakenDown),

@@ -1,7 +1,7 @@
 //! Actions on a whole app: deploy, publish, roll back, stop, delete; and its settings.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -10,7 +10,7 @@ use super::page::show;
 use super::query::AppQuery;
 use crate::browser_errors::Place;
 use crate::domain::{App, AppName, Environment, JobId, ReleaseNumber, VersionId};
-use crate::error::AppResult;
+use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::web::Web;
 use crate::web::chrome::Chrome;
@@ -73,6 +73,23 @@ pub async fn fix(
 pub async fn publish(State(web): State<Web>, caller: Caller, Path(name): Path<AppName>) -> AppResult<Response> {
     web.services.publish(&name).await?;
     Ok(reply::done(caller, &format!("/apps/{name}")))
+}
+
+/// `GET /apps/{app}/qr`: the address of production as a QR code, for a phone's camera.
+pub async fn qr(State(web): State<Web>, Path(name): Path<AppName>) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let url = web.services.environment_url(&app, Environment::Prod);
+    let url = url.ok_or_else(|| AppError::not_found("address of this app"))?;
+    let code = qrcode::QrCode::new(url.as_bytes()).map_err(|error| AppError::internal(&error))?;
+    // Dark on light on every page: not every camera reads it the other way round.
+    let svg = code
+        .render::<qrcode::render::svg::Color<'_>>()
+        .min_dimensions(176, 176)
+        .dark_color(qrcode::render::svg::Color("#000"))
+        .light_color(qrcode::render::svg::Color("#fff"))
+        .build();
+    let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "private, max-age=3600")];
+    Ok((headers, svg).into_response())
 }
 
 /// The form's fields.

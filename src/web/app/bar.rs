@@ -3,6 +3,7 @@
 use askama::Template;
 
 use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, ReleaseNumber};
+use crate::services::deployments::PublishQuestion;
 use crate::web::ui;
 
 /// An environment as a word and an icon.
@@ -86,6 +87,29 @@ pub enum NextView {
     Nothing,
 }
 
+/// What is asked before a version is published.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Where it will be, without `https://`; none where it has no address.
+    pub host: Option<String>,
+    /// Why it is asked.
+    pub why: String,
+}
+
+impl Ask {
+    /// `url`: the address of production.
+    pub fn new(question: PublishQuestion, url: Option<String>) -> Self {
+        let why = match question {
+            PublishQuestion::First => "Nothing was published before.".to_owned(),
+            PublishQuestion::ChangesMuch { lines: 0 } => "It differs much from what runs there.".to_owned(),
+            PublishQuestion::ChangesMuch { lines } => {
+                format!("{} added or removed.", crate::web::format::count(u64::from(lines), "line", "lines"))
+            }
+        };
+        Self { host: url.map(|url| crate::web::format::without_scheme(&url).to_owned()), why }
+    }
+}
+
 /// The next step, and a menu with the other actions.
 #[derive(Template)]
 #[template(path = "app/next.html")]
@@ -98,6 +122,45 @@ pub struct Next<'a> {
     pub may_preview: bool,
     /// Preview has a release that can be published.
     pub may_publish: bool,
+    /// Asked before anything is published.
+    pub ask: Option<Ask>,
     /// The previous release of production, with its version's number.
     pub back: Option<(ReleaseNumber, u32)>,
+}
+
+impl Next<'_> {
+    fn publish_label(&self) -> String {
+        match self.step {
+            NextView::Publish(Some(version)) => format!("Publish version {version}"),
+            NextView::RolledBack(_, from) => format!("Publish version {from} again"),
+            _ => "Publish".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    fn next(step: NextView, question: Option<PublishQuestion>) -> samples::Selected {
+        let app = samples::app();
+        let url = Some("https://tides.example.org/".to_owned());
+        let ask = question.map(|question| Ask::new(question, url));
+        let next = Next { app: &app.name, step, may_preview: false, may_publish: false, ask, back: None };
+        samples::select(&next.render().expect("renders"))
+    }
+
+    #[test]
+    fn a_first_or_large_publish_asks_in_place() {
+        let page = next(NextView::Publish(Some(9)), None);
+        assert_eq!((page.count(".confirm"), page.text("#next > form button")), (0, "Publish version 9".to_owned()));
+        let page = next(NextView::Publish(Some(9)), Some(PublishQuestion::First));
+        assert_eq!(page.count("#next > form"), 0, "one press publishes nothing");
+        assert_eq!(page.text(".confirm summary .go"), "Publish version 9");
+        assert_eq!(page.text(".confirm form p b"), "Publish to tides.example.org?");
+        assert!(page.attribute(".confirm form", "action").ends_with("/publish"), "it works without scripts");
+        let page = next(NextView::Publish(Some(9)), Some(PublishQuestion::ChangesMuch { lines: 240 }));
+        assert_eq!(page.text(".confirm form p .dim"), "240 lines added or removed.");
+    }
 }

@@ -3,8 +3,8 @@
 use askama::Template;
 
 use crate::domain::{
-    App, AppName, Environment, Job, JobId, JobKind, JobState, SmokeCheck, SmokeCount, Step, StepName, StepState,
-    VersionId,
+    App, AppName, Environment, Job, JobId, JobKind, JobState, ReleaseNumber, SmokeCheck, SmokeCount, Step, StepName,
+    StepState, VersionId,
 };
 use crate::web::format::{self, Html};
 use crate::web::highlight::escape_into;
@@ -27,8 +27,11 @@ pub struct DeployView {
     title: String,
     steps: Vec<StepView>,
     may_stop: bool,
-    ended: bool,
     url: Option<String>,
+    /// It changed what visitors see.
+    live: bool,
+    /// The release that *Undo* brings back.
+    undo: Option<ReleaseNumber>,
     checks: Option<ChecksView>,
     failure: Option<FailureView>,
     /// The job's current activity, or what it waits for, from its log.
@@ -94,8 +97,9 @@ impl DeployView {
             title: title(job, version),
             steps: steps(job),
             may_stop: !ended && !job.cancel_requested,
-            ended,
             url: url.filter(|_| job.state == JobState::Succeeded),
+            live: job.state == JobState::Succeeded && job.kind.environment() == Some(Environment::Prod),
+            undo: None,
             doing: doing.filter(|_| !ended).map(|words| with_code(&words)),
             checks: ChecksView::new(&job.checks),
             failure: (job.state == JobState::Failed).then(|| FailureView::new(job, app)),
@@ -109,6 +113,18 @@ impl DeployView {
             failure.good = good;
         }
         self
+    }
+
+    /// Offers *Undo*.
+    #[must_use]
+    pub fn undo(mut self, release: Option<ReleaseNumber>) -> Self {
+        self.undo = release;
+        self
+    }
+
+    /// The address without `https://`.
+    fn host(&self) -> Option<&str> {
+        self.url.as_deref().map(format::without_scheme)
     }
 
     fn class(&self) -> &'static str {
@@ -148,9 +164,13 @@ pub fn title(job: &Job, version: Option<u32>) -> String {
         JobKind::Preview { .. } => {
             (format!("Deploying {what} to preview"), format!("Preview runs {what}"), "Preview deployment")
         }
-        JobKind::Publish { .. } => (format!("Publishing {what}"), format!("Production runs {what}"), "Publishing"),
+        JobKind::Publish { .. } => (format!("Publishing {what}"), format!("{} is live", capital(&what)), "Publishing"),
         JobKind::Rollback { .. } => {
-            (format!("Rolling {place} back to {what}"), format!("{} is back at {what}", capital(&place)), "Roll back")
+            let did = match job.kind.environment() {
+                Some(Environment::Prod) => format!("Rolled back: {what} is live"),
+                _ => format!("{} is back at {what}", capital(&place)),
+            };
+            (format!("Rolling {place} back to {what}"), did, "Roll back")
         }
         JobKind::Delete => ("Deleting the app".to_owned(), "The app is deleted".to_owned(), "Deleting"),
         JobKind::Generate { .. } => ("Writing".to_owned(), "Written".to_owned(), "Writing"),

@@ -42,6 +42,7 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::continue_turn))
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
+        .route("/apps/{app}/qr", get(actions::qr))
         .route("/apps/{app}/rollback", get(actions::back).post(actions::rollback))
         .route("/apps/{app}/delete", get(actions::back).post(actions::delete))
         .route("/apps/{app}/code", get(code::tab))

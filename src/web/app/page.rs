@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::response::Response;
 
-use super::bar::{Chips, Next, NextView, chips_of};
+use super::bar::{Ask, Chips, Next, NextView, chips_of};
 use super::conversation;
 use super::deployment::{DeployView, Strip, is_shown};
 use super::query::AppQuery;
-use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, Version};
+use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, ReleaseNumber, Version};
 use crate::error::AppResult;
 use crate::services::Services;
 use crate::services::deployments::NextStep;
@@ -76,8 +76,8 @@ pub fn tabs(app: &AppName, current: &str) -> Vec<Tab> {
 
 /// Number of newest jobs that are searched for the last deployment and the running turn.
 const JOBS_SEARCHED: u32 = 20;
-/// How long a successful deployment stays visible, in seconds.
-const SHOWN_AFTER_END: i64 = 60;
+/// How long *Undo* is offered after a publish, in seconds.
+const UNDO_OFFERED: i64 = 600;
 
 /// The rendered parts of the page that show the current state: the stream sends them when it changes.
 pub struct Parts {
@@ -87,10 +87,10 @@ pub struct Parts {
     send: String,
 }
 
-/// Renders the parts that show the current state. An old successful deployment is not shown.
+/// Renders the parts that show the current state.
 pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
     let jobs = services.recent_jobs(app.id, JOBS_SEARCHED).await?;
-    let shown = jobs.iter().find(|job| is_shown(&job.kind)).filter(|job| is_recent(job, services.now()));
+    let shown = jobs.iter().find(|job| is_shown(&job.kind));
     let strip = match shown {
         Some(job) => {
             let version = version_of(services, app, job).await?;
@@ -99,6 +99,7 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
             let words = services.last_words(job).await?;
             Some(
                 DeployView::new(job, app, version, url, words)
+                    .undo(undo(services, app, job).await?)
                     .back_to(good.map(|version| (version.id, version.number))),
             )
         }
@@ -126,13 +127,16 @@ impl Parts {
     }
 }
 
-fn is_recent(job: &Job, now: jiff::Timestamp) -> bool {
-    match job.state {
-        JobState::Queued | JobState::Running | JobState::Failed => true,
-        JobState::Succeeded | JobState::Cancelled => {
-            job.finished_at.is_some_and(|at| now.as_second() - at.as_second() < SHOWN_AFTER_END)
-        }
+/// The release that *Undo* of a publish or a roll back brings back.
+async fn undo(services: &Services, app: &App, job: &Job) -> AppResult<Option<ReleaseNumber>> {
+    let is_live = job.result.as_ref().is_some_and(|result| {
+        result.environment == Some(Environment::Prod) && result.release == app.environment(Environment::Prod).release
+    });
+    let is_recent = job.finished_at.is_some_and(|at| services.now().as_second() - at.as_second() < UNDO_OFFERED);
+    if !is_live || !is_recent {
+        return Ok(None);
     }
+    Ok(services.undo_target(app).await?.map(|release| release.number))
 }
 
 /// The turn that *Stop* stops: the running one, else the first in the queue.
@@ -180,12 +184,20 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
     // While a turn runs, its version is the one to wait for; the menu can deploy the current one.
     let step = if turn_runs && !waiting { NextView::Wait("Writing".to_owned()) } else { step };
     let back = services.rollback_target(app, Environment::Prod).await?;
+    let may_publish = !waiting
+        && app.environment(Environment::Preview).release.is_some()
+        && !matches!(step, NextView::Publish(_) | NextView::Nothing);
+    let question = match step {
+        NextView::Publish(_) => services.publish_question(app).await?,
+        _ if may_publish => services.publish_question(app).await?,
+        _ => None,
+    };
+    let ask = question.map(|question| Ask::new(question, services.environment_url(app, Environment::Prod)));
     Ok(Next {
         app: &app.name,
         may_preview: !waiting && app.head.is_some() && !matches!(step, NextView::Deploy),
-        may_publish: !waiting
-            && app.environment(Environment::Preview).release.is_some()
-            && !matches!(step, NextView::Publish(_) | NextView::Nothing),
+        may_publish,
+        ask,
         back: back.filter(|_| !waiting).map(|release| (release.number, release.version_number)),
         step,
     })

@@ -36,6 +36,94 @@ async fn no_request_fails_during_publish_and_roll_back() {
     assert!(outcome.answered >= 650);
 }
 
+/// How long a job was at work, in milliseconds.
+fn millis(job: &serde_json::Value) -> i64 {
+    let at = |name: &str| -> jiff::Timestamp { job[name].as_str().expect("a time").parse().expect("a time") };
+    i64::try_from(at("finished_at").duration_since(at("started_at")).as_millis()).expect("soon")
+}
+
+#[tokio::test]
+async fn undo_needs_no_start_and_no_request_fails_meanwhile() {
+    let builder = Builder::start().await;
+    let app = builder.create("static-site", "Undone").await;
+    page(&builder, &app, "one").await;
+    builder.publish(&app).await;
+    page(&builder, &app, "two").await;
+    builder.publish(&app).await;
+    eventually("the first is paused", PATIENCE, || async {
+        (builder.installation().paused() == [format!("{app}/prod/1")]).then_some(())
+    })
+    .await;
+    let containers = builder.installation().containers();
+
+    let load = Load::start(builder.port, &app, "/", 4, 2);
+    load.warm(100).await;
+    // There and back, several times: the machine may be busy with something else.
+    let mut quickest = i64::MAX;
+    for (live, back_to) in (3..9).zip(1..) {
+        let body = json!({"environment": "prod", "release": back_to});
+        let job = builder.done(&format!("/apps/{app}/rollback"), &body).await;
+        assert_eq!(job["steps"][0], json!({"name": "start", "state": "skipped", "millis": 0}), "{job:#}");
+        quickest = quickest.min(millis(&job));
+        let paused = [format!("{app}/prod/{}", live - 1)];
+        eventually("the other is paused", PATIENCE, || async {
+            (builder.installation().paused() == paused).then_some(())
+        })
+        .await;
+        assert!(builder.installation().places().contains(&format!("{app}/prod/{live}")));
+        load.warm(50).await;
+    }
+    assert!(quickest <= 150, "the quickest took {quickest} ms");
+    let outcome = load.end().await;
+    assert_eq!(outcome.failures, Vec::<String>::new(), "of {} requests", outcome.answered);
+    let ids = |containers: &[crate::support::engine::Container]| {
+        containers.iter().map(|container| container.id.clone()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(ids(&builder.installation().containers()), ids(&containers), "nothing was started");
+    // The usage is that of the live one, and the paused one is counted apart.
+    let usage = builder.get(&format!("/apps/{app}/resources?environment=prod")).await.expect(200);
+    assert_eq!((&usage["release"], &usage["ready"]), (&json!(8), &json!(1)), "{usage:#}");
+    let metrics = send(builder.http.get(builder.at("builder.localhost", "/metrics"))).await.text();
+    assert!(metrics.contains("slipway_paused_releases 1\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_paused_release_outlives_the_builder_and_ends_in_time() {
+    let mut builder = Builder::start_with(&[("SLIPWAY_KEEP_REPLACED_SECONDS", "600")]).await;
+    let app = builder.create("static-site", "Waits").await;
+    page(&builder, &app, "one").await;
+    builder.publish(&app).await;
+    page(&builder, &app, "two").await;
+    builder.publish(&app).await;
+    let paused = [format!("{app}/prod/1")];
+    let is_paused = || async { (builder.installation().paused() == paused).then_some(()) };
+    eventually("the first is paused", PATIENCE, is_paused).await;
+    builder.kill();
+    builder.restart().await;
+    eventually("the reconcile is done", PATIENCE, || async {
+        (builder.open(&app, "/").await.status == 200).then_some(())
+    })
+    .await;
+    let job = builder.done(&format!("/apps/{app}/rollback"), &json!({"environment": "prod"})).await;
+    assert_eq!(job["steps"][0]["state"], "skipped", "it was still there: {job:#}");
+    assert_eq!(builder.open(&app, "/").await.text(), "<h1>one</h1>\n");
+
+    // The time counts from the switch, whoever is at work when it is over.
+    builder.restart_with(&[("SLIPWAY_KEEP_REPLACED_SECONDS", "2")]).await;
+    eventually("it has ended", PATIENCE, || async { builder.installation().paused().is_empty().then_some(()) }).await;
+    assert_eq!(builder.open(&app, "/").await.text(), "<h1>one</h1>\n");
+    // Without it, a roll back starts as it always did.
+    let job = builder.done(&format!("/apps/{app}/rollback"), &json!({"environment": "prod", "release": 2})).await;
+    assert_eq!(job["steps"][0]["state"], "done", "{job:#}");
+    assert_eq!(builder.open(&app, "/").await.text(), "<h1>two</h1>\n");
+    // The builder that is at work ends it, too.
+    eventually("the last one has ended", PATIENCE, || async {
+        let containers = builder.installation().containers();
+        (!containers.iter().any(|container| container.place() == format!("{app}/prod/3"))).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_slow_response_is_finished_by_its_release() {
     let builder = Builder::start().await;

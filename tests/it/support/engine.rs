@@ -12,14 +12,17 @@ use tokio::net::{UnixListener, UnixStream};
 pub struct Container {
     pub id: String,
     pub state: String,
+    pub name: String,
     pub labels: BTreeMap<String, String>,
 }
 
 impl Container {
-    /// App, environment and release, as in `oak-river/preview/3`.
+    /// App, environment and release, as in `oak-river/preview/3`. The release is the one in its name: what went on after a
+    /// roll back has the label of an earlier one.
     pub fn place(&self) -> String {
         let label = |name: &str| self.labels.get(&format!("slipway.dev/{name}")).map_or("-", String::as_str);
-        format!("{}/{}/{}", label("app"), label("environment"), label("release"))
+        let named = self.name.split('.').next().and_then(|name| name.rsplit('-').next());
+        format!("{}/{}/{}", label("app"), label("environment"), named.unwrap_or("-"))
     }
 }
 
@@ -114,12 +117,22 @@ impl Installation {
         ids.iter().filter_map(|id| inspect(id)).collect()
     }
 
-    /// The containers that serve releases, as `app/environment/release`, sorted. Runs of jobs are left out.
+    /// The containers that serve releases, as `app/environment/release`, sorted. Runs of jobs are left out, and what is
+    /// paused.
     pub fn places(&self) -> Vec<String> {
+        self.of_releases(|state| state != "paused")
+    }
+
+    /// The releases that are paused.
+    pub fn paused(&self) -> Vec<String> {
+        self.of_releases(|state| state == "paused")
+    }
+
+    fn of_releases(&self, is_in: impl Fn(&str) -> bool) -> Vec<String> {
         let mut places: Vec<String> = self
             .containers()
             .iter()
-            .filter(|container| !container.labels.contains_key("slipway.dev/run"))
+            .filter(|container| !container.labels.contains_key("slipway.dev/run") && is_in(&container.state))
             .map(Container::place)
             .collect();
         places.sort();
@@ -161,6 +174,7 @@ fn inspect(id: &str) -> Option<Container> {
     let labels = container["Config"]["Labels"].as_object()?;
     Some(Container {
         id: id.to_owned(),
+        name: container["Name"].as_str().unwrap_or_default().to_owned(),
         state: container["State"]["Status"].as_str().unwrap_or_default().to_owned(),
         labels: labels
             .iter()
