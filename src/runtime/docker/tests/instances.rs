@@ -231,7 +231,7 @@ async fn a_switch_changes_the_route_and_removes_what_it_replaced() {
         let switched = runtime.releases.switch(deployment, instance, &probe("/health"), LONG, &|_| {}, &never).await;
         switched.expect("it switches")
     };
-    let routed_to = || match scene.runtime.inner.settings.traffic.routes().state(&scene.app.0, Prod) {
+    let routed_to = || match scene.runtime.inner.settings.traffic.routes().state(&scene.app.0, Preview) {
         Some(RouteState::Up(upstream)) => Some(upstream.release.0),
         _ => None,
     };
@@ -241,16 +241,16 @@ async fn a_switch_changes_the_route_and_removes_what_it_replaced() {
         there.sort_unstable();
         there
     };
-    let [one, two, three] = [1, 2, 3].map(|release| scene.deployment(Prod, release, "serve"));
+    let [one, two, three] = [1, 2, 3].map(|release| scene.deployment(Preview, release, "serve"));
     let first = scene.serve(&one).await;
     switch(&one, &first).await.keep().await;
-    scene.serve(&scene.deployment(Preview, 1, "serve")).await;
+    scene.serve(&scene.deployment(Prod, 1, "serve")).await;
     let second = scene.serve(&two).await;
     drop(switch(&two, &second).await);
     assert_eq!(routed_to(), Some(1), "the switch was not kept");
     switch(&two, &second).await.keep().await;
     assert_eq!(routed_to(), Some(2));
-    let wanted = [(Preview, 1), (Prod, 2)];
+    let wanted = [(Preview, 2), (Prod, 1)];
     eventually("the old release is removed", LONG, async || there().await == wanted).await;
 
     // One that never takes traffic is taken away alone.
