@@ -25,7 +25,7 @@ pub struct Model {
     pub id: ModelId,
     /// It is the demo model, and every page says so.
     pub is_demo: bool,
-    /// Whose setting it is.
+    /// Where it is set.
     pub source: ModelSource,
     /// Where it answers.
     pub address: String,
@@ -37,15 +37,15 @@ pub struct Model {
     tested: Mutex<Option<Tested>>,
 }
 
-/// Whose setting chooses who answers.
+/// Where the provider and the key are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelSource {
     /// The environment, a flag or the settings file. Pages cannot change it.
     Settings,
     /// The key that was added in the page.
     AddedKey,
-    /// Nobody's: there is no key.
-    Nobody,
+    /// There is no key.
+    NotSet,
 }
 
 /// The last time that a model was asked something.

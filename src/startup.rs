@@ -283,7 +283,7 @@ fn models(config: &Config, lifecycle: &Lifecycle) -> anyhow::Result<Models> {
                 let server = server.clone();
                 async move { server.serve().await }
             });
-            let source = if config.chooses_model { ModelSource::Settings } else { ModelSource::Nobody };
+            let source = if config.chooses_model { ModelSource::Settings } else { ModelSource::NotSet };
             let client = client(WireFormat::Anthropic, &demo.base_url, Some(demo.key))?;
             let demo = Model::new(client, DEMO_MODEL.parse()?, source, demo.base_url, table).demo();
             if config.chooses_model {

@@ -1,4 +1,4 @@
-//! Collects what a turn is told in addition to the user's message: files that the user changed since the last turn,
+//! Collects what the model gets in addition to the user's message of a turn: files that the user changed since the last turn,
 //! locked files, and the app's remaining budget for the day.
 
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! Releases that stay paused after they were replaced, and their end in time.
+//! Releases that stay paused after they were replaced: each ends when its time is over, or when memory is short.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,29 +7,34 @@ use super::desired::Desired;
 use crate::platform::Platform;
 use crate::runtime::{DesiredState, RuntimeError, Standby};
 
-/// Pause between two looks at what is paused, unless the time that it may stay is shorter.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// Interval in which paused releases and the free memory are checked, unless the time that a release may stay is shorter.
+/// Nothing reports that memory becomes short.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Ends what has been paused for long enough, or is in the way because memory is short, for as long as the builder lives.
+/// Ends paused releases in time. Runs in the background, and does nothing while none is paused.
 pub async fn end_paused(platform: Arc<Platform>, standby: Arc<dyn Standby>) {
     let keep = platform.config.keep_replaced;
     if keep.is_zero() {
-        // What an earlier builder left is an orphan like any other.
+        // Paused instances of an earlier builder are orphans, which the reconcile removes.
         return std::future::pending().await;
     }
     loop {
-        tokio::time::sleep(LOOK_AGAIN.min(keep)).await;
-        if let Err(error) = look(&platform, standby.as_ref()).await {
-            tracing::debug!(%error, "failed to end paused releases; retrying");
+        match end_due(&platform, standby.as_ref()).await {
+            Ok(0) => standby.next_pause().await,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "failed to end paused releases; retrying"),
         }
+        tokio::time::sleep(CHECK_INTERVAL.min(keep)).await;
     }
 }
 
-async fn look(platform: &Platform, standby: &dyn Standby) -> Result<(), RuntimeError> {
+/// Ends the paused releases whose time is over, or all of them while memory is short. Returns how many were paused.
+async fn end_due(platform: &Platform, standby: &dyn Standby) -> Result<usize, RuntimeError> {
     let desired = Desired(platform);
-    for instance in standby.paused().await? {
+    let paused = standby.paused().await?;
+    for instance in &paused {
         let (app, environment, release) = (instance.app_id, instance.environment, instance.release);
-        // A live one that somebody paused by hand is the reconcile's.
+        // The reconcile resumes a live release that a user of the engine has paused.
         if desired.is_needed(app, environment, release).await? {
             continue;
         }
@@ -38,7 +43,7 @@ async fn look(platform: &Platform, standby: &dyn Standby) -> Result<(), RuntimeE
             continue;
         }
         tracing::info!(app = %instance.app, release = release.0, is_short, "ending a paused release");
-        standby.end(&instance).await?;
+        standby.end(instance).await?;
     }
-    Ok(())
+    Ok(paused.len())
 }

@@ -258,7 +258,7 @@ pub trait Schedules: Send + Sync {
     async fn name(&self, scheduled: &ScheduledRun, run: RunId) -> Result<LeftRun, RuntimeError>;
 }
 
-/// Keeps the release that production ran just before paused, so that a roll back to it needs no start.
+/// Keeps the release that production ran before the current one paused, so that a roll back to it starts nothing.
 #[async_trait]
 pub trait Standby: Send + Sync {
     /// Resumes the instance of the release `earlier` as `deployment`, which has its image and settings. None if it was
@@ -267,6 +267,9 @@ pub trait Standby: Send + Sync {
 
     /// Lists paused instances.
     async fn paused(&self) -> Result<Vec<Instance>, RuntimeError>;
+
+    /// Waits until an instance was paused since the last call.
+    async fn next_pause(&self);
 
     /// Ends an instance, unless it belongs to another release by now. An instance that does not exist is a success.
     async fn end(&self, instance: &Instance) -> Result<(), RuntimeError>;

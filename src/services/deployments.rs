@@ -49,7 +49,7 @@ pub enum PublishQuestion {
     },
 }
 
-/// From so many lines on that were added or removed, a change is a large one.
+/// Number of added and removed lines from which a change is large.
 const LARGE_CHANGE: u32 = 200;
 
 impl PublishQuestion {
@@ -63,7 +63,7 @@ impl PublishQuestion {
 }
 
 impl Services {
-    /// Whether a page asks before it publishes what is in preview, and why. The API does not: whoever calls it has decided.
+    /// Whether a page asks before it publishes what is in preview, and why. The API does not ask: its caller has decided.
     pub async fn publish_question(&self, app: &App) -> AppResult<Option<PublishQuestion>> {
         let running = app.environment(Environment::Prod).version.clone();
         let (Some(running), Some(new)) = (running, app.environment(Environment::Preview).version.clone()) else {
@@ -75,7 +75,7 @@ impl Services {
         let change = move |workspace: &crate::workspace::Workspace| workspace.change_between(&running, &new);
         match self.platform.read_workspace(&app.name, change).await {
             Ok((changed, lines)) => Ok(PublishQuestion::of(changed, lines)),
-            // A version is gone, or comparing takes too long: one question too many is better than one too few.
+            // A version was removed, or the comparison takes too long: an unnecessary question is better than a missing one.
             Err(error) => {
                 tracing::debug!(app = %app.name, %error, "failed to compare preview with production");
                 Ok(Some(PublishQuestion::ChangesMuch { lines: 0 }))

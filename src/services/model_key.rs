@@ -19,7 +19,7 @@ use crate::model_key::{KeyFileError, ModelKey};
 
 /// How long a test may take.
 const TEST_PATIENCE: Duration = Duration::from_secs(25);
-/// How long the result of a test counts, so that impatient clicks cost nothing.
+/// How long the result of a test is reused, so that repeated clicks send no more requests.
 const TEST_COUNTS: Duration = Duration::from_secs(5);
 /// Maximum length of an address and of a key in bytes.
 const ADDRESS_MAX: usize = 300;
@@ -30,7 +30,7 @@ const KEY_MAX: usize = 1_000;
 pub struct ModelState {
     /// The demo model answers.
     pub is_demo: bool,
-    /// Whose setting it is.
+    /// Where it is set.
     pub source: ModelSource,
     /// The default model.
     pub id: ModelId,
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_sent_only_where_nobody_reads_it_on_the_way() {
+    fn a_key_is_sent_over_https_or_to_a_private_address_only() {
         for (address, has_key, is_good) in [
             ("https://api.example.org", true, true),
             ("http://127.0.0.1:11434/v1", true, true),

@@ -121,7 +121,7 @@ impl ModelSection {
 pub(super) fn sample() -> ModelSection {
     ModelSection {
         is_demo: true,
-        source: ModelSource::Nobody,
+        source: ModelSource::NotSet,
         may_change: true,
         model: "slipway-demo".into(),
         address: "http://127.0.0.1:1".into(),

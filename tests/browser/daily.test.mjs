@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, afterEach, before, describe, test } from "node:test";
-import { assertAccessible, assertQuiet, done, eventually, logIn, openPage, password, PATIENCE, shoot, startBrowser, startBuilder } from "./support.mjs";
+import { PATIENCE, assertAccessible, assertQuiet, done, eventually, logIn, openAt, openPage, password, shoot, startBrowser, startBuilder } from "./support.mjs";
 
 let builder;
 let browser;
@@ -62,12 +62,7 @@ after(async () => {
 });
 afterEach(() => page?.context().close());
 
-const open = async (path, options) => {
-  page = await openPage(browser, options);
-  await page.goto(builder.origin + path);
-  await page.waitForFunction(() => document.documentElement.classList.contains("scripts"));
-  return page;
-};
+const open = async (path, options) => (page = await openAt(browser, builder.origin + path, options));
 const endpoint = (method, path) =>
   page.locator(".endpoints details").filter({ has: page.locator("summary", { hasText: method }) }).filter({ has: page.locator("summary code", { hasText: path }) });
 

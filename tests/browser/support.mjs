@@ -245,3 +245,11 @@ export async function shoot(page, name) {
 export function chip(page, title, state) {
   return page.getByRole("banner").locator(".chip", { hasText: new RegExp(`${title}\\s+${state}`) });
 }
+
+/** Opens an address, and waits until the page's scripts run. */
+export async function openAt(browser, url, options) {
+  const page = await openPage(browser, options);
+  await page.goto(url);
+  await page.waitForFunction(() => document.documentElement.classList.contains("scripts"));
+  return page;
+}

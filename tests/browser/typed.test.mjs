@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
-import { assertQuiet, done, eventually, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
+import { assertQuiet, done, eventually, openAt, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
 
 let builder;
 let browser;
@@ -23,12 +23,7 @@ after(async () => {
 });
 afterEach(() => page?.context().close());
 
-const open = async (path, options) => {
-  page = await openPage(browser, options);
-  await page.goto(builder.origin + path);
-  await page.waitForFunction(() => document.documentElement.classList.contains("scripts"));
-  return page;
-};
+const open = async (path, options) => (page = await openAt(browser, builder.origin + path, options));
 const kept = (text) => page.waitForFunction((text) => Object.values(localStorage).some((value) => value.includes(text)), text);
 
 describe("what is typed", () => {

@@ -236,6 +236,10 @@ impl Standby for DockerRuntime {
         self.paused().await
     }
 
+    async fn next_pause(&self) {
+        self.next_pause().await;
+    }
+
     async fn end(&self, instance: &Instance) -> Result<(), RuntimeError> {
         self.end_replaced(instance).await
     }

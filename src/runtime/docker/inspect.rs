@@ -61,8 +61,8 @@ pub(super) fn instance(
     })
 }
 
-/// The release in the name of an instance's container, as [`DockerRuntime::instance_name`] writes it. A container that goes on
-/// after a roll back gets the new release's name, and keeps the label of the one that it was made for.
+/// The release in the name of an instance's container, as [`DockerRuntime::instance_name`] writes it. A container that a
+/// roll back resumes is renamed to the new release, and keeps the label of the release that created it.
 fn release_in(name: &str) -> Option<ReleaseNumber> {
     let name = name.trim_start_matches('/').strip_prefix("slipway-")?;
     let (_, release) = name.split_once('.')?.0.rsplit_once('-')?;

@@ -77,6 +77,8 @@ struct Inner {
     lacks_init: AtomicBool,
     /// Replaced containers that are being ended.
     ending: paused::Ending,
+    /// Notified after each attempt to pause an instance.
+    paused: tokio::sync::Notify,
     /// How often the watch has reached the engine.
     reached: Sender<u64>,
 }
@@ -92,6 +94,7 @@ impl DockerRuntime {
                 app_locks: Mutex::default(),
                 lacks_init: AtomicBool::new(false),
                 ending: paused::Ending::default(),
+                paused: tokio::sync::Notify::new(),
                 reached: Sender::new(0),
             }),
         }

@@ -1,7 +1,8 @@
-//! The release that production ran just before: paused for a while, so that a roll back to it needs no start.
+//! The release that production ran before the current one: its container stays paused for a while, so that a roll back to
+//! it starts nothing.
 //!
-//! A paused container keeps its memory and its address and gets no processor time. When it goes on, it belongs to
-//! another release: its name says to which. What is paused is freed as soon as memory is short.
+//! A paused container keeps its memory and its address and gets no processor time. A roll back creates a new release, so
+//! the container is renamed to that release before it is resumed. Paused containers are removed as soon as memory is short.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -29,18 +30,18 @@ impl HostMemory {
         Self(Some(PathBuf::from("/proc/meminfo")))
     }
 
-    /// The engine is on another machine, whose memory nobody tells.
+    /// The engine is on another machine, whose memory is unknown.
     pub fn unknown() -> Self {
         Self(None)
     }
 
-    /// As a file of the form of `/proc/meminfo` says.
+    /// Read from this file, which has the format of `/proc/meminfo`.
     #[cfg(test)]
     pub(super) fn of_file(path: PathBuf) -> Self {
         Self(Some(path))
     }
 
-    /// Whether little is available once something has taken `bytes`. Where that is unknown it is not short.
+    /// Whether memory is short once another `bytes` are used. False if it is unknown.
     fn is_short(&self, bytes: u64) -> bool {
         let Some(text) = self.0.as_ref().and_then(|path| std::fs::read_to_string(path).ok()) else { return false };
         let field = |name: &str| -> Option<u64> {
@@ -52,7 +53,7 @@ impl HostMemory {
     }
 }
 
-/// Containers that are being ended: none of them goes on.
+/// Ids of containers that are being stopped, so that none of them is resumed meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Ending(Mutex<HashSet<String>>);
 
@@ -80,8 +81,8 @@ impl Drop for EndingGuard<'_> {
 }
 
 impl DockerRuntime {
-    /// Ends what a live release has replaced and that has no requests any more. The release that it took over from is
-    /// paused instead, in production and while memory allows it.
+    /// Stops the instances that a live release has replaced and that have no requests left. In production, the instance of
+    /// the release before is paused instead, unless memory is short.
     pub(super) async fn retire(&self, live: &Deployment) -> Result<(), RuntimeError> {
         let Deployment { app, app_id, environment, .. } = live;
         let traffic = &self.inner.settings.traffic;
@@ -92,12 +93,12 @@ impl DockerRuntime {
             let mut replaced: Vec<FoundInstance> = containers
                 .into_iter()
                 .filter_map(found_instance)
-                // A later release may be on its way already.
+                // The instance of a later release may exist already.
                 .filter(|found| found.instance.environment == *environment && found.instance.release < live.release)
                 .filter(|found| !traffic.is_draining(*app_id, *environment, found.instance.release))
                 .collect();
             replaced.sort_by_key(|found| std::cmp::Reverse(found.instance.release));
-            // What a later release has replaced meanwhile is not the last one any more.
+            // If a later release is live by now, this one is about to be replaced itself.
             let is_live = matches!(traffic.routes().state(app, *environment), Some(RouteState::Up(to)) if to.release == live.release);
             let keeps = is_live
                 && self.inner.settings.keeps_replaced
@@ -116,7 +117,7 @@ impl DockerRuntime {
         Ok(())
     }
 
-    /// Pauses an instance that runs. False when it cannot be paused: then it is ended as all others are.
+    /// Pauses a running instance. False if it cannot be paused: the caller then stops it.
     async fn pause(&self, found: &FoundInstance) -> bool {
         match found.state {
             InstanceState::Paused => return true,
@@ -124,12 +125,13 @@ impl DockerRuntime {
             InstanceState::Restarting | InstanceState::Created | InstanceState::Stopped => return false,
         }
         let pause = async {
-            // Else an engine that is started again would have it run beside the live one.
+            // Otherwise the engine would run it beside the live one after a restart of the engine.
             self.restart_when_it_ends(&found.instance.id, false).await?;
             let paused = engine::call(engine::QUICK, self.docker().pause_container(&found.instance.id)).await;
             paused.map_err(RuntimeError::from)
         };
         let paused: Result<(), RuntimeError> = pause.await;
+        self.inner.paused.notify_one();
         if let Err(error) = &paused {
             tracing::warn!(app = %found.instance.app, release = found.instance.release.0, %error, "failed to pause a replaced release; it is ended");
         }
@@ -147,14 +149,14 @@ impl DockerRuntime {
 
     async fn end_found(&self, found: &FoundInstance) -> Result<(), RuntimeError> {
         if found.state == InstanceState::Paused {
-            // It could not hear the polite signal.
+            // A paused process does not receive SIGTERM.
             self.unpause(&found.instance.id).await?;
         }
         self.stop(&found.instance).await
     }
 
-    /// Has the container of an earlier release go on as that of a new one with the same image and settings. None when it is
-    /// not there any more, or would not run as a new one would.
+    /// Resumes the container of an earlier release as that of a new one with the same image and settings. None if it was
+    /// removed, does not run, or has other secrets.
     pub(in super::super) async fn resume(
         &self,
         deployment: &Deployment,
@@ -179,7 +181,7 @@ impl DockerRuntime {
                 }
                 found
             }
-            // An earlier attempt of the same job may have got as far as that.
+            // An earlier attempt of the same job may have renamed it already.
             None => match self.inspect(&name).await? {
                 Some(found) if matches!(found.state, InstanceState::Running | InstanceState::Paused) => found,
                 _ => return Ok(None),
@@ -196,7 +198,12 @@ impl DockerRuntime {
         Ok(engine::call(engine::QUICK, self.docker().rename_container(id, options)).await?)
     }
 
-    /// The instances that are paused.
+    /// Waits until an instance was paused since the last call.
+    pub(in super::super) async fn next_pause(&self) {
+        self.inner.paused.notified().await;
+    }
+
+    /// Paused instances.
     pub(in super::super) async fn paused(&self) -> Result<Vec<Instance>, RuntimeError> {
         let mut filter = self.installation().filter();
         filter.insert("status".to_owned(), vec!["paused".to_owned()]);
@@ -204,7 +211,7 @@ impl DockerRuntime {
         Ok(found.map(|found| found.instance).collect())
     }
 
-    /// Ends an instance that no release needs, unless it goes on as another release's by now.
+    /// Stops a paused instance, unless it was resumed as another release meanwhile.
     pub(in super::super) async fn end_replaced(&self, instance: &Instance) -> Result<(), RuntimeError> {
         let (found, _ending) = {
             let _one_at_a_time = self.app_lock(instance.app_id).await;
@@ -223,7 +230,7 @@ impl DockerRuntime {
         self.inner.settings.memory.is_short(0)
     }
 
-    /// Before a release is started: frees what is paused, if memory would be short with it.
+    /// Before a release starts: removes paused instances while memory would be too short for it.
     pub(super) async fn make_room(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         let needed = u64::try_from(deployment.spec.limits.memory_bytes).unwrap_or_default();
         if !self.inner.settings.memory.is_short(needed) {
@@ -235,7 +242,7 @@ impl DockerRuntime {
             }
             let _ending = self.inner.ending.begin(&instance.id);
             tracing::info!(app = %instance.app, release = instance.release.0, "memory is short: freeing a paused release");
-            // Without a grace period: it has no requests, and somebody waits for its memory.
+            // Without a grace period: it has no requests, and the new release waits for its memory.
             self.remove(&instance.id).await?;
         }
         Ok(())
@@ -263,6 +270,6 @@ mod tests {
         assert!(short(8192, 1023, 0));
         assert!(short(8192, 1100, 128 << 20), "with what is to be started");
         assert!(!short(256 * 1024, 3 * 1024, 0), "that is enough on any machine");
-        assert!(!HostMemory::unknown().is_short(u64::MAX), "nobody knows");
+        assert!(!HostMemory::unknown().is_short(u64::MAX), "it is unknown");
     }
 }

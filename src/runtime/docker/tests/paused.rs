@@ -1,4 +1,4 @@
-//! The release that production ran just before: paused, resumed, ended.
+//! The release that production ran before the current one: paused, resumed, stopped.
 
 use bollard::models::ContainerStateStatusEnum;
 use tokio_util::sync::CancellationToken;
@@ -8,7 +8,7 @@ use crate::domain::Environment::{Preview, Prod};
 use crate::engine::testing::eventually;
 use crate::runtime::{InstanceState, Runtime};
 
-/// Leads traffic to a release that answers, and waits until the one before it has been seen to.
+/// Switches traffic to a release, and waits until the one before it was paused or removed.
 async fn go_live(scene: &Scene, deployment: &Deployment, instance: &Instance) {
     let runtime = Runtime::from(scene.runtime.clone());
     let (probe, never) = (probe("/health"), CancellationToken::new());
@@ -19,7 +19,16 @@ async fn go_live(scene: &Scene, deployment: &Deployment, instance: &Instance) {
     scene.runtime.inner.settings.tasks.reopen();
 }
 
-/// Releases with what they do, sorted.
+/// Releases 1 and 2 of production, one after the other: the first is paused.
+async fn two_releases(scene: &Scene) {
+    for release in 1..3 {
+        let deployment = scene.deployment(Prod, release, "serve");
+        let instance = scene.serve(&deployment).await;
+        go_live(scene, &deployment, &instance).await;
+    }
+}
+
+/// The state of each release, sorted.
 async fn states(scene: &Scene) -> Vec<(u32, InstanceState)> {
     let found = scene.runtime.instances().await.expect("a list");
     let mut states: Vec<_> = found.into_iter().map(|found| (found.instance.release.0, found.state)).collect();
@@ -112,11 +121,7 @@ async fn what_is_paused_is_freed_first_when_memory_is_short() {
         ..settings(scene.sandbox.installation.clone(), firewall(&scene.sandbox.installation))
     };
     let scene = Scene { runtime: DockerRuntime::new(scene.sandbox.docker.clone(), settings), ..scene };
-    for release in 1..3 {
-        let deployment = scene.deployment(Prod, release, "serve");
-        let instance = scene.serve(&deployment).await;
-        go_live(&scene, &deployment, &instance).await;
-    }
+    two_releases(&scene).await;
     assert_eq!(states(&scene).await, [(1, InstanceState::Paused), (2, InstanceState::Running)]);
     // 1,100 MiB are enough, but not with 128 MiB more of a new release.
     available(1100);
@@ -134,11 +139,7 @@ async fn what_is_paused_is_freed_first_when_memory_is_short() {
 #[tokio::test]
 async fn a_paused_release_does_not_come_back_with_the_engine_and_can_be_removed() {
     let scene = Scene::new().await;
-    for release in 1..3 {
-        let deployment = scene.deployment(Prod, release, "serve");
-        let instance = scene.serve(&deployment).await;
-        go_live(&scene, &deployment, &instance).await;
-    }
+    two_releases(&scene).await;
     let paused = scene.runtime.paused().await.expect("a list").pop().expect("one");
     let container = scene.sandbox.docker.inspect_container(&paused.id, None).await.expect("a container");
     let state = container.state.and_then(|state| state.status);
