@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use askama::Template;
 
-use super::release_view::author_words;
 use crate::domain::{
-    App, AppName, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, TokenId, Version,
-    VersionId, VersionKind,
+    App, AppName, Author, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, TokenId,
+    Version, VersionId, VersionKind,
 };
 use crate::web::format::{self, When};
 use crate::web::ui;
@@ -210,6 +209,18 @@ impl ReleaseView {
             serves: live && matches!(release.spec.process, ProcessKind::Service(_)),
             may_return: release.state.has_run() && !live && !app.deleting,
         }
+    }
+}
+
+/// Who requested a release. `tokens`: the names of the API tokens that were not revoked.
+pub fn author_words(author: Author, tokens: &HashMap<TokenId, String>) -> String {
+    match author {
+        Author::Person => "by you".to_owned(),
+        Author::Slipway => "automatically".to_owned(),
+        Author::Token(id) => match tokens.get(&id) {
+            Some(name) => format!("by API token “{name}”"),
+            None => "by a revoked API token".to_owned(),
+        },
     }
 }
 

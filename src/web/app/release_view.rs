@@ -1,12 +1,10 @@
 //! The view of one release. Pure.
 
-use std::collections::HashMap;
-
 use askama::Template;
 
 use super::deployment::ChecksView;
 use super::history_views::{LogRow, ReleaseView};
-use crate::domain::{App, AppName, Author, Environment, Release, TokenId, VersionId};
+use crate::domain::{App, AppName, Environment, Release, VersionId};
 use crate::web::format;
 use crate::web::ui;
 
@@ -57,16 +55,4 @@ pub fn may_publish(release: &Release, app: &App) -> bool {
         && release.state.has_run()
         && app.environment(Environment::Prod).version.as_ref() != Some(&release.version)
         && !app.deleting
-}
-
-/// Who requested a release. `tokens`: the names of the API tokens that were not revoked.
-pub fn author_words(author: Author, tokens: &HashMap<TokenId, String>) -> String {
-    match author {
-        Author::Person => "by you".to_owned(),
-        Author::Slipway => "automatically".to_owned(),
-        Author::Token(id) => match tokens.get(&id) {
-            Some(name) => format!("by API token “{name}”"),
-            None => "by a revoked API token".to_owned(),
-        },
-    }
 }
