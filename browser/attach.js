@@ -10,7 +10,11 @@ function chosen() {
   return [...(field()?.files ?? [])];
 }
 
+// What the field holds: the browser replaces it when the person chooses again.
+let held = [];
+
 function put(files) {
+  held = [...files];
   const list = new DataTransfer();
   for (const file of files) list.items.add(file);
   field().files = list.files;
@@ -54,7 +58,11 @@ function show() {
   list.hidden = files.length === 0;
 }
 
-on("change", "#files", show);
+on("change", "#files", () => {
+  const more = chosen();
+  put(held);
+  add(more);
+});
 on("click", "[data-detach]", (button) => {
   const at = Number(button.dataset.detach);
   put(chosen().filter((_, nth) => nth !== at));
@@ -89,4 +97,5 @@ on("drop", "[data-attach]", (form, event) => {
 });
 
 // When the user navigates back to the page, the browser may have restored the field.
+held = chosen();
 show();

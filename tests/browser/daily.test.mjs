@@ -188,6 +188,7 @@ describe("the first page", () => {
     });
     await page.locator("#files").setInputFiles([{ name: "hours.md", mimeType: "text/markdown", buffer: Buffer.from("# 9 to 5") }]);
     await page.locator("#chosen-files").getByText("hours.md").waitFor();
+    assert.equal(await page.locator("#chosen-files li").count(), 2, "the pasted file and the chosen one");
     await shoot(page, "home attached");
     await assertAccessible(page, "the first page with a file");
     await page.getByRole("button", { name: "Create" }).click();
