@@ -3,6 +3,8 @@
 import "./site.js";
 import "./stream.js";
 import "./frame.js";
+import "./views.js";
+import "./splitter.js";
 import "./logs.js";
 import "./usage.js";
 import "./attach.js";

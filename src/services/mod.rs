@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod model_key;
 pub mod models;
 mod names;
+mod pages;
 pub mod preview_access;
 pub mod probing;
 pub mod recordings;

@@ -15,7 +15,7 @@ use super::home_view::{AppCard, CreateProblem, Example, HomePage, NameField, Sug
 use super::made_with;
 use super::reply::{self, Caller};
 use crate::catalog::Template;
-use crate::domain::{AppFilter, AppName, Cursor, PageRequest, TemplateKind, TemplateName, TurnMode};
+use crate::domain::{AppFilter, AppName, Cursor, JobId, PageRequest, TemplateKind, TemplateName, TurnMode};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
@@ -57,7 +57,7 @@ pub async fn create(
     Form(form): Form<NewApp>,
 ) -> AppResult<Response> {
     match make(&web.services, &form).await {
-        Ok(name) => Ok(reply::go(caller, &format!("/apps/{name}"))),
+        Ok((name, job)) => Ok(reply::naming(reply::go(caller, &format!("/apps/{name}")), job)),
         Err(error) if error.kind == ErrorKind::Unauthorized => Err(error),
         Err(error) => {
             let mut problem = error.detail.clone();
@@ -77,7 +77,7 @@ pub async fn create(
     }
 }
 
-async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
+async fn make(services: &Services, form: &NewApp) -> AppResult<(AppName, JobId)> {
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let new = CreateApp {
         auto_preview: true,
@@ -87,8 +87,8 @@ async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
     };
     let description = new.description.clone();
     let app = services.create_app(new).await?;
-    services.start_turn(&app.name, &description, TurnMode::Build).await?;
-    Ok(app.name)
+    let (_, job) = services.start_turn(&app.name, &description, TurnMode::Build).await?;
+    Ok((app.name, job.id))
 }
 
 /// The query parameters.

@@ -362,6 +362,7 @@ fn frame_tab(app: &App) -> String {
             url: "about:blank".into(),
             src: "about:blank".into(),
             shown: "brisk-otter-draft.localhost:8080".into(),
+            path: "/".into(),
             title: "Draft of brisk-otter".into(),
         }),
         note: None,
