@@ -69,6 +69,8 @@ function load(path) {
   const next = shown.cloneNode();
   next.src = addressOf(next, path);
   next.classList.add("next");
+  delete next.dataset.said;
+  delete next.dataset.scrolls;
   const change = () => {
     if (!next.isConnected) return;
     next.classList.remove("next");
@@ -146,10 +148,15 @@ function received({ source, origin, data }) {
   arrive(data.path, data.how);
   if (data.how === "load" && isSame && "fresh" in from.dataset) {
     delete from.dataset.fresh;
-    if (asked.some((far) => far > 0)) source.postMessage({ slipway: "scroll", to: asked }, origin);
     place.scroll = asked;
-  } else if (Array.isArray(data.scroll) && !("fresh" in from.dataset)) {
-    place.scroll = readScroll(data.scroll.slice(0, 2).join(","));
+    if (asked.some((far) => far > 0)) {
+      from.dataset.scrolls = "";
+      source.postMessage({ slipway: "scroll", to: asked }, origin);
+    }
+  } else {
+    // Until it is where it was before, it says how far it has come.
+    if (!isSame || data.how === "scrolled") delete from.dataset.scrolls;
+    if (Array.isArray(data.scroll) && !("scrolls" in from.dataset)) place.scroll = readScroll(data.scroll.slice(0, 2).join(","));
   }
   keep();
   const title = typeof data.title === "string" ? data.title.replace(/\s+/g, " ").trim().slice(0, 100) : "";

@@ -9,16 +9,14 @@ const line = find("#splitter");
 const workbench = find("#workbench");
 const root = document.documentElement;
 
-const shown = () => {
-  const [talk] = getComputedStyle(workbench).gridTemplateColumns.split(" ").map(parseFloat);
-  return (100 * talk) / workbench.clientWidth;
-};
+let now = 40;
+const within = (percent) => Math.min(MOST, Math.max(LEAST, Math.round(percent)));
 
 function place(percent) {
-  const at = Math.min(MOST, Math.max(LEAST, percent));
-  root.style.setProperty("--talk", `${at}%`);
+  now = within(percent);
+  root.style.setProperty("--talk", `${now}%`);
   try {
-    localStorage.setItem(KEY, at.toFixed(1));
+    localStorage.setItem(KEY, now);
   } catch {
     // Without storage it stays for this page.
   }
@@ -29,13 +27,18 @@ function place(percent) {
 function reset() {
   root.style.removeProperty("--talk");
   localStorage.removeItem(KEY);
+}
+
+/** The usual width depends on the window. */
+function measure() {
+  if (!root.style.getPropertyValue("--talk")) now = within((100 * find("#talk").offsetWidth) / workbench.clientWidth);
+  else now = within(parseFloat(root.style.getPropertyValue("--talk")));
   say();
 }
 
 function say() {
-  const percent = Math.round(shown());
-  line.setAttribute("aria-valuenow", Math.min(MOST, Math.max(LEAST, percent)));
-  line.setAttribute("aria-valuetext", `Conversation ${percent} percent`);
+  line.setAttribute("aria-valuenow", now);
+  line.setAttribute("aria-valuetext", `${now} percent`);
 }
 
 if (line && workbench) {
@@ -57,13 +60,11 @@ if (line && workbench) {
   }
   line.addEventListener("dblclick", reset);
   line.addEventListener("keydown", (event) => {
-    const now = shown();
     const to = { ArrowLeft: now - STEP, ArrowRight: now + STEP, Home: LEAST, End: MOST, Enter: null }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     if (to === null) reset();
     else place(to);
   });
-  say();
-  addEventListener("resize", say);
+  new ResizeObserver(measure).observe(find("#talk"));
 }

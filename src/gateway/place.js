@@ -47,8 +47,14 @@
     const now = () => {
       if (!moved) window.scrollTo({ left, top, behavior: "instant" });
     };
+    const last = () => {
+      now();
+      at("scrolled");
+    };
+    if (document.readyState === "complete") return last();
+    // What is loaded later makes the page longer.
     now();
-    if (document.readyState !== "complete") addEventListener("load", now);
+    addEventListener("load", last);
   };
   addEventListener("message", (event) => {
     if (event.source !== parent || parent === window || !builders.includes(event.origin)) return;

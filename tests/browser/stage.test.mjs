@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, afterEach, before, describe, test } from "node:test";
+import { expose } from "./network.mjs";
 import { PATIENCE, assertAccessible, assertQuiet, chip, done, eventually, openAt, openPage, shoot, startBrowser, startBuilder } from "./support.mjs";
 
 let builder;
@@ -105,6 +106,7 @@ describe("the page in the frame", () => {
       addEventListener("message", ({ data }) => heard.push(data));
       </script><iframe src="${builder.host(`${site}-draft`)}/about.html" onload="this.contentWindow.postMessage({ slipway: 'hello' }, '*'); this.contentWindow.postMessage('last', '*')"></iframe>`));
     await new Promise((resolve) => other.listen(0, "127.0.0.1", resolve));
+    await expose(other.address().port);
     try {
       const stranger = await openPage(browser);
       pages.push(stranger);
@@ -170,17 +172,17 @@ describe("the line between conversation and stage", () => {
     const line = page.getByRole("separator", { name: "Width of the conversation" });
     const share = () => page.evaluate(() => document.querySelector("#talk").getBoundingClientRect().width / innerWidth);
     await line.focus();
-    const value = async () => Number(await line.getAttribute("aria-valuenow"));
-    assert.equal(await value(), 40);
+    const value = (wanted) => eventually(`the value is ${wanted}`, async () => Number(await line.getAttribute("aria-valuenow")) === wanted, 10_000);
+    await value(40);
     await page.keyboard.press("ArrowRight");
     await page.keyboard.press("ArrowRight");
-    assert.equal(await value(), 44);
+    await value(44);
     await page.keyboard.press("End");
-    assert.equal(await value(), 60);
+    await value(60);
     assert.ok(Math.abs((await share()) - 0.6) < 0.01);
     await page.keyboard.press("Home");
     await page.keyboard.press("ArrowLeft");
-    assert.equal(await value(), 30, "not narrower");
+    await value(30);
     await assertAccessible(page, "the moved line");
 
     const box = await line.boundingBox();
@@ -190,13 +192,13 @@ describe("the line between conversation and stage", () => {
     await page.mouse.move(900, 420, { steps: 4 });
     await page.mouse.move(720, 420, { steps: 2 });
     await page.mouse.up();
-    assert.equal(await value(), 50);
+    await value(50);
     await shoot(page, "stage half");
     await page.reload();
     assert.ok(Math.abs((await share()) - 0.5) < 0.01, "kept");
     await page.waitForFunction(() => document.querySelector("#splitter").getAttribute("aria-valuenow") === "50");
     await line.dblclick();
-    assert.equal(await value(), 40);
+    await value(40);
     await page.setViewportSize({ width: 390, height: 844 });
     assert.ok(!(await line.isVisible()));
     assertQuiet(page);
@@ -207,7 +209,7 @@ describe("what changes by itself", () => {
   test("the page that started the work shows it, others announce it", { timeout: 3 * PATIENCE }, async () => {
     await write("Three");
     const mine = await open(`/apps/${site}?view=draft`, { colorScheme: "dark" });
-    const other = await open(`/apps/${site}?view=draft`, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+    const other = await open(`/apps/${site}?view=draft`, { viewport: { width: 1440, height: 900 }, colorScheme: "dark" });
     const length = await mine.evaluate(() => history.length);
     const address = other.url();
     await mine.locator("#next").getByRole("button", { name: "Deploy preview" }).first().click();
@@ -216,20 +218,20 @@ describe("what changes by itself", () => {
     assert.match(mine.url(), /view=preview/);
 
     const news = other.locator("#news");
-    await news.getByText(/^Version \d+ is in preview$/).waitFor({ timeout: PATIENCE });
+    await news.getByText(/^Version \d+ is in preview/).waitFor({ timeout: PATIENCE });
     assert.equal(other.url(), address);
-    await other.locator("#pane-stage").check({ force: true });
     assert.ok(await other.locator('.frame[data-frame="draft"]').isVisible(), "it stays");
     await assertAccessible(other, "news in the stage");
-    await shoot(other, "stage news narrow dark");
-    await other.setViewportSize({ width: 1440, height: 900 });
     await shoot(other, "stage news dark");
+    await other.setViewportSize({ width: 390, height: 844 });
+    await other.locator("#pane-stage").check({ force: true });
+    await shoot(other, "stage news narrow dark");
     await news.getByRole("button", { name: "Show" }).click();
     await other.locator('.frame[data-frame="preview"]').waitFor();
 
     // What follows is not the work of this page any more.
     await done(builder, `/apps/${site}/publish`);
-    await mine.locator("#news").getByText(/^Version \d+ is live$/).waitFor({ timeout: PATIENCE });
+    await mine.locator("#news").getByText(/^Version \d+ is live/).waitFor({ timeout: PATIENCE });
     assert.ok(await mine.locator('.frame[data-frame="preview"]').isVisible());
     await shoot(mine, "stage news live dark");
     [mine, other].forEach(assertQuiet);
