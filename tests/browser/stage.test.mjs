@@ -12,7 +12,7 @@ const site = "long-pier";
 const about = (words) => `<!doctype html><title>About ${words}</title><h1>${words}</h1>${"<p>A plank.</p>".repeat(200)}<a href="/more.html">More</a>\n`;
 
 before(async () => {
-  [builder, browser] = await Promise.all([startBuilder(), startBrowser()]);
+  [builder, browser] = await Promise.all([startBuilder({ SLIPWAY_DEMO_PACE: "1" }), startBrowser()]);
   await builder.api("POST", "/apps", { name: site, template: "static-site", description: "A pier of three pages", auto_preview: false });
   await builder.api("PUT", `/apps/${site}/files/public/more.html`, "<!doctype html><title>More</title><p>More planks</p>\n");
   await write("One");
@@ -257,7 +257,7 @@ describe("what changes by itself", () => {
       await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
       const shifts = await page.evaluate(() => window.shifts);
       const sum = shifts.reduce((all, { value }) => all + value, 0);
-      console.log(`# layout shifts at ${viewport.width}: ${sum.toFixed(4)}`);
+      console.log(`# layout shifts at ${viewport.width}: ${sum.toFixed(4)} ${JSON.stringify(shifts).slice(0, 900)}`);
       assert.ok(sum < 0.02, JSON.stringify(shifts));
       await shoot(page, `stage first turn ${viewport.width}`);
       assertQuiet(page);
