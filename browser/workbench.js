@@ -11,3 +11,4 @@ import "./attach.js";
 import "./try.js";
 import "./composer.js";
 import "./title.js";
+import "./notify.js";
