@@ -6,6 +6,7 @@ import "./keys.js";
 import "./times.js";
 import "./kept.js";
 import "./started.js";
+import "./naming.js";
 import "./theme.js";
 
 document.documentElement.classList.add("scripts");
