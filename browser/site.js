@@ -7,6 +7,7 @@ import "./times.js";
 import "./kept.js";
 import "./started.js";
 import "./naming.js";
+import "./cards.js";
 import "./theme.js";
 
 document.documentElement.classList.add("scripts");

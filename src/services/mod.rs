@@ -4,6 +4,7 @@
 //! for a job. Independent of HTML, JSON and HTTP.
 
 pub mod access;
+pub mod activity;
 pub mod apps;
 pub mod attachments;
 pub mod browser_errors;
@@ -28,6 +29,7 @@ pub mod runs;
 mod secret;
 pub mod sessions;
 pub mod spending;
+pub mod tiles;
 pub mod tokens;
 pub mod turns;
 pub mod usage;
@@ -42,7 +44,7 @@ use crate::bounded_work::BoundedWork;
 use crate::config::Config;
 use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
 use crate::error::{AppError, AppResult};
-use crate::events::{EventScope, Kept, OpenStream};
+use crate::events::{Changes, EventScope, Kept, OpenStream};
 use crate::jobs::Jobs;
 use crate::platform::Platform;
 use crate::store::StoreError;
@@ -61,6 +63,7 @@ pub struct Inner {
     access: access::Access,
     tickets: preview_access::Tickets,
     metrics: metrics::Metrics,
+    tiles: tiles::Tiles,
 }
 
 impl Deref for Services {
@@ -79,6 +82,7 @@ impl Services {
             tickets: preview_access::Tickets::default(),
             jobs,
             metrics: metrics::Metrics::new(),
+            tiles: tiles::Tiles::default(),
             platform,
         }))
     }
@@ -144,6 +148,16 @@ impl Services {
             Some(job) => self.last_words(job).await,
             None => Ok(None),
         }
+    }
+
+    /// Which apps have changed lately.
+    pub fn list_changes(&self) -> &Changes {
+        self.platform.events.changes()
+    }
+
+    /// Waits until the builder is about to end.
+    pub async fn draining(&self) {
+        self.platform.lifecycle.draining.cancelled().await;
     }
 
     /// The app's newest jobs, newest first.

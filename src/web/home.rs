@@ -15,7 +15,7 @@ use super::home_view::{AppCard, CreateProblem, Example, HomePage, NameField, Sug
 use super::made_with;
 use super::reply::{self, Caller};
 use crate::catalog::Template;
-use crate::domain::{AppFilter, AppName, Cursor, JobId, PageRequest, TemplateKind, TemplateName, TurnMode};
+use crate::domain::{App, AppFilter, AppName, Cursor, JobId, PageRequest, TemplateKind, TemplateName, TurnMode};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
@@ -124,7 +124,9 @@ async fn home(
     form: NewApp,
     problem: Option<String>,
 ) -> AppResult<HomePage> {
-    let now = services.now();
+    // Read first: the stream then sends every later change.
+    let after = services.list_changes().position().to_string();
+    let is_first = query.cursor.is_none();
     let search = Some(query.search.trim().to_owned()).filter(|text| !text.is_empty());
     let filter = match query.kind.trim() {
         "" => None,
@@ -134,14 +136,7 @@ async fn home(
     let wanted = AppFilter { search: search.clone(), template: filter.clone(), only: None };
     let (apps, total) = tokio::join!(services.list_apps(wanted, page), services.count_apps());
     let (apps, total) = (apps?, total?);
-    let title = |name: &TemplateName| {
-        services.template(name).map_or_else(|_| name.to_string(), |template| template.manifest.title.clone())
-    };
-    let mut cards = Vec::with_capacity(apps.items.len());
-    for app in &apps.items {
-        let chips = chips_of(app, |environment| services.environment_url(app, environment));
-        cards.push(AppCard::new(app, title(&app.template), chips, services.deletion_words(app).await?, now));
-    }
+    let cards = cards(services, &apps.items).await?;
     let description = if form.description.is_empty() { query.description } else { form.description };
     let name = match form.name.trim() {
         "" => services.suggest_name(&description).await?.to_string(),
@@ -179,10 +174,31 @@ async fn home(
         searching,
         search: search.unwrap_or_default(),
         apps: cards,
+        shows_new: is_first && !searching,
+        after,
         filter,
         next,
         chrome,
     })
+}
+
+/// The cards of apps.
+pub(super) async fn cards(services: &Services, apps: &[App]) -> AppResult<Vec<AppCard>> {
+    let now = services.now();
+    services.read_tiles(apps);
+    let activity = services.activity(apps).await?;
+    let mut cards = Vec::with_capacity(apps.len());
+    for app in apps {
+        let template = services.template(&app.template);
+        let (title, kind) = match &template {
+            Ok(template) => (template.manifest.title.clone(), Some(template.manifest.kind)),
+            Err(_) => (app.template.to_string(), None),
+        };
+        let chips = chips_of(app, |environment| services.environment_url(app, environment));
+        let card = AppCard::new(app, title, chips, services.deletion_words(app).await?, now);
+        cards.push(card.at_work(activity.get(&app.id).copied()).with_tile(services.tile(app), kind));
+    }
+    Ok(cards)
 }
 
 /// All templates, the most common ones first.

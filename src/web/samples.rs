@@ -26,6 +26,8 @@ use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
 use super::made_with_view::MadePage;
 use super::plain_pages::{CheckView, HealthPage, LoginPage, SHORTCUTS, ShortcutsPage};
 use super::settings;
+use crate::services::activity::Activity;
+use crate::services::tiles::{Colour, Tile};
 use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
@@ -255,7 +257,12 @@ pub fn home(total: u64) -> HomePage {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
         }
         let chips = chips_of(&app, |environment| Some(url(&app, environment)));
-        AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now())
+        let card =
+            AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now());
+        let colour = [Some(Colour([180, 83, 9])), Some(Colour([250, 204, 21])), None][at % 3];
+        let tile = (at % 4 != 3).then(|| Tile { heading: "Crumb & Crust".into(), colour });
+        let activity = [None, Some(Activity::Writing), Some(Activity::Failed), Some(Activity::Queued)][at % 4];
+        card.at_work(activity).with_tile(tile, Some(TemplateKind::Job))
     });
     HomePage {
         outage: None,
@@ -287,6 +294,8 @@ pub fn home(total: u64) -> HomePage {
         search: String::new(),
         filter: None,
         apps: apps.collect(),
+        shows_new: true,
+        after: "1.0".into(),
         next: None,
     }
 }

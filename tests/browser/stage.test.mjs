@@ -318,3 +318,38 @@ describe("what changes by itself", () => {
     });
   }
 });
+
+describe("the first page", () => {
+  test("shows what happens to apps without a reload, and what they look like", { timeout: 3 * PATIENCE }, async () => {
+    const page = await open("/", { viewport: { width: 1440, height: 900 } });
+    await page.evaluate(() => (window.sameDocument = true));
+    const card = page.locator(".app-card", { has: page.getByRole("link", { name: site, exact: true }) });
+    await card.locator(".tile", { hasText: /[a-z]/ }).waitFor();
+    await builder.api("POST", `/apps/${site}/turns`, { prompt: "A list of gulls" });
+    await card.getByText("Writing…").waitFor();
+    await card.scrollIntoViewIfNeeded();
+    await shoot(page, "home writing");
+    await eventually("the turn has ended", async () => (await card.getByText("Writing…").count()) === 0);
+    const deployed = done(builder, `/apps/${site}/previews`);
+    await card.locator(".chip.deploying").waitFor({ timeout: PATIENCE });
+    await deployed;
+    await card.locator(".chip.ready").first().waitFor();
+
+    // A new app comes first; one that is deleted goes.
+    const name = "fresh-tide";
+    await builder.api("POST", "/apps", { name, template: "simple-api", description: "Tides" });
+    await page.locator(".cards > li").first().getByRole("link", { name, exact: true }).waitFor();
+    const count = Number(await page.locator("#app-count").innerText());
+    await builder.api("DELETE", `/apps/${name}`);
+    await page.getByRole("link", { name, exact: true }).waitFor({ state: "detached", timeout: PATIENCE });
+    assert.equal(Number(await page.locator("#app-count").innerText()), count - 1);
+    assert.ok(await page.evaluate(() => window.sameDocument));
+    await assertAccessible(page, "live cards");
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await card.scrollIntoViewIfNeeded();
+    await shoot(page, "home tiles narrow dark");
+    assertQuiet(page);
+  });
+});
+
