@@ -1,5 +1,5 @@
 // The cards of the first page, live: one stream for all of them. A card is replaced in its place, so that nothing moves under the
-// pointer; a new app comes first.
+// pointer; a new app is inserted first.
 
 import { find } from "./page.js";
 

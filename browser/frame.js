@@ -1,6 +1,6 @@
 // The app in its frame: on the page and at the width that its reader chose, reloaded when the app changed, without a flash of
-// white. The page in the frame says where it is (gateway/place.js): it is foreign text, used only as a path on the app's own
-// host, and as the title of the frame. Production says nothing, so there the address is what was typed.
+// white. The page in the frame reports where it is (gateway/place.js). Its messages are foreign text, used only as a path on the
+// app's own host and as the title of the frame. Production reports nothing, so there the address is what was typed.
 
 import { all, find, on, settled } from "./page.js";
 import { memoryOf } from "./started.js";
@@ -17,7 +17,7 @@ const isPath = (path) => typeof path === "string" && /^\/(?!\/)[^\\\u0000-\u001f
 // The page that is shown, how far it is scrolled, and the pages before and after it. They are the same for draft, preview and
 // production, so that switching between them compares one page.
 const place = { path: memory.read("path") ?? "/", scroll: readScroll(memory.read("scroll")), steps: [], at: -1 };
-/** The page is known; a page without our script has not said where it is. */
+/** Whether the page is known: a page without our script does not report it. */
 let known = true;
 
 function readScroll(text) {
@@ -136,7 +136,7 @@ export const lookForErrors = settled(() => {
 function received({ source, origin, data }) {
   const around = holder();
   if (!around || origin !== originOf()) return;
-  // A frame that is being replaced has nothing to say about where the reader is.
+  // Messages of a frame that is being replaced are ignored.
   const current = find("iframe.next", around) ?? shownFrame();
   const from = [...around.children].find((frame) => frame.contentWindow === source);
   if (!from) return;
@@ -154,7 +154,7 @@ function received({ source, origin, data }) {
       source.postMessage({ slipway: "scroll", to: asked }, origin);
     }
   } else {
-    // Until it is where it was before, it says how far it has come.
+    // Positions before the restored one are ignored.
     if (!isSame || data.how === "scrolled") delete from.dataset.scrolls;
     if (Array.isArray(data.scroll) && !("scrolls" in from.dataset)) place.scroll = readScroll(data.scroll.slice(0, 2).join(","));
   }
@@ -165,12 +165,12 @@ function received({ source, origin, data }) {
 }
 addEventListener("message", received);
 
-/** Notices pages that say nothing: other formats than HTML, pages whose policy forbids our script, production. */
+/** Notices pages that report nothing: other formats than HTML, pages whose policy forbids our script, production. */
 function follow(frame) {
   frame.dataset.fresh = "";
   let isFirst = true;
   frame.addEventListener("load", () => {
-    // Where a page cannot see who embeds it, it is told.
+    // In browsers without `ancestorOrigins`, the page needs our origin.
     if (!location.ancestorOrigins && holder()) frame.contentWindow.postMessage({ slipway: "hello" }, originOf());
     const isOurs = isFirst;
     isFirst = false;
@@ -198,7 +198,7 @@ function begin() {
   const around = holder();
   frame.dataset.src = frame.getAttribute("src");
   around.dataset.title = frame.title;
-  // An address that names a page is followed once; from then on the reader's own page counts.
+  // A page that the address names is opened once; afterwards the page that the reader went to is kept.
   const first = around.dataset.pathFirst;
   const asked = !began && first !== "/" && isPath(first);
   began = true;

@@ -1,5 +1,5 @@
-// *Tell me when it is done*: one notification of the browser at the end of the work that runs. Asked for only by the button, which
-// is there only where browsers can do it: in a secure context.
+// *Tell me when it is done*: one notification of the browser when the running work ends. Permission is requested only by a click
+// on the button, which is visible only where browsers support it: in a secure context.
 
 import { all, announce, find, notice, on } from "./page.js";
 

@@ -1,5 +1,5 @@
-// What was started in this tab: the stage of an app follows only that by itself, and the page tells its end. The server names
-// the job in its response; the first page starts an app's first one.
+// Which jobs were started in this tab: the stage switches automatically only for those. The server names the job in its
+// response; an app's first job is started on the first page.
 
 /** What this tab remembers of an app. */
 export const memoryOf = (app) => ({
@@ -7,7 +7,7 @@ export const memoryOf = (app) => ({
   write: (name, value) => sessionStorage.setItem(`slipway:${app}:${name}`, value),
 });
 
-/** As many jobs are remembered. */
+/** Number of jobs that are remembered. */
 const KEPT = 20;
 const shown = document.querySelector("#workbench")?.dataset.app;
 const jobsOf = (app) => (memoryOf(app).read("jobs") ?? "").split(",").filter(Boolean).map(Number);

@@ -1,4 +1,4 @@
-// The browser's tab shows what the app is doing, for users who look at another tab: in its title, and as a mark on its icon.
+// The browser's tab shows what the app is doing, for users who are on another tab: in its title, and as a mark on its icon.
 
 import { find } from "./page.js";
 

@@ -1,5 +1,5 @@
-//! Which apps have changed lately, for the list of apps: ids only, in memory. A reader that was away for longer than is
-//! remembered, or since before this process, reads the whole list.
+//! Which apps have changed lately, for the list of apps: ids only, in memory. A reader that has missed more than is kept, or
+//! that read from an earlier process, reads the whole list.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,9 +10,9 @@ use tokio::sync::broadcast;
 
 use crate::domain::AppId;
 
-/// Changes that are remembered.
+/// Number of changes that are kept.
 const KEPT: usize = 1024;
-/// Changes that a reader may fall behind.
+/// Number of changes that a reader may fall behind.
 const BACKLOG: usize = 256;
 
 /// A position among the changes of one process.
@@ -53,7 +53,7 @@ struct Recent {
 
 impl Default for Changes {
     fn default() -> Self {
-        // Positions of an earlier process are not taken for ours.
+        // Distinguishes the positions of this process from those of an earlier one.
         let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let process = u64::try_from(started.as_micros()).unwrap_or_default();
         Self { process, recent: Mutex::default(), live: broadcast::Sender::new(BACKLOG) }
@@ -69,7 +69,7 @@ impl Changes {
         if recent.apps.len() > KEPT {
             recent.apps.pop_front();
         }
-        // An error means that nobody reads.
+        // An error means that there are no readers.
         let _ = self.live.send(app);
     }
 

@@ -1,5 +1,5 @@
-  // The builder's page that shows this one in a frame is told where the reader is. Only pages of the builder are told: their
-  // origins are filled in by Slipway.
+  // Reports where the reader is to the builder's page that shows this one in a frame, and to no other page: Slipway fills in
+  // the origins of the builder's pages.
   const builders = BUILDER_ORIGINS;
   const parent = window.parent;
   let builder = "";
@@ -38,7 +38,7 @@
   addEventListener("hashchange", () => at("move"));
   addEventListener("scroll", still, { passive: true });
 
-  // A new version is shown where the reader was before. A reader who scrolls meanwhile is not moved.
+  // A new version starts at the scroll position of the version before, unless the reader scrolls meanwhile.
   let moved = false;
   for (const name of ["wheel", "touchstart", "keydown", "pointerdown"]) {
     addEventListener(name, () => (moved = true), { passive: true, capture: true });
@@ -61,7 +61,7 @@
     const { slipway, to } = event.data || {};
     if (typeof slipway !== "string") return;
     event.stopImmediatePropagation();
-    // In browsers that do not name the page around this one, that page introduces itself.
+    // In browsers without `ancestorOrigins`, the builder's page sends its origin this way.
     if (slipway === "hello") {
       builder = event.origin;
       at("load");

@@ -51,8 +51,8 @@ impl Services {
         self.tiles.of(app.id).and_then(|(_, tile)| tile)
     }
 
-    /// Reads the tiles of apps whose newest version was not read yet, in the background; the list's readers are told of those
-    /// that have changed.
+    /// Reads the tiles of apps whose newest version was not read yet, in the background; those that have
+    /// changed are noted as changes of the list.
     pub fn read_tiles(&self, apps: &[App]) {
         let is_read = |app: &App| self.tiles.of(app.id).map(|(version, _)| version) == app.head;
         let unread: Vec<App> = apps.iter().filter(|app| app.head.is_some() && !is_read(app)).cloned().collect();
@@ -61,7 +61,7 @@ impl Services {
         }
         let services = self.clone();
         tokio::spawn(async move {
-            // One at a time: nothing waits for it.
+            // One at a time: it is not urgent.
             let _reading = services.tiles.reading.lock().await;
             for app in unread {
                 let Some(head) = app.head.clone() else { continue };

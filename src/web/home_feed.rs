@@ -1,5 +1,5 @@
 //! `GET /stream`: the cards of the first page, live. One task renders each change once and sends the same bytes to all open
-//! pages; it ends with its last reader. A page that has missed more than is remembered reads the list again.
+//! pages; it ends with its last reader. A page that has missed more changes than are kept reads the list again.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -70,7 +70,7 @@ impl HomeFeed {
                 changed = changes.recv() => match changed {
                     Ok(app) => _ = apps.insert(app),
                     Err(RecvError::Lagged(_)) => _ = self.readers.send(stale(self.services.list_changes().position())),
-                    Err(RecvError::Closed) => {}
+                    Err(RecvError::Closed) => return,
                 },
                 () = self.readers.closed() => {
                     let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);

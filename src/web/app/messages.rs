@@ -174,7 +174,7 @@ pub fn plain(event: &Kept) -> Option<Message> {
     }
 }
 
-/// A changed environment, with the number of its version and the jobs that led to the change: the page where one of them was
+/// A changed environment, with the number of its version and the jobs that caused the change: the page where one of them was
 /// started shows the environment by itself. None for other events.
 pub async fn environment(services: &Services, app: &App, event: &Kept) -> Option<Message> {
     let EventBody::Environment { environment, state, version, .. } = &event.body else { return None };
