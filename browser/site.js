@@ -6,6 +6,7 @@ import "./keys.js";
 import "./times.js";
 import "./kept.js";
 import "./started.js";
+import "./attach.js";
 import "./naming.js";
 import "./cards.js";
 import "./theme.js";
