@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::{AppId, Event, EventBody, EventId, JobId, JobState};
 use crate::lifecycle::Lifecycle;
 pub use crate::store::events::EventScope;
-pub use changes::{Changes, Position};
 use crate::store::{Store, StoreError};
+pub use changes::{Changes, Position};
 use writer::{Queue, Writer};
 
 /// Events a slow reader may fall behind before it is sent back to the kept ones.

@@ -254,12 +254,10 @@ mod tests {
         let origins = |environment: &[(&str, &str)]| load(environment, &[]).expect("good").builder_origins();
         let bare = ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"];
         assert_eq!(origins(&[]), [&["http://builder.localhost:8080"][..], &bare].concat());
-        assert_eq!(origins(&[("SLIPWAY_LISTEN", "127.0.0.9:80")])[1..], [
-            "http://localhost",
-            "http://127.0.0.1",
-            "http://[::1]",
-            "http://127.0.0.9"
-        ]);
+        assert_eq!(
+            origins(&[("SLIPWAY_LISTEN", "127.0.0.9:80")])[1..],
+            ["http://localhost", "http://127.0.0.1", "http://[::1]", "http://127.0.0.9"]
+        );
         let served = [
             ("SLIPWAY_DOMAIN", "x.test"),
             ("SLIPWAY_LISTEN", "0.0.0.0:8080"),

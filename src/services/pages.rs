@@ -15,7 +15,8 @@ impl Services {
         let template = self.template_of(app)?;
         let Some(root) = template.manifest.draft_root.clone() else {
             let endpoints = self.endpoints(app, environment.unwrap_or(Environment::Preview)).await?;
-            let plain = endpoints.into_iter().filter(|endpoint| endpoint.method == "GET" && !endpoint.path.contains('{'));
+            let plain =
+                endpoints.into_iter().filter(|endpoint| endpoint.method == "GET" && !endpoint.path.contains('{'));
             return Ok(in_order(std::iter::once("/".to_owned()).chain(plain.map(|endpoint| endpoint.path))));
         };
         let version = match environment {
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_list_is_bounded_and_in_order() {
-        let many = (0..1000).map(|n| format!("/deep/{n}.html")).chain(["/z".into(), "/".into(), "/".into(), "x".into()]);
+        let many =
+            (0..1000).map(|n| format!("/deep/{n}.html")).chain(["/z".into(), "/".into(), "/".into(), "x".into()]);
         let paths = in_order(many.chain([format!("/{}", "a".repeat(PATH_MAX))]));
         assert_eq!(paths.len(), PAGES_MAX);
         assert_eq!(paths[..3], ["/", "/z", "/deep/0.html"]);

@@ -16,7 +16,9 @@ use super::made_with;
 use super::reply::{self, Caller};
 use super::upload::FormWithFiles;
 use crate::catalog::Template;
-use crate::domain::{App, AppFilter, AppName, Cursor, JobId, NewTurn, PageRequest, TemplateKind, TemplateName, TurnMode};
+use crate::domain::{
+    App, AppFilter, AppName, Cursor, JobId, NewTurn, PageRequest, TemplateKind, TemplateName, TurnMode,
+};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::apps::CreateApp;

@@ -127,7 +127,11 @@ pub struct StreamQuery {
 }
 
 /// `GET /stream`
-pub async fn stream(State(web): State<Web>, Query(query): Query<StreamQuery>, headers: HeaderMap) -> AppResult<Response> {
+pub async fn stream(
+    State(web): State<Web>,
+    Query(query): Query<StreamQuery>,
+    headers: HeaderMap,
+) -> AppResult<Response> {
     // After a disconnect the browser sends the last position that it received.
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let counted = web.services.count_stream();

@@ -26,8 +26,6 @@ use super::home_view::{AppCard, Example, HomePage, Suggestion, TemplateChoice};
 use super::made_with_view::MadePage;
 use super::plain_pages::{CheckView, HealthPage, LoginPage, SHORTCUTS, ShortcutsPage};
 use super::settings;
-use crate::services::activity::Activity;
-use crate::services::tiles::{Colour, Tile};
 use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
@@ -37,9 +35,11 @@ use crate::domain::{
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
+use crate::services::activity::Activity;
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
 use crate::services::spending::SpendingReport;
+use crate::services::tiles::{Colour, Tile};
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -257,8 +257,13 @@ pub fn home(total: u64) -> HomePage {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
         }
         let chips = chips_of(&app, |environment| Some(url(&app, environment)));
-        let card =
-            AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now());
+        let card = AppCard::new(
+            &app,
+            ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(),
+            chips,
+            None,
+            now(),
+        );
         let colour = [Some(Colour([180, 83, 9])), Some(Colour([250, 204, 21])), None][at % 3];
         let tile = (at % 4 != 3).then(|| Tile { heading: "Crumb & Crust".into(), colour });
         let activity = [None, Some(Activity::Writing), Some(Activity::Failed), Some(Activity::Queued)][at % 4];

@@ -139,7 +139,9 @@ impl TokenSink for Reader {
         let mut found = self.0.borrow_mut();
         match token {
             Token::TagToken(tag) if tag.kind == TagKind::StartTag => return found.start(&tag),
-            Token::TagToken(tag) if found.inside != Inside::Heading || &*tag.name == "h1" => found.inside = Inside::Nothing,
+            Token::TagToken(tag) if found.inside != Inside::Heading || &*tag.name == "h1" => {
+                found.inside = Inside::Nothing
+            }
             Token::CharacterTokens(text) => found.text(&text),
             _ => {}
         }
@@ -206,7 +208,10 @@ mod tests {
         let meta = "<meta name=theme-color content=' #0A6 '><title>Only a title</title>";
         assert_eq!(tile(meta, css), Some(("Only a title".into(), Some("#00aa66".into()))));
         assert_eq!(tile("<h1></h1><h1>Second</h1>", ""), Some(("Second".into(), None)));
-        assert_eq!(tile("<style>p { color: #00f }</style><h1>x</h1>", "p { color: #777777 }").and_then(|tile| tile.1), Some("#0000ff".into()));
+        assert_eq!(
+            tile("<style>p { color: #00f }</style><h1>x</h1>", "p { color: #777777 }").and_then(|tile| tile.1),
+            Some("#0000ff".into())
+        );
         assert_eq!(tile("<p>No heading</p>", css), None);
         for bad in ["red", "#12", "#12345", "#1234567", "url(x)#", "#ü"] {
             assert_eq!(Colour::parse(bad), None, "{bad}");

@@ -14,7 +14,9 @@ use super::live_turn::{Changes, LiveTurn, Operation};
 use super::page::{parts, version_of};
 use super::turn_view::RENDER_TIME;
 use crate::bounded_work::{Budget, Owner};
-use crate::domain::{App, EventBody, EventId, JobId, JobKind, JobState, LogStream, StepState, Turn, TurnFold, TurnState};
+use crate::domain::{
+    App, EventBody, EventId, JobId, JobKind, JobState, LogStream, StepState, Turn, TurnFold, TurnState,
+};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::events::Kept;
 use crate::services::Services;
@@ -257,6 +259,7 @@ fn running(services: &Services, turn: Turn) -> Turn {
 fn whole_turn(span: Span, turn: &Turn, html: String) -> Message {
     let html = visible::in_html(html);
     let running = turn.state == TurnState::Running;
-    let data = json!({ "id": turn.id, "job": turn.job, "running": running, "ended": !is_live(turn), "html": html }).to_string();
+    let data = json!({ "id": turn.id, "job": turn.job, "running": running, "ended": !is_live(turn), "html": html })
+        .to_string();
     Message::spanning(span, "turn", &data)
 }

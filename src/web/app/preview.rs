@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::page::show;
 use super::preview_views::{
-    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, PagesView, Panel, ParameterView, PreviewTab, RunView, RunsPanel,
-    ScheduleView, ViewLink, WebhookPanel,
+    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, PagesView, Panel, ParameterView, PreviewTab, RunView,
+    RunsPanel, ScheduleView, ViewLink, WebhookPanel,
 };
 use super::query::AppQuery;
 use crate::browser_errors::{BrowserError, Place};
@@ -237,7 +237,9 @@ async fn stage<'a>(
             // The frame opens through the access redirect, which sets its cookie, because browsers restrict cookies of embedded pages.
             src: behind_login.map_or_else(
                 || format!("{url}{path}"),
-                |place| format!("{}&next={}", preview_access_address(&app.name, place), format::encode_path(&path, true)),
+                |place| {
+                    format!("{}&next={}", preview_access_address(&app.name, place), format::encode_path(&path, true))
+                },
             ),
             path,
             url,
