@@ -23,3 +23,18 @@ document.addEventListener(
   },
   true,
 );
+
+// Whether scripts run is known before the first paint, so that nothing moves once they have arrived.
+document.documentElement.classList.add("has-js");
+
+// An app's page: its conversation is as wide as it was before, from the first paint on; and a page in the frame may say where it
+// is before the script is there (frame.js).
+try {
+  const talk = Number(localStorage.getItem("slipway:talk"));
+  if (talk >= 30 && talk <= 60) document.documentElement.style.setProperty("--talk", `${talk}%`);
+} catch {
+  // Without storage it has its usual width.
+}
+addEventListener("message", (event) => {
+  if (event.data?.slipway === "at") window.earlyPlace = event;
+});

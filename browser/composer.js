@@ -1,7 +1,6 @@
 // Sending a message: the field is cleared at once for the next one, and restored if sending fails.
 
 import { returnFiles, takeFiles } from "./attach.js";
-import { startedHere } from "./frame.js";
 import { received } from "./kept.js";
 import { announce, find, grow, on } from "./page.js";
 
@@ -18,7 +17,6 @@ document.addEventListener("htmx:config:request", (event) => {
   const form = formOf(event);
   if (!form) return;
   const field = find("textarea", form);
-  startedHere();
   taken.set(event.detail.ctx, { text: field.value, files: takeFiles() });
   field.value = "";
   grow(field);

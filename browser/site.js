@@ -5,8 +5,10 @@ import "./controls.js";
 import "./keys.js";
 import "./times.js";
 import "./kept.js";
+import "./started.js";
 import "./attach.js";
 import "./naming.js";
+import "./cards.js";
 import "./theme.js";
 
 document.documentElement.classList.add("scripts");

@@ -3,7 +3,7 @@
 // are written, and their rendered form. After a disconnect the stream resumes after the last id, so no event is lost or applied twice.
 
 import { all, announce, find, on, refreshStage, settled, shownTab } from "./page.js";
-import { draftChanged, environmentChanged, turnBegan } from "./frame.js";
+import { draftChanged, environmentChanged, turnBegan } from "./views.js";
 import { placeholder } from "./composer.js";
 import { logLine } from "./logs.js";
 import { refreshUsage } from "./usage.js";
@@ -99,7 +99,7 @@ function typedToEnd(within) {
 }
 
 // A whole turn: added when it was sent; replaced when it has started or ended, or after a disconnect.
-function turn({ id, running, ended, html }) {
+function turn({ id, job, running, ended, html }) {
   const there = find(`#turn-${id}`);
   const said = there && find("[data-doing]", there)?.textContent;
   const holder = document.createElement("template");
@@ -119,7 +119,7 @@ function turn({ id, running, ended, html }) {
     find("#turns").append(fresh);
     following = true;
     placeholder();
-    turnBegan();
+    turnBegan(job);
   }
   const says = running && find("[data-doing]", fresh)?.textContent;
   if (says && says !== said) announce(says);

@@ -3,9 +3,12 @@
 import "./site.js";
 import "./stream.js";
 import "./frame.js";
+import "./views.js";
+import "./splitter.js";
 import "./logs.js";
 import "./usage.js";
 import "./attach.js";
 import "./try.js";
 import "./composer.js";
 import "./title.js";
+import "./notify.js";

@@ -7,6 +7,7 @@
 //! down who have something to tell, and nothing piles up. A change of state can ride in the same transaction as the
 //! event that reports it. Depends on the store, not on publishers and subscribers.
 
+mod changes;
 mod writer;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::domain::{AppId, Event, EventBody, EventId, JobId, JobState};
 use crate::lifecycle::Lifecycle;
 pub use crate::store::events::EventScope;
 use crate::store::{Store, StoreError};
+pub use changes::{Changes, Position};
 use writer::{Queue, Writer};
 
 /// Events a slow reader may fall behind before it is sent back to the kept ones.
@@ -95,7 +97,7 @@ impl Drop for OpenStream {
 }
 
 #[derive(Default)]
-struct Channels(Mutex<HashMap<AppId, broadcast::Sender<Arc<Kept>>>>);
+struct Channels(Mutex<HashMap<AppId, broadcast::Sender<Arc<Kept>>>>, Changes);
 
 impl Channels {
     fn subscribe(&self, app: AppId) -> broadcast::Receiver<Arc<Kept>> {
@@ -106,6 +108,9 @@ impl Channels {
     }
 
     fn send(&self, event: Kept) {
+        if matches!(event.body, EventBody::Job { .. } | EventBody::Environment { .. }) {
+            self.1.note(event.app);
+        }
         let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = channels.get(&event.app) {
             // An error means that the last reader has just left.
@@ -158,6 +163,11 @@ impl EventLog {
     /// Waits until everything emitted so far is kept.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.commit(|_| Ok(((), Vec::new()))).await
+    }
+
+    /// Which apps have changed lately.
+    pub fn changes(&self) -> &Changes {
+        &self.channels.1
     }
 
     /// How many streams are open.

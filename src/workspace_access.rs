@@ -70,7 +70,10 @@ impl Platform {
     pub async fn record_versions(&self, id: AppId, app: &AppName) -> AppResult<Option<Version>> {
         let known = self.store.head(id).await?;
         let commits = self.read_workspace(app, move |workspace| workspace.log_since(known.as_ref())).await?;
-        self.store.add_versions(id, commits.into_iter().map(new_version).collect()).await?;
+        if !commits.is_empty() {
+            self.store.add_versions(id, commits.into_iter().map(new_version).collect()).await?;
+            self.events.changes().note(id);
+        }
         Ok(self.store.newest_version(id).await?)
     }
 }

@@ -174,6 +174,31 @@ impl Config {
         self.public_url.replace("{host}", &host.to_host(domain))
     }
 
+    /// The origins of the builder's own pages, as browsers write them: its host, and on loopback the bare addresses.
+    pub fn builder_origins(&self) -> Vec<String> {
+        let public = self.url(&HostName::Builder);
+        let (scheme, rest) = public.split_once("://").unwrap_or(("http", &public));
+        let authority = rest.split('/').next().unwrap_or_default();
+        let usual = if scheme == "https" { ":443" } else { ":80" };
+        let authority = authority.strip_suffix(usual).unwrap_or(authority).to_ascii_lowercase();
+        let mut origins = vec![format!("{scheme}://{authority}")];
+        if self.listen.ip().is_loopback() {
+            let port = match self.listen.port() {
+                80 => String::new(),
+                port => format!(":{port}"),
+            };
+            let own = SocketAddr::new(self.listen.ip(), 0).to_string();
+            let own = own.trim_end_matches(":0");
+            for host in ["localhost", "127.0.0.1", "[::1]", own] {
+                let origin = format!("http://{host}{port}");
+                if !origins.contains(&origin) {
+                    origins.push(origin);
+                }
+            }
+        }
+        origins
+    }
+
     /// Whether drafts and previews require a login or a share link.
     pub fn protects_previews(&self) -> bool {
         self.preview_access == PreviewAccess::Login
@@ -222,6 +247,29 @@ mod tests {
         assert_eq!(config.provider, Provider::Demo);
         assert_eq!(config.url(&HostName::Builder), "http://builder.localhost:8080");
         assert_eq!(config.preview_access, PreviewAccess::Open);
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        let origins = |environment: &[(&str, &str)]| load(environment, &[]).expect("good").builder_origins();
+        let bare = ["http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"];
+        assert_eq!(origins(&[]), [&["http://builder.localhost:8080"][..], &bare].concat());
+        assert_eq!(
+            origins(&[("SLIPWAY_LISTEN", "127.0.0.9:80")])[1..],
+            ["http://localhost", "http://127.0.0.1", "http://[::1]", "http://127.0.0.9"]
+        );
+        let served = [
+            ("SLIPWAY_DOMAIN", "x.test"),
+            ("SLIPWAY_LISTEN", "0.0.0.0:8080"),
+            ("SLIPWAY_ADMIN_PASSWORD", "seven-white-sails"),
+        ];
+        for (url, origin) in [
+            ("https://{host}", "https://builder.x.test"),
+            ("https://{host}:443", "https://builder.x.test"),
+            ("http://{host}:8080", "http://builder.x.test:8080"),
+        ] {
+            assert_eq!(origins(&[&served[..], &[("SLIPWAY_PUBLIC_URL", url)]].concat()), [origin], "{url}");
+        }
     }
 
     #[test]

@@ -1,10 +1,5 @@
-// Slipway adds this script to drafts and previews, never to production. It reports errors of the page to the builder, and
-// the path of the page to the builder's page that shows it in a frame.
-(() => {
-  "use strict";
+  // Errors of the page are reported to the builder.
   const address = "/.slipway/errors";
-  const mine = document.currentScript;
-  if (mine) mine.remove();
   let waiting = [];
   let timer = 0;
   let told = 0;
@@ -33,7 +28,7 @@
     fetch(address, { method: "POST", body: JSON.stringify(errors), keepalive: true, credentials: "same-origin" })
       .then(() => {
         // A page that embeds this one may refresh its list of errors. It gets the errors from the builder, not from this message.
-        if (window.parent !== window) window.parent.postMessage({ slipway: "errors" }, "*");
+        tell({ slipway: "errors" });
       })
       .catch(() => {});
   };
@@ -45,23 +40,6 @@
     waiting.push(error);
     if (!timer) timer = setTimeout(send, 200);
   };
-
-  if (window.parent !== window) {
-    let last = "";
-    const where = () => {
-      const now = location.pathname + location.search + location.hash;
-      if (now !== last) window.parent.postMessage({ slipway: "at", path: (last = now) }, "*");
-    };
-    for (const name of ["pushState", "replaceState"]) {
-      const original = history[name];
-      history[name] = function (...values) {
-        const result = original.apply(this, values);
-        where();
-        return result;
-      };
-    }
-    for (const name of ["DOMContentLoaded", "popstate", "hashchange"]) addEventListener(name, where);
-  }
 
   addEventListener(
     "error",
@@ -84,4 +62,3 @@
     report("console", values.map(words).join(" "), "", 0);
     said.apply(console, values);
   };
-})();

@@ -1,4 +1,5 @@
-//! Injects the error-reporting script into pages of drafts and previews.
+//! Injects a script into pages of drafts and previews: it reports errors of the page to the builder, and where the reader is
+//! to the builder's page that shows it in a frame. Production gets none.
 //!
 //! Only into documents that a browser opens, and only as a reference to the page's own host, so the
 //! app's content security policy applies to it; if that forbids it, nothing is
@@ -18,8 +19,10 @@ use hyper::body::{Body as HttpBody, Frame};
 
 /// Path prefix of the script and its reports, on the host of a draft or a preview.
 pub const PREFIX: &str = "/.slipway/";
-/// The script.
-pub const SCRIPT: &str = include_str!("errors.js");
+/// Its parts.
+const PARTS: [&str; 2] = [include_str!("place.js"), include_str!("errors.js")];
+/// Stands in them for the origins of the builder's pages.
+const ORIGINS: &str = "BUILDER_ORIGINS";
 /// The injected tag.
 const TAG: &[u8] = b"<script src=\"/.slipway/errors.js\"></script>";
 /// Maximum bytes of a page that are searched for the position.
@@ -28,6 +31,15 @@ const SEARCHED: usize = 16 * 1024;
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const HX_REQUEST: HeaderName = HeaderName::from_static("hx-request");
+
+/// The script for builder's pages of these origins, the only ones that it talks to.
+pub fn script(builders: &[String]) -> String {
+    let parts = PARTS.concat().replacen(ORIGINS, &serde_json::json!(builders).to_string(), 1);
+    format!(
+        "// Slipway adds this script to drafts and previews, never to production.\n\
+         (() => {{\n  \"use strict\";\n  const mine = document.currentScript;\n  if (mine) mine.remove();\n{parts}}})();\n"
+    )
+}
 
 /// Whether a browser opens a page with the request, and not a script or a program.
 pub fn opens_page(method: &Method, headers: &HeaderMap) -> bool {
@@ -255,6 +267,17 @@ mod tests {
             assert_eq!(streamed(vec![b"<head>".to_vec()], headers).await.1, "<head>", "{headers:?}");
         }
         assert_eq!(streamed(vec![], &[("content-type", "text/html")]).await.1, "");
+    }
+
+    #[test]
+    fn the_script_names_the_builders_pages_and_no_others() {
+        let origins = ["http://builder.localhost:8080".to_owned(), "http://127.0.0.1:8080".to_owned()];
+        let script = script(&origins);
+        let named = r#"const builders = ["http://builder.localhost:8080","http://127.0.0.1:8080"];"#;
+        assert!(script.contains(named) && !script.contains(ORIGINS), "{script}");
+        // Nothing is sent to a page of another origin.
+        assert_eq!(script.matches("postMessage(").count(), 1);
+        assert!(script.contains("parent.postMessage(message, builder)"));
     }
 
     #[test]

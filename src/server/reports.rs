@@ -1,5 +1,5 @@
-//! `/.slipway/` on the hosts of drafts and previews: the script that reports a page's errors, and the endpoint
-//! for reports. Reports are untrusted: limited, and stored as data.
+//! `/.slipway/` on the hosts of drafts and previews: the script of their pages, and the endpoint for
+//! reports of errors. Reports are untrusted: limited, and stored as data.
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::AppName;
-use crate::gateway::inject::{PREFIX, SCRIPT};
+use crate::gateway::inject::{PREFIX, script};
 use crate::guard::plain_page;
 use crate::services::Services;
 
@@ -33,7 +33,7 @@ pub(super) async fn answer(services: &Services, app: &AppName, place: Place, req
                 (CACHE_CONTROL, "no-cache"),
                 (X_CONTENT_TYPE_OPTIONS, "nosniff"),
             ];
-            (headers, SCRIPT).into_response()
+            (headers, script(&services.config().builder_origins())).into_response()
         }
         (Some("errors"), &Method::POST) => {
             if !is_same_origin(&parts.headers) {

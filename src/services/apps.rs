@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Services, names};
 use crate::catalog::Template;
 use crate::domain::{
-    App, AppFilter, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, Page, PageRequest,
+    App, AppFilter, AppId, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, Page, PageRequest,
     TemplateName, VersionKind, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
@@ -106,6 +106,14 @@ impl Services {
     pub async fn app(&self, name: &AppName) -> AppResult<App> {
         self.platform.store.app(name).await.map_err(|error| match error {
             StoreError::NotFound => AppError::not_found(&format!("app named “{name}”")),
+            other => other.into(),
+        })
+    }
+
+    /// The app of this id.
+    pub async fn app_by_id(&self, id: AppId) -> AppResult<App> {
+        self.platform.store.app_by_id(id).await.map_err(|error| match error {
+            StoreError::NotFound => AppError::not_found("app of this number"),
             other => other.into(),
         })
     }

@@ -4,6 +4,7 @@
 //! for a job. Independent of HTML, JSON and HTTP.
 
 pub mod access;
+pub mod activity;
 pub mod apps;
 pub mod attachments;
 pub mod browser_errors;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod model_key;
 pub mod models;
 mod names;
+mod pages;
 pub mod preview_access;
 pub mod probing;
 pub mod recordings;
@@ -27,6 +29,7 @@ pub mod runs;
 mod secret;
 pub mod sessions;
 pub mod spending;
+pub mod tiles;
 pub mod tokens;
 pub mod turns;
 pub mod usage;
@@ -41,7 +44,7 @@ use crate::bounded_work::BoundedWork;
 use crate::config::Config;
 use crate::domain::{App, AppId, Author, EventId, HostName, Job, JobId, JobKind, JobState, Principal};
 use crate::error::{AppError, AppResult};
-use crate::events::{EventScope, Kept, OpenStream};
+use crate::events::{Changes, EventScope, Kept, OpenStream};
 use crate::jobs::Jobs;
 use crate::platform::Platform;
 use crate::store::StoreError;
@@ -64,6 +67,7 @@ pub struct Inner {
     access: access::Access,
     tickets: preview_access::Tickets,
     metrics: metrics::Metrics,
+    tiles: tiles::Tiles,
 }
 
 impl Deref for Services {
@@ -82,6 +86,7 @@ impl Services {
             tickets: preview_access::Tickets::default(),
             jobs,
             metrics: metrics::Metrics::new(),
+            tiles: tiles::Tiles::default(),
             platform,
         };
         Self { inner: Arc::new(inner), author: Author::Person }
@@ -153,6 +158,16 @@ impl Services {
             Some(job) => self.last_words(job).await,
             None => Ok(None),
         }
+    }
+
+    /// Which apps have changed lately.
+    pub fn list_changes(&self) -> &Changes {
+        self.platform.events.changes()
+    }
+
+    /// Waits until the builder is about to end.
+    pub async fn draining(&self) {
+        self.platform.lifecycle.draining.cancelled().await;
     }
 
     /// The app's newest jobs, newest first.

@@ -207,6 +207,22 @@ impl Store {
         .await
     }
 
+    /// The newest job of each of these apps, as far as they have one.
+    pub async fn newest_jobs(&self, apps: Vec<AppId>) -> Result<Vec<Job>, StoreError> {
+        let apps = row::to_json(&apps.into_iter().map(|app| app.0).collect::<Vec<_>>());
+        self.read(move |c| {
+            let rows = c
+                .prepare_cached(
+                    "SELECT j.* FROM json_each(?1) a
+                     JOIN jobs j ON j.id = (SELECT max(n.id) FROM jobs n WHERE n.app_id = a.value)",
+                )?
+                .query_map([apps], job)?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// How many jobs there are of each kind and state, for the metrics.
     pub async fn count_jobs(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
         self.read(|c| {

@@ -16,7 +16,9 @@ use super::made_with;
 use super::reply::{self, Caller};
 use super::upload::FormWithFiles;
 use crate::catalog::Template;
-use crate::domain::{AppFilter, AppName, Cursor, NewTurn, PageRequest, TemplateKind, TemplateName, TurnMode};
+use crate::domain::{
+    App, AppFilter, AppName, Cursor, JobId, NewTurn, PageRequest, TemplateKind, TemplateName, TurnMode,
+};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
@@ -60,7 +62,7 @@ pub async fn create(
 ) -> AppResult<Response> {
     let FormWithFiles { fields: form, files } = form;
     match make(&web.services, &form, files).await {
-        Ok(name) => Ok(reply::go(caller, &format!("/apps/{name}"))),
+        Ok((name, job)) => Ok(reply::naming(reply::go(caller, &format!("/apps/{name}")), job)),
         Err(error) if error.kind == ErrorKind::Unauthorized => Err(error),
         Err(error) => {
             let mut problem = error.detail.clone();
@@ -80,7 +82,7 @@ pub async fn create(
     }
 }
 
-async fn make(services: &Services, form: &NewApp, files: Vec<NewAttachment>) -> AppResult<AppName> {
+async fn make(services: &Services, form: &NewApp, files: Vec<NewAttachment>) -> AppResult<(AppName, JobId)> {
     // Before the app exists.
     attachments::check(&files)?;
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -92,8 +94,8 @@ async fn make(services: &Services, form: &NewApp, files: Vec<NewAttachment>) -> 
     };
     let description = new.description.clone();
     let app = services.create_app(new).await?;
-    services.start(&app.name, NewTurn::of_person(description, TurnMode::Build), files).await?;
-    Ok(app.name)
+    let (_, job) = services.start(&app.name, NewTurn::of_person(description, TurnMode::Build), files).await?;
+    Ok((app.name, job.id))
 }
 
 /// The query parameters.
@@ -129,7 +131,9 @@ async fn home(
     form: NewApp,
     problem: Option<String>,
 ) -> AppResult<HomePage> {
-    let now = services.now();
+    // Read first: the stream then sends every later change.
+    let after = services.list_changes().position().to_string();
+    let is_first = query.cursor.is_none();
     let search = Some(query.search.trim().to_owned()).filter(|text| !text.is_empty());
     let filter = match query.kind.trim() {
         "" => None,
@@ -139,14 +143,7 @@ async fn home(
     let wanted = AppFilter { search: search.clone(), template: filter.clone(), only: None };
     let (apps, total) = tokio::join!(services.list_apps(wanted, page), services.count_apps());
     let (apps, total) = (apps?, total?);
-    let title = |name: &TemplateName| {
-        services.template(name).map_or_else(|_| name.to_string(), |template| template.manifest.title.clone())
-    };
-    let mut cards = Vec::with_capacity(apps.items.len());
-    for app in &apps.items {
-        let chips = chips_of(app, |environment| services.environment_url(app, environment));
-        cards.push(AppCard::new(app, title(&app.template), chips, services.deletion_words(app).await?, now));
-    }
+    let cards = cards(services, &apps.items).await?;
     let description = if form.description.is_empty() { query.description } else { form.description };
     let name = match form.name.trim() {
         "" => services.suggest_name(&description).await?.to_string(),
@@ -184,10 +181,31 @@ async fn home(
         searching,
         search: search.unwrap_or_default(),
         apps: cards,
+        shows_new: is_first && !searching,
+        after,
         filter,
         next,
         chrome,
     })
+}
+
+/// The cards of apps.
+pub(super) async fn cards(services: &Services, apps: &[App]) -> AppResult<Vec<AppCard>> {
+    let now = services.now();
+    services.read_tiles(apps);
+    let activity = services.activity(apps).await?;
+    let mut cards = Vec::with_capacity(apps.len());
+    for app in apps {
+        let template = services.template(&app.template);
+        let (title, kind) = match &template {
+            Ok(template) => (template.manifest.title.clone(), Some(template.manifest.kind)),
+            Err(_) => (app.template.to_string(), None),
+        };
+        let chips = chips_of(app, |environment| services.environment_url(app, environment));
+        let card = AppCard::new(app, title, chips, services.deletion_words(app).await?, now);
+        cards.push(card.at_work(activity.get(&app.id).copied()).with_tile(services.tile(app), kind));
+    }
+    Ok(cards)
 }
 
 /// All templates, the most common ones first.

@@ -8,8 +8,10 @@ use super::chrome::Chrome;
 use super::format::{Html, When};
 use super::made_with_view::MadeTile;
 use super::ui;
-use crate::domain::{App, AppName, TemplateKind, TemplateName};
+use crate::domain::{App, AppId, AppName, TemplateKind, TemplateName};
 use crate::error::AppError;
+use crate::services::activity::Activity;
+use crate::services::tiles::Tile;
 
 /// The reason why the form created no app.
 #[derive(Template)]
@@ -60,6 +62,10 @@ pub struct HomePage {
     pub filter: Option<TemplateName>,
     /// The apps, the most recently changed first.
     pub apps: Vec<AppCard>,
+    /// Apps that are new appear in this list.
+    pub shows_new: bool,
+    /// The last change of the list that this page contains.
+    pub after: String,
     /// The address of the next page.
     pub next: Option<String>,
 }
@@ -87,18 +93,15 @@ pub struct Example {
 impl Example {
     /// An example of a kind of app.
     pub fn new(text: &str, kind: TemplateKind) -> Self {
-        let icon = match kind {
-            TemplateKind::Static => "screen",
-            TemplateKind::Service => "box",
-            TemplateKind::Webhook => "bolt",
-            TemplateKind::Job => "clock",
-        };
-        Self { text: text.to_owned(), link: encode_query(text), icon }
+        Self { text: text.to_owned(), link: encode_query(text), icon: icon_of(kind) }
     }
 }
 
 /// An app in the list.
+#[derive(Template)]
+#[template(path = "card.html")]
 pub struct AppCard {
+    id: AppId,
     name: AppName,
     template: String,
     description: String,
@@ -107,12 +110,50 @@ pub struct AppCard {
     deleting: bool,
     /// The progress of its deletion.
     doing: Option<Html>,
+    /// What happens at the moment.
+    activity: Option<ActivityView>,
+    /// What its page looks like.
+    tile: Option<Tile>,
+    /// The icon of its kind, where there is no tile.
+    icon: &'static str,
+}
+
+/// What happens to an app, as words and an icon.
+struct ActivityView {
+    words: &'static str,
+    icon: &'static str,
+    motion: &'static str,
+    class: &'static str,
+}
+
+impl From<Activity> for ActivityView {
+    fn from(activity: Activity) -> Self {
+        match activity {
+            Activity::Writing => Self { words: "Writing…", icon: "spinner", motion: "spin", class: "busy" },
+            Activity::Queued => Self { words: "Queued", icon: "clock", motion: "", class: "busy" },
+            Activity::Failed => Self { words: "Last change failed", icon: "cross", motion: "", class: "bad" },
+        }
+    }
+}
+
+/// The icon of a kind of app.
+fn icon_of(kind: TemplateKind) -> &'static str {
+    match kind {
+        TemplateKind::Static => "screen",
+        TemplateKind::Service => "box",
+        TemplateKind::Webhook => "bolt",
+        TemplateKind::Job => "clock",
+    }
 }
 
 impl AppCard {
     /// `template`: the template's title; `doing`: the progress of the job that deletes the app.
     pub fn new(app: &App, template: String, chips: Vec<EnvChip>, doing: Option<String>, now: jiff::Timestamp) -> Self {
         Self {
+            id: app.id,
+            activity: None,
+            tile: None,
+            icon: "box",
             name: app.name.clone(),
             template,
             description: super::format::first_line(&app.description, 240),
@@ -120,6 +161,27 @@ impl AppCard {
             updated: When::new(app.updated_at, now),
             deleting: app.deleting,
             doing: doing.filter(|_| app.deleting).map(|words| with_code(&words)),
+        }
+    }
+
+    /// With what happens to the app.
+    #[must_use]
+    pub fn at_work(self, activity: Option<Activity>) -> Self {
+        Self { activity: activity.map(ActivityView::from), ..self }
+    }
+
+    /// With what its page looks like, else an icon of its kind.
+    #[must_use]
+    pub fn with_tile(self, tile: Option<Tile>, kind: Option<TemplateKind>) -> Self {
+        Self { tile, icon: kind.map_or("box", icon_of), ..self }
+    }
+
+    /// The class of the tile: its text is readable on its colour.
+    fn tile_class(&self) -> &'static str {
+        match self.tile.as_ref().and_then(|tile| tile.colour) {
+            Some(colour) if colour.is_dark() => "tile on-dark",
+            Some(_) => "tile on-light",
+            None => "tile",
         }
     }
 }

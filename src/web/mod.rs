@@ -14,6 +14,7 @@ pub mod extract;
 pub mod format;
 pub mod highlight;
 pub mod home;
+pub mod home_feed;
 pub mod home_view;
 #[cfg(test)]
 mod live_page;
@@ -55,6 +56,7 @@ const FORM_MAX: usize = 4 * 1024 * 1024;
 pub struct Web {
     services: Services,
     feeds: Feeds,
+    home_feed: home_feed::HomeFeed,
     new_tokens: settings::NewTokens,
 }
 
@@ -67,9 +69,12 @@ impl Web {
 
 /// All pages. The guard authenticates callers before this router.
 pub fn router(services: Services) -> Router {
-    let web = Web { feeds: Feeds::new(services.clone()), new_tokens: settings::NewTokens::default(), services };
+    let feeds = Feeds::new(services.clone());
+    let home_feed = home_feed::HomeFeed::new(services.clone());
+    let web = Web { feeds, home_feed, new_tokens: settings::NewTokens::default(), services };
     Router::new()
         .route("/", get(home::list))
+        .route("/stream", get(home_feed::stream))
         .route("/apps", post(home::create).layer(DefaultBodyLimit::max(upload::FORM_MAX)))
         .route("/suggest", get(home::suggest))
         .route("/suggest/name", get(home::suggest_name))

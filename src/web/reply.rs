@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use askama::Template;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::{ui, visible};
+use crate::domain::JobId;
 use crate::error::{AppError, AppResult};
 
 /// The kind of caller.
@@ -69,6 +70,20 @@ pub fn page(template: &impl Template) -> AppResult<Response> {
 /// After a form: htmx gets an empty response, because the event stream updates every open page; a browser is redirected to `to`.
 pub fn done(caller: Caller, to: &str) -> Response {
     if caller.is_htmx() { StatusCode::NO_CONTENT.into_response() } else { Redirect::to(to).into_response() }
+}
+
+/// Header with the job that a request has started: the page that started it follows it.
+pub const JOB: HeaderName = HeaderName::from_static("slipway-job");
+
+/// As [`done`], after a form that has started a job.
+pub fn started(caller: Caller, to: &str, job: JobId) -> Response {
+    naming(done(caller, to), job)
+}
+
+/// The response with the job that the request has started.
+pub fn naming(mut response: Response, job: JobId) -> Response {
+    response.headers_mut().insert(JOB, HeaderValue::from(job.0));
+    response
 }
 
 /// After a form that opens another page.

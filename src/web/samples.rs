@@ -35,9 +35,11 @@ use crate::domain::{
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
+use crate::services::activity::Activity;
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
 use crate::services::spending::SpendingReport;
+use crate::services::tiles::{Colour, Tile};
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -255,7 +257,17 @@ pub fn home(total: u64) -> HomePage {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
         }
         let chips = chips_of(&app, |environment| Some(url(&app, environment)));
-        AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now())
+        let card = AppCard::new(
+            &app,
+            ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(),
+            chips,
+            None,
+            now(),
+        );
+        let colour = [Some(Colour([180, 83, 9])), Some(Colour([250, 204, 21])), None][at % 3];
+        let tile = (at % 4 != 3).then(|| Tile { heading: "Crumb & Crust".into(), colour });
+        let activity = [None, Some(Activity::Writing), Some(Activity::Failed), Some(Activity::Queued)][at % 4];
+        card.at_work(activity).with_tile(tile, Some(TemplateKind::Job))
     });
     HomePage {
         outage: None,
@@ -287,6 +299,8 @@ pub fn home(total: u64) -> HomePage {
         search: String::new(),
         filter: None,
         apps: apps.collect(),
+        shows_new: true,
+        after: "1.0".into(),
         next: None,
     }
 }
@@ -362,6 +376,7 @@ fn frame_tab(app: &App) -> String {
             url: "about:blank".into(),
             src: "about:blank".into(),
             shown: "brisk-otter-draft.localhost:8080".into(),
+            path: "/".into(),
             title: "Draft of brisk-otter".into(),
         }),
         note: None,

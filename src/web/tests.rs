@@ -801,3 +801,49 @@ async fn a_bad_path_for_a_new_file_is_said_beside_the_field() {
     assert_eq!(shown.attribute("#new-path", "value"), "../secret");
     assert!(shown.count("#new-problem") == 1 && shown.count(".tree a") > 2, "{}", page.body);
 }
+
+/// Messages of the list's stream, until one holds.
+async fn read_list(messages: &mut axum::body::BodyDataStream, holds: impl Fn(&str) -> bool) -> String {
+    let read = async {
+        loop {
+            let bytes = messages.next().await.expect("it goes on").expect("no error");
+            let text = String::from_utf8(bytes.to_vec()).expect("text");
+            if holds(&text) {
+                return text;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(1), read).await.expect("it comes")
+}
+
+#[tokio::test]
+async fn the_cards_of_the_first_page_are_live() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let id = site.services.app(&name).await.expect("an app").id;
+    let page = site.get("/").await.page();
+    let after = page.attribute("#apps", "data-after");
+    assert_eq!(page.count(&format!("#app-{id}")), 1);
+    let open = async |after: &str| {
+        let request = Request::get(format!("/stream?after={after}")).body(Body::empty()).expect("a request");
+        site.router.clone().oneshot(request).await.expect("never fails").into_body().into_data_stream()
+    };
+    let mut messages = open(&after).await;
+    // The heading of the page is read in the background.
+    read_list(&mut messages, |text| text.contains("class=\\\"cut\\\">It works")).await;
+    site.services.start_turn(&name, "Tides of the week", TurnMode::Build).await.expect("started");
+    read_list(&mut messages, |text| text.contains("Writing…")).await;
+    site.turn_ended(&name).await;
+    let last = read_list(&mut messages, |text| text.contains("event: card") && !text.contains("Writing…")).await;
+    let position = last.lines().next().and_then(|line| line.strip_prefix("id: ")).expect("a position").to_owned();
+
+    // A page that was away gets what it missed; one that was away too long reads the list again.
+    drop(messages);
+    let other = site.app("simple-api").await;
+    read_list(&mut open(&position).await, |text| text.contains(other.as_str())).await;
+    read_list(&mut open("1.5").await, |text| text.contains("event: stale")).await;
+    let mut messages = open(&after).await;
+    site.services.delete_app(&other).await.expect("queued");
+    let gone = read_list(&mut messages, |text| text.contains("\"html\":null")).await;
+    assert!(gone.contains("\"total\":1"), "{gone}");
+}

@@ -75,6 +75,7 @@ fn shape(name: &str) -> &'static str {
         }
         "edit" => r#"<path d="m2.8 13.2.7-3L10.8 3a1.4 1.4 0 0 1 2 0l.2.2a1.4 1.4 0 0 1 0 2L5.8 12.5z"/>"#,
         "trash" => r#"<path d="M2.5 4.2h11M6 4V2.5h4V4M4 4.2l.6 9.3h6.8l.6-9.3M6.8 7v4M9.2 7v4"/>"#,
+        "bell" => r#"<path d="M4 11V7.200a4 4 0 0 1 8 0V11l1.200 1.300H2.800zM6.600 14h2.800"/>"#,
         "clock" => r#"<circle cx="8" cy="8" r="6"/><path d="M8 4.6V8l2.4 1.6"/>"#,
         "plus" => r#"<path d="M8 3v10M3 8h10"/>"#,
         "key" => r#"<circle cx="5.2" cy="10.8" r="2.9"/><path d="m7.4 8.7 5.8-5.9M10.8 5.2l2 2"/>"#,

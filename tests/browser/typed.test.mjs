@@ -1,4 +1,4 @@
-// What people type and press: nothing typed is lost, one press is one request, and the stage stays where its reader put it.
+// What people type and press: nothing typed is lost, one press is one request.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
@@ -208,38 +208,5 @@ describe("a line that breaks", () => {
     await page.unroute("**/built/workbench.js");
     await page.locator("#incomplete button").click();
     await page.waitForFunction(() => document.documentElement.classList.contains("scripts"));
-  });
-});
-
-describe("the stage", () => {
-  test("page and width stay over a reload", async () => {
-    await open(`/apps/${site}?view=preview`);
-    const path = page.locator("[data-path]");
-    await path.fill("/about.html");
-    await path.press("Enter");
-    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us|Broken/).waitFor();
-    await page.locator("label[title=Phone]").click();
-    await page.locator("[data-reload]").click();
-    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us|Broken/).waitFor();
-    await page.reload();
-    await page.frameLocator(".frame iframe:not(.next)").getByText(/Once|About us|Broken/).waitFor();
-    assert.equal(await path.inputValue(), "/about.html");
-    assert.ok(await page.locator("#w-phone").isChecked());
-    await shoot(page, "stage at another page");
-    assertQuiet(page);
-  });
-
-  test("what somebody else publishes is announced, and the stage stays", async () => {
-    await open(`/apps/${site}?view=preview`);
-    await page.locator(".frame iframe").waitFor();
-    const address = page.url();
-    await done(builder, `/apps/${site}/publish`);
-    await page.getByText("A version was published.").waitFor();
-    assert.equal(page.url(), address);
-    assert.ok(await page.locator('.frame[data-frame="preview"]').isVisible());
-    await shoot(page, "news in the stage");
-    await page.locator("#news button").click();
-    await page.locator('.frame[data-frame="prod"]').waitFor();
-    assertQuiet(page);
   });
 });

@@ -48,8 +48,8 @@ pub async fn deploy(
         "" => None,
         text => Some(field::<VersionId>(text)?),
     };
-    web.services.deploy_preview(&name, version).await?;
-    Ok(reply::done(caller, &format!("/apps/{name}")))
+    let job = web.services.deploy_preview(&name, version).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}"), job.id))
 }
 
 /// The form's fields.
@@ -65,14 +65,14 @@ pub async fn fix(
     Path(name): Path<AppName>,
     Form(form): Form<FixForm>,
 ) -> AppResult<Response> {
-    let (turn, _) = web.services.fix_deployment(&name, JobId(form.job)).await?;
-    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+    let (turn, job) = web.services.fix_deployment(&name, JobId(form.job)).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}#turn-{}", turn.id), job.id))
 }
 
 /// `POST /apps/{app}/publish`
 pub async fn publish(State(web): State<Web>, caller: Caller, Path(name): Path<AppName>) -> AppResult<Response> {
-    web.services.publish(&name).await?;
-    Ok(reply::done(caller, &format!("/apps/{name}")))
+    let job = web.services.publish(&name).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}"), job.id))
 }
 
 /// `GET /apps/{app}/qr`: the address of production as a QR code, for a phone's camera.
@@ -106,8 +106,8 @@ pub async fn rollback(
     Path(name): Path<AppName>,
     Form(form): Form<RollbackForm>,
 ) -> AppResult<Response> {
-    web.services.rollback(&name, form.environment, form.release.map(ReleaseNumber)).await?;
-    Ok(reply::done(caller, &format!("/apps/{name}/releases")))
+    let job = web.services.rollback(&name, form.environment, form.release.map(ReleaseNumber)).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}/releases"), job.id))
 }
 
 /// `POST /jobs/{id}/cancel`

@@ -176,7 +176,7 @@ pub async fn start(
     Path(name): Path<AppName>,
     FormWithFiles { fields: form, files }: FormWithFiles<TurnForm>,
 ) -> AppResult<Response> {
-    let (turn, _) = if form.again.is_empty() {
+    let (turn, job) = if form.again.is_empty() {
         let answer =
             Some(form.answer.as_str()).filter(|answer| !answer.is_empty()).map(field::<AnswerId>).transpose()?;
         let new = NewTurn { answer, ..NewTurn::of_person(form.prompt, form.mode) };
@@ -184,7 +184,7 @@ pub async fn start(
     } else {
         web.services.repeat_turn(&name, field::<TurnId>(&form.again)?).await?
     };
-    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+    Ok(reply::started(caller, &format!("/apps/{name}#turn-{}", turn.id), job.id))
 }
 
 /// `GET /apps/{app}/attachments/{id}`: an attachment of a message, in a sandbox without rights on this origin.
@@ -210,8 +210,8 @@ pub async fn continue_turn(
     caller: Caller,
     Path((name, id)): Path<(AppName, i64)>,
 ) -> AppResult<Response> {
-    let (turn, _) = web.services.continue_turn(&name, TurnId(id)).await?;
-    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+    let (turn, job) = web.services.continue_turn(&name, TurnId(id)).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}#turn-{}", turn.id), job.id))
 }
 
 /// `GET /apps/{app}/turns/{turn}/steps`: the steps inside a turn's summary.

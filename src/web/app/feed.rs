@@ -190,8 +190,12 @@ impl Feed {
                     }
                     out.extend(changed.message);
                 }
-                _ => {
-                    if let Some(message) = messages::plain(event) {
+                body => {
+                    let message = match body {
+                        EventBody::Environment { .. } => messages::environment(&self.services, &self.app, event).await,
+                        _ => messages::plain(event),
+                    };
+                    if let Some(message) = message {
                         out.extend(self.flush(pending.take()).await);
                         out.push(message);
                     }

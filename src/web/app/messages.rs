@@ -14,7 +14,9 @@ use super::live_turn::{Changes, LiveTurn, Operation};
 use super::page::{parts, version_of};
 use super::turn_view::RENDER_TIME;
 use crate::bounded_work::{Budget, Owner};
-use crate::domain::{App, EventBody, EventId, JobId, JobState, LogStream, StepState, Turn, TurnFold, TurnState};
+use crate::domain::{
+    App, EventBody, EventId, JobId, JobKind, JobState, LogStream, StepState, Turn, TurnFold, TurnState,
+};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::events::Kept;
 use crate::services::Services;
@@ -161,18 +163,37 @@ pub fn plain(event: &Kept) -> Option<Message> {
     match &event.body {
         // It belongs to no job's log: old images were removed, which the Releases tab shows.
         EventBody::Log { .. } if event.job.is_none() => Some(Message::of(event, "releases", "{}")),
-        EventBody::Log { .. } | EventBody::Environment { .. } => {
-            Some(Message::of(event, event.body.name(), &visible::in_json(event.json())))
-        }
+        EventBody::Log { .. } => Some(Message::of(event, event.body.name(), &visible::in_json(event.json()))),
         EventBody::Job { state, kind, .. } if state.is_final() && kind != "generate" => {
             Some(Message::of(event, "releases", "{}"))
         }
         EventBody::Job { .. }
+        | EventBody::Environment { .. }
         | EventBody::Usage(_)
         | EventBody::Text { .. }
         | EventBody::File { .. }
         | EventBody::Tool { .. } => None,
     }
+}
+
+/// A changed environment, with the number of its version and the jobs that caused the change: the page where one of them was
+/// started shows the environment by itself. None for other events.
+pub async fn environment(services: &Services, app: &App, event: &Kept) -> Option<Message> {
+    let EventBody::Environment { environment, state, version, .. } = &event.body else { return None };
+    let number = match version {
+        Some(version) => services.version(app, version).await.ok().map(|version| version.number),
+        None => None,
+    };
+    let mut jobs = Vec::from_iter(event.job);
+    if let Some(job) = event.job
+        && let Ok(job) = services.job(job).await
+        && let JobKind::Preview { turn: Some(turn), .. } = job.kind
+        && let Ok(turn) = services.turn(app, turn).await
+    {
+        jobs.extend(turn.job);
+    }
+    let data = json!({ "environment": environment, "state": state, "version": number, "jobs": jobs }).to_string();
+    Some(Message::of(event, "environment", &data))
 }
 
 /// A turn whose job has changed its state, as the message that inserts it into the page. While it runs, `live` is its
@@ -238,6 +259,7 @@ fn running(services: &Services, turn: Turn) -> Turn {
 fn whole_turn(span: Span, turn: &Turn, html: String) -> Message {
     let html = visible::in_html(html);
     let running = turn.state == TurnState::Running;
-    let data = json!({ "id": turn.id, "running": running, "ended": !is_live(turn), "html": html }).to_string();
+    let data = json!({ "id": turn.id, "job": turn.job, "running": running, "ended": !is_live(turn), "html": html })
+        .to_string();
     Message::spanning(span, "turn", &data)
 }

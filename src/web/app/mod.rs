@@ -66,6 +66,7 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/settings", get(actions::settings))
         .route("/apps/{app}/model", get(actions::back).post(model::choose))
         .route("/apps/{app}/browser-errors", get(preview::browser_errors).post(preview::fix_browser_errors))
+        .route("/apps/{app}/pages", get(preview::pages))
         .route("/apps/{app}/endpoints", get(preview::endpoints_list))
         .route("/apps/{app}/fix", get(actions::back).post(actions::fix))
         .route("/apps/{app}/auto-preview", get(actions::back).post(actions::auto_preview))

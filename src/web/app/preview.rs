@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::page::show;
 use super::preview_views::{
-    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, ParameterView, PreviewTab, RunView, RunsPanel,
-    ScheduleView, ViewLink, WebhookPanel,
+    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, PagesView, Panel, ParameterView, PreviewTab, RunView,
+    RunsPanel, ScheduleView, ViewLink, WebhookPanel,
 };
 use super::query::AppQuery;
 use crate::browser_errors::{BrowserError, Place};
@@ -17,6 +17,7 @@ use crate::domain::{
     App, AppName, Cursor, Environment, EnvironmentState, EnvironmentStatus, PageRequest, RunState, TemplateKind,
 };
 use crate::error::{AppResult, ErrorKind};
+use crate::guard::local_path;
 use crate::services::Services;
 use crate::web::Web;
 use crate::web::chrome::Chrome;
@@ -36,6 +37,8 @@ const RUNS: u32 = 25;
 pub struct TabQuery {
     view: Option<View>,
     page: bool,
+    /// The page in the frame.
+    path: String,
     /// Load the app's endpoints with the page, for a browser without scripts.
     endpoints: bool,
     cursor: Option<String>,
@@ -160,8 +163,8 @@ pub async fn fix_browser_errors(
     Path(name): Path<AppName>,
     Form(form): Form<PlaceForm>,
 ) -> AppResult<Response> {
-    let (turn, _) = web.services.fix_browser_errors(&name, form.place).await?;
-    Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+    let (turn, job) = web.services.fix_browser_errors(&name, form.place).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}#turn-{}", turn.id), job.id))
 }
 
 async fn stage<'a>(
@@ -226,12 +229,19 @@ async fn stage<'a>(
         tab.modes = vec![mode(word, "Its endpoints", false), mode("Page", "The page at /", true)];
     }
     if as_page && runs {
+        let path = frame_path(&query.path).unwrap_or_else(|| "/".to_owned());
         tab.frame = Some(Frame {
             kind: view.as_str(),
             shown: url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_owned(),
             title: format!("{} of {}", view.title(), app.name),
             // The frame opens through the access redirect, which sets its cookie, because browsers restrict cookies of embedded pages.
-            src: behind_login.map_or_else(|| url.clone(), |place| preview_access_address(&app.name, place)),
+            src: behind_login.map_or_else(
+                || format!("{url}{path}"),
+                |place| {
+                    format!("{}&next={}", preview_access_address(&app.name, place), format::encode_path(&path, true))
+                },
+            ),
+            path,
             url,
         });
         if let Some(place) = view.place()
@@ -261,6 +271,47 @@ async fn stage<'a>(
         })?),
     };
     Ok(tab)
+}
+
+/// A path that was typed into the address field, as browsers write it; none if it could lead to another host.
+fn frame_path(typed: &str) -> Option<String> {
+    let typed = typed.trim();
+    if typed.is_empty() {
+        return None;
+    }
+    let mut path = String::with_capacity(typed.len() + 1);
+    if !typed.starts_with('/') {
+        path.push('/');
+    }
+    for byte in typed.bytes() {
+        if byte.is_ascii_graphic() {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    local_path(&path).map(str::to_owned)
+}
+
+/// The query parameters.
+#[derive(Deserialize)]
+pub struct PagesQuery {
+    #[serde(rename = "for")]
+    view: View,
+}
+
+/// `GET /apps/{app}/pages`: the pages that the address field suggests.
+pub async fn pages(
+    State(web): State<Web>,
+    Path(name): Path<AppName>,
+    Query(query): Query<PagesQuery>,
+) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let environment = (query.view != View::Draft).then(|| query.view.environment());
+    let asked = tokio::time::timeout(ENDPOINTS_WAIT, web.services.pages(&app, environment)).await;
+    // An app that does not say which pages it has still has an address field.
+    let paths = asked.ok().and_then(Result::ok).unwrap_or_default();
+    Ok(reply::html(reply::render(&PagesView { paths })?))
 }
 
 /// The requested view; else the newest one that can be shown.
@@ -395,4 +446,20 @@ async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>
         runs: page.items.iter().map(|run| RunView::new(run, now)).collect(),
         more: page.next.map(|cursor| format!("/apps/{}?view={}&cursor={cursor}", app.name, view.as_str())),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typed_paths_stay_on_the_apps_host() {
+        assert_eq!(frame_path("/about.html?a=b#c").as_deref(), Some("/about.html?a=b#c"));
+        assert_eq!(frame_path(" about us.html ").as_deref(), Some("/about%20us.html"));
+        assert_eq!(frame_path("/über").as_deref(), Some("/%C3%BCber"));
+        let long = "a".repeat(3000);
+        for bad in ["", "  ", "//evil.test", "/\\evil.test", &long] {
+            assert_eq!(frame_path(bad), None, "{bad}");
+        }
+    }
 }

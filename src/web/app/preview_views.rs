@@ -50,6 +50,8 @@ pub struct Frame {
     pub src: String,
     /// The address without its scheme.
     pub shown: String,
+    /// The path that it shows first.
+    pub path: String,
     /// For screen readers.
     pub title: String,
 }
@@ -435,6 +437,14 @@ pub struct RunLog<'a> {
     pub error: Option<&'a str>,
     /// Its lines.
     pub lines: Vec<&'a str>,
+}
+
+/// The pages that the address field of the frame suggests.
+#[derive(Template)]
+#[template(path = "app/pages.html")]
+pub struct PagesView {
+    /// Their paths.
+    pub paths: Vec<String>,
 }
 
 #[cfg(test)]

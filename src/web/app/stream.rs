@@ -205,6 +205,7 @@ impl Reader {
             EventBody::Job { id, kind, .. } if kind == "generate" => {
                 messages::changed_turn(&self.services, &self.app, *id, event).await.message
             }
+            EventBody::Environment { .. } => messages::environment(&self.services, &self.app, event).await,
             _ => messages::plain(event),
         }
     }
