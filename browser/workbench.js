@@ -7,5 +7,6 @@ import "./logs.js";
 import "./usage.js";
 import "./attach.js";
 import "./try.js";
+import "./tree.js";
 import "./composer.js";
 import "./title.js";

@@ -5,10 +5,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
-use super::page::{show, show_changed};
+use super::page::{at_address, current_state, saved, show, show_changed};
 use super::query::AppQuery;
 use crate::bounded_work::{Budget, Owner};
-use crate::domain::{App, AppName, VersionId, WorkspacePath};
+use crate::domain::{App, AppName, Version, VersionId, WorkspacePath};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::files::ListedFile;
@@ -103,6 +103,8 @@ pub struct SaveForm {
     content: String,
     #[serde(default)]
     head: String,
+    /// The button that keeps the editor open.
+    stay: Option<String>,
 }
 
 /// `POST /apps/{app}/code/{*path}`: saves the file as a version.
@@ -123,7 +125,11 @@ pub async fn save(
     let content = form.content.replace("\r\n", "\n");
     let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
     match services.write_file(&name, &path, content.clone().into_bytes(), expected).await {
-        Ok(_) if !caller.is_htmx() => Ok(Redirect::to(&href).into_response()),
+        Ok(_) if !caller.is_htmx() => {
+            let edit = if form.stay.is_some() { "?edit=1" } else { "" };
+            Ok(Redirect::to(&format!("{href}{edit}")).into_response())
+        }
+        Ok(version) if form.stay.is_some() => saved_in_place(services, &name, &path, &version).await,
         Ok(_) => {
             let app = services.app(&name).await?;
             let files = services.files(&app).await?;
@@ -148,6 +154,33 @@ pub async fn save(
         }
         Err(error) => Err(error),
     }
+}
+
+/// After *Save*: the editor stays as it is, with its history and its cursor, and the page around it is updated.
+async fn saved_in_place(
+    services: &Services,
+    name: &AppName,
+    path: &WorkspacePath,
+    version: &Version,
+) -> AppResult<Response> {
+    let app = services.app(name).await?;
+    let files = services.files(&app).await?;
+    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
+    let words = saved(version);
+    // Ids of versions and addresses of files need no escaping.
+    let head = format!(r#"<input type="hidden" id="editor-head" name="head" value="{}">"#, version.id);
+    let close = format!(
+        r##"<a id="editor-cancel" class="button small quiet" href="{href}" hx-get="{href}" hx-target="#stage" hx-push-url="true">Close</a>"##
+    );
+    let pieces = current_state(services, &app)
+        .await?
+        .replace("editor-head", &head)
+        .replace("editor-cancel", &close)
+        .fill("editor-problem", "")
+        .fill("editor-saved", &words)
+        .fill("tree-files", &tree(name, &listed(&files), Some(path.as_str())).0)
+        .into_html();
+    Ok(at_address(reply::html(pieces), &format!("{href}?edit=1")))
 }
 
 /// The form's fields.
@@ -312,17 +345,20 @@ fn with_problem(
     problem: Option<(&str, &str)>,
     file: String,
 ) -> AppResult<String> {
-    let listed: Vec<TreeFile<'_>> = files
-        .iter()
-        .map(|file| TreeFile { path: file.path.as_str(), hold: Hold::of(file), changed: file.changed })
-        .collect();
     let current = path.map(WorkspacePath::as_str);
     reply::render(&CodeTab {
         app: &app.name,
         count: files.len(),
         current,
         problem,
-        tree: tree(&app.name, &listed, current),
+        tree: tree(&app.name, &listed(files), current),
         file,
     })
+}
+
+fn listed(files: &[ListedFile]) -> Vec<TreeFile<'_>> {
+    files
+        .iter()
+        .map(|file| TreeFile { path: file.path.as_str(), hold: Hold::of(file), changed: file.changed })
+        .collect()
 }

@@ -147,6 +147,11 @@ impl<'a> FilePanel<'a> {
             view,
         }
     }
+
+    /// The page after the editor: the file, or the tree if the file does not exist yet.
+    fn back(&self, new: &bool) -> String {
+        if *new { format!("/apps/{}/code", self.app) } else { self.href.clone() }
+    }
 }
 
 /// A file's text with syntax highlighting. CPU-bound: call it off the async threads.
@@ -155,8 +160,10 @@ pub fn source(path: &str, text: &str, budget: &Budget) -> FileView {
     let shown = &text[..cut.unwrap_or(text.len())];
     let name = path.rsplit('/').next().unwrap_or(path);
     let mut gutter = String::new();
+    // As wide as in the editor, which also numbers the empty line after the last line break.
+    let width = shown.split('\n').count().to_string().len();
     for number in 1..=shown.lines().count().max(1) {
-        let _ = writeln!(gutter, "{number}");
+        let _ = write!(gutter, r##"<a id="L{number}" href="#L{number}" tabindex="-1">{number:>width$}</a>{}"##, '\n');
     }
     let coloured = highlight::render(name, shown, budget);
     let without_colours = coloured.without.map(|without| match without {
