@@ -32,7 +32,9 @@ export const colours = tagHighlighter([
 
 export const look = EditorView.theme({
   "&": { flex: "1", minHeight: "0", backgroundColor: "var(--surface)", color: "var(--ink)", fontSize: "var(--s)" },
-  "&.cm-focused": { outline: "2px solid var(--accent)", outlineOffset: "-2px" },
+  "&.cm-focused": { outline: "0" },
+  // Over the line numbers, too, which would cover an outline.
+  "&.cm-focused::after": { content: '""', position: "absolute", inset: "0", zIndex: "3", border: "2px solid var(--accent)", pointerEvents: "none" },
   ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.55", fontVariantLigatures: "none" },
   ".cm-content": { padding: "12px 0", caretColor: "var(--ink)" },
   ".cm-line": { padding: "0 16px 0 6px" },
