@@ -646,7 +646,12 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
         source(path, HTML, &Budget::unlimited())
     };
     CodeTab {
-        problem: None,
+        new_problem: None,
+        folder: "",
+        upload_problem: None,
+        file_bytes: 1024,
+        files_max: 10,
+        bytes_max: 1024,
         app: &app.name,
         count: files.len(),
         current: Some(path),

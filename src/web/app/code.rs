@@ -1,26 +1,34 @@
 //! The *Code* tab: the tree, a file, and the editor.
 
 use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
+use super::files_view::{CodeTab, FilePanel, FileView, FolderFile, Hold, Picture, TreeFile, source, tree};
+use super::find_view::FindPanel;
+use super::history::{LINES_SHOWN, diff_view};
 use super::page::{at_address, current_state, saved, show, show_changed};
 use super::query::AppQuery;
 use crate::bounded_work::{Budget, Owner};
+use crate::domain::attachment::recognise;
 use crate::domain::{App, AppName, Version, VersionId, WorkspacePath};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
-use crate::services::files::ListedFile;
+use crate::services::file_sets::{UPLOAD_BYTES_MAX, UPLOAD_FILES_MAX};
+use crate::services::files::{CHANGES_SEARCHED, ListedFile};
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
-use crate::web::format::{self, encode_path};
+use crate::web::format::{self, Html, encode_path};
 use crate::web::highlight::COLOUR_TIME;
 use crate::web::home::field;
 use crate::web::plain_pages::ConfirmPage;
 use crate::web::reply::{self, Caller};
+use crate::workspace::Wanted;
 
+/// Files of a folder on its page.
+const FOLDER_SHOWN: usize = 500;
 /// Files to open by default; the first that exists is shown.
 const FIRST: [&str; 3] = ["public/index.html", "main.py", "job.py"];
 
@@ -29,6 +37,9 @@ const FIRST: [&str; 3] = ["public/index.html", "main.py", "job.py"];
 #[serde(default)]
 pub struct CodeQuery {
     new: Option<String>,
+    find: Option<String>,
+    case: Option<String>,
+    regex: Option<String>,
 }
 
 /// The query parameters.
@@ -36,6 +47,8 @@ pub struct CodeQuery {
 #[serde(default)]
 pub struct FileQuery {
     edit: Option<String>,
+    changes: Option<String>,
+    rename: Option<String>,
 }
 
 /// `GET /apps/{app}/code`
@@ -54,10 +67,10 @@ pub async fn tab(
             Ok(path) => path,
             // The form shows what is wrong, beside what was typed.
             Err(error) => {
-                let none = FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None);
-                let problem = Some((typed.as_str(), error.detail.as_str()));
-                let stage = with_problem(&app, &files, None, problem, reply::render(&none)?)?;
-                let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+                let mut tab = Tab::new(&app, &files, None, no_file(&app)?);
+                tab.new_problem = Some((typed.as_str(), error.detail.as_str()));
+                let mut response =
+                    show(services, chrome, caller, &app, "code", tab.render()?, &AppQuery::default()).await?;
                 *response.status_mut() = error.kind.status();
                 return Ok(response);
             }
@@ -69,6 +82,13 @@ pub async fn tab(
             let view = FileView::Edit { text: String::new(), head: head(&app), new: true };
             with_tree(&app, &files, Some(&path), panel(&app, &path, Hold::None, String::new(), view, None)?)?
         }
+    } else if let Some(text) = query.find {
+        let wanted = Wanted { text, match_case: query.case.is_some(), pattern: query.regex.is_some() };
+        let (panel, status) = found(services, &app, &wanted).await?;
+        let stage = with_tree(&app, &files, None, panel)?;
+        let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+        *response.status_mut() = status;
+        return Ok(response);
     } else {
         let first = FIRST.iter().find_map(|wanted| files.iter().find(|file| file.path.as_str() == *wanted));
         let first = first.or_else(|| files.iter().find(|file| !file.platform)).map(|file| file.path.clone());
@@ -77,24 +97,79 @@ pub async fn tab(
     show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
 }
 
+/// The panel with what was found, and its status.
+async fn found(services: &Services, app: &App, wanted: &Wanted) -> AppResult<(String, StatusCode)> {
+    if wanted.text.is_empty() {
+        return Ok((reply::render(&FindPanel::empty(&app.name, wanted, None))?, StatusCode::OK));
+    }
+    match services.find_in_files(app, wanted.clone()).await {
+        Ok(found) => Ok((reply::render(&FindPanel::of(&app.name, wanted, found))?, StatusCode::OK)),
+        Err(error) if error.kind == ErrorKind::Invalid => {
+            let panel = FindPanel::empty(&app.name, wanted, Some(&error.detail));
+            Ok((reply::render(&panel)?, error.kind.status()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// `GET /apps/{app}/code/{*path}`
 pub async fn file(
     State(web): State<Web>,
     chrome: Chrome,
     caller: Caller,
-    Path((name, path)): Path<(AppName, String)>,
+    Path((name, typed)): Path<(AppName, String)>,
     Query(query): Query<FileQuery>,
 ) -> AppResult<Response> {
     let services = &web.services;
     let app = services.app(&name).await?;
-    let path: WorkspacePath = field(&path)?;
     let files = services.files(&app).await?;
-    let stage = if query.edit.is_some() {
-        editor(services, &app, &files, &path, None).await?
-    } else {
-        shown(services, &app, &files, Some(&path)).await?
+    let stage = match field::<WorkspacePath>(&typed) {
+        Ok(path) if !exists(&files, &path) => Err(AppError::not_found(&format!("file “{path}” in this app"))),
+        Ok(path) if query.rename.is_some() => renaming(services, &app, &files, &path, path.as_str(), None).await,
+        Ok(path) if query.edit.is_some() => editor(services, &app, &files, &path, None).await,
+        Ok(path) if query.changes.is_some() => changes(services, &app, &files, &path).await,
+        Ok(path) => shown(services, &app, &files, Some(&path)).await,
+        Err(error) => Err(error),
     };
-    show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
+    match stage {
+        Ok(stage) => show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await,
+        // A path that cannot be shown is answered beside the tree, where the reader can choose another.
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => {
+            let create = (error.kind == ErrorKind::NotFound)
+                .then(|| format!("/apps/{name}/code?new={}", encode_path(&typed, false)));
+            let view = FileView::Missing { why: error.detail.clone(), create };
+            let panel = FilePanel::new(&app.name, "", Hold::None, String::new(), view);
+            let stage = with_tree(&app, &files, None, reply::render(&panel)?)?;
+            let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+            *response.status_mut() = error.kind.status();
+            Ok(response)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether there is a file or a folder at a path.
+fn exists(files: &[ListedFile], path: &WorkspacePath) -> bool {
+    files.iter().any(|file| file.path == *path || inside(&file.path, path).is_some())
+}
+
+/// The part of a path after the folder, if it is inside it.
+fn inside<'a>(path: &'a WorkspacePath, folder: &WorkspacePath) -> Option<&'a str> {
+    path.as_str().strip_prefix(folder.as_str())?.strip_prefix('/')
+}
+
+/// `GET /apps/{app}/pictures/{*path}`: an image of the newest version, in a sandbox without rights on this origin.
+pub async fn picture(State(web): State<Web>, Path((name, path)): Path<(AppName, String)>) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let bytes = web.services.read_file(&app, &field(&path)?).await?;
+    let Ok((kind, Some(_))) = recognise(&bytes) else { return Err(AppError::not_found("image at this path")) };
+    let headers = [
+        (header::CONTENT_TYPE, kind.media_type()),
+        (header::CACHE_CONTROL, "private, no-cache"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::CONTENT_DISPOSITION, "inline"),
+    ];
+    Ok((headers, bytes).into_response())
 }
 
 /// The form's fields.
@@ -123,8 +198,8 @@ pub async fn save(
     };
     // Browsers send the lines of a form with CR LF.
     let content = form.content.replace("\r\n", "\n");
-    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
-    match services.write_file(&name, &path, content.clone().into_bytes(), expected).await {
+    let href = address(&name, &path);
+    match services.save_edit(&name, &path, content.clone().into_bytes(), expected).await {
         Ok(_) if !caller.is_htmx() => {
             let edit = if form.stay.is_some() { "?edit=1" } else { "" };
             Ok(Redirect::to(&format!("{href}{edit}")).into_response())
@@ -165,7 +240,7 @@ async fn saved_in_place(
 ) -> AppResult<Response> {
     let app = services.app(name).await?;
     let files = services.files(&app).await?;
-    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
+    let href = address(name, path);
     let words = saved(version);
     // Ids of versions and addresses of files need no escaping.
     let head = format!(r#"<input type="hidden" id="editor-head" name="head" value="{}">"#, version.id);
@@ -178,7 +253,7 @@ async fn saved_in_place(
         .replace("editor-cancel", &close)
         .fill("editor-problem", "")
         .fill("editor-saved", &words)
-        .fill("tree-files", &tree(name, &listed(&files), Some(path.as_str())).0)
+        .fill("tree-files", &rendered_tree(name, &files, Some(path.as_str())).0)
         .into_html();
     Ok(at_address(reply::html(pieces), &format!("{href}?edit=1")))
 }
@@ -246,7 +321,7 @@ pub async fn unlock(
 
 /// A file, after it was locked or unlocked.
 async fn looked_at(web: &Web, caller: Caller, name: &AppName, path: &WorkspacePath) -> AppResult<Response> {
-    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
+    let href = address(name, path);
     if !caller.is_htmx() {
         return Ok(Redirect::to(&href).into_response());
     }
@@ -260,33 +335,117 @@ fn head(app: &App) -> String {
     app.head.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// A file in the viewer, or none.
-async fn shown(
+/// The page of a file or a folder.
+pub(super) fn address(name: &AppName, path: &WorkspacePath) -> String {
+    format!("/apps/{name}/code/{}", encode_path(path.as_str(), true))
+}
+
+pub(super) fn no_file(app: &App) -> AppResult<String> {
+    reply::render(&FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None))
+}
+
+/// A file in the viewer, a folder, or none.
+pub(super) async fn shown(
     services: &Services,
     app: &App,
     files: &[ListedFile],
     path: Option<&WorkspacePath>,
 ) -> AppResult<String> {
-    let Some(path) = path else {
-        let none = FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None);
-        return with_tree(app, files, None, reply::render(&none)?);
+    let Some(path) = path else { return with_tree(app, files, None, no_file(app)?) };
+    let (hold, facts, view) = view_of(services, app, files, path).await?;
+    with_tree(app, files, Some(path), panel(app, path, hold, facts, view, None)?)
+}
+
+/// A file or a folder with the form that renames it, and the reason why it could not be renamed.
+pub(super) async fn renaming(
+    services: &Services,
+    app: &App,
+    files: &[ListedFile],
+    path: &WorkspacePath,
+    typed: &str,
+    problem: Option<&str>,
+) -> AppResult<String> {
+    let (hold, facts, view) = view_of(services, app, files, path).await?;
+    let mut panel = FilePanel::new(&app.name, path.as_str(), hold, facts, view);
+    panel.rename = Some(typed.to_owned());
+    panel.problem = problem;
+    with_tree(app, files, Some(path), reply::render(&panel)?)
+}
+
+/// Whether a file may be changed, its size, and its content.
+async fn view_of(
+    services: &Services,
+    app: &App,
+    files: &[ListedFile],
+    path: &WorkspacePath,
+) -> AppResult<(Hold, String, FileView)> {
+    let Some(listed) = files.iter().find(|file| file.path == *path) else {
+        let (facts, view) = folder(app, files, path);
+        return Ok((Hold::None, facts, view));
     };
     let bytes = services.read_file(app, path).await?;
     let size = format::bytes(bytes.len() as u64);
-    let listed = files.iter().find(|file| file.path == *path);
-    let hold = listed.map_or(Hold::None, Hold::of);
-    let binary = listed.is_some_and(|file| file.binary);
     let (facts, view) = match String::from_utf8(bytes) {
-        Ok(text) if !binary => {
+        Ok(text) if !listed.binary => {
             let facts = format!("{} · {size}", format::count(text.lines().count() as u64, "line", "lines"));
             let name = path.as_str().to_owned();
             let work = move |budget: &Budget| source(&name, &text, budget);
             let owner = Owner::App(app.name.clone());
             (facts, services.cpu_work().run("highlight", owner, COLOUR_TIME, work).await?)
         }
-        _ => (size.clone(), FileView::Binary { bytes: size }),
+        text => {
+            let bytes = text.map_or_else(std::string::FromUtf8Error::into_bytes, String::into_bytes);
+            let picture = recognise(&bytes).ok().and_then(|(_, pixels)| pixels).map(|(width, height)| Picture {
+                // With the version, so that a changed image is loaded again.
+                src: format!("/apps/{}/pictures/{}?version={}", app.name, encode_path(path.as_str(), true), head(app)),
+                width,
+                height,
+            });
+            (size.clone(), FileView::Binary { bytes: size, picture })
+        }
     };
-    with_tree(app, files, Some(path), panel(app, path, hold, facts, view, None)?)
+    Ok((Hold::of(listed), facts, view))
+}
+
+/// A folder: its files, with their sizes.
+fn folder(app: &App, files: &[ListedFile], path: &WorkspacePath) -> (String, FileView) {
+    let within: Vec<(&ListedFile, &str)> =
+        files.iter().filter_map(|file| Some((file, inside(&file.path, path)?))).collect();
+    let total = within.iter().map(|(file, _)| file.bytes).sum();
+    let facts = format!("{} · {}", format::count(within.len() as u64, "file", "files"), format::bytes(total));
+    let listed = within.iter().take(FOLDER_SHOWN).map(|(file, name)| FolderFile {
+        name: (*name).to_owned(),
+        href: address(&app.name, &file.path),
+        bytes: format::bytes(file.bytes),
+    });
+    (facts, FileView::Folder { files: listed.collect(), more: within.len().saturating_sub(FOLDER_SHOWN) })
+}
+
+/// What the newest version that changed a file has changed in it.
+async fn changes(services: &Services, app: &App, files: &[ListedFile], path: &WorkspacePath) -> AppResult<String> {
+    let Some(listed) = files.iter().find(|file| file.path == *path) else {
+        return shown(services, app, files, Some(path)).await;
+    };
+    let view = match services.file_changes(app, path).await? {
+        Some((version, diff)) => {
+            let newest = if app.head.as_ref() == Some(&version.id) { ", the newest one" } else { "" };
+            FileView::Changes {
+                words: format!(
+                    "Version {}{newest}, compared with the version before: {} +{} −{}",
+                    version.number, version.title, diff.additions, diff.deletions
+                ),
+                version: Some(format!("/apps/{}/versions/{}", app.name, version.id)),
+                diff: Some(diff_view(diff, &mut LINES_SHOWN.clone())),
+            }
+        }
+        None => FileView::Changes {
+            words: format!("None of the newest {CHANGES_SEARCHED} versions has changed this file."),
+            version: None,
+            diff: None,
+        },
+    };
+    let facts = format::bytes(listed.bytes);
+    with_tree(app, files, Some(path), panel(app, path, Hold::of(listed), facts, view, None)?)
 }
 
 /// A file in the editor.
@@ -333,32 +492,64 @@ fn panel(
     reply::render(&panel)
 }
 
-fn with_tree(app: &App, files: &[ListedFile], path: Option<&WorkspacePath>, file: String) -> AppResult<String> {
-    with_problem(app, files, path, None, file)
-}
-
-/// The tree, the file, and what is wrong with the path of a new file.
-fn with_problem(
+/// The tree, and a file.
+pub(super) fn with_tree(
     app: &App,
     files: &[ListedFile],
     path: Option<&WorkspacePath>,
-    problem: Option<(&str, &str)>,
     file: String,
 ) -> AppResult<String> {
-    let current = path.map(WorkspacePath::as_str);
-    reply::render(&CodeTab {
-        app: &app.name,
-        count: files.len(),
-        current,
-        problem,
-        tree: tree(&app.name, &listed(files), current),
-        file,
-    })
+    Tab::new(app, files, path, file).render()
 }
 
-fn listed(files: &[ListedFile]) -> Vec<TreeFile<'_>> {
-    files
+/// The tree with its forms, and a file.
+pub(super) struct Tab<'a> {
+    app: &'a App,
+    files: &'a [ListedFile],
+    current: Option<&'a str>,
+    file: String,
+    /// The path of a new file that cannot be used, and why.
+    pub(super) new_problem: Option<(&'a str, &'a str)>,
+    /// The folder of uploaded files; that of the current file unless it was chosen.
+    pub(super) folder: Option<&'a str>,
+    /// The reason why files could not be uploaded.
+    pub(super) upload_problem: Option<&'a str>,
+}
+
+impl<'a> Tab<'a> {
+    pub(super) fn new(app: &'a App, files: &'a [ListedFile], path: Option<&'a WorkspacePath>, file: String) -> Self {
+        let current = path.map(WorkspacePath::as_str);
+        Self { app, files, current, file, new_problem: None, folder: None, upload_problem: None }
+    }
+
+    pub(super) fn render(self) -> AppResult<String> {
+        let is_folder = |path: &str| !self.files.iter().any(|file| file.path.as_str() == path);
+        let folder = match self.current {
+            Some(path) if is_folder(path) => path,
+            Some(path) => path.rsplit_once('/').map_or("", |(folder, _)| folder),
+            None => "",
+        };
+        reply::render(&CodeTab {
+            app: &self.app.name,
+            count: self.files.len(),
+            current: self.current,
+            new_problem: self.new_problem,
+            folder: self.folder.unwrap_or(folder),
+            upload_problem: self.upload_problem,
+            file_bytes: crate::workspace::Limits::default().file_bytes,
+            files_max: UPLOAD_FILES_MAX,
+            bytes_max: UPLOAD_BYTES_MAX,
+            tree: rendered_tree(&self.app.name, self.files, self.current),
+            file: self.file,
+        })
+    }
+}
+
+/// The tree alone.
+pub(super) fn rendered_tree(name: &AppName, files: &[ListedFile], current: Option<&str>) -> Html {
+    let listed: Vec<TreeFile<'_>> = files
         .iter()
         .map(|file| TreeFile { path: file.path.as_str(), hold: Hold::of(file), changed: file.changed })
-        .collect()
+        .collect();
+    tree(name, &listed, current)
 }
