@@ -445,7 +445,9 @@ async fn changes(services: &Services, app: &App, files: &[ListedFile], path: &Wo
         },
     };
     let facts = format::bytes(listed.bytes);
-    with_tree(app, files, Some(path), panel(app, path, Hold::of(listed), facts, view, None)?)
+    let mut panel = FilePanel::new(&app.name, path.as_str(), Hold::of(listed), facts, view);
+    panel.editable &= !listed.binary;
+    with_tree(app, files, Some(path), reply::render(&panel)?)
 }
 
 /// A file in the editor.
@@ -523,7 +525,11 @@ impl<'a> Tab<'a> {
     }
 
     pub(super) fn render(self) -> AppResult<String> {
-        let is_folder = |path: &str| !self.files.iter().any(|file| file.path.as_str() == path);
+        let is_folder = |path: &str| {
+            let below =
+                |file: &ListedFile| file.path.as_str().strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+            self.files.iter().any(below)
+        };
         let folder = match self.current {
             Some(path) if is_folder(path) => path,
             Some(path) => path.rsplit_once('/').map_or("", |(folder, _)| folder),

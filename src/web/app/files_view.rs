@@ -215,8 +215,7 @@ impl<'a> FilePanel<'a> {
             rename: None,
             facts,
             hold,
-            editable: hold == Hold::None
-                && matches!(view, FileView::Source { cut: false, .. } | FileView::Changes { .. }),
+            editable: hold == Hold::None && matches!(view, FileView::Source { .. } | FileView::Changes { .. }),
             is_changes: matches!(view, FileView::Changes { .. }),
             problem: None,
             view,
