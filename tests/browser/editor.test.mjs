@@ -76,7 +76,7 @@ describe("the editor", () => {
       await assertAccessible(page, `the editor (${colorScheme})`);
       await shoot(page, `${colorScheme} code edited`);
       await page.keyboard.press("Control+f");
-      await page.locator(".cm-search input[name=search]").fill("tide");
+      await page.locator(".cm-search input[name=search]").pressSequentially("tide");
       await eventually("it is found", async () => (await page.locator(".cm-searchMatch").count()) === 2);
       await assertAccessible(page, `the editor's search (${colorScheme})`);
       await shoot(page, `${colorScheme} code found in the file`);

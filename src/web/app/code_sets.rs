@@ -6,7 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::code::{Tab, address, renaming, rendered_tree, shown};
+use super::code_stage::{Tab, address, no_file, renaming, rendered_tree, shown};
 use super::page::{current_state, saved, show, show_changed};
 use super::query::AppQuery;
 use crate::domain::{AppName, WorkspacePath};
@@ -193,7 +193,7 @@ pub async fn upload(
             let app = services.app(&name).await?;
             let files = services.files(&app).await?;
             let problem = words(&error);
-            let mut tab = Tab::new(&app, &files, None, super::code::no_file(&app)?);
+            let mut tab = Tab::new(&app, &files, None, no_file(&app)?);
             tab.folder = Some(&folder);
             tab.upload_problem = Some(&problem);
             let stage = tab.render()?;

@@ -4,6 +4,7 @@ pub mod actions;
 pub mod bar;
 pub mod code;
 pub mod code_sets;
+mod code_stage;
 pub mod conversation;
 pub mod deployment;
 pub mod feed;
