@@ -649,7 +649,7 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
         new_problem: None,
         folder: "",
         upload_problem: None,
-        file_bytes: 1024,
+        file_bytes: 1 << 20,
         files_max: 10,
         bytes_max: 1024,
         app: &app.name,

@@ -228,7 +228,7 @@ describe("the files", () => {
   test("files that are dropped on a folder become one version, and replacing asks", async () => {
     await open(`${code}/public/about.html`);
     await drop(folder("public"), [["logo.png", png], ["list.csv", "a,b\n"]]);
-    const picture = page.locator(".picture img");
+    const picture = page.locator(".file-picture img");
     await picture.waitFor();
     assert.equal((await titles())[0], "Upload 2 files");
     await eventually("the picture is shown", () => picture.evaluate((image) => image.complete && image.naturalWidth === 3));
@@ -247,7 +247,7 @@ describe("the files", () => {
     await drop(folder("public"), [["list.csv", "c,d\n"]]);
     await eventually("it is replaced", async () => (await read("public/list.csv")) === "c,d\n");
     await drop(folder("public"), [["large.bin", "x".repeat(1_048_577)]]);
-    await page.getByRole("alert").getByText("can have at most 1.0 MiB").waitFor();
+    await page.getByRole("alert").getByText("has 1.1 MiB. A file can have at most 1 MiB.").waitFor();
     assertQuiet(page);
   });
 
@@ -271,7 +271,7 @@ describe("the files", () => {
     await page.locator("#upload-files").setInputFiles([{ name: "one.png", mimeType: "image/png", buffer: png }]);
     await shoot(page, "narrow code upload");
     await page.getByRole("button", { name: "Upload" }).click();
-    await page.locator(".picture img").waitFor();
+    await page.locator(".file-picture img").waitFor();
     await page.locator("summary", { hasText: "Upload" }).click();
     await page.locator("#upload-files").setInputFiles([{ name: "one.png", mimeType: "image/png", buffer: png }]);
     await page.getByRole("button", { name: "Upload" }).click();
@@ -343,6 +343,7 @@ describe("the files", () => {
     await page.keyboard.type("made");
     await page.keyboard.press("Control+s");
     await page.locator("#tree-files a", { hasText: /^none\.txt/ }).waitFor();
+    await shoot(page, "code new file saved");
     assert.equal(await read("many/none.txt"), "made");
     assert.ok(page.url().endsWith("/code/many/none.txt?edit=1"));
     forgive(404);

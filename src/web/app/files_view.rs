@@ -80,7 +80,7 @@ pub struct CodeTab<'a> {
 
 impl CodeTab<'_> {
     fn file_words(&self) -> String {
-        format::bytes(self.file_bytes)
+        format!("{} MiB", self.file_bytes >> 20)
     }
 }
 

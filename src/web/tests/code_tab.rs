@@ -69,8 +69,8 @@ async fn files_are_uploaded_as_one_version() {
     assert_eq!(saved.location(), format!("/apps/{name}/code/public/img/logo.png"));
     assert_eq!(versions(&site, &name).await.len(), before + 1);
     let page = site.get(saved.location()).await.page();
-    let picture = page.attribute(".picture img", "src");
-    assert_eq!(page.attribute(".picture img", "width"), "3");
+    let picture = page.attribute(".file-picture img", "src");
+    assert_eq!(page.attribute(".file-picture img", "width"), "3");
     let shown = site.builder.services.clone();
     assert_eq!(shown.files(&shown.app(&name).await.expect("an app")).await.expect("files").len(), 11);
     assert!(picture.starts_with(&format!("/apps/{name}/pictures/public/img/logo.png?version=")));
