@@ -141,12 +141,12 @@ impl Workspace {
 }
 
 /// Changes the work tree. Files are written before others are removed, so that a crash in between loses nothing, unless a
-/// file has to make room for a folder or the other way round.
+/// file has to make room for a folder of its name.
 fn apply(tree: &WorkTree, plan: &Plan) -> Result<(), WorkspaceError> {
     let inside = |inner: &WorkspacePath, outer: &WorkspacePath| {
         inner.as_str().strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/'))
     };
-    let in_the_way = |path: &&WorkspacePath| plan.writes.keys().any(|new| inside(new, path) || inside(path, new));
+    let in_the_way = |path: &&WorkspacePath| plan.writes.keys().any(|new| inside(new, path));
     let (first, last): (Vec<_>, Vec<_>) = plan.removals.iter().partition(in_the_way);
     for path in first {
         tree.remove(path)?;
@@ -215,10 +215,11 @@ mod tests {
         assert_eq!(bench.paths(), ["b.txt", "bin/run.sh", "c/d/x.txt", "c/d/y.txt"]);
         assert!(!bench.app.root().join("a").exists(), "the empty folder is gone");
         assert!(bench.app_git(&["ls-files", "-s", "bin/run.sh"]).starts_with("100755"), "it is still a program");
-        // A file makes room for a folder of its name, and the other way round.
+        // A file makes room for a folder of its name. A folder does not become a file.
         bench.app.commit_files(vec![moved("b.txt", "b.txt/inner.txt")], &note("Into")).unwrap().unwrap();
-        bench.app.commit_files(vec![moved("b.txt/inner.txt", "b.txt")], &note("Out")).unwrap().unwrap();
-        assert_eq!(bench.app.read(&path("b.txt")).unwrap(), b"b\n");
+        let error = bench.app.commit_files(vec![moved("b.txt/inner.txt", "b.txt")], &note("Out")).unwrap_err();
+        assert!(error.to_string().contains("is a folder"), "{error}");
+        assert_eq!(bench.app.read(&path("b.txt/inner.txt")).unwrap(), b"b\n");
         bench.check();
     }
 
