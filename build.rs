@@ -12,12 +12,13 @@ use std::time::SystemTime;
 
 /// The sources of what pages load.
 const SOURCES: &str = "browser";
-/// What becomes of them, each a file of its own: one script and one style sheet for each kind of page.
-const BUNDLES: [&str; 6] =
-    ["boot.js", "site.js", "workbench.js", "styles/site.css", "styles/workbench.css", "styles/docs.css"];
+/// What becomes of them, each a file of its own: one script and one style sheet for each kind of page, and the editor.
+const BUNDLES: [&str; 7] =
+    ["boot.js", "site.js", "workbench.js", "editor.js", "styles/site.css", "styles/workbench.css", "styles/docs.css"];
 const BUILT: &str = "static/built";
 /// What has to be installed, in the version that the lock file names.
-const PACKAGES: [&str; 2] = ["node_modules/htmx.org", "node_modules/esbuild"];
+const PACKAGES: [&str; 4] =
+    ["node_modules/htmx.org", "node_modules/esbuild", "node_modules/@codemirror/view", "node_modules/style-mod"];
 /// Other folders that the binary embeds.
 const EMBEDDED: [&str; 3] = ["app_templates", "prompts", "src/generation/demo/recordings"];
 /// Functions that are executed at start and by the usual requests; scripts/link-order writes it.

@@ -1,25 +1,19 @@
 // Fields, menus, copy buttons and tabs.
 
-import { all, find, grow, make, notice, on, refreshStage, settled, showPane } from "./page.js";
+import { isEdited } from "./editing.js";
+import { all, find, grow, make, notice, on, refreshStage, showPane } from "./page.js";
 
 on("input", "[data-grow]", grow);
 all("[data-grow]").forEach(grow);
 
 // Ctrl or Command and Enter sends.
-on("keydown", "[data-submit], [data-editor]", (field, event) => {
+on("keydown", "[data-submit]", (field, event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     const button = find("button[type=submit]:not([data-stop])", field.form);
     if (button) field.form.requestSubmit(button);
   }
 });
-on("keydown", "[data-editor]", (field, event) => {
-  if (event.key === "s" && (event.ctrlKey || event.metaKey)) {
-    event.preventDefault();
-    field.form.requestSubmit();
-  }
-});
-
 // Example prompts fill the field.
 on("click", "[data-fill]", (link, event) => {
   const field = find(link.dataset.fill);
@@ -113,53 +107,13 @@ document.addEventListener("htmx:finally:request", (event) => {
   const form = event.target.closest?.("form");
   if (form) arrived(form);
 });
+document.addEventListener("slipway:refused", (event) => arrived(event.target));
 addEventListener("pageshow", () => all("form[aria-busy]").forEach(arrived));
-
-// Leaving a page with unsaved changes needs a confirmation.
-let edited = false;
 
 // A restore answers what a turn offered, although no new turn follows: its buttons disappear.
 document.addEventListener("htmx:finally:request", ({ target, detail: { ctx } }) => {
   if (ctx?.response?.status < 300 && ctx.request?.action?.endsWith("/restore")) target.closest?.("[data-once]")?.remove();
 });
-
-on("input", "[data-editor]", () => (edited = true));
-on("submit", "[data-editing]", () => (edited = false), true);
-window.addEventListener("beforeunload", (event) => {
-  if (edited && find("[data-editing]")) event.preventDefault();
-});
-document.addEventListener("htmx:config:request", (event) => {
-  const editing = find("[data-editing]");
-  if (!edited || !editing || editing.contains(event.target) && event.target.matches("[data-editing]")) return;
-  const { ctx } = event.detail;
-  const isStage = ctx?.target?.id === "stage" || ctx?.target === "#stage";
-  if (!isStage || !event.target.matches("a, button, form")) return;
-  if (window.confirm("Leave without saving your changes?")) {
-    edited = false;
-    return;
-  }
-  event.preventDefault();
-  const form = event.target.closest("form");
-  if (form) arrived(form);
-});
-
-// The filter of the file tree.
-const filterTree = settled((field) => {
-  const wanted = field.value.trim().toLowerCase();
-  const tree = field.closest(".tree");
-  for (const link of all("a", tree)) {
-    const path = decodeURIComponent(link.pathname).toLowerCase();
-    link.parentElement.hidden = wanted !== "" && !path.includes(wanted);
-  }
-  for (const folder of all("li:has(> details)", tree)) {
-    const any = all("li:not(:has(> details))", folder).some((item) => !item.hidden);
-    folder.hidden = !any;
-    if (wanted && any) folder.firstElementChild.open = true;
-  }
-  const none = find("[data-no-files]", tree);
-  if (none) none.hidden = all("a", tree).some((link) => !link.parentElement.hidden);
-}, 80);
-on("input", "[data-filter-tree]", filterTree);
 
 // The current tab: marked on a click, and after each change of the stage as the server responds.
 function markTab(name) {
@@ -169,7 +123,7 @@ function markTab(name) {
   }
 }
 on("click", ".tabs a", (link, event) => {
-  if (!event.defaultPrevented && !event.ctrlKey && !event.metaKey && !edited) markTab(link.dataset.tab);
+  if (!event.defaultPrevented && !event.ctrlKey && !event.metaKey && !isEdited()) markTab(link.dataset.tab);
 });
 
 document.addEventListener("slipway:tab", ({ detail }) => markTab(detail.tab));
@@ -196,7 +150,6 @@ document.addEventListener("htmx:after:swap", (event) => {
   const ctx = event.detail.ctx;
   keepFocus();
   if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
-  edited = false;
   if (event.target.closest?.("#strip, #turns")) showPane("stage");
 });
 

@@ -32,7 +32,8 @@ function save() {
   clearTimeout(timer);
   for (const [key, field] of changed) {
     const text = field.value;
-    write(key, text === "" || text === field.defaultValue ? null : { text, at: Date.now(), base: baseOf(field) });
+    const isServers = text === field.defaultValue && field.dataset.unsaved === undefined;
+    write(key, text === "" || isServers ? null : { text, at: Date.now(), base: baseOf(field) });
   }
   changed.clear();
 }
@@ -108,7 +109,9 @@ function begin() {
 
 // A form that goes to the server as a whole page: the page that comes next says whether it got there.
 const SENT = "slipway:sent";
+const textSent = new WeakMap();
 on("submit", "form", (form) => {
+  for (const field of all("[data-keep]", form)) textSent.set(field, field.value);
   if (form.matches("[hx-post]") && window.htmx) return;
   const sent = all("[data-keep]", form).map((field) => [field.dataset.keep, field.value]);
   if (sent.length > 0) sessionStorage.setItem(SENT, JSON.stringify(sent));
@@ -117,7 +120,15 @@ document.addEventListener("htmx:finally:request", ({ target, detail: { ctx } }) 
   const form = target.closest?.("form");
   // The composer says itself when its message was received.
   if (!form || form.matches("[data-composer]") || !(ctx?.response?.status < 300) || ctx.request?.method === "GET") return;
-  for (const field of all("[data-keep]", form)) received(field, field.value);
+  for (const field of all("[data-keep]", form)) {
+    const text = textSent.get(field) ?? field.value;
+    // A field that stays on the page has the text that the server has now.
+    if (field.isConnected && field.matches("[data-editor]")) {
+      field.defaultValue = text;
+      delete field.dataset.unsaved;
+    }
+    received(field, text);
+  }
 });
 
 try {

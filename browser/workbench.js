@@ -9,6 +9,7 @@ import "./logs.js";
 import "./usage.js";
 import "./attach.js";
 import "./try.js";
+import "./tree.js";
 import "./composer.js";
 import "./title.js";
 import "./notify.js";

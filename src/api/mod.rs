@@ -10,6 +10,7 @@ mod deployments;
 mod docs;
 mod events;
 mod extract;
+mod file_sets;
 mod files;
 mod jobs;
 mod list;
@@ -79,6 +80,8 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::DELETE, "/api/v1/apps/{app}/files/{*path}", Write(App), delete(files::delete)),
         (Method::PUT, "/api/v1/apps/{app}/locks/{*path}", Write(App), put(files::lock)),
         (Method::DELETE, "/api/v1/apps/{app}/locks/{*path}", Write(App), delete(files::unlock)),
+        (Method::GET, "/api/v1/apps/{app}/search", Read(App), get(file_sets::search)),
+        (Method::POST, "/api/v1/apps/{app}/moves", Write(App), post(file_sets::move_files)),
         (Method::POST, "/api/v1/apps/{app}/runs", Write(App), post(runs::create)),
         (Method::GET, "/api/v1/apps/{app}/runs", Read(App), get(runs::list)),
         (Method::GET, "/api/v1/apps/{app}/runs/{id}/log", Read(App), get(runs::log)),

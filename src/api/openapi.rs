@@ -11,8 +11,8 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    apps, deployments, events, files, jobs, logs, models, preview_links, resources, runs, sessions, system, templates,
-    tokens, turns, usage, versions,
+    apps, deployments, events, file_sets, files, jobs, logs, models, preview_links, resources, runs, sessions, system,
+    templates, tokens, turns, usage, versions,
 };
 use crate::error::Problem;
 use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
@@ -53,6 +53,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
         preview_links::create, preview_links::list, preview_links::revoke,
         versions::list, versions::diff, versions::restore,
         files::list, files::read, files::write, files::delete, files::lock, files::unlock,
+        file_sets::search, file_sets::move_files,
         runs::create, runs::list, runs::log,
         jobs::read, jobs::cancel, jobs::events,
         templates::list,
@@ -84,8 +85,10 @@ const WHOLE: &[&str] = &[
     "Question",
     "Release",
     "ReleaseList",
+    "FoundLine",
     "Run",
     "RunList",
+    "SearchResult",
     "Session",
     "SessionList",
     "Template",

@@ -1,9 +1,17 @@
 //! Files of the newest version, their content, and the user's edits.
 
+use std::time::Duration;
+
 use super::Services;
-use crate::domain::{App, AppName, Version, VersionId, VersionKind, WorkspacePath};
-use crate::error::{AppError, AppResult};
-use crate::workspace::CommitNote;
+use crate::bounded_work::Budget;
+use crate::domain::{App, AppName, PageRequest, Version, VersionId, VersionKind, WorkspacePath};
+use crate::error::{AppError, AppResult, ErrorKind};
+use crate::workspace::{CommitNote, FileDiff, FindLimits, Found, Wanted, Workspace, WorkspaceError};
+
+/// Versions that are searched for the newest change of a file.
+pub const CHANGES_SEARCHED: u32 = 100;
+/// How long a search may take to end after its own time limit.
+const FIND_GRACE: Duration = Duration::from_secs(1);
 
 /// A file in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +34,15 @@ pub struct ListedFile {
 /// 409 for a locked file.
 pub(super) fn file_locked(path: &WorkspacePath) -> AppError {
     AppError::conflict("file_locked", format!("“{path}” is locked.")).hint("Unlock it first, in the Code tab.")
+}
+
+/// 403 for a file of the platform.
+pub(super) fn platform_file(path: &WorkspacePath) -> AppError {
+    AppError::new(
+        ErrorKind::Forbidden,
+        "platform_file",
+        format!("“{path}” belongs to the platform and cannot be changed."),
+    )
 }
 
 impl Services {
@@ -74,6 +91,65 @@ impl Services {
         self.change_file(name, path, Some(bytes), expected).await
     }
 
+    /// Saves a user's edit of a file that was opened at an earlier version. Changes of other files since then do not
+    /// matter; if this one has changed, nothing is saved.
+    pub async fn save_edit(
+        &self,
+        name: &AppName,
+        path: &WorkspacePath,
+        bytes: Vec<u8>,
+        opened_at: Option<VersionId>,
+    ) -> AppResult<Version> {
+        let app = self.app(name).await?;
+        let (Some(opened_at), Some(head)) = (opened_at, app.head.clone()) else {
+            return self.change_file(name, path, Some(bytes), None).await;
+        };
+        if opened_at != head {
+            // Not a version of this app: nothing says what the user has seen.
+            self.version(&app, &opened_at).await?;
+            let (newest, wanted) = (head.clone(), path.clone());
+            let is_same = move |workspace: &Workspace| {
+                let content = |version| match workspace.read_at(version, &wanted) {
+                    Ok(bytes) => Ok(Some(bytes)),
+                    Err(WorkspaceError::NotFound(_)) => Ok(None),
+                    Err(error) => Err(error),
+                };
+                Ok(content(&opened_at)? == content(&newest)?)
+            };
+            if !self.platform.read_workspace(&app.name, is_same).await? {
+                return Err(AppError::conflict("version_changed", "This file has changed since it was opened.")
+                    .hint("Copy your text, then open the file again."));
+            }
+        }
+        self.change_file(name, path, Some(bytes), Some(head)).await
+    }
+
+    /// Finds text in the newest version's files. Binary files are not searched.
+    pub async fn find_in_files(&self, app: &App, wanted: Wanted) -> AppResult<Found> {
+        let Some(head) = app.head.clone() else { return Ok(Found::default()) };
+        let limits = FindLimits::default();
+        // A search that is late gives what it has found, so the pool's own limit comes after its own.
+        let time = limits.time + FIND_GRACE;
+        let find = move |workspace: &Workspace, _: &Budget| workspace.find(&head, &wanted, &limits);
+        self.platform.read_workspace_within(&app.name, time, find).await?.map_err(AppError::invalid)
+    }
+
+    /// The newest version that changed a file, and what it changed; none if that is not among the newest versions.
+    pub async fn file_changes(&self, app: &App, path: &WorkspacePath) -> AppResult<Option<(Version, FileDiff)>> {
+        let versions = self.versions(app, PageRequest::first(CHANGES_SEARCHED)).await?.items;
+        let path = path.clone();
+        let of_file = move |workspace: &Workspace| {
+            for version in versions {
+                if workspace.changed_files(&version.id)?.iter().any(|(changed, _)| *changed == path) {
+                    let diffs = workspace.file_diffs(&version.id)?;
+                    return Ok(diffs.into_iter().find(|diff| diff.path == path).map(|diff| (version, diff)));
+                }
+            }
+            Ok(None)
+        };
+        self.platform.read_workspace(&app.name, of_file).await
+    }
+
     /// Deletes a file for a user, as a version.
     pub async fn delete_file(&self, name: &AppName, path: &WorkspacePath) -> AppResult<Version> {
         let app = self.app(name).await?;
@@ -108,19 +184,7 @@ impl Services {
         expected: Option<VersionId>,
     ) -> AppResult<Version> {
         let app = self.app(name).await?;
-        if app.deleting {
-            return Err(AppError::conflict("app_deleting", format!("“{name}” is being deleted.")));
-        }
-        if self.template_of(&app)?.owns(path) {
-            return Err(AppError::new(
-                crate::error::ErrorKind::Forbidden,
-                "platform_file",
-                format!("“{path}” belongs to the platform and cannot be changed."),
-            ));
-        }
-        if self.platform.store.locked_files(app.id).await?.contains(path) {
-            return Err(file_locked(path));
-        }
+        self.check_changeable(&app, [path]).await?;
         if expected.is_some() && expected != app.head {
             return Err(AppError::conflict("version_changed", "The app has changed since this file was opened.")
                 .hint("Copy your text, then open the file again."));

@@ -12,6 +12,7 @@ pub mod deployments;
 pub mod described;
 pub mod draft;
 pub mod export;
+pub mod file_sets;
 pub mod files;
 pub mod fixes;
 pub mod health;

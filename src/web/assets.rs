@@ -100,13 +100,26 @@ pub(super) fn named_in(html: &str) -> Vec<Vec<u8>> {
     named.filter_map(|name| Static::get(&name)).map(|file| file.data.into_owned()).collect()
 }
 
+/// An embedded file.
+#[cfg(test)]
+pub(super) fn file(name: &str) -> Vec<u8> {
+    Static::get(name).map(|file| file.data.into_owned()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn files_that_pages_refer_to_exist() {
-        for name in ["built/site.css", "built/workbench.css", "built/site.js", "built/workbench.js", "icon.svg"] {
+        for name in [
+            "built/site.css",
+            "built/workbench.css",
+            "built/site.js",
+            "built/workbench.js",
+            "built/editor.js",
+            "icon.svg",
+        ] {
             assert!(Static::get(name).is_some(), "{name}");
         }
     }

@@ -108,7 +108,10 @@ pub struct ShortcutsPage {
 /// All shortcuts.
 pub const SHORTCUTS: &[(&[&str], &str)] = &[
     (&["Ctrl", "Enter"], "Send the message, or create the app"),
-    (&["Esc"], "Close the open menu, or leave the field"),
+    (&["Ctrl", "S"], "Save the file that is being edited, and keep editing; with Enter instead of S, save and close"),
+    (&["Ctrl", "F"], "Find in the file that is being edited"),
+    (&["Ctrl", "Shift", "F"], "Find in all files of the app"),
+    (&["Esc"], "Close the open menu, or leave the field; in the editor, Tab then moves on instead of indenting"),
     (&["/"], "Write a message; on the list of apps, describe a new one"),
     (&["1"], "Preview"),
     (&["2"], "Code"),

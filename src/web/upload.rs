@@ -35,10 +35,10 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Fo
         let mut form: Multipart =
             request.extract().await.map_err(|_| AppError::bad_request("The form cannot be read."))?;
         let (mut fields, mut files) = (Map::new(), Vec::new());
-        while let Some(field) = form.next_field().await.map_err(|error| refusal(&error))? {
+        while let Some(field) = form.next_field().await.map_err(|error| refusal(&error, too_large()))? {
             let name = field.name().unwrap_or_default().to_owned();
             let file = field.file_name().map(str::to_owned);
-            let bytes = field.bytes().await.map_err(|error| refusal(&error))?;
+            let bytes = field.bytes().await.map_err(|error| refusal(&error, too_large()))?;
             match file {
                 Some(file) if name == "files" => {
                     if file.is_empty() && bytes.is_empty() {
@@ -70,12 +70,13 @@ fn too_large() -> AppError {
     AppError::new(ErrorKind::TooLarge, "too_large", detail)
 }
 
-fn refusal(error: &MultipartError) -> AppError {
+/// The error for a form that could not be read; `too_large` if it exceeds its limit.
+pub(super) fn refusal(error: &MultipartError, too_large: AppError) -> AppError {
     if UploadTimedOut::is_cause_of(error) {
         return UploadTimedOut.into();
     }
     match error.status() {
-        axum::http::StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        axum::http::StatusCode::PAYLOAD_TOO_LARGE => too_large,
         _ => AppError::bad_request("The form is incomplete or cannot be read."),
     }
 }

@@ -164,7 +164,7 @@ impl Workspace {
 }
 
 /// Total number of rules in the app's `.gitignore` files.
-fn rules_of(tree: &WorkTree, found: &[Found]) -> usize {
+pub(super) fn rules_of(tree: &WorkTree, found: &[Found]) -> usize {
     let files = found.iter().filter(|found| found.path.file_name() == ignore::FILE);
     let texts = files.map(|found| tree.peek(&found.path, ignore::RULES_MAX as u64));
     texts.map(|text| ignore::count(&String::from_utf8_lossy(&text))).sum()

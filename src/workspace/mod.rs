@@ -10,12 +10,14 @@
 //! followed, listed or committed.
 
 mod archive;
+mod batch;
 mod commit;
 mod compare;
 mod diff;
 mod error;
 mod export;
 mod files;
+mod find;
 mod history;
 mod ignore;
 mod index;
@@ -39,9 +41,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use batch::FileChange;
 pub use diff::{DiffLine, FileDiff, FileStatus, LineKind, WorkChanges};
 pub use error::WorkspaceError;
 pub use files::WriteOutcome;
+pub use find::{FindLimits, Found, FoundFile, FoundLine, WANTED_MAX, Wanted};
 pub use history::Commit;
 pub use message::{BODY_MAX, CommitNote, TITLE_MAX};
 pub use pack::Packed;

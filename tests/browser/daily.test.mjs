@@ -217,10 +217,10 @@ describe("lists and files", () => {
     await open(`/apps/${site}/code`);
     await page.getByLabel("Filter files").fill("no such file");
     await page.getByText("No file matches.").waitFor();
-    const [form, list] = await page.evaluate(() => [".new-file", ".tree > ul"].map((one) => document.querySelector(one).getBoundingClientRect().top));
+    const [form, list] = await page.evaluate(() => [".tree-tools details", "#tree-files > ul"].map((one) => document.querySelector(one).getBoundingClientRect().top));
     assert.ok(form < list, "above the files");
     await page.getByLabel("Filter files").fill("7.txt");
-    await eventually("it is found", async () => (await page.locator(".tree a:visible").count()) >= 1);
+    await eventually("it is found", async () => (await page.locator("#tree-files a:visible").count()) >= 1);
     assert.ok(!(await page.getByText("No file matches.").isVisible()));
     assertQuiet(page);
   });

@@ -86,7 +86,7 @@ describe("what is typed", () => {
   test("edits of a file are not left without a question, and are offered after a reload", async () => {
     await open(`/apps/${site}/code/public/about.html?edit=1`);
     const editor = page.locator("#editor");
-    await editor.fill("<p>Not saved yet</p>");
+    await page.locator(".cm-content").fill("<p>Not saved yet</p>");
     const asked = [];
     page.on("dialog", (dialog) => {
       asked.push(dialog.type());
@@ -101,7 +101,7 @@ describe("what is typed", () => {
     await page.getByRole("button", { name: "Use them" }).click();
     assert.equal(await editor.inputValue(), "<p>Not saved yet</p>");
     await shoot(page, "unsaved edits");
-    await page.getByRole("button", { name: "Save as a version" }).click();
+    await page.getByRole("button", { name: "Save and close" }).click();
     await page.locator(".source").waitFor();
     assert.equal(await page.getByRole("navigation", { name: "Parts of the app" }).locator("[aria-current]").innerText(), "Code");
   });

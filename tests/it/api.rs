@@ -126,6 +126,42 @@ async fn lists_come_in_pages() {
 }
 
 #[tokio::test]
+async fn text_is_found_and_files_are_moved() {
+    let bench = Bench::new().await;
+    bench.create("ducks", "static-site").await;
+    for (path, text) in [("public/a b.html", "one\nNeedle <b>\n"), ("public/img/x.txt", "needle\n")] {
+        let path = format!("/api/v1/apps/ducks/files/{}", path.replace(' ', "%20"));
+        assert_eq!(bench.ask(asked(Method::PUT, &path).body(text)).await.status, StatusCode::CREATED);
+    }
+    let found = bench.get("/api/v1/apps/ducks/search?text=needle").await.json();
+    let line = |path: &str, line: u32, text: &str| json!({"path": path, "line": line, "text": text});
+    let both = json!([line("public/a b.html", 2, "Needle <b>"), line("public/img/x.txt", 1, "needle")]);
+    assert_eq!((&found["lines"], &found["more"], &found["late"]), (&both, &json!(false), &json!(false)));
+    let exact = bench.get("/api/v1/apps/ducks/search?text=Ne%2bdle&match_case=true&regex=true").await.json();
+    assert_eq!(exact["lines"], json!([line("public/a b.html", 2, "Needle <b>")]));
+    bench.get("/api/v1/apps/ducks/search?text=a(&regex=true").await.problem(422, "invalid");
+    bench.get("/api/v1/apps/ducks/search?text=").await.problem(422, "invalid");
+    bench.get("/api/v1/apps/ducks/search").await.problem(400, "bad_request");
+
+    let moved =
+        |from: &str, to: &str| asked(Method::POST, "/api/v1/apps/ducks/moves").json(&json!({"from": from, "to": to}));
+    let version = bench.ask(moved("public/img", "public/pictures/old")).await.json();
+    assert_eq!(version["title"], "Rename public/img to public/pictures/old");
+    assert_eq!(bench.get("/api/v1/apps/ducks/files/public/pictures/old/x.txt").await.text(), "needle\n");
+    bench.get("/api/v1/apps/ducks/files/public/img/x.txt").await.problem(404, "not_found");
+    bench.ask(moved("public/a b.html", "public/index.html")).await.problem(409, "files_exist");
+    bench.ask(moved("public/none", "public/other")).await.problem(404, "not_found");
+    bench.ask(moved("public", "public/public")).await.problem(422, "invalid");
+    bench.ask(moved("Dockerfile", "Dockerfile.old")).await.problem(403, "platform_file");
+    bench.ask(moved("public/a b.html", "nginx.conf")).await.problem(403, "platform_file");
+    bench.ask(moved("public/a b.html", "../x")).await.problem(400, "bad_request");
+    bench.ask(asked(Method::PUT, "/api/v1/apps/ducks/locks/public/pictures/old/x.txt")).await;
+    bench.ask(moved("public/pictures", "pictures")).await.problem(409, "file_locked");
+    let versions = bench.get("/api/v1/apps/ducks/versions").await.json();
+    assert_eq!(versions["versions"][0]["id"], version["id"], "what is refused changes nothing");
+}
+
+#[tokio::test]
 async fn files_are_read_and_written_as_versions() {
     let bench = Bench::new().await;
     let app = bench.create("ducks", "static-site").await;

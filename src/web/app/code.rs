@@ -1,25 +1,29 @@
 //! The *Code* tab: the tree, a file, and the editor.
 
 use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
-use super::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
-use super::page::{show, show_changed};
+use super::code_stage::{
+    Tab, address, changes, editor, exists, head, no_file, panel, renaming, rendered_tree, shown, with_tree,
+};
+use super::files_view::{FilePanel, FileView, Hold};
+use super::find_view::FindPanel;
+use super::page::{at_address, current_state, saved, show, show_changed};
 use super::query::AppQuery;
-use crate::bounded_work::{Budget, Owner};
-use crate::domain::{App, AppName, VersionId, WorkspacePath};
+use crate::domain::attachment::recognise;
+use crate::domain::{App, AppName, Version, VersionId, WorkspacePath};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
-use crate::services::files::ListedFile;
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
-use crate::web::format::{self, encode_path};
-use crate::web::highlight::COLOUR_TIME;
+use crate::web::format::encode_path;
 use crate::web::home::field;
 use crate::web::plain_pages::ConfirmPage;
 use crate::web::reply::{self, Caller};
+use crate::workspace::Wanted;
 
 /// Files to open by default; the first that exists is shown.
 const FIRST: [&str; 3] = ["public/index.html", "main.py", "job.py"];
@@ -29,6 +33,9 @@ const FIRST: [&str; 3] = ["public/index.html", "main.py", "job.py"];
 #[serde(default)]
 pub struct CodeQuery {
     new: Option<String>,
+    find: Option<String>,
+    case: Option<String>,
+    regex: Option<String>,
 }
 
 /// The query parameters.
@@ -36,6 +43,8 @@ pub struct CodeQuery {
 #[serde(default)]
 pub struct FileQuery {
     edit: Option<String>,
+    changes: Option<String>,
+    rename: Option<String>,
 }
 
 /// `GET /apps/{app}/code`
@@ -54,10 +63,10 @@ pub async fn tab(
             Ok(path) => path,
             // The form shows what is wrong, beside what was typed.
             Err(error) => {
-                let none = FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None);
-                let problem = Some((typed.as_str(), error.detail.as_str()));
-                let stage = with_problem(&app, &files, None, problem, reply::render(&none)?)?;
-                let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+                let mut tab = Tab::new(&app, &files, None, no_file(&app)?);
+                tab.new_problem = Some((typed.as_str(), error.detail.as_str()));
+                let mut response =
+                    show(services, chrome, caller, &app, "code", tab.render()?, &AppQuery::default()).await?;
                 *response.status_mut() = error.kind.status();
                 return Ok(response);
             }
@@ -69,6 +78,13 @@ pub async fn tab(
             let view = FileView::Edit { text: String::new(), head: head(&app), new: true };
             with_tree(&app, &files, Some(&path), panel(&app, &path, Hold::None, String::new(), view, None)?)?
         }
+    } else if let Some(text) = query.find {
+        let wanted = Wanted { text, match_case: query.case.is_some(), pattern: query.regex.is_some() };
+        let (panel, status) = found(services, &app, &wanted).await?;
+        let stage = with_tree(&app, &files, None, panel)?;
+        let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+        *response.status_mut() = status;
+        return Ok(response);
     } else {
         let first = FIRST.iter().find_map(|wanted| files.iter().find(|file| file.path.as_str() == *wanted));
         let first = first.or_else(|| files.iter().find(|file| !file.platform)).map(|file| file.path.clone());
@@ -77,24 +93,69 @@ pub async fn tab(
     show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
 }
 
+/// The panel with what was found, and its status.
+async fn found(services: &Services, app: &App, wanted: &Wanted) -> AppResult<(String, StatusCode)> {
+    if wanted.text.is_empty() {
+        return Ok((reply::render(&FindPanel::empty(&app.name, wanted, None))?, StatusCode::OK));
+    }
+    match services.find_in_files(app, wanted.clone()).await {
+        Ok(found) => Ok((reply::render(&FindPanel::of(&app.name, wanted, found))?, StatusCode::OK)),
+        Err(error) if error.kind == ErrorKind::Invalid => {
+            let panel = FindPanel::empty(&app.name, wanted, Some(&error.detail));
+            Ok((reply::render(&panel)?, error.kind.status()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// `GET /apps/{app}/code/{*path}`
 pub async fn file(
     State(web): State<Web>,
     chrome: Chrome,
     caller: Caller,
-    Path((name, path)): Path<(AppName, String)>,
+    Path((name, typed)): Path<(AppName, String)>,
     Query(query): Query<FileQuery>,
 ) -> AppResult<Response> {
     let services = &web.services;
     let app = services.app(&name).await?;
-    let path: WorkspacePath = field(&path)?;
     let files = services.files(&app).await?;
-    let stage = if query.edit.is_some() {
-        editor(services, &app, &files, &path, None).await?
-    } else {
-        shown(services, &app, &files, Some(&path)).await?
+    let stage = match field::<WorkspacePath>(&typed) {
+        Ok(path) if !exists(&files, &path) => Err(AppError::not_found(&format!("file “{path}” in this app"))),
+        Ok(path) if query.rename.is_some() => renaming(services, &app, &files, &path, path.as_str(), None).await,
+        Ok(path) if query.edit.is_some() => editor(services, &app, &files, &path, None).await,
+        Ok(path) if query.changes.is_some() => changes(services, &app, &files, &path).await,
+        Ok(path) => shown(services, &app, &files, Some(&path)).await,
+        Err(error) => Err(error),
     };
-    show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await
+    match stage {
+        Ok(stage) => show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await,
+        // A path that cannot be shown is answered beside the tree, where the reader can choose another.
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Invalid) => {
+            let create = (error.kind == ErrorKind::NotFound)
+                .then(|| format!("/apps/{name}/code?new={}", encode_path(&typed, false)));
+            let view = FileView::Missing { why: error.detail.clone(), create };
+            let panel = FilePanel::new(&app.name, "", Hold::None, String::new(), view);
+            let stage = with_tree(&app, &files, None, reply::render(&panel)?)?;
+            let mut response = show(services, chrome, caller, &app, "code", stage, &AppQuery::default()).await?;
+            *response.status_mut() = error.kind.status();
+            Ok(response)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// `GET /apps/{app}/pictures/{*path}`: an image of the newest version, in a sandbox without rights on this origin.
+pub async fn picture(State(web): State<Web>, Path((name, path)): Path<(AppName, String)>) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let bytes = web.services.read_file(&app, &field(&path)?).await?;
+    let Ok((kind, Some(_))) = recognise(&bytes) else { return Err(AppError::not_found("image at this path")) };
+    let headers = [
+        (header::CONTENT_TYPE, kind.media_type()),
+        (header::CACHE_CONTROL, "private, no-cache"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::CONTENT_DISPOSITION, "inline"),
+    ];
+    Ok((headers, bytes).into_response())
 }
 
 /// The form's fields.
@@ -103,6 +164,8 @@ pub struct SaveForm {
     content: String,
     #[serde(default)]
     head: String,
+    /// The button that keeps the editor open.
+    stay: Option<String>,
 }
 
 /// `POST /apps/{app}/code/{*path}`: saves the file as a version.
@@ -121,9 +184,13 @@ pub async fn save(
     };
     // Browsers send the lines of a form with CR LF.
     let content = form.content.replace("\r\n", "\n");
-    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
-    match services.write_file(&name, &path, content.clone().into_bytes(), expected).await {
-        Ok(_) if !caller.is_htmx() => Ok(Redirect::to(&href).into_response()),
+    let href = address(&name, &path);
+    match services.save_edit(&name, &path, content.clone().into_bytes(), expected).await {
+        Ok(_) if !caller.is_htmx() => {
+            let edit = if form.stay.is_some() { "?edit=1" } else { "" };
+            Ok(Redirect::to(&format!("{href}{edit}")).into_response())
+        }
+        Ok(version) if form.stay.is_some() => saved_in_place(services, &name, &path, &version).await,
         Ok(_) => {
             let app = services.app(&name).await?;
             let files = services.files(&app).await?;
@@ -148,6 +215,33 @@ pub async fn save(
         }
         Err(error) => Err(error),
     }
+}
+
+/// After *Save*: the editor stays as it is, with its history and its cursor, and the page around it is updated.
+async fn saved_in_place(
+    services: &Services,
+    name: &AppName,
+    path: &WorkspacePath,
+    version: &Version,
+) -> AppResult<Response> {
+    let app = services.app(name).await?;
+    let files = services.files(&app).await?;
+    let href = address(name, path);
+    let words = saved(version);
+    // Ids of versions and addresses of files need no escaping.
+    let head = format!(r#"<input type="hidden" id="editor-head" name="head" value="{}">"#, version.id);
+    let close = format!(
+        r##"<a id="editor-cancel" class="button small quiet" href="{href}" hx-get="{href}" hx-target="#stage" hx-push-url="true">Close</a>"##
+    );
+    let pieces = current_state(services, &app)
+        .await?
+        .replace("editor-head", &head)
+        .replace("editor-cancel", &close)
+        .fill("editor-problem", "")
+        .fill("editor-saved", &words)
+        .fill("tree-files", &rendered_tree(name, &files, Some(path.as_str())).0)
+        .into_html();
+    Ok(at_address(reply::html(pieces), &format!("{href}?edit=1")))
 }
 
 /// The form's fields.
@@ -213,7 +307,7 @@ pub async fn unlock(
 
 /// A file, after it was locked or unlocked.
 async fn looked_at(web: &Web, caller: Caller, name: &AppName, path: &WorkspacePath) -> AppResult<Response> {
-    let href = format!("/apps/{name}/code/{}", encode_path(path.as_str(), true));
+    let href = address(name, path);
     if !caller.is_htmx() {
         return Ok(Redirect::to(&href).into_response());
     }
@@ -221,108 +315,4 @@ async fn looked_at(web: &Web, caller: Caller, name: &AppName, path: &WorkspacePa
     let files = web.services.files(&app).await?;
     let stage = shown(&web.services, &app, &files, Some(path)).await?;
     show_changed(&web.services, &app, stage, &href).await
-}
-
-fn head(app: &App) -> String {
-    app.head.as_ref().map(ToString::to_string).unwrap_or_default()
-}
-
-/// A file in the viewer, or none.
-async fn shown(
-    services: &Services,
-    app: &App,
-    files: &[ListedFile],
-    path: Option<&WorkspacePath>,
-) -> AppResult<String> {
-    let Some(path) = path else {
-        let none = FilePanel::new(&app.name, "", Hold::None, String::new(), FileView::None);
-        return with_tree(app, files, None, reply::render(&none)?);
-    };
-    let bytes = services.read_file(app, path).await?;
-    let size = format::bytes(bytes.len() as u64);
-    let listed = files.iter().find(|file| file.path == *path);
-    let hold = listed.map_or(Hold::None, Hold::of);
-    let binary = listed.is_some_and(|file| file.binary);
-    let (facts, view) = match String::from_utf8(bytes) {
-        Ok(text) if !binary => {
-            let facts = format!("{} · {size}", format::count(text.lines().count() as u64, "line", "lines"));
-            let name = path.as_str().to_owned();
-            let work = move |budget: &Budget| source(&name, &text, budget);
-            let owner = Owner::App(app.name.clone());
-            (facts, services.cpu_work().run("highlight", owner, COLOUR_TIME, work).await?)
-        }
-        _ => (size.clone(), FileView::Binary { bytes: size }),
-    };
-    with_tree(app, files, Some(path), panel(app, path, hold, facts, view, None)?)
-}
-
-/// A file in the editor.
-async fn editor(
-    services: &Services,
-    app: &App,
-    files: &[ListedFile],
-    path: &WorkspacePath,
-    problem: Option<&str>,
-) -> AppResult<String> {
-    let bytes = services.read_file(app, path).await?;
-    let hold = files.iter().find(|file| file.path == *path).map_or(Hold::None, Hold::of);
-    let Ok(text) = String::from_utf8(bytes) else {
-        return Err(AppError::invalid(format!("“{path}” is not a text file, so it cannot be edited here.")));
-    };
-    match hold {
-        Hold::None => {}
-        Hold::Platform => {
-            return Err(AppError::new(
-                ErrorKind::Forbidden,
-                "platform_file",
-                format!("“{path}” is managed by Slipway and cannot be changed."),
-            ));
-        }
-        Hold::Locked => {
-            return Err(AppError::conflict("file_locked", format!("“{path}” is locked."))
-                .hint("Unlock it first, with the button beside its name."));
-        }
-    }
-    let view = FileView::Edit { text, head: head(app), new: false };
-    with_tree(app, files, Some(path), panel(app, path, hold, String::new(), view, problem)?)
-}
-
-fn panel(
-    app: &App,
-    path: &WorkspacePath,
-    hold: Hold,
-    facts: String,
-    view: FileView,
-    problem: Option<&str>,
-) -> AppResult<String> {
-    let mut panel = FilePanel::new(&app.name, path.as_str(), hold, facts, view);
-    panel.problem = problem;
-    reply::render(&panel)
-}
-
-fn with_tree(app: &App, files: &[ListedFile], path: Option<&WorkspacePath>, file: String) -> AppResult<String> {
-    with_problem(app, files, path, None, file)
-}
-
-/// The tree, the file, and what is wrong with the path of a new file.
-fn with_problem(
-    app: &App,
-    files: &[ListedFile],
-    path: Option<&WorkspacePath>,
-    problem: Option<(&str, &str)>,
-    file: String,
-) -> AppResult<String> {
-    let listed: Vec<TreeFile<'_>> = files
-        .iter()
-        .map(|file| TreeFile { path: file.path.as_str(), hold: Hold::of(file), changed: file.changed })
-        .collect();
-    let current = path.map(WorkspacePath::as_str);
-    reply::render(&CodeTab {
-        app: &app.name,
-        count: files.len(),
-        current,
-        problem,
-        tree: tree(&app.name, &listed, current),
-        file,
-    })
 }

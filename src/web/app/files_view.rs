@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use askama::Template;
 
+use super::history_views::DiffView;
 use crate::bounded_work::Budget;
 use crate::domain::AppName;
 use crate::services::files::ListedFile;
@@ -60,11 +61,27 @@ pub struct CodeTab<'a> {
     /// The current file.
     pub current: Option<&'a str>,
     /// The path of a new file that cannot be used, and why.
-    pub problem: Option<(&'a str, &'a str)>,
+    pub new_problem: Option<(&'a str, &'a str)>,
+    /// The folder where uploaded files are saved, unless the user changes it.
+    pub folder: &'a str,
+    /// The reason why files could not be uploaded.
+    pub upload_problem: Option<&'a str>,
+    /// Maximum bytes of a file.
+    pub file_bytes: u64,
+    /// Maximum number of files of one upload.
+    pub files_max: usize,
+    /// Maximum bytes of one upload.
+    pub bytes_max: usize,
     /// The rendered tree.
     pub tree: Html,
-    /// The rendered [`FilePanel`].
+    /// The rendered [`FilePanel`], or what was found.
     pub file: String,
+}
+
+impl CodeTab<'_> {
+    fn file_words(&self) -> String {
+        format!("{} MiB", self.file_bytes >> 20)
+    }
 }
 
 /// One file.
@@ -75,6 +92,8 @@ pub struct FilePanel<'a> {
     pub app: &'a AppName,
     /// Its path.
     pub path: &'a str,
+    /// Its path, with links to its folders.
+    pub crumbs: Html,
     /// Its page.
     pub href: String,
     /// Its bytes.
@@ -87,11 +106,17 @@ pub struct FilePanel<'a> {
     pub lock: String,
     /// The address that unlocks it.
     pub unlock: String,
+    /// The address that moves it.
+    pub rename_action: String,
+    /// The new path that the user has typed; none if it is not being renamed.
+    pub rename: Option<String>,
     /// Whether it can be changed.
     pub hold: Hold,
     /// It is text, and the user may change it.
     pub editable: bool,
-    /// The reason why it could not be saved.
+    /// Its changes are shown.
+    pub is_changes: bool,
+    /// The reason why it could not be saved or renamed.
     pub problem: Option<&'a str>,
     /// Its content.
     pub view: FileView,
@@ -101,10 +126,26 @@ pub struct FilePanel<'a> {
 pub enum FileView {
     /// No file is chosen.
     None,
+    /// There is no such file.
+    Missing {
+        /// A sentence that says so.
+        why: String,
+        /// The address that creates it.
+        create: Option<String>,
+    },
+    /// A folder.
+    Folder {
+        /// The files in it and below it.
+        files: Vec<FolderFile>,
+        /// How many are not listed.
+        more: usize,
+    },
     /// A binary file.
     Binary {
         /// Its size.
         bytes: String,
+        /// It is an image.
+        picture: Option<Picture>,
     },
     /// The viewer, with syntax highlighting.
     Source {
@@ -117,6 +158,15 @@ pub enum FileView {
         /// A sentence that says why a part has no syntax highlighting.
         without_colours: Option<String>,
     },
+    /// The differences from the version before.
+    Changes {
+        /// Which version changed it.
+        words: String,
+        /// That version's page.
+        version: Option<String>,
+        /// The changes.
+        diff: Option<DiffView>,
+    },
     /// The editor.
     Edit {
         /// The text.
@@ -128,6 +178,26 @@ pub enum FileView {
     },
 }
 
+/// A file of a folder.
+pub struct FolderFile {
+    /// Its path inside the folder.
+    pub name: String,
+    /// Its page.
+    pub href: String,
+    /// Its size.
+    pub bytes: String,
+}
+
+/// An image, which browsers can show.
+pub struct Picture {
+    /// The address of its bytes.
+    pub src: String,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+}
+
 impl<'a> FilePanel<'a> {
     /// A panel for a path, or for none.
     pub fn new(app: &'a AppName, path: &'a str, hold: Hold, facts: String, view: FileView) -> Self {
@@ -135,18 +205,50 @@ impl<'a> FilePanel<'a> {
         Self {
             app,
             path,
+            crumbs: crumbs(app, path),
             href: format!("/apps/{app}/code/{encoded}"),
             raw: format!("/api/v1/apps/{app}/files/{encoded}"),
             delete: format!("/apps/{app}/delete-file/{encoded}"),
             lock: format!("/apps/{app}/lock-file/{encoded}"),
             unlock: format!("/apps/{app}/unlock-file/{encoded}"),
+            rename_action: format!("/apps/{app}/rename-file/{encoded}"),
+            rename: None,
             facts,
             hold,
-            editable: hold == Hold::None && matches!(view, FileView::Source { cut: false, .. }),
+            editable: hold == Hold::None && matches!(view, FileView::Source { .. } | FileView::Changes { .. }),
+            is_changes: matches!(view, FileView::Changes { .. }),
             problem: None,
             view,
         }
     }
+
+    fn is_folder(&self) -> bool {
+        matches!(self.view, FileView::Folder { .. })
+    }
+
+    fn is_free(&self) -> bool {
+        self.hold == Hold::None
+    }
+
+    /// The page after the editor: the file, or the tree if the file does not exist yet.
+    fn back(&self, new: &bool) -> String {
+        if *new { format!("/apps/{}/code", self.app) } else { self.href.clone() }
+    }
+}
+
+/// A path whose folders are links.
+fn crumbs(app: &AppName, path: &str) -> Html {
+    let mut out = String::new();
+    let mut from = 0;
+    for (at, _) in path.match_indices('/') {
+        let href = format!("/apps/{app}/code/{}", format::encode_path(&path[..at], true));
+        let _ = write!(out, r##"<a href="{href}" hx-get="{href}" hx-target="#stage" hx-push-url="true">"##);
+        highlight::escape_into(&path[from..at], &mut out);
+        out.push_str("</a>/");
+        from = at + 1;
+    }
+    highlight::escape_into(&path[from..], &mut out);
+    Html(out)
 }
 
 /// A file's text with syntax highlighting. CPU-bound: call it off the async threads.
@@ -155,8 +257,10 @@ pub fn source(path: &str, text: &str, budget: &Budget) -> FileView {
     let shown = &text[..cut.unwrap_or(text.len())];
     let name = path.rsplit('/').next().unwrap_or(path);
     let mut gutter = String::new();
+    // As wide as in the editor, which also numbers the empty line after the last line break.
+    let width = shown.split('\n').count().to_string().len();
     for number in 1..=shown.lines().count().max(1) {
-        let _ = writeln!(gutter, "{number}");
+        let _ = write!(gutter, r##"<a id="L{number}" href="#L{number}" tabindex="-1">{number:>width$}</a>{}"##, '\n');
     }
     let coloured = highlight::render(name, shown, budget);
     let without_colours = coloured.without.map(|without| match without {

@@ -25,7 +25,7 @@ const PAGE: u32 = 30;
 /// A file's diff is open if it has at most this many lines.
 const OPEN_LINES: usize = 400;
 /// Maximum lines on one diff page, over all files.
-const LINES_SHOWN: usize = 3_000;
+pub(super) const LINES_SHOWN: usize = 3_000;
 
 /// The query parameters.
 #[derive(Default, Deserialize)]
@@ -77,7 +77,8 @@ pub async fn version(
     show(services, chrome, caller, &app, "versions", stage, &AppQuery::default()).await
 }
 
-fn diff_view(diff: FileDiff, left: &mut usize) -> DiffView {
+/// A file's changes, with at most `left` lines.
+pub(super) fn diff_view(diff: FileDiff, left: &mut usize) -> DiffView {
     let (status, class) = match diff.status {
         FileStatus::Added => ("added", "ok"),
         FileStatus::Modified => ("changed", "accent"),

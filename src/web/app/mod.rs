@@ -3,10 +3,13 @@
 pub mod actions;
 pub mod bar;
 pub mod code;
+pub mod code_sets;
+mod code_stage;
 pub mod conversation;
 pub mod deployment;
 pub mod feed;
 pub mod files_view;
+pub mod find_view;
 pub mod history;
 pub mod history_views;
 pub mod live_turn;
@@ -34,6 +37,7 @@ use super::Web;
 /// Everything below `/apps/{app}`.
 pub fn routes() -> Router<Web> {
     let with_files = DefaultBodyLimit::max(super::upload::FORM_MAX);
+    let with_upload = DefaultBodyLimit::max(code_sets::FORM_MAX);
     Router::new()
         .route("/apps/{app}", get(preview::tab))
         .route("/apps/{app}/stream", get(stream::stream))
@@ -50,6 +54,9 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/code", get(code::tab))
         .route("/apps/{app}/code/{*path}", get(code::file).post(code::save))
         .route("/apps/{app}/delete-file/{*path}", post(code::delete))
+        .route("/apps/{app}/rename-file/{*path}", post(code_sets::rename))
+        .route("/apps/{app}/upload", get(code_sets::back).post(code_sets::upload).layer(with_upload))
+        .route("/apps/{app}/pictures/{*path}", get(code::picture))
         .route("/apps/{app}/lock-file/{*path}", post(code::lock))
         .route("/apps/{app}/unlock-file/{*path}", post(code::unlock))
         .route("/apps/{app}/versions", get(history::versions))

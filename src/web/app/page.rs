@@ -241,15 +241,24 @@ pub async fn show(
     })
 }
 
+/// The fragments of an open page that show the current state.
+pub async fn current_state(services: &Services, app: &App) -> AppResult<Pieces> {
+    Ok(parts(services, app).await?.into_pieces())
+}
+
 /// A tab after a user's change of the app: the fragment with the other changed fragments, at `href`.
 pub async fn show_changed(services: &Services, app: &App, stage: String, href: &str) -> AppResult<Response> {
-    let pieces = parts(services, app).await?.into_pieces().into_html();
+    let pieces = current_state(services, app).await?.into_html();
     let tab = href.split(['/', '?']).nth(3).unwrap_or("preview");
-    let mut response = with_tab(reply::html(format!("{stage}{pieces}")), tab);
+    Ok(at_address(with_tab(reply::html(format!("{stage}{pieces}")), tab), href))
+}
+
+/// The page's address after this response.
+pub fn at_address(mut response: Response, href: &str) -> Response {
     if let Ok(value) = axum::http::HeaderValue::from_str(href) {
         response.headers_mut().insert("hx-push-url", value);
     }
-    Ok(response)
+    response
 }
 
 /// Tells the open page which tab the fragment belongs to: the address of the request may be that of an action.
