@@ -27,6 +27,7 @@ pub mod runs;
 mod secret;
 pub mod sessions;
 pub mod spending;
+pub mod test_call;
 pub mod tokens;
 pub mod turns;
 pub mod usage;

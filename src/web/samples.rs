@@ -10,11 +10,12 @@ use super::app::history_views::{
     AutoPreview, Cleaned, DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab,
     SettingsTab, VersionPage, VersionView, VersionsTab,
 };
+use super::app::answer_views::AnswerView;
 use super::app::live_turn;
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
-    AnswerView, ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
+    ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
     ScheduleView, ViewLink, WebhookPanel,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
@@ -35,9 +36,12 @@ use crate::domain::{
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
+use crate::services::described::{Endpoint, Parameter, ParameterPlace, RequestBody};
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
+use crate::services::probing::TestAnswer;
 use crate::services::spending::SpendingReport;
+use crate::services::test_call::TestCall;
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -432,15 +436,31 @@ fn panel_tab(app: &App, panel: Panel) -> String {
 }
 
 fn api_panel(app: &App) -> String {
-    let endpoint = |method: &str, path: &str, summary: &str| EndpointView {
-        method: method.into(),
-        class: method.to_lowercase(),
-        path: path.into(),
-        summary: summary.into(),
-        description: "Codes are short.\nThey last for a year.".into(),
-        parameters: Vec::new(),
-        rows: 3,
-        body: (method == "POST").then(|| "{\n  \"url\": \"text\"\n}".to_owned()),
+    let parameter = |name: &str, place, choices: &[&str]| Parameter {
+        name: name.into(),
+        place,
+        required: place == ParameterPlace::Path,
+        example: String::new(),
+        choices: choices.iter().map(|one| (*one).to_owned()).collect(),
+        about: "text".into(),
+        description: "As it was shortened.".into(),
+    };
+    let endpoint = |method: &str, path: &str, summary: &str| {
+        EndpointView::new(Endpoint {
+            method: method.into(),
+            path: path.into(),
+            summary: summary.into(),
+            description: "Codes are short.\nThey last for a year.".into(),
+            parameters: if method == "POST" {
+                vec![parameter("X-Key", ParameterPlace::Header, &[])]
+            } else {
+                vec![parameter("code", ParameterPlace::Path, &[]), parameter("as", ParameterPlace::Query, &["html", "json"])]
+            },
+            body: (method == "POST").then(|| RequestBody {
+                content_type: "application/json".to_owned(),
+                example: "{\n  \"url\": \"text\"\n}".to_owned(),
+            }),
+        })
     };
     let endpoints = vec![
         endpoint("POST", "/links", "Shorten a link"),
@@ -448,7 +468,7 @@ fn api_panel(app: &App) -> String {
         endpoint("DELETE", "/links/{code}", "Forget a link"),
     ];
     let endpoints =
-        Endpoints { app: &app.name, environment: "preview", endpoints, answered: true }.render().expect("renders");
+        EndpointList { app: &app.name, environment: "preview", endpoints, left_out: 3, answered: true }.render().expect("renders");
     ApiPanel { app: &app.name, environment: "preview", url: url(app, Environment::Preview), endpoints: Some(endpoints) }
         .render()
         .expect("renders")
@@ -740,15 +760,16 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let made = MadePage::new(chrome::sample(), made, "Static site".into());
     let mut noted = app_page(&app, "preview", frame_tab(&app), vec![], false, None);
     noted.chrome.demo_note = true;
-    let answer = AnswerView::new(
-        201,
-        vec![("content-type".into(), "application/json".into())],
-        r#"{"code":"k3x","visits":0}"#,
-        false,
-        12,
-    )
-    .render()
-    .expect("renders");
+    let call = TestCall { method: "POST".into(), path: "/links".into(), ..TestCall::default() };
+    let answered = TestAnswer {
+        status: 201,
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: r#"{"code":"k3x","visits":0}"#.into(),
+        truncated: false,
+        size: Some(25),
+        millis: 12,
+    };
+    let answer = AnswerView::new(&call, Environment::Preview, answered).render().expect("renders");
     let api = api_panel(&app).replacen(
         r#"<div class="try-answer" aria-live="polite"></div>"#,
         &format!(r#"<div class="try-answer">{answer}</div>"#),

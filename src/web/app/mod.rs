@@ -1,6 +1,7 @@
 //! The pages of one app.
 
 pub mod actions;
+pub mod answer_views;
 pub mod bar;
 pub mod code;
 pub mod conversation;
@@ -68,7 +69,8 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/share/{id}/revoke", get(share::back).post(share::revoke))
         .route("/apps/{app}/runs", get(actions::back).post(trying::run_now))
         .route("/apps/{app}/runs/{run}", get(trying::run_log))
-        .route("/apps/{app}/try", post(trying::try_request))
+        .route("/apps/{app}/try", get(actions::back).post(trying::try_request))
+        .route("/apps/{app}/try/curl", get(actions::back).post(trying::as_curl))
         .route("/apps/{app}/webhook-test", post(trying::test_webhook))
         .route("/apps/{app}/webhook-secret", get(trying::webhook_secret))
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::page::show;
 use super::preview_views::{
-    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, ParameterView, PreviewTab, RunView, RunsPanel,
+    ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
     ScheduleView, ViewLink, WebhookPanel,
 };
 use super::query::AppQuery;
@@ -339,32 +339,14 @@ async fn endpoints(services: &Services, app: &App, environment: Environment) -> 
     let asked = tokio::time::timeout(ENDPOINTS_WAIT, services.endpoints(app, environment)).await;
     let found = asked.ok().and_then(Result::ok);
     let answered = found.is_some();
-    let view = |endpoint: crate::services::probing::Endpoint| EndpointView {
-        class: endpoint.method.to_lowercase(),
-        rows: endpoint.body.as_ref().map_or(0, |body| body.lines().count().clamp(3, 16)),
-        body: endpoint.body,
-        method: endpoint.method,
-        path: endpoint.path,
-        summary: endpoint.summary,
-        description: endpoint.description,
-        parameters: endpoint
-            .parameters
-            .into_iter()
-            .map(|parameter| {
-                let place = if parameter.in_path { "path" } else { "query" };
-                ParameterView {
-                    field: format!("{place}.{}", parameter.name),
-                    name: parameter.name,
-                    place,
-                    value: parameter.example,
-                    required: parameter.required,
-                    about: parameter.about,
-                }
-            })
-            .collect(),
-    };
-    let endpoints = found.into_iter().flatten().map(view).collect();
-    reply::render(&Endpoints { app: &app.name, environment: environment.as_str(), endpoints, answered })
+    let found = found.unwrap_or_default();
+    reply::render(&EndpointList {
+        app: &app.name,
+        environment: environment.as_str(),
+        endpoints: found.list.into_iter().map(EndpointView::new).collect(),
+        left_out: found.left_out,
+        answered,
+    })
 }
 
 async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>) -> AppResult<String> {
