@@ -114,7 +114,7 @@ fn shown(text: &str, limit: usize) -> String {
 /// The operations of a document.
 pub(super) fn endpoints(document: &Json) -> Endpoints {
     let mut found = Endpoints::default();
-    let mut reader = Reader { document, values: ALL_VALUES_MAX };
+    let mut reader = Reader { document, values: ALL_VALUES_MAX, open: Vec::new() };
     let mut text = TEXT_MAX;
     for (path, operations) in document.get("paths").members() {
         for (method, operation) in operations.members() {
@@ -164,9 +164,18 @@ struct Reader<'a> {
     document: &'a Json,
     /// How many more values its examples may have.
     values: usize,
+    /// The objects around the current one: a schema that contains itself is not repeated.
+    open: Vec<&'a Json>,
 }
 
 impl<'a> Reader<'a> {
+    /// Whether an example of this schema is being made.
+    fn is_open(&self, schema: &'a Json) -> bool {
+        let schema = self.resolved(schema);
+        let chosen = self.chosen(schema);
+        self.open.iter().any(|open| std::ptr::eq(*open, schema) || std::ptr::eq(*open, chosen))
+    }
+
     /// What a reference within the document leads to; else the value itself.
     fn resolved(&self, value: &'a Json) -> &'a Json {
         let mut value = value;
@@ -347,19 +356,22 @@ impl<'a> Reader<'a> {
         match type_of(schema) {
             "object" => {
                 let mut properties = Object::default();
+                self.open.push(schema);
                 for (name, schema) in schema.get("properties").members() {
                     // What is beyond the limits is left out.
                     if depth == 1 || *left == 0 || self.values == 0 {
                         break;
                     }
                     // What only the app writes is not sent.
-                    if name.len() <= NAME_MAX && !self.resolved(schema).get("readOnly").is_true() {
+                    let is_sent = !self.resolved(schema).get("readOnly").is_true();
+                    if name.len() <= NAME_MAX && is_sent && !self.is_open(schema) {
                         properties.insert(name.to_owned(), self.example(schema, depth - 1, left));
                     }
                 }
+                self.open.pop();
                 Json::Object(properties)
             }
-            "array" if depth > 1 => Json::List(vec![self.example(schema.get("items"), depth - 1, left)]),
+            "array" if depth > 1 && !self.is_open(schema.get("items")) => Json::List(vec![self.example(schema.get("items"), depth - 1, left)]),
             "array" => Json::List(Vec::new()),
             "integer" | "number" => match schema.get("minimum") {
                 Json::Number(least) => Json::Number(least.clone()),
@@ -476,6 +488,7 @@ mod tests {
         assert_eq!((&body["name"], &body["price"], &body["tags"]), (&json!("rope"), &json!(1), &json!(["text"])));
         assert_eq!(body["maker"]["mail"], "someone@example.org");
         assert_eq!(body.get("id"), None, "the app sets it");
+        assert_eq!(body["maker"].get("of"), None, "a maker of a maker is not repeated");
         assert!(only(&document("get", &operation)).body.is_none());
         let undeclared = only(&document("post", &json!({}))).body.expect("it may take one");
         assert_eq!(undeclared.example, "{}");

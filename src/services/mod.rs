@@ -32,6 +32,8 @@ pub mod tokens;
 pub mod turns;
 pub mod usage;
 pub mod versions;
+pub mod webhook_samples;
+pub mod webhooks;
 
 use std::ops::Deref;
 use std::sync::Arc;

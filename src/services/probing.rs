@@ -1,10 +1,8 @@
-//! Requests to a running app: from its page, a signed test call, its endpoints.
+//! Requests to a running app from its page, and its endpoints.
 //!
 //! The response is untrusted data: it is limited in size and time, and shown as text.
 
 use std::time::Duration;
-
-use secrecy::{ExposeSecret, SecretString};
 
 use super::Services;
 use super::described::{self, Endpoints};
@@ -12,7 +10,7 @@ use super::test_call::{self, TestCall};
 use crate::domain::{App, Environment};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::gateway::RouteState;
-use crate::proof::{Answer, AskError, Question, Signature, sign};
+use crate::proof::{Answer, AskError, Question};
 
 /// Timeout of a request.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -86,28 +84,6 @@ impl Services {
         let url = self.environment_url(app, environment);
         let url = url.ok_or_else(|| AppError::conflict("not_running", format!("“{}” has no address.", app.name)))?;
         test_call::curl(&url, call)
-    }
-
-    /// The secret that signs calls to a webhook.
-    pub async fn webhook_secret(&self, app: &App, environment: Environment) -> AppResult<SecretString> {
-        let mut secrets = self.platform.secrets(app, environment).await?;
-        secrets.remove("WEBHOOK_SECRET").ok_or_else(|| AppError::not_found("webhook secret of this app"))
-    }
-
-    /// Sends a correctly signed call to a webhook.
-    pub async fn test_webhook(&self, app: &App, environment: Environment, body: &str) -> AppResult<(TestCall, TestAnswer)> {
-        let secret = self.webhook_secret(app, environment).await?;
-        let signature = Signature::parse(self.settings(app).await?.signature.as_deref())?;
-        let mut headers = sign(signature, secret.expose_secret(), self.now().as_second(), body);
-        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
-        let call = TestCall {
-            method: "POST".to_owned(),
-            path: "/webhook".to_owned(),
-            headers,
-            body: body.as_bytes().to_vec(),
-        };
-        let answer = self.try_request(app, environment, &call).await?;
-        Ok((call, answer))
     }
 
     /// The operations of a running app's own OpenAPI document; none if it has no such document.

@@ -16,10 +16,11 @@ use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
     ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
-    ScheduleView, ViewLink, WebhookPanel,
+    ScheduleView, ViewLink,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
+use super::app::webhook_views::{CallList, CallView, WebhookPanel, reach};
 use super::chrome;
 use super::cost::CostView;
 use super::format::When;
@@ -36,12 +37,15 @@ use crate::domain::{
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
+use crate::proof::Signature;
 use crate::services::described::{Endpoint, Parameter, ParameterPlace, RequestBody};
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
 use crate::services::probing::TestAnswer;
 use crate::services::spending::SpendingReport;
 use crate::services::test_call::TestCall;
+use crate::services::webhook_samples::Sample;
+use crate::webhook_calls::{CallSource, NewCall, WebhookCall};
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -474,6 +478,50 @@ fn api_panel(app: &App) -> String {
         .expect("renders")
 }
 
+fn webhook_panel(app: &App) -> String {
+    let call = |id, status, source, body: &str| {
+        let call = NewCall {
+            environment: Environment::Preview,
+            at: ago(60 * i64::try_from(id).expect("small")),
+            source,
+            status,
+            millis: 12,
+            headers: vec![
+                ("user-agent".into(), "GitHub-Hookshot/044aadd".into()),
+                ("x-hub-signature-256".into(), "(not kept)".into()),
+            ],
+            body: body.into(),
+            size: if id == 3 { 40_000 } else { body.len() as u64 },
+        };
+        CallView::new(&WebhookCall { id, call }, now())
+    };
+    let client = CallSource::Client(std::net::IpAddr::from([203, 0, 113, 7]));
+    let calls = CallList {
+        app: &app.name,
+        environment: Environment::Preview,
+        records: true,
+        calls: vec![
+            call(1, 200, CallSource::Page, "{\"type\":\"test\"}"),
+            call(2, 401, client, ""),
+            call(3, 200, client, "{\"long\": …"),
+        ],
+        targets: Environment::ALL.to_vec(),
+    };
+    let url = format!("{}/webhook", url(app, Environment::Preview));
+    WebhookPanel {
+        app: &app.name,
+        environment: Environment::Preview,
+        reach: reach(&url),
+        url,
+        signature: Some(Signature::Timestamped),
+        running: true,
+        sample: Sample::Github,
+        calls: calls.render().expect("renders"),
+    }
+    .render()
+    .expect("renders")
+}
+
 fn runs_panel(app: &App) -> String {
     let run = |id, state, exit_code, trigger, started: i64| {
         RunView::new(
@@ -788,7 +836,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-new", show(app_page(&app, "preview", panel_tab(&app, Panel::Empty { words: "Nothing is in preview yet. Deploying builds version 12 and says ready when it has answered.".into(), deploy: true }), vec![], false, None))),
         ("app-long", show(app_page(&app, "code", code_tab(&app, true, false), vec![long_turn], false, None))),
         ("app-api", show(page("preview", panel_tab(&app, Panel::Api(api))))),
-        ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(WebhookPanel { app: &app.name, environment: "preview", url: format!("{}/webhook", url(&app, Environment::Preview)), signature: WebhookPanel::signature(None), running: true }.render().expect("renders")))))),
+        ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(webhook_panel(&app)))))),
         ("app-job", show(page("preview", panel_tab(&app, Panel::Job(runs_panel(&app)))))),
         ("app-share", show(page("preview", share_tab(&app)))),
         ("app-code", show(page("code", code_tab(&app, false, false)))),

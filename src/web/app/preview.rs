@@ -9,15 +9,17 @@ use serde::Deserialize;
 use super::page::show;
 use super::preview_views::{
     ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
-    ScheduleView, ViewLink, WebhookPanel,
+    ScheduleView, ViewLink,
 };
 use super::query::AppQuery;
+use super::webhook;
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{
     App, AppName, Cursor, Environment, EnvironmentState, EnvironmentStatus, PageRequest, RunState, TemplateKind,
 };
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
+use crate::services::webhook_samples::Sample;
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
@@ -38,6 +40,8 @@ pub struct TabQuery {
     page: bool,
     /// Load the app's endpoints with the page, for a browser without scripts.
     endpoints: bool,
+    /// The sample call of a webhook.
+    sample: Option<Sample>,
     cursor: Option<String>,
     turns: Option<String>,
     prompt: String,
@@ -244,14 +248,7 @@ async fn stage<'a>(
     let environment = view.environment();
     tab.panel = match kind {
         TemplateKind::Webhook => {
-            let settings = services.settings(app).await.unwrap_or_default();
-            Panel::Webhook(reply::render(&WebhookPanel {
-                app: &app.name,
-                environment: environment.as_str(),
-                url: format!("{url}/webhook"),
-                signature: WebhookPanel::signature(settings.signature.as_deref()),
-                running: runs,
-            })?)
+            Panel::Webhook(webhook::panel(services, app, environment, &url, query.sample).await?)
         }
         _ => Panel::Api(reply::render(&ApiPanel {
             app: &app.name,

@@ -82,7 +82,7 @@ pub enum Panel {
     },
     /// A rendered [`ApiPanel`].
     Api(String),
-    /// A rendered [`WebhookPanel`].
+    /// A rendered [`WebhookPanel`](super::webhook_views::WebhookPanel).
     Webhook(String),
     /// A rendered [`RunsPanel`].
     Job(String),
@@ -148,47 +148,6 @@ impl EndpointView {
             described,
         }
     }
-}
-
-/// A webhook's address, secret and test call.
-#[derive(Template)]
-#[template(path = "app/webhook.html")]
-pub struct WebhookPanel<'a> {
-    /// The app.
-    pub app: &'a AppName,
-    /// `preview` or `prod`.
-    pub environment: &'static str,
-    /// The URL for calls.
-    pub url: String,
-    /// A sentence about the signature of calls.
-    pub signature: &'static str,
-    /// It is running.
-    pub running: bool,
-}
-
-impl WebhookPanel<'_> {
-    /// A sentence about the signature of calls.
-    pub fn signature(mode: Option<&str>) -> &'static str {
-        match mode {
-            Some("github") => {
-                "Requests must be signed like GitHub's: the HMAC-SHA256 of the body in X-Hub-Signature-256."
-            }
-            Some("stripe") => {
-                "Requests must be signed like Stripe's: a timestamp and the HMAC-SHA256 of timestamp and body in Stripe-Signature."
-            }
-            _ => {
-                "Requests must be signed (HMAC-SHA256 of “timestamp.body” in X-Signature-256, the timestamp in X-Timestamp) and at most 5 minutes old."
-            }
-        }
-    }
-}
-
-/// A webhook's secret, after the user requested it.
-#[derive(Template)]
-#[template(path = "app/secret.html")]
-pub struct Secret<'a> {
-    /// The secret.
-    pub text: &'a str,
 }
 
 /// A scheduled job: when it runs, and its runs so far.

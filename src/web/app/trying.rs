@@ -1,4 +1,4 @@
-//! Requests to a running app from its page: any call, a signed call, a run; and their results.
+//! Requests to a running app from its page: any call, a run; and their results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::answer_views::{AnswerView, CurlView, NoAnswer};
@@ -16,7 +15,7 @@ use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::probing::TestAnswer;
 use crate::services::test_call::TestCall;
 use crate::web::Web;
-use crate::web::extract::{Form, Path, Query};
+use crate::web::extract::{Form, Path};
 use crate::web::format::encode_path;
 use crate::web::highlight::escape_into;
 use crate::web::reply::{self, Caller};
@@ -156,7 +155,7 @@ pub async fn as_curl(
     }
 }
 
-fn shown_command(caller: Caller, command: &str, note: &str) -> AppResult<Response> {
+pub(super) fn shown_command(caller: Caller, command: &str, note: &str) -> AppResult<Response> {
     let mut response = if caller.is_htmx() {
         reply::page(&CurlView { command, note })?
     } else {
@@ -166,31 +165,8 @@ fn shown_command(caller: Caller, command: &str, note: &str) -> AppResult<Respons
     Ok(response)
 }
 
-/// The form's fields.
-#[derive(Deserialize)]
-pub struct WebhookForm {
-    environment: Environment,
-    #[serde(default)]
-    body: String,
-}
-
-/// `POST /apps/{app}/webhook-test`
-pub async fn test_webhook(
-    State(web): State<Web>,
-    caller: Caller,
-    Path(name): Path<AppName>,
-    Form(form): Form<WebhookForm>,
-) -> AppResult<Response> {
-    let app = web.services.app(&name).await?;
-    let body = form.body.replace("\r\n", "\n");
-    match web.services.test_webhook(&app, form.environment, &body).await {
-        Ok((call, answer)) => answered(caller, &call, form.environment, answer),
-        Err(error) => unanswered(caller, error),
-    }
-}
-
 /// What went wrong with a call, in the place of its answer.
-fn unanswered(caller: Caller, error: AppError) -> AppResult<Response> {
+pub(super) fn unanswered(caller: Caller, error: AppError) -> AppResult<Response> {
     if caller.is_htmx() && matches!(error.kind, ErrorKind::BadGateway | ErrorKind::Invalid | ErrorKind::Conflict) {
         let shown = reply::page(&NoAnswer { detail: &error.detail, hint: error.hint.as_deref() })?;
         return Ok((error.kind.status(), shown).into_response());
@@ -199,7 +175,7 @@ fn unanswered(caller: Caller, error: AppError) -> AppResult<Response> {
 }
 
 /// The response as a fragment of the page, or as plain text for a browser without scripts.
-fn answered(caller: Caller, call: &TestCall, environment: Environment, answer: TestAnswer) -> AppResult<Response> {
+pub(super) fn answered(caller: Caller, call: &TestCall, environment: Environment, answer: TestAnswer) -> AppResult<Response> {
     if !caller.is_htmx() {
         let mut text = format!("{} in {} ms\n", answer.status, answer.millis);
         for (name, value) in &answer.headers {
@@ -210,30 +186,6 @@ fn answered(caller: Caller, call: &TestCall, environment: Environment, answer: T
         return Ok(text.into_response());
     }
     reply::page(&AnswerView::new(call, environment, answer))
-}
-
-/// The query parameters.
-#[derive(Deserialize)]
-pub struct SecretQuery {
-    environment: Environment,
-}
-
-/// `GET /apps/{app}/webhook-secret`: only on request, and never cached by the browser.
-pub async fn webhook_secret(
-    State(web): State<Web>,
-    caller: Caller,
-    Path(name): Path<AppName>,
-    Query(query): Query<SecretQuery>,
-) -> AppResult<Response> {
-    let app = web.services.app(&name).await?;
-    let secret = web.services.webhook_secret(&app, query.environment).await?;
-    let mut response = if caller.is_htmx() {
-        reply::page(&super::preview_views::Secret { text: secret.expose_secret() })?
-    } else {
-        secret.expose_secret().to_owned().into_response()
-    };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
 }
 
 /// The form's fields.

@@ -73,7 +73,7 @@ async fn endpoints_have_forms_and_calls_are_sent_or_copied_as_they_stand_there()
     assert!(page.body.contains(r#"name="header.X-Key" value="" required"#), "{}", page.body);
     assert!(page.body.contains(r#"<option selected>lb</option>"#), "{}", page.body);
     let example = shown.texts("textarea[name=body]").remove(0);
-    assert!(example.trim_start().starts_with("{\n  \"name\": \"rope\",\n  \"length\": 1.5,\n  \"part\": {"), "{example}");
+    assert_eq!(example, r#"{ "name": "rope", "length": 1.5 }"#);
 
     let body = "{\"it's\": \"$HOME `id`\",\r\n \"n\": 1}";
     let form = [
@@ -119,4 +119,63 @@ async fn endpoints_have_forms_and_calls_are_sent_or_copied_as_they_stand_there()
         let form = [("environment", "preview"), ("method", "GET"), ("path", wrong)];
         assert_eq!(site.post(&format!("/apps/{name}/{to}"), &form).await.status, 422);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhook_calls_are_sent_kept_and_sent_again() {
+    let site = Site::start().await;
+    let name = site.app("webhook").await;
+    let address = echo("{}").await;
+    site.route(&name, Environment::Preview, address);
+    let secret = |environment: &str| site.get(&format!("/apps/{name}/webhook-secret?environment={environment}"));
+    let before = secret("preview").await.body;
+
+    // Each sample has its sender's headers, and a signature as this app checks it.
+    let body = r#"{"type": "it's a test"}"#;
+    for (sample, agent) in [("slipway", None), ("github", Some("GitHub-Hookshot")), ("stripe", Some("Stripe/1.0"))] {
+        let form = [("environment", "preview"), ("sample", sample), ("body", body)];
+        let answer = site.htmx_post(&format!("/apps/{name}/webhook-test"), &form).await;
+        assert_eq!((answer.status.as_u16(), &answer.headers["hx-trigger"]), (200, &"slipway:called".parse().expect("a header")));
+        let said: serde_json::Value = serde_json::from_str(&answer.page().texts("pre")[0]).expect("JSON");
+        assert_eq!((said["z"].as_str(), said["body"].as_str()), (Some("POST /webhook"), Some(body)));
+        let time = said["timestamp"].as_str().expect("a timestamp").parse().expect("a number");
+        let signed = crate::proof::sign(crate::proof::Signature::Timestamped, &before, time, body);
+        assert_eq!(said["signature"][2], signed[1].1);
+        let list = site.piece(&format!("/apps/{name}/webhook-calls?environment=preview")).await;
+        let newest = list.page().texts("details.call").remove(0);
+        assert!(newest.contains("200") && newest.contains("sent from this page") && newest.contains(body), "{newest}");
+        assert!(newest.contains("x-signature-256: (not kept)") && !list.body.contains(&signed[1].1), "{newest}");
+        assert_eq!(agent.is_some_and(|agent| newest.contains(agent)), agent.is_some(), "{newest}");
+    }
+    assert!(site.piece(&format!("/apps/{name}/webhook-calls?environment=prod")).await.body.contains("No calls"));
+
+    // The command carries the same call, and the secret only in its signature.
+    let form = [("environment", "preview"), ("sample", "github"), ("body", body)];
+    let command = site.post(&format!("/apps/{name}/webhook-test/curl"), &form).await.body;
+    assert!(!command.contains(&before));
+    let said = tokio::task::spawn_blocking(move || run_in_shell(&command, address)).await.expect("ran");
+    let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let time = said["timestamp"].as_str().expect("a timestamp").parse().expect("a number");
+    let signed = crate::proof::sign(crate::proof::Signature::Timestamped, &before, time, body);
+    assert_eq!((said["signature"][2].as_str(), said["body"].as_str()), (Some(signed[1].1.as_str()), Some(body)));
+
+    // A kept call is sent again to where something runs, signed with the secret of that environment.
+    let again = |id: &str, to: &'static str| {
+        let path = format!("/apps/{name}/webhook-calls/{id}/again");
+        let site = &site;
+        async move { site.htmx_post(&path, &[("to", to)]).await }
+    };
+    let answer = again("1", "preview").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.body.contains("it&#39;s a test") || answer.body.contains("it's a test"), "{}", answer.body);
+    assert_eq!(again("1", "prod").await.status, 409, "nothing runs there");
+    assert_eq!(again("99", "preview").await.status, 404);
+
+    // Nothing is deployed, so a new secret needs no job.
+    let answer = site.post(&format!("/apps/{name}/webhook-secret/rotate"), &[("environment", "preview")]).await;
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let after = secret("preview").await.body;
+    assert!(after.starts_with("whsec_") && after != before);
+    let prod = secret("prod").await.body;
+    assert!(prod != after && prod != before);
 }
