@@ -46,10 +46,9 @@ pub fn sign(signature: Signature, secret: &str, now: i64, body: impl AsRef<[u8]>
     let timed = || mac(&[now.to_string().as_bytes(), b".", body]);
     let header = |name: &str, value: String| (name.to_owned(), value);
     match signature {
-        Signature::Timestamped => vec![
-            header("X-Timestamp", now.to_string()),
-            header("X-Signature-256", format!("sha256={}", timed())),
-        ],
+        Signature::Timestamped => {
+            vec![header("X-Timestamp", now.to_string()), header("X-Signature-256", format!("sha256={}", timed()))]
+        }
         Signature::Github => vec![header("X-Hub-Signature-256", format!("sha256={}", mac(&[body])))],
         Signature::Stripe => vec![header("Stripe-Signature", format!("t={now},v1={}", timed()))],
     }
@@ -62,7 +61,8 @@ mod tests {
     /// The first is the example of GitHub's documentation, the others are made with `openssl dgst -sha256 -hmac`.
     #[test]
     fn signatures_are_those_of_the_senders() {
-        let signed = |mode, secret: &str, body: &str| sign(Signature::parse(mode).expect("known"), secret, 1_700_000_000, body);
+        let signed =
+            |mode, secret: &str, body: &str| sign(Signature::parse(mode).expect("known"), secret, 1_700_000_000, body);
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             signed(Some("github"), "It's a Secret to Everybody", "Hello, World!"),

@@ -371,7 +371,9 @@ impl<'a> Reader<'a> {
                 self.open.pop();
                 Json::Object(properties)
             }
-            "array" if depth > 1 && !self.is_open(schema.get("items")) => Json::List(vec![self.example(schema.get("items"), depth - 1, left)]),
+            "array" if depth > 1 && !self.is_open(schema.get("items")) => {
+                Json::List(vec![self.example(schema.get("items"), depth - 1, left)])
+            }
             "array" => Json::List(Vec::new()),
             "integer" | "number" => match schema.get("minimum") {
                 Json::Number(least) => Json::Number(least.clone()),
@@ -411,7 +413,9 @@ pub fn placeholders(path: &str) -> Vec<(&str, bool)> {
 fn type_of(schema: &Json) -> &str {
     match schema.get("type") {
         Json::Text(kind) => kind,
-        Json::List(kinds) => kinds.iter().take(CHOICES_MAX).filter_map(Json::as_str).find(|kind| *kind != "null").unwrap_or_default(),
+        Json::List(kinds) => {
+            kinds.iter().take(CHOICES_MAX).filter_map(Json::as_str).find(|kind| *kind != "null").unwrap_or_default()
+        }
         _ if schema.get("properties").as_object().is_some() => "object",
         _ => "",
     }
@@ -505,7 +509,9 @@ mod tests {
         let found: Vec<String> = endpoints(&document)
             .list
             .into_iter()
-            .map(|one| format!("{} {} {}", one.method, one.path, one.body.expect("a body").example.replace(['\n', ' '], "")))
+            .map(|one| {
+                format!("{} {} {}", one.method, one.path, one.body.expect("a body").example.replace(['\n', ' '], ""))
+            })
             .collect();
         assert_eq!(
             found,
@@ -528,7 +534,10 @@ mod tests {
         let (kind, example) = body("application/x-www-form-urlencoded", form);
         assert_eq!(kind, "application/x-www-form-urlencoded");
         let pairs: Vec<_> = form_urlencoded::parse(example.as_bytes()).into_owned().collect();
-        assert!(pairs.contains(&("user".into(), "a b".into())) && pairs.contains(&("age".into(), "0".into())), "{example}");
+        assert!(
+            pairs.contains(&("user".into(), "a b".into())) && pairs.contains(&("age".into(), "0".into())),
+            "{example}"
+        );
         assert_eq!(body("text/plain", json!({"type": "string"})).1, "text");
         assert_eq!(body("multipart/form-data", json!({"type": "object"})).1, "");
         assert!(body("application/vnd.api+json", json!({"type": "object"})).1.starts_with('{'));
@@ -544,7 +553,8 @@ mod tests {
         let all: Vec<_> = (0..40).map(|_| json!({"$ref": "#/components/schemas/All"})).collect();
         document["components"]["schemas"]["All"] = json!({"allOf": all});
         document["components"]["schemas"]["Any"] = json!({"anyOf": [{"$ref": "#/components/schemas/Any"}]});
-        document["components"]["schemas"]["List"] = json!({"type": "array", "items": {"$ref": "#/components/schemas/List"}});
+        document["components"]["schemas"]["List"] =
+            json!({"type": "array", "items": {"$ref": "#/components/schemas/List"}});
         for name in ["Wide", "Loop", "All", "Any", "List"] {
             let mut document = document.clone();
             document["paths"]["/items/{item_id}/{part:path}"]["post"] =
@@ -569,10 +579,13 @@ mod tests {
         let found = endpoints(&read(&small));
         assert_eq!((found.list.len(), found.left_out), (ENDPOINTS_MAX, 100));
         // An example beyond the bound is not taken over.
-        let huge = json!({"type": "object", "properties": {"a": {"type": "string", "default": "x".repeat(GIVEN_MAX + 1)}}});
+        let huge =
+            json!({"type": "object", "properties": {"a": {"type": "string", "default": "x".repeat(GIVEN_MAX + 1)}}});
         let body = only(&document("put", &taking(&huge))).body.expect("it takes one");
         assert_eq!(body.example.replace(['\n', ' '], ""), r#"{"a":"text"}"#);
-        for odd in [json!(7), json!({"paths": 7}), json!({"paths": {"/a": {"get": 7}}}), json!({"paths": {"a": {"get": {}}}})] {
+        for odd in
+            [json!(7), json!({"paths": 7}), json!({"paths": {"/a": {"get": 7}}}), json!({"paths": {"a": {"get": {}}}})]
+        {
             assert!(endpoints(&read(&odd)).list.iter().all(|one| one.parameters.is_empty()), "{odd}");
         }
     }

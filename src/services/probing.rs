@@ -55,7 +55,13 @@ impl Services {
         })
     }
 
-    async fn ask_app(&self, app: &App, environment: Environment, call: &TestCall, body_max: usize) -> AppResult<Answer> {
+    async fn ask_app(
+        &self,
+        app: &App,
+        environment: Environment,
+        call: &TestCall,
+        body_max: usize,
+    ) -> AppResult<Answer> {
         let Some(RouteState::Up(upstream)) = self.platform.gateway.routes().state(&app.name, environment) else {
             let detail = format!("“{}” is not running in {environment}.", app.name);
             return Err(AppError::conflict("not_running", detail).hint("Deploy it first."));
@@ -88,8 +94,7 @@ impl Services {
 
     /// The operations of a running app's own OpenAPI document; none if it has no such document.
     pub async fn endpoints(&self, app: &App, environment: Environment) -> AppResult<Endpoints> {
-        let call =
-            TestCall { method: "GET".to_owned(), path: "/openapi.json".to_owned(), ..TestCall::default() };
+        let call = TestCall { method: "GET".to_owned(), path: "/openapi.json".to_owned(), ..TestCall::default() };
         let answer = self.ask_app(app, environment, &call, described::DOCUMENT_MAX).await?;
         let Ok(document) = serde_json::from_slice(&answer.body) else { return Ok(Endpoints::default()) };
         Ok(described::endpoints(&document))

@@ -136,9 +136,10 @@ async fn home(
     let title = |name: &TemplateName| {
         services.template(name).map_or_else(|_| name.to_string(), |template| template.manifest.title.clone())
     };
+    let failed = services.failed_runs(&apps.items).await?;
     let mut cards = Vec::with_capacity(apps.items.len());
     for app in &apps.items {
-        let chips = chips_of(app, |environment| services.environment_url(app, environment));
+        let chips = chips_of(app, |environment| services.environment_url(app, environment), &failed);
         cards.push(AppCard::new(app, title(&app.template), chips, services.deletion_words(app).await?, now));
     }
     let description = if form.description.is_empty() { query.description } else { form.description };

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use scraper::{Html, Selector};
 
+use super::app::answer_views::AnswerView;
 use super::app::bar::{Chips, Next, NextView, chips_of};
 use super::app::deployment::{DeployView, Strip};
 use super::app::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
@@ -10,12 +11,11 @@ use super::app::history_views::{
     AutoPreview, Cleaned, DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab,
     SettingsTab, VersionPage, VersionView, VersionsTab,
 };
-use super::app::answer_views::AnswerView;
 use super::app::live_turn;
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
-    ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
+    ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, NextRun, Panel, PreviewTab, RunView, RunsPanel,
     ScheduleView, ViewLink,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
@@ -46,6 +46,8 @@ use crate::services::spending::SpendingReport;
 use crate::services::test_call::TestCall;
 use crate::services::webhook_samples::Sample;
 use crate::webhook_calls::{CallSource, NewCall, WebhookCall};
+use std::collections::HashSet;
+
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -262,7 +264,8 @@ pub fn home(total: u64) -> HomePage {
         if state == EnvironmentState::None {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
         }
-        let chips = chips_of(&app, |environment| Some(url(&app, environment)));
+        let chips =
+            chips_of(&app, |environment| Some(url(&app, environment)), &HashSet::from([(app.id, Environment::Prod)]));
         AppCard::new(&app, ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(), chips, None, now())
     });
     HomePage {
@@ -311,7 +314,7 @@ fn app_page(
     let none = turns.is_empty();
     AppPage {
         chrome: chrome::sample(),
-        chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment))) }.render().expect("renders"),
+        chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment)), &HashSet::new()) }.render().expect("renders"),
         next: Next {
             app: &name,
             step: if running { NextView::Wait("Deploying".into()) } else { NextView::Publish(Some(11)) },
@@ -458,7 +461,10 @@ fn api_panel(app: &App) -> String {
             parameters: if method == "POST" {
                 vec![parameter("X-Key", ParameterPlace::Header, &[])]
             } else {
-                vec![parameter("code", ParameterPlace::Path, &[]), parameter("as", ParameterPlace::Query, &["html", "json"])]
+                vec![
+                    parameter("code", ParameterPlace::Path, &[]),
+                    parameter("as", ParameterPlace::Query, &["html", "json"]),
+                ]
             },
             body: (method == "POST").then(|| RequestBody {
                 content_type: "application/json".to_owned(),
@@ -471,8 +477,9 @@ fn api_panel(app: &App) -> String {
         endpoint("GET", "/{code}", "Follow a link"),
         endpoint("DELETE", "/links/{code}", "Forget a link"),
     ];
-    let endpoints =
-        EndpointList { app: &app.name, environment: "preview", endpoints, left_out: 3, answered: true }.render().expect("renders");
+    let endpoints = EndpointList { app: &app.name, environment: "preview", endpoints, left_out: 3, answered: true }
+        .render()
+        .expect("renders");
     ApiPanel { app: &app.name, environment: "preview", url: url(app, Environment::Preview), endpoints: Some(endpoints) }
         .render()
         .expect("renders")
@@ -543,8 +550,9 @@ fn runs_panel(app: &App) -> String {
         app: &app.name,
         environment: "prod",
         may_run: true,
-        schedule: Some(ScheduleView::new("*/15 * * * *")),
-        next_run: Some(When::new(ago(-180), now())),
+        schedule: Some(ScheduleView::new("*/15 * * * *", Some("Europe/Berlin"))),
+        next: vec![NextRun::new(ago(-180), now()), NextRun::new(ago(-1_080), now())],
+        took: vec!["3.0 s".to_owned(), "2.9 s".to_owned()],
         no_next: "",
         runs: vec![
             run(9, RunState::Running, None, RunTrigger::Manual, 5),
@@ -644,6 +652,7 @@ fn releases_tab(app: &App) -> String {
                     limits: ResourceLimits::default(),
                     variables: std::collections::BTreeMap::default(),
                     schedule: None,
+                    timezone: None,
                     is_init: false,
                 },
                 state,

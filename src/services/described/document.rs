@@ -57,9 +57,10 @@ impl Object {
         let mut places = by_name;
         places.sort_unstable();
         let mut kept = places.into_iter().peekable();
-        let unique = members.into_iter().enumerate().filter_map(|(at, member)| {
-            kept.next_if(|place| *place as usize == at).map(|_| member)
-        });
+        let unique = members
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, member)| kept.next_if(|place| *place as usize == at).map(|_| member));
         Self::from_members(unique.collect())
     }
 

@@ -163,7 +163,9 @@ pub struct RunsPanel<'a> {
     /// Its schedule.
     pub schedule: Option<ScheduleView>,
     /// The time of the next run.
-    pub next_run: Option<When>,
+    pub next: Vec<NextRun>,
+    /// How long the last ended runs took, newest first.
+    pub took: Vec<String>,
     /// The reason why there is no next run.
     pub no_next: &'static str,
     /// Newest first.
@@ -180,12 +182,33 @@ pub struct ScheduleView {
     pub words: String,
     /// Five fields.
     pub expression: String,
+    /// Its time zone.
+    pub zone: String,
+}
+
+/// The time of a next run, for browsers with and without scripts.
+pub struct NextRun {
+    at: When,
+    machine: String,
+    utc: String,
+}
+
+impl NextRun {
+    /// A run that is due at `at`.
+    pub fn new(at: jiff::Timestamp, now: jiff::Timestamp) -> Self {
+        Self {
+            at: When::new(at, now),
+            machine: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            utc: at.strftime("%-d %b, %H:%M UTC").to_string(),
+        }
+    }
 }
 
 impl ScheduleView {
     /// Describes common expressions in words.
-    pub fn new(expression: &str) -> Self {
-        Self { words: in_words(expression), expression: expression.to_owned() }
+    pub fn new(expression: &str, zone: Option<&str>) -> Self {
+        let zone = zone.unwrap_or("UTC").to_owned();
+        Self { words: in_words(expression), expression: expression.to_owned(), zone }
     }
 }
 

@@ -148,7 +148,8 @@ pub async fn as_curl(
     match command {
         Ok((environment, command)) => {
             let needs_login = environment == Environment::Preview && web.services.config().protects_previews();
-            let note = if needs_login { "Previews need a login here: without its cookie, the answer is 401." } else { "" };
+            let note =
+                if needs_login { "Previews need a login here: without its cookie, the answer is 401." } else { "" };
             shown_command(caller, &command, note)
         }
         Err(error) => unanswered(caller, error),
@@ -175,7 +176,12 @@ pub(super) fn unanswered(caller: Caller, error: AppError) -> AppResult<Response>
 }
 
 /// The response as a fragment of the page, or as plain text for a browser without scripts.
-pub(super) fn answered(caller: Caller, call: &TestCall, environment: Environment, answer: TestAnswer) -> AppResult<Response> {
+pub(super) fn answered(
+    caller: Caller,
+    call: &TestCall,
+    environment: Environment,
+    answer: TestAnswer,
+) -> AppResult<Response> {
     if !caller.is_htmx() {
         let mut text = format!("{} in {} ms\n", answer.status, answer.millis);
         for (name, value) in &answer.headers {

@@ -213,7 +213,9 @@ mod tests {
         ] {
             assert_eq!(reach(url), "Only machines in your network can reach this address.", "{url}");
         }
-        for url in ["https://hook.example.org/webhook", "http://hook.203.0.113.7.nip.io", "http://hook.172.32.0.1.nip.io"] {
+        for url in
+            ["https://hook.example.org/webhook", "http://hook.203.0.113.7.nip.io", "http://hook.172.32.0.1.nip.io"]
+        {
             assert_eq!(reach(url), "", "{url}");
         }
     }

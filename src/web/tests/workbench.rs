@@ -127,7 +127,11 @@ async fn webhook_calls_are_sent_kept_and_sent_again() {
     let name = site.app("webhook").await;
     let address = echo("{}").await;
     site.route(&name, Environment::Preview, address);
-    let secret = |environment: &str| site.get(&format!("/apps/{name}/webhook-secret?environment={environment}"));
+    let secret = |environment: &str| {
+        let path = format!("/apps/{name}/webhook-secret?environment={environment}");
+        let site = &site;
+        async move { site.get(&path).await }
+    };
     let before = secret("preview").await.body;
 
     // Each sample has its sender's headers, and a signature as this app checks it.
@@ -135,7 +139,10 @@ async fn webhook_calls_are_sent_kept_and_sent_again() {
     for (sample, agent) in [("slipway", None), ("github", Some("GitHub-Hookshot")), ("stripe", Some("Stripe/1.0"))] {
         let form = [("environment", "preview"), ("sample", sample), ("body", body)];
         let answer = site.htmx_post(&format!("/apps/{name}/webhook-test"), &form).await;
-        assert_eq!((answer.status.as_u16(), &answer.headers["hx-trigger"]), (200, &"slipway:called".parse().expect("a header")));
+        assert_eq!(
+            (answer.status.as_u16(), &answer.headers["hx-trigger"]),
+            (200, &"slipway:called".parse().expect("a header"))
+        );
         let said: serde_json::Value = serde_json::from_str(&answer.page().texts("pre")[0]).expect("JSON");
         assert_eq!((said["z"].as_str(), said["body"].as_str()), (Some("POST /webhook"), Some(body)));
         let time = said["timestamp"].as_str().expect("a timestamp").parse().expect("a number");

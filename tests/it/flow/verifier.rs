@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::builder::{Builder, send};
+use crate::support::{PATIENCE, eventually};
 
 /// A `main.py` that does what it can against the verifier, lets every call through that does not come from the
 /// platform, and lists what it managed to do.
@@ -125,16 +126,17 @@ async fn a_webhooks_page_lists_its_calls_sends_them_again_and_replaces_its_secre
     builder.write(&app, "app.toml", "signature = \"stripe\"\n").await;
     builder.preview(&app).await;
     builder.publish(&app).await;
+    let builder = &builder;
     let page = |path: &str| builder.at("builder.localhost", &format!("/apps/{app}/{path}"));
     let form = |path: &str, fields: &'static str| {
         let form = builder.http.post(page(path)).header("Content-Type", "application/x-www-form-urlencoded");
         send(form.body(fields))
     };
-    let calls = |environment: &'static str| async move {
+    let calls = |environment: &'static str| {
         let list = builder.http.get(page(&format!("webhook-calls?environment={environment}")));
-        send(list.header("hx-request", "true").header("hx-request-type", "partial")).await.text()
+        let list = send(list.header("hx-request", "true").header("hx-request-type", "partial"));
+        async move { list.await.text() }
     };
-    let builder = &builder;
 
     // What arrives is listed, with what the verifier said.
     let address = builder.at(&format!("{app}.localhost"), "/webhook");
@@ -161,7 +163,7 @@ async fn a_webhooks_page_lists_its_calls_sends_them_again_and_replaces_its_secre
         let before = builder.releases(&app, environment).await.len();
         assert_eq!(form("webhook-secret/rotate", fields).await.status, 303);
         let jobs = || async { builder.app(&app).await["environments"][environment]["state"].clone() };
-        crate::support::eventually("it is deployed again", crate::support::PATIENCE, || async {
+        eventually("it is deployed again", PATIENCE, || async {
             (builder.releases(&app, environment).await.len() > before && jobs().await == "ready").then_some(())
         })
         .await;
