@@ -61,7 +61,6 @@ impl WebhookPanel<'_> {
         self.sample.body().lines().count().clamp(4, 14)
     }
 
-    /// The other environment can be chosen for a call that is sent again.
     fn title(&self) -> &'static str {
         self.environment.title()
     }
@@ -142,6 +141,11 @@ impl CallView {
     }
 }
 
+const MACHINE: &str = "Only this machine can reach this address.";
+const NETWORK: &str = "Only machines in your network can reach this address.";
+/// Ends of names that only a local network knows.
+const LOCAL_ZONES: [&str; 6] = ["local", "lan", "internal", "home.arpa", "intranet", "test"];
+
 /// Who can reach an address, for a service that is to call it; empty if it may be anyone.
 pub fn reach(url: &str) -> &'static str {
     let host = format::without_scheme(url).split('/').next().unwrap_or_default();
@@ -150,8 +154,6 @@ pub fn reach(url: &str) -> &'static str {
         None => host.split(':').next().unwrap_or_default(),
     };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    const MACHINE: &str = "Only this machine can reach this address.";
-    const NETWORK: &str = "Only machines in your network can reach this address.";
     if host == "localhost" || host.ends_with(".localhost") {
         return MACHINE;
     }
@@ -162,12 +164,7 @@ pub fn reach(url: &str) -> &'static str {
         Some(std::net::IpAddr::V4(ip)) if ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]) => NETWORK,
         Some(std::net::IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => NETWORK,
         Some(_) => "",
-        None if ["local", "lan", "internal", "home.arpa", "intranet", "test"]
-            .iter()
-            .any(|zone| host == *zone || host.ends_with(&format!(".{zone}"))) =>
-        {
-            NETWORK
-        }
+        None if LOCAL_ZONES.iter().any(|zone| host == *zone || host.ends_with(&format!(".{zone}"))) => NETWORK,
         None if !host.contains('.') => NETWORK,
         None => "",
     }
