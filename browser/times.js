@@ -30,6 +30,7 @@ function age() {
     if (words && time.textContent !== words) time.textContent = words;
     exact(time);
   }
+  clocks();
 }
 
 // The exact time is the reader's own, with its zone. The server writes UTC, for browsers without scripts.
@@ -44,6 +45,20 @@ function exact(time) {
 }
 on("mouseover", "time[datetime]", exact);
 on("focusin", "a, button, summary", (element) => all("time[datetime]", element).forEach(exact));
+
+// A time ahead on the reader's clock; the server writes it in UTC.
+const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
+function clocks() {
+  for (const element of all("[data-clock]")) {
+    const at = new Date(element.dataset.clock);
+    const midnight = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate());
+    const days = Math.round((midnight(at) - midnight(new Date())) / 86_400_000);
+    const date = days === 0 ? "today" : days === 1 ? "tomorrow" : day.format(at);
+    const words = `${date} ${hour.format(at)} your time (${element.dataset.clock.slice(11, 16)} UTC)`;
+    if (element.textContent !== words) element.textContent = words;
+  }
+}
 
 function tick() {
   for (const element of all("[data-ticking]")) {

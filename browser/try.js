@@ -1,6 +1,8 @@
 // Calls to a running app: what is shown while one is under way.
 
+import { copy } from "./controls.js";
 import { all, find, make, on } from "./page.js";
+import { keepAnswer } from "./recent.js";
 
 const spinner = '<svg class="icon spin" viewBox="0 0 16 16" aria-hidden="true"><path d="M8 2a6 6 0 1 1-6 6"/></svg>';
 
@@ -13,6 +15,26 @@ document.addEventListener("htmx:before:request", (event) => {
   row.append("Waiting for the app ", make("span", { class: "num faint", "data-ticking": "0" }), make("button", { type: "button", class: "button small quiet end", "data-try-stop": "" }, "Cancel"));
   place.replaceChildren(row);
 });
+document.addEventListener("htmx:after:swap", () => {
+  for (const answer of all("[data-try] .answer[data-request]:not([data-kept])")) {
+    answer.dataset.kept = "";
+    keepAnswer(answer);
+  }
+  for (const button of all("[data-copy-now]")) {
+    button.removeAttribute("data-copy-now");
+    copy(button.dataset.copy);
+  }
+});
+
+// The command is made from the same fields, which have to be filled in as for the call itself.
+on("click", "[data-curl]", (button, event) => {
+  if (!window.htmx) return;
+  event.preventDefault();
+  const form = button.form;
+  if (!form.reportValidity()) return;
+  window.htmx.ajax("POST", button.getAttribute("formaction"), { source: form, target: find(".try-answer", form), swap: "innerHTML" });
+});
+
 on("click", "[data-try-stop]", (button) => {
   const form = button.closest("[data-try]");
   window.htmx?.trigger(form, "htmx:abort");

@@ -43,5 +43,6 @@ pub mod supervision;
 pub mod telemetry;
 pub mod uploads;
 pub mod web;
+pub mod webhook_calls;
 pub mod workspace;
 pub mod workspace_access;

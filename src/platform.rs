@@ -25,6 +25,7 @@ use crate::proof::Asker;
 use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::uploads::Uploads;
+use crate::webhook_calls::WebhookCalls;
 use crate::workspace::Workspaces;
 
 /// The parts of a running builder.
@@ -55,6 +56,8 @@ pub struct Platform {
     pub traffic: Traffic,
     /// What browsers report of drafts and previews.
     pub browser_errors: BrowserErrors,
+    /// What webhooks received.
+    pub webhook_calls: WebhookCalls,
     /// Asks running apps.
     pub asker: Asker,
     /// Runs what takes processor time: rendering, colouring, searching.

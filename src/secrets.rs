@@ -13,11 +13,16 @@ impl Platform {
     pub async fn secrets(&self, app: &App, environment: Environment) -> AppResult<BTreeMap<String, SecretString>> {
         let mut secrets = BTreeMap::new();
         if self.template(app)?.manifest.kind == TemplateKind::Webhook {
-            let fresh = SecretString::from(format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>())));
+            let fresh = fresh_webhook_secret();
             let secret = self.store.secret_or_insert(app.id, environment, "WEBHOOK_SECRET", fresh).await?;
             secrets.insert("WEBHOOK_SECRET".to_owned(), secret);
         }
         Ok(secrets)
+    }
+
+    /// Replaces the secret of a webhook. Its containers have the new one from their next start on.
+    pub async fn replace_webhook_secret(&self, app: &App, environment: Environment) -> AppResult<()> {
+        Ok(self.store.replace_secret(app.id, environment, "WEBHOOK_SECRET", fresh_webhook_secret()).await?)
     }
 
     /// What is taken out of everything that an app wrote: its secrets in both environments, and the
@@ -41,4 +46,8 @@ impl Platform {
         let own = own.chain(added.iter().map(|key| ("model key", key)));
         Ok(Redaction::new(secrets.iter().map(|(name, value)| (name.as_str(), value)).chain(own)))
     }
+}
+
+fn fresh_webhook_secret() -> SecretString {
+    SecretString::from(format!("whsec_{}", hex::encode(rand::random::<[u8; 24]>())))
 }

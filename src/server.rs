@@ -14,6 +14,7 @@ mod listener;
 mod reports;
 mod slot;
 mod transport;
+mod webhook_calls;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -109,8 +110,16 @@ impl App {
                 let ip = ClientIp::of_socket(&parts.extensions).0;
                 let is_proxy = self.0.proxies.contains(ip);
                 let client = ClientInfo { ip, is_proxy, scheme: self.0.scheme, host };
+                let visitor = self.0.proxies.client(ClientIp(ip), &parts.headers).0;
+                let is_call = webhook_calls::may_be_call(&parts);
                 let request = Request::from_parts(parts, body);
-                self.0.services.gateway().handle(&app, environment, &client, request).await
+                let services = &self.0.services;
+                let answer = |request| services.gateway().handle(&app, environment, &client, request);
+                if is_call {
+                    webhook_calls::recorded(services, &app, environment, visitor, request, answer).await
+                } else {
+                    answer(request).await
+                }
             }
             Some(HostName::Draft(app)) => draft::answer(&self.0.services, &app, &parts).await,
             // Requests by address get only the state of the builder, without details.

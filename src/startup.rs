@@ -106,6 +106,7 @@ pub(crate) async fn platform(
     let runtime = runtime(&config, around).await?;
     Ok(Arc::new(Platform {
         browser_errors: crate::browser_errors::BrowserErrors::default(),
+        webhook_calls: crate::webhook_calls::WebhookCalls::default(),
         asker: crate::proof::Asker::default(),
         cpu_work: BoundedWork::new("cpu", PoolBounds::of_processors()),
         workspace_work: BoundedWork::new("workspace", PoolBounds::of_disk()),

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, Schedule, TemplateName, VersionId};
+use super::{
+    AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, Schedule, TemplateName, Timezone, VersionId,
+};
 
 /// An app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ impl App {
 pub struct AppSettings {
     /// The schedule of a job.
     pub schedule: Option<Schedule>,
+    /// The time zone of the schedule; UTC without one.
+    pub timezone: Option<Timezone>,
     /// The signature of calls to a webhook: `timestamped`, `github` or `stripe`.
     pub signature: Option<String>,
 }

@@ -51,6 +51,9 @@ pub struct DeploymentSpec {
     /// The schedule of a job: a normalised [`Schedule`](super::Schedule).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// The time zone of the schedule, by its IANA name; UTC without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
     /// Environment variables without secrets.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,

@@ -6,7 +6,7 @@
 
 use super::Invalid;
 
-/// A five-field cron expression in UTC: numbers, lists, ranges and steps; Sunday is 0.
+/// A five-field cron expression: numbers, lists, ranges and steps; Sunday is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule(String);
@@ -57,7 +57,7 @@ impl std::str::FromStr for Schedule {
         if fields.len() != FIELDS.len() {
             return Err(Invalid::new(format!(
                 "The schedule “{text}” cannot be used: it needs five fields, which are minute, hour, day of month, \
-                 month and day of week. “0 7 * * *” is 7:00 UTC each day."
+                 month and day of week. “0 7 * * *” is 7:00 each day."
             )));
         }
         let mut read = Vec::new();

@@ -96,6 +96,7 @@ impl TemplateManifest {
             process,
             limits: ResourceLimits::default(),
             schedule: None,
+            timezone: None,
             variables: std::collections::BTreeMap::new(),
             is_init: self.is_init,
         })

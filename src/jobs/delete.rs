@@ -71,6 +71,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     .map_err(crate::error::AppError::from)?;
     platform.store.remove_app(id, Some(context.job.id)).await?;
     platform.browser_errors.forget(id);
+    platform.webhook_calls.forget(id);
     platform.schedule_changed();
     Ok(JobResult::default())
 }

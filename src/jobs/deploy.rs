@@ -93,6 +93,7 @@ async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<De
     let settings = settings(platform, app, version).await?;
     if spec.process == crate::domain::ProcessKind::Job {
         spec.schedule = settings.schedule.map(String::from);
+        spec.timezone = settings.timezone.map(String::from);
     }
     Ok(spec)
 }

@@ -19,12 +19,18 @@ use crate::platform::Platform;
 /// Longest sleep: a clock that was set is noticed by then.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
 
-/// When a five-field cron expression (UTC) is due next, strictly after `now`. `None`: never.
-pub fn next_after(expression: &str, now: Timestamp) -> AppResult<Option<Timestamp>> {
+/// When a five-field cron expression is due next in a time zone (UTC without one), strictly after `now`. `None`: never.
+///
+/// A time that the clock skips in spring comes due when it would have; one that it shows twice in autumn comes due once.
+pub fn next_after(expression: &str, zone: Option<&str>, now: Timestamp) -> AppResult<Option<Timestamp>> {
     let schedule: Schedule = expression.parse()?;
     let refuse = |reason: String| AppError::invalid(format!("The schedule “{expression}” cannot be used: {reason}"));
     let cron = Cron::from_str(schedule.as_str()).map_err(|error| refuse(format!("{error}.")))?;
-    match cron.find_next_occurrence(&now.to_zoned(TimeZone::UTC), false) {
+    let zone = match zone {
+        Some(name) => TimeZone::get(name).map_err(|_| refuse(format!("the time zone “{name}” is not known here.")))?,
+        None => TimeZone::UTC,
+    };
+    match cron.find_next_occurrence(&now.to_zoned(zone), false) {
         Ok(next) => Ok(Some(next.timestamp())),
         // Such as the 31st of February.
         Err(croner::errors::CronError::TimeSearchLimitExceeded) => Ok(None),
@@ -61,12 +67,13 @@ async fn start_due(platform: &Arc<Platform>, since: Timestamp, now: Timestamp) -
     let mut next_of_all: Option<Timestamp> = None;
     for (app, release) in platform.store.scheduled_releases(runs::SCHEDULED).await? {
         let Some(expression) = &release.spec.schedule else { continue };
-        if let Ok(Some(due)) = next_after(expression, since)
+        let zone = release.spec.timezone.as_deref();
+        if let Ok(Some(due)) = next_after(expression, zone, since)
             && due <= now
         {
             start_one(platform, app, &release).await;
         }
-        if let Ok(Some(next)) = next_after(expression, now) {
+        if let Ok(Some(next)) = next_after(expression, zone, now) {
             next_of_all = Some(next_of_all.map_or(next, |other| other.min(next)));
         }
     }
@@ -102,11 +109,31 @@ mod tests {
             // Either of the two days.
             ("0 7 13 * 1", "2026-11-23T07:00:00Z"),
         ] {
-            let next = next_after(expression, now).expect("readable").expect("some time");
+            let next = next_after(expression, None, now).expect("readable").expect("some time");
             assert_eq!(next.to_string(), expected, "{expression}");
         }
         for bad in ["", "* * * *", "* * * * * *", "60 * * * *", "@daily", "a b c d e"] {
-            assert!(next_after(bad, now).is_err(), "{bad}");
+            assert!(next_after(bad, None, now).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn time_zones_change_their_clocks() {
+        let next = |zone: &str, now: &str| {
+            let now: Timestamp = now.parse().expect("a time");
+            next_after("30 2 * * *", Some(zone), now).expect("readable").expect("some time").to_string()
+        };
+        assert_eq!(next("Europe/Berlin", "2026-11-20T14:30:00Z"), "2026-11-21T01:30:00Z");
+        assert_eq!(next("America/New_York", "2026-07-01T00:00:00Z"), "2026-07-01T06:30:00Z");
+        // The clock goes from 2 to 3 on 29 March 2026, and from 3 back to 2 on 25 October.
+        let spring = next("Europe/Berlin", "2026-03-28T12:00:00Z");
+        assert!(
+            ["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"].contains(&spring.as_str()),
+            "{spring}"
+        );
+        let autumn = next("Europe/Berlin", "2026-10-24T12:00:00Z");
+        assert_eq!(autumn, "2026-10-25T00:30:00Z");
+        assert_eq!(next("Europe/Berlin", &autumn), "2026-10-26T01:30:00Z", "once, though the clock shows it twice");
+        assert!(next_after("0 0 * * *", Some("Mars/Olympus"), Timestamp::UNIX_EPOCH).is_err());
     }
 }

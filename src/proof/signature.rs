@@ -30,27 +30,52 @@ impl Signature {
     }
 
     /// Whether a call with an old signature is refused.
-    pub(super) fn ages(self) -> bool {
+    pub fn ages(self) -> bool {
         self != Self::Github
     }
 }
 
 /// The headers of a call with a valid signature at `now`, which the template's `verify.py` checks.
-pub fn sign(signature: Signature, secret: &str, now: i64, body: &str) -> Vec<(String, String)> {
-    let mac = |message: &str| {
+pub fn sign(signature: Signature, secret: &str, now: i64, body: impl AsRef<[u8]>) -> Vec<(String, String)> {
+    let mac = |parts: &[&[u8]]| {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-        mac.update(message.as_bytes());
+        parts.iter().for_each(|part| mac.update(part));
         hex::encode(mac.finalize().into_bytes())
     };
+    let body = body.as_ref();
+    let timed = || mac(&[now.to_string().as_bytes(), b".", body]);
     let header = |name: &str, value: String| (name.to_owned(), value);
     match signature {
-        Signature::Timestamped => vec![
-            header("X-Timestamp", now.to_string()),
-            header("X-Signature-256", format!("sha256={}", mac(&format!("{now}.{body}")))),
-        ],
-        Signature::Github => vec![header("X-Hub-Signature-256", format!("sha256={}", mac(body)))],
-        Signature::Stripe => {
-            vec![header("Stripe-Signature", format!("t={now},v1={}", mac(&format!("{now}.{body}"))))]
+        Signature::Timestamped => {
+            vec![header("X-Timestamp", now.to_string()), header("X-Signature-256", format!("sha256={}", timed()))]
         }
+        Signature::Github => vec![header("X-Hub-Signature-256", format!("sha256={}", mac(&[body])))],
+        Signature::Stripe => vec![header("Stripe-Signature", format!("t={now},v1={}", timed()))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made with `openssl dgst -sha256 -hmac`.
+    #[test]
+    fn signatures_are_those_of_the_senders() {
+        let signed =
+            |mode, secret: &str, body: &str| sign(Signature::parse(mode).expect("known"), secret, 1_700_000_000, body);
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            signed(Some("github"), "It's a Secret to Everybody", "Hello, World!"),
+            [header("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")]
+        );
+        let timed = "beb1fa7d13c36445e01121e219da2b230935f4374cc0469acd5510acc15e965b";
+        assert_eq!(
+            signed(None, "whsec_1", "{\"a\": \"ü\"}"),
+            [header("X-Timestamp", "1700000000"), header("X-Signature-256", &format!("sha256={timed}"))]
+        );
+        assert_eq!(
+            signed(Some("stripe"), "whsec_1", "{\"a\": \"ü\"}"),
+            [header("Stripe-Signature", &format!("t=1700000000,v1={timed}"))]
+        );
     }
 }

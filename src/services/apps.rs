@@ -6,7 +6,7 @@ use super::{Services, names};
 use crate::catalog::Template;
 use crate::domain::{
     App, AppFilter, AppId, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, Page, PageRequest,
-    TemplateName, VersionKind, WorkspacePath,
+    TemplateName, VersionId, VersionKind, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
@@ -194,6 +194,17 @@ impl Services {
     pub async fn settings(&self, app: &App) -> AppResult<AppSettings> {
         let path: WorkspacePath = "app.toml".parse()?;
         let read = self.platform.read_workspace(&app.name, move |workspace| match workspace.read(&path) {
+            Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
+            other => other,
+        });
+        Ok(AppSettings::parse(&String::from_utf8_lossy(&read.await?))?)
+    }
+
+    /// The settings in the `app.toml` of a version; defaults if it has no such file.
+    pub async fn settings_of_version(&self, app: &App, version: &VersionId) -> AppResult<AppSettings> {
+        let path: WorkspacePath = "app.toml".parse()?;
+        let version = version.clone();
+        let read = self.platform.read_workspace(&app.name, move |workspace| match workspace.read_at(&version, &path) {
             Err(WorkspaceError::NotFound(_)) => Ok(Vec::new()),
             other => other,
         });

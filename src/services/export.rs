@@ -62,6 +62,8 @@ struct Facts<'a> {
     host: String,
     /// The schedule of a job.
     schedule: Option<String>,
+    /// Its time zone.
+    timezone: Option<String>,
     /// Names of the environment variables that are secret.
     secrets: Vec<String>,
 }
@@ -70,10 +72,12 @@ impl Services {
     /// The app as a stream of pieces of a `.tar.gz`.
     pub async fn export(&self, app: &App) -> AppResult<impl Stream<Item = io::Result<Bytes>> + Send + use<>> {
         let template = self.template_of(app)?;
+        let settings = self.settings(app).await?;
         let facts = Facts {
             app,
             host: HostName::App(app.name.clone(), Environment::Prod).to_host(self.apps_domain()),
-            schedule: self.settings(app).await?.schedule.map(String::from),
+            schedule: settings.schedule.map(String::from),
+            timezone: settings.timezone.map(String::from),
             secrets: self.platform.secrets(app, Environment::Prod).await?.into_keys().collect(),
             template: &template,
         };
@@ -170,6 +174,7 @@ fn manifests(facts: &Facts<'_>) -> AppResult<Vec<NewFile>> {
         health => probe.map(|probe| text(&probe.path)),
         schedule => text(facts.schedule.as_deref().unwrap_or(NEVER)),
         suspended => facts.schedule.is_none(),
+        timezone => facts.timezone.as_deref().unwrap_or("Etc/UTC"),
         run_seconds => runs::TIME_LIMIT.as_secs(),
         secrets => &facts.secrets,
         cpu => format!("{}m", spec.limits.cpu_millis),
@@ -227,6 +232,7 @@ mod tests {
             template,
             host: "brisk-otter.localhost".to_owned(),
             schedule: schedule.map(str::to_owned),
+            timezone: None,
             secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
         };
         let files = manifests(&facts).expect("made");

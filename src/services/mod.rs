@@ -30,11 +30,14 @@ pub mod runs;
 mod secret;
 pub mod sessions;
 pub mod spending;
+pub mod test_call;
 pub mod tiles;
 pub mod tokens;
 pub mod turns;
 pub mod usage;
 pub mod versions;
+pub mod webhook_samples;
+pub mod webhooks;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ impl Services {
         let Some(root) = template.manifest.draft_root.clone() else {
             let endpoints = self.endpoints(app, environment.unwrap_or(Environment::Preview)).await?;
             let plain =
-                endpoints.into_iter().filter(|endpoint| endpoint.method == "GET" && !endpoint.path.contains('{'));
+                endpoints.list.into_iter().filter(|endpoint| endpoint.method == "GET" && !endpoint.path.contains('{'));
             return Ok(in_order(std::iter::once("/".to_owned()).chain(plain.map(|endpoint| endpoint.path))));
         };
         let version = match environment {

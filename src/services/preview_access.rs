@@ -15,7 +15,7 @@ use super::Services;
 use super::access::SESSION_DAYS;
 use super::secret::{hash, random_secret};
 use crate::browser_errors::Place;
-use crate::domain::{App, AppName, Environment, HostName, TemplateKind, words};
+use crate::domain::{App, AppName, Environment, HostName, words};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::gateway::inject::PREFIX;
 use crate::store::StoreError;
@@ -200,8 +200,7 @@ impl Services {
     /// Whether an app itself rejects unsigned calls, so that its senders, which cannot log in, may reach its
     /// preview.
     pub async fn accepts_signed_calls(&self, app: &AppName) -> bool {
-        let Ok(app) = self.app(app).await else { return false };
-        self.template_of(&app).is_ok_and(|template| template.manifest.kind == TemplateKind::Webhook)
+        self.webhook(app).await.is_some()
     }
 
     /// An app's active share links, newest first.

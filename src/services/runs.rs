@@ -1,9 +1,11 @@
 //! Runs of scheduled jobs: start, list, logs, the next run.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::Services;
-use crate::domain::{App, AppName, Environment, Page, PageRequest, Run, RunId, RunTrigger};
+use crate::domain::{App, AppId, AppName, Environment, Page, PageRequest, Run, RunId, RunTrigger};
 use crate::error::{AppError, AppResult};
 use crate::jobs::{runs, schedule};
 use crate::store::StoreError;
@@ -43,12 +45,28 @@ impl Services {
         Ok(self.platform.store.run_log(run.id).await?)
     }
 
-    /// The time of production's next run, and its schedule.
-    pub async fn next_run(&self, app: &App) -> AppResult<Option<(String, Timestamp)>> {
-        let Some(number) = app.environment(Environment::Prod).release else { return Ok(None) };
+    /// The times of production's next runs, at most `count`; none without a schedule.
+    pub async fn next_runs(&self, app: &App, count: usize) -> AppResult<Vec<Timestamp>> {
+        let Some(number) = app.environment(Environment::Prod).release else { return Ok(Vec::new()) };
         let release = self.release(app, Environment::Prod, number).await?;
-        let Some(expression) = release.spec.schedule else { return Ok(None) };
-        let next = schedule::next_after(&expression, self.now())?;
-        Ok(next.map(|next| (expression, next)))
+        let Some(expression) = release.spec.schedule else { return Ok(Vec::new()) };
+        let (mut times, mut after) = (Vec::new(), self.now());
+        while times.len() < count
+            && let Some(next) = schedule::next_after(&expression, release.spec.timezone.as_deref(), after)?
+        {
+            times.push(next);
+            after = next;
+        }
+        Ok(times)
+    }
+
+    /// The environments of these apps whose last ended run failed. Checks of deployments do not count.
+    pub async fn failed_runs(&self, apps: &[App]) -> AppResult<HashSet<(AppId, Environment)>> {
+        let is_job = |app: &&App| self.answers_http(app).is_ok_and(|answers| !answers);
+        let jobs: Vec<AppId> = apps.iter().filter(is_job).map(|app| app.id).collect();
+        if jobs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        Ok(self.platform.store.failed_runs(jobs).await?)
     }
 }

@@ -237,6 +237,24 @@ impl Store {
         .await
     }
 
+    /// Replaces a secret.
+    pub async fn replace_secret(
+        &self,
+        id: AppId,
+        environment: Environment,
+        name: &'static str,
+        value: SecretString,
+    ) -> Result<(), StoreError> {
+        self.write(move |t| {
+            t.execute(
+                "INSERT OR REPLACE INTO secrets (app_id, environment, name, value) VALUES (?1, ?2, ?3, ?4)",
+                params![id.0, environment.as_str(), name, value.expose_secret()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     /// All secrets of an app, of both environments, by their names.
     pub async fn secrets_of(&self, id: AppId) -> Result<Vec<(String, SecretString)>, StoreError> {
         self.read(move |c| {

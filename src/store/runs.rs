@@ -1,7 +1,9 @@
 //! Runs of scheduled jobs, with what they printed.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Store, StoreError, row};
 use crate::domain::{AppId, Cursor, Environment, Page, PageRequest, ReleaseNumber, Run, RunId, RunState, RunTrigger};
@@ -108,6 +110,30 @@ impl Store {
         .await
     }
 
+    /// The environments of these apps whose last ended run failed. Checks of deployments do not count: their failure is
+    /// that of a deployment.
+    pub async fn failed_runs(&self, apps: Vec<AppId>) -> Result<HashSet<(AppId, Environment)>, StoreError> {
+        self.read(move |c| {
+            let mut last = c.prepare_cached(
+                "SELECT state FROM runs WHERE app_id = ?1 AND environment = ?2 AND trigger <> 'check' AND state <> 'running'
+                 ORDER BY id DESC LIMIT 1",
+            )?;
+            let mut failed = HashSet::new();
+            for app in apps {
+                for environment in Environment::ALL {
+                    let state = last
+                        .query_row(params![app.0, environment.as_str()], |r| row::text::<RunState>(r, "state"))
+                        .optional()?;
+                    if state == Some(RunState::Failed) {
+                        failed.insert((app, environment));
+                    }
+                }
+            }
+            Ok(failed)
+        })
+        .await
+    }
+
     /// Forgets all but the app's last `keep` runs.
     pub async fn forget_runs(&self, app: AppId, keep: u32) -> Result<(), StoreError> {
         self.write(move |t| {
@@ -119,5 +145,31 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_ended_run_of_an_environment_says_whether_it_failed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).await.expect("opens");
+        let filled = store.write(|t| {
+            t.execute_batch(
+                "INSERT INTO apps (id, name, template, description, created_at, updated_at)
+                     VALUES (1, 'one', 'scheduled-job', '', 0, 0), (2, 'two', 'scheduled-job', '', 0, 0);
+                 INSERT INTO runs (app_id, environment, release, trigger, state, started_at) VALUES
+                     (1, 'prod', 1, 'schedule', 'failed', 1), (1, 'prod', 1, 'schedule', 'succeeded', 2),
+                     (1, 'preview', 1, 'manual', 'succeeded', 3), (1, 'preview', 1, 'manual', 'failed', 4),
+                     (1, 'preview', 2, 'check', 'succeeded', 5), (1, 'preview', 2, 'manual', 'running', 6),
+                     (2, 'prod', 1, 'schedule', 'failed', 7), (2, 'preview', 1, 'check', 'failed', 8);",
+            )?;
+            Ok(())
+        });
+        filled.await.expect("written");
+        let failed = store.failed_runs(vec![AppId(1), AppId(2), AppId(3)]).await.expect("read");
+        assert_eq!(failed, HashSet::from([(AppId(1), Environment::Preview), (AppId(2), Environment::Prod)]));
     }
 }

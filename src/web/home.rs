@@ -194,6 +194,7 @@ pub(super) async fn cards(services: &Services, apps: &[App]) -> AppResult<Vec<Ap
     let now = services.now();
     services.read_tiles(apps);
     let activity = services.activity(apps).await?;
+    let failed = services.failed_runs(apps).await?;
     let mut cards = Vec::with_capacity(apps.len());
     for app in apps {
         let template = services.template(&app.template);
@@ -201,7 +202,7 @@ pub(super) async fn cards(services: &Services, apps: &[App]) -> AppResult<Vec<Ap
             Ok(template) => (template.manifest.title.clone(), Some(template.manifest.kind)),
             Err(_) => (app.template.to_string(), None),
         };
-        let chips = chips_of(app, |environment| services.environment_url(app, environment));
+        let chips = chips_of(app, |environment| services.environment_url(app, environment), &failed);
         let card = AppCard::new(app, title, chips, services.deletion_words(app).await?, now);
         cards.push(card.at_work(activity.get(&app.id).copied()).with_tile(services.tile(app), kind));
     }

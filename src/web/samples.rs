@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use scraper::{Html, Selector};
 
+use super::app::answer_views::AnswerView;
 use super::app::bar::{Chips, Next, NextView, chips_of};
 use super::app::deployment::{DeployView, Strip};
 use super::app::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
@@ -14,11 +15,12 @@ use super::app::live_turn;
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
-    AnswerView, ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, Panel, PreviewTab, RunView, RunsPanel,
-    ScheduleView, ViewLink, WebhookPanel,
+    ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, NextRun, Panel, PreviewTab, RunView, RunsPanel,
+    ScheduleView, ViewLink,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
+use super::app::webhook_views::{CallList, CallView, WebhookPanel, reach};
 use super::chrome;
 use super::cost::CostView;
 use super::format::When;
@@ -35,11 +37,19 @@ use crate::domain::{
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
+use crate::proof::Signature;
 use crate::services::activity::Activity;
+use crate::services::described::{Endpoint, Parameter, ParameterPlace, RequestBody};
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
+use crate::services::probing::TestAnswer;
 use crate::services::spending::SpendingReport;
+use crate::services::test_call::TestCall;
 use crate::services::tiles::{Colour, Tile};
+use crate::services::webhook_samples::Sample;
+use crate::webhook_calls::{CallSource, NewCall, WebhookCall};
+use std::collections::HashSet;
+
 use askama::Template;
 
 pub fn now() -> Timestamp {
@@ -256,7 +266,8 @@ pub fn home(total: u64) -> HomePage {
         if state == EnvironmentState::None {
             app.environments[0] = EnvironmentStatus::none(Environment::Preview);
         }
-        let chips = chips_of(&app, |environment| Some(url(&app, environment)));
+        let chips =
+            chips_of(&app, |environment| Some(url(&app, environment)), &HashSet::from([(app.id, Environment::Prod)]));
         let card = AppCard::new(
             &app,
             ["Static site", "Simple API", "Webhook", "Scheduled job"][at % 4].into(),
@@ -317,7 +328,7 @@ fn app_page(
     let none = turns.is_empty();
     AppPage {
         chrome: chrome::sample(),
-        chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment))) }.render().expect("renders"),
+        chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment)), &HashSet::new()) }.render().expect("renders"),
         next: Next {
             app: &name,
             step: if running { NextView::Wait("Deploying".into()) } else { NextView::Publish(Some(11)) },
@@ -447,26 +458,90 @@ fn panel_tab(app: &App, panel: Panel) -> String {
 }
 
 fn api_panel(app: &App) -> String {
-    let endpoint = |method: &str, path: &str, summary: &str| EndpointView {
-        method: method.into(),
-        class: method.to_lowercase(),
-        path: path.into(),
-        summary: summary.into(),
-        description: "Codes are short.\nThey last for a year.".into(),
-        parameters: Vec::new(),
-        rows: 3,
-        body: (method == "POST").then(|| "{\n  \"url\": \"text\"\n}".to_owned()),
+    let parameter = |name: &str, place, choices: &[&str]| Parameter {
+        name: name.into(),
+        place,
+        required: place == ParameterPlace::Path,
+        example: String::new(),
+        choices: choices.iter().map(|one| (*one).to_owned()).collect(),
+        about: "text".into(),
+        description: "As it was shortened.".into(),
+    };
+    let endpoint = |method: &str, path: &str, summary: &str| {
+        EndpointView::new(Endpoint {
+            method: method.into(),
+            path: path.into(),
+            summary: summary.into(),
+            description: "Codes are short.\nThey last for a year.".into(),
+            parameters: if method == "POST" {
+                vec![parameter("X-Key", ParameterPlace::Header, &[])]
+            } else {
+                vec![
+                    parameter("code", ParameterPlace::Path, &[]),
+                    parameter("as", ParameterPlace::Query, &["html", "json"]),
+                ]
+            },
+            body: (method == "POST").then(|| RequestBody {
+                content_type: "application/json".to_owned(),
+                example: "{\n  \"url\": \"text\"\n}".to_owned(),
+            }),
+        })
     };
     let endpoints = vec![
         endpoint("POST", "/links", "Shorten a link"),
         endpoint("GET", "/{code}", "Follow a link"),
         endpoint("DELETE", "/links/{code}", "Forget a link"),
     ];
-    let endpoints =
-        Endpoints { app: &app.name, environment: "preview", endpoints, answered: true }.render().expect("renders");
+    let endpoints = EndpointList { app: &app.name, environment: "preview", endpoints, left_out: 3, answered: true }
+        .render()
+        .expect("renders");
     ApiPanel { app: &app.name, environment: "preview", url: url(app, Environment::Preview), endpoints: Some(endpoints) }
         .render()
         .expect("renders")
+}
+
+fn webhook_panel(app: &App) -> String {
+    let call = |id, status, source, body: &str| {
+        let call = NewCall {
+            environment: Environment::Preview,
+            at: ago(60 * i64::try_from(id).expect("small")),
+            source,
+            status,
+            millis: 12,
+            headers: vec![
+                ("user-agent".into(), "GitHub-Hookshot/044aadd".into()),
+                ("x-hub-signature-256".into(), "(not kept)".into()),
+            ],
+            body: body.into(),
+            size: if id == 3 { 40_000 } else { body.len() as u64 },
+        };
+        CallView::new(&WebhookCall { id, call }, now())
+    };
+    let client = CallSource::Client(std::net::IpAddr::from([203, 0, 113, 7]));
+    let calls = CallList {
+        app: &app.name,
+        environment: Environment::Preview,
+        records: true,
+        calls: vec![
+            call(1, 200, CallSource::Page, "{\"type\":\"test\"}"),
+            call(2, 401, client, ""),
+            call(3, 200, client, "{\"long\": …"),
+        ],
+        targets: Environment::ALL.to_vec(),
+    };
+    let url = format!("{}/webhook", url(app, Environment::Preview));
+    WebhookPanel {
+        app: &app.name,
+        environment: Environment::Preview,
+        reach: reach(&url),
+        url,
+        signature: Some(Signature::Timestamped),
+        running: true,
+        sample: Sample::Github,
+        calls: calls.render().expect("renders"),
+    }
+    .render()
+    .expect("renders")
 }
 
 fn runs_panel(app: &App) -> String {
@@ -490,8 +565,9 @@ fn runs_panel(app: &App) -> String {
         app: &app.name,
         environment: "prod",
         may_run: true,
-        schedule: Some(ScheduleView::new("*/15 * * * *")),
-        next_run: Some(When::new(ago(-180), now())),
+        schedule: Some(ScheduleView::new("*/15 * * * *", Some("Europe/Berlin"))),
+        next: vec![NextRun::new(ago(-180), now()), NextRun::new(ago(-1_080), now())],
+        took: vec!["3.0 s".to_owned(), "2.9 s".to_owned()],
         no_next: "",
         runs: vec![
             run(9, RunState::Running, None, RunTrigger::Manual, 5),
@@ -593,6 +669,7 @@ fn releases_tab(app: &App) -> String {
                     limits: ResourceLimits::default(),
                     variables: std::collections::BTreeMap::default(),
                     schedule: None,
+                    timezone: None,
                     is_init: false,
                 },
                 state,
@@ -763,15 +840,16 @@ pub fn pages() -> Vec<(&'static str, String)> {
     let made = MadePage::new(chrome::sample(), made, "Static site".into());
     let mut noted = app_page(&app, "preview", frame_tab(&app), vec![], false, None);
     noted.chrome.demo_note = true;
-    let answer = AnswerView::new(
-        201,
-        vec![("content-type".into(), "application/json".into())],
-        r#"{"code":"k3x","visits":0}"#,
-        false,
-        12,
-    )
-    .render()
-    .expect("renders");
+    let call = TestCall { method: "POST".into(), path: "/links".into(), ..TestCall::default() };
+    let answered = TestAnswer {
+        status: 201,
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: r#"{"code":"k3x","visits":0}"#.into(),
+        truncated: false,
+        size: Some(25),
+        millis: 12,
+    };
+    let answer = AnswerView::new(&call, Environment::Preview, answered).render().expect("renders");
     let api = api_panel(&app).replacen(
         r#"<div class="try-answer" aria-live="polite"></div>"#,
         &format!(r#"<div class="try-answer">{answer}</div>"#),
@@ -790,7 +868,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-new", show(app_page(&app, "preview", panel_tab(&app, Panel::Empty { words: "Nothing is in preview yet. Deploying builds version 12 and says ready when it has answered.".into(), deploy: true }), vec![], false, None))),
         ("app-long", show(app_page(&app, "code", code_tab(&app, true, false), vec![long_turn], false, None))),
         ("app-api", show(page("preview", panel_tab(&app, Panel::Api(api))))),
-        ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(WebhookPanel { app: &app.name, environment: "preview", url: format!("{}/webhook", url(&app, Environment::Preview)), signature: WebhookPanel::signature(None), running: true }.render().expect("renders")))))),
+        ("app-webhook", show(page("preview", panel_tab(&app, Panel::Webhook(webhook_panel(&app)))))),
         ("app-job", show(page("preview", panel_tab(&app, Panel::Job(runs_panel(&app)))))),
         ("app-share", show(page("preview", share_tab(&app)))),
         ("app-code", show(page("code", code_tab(&app, false, false)))),

@@ -21,6 +21,8 @@ use crate::services::apps::CreateApp;
 use crate::services::tokens::TokenCheck;
 use crate::startup::{self, Builder};
 
+mod workbench;
+
 struct Site {
     router: Router,
     services: Services,

@@ -116,7 +116,8 @@ describe("calls to an API", () => {
     assert.match(await tides.locator(".answer pre").first().textContent(), /Emden/);
     await shoot(page, "try after a deployment");
     await page.getByRole("button", { name: "Reload the endpoints" }).click();
-    await eventually("the answer is gone", async () => (await page.locator(".answer").count()) === 0);
+    await eventually("the form is empty again", async () => (await page.locator("[data-try] .answer").count()) === 0);
+    assert.match(await page.locator("[data-recent] summary").first().textContent(), /Emden/, "it is among the recent ones");
     assertQuiet(page);
   });
 });

@@ -31,8 +31,9 @@ def handle(event) -> dict[str, object]:
     `event` is the call's JSON object, used like a dict. `event.headers` are the call's headers
     (names in lower case), `event.data` is the JSON when it is no object, `event.body` the raw bytes.
     """
-    kind = str(event.get("type", "unknown"))
-    if kind == "ping" or kind.endswith(".ping") or event.headers.get("x-github-event") == "ping":
+    # GitHub names the kind in a header.
+    kind = str(event.get("type") or event.headers.get("x-github-event", "unknown"))
+    if kind == "ping" or kind.endswith(".ping"):
         # How senders test a new address, and the platform a new release: nothing to act on.
         return {"received": kind}
     recent.append(kind)

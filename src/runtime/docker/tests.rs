@@ -112,7 +112,14 @@ fn probe(path: &str) -> Probe {
 
 fn spec(process: ProcessKind, mode: &str) -> DeploymentSpec {
     let variables = BTreeMap::from([("MODE".to_owned(), mode.to_owned())]);
-    DeploymentSpec { process, limits: ResourceLimits::default(), schedule: None, variables, is_init: false }
+    DeploymentSpec {
+        process,
+        limits: ResourceLimits::default(),
+        schedule: None,
+        timezone: None,
+        variables,
+        is_init: false,
+    }
 }
 
 /// The body of an answer to GET.

@@ -261,8 +261,12 @@ struct Running<'a> {
     secrets: BTreeMap<&'a str, String>,
     secrets_digest: String,
     schedule: Option<&'a str>,
+    timezone: &'a str,
     time_limit_seconds: u64,
 }
+
+/// The time zone of schedules that name none.
+const UTC: &str = "Etc/UTC";
 
 /// The objects of one environment. If it has secrets, they come first.
 pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, rollout: Rollout) -> Vec<Value> {
@@ -294,6 +298,7 @@ pub(super) fn release(owner: &Owner<'_>, apis: &Apis, deployment: &Deployment, r
         secrets: encoded(&deployment.secrets),
         secrets_digest: digest(&deployment.secrets),
         schedule: deployment.spec.schedule.as_deref(),
+        timezone: deployment.spec.timezone.as_deref().unwrap_or(UTC),
         time_limit_seconds: owner.settings.run_limit.as_secs(),
     };
     let mut objects = Vec::new();
@@ -331,6 +336,7 @@ pub(super) fn run(owner: &Owner<'_>, apis: &Apis, spec: &RunSpec) -> Vec<Value> 
         secrets: encoded(&spec.secrets),
         secrets_digest: digest(&spec.secrets),
         schedule: None,
+        timezone: UTC,
         time_limit_seconds: spec.time_limit.as_secs(),
     };
     let mut objects = if spec.secrets.is_empty() { Vec::new() } else { render("secret.yaml", &running) };
@@ -411,6 +417,7 @@ mod tests {
                 process,
                 limits: ResourceLimits::default(),
                 schedule: Some("0 7 * * *".to_owned()),
+                timezone: None,
                 variables: [("GREETING".to_owned(), "say \"hi\": {{ no }}\n- x".to_owned())].into(),
                 is_init: false,
             },

@@ -1,8 +1,10 @@
 //! The bar above an app: its two environments as chips, and the suggested next step.
 
+use std::collections::HashSet;
+
 use askama::Template;
 
-use crate::domain::{App, AppName, Environment, EnvironmentState, EnvironmentStatus, ReleaseNumber};
+use crate::domain::{App, AppId, AppName, Environment, EnvironmentState, EnvironmentStatus, ReleaseNumber};
 use crate::services::deployments::PublishQuestion;
 use crate::web::ui;
 
@@ -16,6 +18,8 @@ pub struct EnvChip {
     pub url: Option<String>,
     /// The version that runs.
     pub version: Option<u32>,
+    /// The last run of the job failed.
+    pub run_failed: bool,
 }
 
 impl EnvChip {
@@ -27,6 +31,7 @@ impl EnvChip {
             state: status.state,
             url: url.filter(|_| answers),
             version: status.version_number,
+            run_failed: false,
         }
     }
 
@@ -59,9 +64,17 @@ impl EnvChip {
     }
 }
 
-/// Both chips of an app; `url` returns the URL of an environment.
-pub fn chips_of(app: &App, url: impl Fn(Environment) -> Option<String>) -> Vec<EnvChip> {
-    app.environments.iter().map(|status| EnvChip::new(status, url(status.environment))).collect()
+/// Both chips of an app; `url` returns the URL of an environment, `failed` lists those whose last run failed.
+pub fn chips_of(
+    app: &App,
+    url: impl Fn(Environment) -> Option<String>,
+    failed: &HashSet<(AppId, Environment)>,
+) -> Vec<EnvChip> {
+    let chip = |status: &EnvironmentStatus| EnvChip {
+        run_failed: status.release.is_some() && failed.contains(&(app.id, status.environment)),
+        ..EnvChip::new(status, url(status.environment))
+    };
+    app.environments.iter().map(chip).collect()
 }
 
 /// The chips in the bar.
@@ -162,5 +175,18 @@ mod tests {
         assert!(page.attribute(".confirm form", "action").ends_with("/publish"), "it works without scripts");
         let page = next(NextView::Publish(Some(9)), Some(PublishQuestion::ChangesMuch { lines: 240 }));
         assert_eq!(page.text(".confirm form p .dim"), "240 lines added or removed.");
+    }
+
+    #[test]
+    fn a_failed_run_is_marked_where_something_runs() {
+        let app = samples::app();
+        let failed = HashSet::from(Environment::ALL.map(|environment| (app.id, environment)));
+        let marked = |app: &App| {
+            let chips = chips_of(app, |_| None, &failed);
+            samples::select(&Chips { chips }.render().expect("renders")).count(".run-failed")
+        };
+        assert_eq!(marked(&app), app.environments.iter().filter(|one| one.release.is_some()).count());
+        let empty = App { environments: Environment::ALL.map(EnvironmentStatus::none), ..app };
+        assert_eq!(marked(&empty), 0);
     }
 }

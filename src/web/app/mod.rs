@@ -1,6 +1,7 @@
 //! The pages of one app.
 
 pub mod actions;
+pub mod answer_views;
 pub mod bar;
 pub mod code;
 pub mod code_sets;
@@ -27,6 +28,8 @@ pub mod stream;
 pub mod trying;
 pub mod turn_view;
 pub mod usage;
+pub mod webhook;
+pub mod webhook_views;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -81,7 +84,12 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/share/{id}/revoke", get(share::back).post(share::revoke))
         .route("/apps/{app}/runs", get(actions::back).post(trying::run_now))
         .route("/apps/{app}/runs/{run}", get(trying::run_log))
-        .route("/apps/{app}/try", post(trying::try_request))
-        .route("/apps/{app}/webhook-test", post(trying::test_webhook))
-        .route("/apps/{app}/webhook-secret", get(trying::webhook_secret))
+        .route("/apps/{app}/try", get(actions::back).post(trying::try_request))
+        .route("/apps/{app}/try/curl", get(actions::back).post(trying::as_curl))
+        .route("/apps/{app}/webhook-test", get(actions::back).post(webhook::test))
+        .route("/apps/{app}/webhook-test/curl", get(actions::back).post(webhook::test_as_curl))
+        .route("/apps/{app}/webhook-calls", get(webhook::list))
+        .route("/apps/{app}/webhook-calls/{call}/again", post(webhook::send_again))
+        .route("/apps/{app}/webhook-secret", get(webhook::secret))
+        .route("/apps/{app}/webhook-secret/rotate", get(actions::back).post(webhook::rotate))
 }

@@ -108,7 +108,11 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
     let at_work = turn_to_stop(&jobs);
     Ok(Parts {
         chips: reply::render(&Chips {
-            chips: chips_of(app, |environment| services.environment_url(app, environment)),
+            chips: chips_of(
+                app,
+                |environment| services.environment_url(app, environment),
+                &services.failed_runs(std::slice::from_ref(app)).await?,
+            ),
         })?,
         next: reply::render(&next(services, app, at_work.is_some()).await?)?,
         strip: reply::render(&Strip { app: &app.name, job: strip })?,

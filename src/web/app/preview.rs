@@ -8,26 +8,32 @@ use serde::Deserialize;
 
 use super::page::show;
 use super::preview_views::{
-    ApiPanel, EndpointView, Endpoints, ErrorsView, Frame, PagesView, Panel, ParameterView, PreviewTab, RunView,
-    RunsPanel, ScheduleView, ViewLink, WebhookPanel,
+    ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, NextRun, PagesView, Panel, PreviewTab, RunView, RunsPanel,
+    ScheduleView, ViewLink,
 };
 use super::query::AppQuery;
+use super::webhook;
 use crate::browser_errors::{BrowserError, Place};
 use crate::domain::{
     App, AppName, Cursor, Environment, EnvironmentState, EnvironmentStatus, PageRequest, RunState, TemplateKind,
+    Timezone,
 };
 use crate::error::{AppResult, ErrorKind};
 use crate::guard::local_path;
 use crate::services::Services;
+use crate::services::webhook_samples::Sample;
 use crate::web::Web;
 use crate::web::chrome::Chrome;
 use crate::web::extract::{Form, Path, Query};
-use crate::web::format::{self, When};
+use crate::web::format;
 use crate::web::preview_access::preview_access_address;
 use crate::web::reply::{self, Caller};
 
 /// How long a running app may take to describe its endpoints.
 const ENDPOINTS_WAIT: Duration = Duration::from_secs(5);
+/// How many next runs, and durations of runs, are shown.
+const NEXT_RUNS: usize = 3;
+const DURATIONS: usize = 5;
 /// Runs on one page.
 const RUNS: u32 = 25;
 
@@ -41,6 +47,8 @@ pub struct TabQuery {
     path: String,
     /// Load the app's endpoints with the page, for a browser without scripts.
     endpoints: bool,
+    /// The sample call of a webhook.
+    sample: Option<Sample>,
     cursor: Option<String>,
     turns: Option<String>,
     prompt: String,
@@ -253,16 +261,7 @@ async fn stage<'a>(
     }
     let environment = view.environment();
     tab.panel = match kind {
-        TemplateKind::Webhook => {
-            let settings = services.settings(app).await.unwrap_or_default();
-            Panel::Webhook(reply::render(&WebhookPanel {
-                app: &app.name,
-                environment: environment.as_str(),
-                url: format!("{url}/webhook"),
-                signature: WebhookPanel::signature(settings.signature.as_deref()),
-                running: runs,
-            })?)
-        }
+        TemplateKind::Webhook => Panel::Webhook(webhook::panel(services, app, environment, &url, query.sample).await?),
         _ => Panel::Api(reply::render(&ApiPanel {
             app: &app.name,
             environment: environment.as_str(),
@@ -390,32 +389,14 @@ async fn endpoints(services: &Services, app: &App, environment: Environment) -> 
     let asked = tokio::time::timeout(ENDPOINTS_WAIT, services.endpoints(app, environment)).await;
     let found = asked.ok().and_then(Result::ok);
     let answered = found.is_some();
-    let view = |endpoint: crate::services::probing::Endpoint| EndpointView {
-        class: endpoint.method.to_lowercase(),
-        rows: endpoint.body.as_ref().map_or(0, |body| body.lines().count().clamp(3, 16)),
-        body: endpoint.body,
-        method: endpoint.method,
-        path: endpoint.path,
-        summary: endpoint.summary,
-        description: endpoint.description,
-        parameters: endpoint
-            .parameters
-            .into_iter()
-            .map(|parameter| {
-                let place = if parameter.in_path { "path" } else { "query" };
-                ParameterView {
-                    field: format!("{place}.{}", parameter.name),
-                    name: parameter.name,
-                    place,
-                    value: parameter.example,
-                    required: parameter.required,
-                    about: parameter.about,
-                }
-            })
-            .collect(),
-    };
-    let endpoints = found.into_iter().flatten().map(view).collect();
-    reply::render(&Endpoints { app: &app.name, environment: environment.as_str(), endpoints, answered })
+    let found = found.unwrap_or_default();
+    reply::render(&EndpointList {
+        app: &app.name,
+        environment: environment.as_str(),
+        endpoints: found.list.into_iter().map(EndpointView::new).collect(),
+        left_out: found.left_out,
+        answered,
+    })
 }
 
 async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>) -> AppResult<String> {
@@ -424,11 +405,12 @@ async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>
     let request = PageRequest { cursor: cursor.map(Cursor::try_from).transpose()?, ..PageRequest::first(RUNS) };
     let page = services.runs(app, request).await?;
     // If app.toml cannot be parsed at the moment, the page shows the rest.
-    let schedule = services.settings(app).await.ok().and_then(|settings| settings.schedule);
-    let next = match services.next_run(app).await {
+    let settings = services.settings(app).await.unwrap_or_default();
+    let (schedule, zone) = (settings.schedule, settings.timezone);
+    let next = match services.next_runs(app, NEXT_RUNS).await {
         Ok(next) => next,
         Err(error) if error.kind == ErrorKind::Internal => return Err(error),
-        Err(_) => None,
+        Err(_) => Vec::new(),
     };
     let published = app.environment(Environment::Prod).release.is_some();
     reply::render(&RunsPanel {
@@ -440,8 +422,16 @@ async fn runs(services: &Services, app: &App, view: View, cursor: Option<String>
             (None, true) => "None: app.toml has no schedule.",
             (Some(_), true) => "None: the published version has no schedule that is ever due.",
         },
-        schedule: schedule.map(|expression| ScheduleView::new(expression.as_str())),
-        next_run: next.map(|(_, at)| When::new(at, now)),
+        schedule: schedule
+            .map(|expression| ScheduleView::new(expression.as_str(), zone.as_ref().map(Timezone::as_str))),
+        next: next.into_iter().map(|at| NextRun::new(at, now)).collect(),
+        took: page
+            .items
+            .iter()
+            .filter(|run| run.environment == environment)
+            .filter_map(|run| format::between(Some(run.started_at), Some(run.finished_at?)))
+            .take(DURATIONS)
+            .collect(),
         any_running: page.items.iter().any(|run| run.state == RunState::Running),
         runs: page.items.iter().map(|run| RunView::new(run, now)).collect(),
         more: page.next.map(|cursor| format!("/apps/{}?view={}&cursor={cursor}", app.name, view.as_str())),

@@ -3,6 +3,7 @@
 use askama::Template;
 
 use crate::domain::{AppName, Run, RunState, RunTrigger};
+use crate::services::described::Endpoint;
 use crate::web::format::{self, When};
 use crate::web::ui;
 
@@ -83,7 +84,7 @@ pub enum Panel {
     },
     /// A rendered [`ApiPanel`].
     Api(String),
-    /// A rendered [`WebhookPanel`].
+    /// A rendered [`WebhookPanel`](super::webhook_views::WebhookPanel).
     Webhook(String),
     /// A rendered [`RunsPanel`].
     Job(String),
@@ -100,211 +101,55 @@ pub struct ApiPanel<'a> {
     pub environment: &'static str,
     /// Its URL.
     pub url: String,
-    /// The rendered [`Endpoints`], if they were already loaded.
+    /// The rendered [`EndpointList`], if they were already loaded.
     pub endpoints: Option<String>,
 }
 
 /// An API's endpoints, each with a form to try it.
 #[derive(Template)]
 #[template(path = "app/endpoints.html")]
-pub struct Endpoints<'a> {
+pub struct EndpointList<'a> {
     /// The app.
     pub app: &'a AppName,
     /// `preview` or `prod`.
     pub environment: &'static str,
     /// From its OpenAPI document.
     pub endpoints: Vec<EndpointView>,
+    /// The number of further ones.
+    pub left_out: usize,
     /// It answered in time.
     pub answered: bool,
 }
 
 /// One endpoint of an API.
 pub struct EndpointView {
-    /// `GET`, …
-    pub method: String,
-    /// The same in lowercase, for the style.
+    /// What the app says of it.
+    pub described: Endpoint,
+    /// The method in lowercase, for the style.
     pub class: String,
-    /// With parameters in braces.
-    pub path: String,
-    /// One line.
-    pub summary: String,
-    /// What its documentation says beside the summary.
-    pub description: String,
-    /// What the path and the query take.
-    pub parameters: Vec<ParameterView>,
-    /// An example of its body; none if it takes none.
-    pub body: Option<String>,
     /// The number of lines of the body's field.
     pub rows: usize,
+    /// What its body is, for the label of its field.
+    pub body_kind: String,
 }
 
-/// A parameter of an endpoint.
-pub struct ParameterView {
-    /// Its name.
-    pub name: String,
-    /// The field of the form.
-    pub field: String,
-    /// `path` or `query`.
-    pub place: &'static str,
-    /// A value to begin with.
-    pub value: String,
-    /// The call needs it.
-    pub required: bool,
-    /// What it is, e.g. its type.
-    pub about: String,
-}
-
-/// A call from the page that got no answer.
-#[derive(Template)]
-#[template(path = "app/no_answer.html")]
-pub struct NoAnswer<'a> {
-    /// What happened.
-    pub detail: &'a str,
-    /// What to do.
-    pub hint: Option<&'a str>,
-}
-
-/// An app's response to a call from its page.
-#[derive(Template)]
-#[template(path = "app/answer.html")]
-pub struct AnswerView {
-    /// HTTP status.
-    pub status: u16,
-    /// The status in words.
-    pub words: &'static str,
-    /// `ok`, `warn` or `bad`.
-    pub class: &'static str,
-    /// Its duration.
-    pub time: String,
-    /// Its body; JSON is pretty-printed.
-    pub body: String,
-    /// Its headers.
-    pub headers: Vec<(String, String)>,
-}
-
-impl AnswerView {
-    /// `truncated`: the body was longer.
-    pub fn new(status: u16, headers: Vec<(String, String)>, body: &str, truncated: bool, millis: u64) -> Self {
-        let mut shown = pretty(body);
-        if shown.is_empty() {
-            shown.push_str("(no body)");
-        }
-        if truncated {
-            shown.push_str("\n…");
-        }
+impl EndpointView {
+    /// An endpoint with the form for it.
+    pub fn new(described: Endpoint) -> Self {
+        let body = described.body.as_ref();
+        let kind = body.map_or("", |body| body.content_type.split(';').next().unwrap_or_default().trim());
         Self {
-            status,
-            words: axum::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or(""),
-            class: match status {
-                200..=299 => "ok",
-                300..=399 => "accent",
-                400..=499 => "warn",
-                _ => "bad",
+            class: described.method.to_lowercase(),
+            rows: body.map_or(0, |body| body.example.lines().count().clamp(3, 16)),
+            body_kind: match kind {
+                "application/json" => "JSON".to_owned(),
+                "application/x-www-form-urlencoded" => "form".to_owned(),
+                "text/plain" => "text".to_owned(),
+                other => other.to_owned(),
             },
-            time: format::duration(millis),
-            body: shown,
-            headers,
+            described,
         }
     }
-}
-
-/// Maximum bytes of pretty-printed JSON: indentation makes deeply nested JSON many times longer.
-const PRETTY_MAX: usize = 256 * 1024;
-
-/// JSON with line breaks and indentation, in the order and the notation of its sender; other text unchanged.
-fn pretty(body: &str) -> String {
-    let is_compound = body.trim_start().starts_with(['{', '[']);
-    if !is_compound || serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() {
-        return body.to_owned();
-    }
-    let mut out = String::with_capacity(body.len() * 2);
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    let mut chars = body.chars().filter(|c| !matches!(c, '\r')).peekable();
-    let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.extend(std::iter::repeat_n("  ", depth));
-    };
-    while let Some(c) = chars.next() {
-        if out.len() > PRETTY_MAX {
-            return body.to_owned();
-        }
-        if in_string {
-            out.push(c);
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            continue;
-        }
-        match c {
-            '"' => {
-                in_string = true;
-                out.push(c);
-            }
-            '{' | '[' => {
-                out.push(c);
-                while chars.next_if(char::is_ascii_whitespace).is_some() {}
-                if let Some(close) = chars.next_if(|c| matches!(c, '}' | ']')) {
-                    out.push(close);
-                } else {
-                    depth += 1;
-                    line(&mut out, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                line(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            c if c.is_ascii_whitespace() => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// A webhook's address, secret and test call.
-#[derive(Template)]
-#[template(path = "app/webhook.html")]
-pub struct WebhookPanel<'a> {
-    /// The app.
-    pub app: &'a AppName,
-    /// `preview` or `prod`.
-    pub environment: &'static str,
-    /// The URL for calls.
-    pub url: String,
-    /// A sentence about the signature of calls.
-    pub signature: &'static str,
-    /// It is running.
-    pub running: bool,
-}
-
-impl WebhookPanel<'_> {
-    /// A sentence about the signature of calls.
-    pub fn signature(mode: Option<&str>) -> &'static str {
-        match mode {
-            Some("github") => {
-                "Requests must be signed like GitHub's: the HMAC-SHA256 of the body in X-Hub-Signature-256."
-            }
-            Some("stripe") => {
-                "Requests must be signed like Stripe's: a timestamp and the HMAC-SHA256 of timestamp and body in Stripe-Signature."
-            }
-            _ => {
-                "Requests must be signed (HMAC-SHA256 of “timestamp.body” in X-Signature-256, the timestamp in X-Timestamp) and at most 5 minutes old."
-            }
-        }
-    }
-}
-
-/// A webhook's secret, after the user requested it.
-#[derive(Template)]
-#[template(path = "app/secret.html")]
-pub struct Secret<'a> {
-    /// The secret.
-    pub text: &'a str,
 }
 
 /// A scheduled job: when it runs, and its runs so far.
@@ -320,7 +165,9 @@ pub struct RunsPanel<'a> {
     /// Its schedule.
     pub schedule: Option<ScheduleView>,
     /// The time of the next run.
-    pub next_run: Option<When>,
+    pub next: Vec<NextRun>,
+    /// How long the last ended runs took, newest first.
+    pub took: Vec<String>,
     /// The reason why there is no next run.
     pub no_next: &'static str,
     /// Newest first.
@@ -337,12 +184,33 @@ pub struct ScheduleView {
     pub words: String,
     /// Five fields.
     pub expression: String,
+    /// Its time zone.
+    pub zone: String,
+}
+
+/// The time of a next run, for browsers with and without scripts.
+pub struct NextRun {
+    at: When,
+    machine: String,
+    utc: String,
+}
+
+impl NextRun {
+    /// A run that is due at `at`.
+    pub fn new(at: jiff::Timestamp, now: jiff::Timestamp) -> Self {
+        Self {
+            at: When::new(at, now),
+            machine: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            utc: at.strftime("%-d %b, %H:%M UTC").to_string(),
+        }
+    }
 }
 
 impl ScheduleView {
     /// Describes common expressions in words.
-    pub fn new(expression: &str) -> Self {
-        Self { words: in_words(expression), expression: expression.to_owned() }
+    pub fn new(expression: &str, zone: Option<&str>) -> Self {
+        let zone = zone.unwrap_or("UTC").to_owned();
+        Self { words: in_words(expression), expression: expression.to_owned(), zone }
     }
 }
 
@@ -469,29 +337,5 @@ mod tests {
         ] {
             assert_eq!(in_words(expression), words, "{expression}");
         }
-    }
-
-    #[test]
-    fn json_is_pretty_printed_and_other_text_is_unchanged() {
-        assert_eq!(pretty(r#"{"a":[1]}"#), "{\n  \"a\": [\n    1\n  ]\n}");
-        let sent = r#"{"type":"missing","loc":["body"],"msg":"a \"b\": {c}, d","input":{}, "n": 1.0, "e": [ ] }"#;
-        let lines: Vec<String> = pretty(sent).lines().map(|line| line.trim().to_owned()).collect();
-        let wanted = [
-            "{",
-            r#""type": "missing","#,
-            r#""loc": ["#,
-            r#""body""#,
-            "],",
-            r#""msg": "a \"b\": {c}, d","#,
-            r#""input": {},"#,
-            r#""n": 1.0,"#,
-            r#""e": []"#,
-            "}",
-        ];
-        assert_eq!(lines, wanted, "as it was sent, keys in order");
-        assert_eq!(pretty("<p>{"), "<p>{");
-        assert_eq!(pretty("7"), "7");
-        let deep = format!("{}{}{}", "[".repeat(120), vec!["0"; 20_000].join(","), "]".repeat(120));
-        assert_eq!(pretty(&deep), deep, "pretty-printed, it would have megabytes of spaces");
     }
 }

@@ -1,4 +1,4 @@
-//! Requests to a running app from its page: any call, a signed call, a run; and their results.
+//! Requests to a running app from its page: any call, a run; and their results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,15 +6,16 @@ use std::fmt::Write as _;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::preview_views::{AnswerView, NoAnswer, RunLog};
-use crate::domain::{App, AppName, Environment, Invalid, RunId};
+use super::answer_views::{AnswerView, CurlView, NoAnswer};
+use super::preview_views::RunLog;
+use crate::domain::{AppName, Environment, Invalid, RunId};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::probing::TestAnswer;
+use crate::services::test_call::TestCall;
 use crate::web::Web;
-use crate::web::extract::{Form, Path, Query};
+use crate::web::extract::{Form, Path};
 use crate::web::format::encode_path;
 use crate::web::highlight::escape_into;
 use crate::web::reply::{self, Caller};
@@ -26,13 +27,10 @@ const LINES_SHOWN: usize = 2_000;
 const FIELDS_MAX: usize = 200;
 const PARAMETERS_MAX: usize = 16 * 1024;
 
-/// The form's fields. Those for parameters are called `path.NAME` and `query.NAME`.
+/// The form's fields. Those for parameters are called `path.NAME`, `query.NAME` and `header.NAME`.
 struct TryForm {
     environment: Environment,
-    method: String,
-    path: String,
-    headers: String,
-    body: String,
+    call: TestCall,
 }
 
 impl TryForm {
@@ -41,14 +39,15 @@ impl TryForm {
             return Err(AppError::invalid("The form has too many fields."));
         }
         let mut fixed = BTreeMap::new();
-        let (mut in_path, mut in_query) = (BTreeMap::new(), Vec::new());
+        let (mut in_path, mut in_query, mut headers) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (name, value) in fields {
             match name.split_once('.') {
                 Some(("path", name)) => {
                     in_path.insert(name.to_owned(), value);
                 }
-                Some(("query", _)) if value.is_empty() => {}
+                Some(("query" | "header", _)) if value.is_empty() => {}
                 Some(("query", name)) => in_query.push((name.to_owned(), value)),
+                Some(("header", name)) => headers.push((name.to_owned(), value.trim().to_owned())),
                 _ => {
                     fixed.insert(name, value);
                 }
@@ -58,8 +57,36 @@ impl TryForm {
         let environment = take("environment").parse().map_err(|error: Invalid| AppError::from(error))?;
         let (method, template) = (take("method"), take("path"));
         let path = filled(template.trim(), &in_path, &in_query)?;
-        Ok(Self { environment, method, path, headers: take("headers"), body: take("body") })
+        headers.extend(header_lines(&take("headers"))?);
+        // Browsers send the line breaks of a field as CRLF.
+        let body = take("body").replace("\r\n", "\n");
+        let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let kind = match take("content_type") {
+            kind if !kind.is_empty() => Some(kind),
+            _ if serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok() => Some("application/json".to_owned()),
+            _ => None,
+        };
+        if let Some(kind) = kind
+            && !has_type
+            && !body.is_empty()
+        {
+            headers.push(("Content-Type".to_owned(), kind));
+        }
+        Ok(Self { environment, call: TestCall { method, path, headers, body: body.into_bytes() } })
     }
+}
+
+/// Headers, one a line.
+fn header_lines(text: &str) -> AppResult<Vec<(String, String)>> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| {
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| AppError::invalid("Write each header on its own line, as “Name: value”."))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
 }
 
 /// A path with its parameters, percent-encoded.
@@ -97,60 +124,64 @@ pub async fn try_request(
     Form(fields): Form<Vec<(String, String)>>,
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
-    let asked = async { send(&web, &app, TryForm::read(fields)?).await };
-    answered(caller, asked.await)
-}
-
-async fn send(web: &Web, app: &App, form: TryForm) -> AppResult<TestAnswer> {
-    let mut headers = Vec::new();
-    for line in form.headers.lines().filter(|line| !line.trim().is_empty()) {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| AppError::invalid("Write each header on its own line, as “Name: value”."))?;
-        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    let sent = async {
+        let TryForm { environment, call } = TryForm::read(fields)?;
+        let answer = web.services.try_request(&app, environment, &call).await?;
+        Ok((call, environment, answer))
+    };
+    match sent.await {
+        Ok((call, environment, answer)) => answered(caller, &call, environment, answer),
+        Err(error) => unanswered(caller, error),
     }
-    let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    if !has_type && serde_json::from_str::<serde::de::IgnoredAny>(&form.body).is_ok() {
-        headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
-    }
-    let body = form.body.into_bytes();
-    web.services.try_request(app, form.environment, &form.method, &form.path, &headers, body).await
 }
 
-/// The form's fields.
-#[derive(Deserialize)]
-pub struct WebhookForm {
-    environment: Environment,
-    #[serde(default)]
-    body: String,
-}
-
-/// `POST /apps/{app}/webhook-test`
-pub async fn test_webhook(
+/// `POST /apps/{app}/try/curl`: the same call as a command.
+pub async fn as_curl(
     State(web): State<Web>,
     caller: Caller,
     Path(name): Path<AppName>,
-    Form(form): Form<WebhookForm>,
+    Form(fields): Form<Vec<(String, String)>>,
 ) -> AppResult<Response> {
     let app = web.services.app(&name).await?;
-    let body = form.body.replace("\r\n", "\n");
-    answered(caller, web.services.test_webhook(&app, form.environment, &body).await)
+    let command = TryForm::read(fields)
+        .and_then(|form| Ok((form.environment, web.services.curl(&app, form.environment, &form.call)?)));
+    match command {
+        Ok((environment, command)) => {
+            let needs_login = environment == Environment::Preview && web.services.config().protects_previews();
+            let note =
+                if needs_login { "Previews need a login here: without its cookie, the answer is 401." } else { "" };
+            shown_command(caller, &command, note)
+        }
+        Err(error) => unanswered(caller, error),
+    }
+}
+
+pub(super) fn shown_command(caller: Caller, command: &str, note: &str) -> AppResult<Response> {
+    let mut response = if caller.is_htmx() {
+        reply::page(&CurlView { command, note })?
+    } else {
+        format!("{command}\n").into_response()
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// What went wrong with a call, in the place of its answer.
+pub(super) fn unanswered(caller: Caller, error: AppError) -> AppResult<Response> {
+    if caller.is_htmx() && matches!(error.kind, ErrorKind::BadGateway | ErrorKind::Invalid | ErrorKind::Conflict) {
+        let shown = reply::page(&NoAnswer { detail: &error.detail, hint: error.hint.as_deref() })?;
+        return Ok((error.kind.status(), shown).into_response());
+    }
+    Err(error)
 }
 
 /// The response as a fragment of the page, or as plain text for a browser without scripts.
-fn answered(caller: Caller, answer: AppResult<TestAnswer>) -> AppResult<Response> {
-    let answer = match answer {
-        Ok(answer) => answer,
-        // What went wrong with a call stands where its answer would.
-        Err(error)
-            if caller.is_htmx()
-                && matches!(error.kind, ErrorKind::BadGateway | ErrorKind::Invalid | ErrorKind::Conflict) =>
-        {
-            let shown = reply::page(&NoAnswer { detail: &error.detail, hint: error.hint.as_deref() })?;
-            return Ok((error.kind.status(), shown).into_response());
-        }
-        Err(error) => return Err(error),
-    };
+pub(super) fn answered(
+    caller: Caller,
+    call: &TestCall,
+    environment: Environment,
+    answer: TestAnswer,
+) -> AppResult<Response> {
     if !caller.is_htmx() {
         let mut text = format!("{} in {} ms\n", answer.status, answer.millis);
         for (name, value) in &answer.headers {
@@ -160,31 +191,7 @@ fn answered(caller: Caller, answer: AppResult<TestAnswer>) -> AppResult<Response
         text.push_str(&answer.body);
         return Ok(text.into_response());
     }
-    reply::page(&AnswerView::new(answer.status, answer.headers, &answer.body, answer.truncated, answer.millis))
-}
-
-/// The query parameters.
-#[derive(Deserialize)]
-pub struct SecretQuery {
-    environment: Environment,
-}
-
-/// `GET /apps/{app}/webhook-secret`: only on request, and never cached by the browser.
-pub async fn webhook_secret(
-    State(web): State<Web>,
-    caller: Caller,
-    Path(name): Path<AppName>,
-    Query(query): Query<SecretQuery>,
-) -> AppResult<Response> {
-    let app = web.services.app(&name).await?;
-    let secret = web.services.webhook_secret(&app, query.environment).await?;
-    let mut response = if caller.is_htmx() {
-        reply::page(&super::preview_views::Secret { text: secret.expose_secret() })?
-    } else {
-        secret.expose_secret().to_owned().into_response()
-    };
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    reply::page(&AnswerView::new(call, environment, answer))
 }
 
 /// The form's fields.
@@ -241,7 +248,7 @@ mod tests {
     fn path(fields: &[(&str, &str)]) -> AppResult<String> {
         let fixed = [("environment", "preview"), ("method", "GET")];
         let fields = fixed.iter().chain(fields).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        TryForm::read(fields.collect()).map(|form| form.path)
+        TryForm::read(fields.collect()).map(|form| form.call.path)
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::builder::{Builder, send};
+use crate::support::{PATIENCE, eventually};
 
 /// A `main.py` that does what it can against the verifier, lets every call through that does not come from the
 /// platform, and lists what it managed to do.
@@ -108,4 +109,69 @@ async fn an_apps_code_cannot_bypass_the_signature_check() {
     let sent = send(form.body("environment=preview&body=%7B%22type%22%3A%22by+hand%22%7D")).await;
     assert_eq!(sent.status, 200, "{}", sent.text());
     assert_eq!(builder.open(&host, "/done").await.expect(200)["handled"], json!(["ping", "by hand"]));
+}
+
+/// Runs a command for curl as a user does who has copied it from the page; answers the status.
+async fn run_in_shell(command: String) -> u16 {
+    let ran = tokio::process::Command::new("sh").args(["-c", &command]).output().await.expect("a shell");
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.unwrap_or_else(|| panic!("{command}: {text}{}", String::from_utf8_lossy(&ran.stderr)))
+}
+
+#[tokio::test]
+async fn a_webhooks_page_lists_its_calls_sends_them_again_and_replaces_its_secret() {
+    let builder = Builder::start().await;
+    let app = builder.create("webhook", "Takes events").await;
+    builder.write(&app, "app.toml", "signature = \"stripe\"\n").await;
+    builder.preview(&app).await;
+    builder.publish(&app).await;
+    let builder = &builder;
+    let page = |path: &str| builder.at("builder.localhost", &format!("/apps/{app}/{path}"));
+    let form = |path: &str, fields: &'static str| {
+        let form = builder.http.post(page(path)).header("Content-Type", "application/x-www-form-urlencoded");
+        send(form.body(fields))
+    };
+    let calls = |environment: &'static str| {
+        let list = builder.http.get(page(&format!("webhook-calls?environment={environment}")));
+        let list = send(list.header("hx-request", "true").header("hx-request-type", "partial"));
+        async move { list.await.text() }
+    };
+
+    // What arrives is listed, with what the verifier said.
+    let address = builder.at(&format!("{app}.localhost"), "/webhook");
+    let unsigned = builder.http.post(address).header("User-Agent", "Forger/1").header("X-Api-Key", "k-123");
+    assert_eq!(send(unsigned.body("{\"type\": \"forged\"}")).await.status, 401);
+    let listed = calls("prod").await;
+    assert!(listed.contains("signature refused, Forger/1 at 127.0.0.1") && listed.contains("forged"), "{listed}");
+    assert!(!listed.contains("k-123"), "{listed}");
+    assert!(!calls("preview").await.contains("forged"), "the environments are told apart");
+
+    // A copied command passes the check, as often as its signature is valid, and is listed like any other call.
+    let fields = "environment=prod&sample=stripe&body=%7B%22type%22%3A%22it%27s+paid%22%7D";
+    let copied = form("webhook-test/curl", fields).await.text();
+    assert_eq!(run_in_shell(copied.clone()).await, 200, "{copied}");
+    let listed = calls("prod").await;
+    assert!(listed.contains("signature accepted, Stripe/1.0"), "{listed}");
+    let id = listed.split("id=\"call-").nth(1).and_then(|rest| rest.split('"').next()).expect("a call").to_owned();
+    let again = form(&format!("webhook-calls/{id}/again"), "to=preview").await;
+    assert!(again.status == 200 && again.text().contains("it's paid"), "{}", again.text());
+
+    // The newer secret holds once the deployment has ended, and the older one no longer does.
+    for environment in ["prod", "preview"] {
+        let fields = if environment == "prod" { "environment=prod" } else { "environment=preview" };
+        let before = builder.releases(&app, environment).await.len();
+        assert_eq!(form("webhook-secret/rotate", fields).await.status, 303);
+        let jobs = || async { builder.app(&app).await["environments"][environment]["state"].clone() };
+        eventually("it is deployed again", PATIENCE, || async {
+            (builder.releases(&app, environment).await.len() > before && jobs().await == "ready").then_some(())
+        })
+        .await;
+    }
+    assert_eq!(run_in_shell(copied).await, 401, "signed with the earlier secret");
+    let fresh = form("webhook-test/curl", fields).await.text();
+    assert_eq!(run_in_shell(fresh).await, 200);
+    let releases = builder.releases(&app, "prod").await;
+    assert_eq!(releases[0]["rolled_back"], false, "{releases:#?}");
+    assert_eq!(releases[0]["image"], releases[1]["image"], "the same build");
 }
