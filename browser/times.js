@@ -25,7 +25,7 @@ function duration(millis) {
 }
 
 function age() {
-  for (const time of all("time[datetime]")) {
+  for (const time of all("time[datetime]:not([data-clock])")) {
     const words = relative(Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
     if (words && time.textContent !== words) time.textContent = words;
     exact(time);

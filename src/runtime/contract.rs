@@ -22,7 +22,7 @@ use super::types::{
 use crate::domain::{AppId, AppName, Environment, Probe, ReleaseNumber, RunId};
 use crate::engine::EngineInfo;
 use crate::gateway::RouteSwitch;
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 /// Where apps run: the parts of one runtime. Cheap to clone.
 #[derive(Clone)]
@@ -296,7 +296,7 @@ pub trait Observation: Send + Sync {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>>;
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>>;
 
     /// How much the newest instance prints; none if that is little, if nothing runs, or if the runtime does not support
     /// it.

@@ -25,7 +25,7 @@ use super::{
 use crate::domain::{AppId, AppName, Environment, Probe, ProcessKind, ReleaseNumber, RunId};
 use crate::engine::EngineInfo;
 use crate::gateway::{Traffic, Upstream};
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 /// A call that a test can fail or delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct State {
     pub runs: Vec<(LeftRun, Option<i64>)>,
     /// Jobs with a schedule: the app, and its schedule.
     pub schedules: Vec<(AppName, Option<String>)>,
+    /// The log of every environment.
+    pub log: Vec<LogLine>,
     /// Calls that are being delayed.
     pub waiting: Vec<Call>,
     faults: Vec<(Call, Fault)>,
@@ -482,10 +484,13 @@ impl Observation for MemoryRuntime {
         _app: &AppName,
         _app_id: AppId,
         _environment: Environment,
-        _tail: u32,
-        _follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
-        futures_util::stream::empty().boxed()
+        tail: u32,
+        follow: bool,
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
+        let log = self.with(|state| state.log.clone());
+        let from = log.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+        let lines = futures_util::stream::iter(log.into_iter().skip(from).map(Ok));
+        if follow { lines.chain(futures_util::stream::pending()).boxed() } else { lines.boxed() }
     }
 
     async fn log_rate(

@@ -7,10 +7,11 @@ use super::app::bar::{Chips, Next, NextView, chips_of};
 use super::app::deployment::{DeployView, Strip};
 use super::app::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
 use super::app::history_views::{
-    AutoPreview, Cleaned, DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab,
+    AutoPreview, Cleaned, DiffRow, DiffView, Place, ReleaseView, ReleasesTab,
     SettingsTab, VersionPage, VersionView, VersionsTab,
 };
 use super::app::live_turn;
+use super::app::log_views::{Address, Found, LOG_SOURCES, LogRow, LogRows, LogsTab, level_choices, log_tab_parts};
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
@@ -35,6 +36,7 @@ use crate::domain::{
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
+use crate::output::{self, needle::Needle, window::{Passing, Scan, Selection}};
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
 use crate::services::spending::SpendingReport;
@@ -658,21 +660,35 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
 }
 
 fn logs_tab(app: &App) -> String {
-    let mut lines: Vec<LogRow> = (0..40)
-        .map(|n| LogRow {
-            deploy: n % 9 == 0,
-            text: format!("Step {n}/40 : RUN pip install --no-cache-dir -r requirements.txt <b>{n}</b>"),
-        })
-        .collect();
-    lines.push(LogRow { deploy: true, text: "Deployed release 5".into() });
+    let selection = Selection { needle: Needle::new("tide"), level: None };
+    let mut scan = Scan::new(selection.clone(), output::window::Place::LastFound);
+    for n in 0..40 {
+        let text = match n % 8 {
+            0 => format!("INFO:     172.18.0.1:5{n:04} - \"GET /tides/hanstholm HTTP/1.1\" 200 OK"),
+            5 => "WARNING the tide gauge answers slowly".to_owned(),
+            6 => "Traceback (most recent call last):".to_owned(),
+            7 => format!("  File \"main.py\", line {n}, in <module>"),
+            _ => format!("Step {n} of 40"),
+        };
+        scan.push(Passing { id: Some(i64::from(n) + 1), at: Some(ago(400 - i64::from(n))), is_deploy: false, text });
+    }
+    let text = "Deployed release 5".into();
+    scan.push(Passing { id: Some(41), at: None, is_deploy: true, text });
+    let window = scan.finish();
+    let address = Address { app: &app.name, source: LOG_SOURCES[1], selection: &selection };
     LogsTab {
         app: &app.name,
-        sources: LOG_SOURCES,
-        source: LOG_SOURCES[0],
-        lines,
-        earlier: 48_000,
-        earlier_words: "48,000 earlier lines".into(),
-        live: false,
+        parts: log_tab_parts(&app.name, "Preview"),
+        source: LOG_SOURCES[1],
+        rows: LogRows { address: &address, rows: LogRow::of_window(&window, selection.needle.as_ref(), now()) },
+        words: "tide",
+        levels: level_choices(None),
+        found: Some(Found::new(&window, &address)),
+        earlier: Some(("48,000 earlier lines are".into(), address.line(1))),
+        later: Some(("1 later line is".into(), address.line(41))),
+        stream: None,
+        end: Some(address.end()),
+        has_usage: true,
         notice: Some("This app prints about 12,000 lines (1.4 MiB) a second.".into()),
         nothing: "",
     }

@@ -19,7 +19,7 @@ use super::DockerRuntime;
 use crate::domain::{AppId, AppName, Environment, Probe, ProcessKind, ReleaseNumber};
 use crate::engine::EngineInfo;
 use crate::gateway::Upstream;
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 impl From<DockerRuntime> for Runtime {
     fn from(docker: DockerRuntime) -> Self {
@@ -198,7 +198,7 @@ impl Observation for DockerRuntime {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
         self.logs(app, app_id, environment, tail, follow)
     }
 

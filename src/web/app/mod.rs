@@ -10,6 +10,7 @@ pub mod files_view;
 pub mod history;
 pub mod history_views;
 pub mod live_turn;
+pub mod log_views;
 pub mod logs;
 pub mod messages;
 pub mod model;
