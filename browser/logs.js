@@ -1,5 +1,6 @@
 // The log: new lines, follow, search, links to lines, copy.
 
+import { localTimes } from "./clock.js";
 import { copy } from "./controls.js";
 import { all, find, make, on, settled } from "./page.js";
 
@@ -8,25 +9,6 @@ const KEPT = 2000;
 
 const rows = (which = "div") => all(`#log-lines > ${which}`);
 const textOf = (row) => row.querySelector(":scope > span").textContent;
-
-// Times are the reader's own. The server writes UTC, for browsers without scripts.
-const time = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-const clock = new Intl.DateTimeFormat(undefined, time);
-const calendar = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", ...time });
-const exact = new Intl.DateTimeFormat(undefined, {
-  day: "numeric", month: "long", year: "numeric", ...time, fractionalSecondDigits: 3, timeZoneName: "short",
-});
-function localTimes(within) {
-  const today = new Date().toDateString();
-  for (const element of all("time[data-clock]", within)) {
-    const at = new Date(element.dateTime);
-    element.textContent = (at.toDateString() === today ? clock : calendar).format(at);
-  }
-}
-// Written when it is needed: a log has hundreds of times.
-const sayExactly = (element) => (element.title ||= exact.format(new Date(element.dateTime)));
-on("mouseover", "time[data-clock]", sayExactly);
-on("focusin", "#log-lines > div > a", (link) => all("time", link).forEach(sayExactly));
 
 // Following.
 const follows = () => find("[data-log-follow]")?.getAttribute("aria-pressed") === "true";

@@ -4,6 +4,7 @@ import "./site.js";
 import "./stream.js";
 import "./frame.js";
 import "./logs.js";
+import "./requests.js";
 import "./usage.js";
 import "./attach.js";
 import "./try.js";

@@ -324,9 +324,9 @@ mod tests {
         assert_eq!((there.found, there.current_found()), (0, None));
         let there = window(numbered(5_000), searching("000"), Place::Line(2_500));
         // 1000, 2000, 3000, 4000, 5000
-        assert_eq!((there.found, there.found_before), (5, 1));
+        assert_eq!((there.found, there.found_before), (5, 2));
         assert_eq!((there.before_current(), there.after_current()), (Some(2_000), Some(3_000)));
-        assert_eq!((there.previous_found, there.next_found), (Some(1_000), Some(4_000)));
+        assert_eq!((there.previous_found, there.next_found), (Some(2_000), Some(4_000)));
     }
 
     #[test]

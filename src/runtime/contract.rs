@@ -33,6 +33,8 @@ pub struct Runtime {
     pub check: &'static str,
     /// How browsers reach previews.
     pub previews: Reach,
+    /// How visitors reach production.
+    pub production: Reach,
     /// Starts and removes releases.
     pub releases: Arc<dyn Releases>,
     /// Compares the running instances with the desired state.

@@ -103,6 +103,7 @@ impl MemoryRuntime {
             name: "memory",
             check: "memory",
             previews: Reach::Gateway,
+            production: Reach::Gateway,
             releases: memory.clone(),
             reconcile: memory.clone(),
             runs: memory.clone(),

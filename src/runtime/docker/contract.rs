@@ -28,6 +28,7 @@ impl From<DockerRuntime> for Runtime {
             name: "Docker engine",
             check: "docker",
             previews: Reach::Gateway,
+            production: Reach::Gateway,
             releases: docker.clone(),
             reconcile: docker.clone(),
             runs: docker.clone(),

@@ -30,6 +30,7 @@ impl From<KubernetesRuntime> for Runtime {
             name: "Kubernetes cluster",
             check: "kubernetes",
             previews,
+            production: Reach::Ingress,
             releases: cluster.clone(),
             reconcile: cluster.clone(),
             runs: cluster.clone(),

@@ -110,8 +110,8 @@ impl LogRow {
     }
 }
 
-/// `18:15:46`; with the day, if that is another one.
-fn clock(at: Timestamp, now: Timestamp) -> String {
+/// `18:15:46` in UTC; with the day, if that is another one.
+pub fn clock(at: Timestamp, now: Timestamp) -> String {
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     let format = if day(at) == day(now) { "%H:%M:%S" } else { "%-d %b %H:%M:%S" };
     at.strftime(format).to_string()
@@ -240,7 +240,7 @@ pub const LOG_SOURCES: [LogSource; 3] = [
     LogSource { key: "prod", title: "Production" },
 ];
 
-/// A part of the *Logs* tab: one of the logs.
+/// A part of the *Logs* tab: one of the logs, the requests, or the metrics.
 pub struct LogTabPart {
     /// Its address.
     pub href: String,
@@ -257,5 +257,6 @@ pub fn log_tab_parts(app: &AppName, current: &str) -> Vec<LogTabPart> {
         title,
         is_current: title == current,
     };
-    LOG_SOURCES.map(|source| part(source.title, format!("logs?source={}", source.key))).into()
+    let logs = LOG_SOURCES.map(|source| part(source.title, format!("logs?source={}", source.key)));
+    logs.into_iter().chain([part("Requests", "requests".to_owned()), part("Metrics", "metrics".to_owned())]).collect()
 }

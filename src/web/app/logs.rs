@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(shown.texts("#log-lines > .gap"), ["Earlier lines are not shown. Show earlier lines"]);
         let link = format!("/apps/tides/logs?source=preview&at={0}#L{0}", id(5_000));
         assert_eq!(shown.attribute("#log-lines > div:last-child > a", "href"), link);
-        assert_eq!(shown.attribute("div:last-child > a > time", "datetime"), "2026-11-18T13:06:45.000Z");
+        assert_eq!(shown.attribute("div:last-child > a > time", "datetime"), "2026-11-18T11:06:45.000Z");
         let stream = shown.attribute("#log-lines", "hx-sse:connect");
         assert_eq!(stream, format!("/apps/tides/logs/stream?source=preview&after={}", id(5_000)));
     }
@@ -408,7 +408,7 @@ mod tests {
         let (_scene, router) = printed(5_000).await;
         let (status, text) = get(&router, "/apps/tides/logs.txt?source=preview").await;
         assert_eq!((status, text.lines().count()), (StatusCode::OK, 5_000));
-        assert_eq!(text.lines().next(), Some("2026-11-18T13:06:40.001Z DEBUG line 1"));
+        assert_eq!(text.lines().next(), Some("2026-11-18T11:06:40.001Z DEBUG line 1"));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -419,7 +419,7 @@ mod tests {
         let found = read("&tail=2&q=Gauge&timestamps=true").await.1;
         assert_eq!(
             found,
-            "2026-11-18T13:06:44Z ERROR: <gauge> 4000 is silent\n2026-11-18T13:06:45Z ERROR: <gauge> 5000 is silent\n"
+            "2026-11-18T11:06:44Z ERROR: <gauge> 4000 is silent\n2026-11-18T11:06:45Z ERROR: <gauge> 5000 is silent\n"
         );
         assert_eq!(read("&level=error").await.1.lines().count(), 5);
         assert_eq!(read("&level=error&q=3000").await.1.lines().count(), 1);
