@@ -176,6 +176,8 @@ const begin = () => {
   log.dataset.begun = "";
   localTimes(log);
   find(".at", log)?.scrollIntoView({ block: "center" });
+  // Typed before this script was loaded.
+  markAll();
   toEnd();
 };
 begin();

@@ -42,8 +42,8 @@ function exact(time) {
   const words = clock.format(at);
   if (time.title !== words) time.title = words;
 }
-on("mouseover", "time[datetime]", exact);
-on("focusin", "a, button, summary", (element) => all("time[datetime]", element).forEach(exact));
+on("mouseover", "time[datetime]:not([data-clock])", exact);
+on("focusin", "a, button, summary", (element) => all("time[datetime]:not([data-clock])", element).forEach(exact));
 
 function tick() {
   for (const element of all("[data-ticking]")) {

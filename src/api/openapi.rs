@@ -11,8 +11,8 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    apps, deployments, events, files, jobs, logs, measurements, models, preview_links, resources, runs, sessions, system, templates,
-    tokens, turns, usage, versions,
+    apps, deployments, events, files, jobs, logs, measurements, models, preview_links, resources, runs, sessions,
+    system, templates, tokens, turns, usage, versions,
 };
 use crate::error::Problem;
 use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};

@@ -108,15 +108,8 @@ impl Seen {
         self.latencies[index(environment)].count(took, status.is_server_error());
         let at = Timestamp::now().checked_sub(jiff::SignedDuration::try_from(took).unwrap_or_default());
         let Arrived { method, path, .. } = arrived;
-        let mut request = SeenRequest {
-            number: 0,
-            at: at.unwrap_or_default(),
-            environment,
-            method,
-            path,
-            status,
-            took,
-        };
+        let mut request =
+            SeenRequest { number: 0, at: at.unwrap_or_default(), environment, method, path, status, took };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.number += 1;
         request.number = requests.number;

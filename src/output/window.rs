@@ -170,6 +170,8 @@ pub struct Scan {
     recent: Ring,
     /// The number of the line that the place means.
     current: Option<u64>,
+    /// That line has exactly the wanted id.
+    is_exact: bool,
     /// Lines and bytes after it.
     after: (usize, usize),
     /// The window, once half of it is after that line.
@@ -189,6 +191,7 @@ impl Scan {
             levels: Levels::default(),
             recent: Ring::default(),
             current: None,
+            is_exact: false,
             after: (0, 0),
             full: None,
             number: 0,
@@ -219,7 +222,12 @@ impl Scan {
         self.number += 1;
         let is_place = match self.place {
             Place::End => false,
-            Place::Line(wanted) => self.current.is_none() && id.is_some_and(|id| id >= wanted),
+            // Lines of standard output and error may be some microseconds out of order.
+            Place::Line(wanted) => {
+                let is_exact = id == Some(wanted) && !self.is_exact;
+                self.is_exact |= is_exact;
+                is_exact || (self.current.is_none() && id.is_some_and(|id| id >= wanted))
+            }
             Place::LastFound => line.is_found,
         };
         if is_place {
@@ -298,6 +306,11 @@ mod tests {
         let there = window(numbered(5_000), Selection::default(), Place::Line(2_000));
         assert_eq!(there.current.map(|at| there.lines[at].id), Some(Some(2_000)));
         assert_eq!((there.earlier, there.later), (2_000 - half, 5_000 - 2_000 - half));
+        let mut scan = Scan::new(Selection::default(), Place::Line(7));
+        for id in [5, 8, 7, 9] {
+            scan.push(Passing { id: Some(id), at: None, is_deploy: false, text: id.to_string() });
+        }
+        assert_eq!(scan.finish().current, Some(2), "lines may be out of order");
         let first = window(numbered(5_000), Selection::default(), Place::Line(-7));
         assert_eq!((first.current, first.earlier), (Some(0), 0), "the line is gone: the next one is shown");
         let beyond = window(numbered(5_000), Selection::default(), Place::Line(9_000));
@@ -310,7 +323,10 @@ mod tests {
         // 20, 200–209, 2000–2099
         assert_eq!(found.found, 111);
         assert_eq!(found.current.map(|at| found.lines[at].text.as_str()), Some("line 2099"));
-        assert_eq!((found.current_found(), found.before_current(), found.after_current()), (Some(111), Some(2_098), None));
+        assert_eq!(
+            (found.current_found(), found.before_current(), found.after_current()),
+            (Some(111), Some(2_098), None)
+        );
         assert_eq!((found.found_before, found.previous_found), (11, Some(209)));
         let many = window(numbered(5_000), searching("line"), Place::LastFound);
         assert_eq!((many.found, many.current_found(), many.later), (5_000, Some(5_000), 0));

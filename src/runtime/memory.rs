@@ -76,6 +76,8 @@ pub struct State {
     pub schedules: Vec<(AppName, Option<String>)>,
     /// The log of every environment.
     pub log: Vec<LogLine>,
+    /// The usage of every release.
+    pub stats: Option<Stats>,
     /// Calls that are being delayed.
     pub waiting: Vec<Call>,
     faults: Vec<(Call, Fault)>,
@@ -510,7 +512,7 @@ impl Observation for MemoryRuntime {
         _environment: Environment,
         _release: ReleaseNumber,
     ) -> Result<Option<Stats>, RuntimeError> {
-        Ok(None)
+        Ok(self.with(|state| state.stats))
     }
 
     fn watch(&self) -> BoxStream<'static, InstanceEvent> {

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { get } from "node:http";
 import { after, afterEach, before, test } from "node:test";
 import { PATIENCE, assertAccessible, assertQuiet, done, eventually, openAt, openPage, shoot, startBrowser, startBuilder, weigh } from "./support.mjs";
 
@@ -46,10 +47,15 @@ const address = (query = "") => `${builder.origin}/apps/${app}/logs?source=previ
 const lines = () => page.locator("#log-lines > div");
 const follow = () => page.getByRole("button", { name: "Follow" });
 const isAtEnd = () => page.locator("#log-lines").evaluate((log) => log.scrollHeight - log.scrollTop - log.clientHeight < 4);
+/** The status of a request to the app's preview. */
+const ask = (path) => new Promise((resolve, reject) => {
+  const request = get({ host: "127.0.0.1", port: builder.port, path, headers: { host: `${app}-preview.localhost` } }, (answer) => {
+    answer.resume().on("end", () => resolve(answer.statusCode));
+  });
+  request.on("error", reject);
+});
 /** The app prints a line. */
-async function say(word) {
-  assert.equal((await fetch(`${builder.host(`${app}-preview`)}/say/${word}`)).status, 200);
-}
+const say = async (word) => assert.equal(await ask(`/say/${word}`), 200);
 
 test("a log is followed until somebody scrolls, in any way", { timeout: 2 * PATIENCE }, async () => {
   page = await openAt(browser, address(), { timezoneId: "America/New_York" });
@@ -175,4 +181,53 @@ test("a full log is small on the wire, and fits in light, dark and narrow", { ti
   const { bytes, foreign } = await weigh(page, address());
   assert.deepEqual(foreign, []);
   assert.ok(bytes <= 75_000, `${bytes} bytes`);
+});
+
+test("requests appear as they arrive, and are filtered", { timeout: PATIENCE }, async () => {
+  page = await openAt(browser, `${builder.origin}/apps/${app}/requests`, { viewport: { width: 1440, height: 900 } });
+  let rows = page.locator("#request-rows tr");
+  assert.equal(await ask("/say/wave?token=secret"), 200);
+  await rows.first().getByText("/say/wave", { exact: true }).waitFor();
+  assert.equal(await ask("/no-such-page"), 404);
+  await rows.first().getByText("/no-such-page").waitFor();
+  assert.ok(!(await page.content()).includes("secret"));
+  await assertAccessible(page, "requests");
+  await shoot(page, "requests");
+  await page.getByLabel("Status").selectOption("4xx: rejected");
+  await page.waitForURL(/status=4/);
+  await eventually("only one is rejected", async () => (await rows.count()) === 1);
+  assert.equal(await ask("/say/hidden"), 200);
+  assert.equal(await ask("/another"), 404);
+  await rows.first().getByText("/another").waitFor();
+  assert.equal(await rows.count(), 2, "the filter applies to new requests");
+  assertQuiet(page);
+  await page.context().close();
+  page = await openAt(browser, `${builder.origin}/apps/${app}/requests?q=none`, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  await page.getByText("None of the last requests matches.").waitFor();
+  await shoot(page, "requests empty narrow dark");
+  await page.goto(`${builder.origin}/apps/${app}/requests`);
+  rows = page.locator("#request-rows tr");
+  await rows.first().waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "nothing hangs out");
+  await shoot(page, "requests narrow dark");
+});
+
+test("metrics are plots and a table", { timeout: PATIENCE }, async () => {
+  await ask("/say/metric");
+  for (const [name, options] of [["light", { viewport: { width: 1440, height: 900 } }], ["narrow dark", { viewport: { width: 390, height: 844 }, colorScheme: "dark" }]]) {
+    page = await openAt(browser, `${builder.origin}/apps/${app}/metrics`, options);
+    await page.getByText(/\d+ requests?, 0 failed with 5xx/).first().waitFor();
+    assert.equal(await page.getByRole("img", { name: "Requests" }).count(), 1);
+    await page.getByText("As a table").click();
+    assert.equal(await page.locator(".metrics-table tbody tr").count(), 24);
+    await assertAccessible(page, `metrics ${name}`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name}: nothing hangs out`);
+    await page.getByText("As a table").click();
+    await shoot(page, `metrics ${name}`);
+    await page.goto(`${builder.origin}/apps/${app}/metrics?environment=prod`);
+    await page.getByText("Nothing runs in production.").waitFor();
+    await shoot(page, `metrics empty ${name}`);
+    assertQuiet(page);
+    if (name === "light") await page.context().close();
+  }
 });

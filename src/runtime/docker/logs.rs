@@ -50,7 +50,8 @@ impl Reader {
         };
         let (mut bytes, mut at) = (&message[..], self.last);
         if let Some(space) = bytes.iter().position(|b| *b == b' ')
-            && let Some(time) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+            && let Some(time) =
+                std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
         {
             if self.skip_to.is_some_and(|read| time <= read) {
                 return;

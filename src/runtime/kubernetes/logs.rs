@@ -144,7 +144,8 @@ impl Reader {
 
     fn take(&mut self, mut bytes: &[u8], skip_to: Option<Timestamp>, ready: &mut Vec<LogLine>) {
         if let Some(space) = bytes.iter().position(|byte| *byte == b' ')
-            && let Some(time) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+            && let Some(time) =
+                std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
         {
             if skip_to.is_some_and(|read| time <= read) {
                 return;

@@ -5,9 +5,9 @@ use form_urlencoded::Serializer;
 use jiff::Timestamp;
 
 use crate::domain::AppName;
+use crate::output::level::LogLevel;
 use crate::output::needle::Needle;
 use crate::output::window::{Selection, Shown, Window};
-use crate::output::level::LogLevel;
 use crate::web::format;
 use crate::web::ui;
 
@@ -88,10 +88,9 @@ impl LogRow {
             pieces.push((line.text[place].to_owned(), true));
         }
         pieces.push((line.text[from..].to_owned(), false));
-        let time = line.at.map(|at| RowTime {
-            machine: at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
-            words: clock(at, now),
-        });
+        let time = line
+            .at
+            .map(|at| RowTime { machine: at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(), words: clock(at, now) });
         Self { id: line.id, time, class: class.join(" "), pieces }
     }
 
@@ -252,11 +251,8 @@ pub struct LogTabPart {
 
 /// The parts of the *Logs* tab; `current`: the title of the one that is shown.
 pub fn log_tab_parts(app: &AppName, current: &str) -> Vec<LogTabPart> {
-    let part = |title, path: String| LogTabPart {
-        href: format!("/apps/{app}/{path}"),
-        title,
-        is_current: title == current,
-    };
+    let part =
+        |title, path: String| LogTabPart { href: format!("/apps/{app}/{path}"), title, is_current: title == current };
     let logs = LOG_SOURCES.map(|source| part(source.title, format!("logs?source={}", source.key)));
     logs.into_iter().chain([part("Requests", "requests".to_owned()), part("Metrics", "metrics".to_owned())]).collect()
 }

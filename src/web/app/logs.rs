@@ -118,10 +118,7 @@ pub async fn tab(
         app: &app.name,
         parts: log_tab_parts(&app.name, source.shown().title),
         source: source.shown(),
-        rows: LogRows {
-            address: &address,
-            rows: LogRow::of_window(window, selection.needle.as_ref(), services.now()),
-        },
+        rows: LogRows { address: &address, rows: LogRow::of_window(window, selection.needle.as_ref(), services.now()) },
         words: selection.needle.as_ref().map_or("", Needle::words),
         levels: level_choices(selection.level),
         found: selection.needle.as_ref().map(|_| Found::new(window, &address)),
@@ -136,9 +133,7 @@ pub async fn tab(
             _ if selection.level.is_some() && (runs || query.source.environment().is_none()) => {
                 "No line of this level."
             }
-            (_, Source::Preview | Source::Prod) if is_job => {
-                "Each run has its own log: see Runs in the Preview tab."
-            }
+            (_, Source::Preview | Source::Prod) if is_job => "Each run has its own log: see Runs in the Preview tab.",
             (_, Source::Build) => "There is no build yet.",
             (_, Source::Preview | Source::Prod) if runs => "The app has printed nothing yet.",
             (_, Source::Preview) => "Nothing runs in preview.",
@@ -211,11 +206,11 @@ pub async fn text(
             let mut texts = services.app_log_text(&app, environment);
             // A log that cannot be read is answered with its error.
             match texts.next().await {
-                Some(Ok(first)) => {
-                    Body::from_stream(futures_util::stream::iter([Ok(first)]).chain(texts).map(|text| {
-                        text.map_err(|error: AppError| std::io::Error::other(error.detail))
-                    }))
-                }
+                Some(Ok(first)) => Body::from_stream(
+                    futures_util::stream::iter([Ok(first)])
+                        .chain(texts)
+                        .map(|text| text.map_err(|error: AppError| std::io::Error::other(error.detail))),
+                ),
                 Some(Err(error)) if error.kind != ErrorKind::NotFound => return Err(error),
                 Some(Err(_)) | None => Body::empty(),
             }
@@ -286,7 +281,16 @@ impl Batches {
         for line in lines {
             let level = self.levels.next(&line.text);
             let id = line.id();
-            let is_new = self.after.is_none_or(|after| id.is_none_or(|id| id > after));
+            // What follows the page's last line is new, even if its time is some microseconds earlier.
+            let is_new = match (id, self.after) {
+                (Some(id), Some(after)) => {
+                    if id == after {
+                        self.after = None;
+                    }
+                    id > after
+                }
+                _ => true,
+            };
             if is_new && self.selection.shows(level) {
                 last = id.or(last);
                 rows.push(LogRow::new(&Shown::alone(line, level), None, false, now));
@@ -414,7 +418,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_api_searches_the_whole_log() {
         let (_scene, router) = printed(5_000).await;
-        let read = async |query: &str| get(&router, &format!("/api/v1/apps/tides/logs?environment=preview{query}")).await;
+        let read =
+            async |query: &str| get(&router, &format!("/api/v1/apps/tides/logs?environment=preview{query}")).await;
         assert_eq!(read("&tail=1").await.1, "ERROR: <gauge> 5000 is silent\n", "the text is unchanged");
         let found = read("&tail=2&q=Gauge&timestamps=true").await.1;
         assert_eq!(
@@ -438,7 +443,10 @@ mod tests {
             String::from_utf8(bytes.to_vec()).expect("text")
         };
         let after = first(&format!("&after={}", id(1_900))).await;
-        assert!(after.contains("event: lines") && after.contains("line 1901") && !after.contains("line 1900"), "{after}");
+        assert!(
+            after.contains("event: lines") && after.contains("line 1901") && !after.contains("line 1900"),
+            "{after}"
+        );
         assert!(after.contains("id: 17950000"), "{after}");
         assert!(first("").await.contains("event: reset"), "all lines follow");
         assert!(first(&format!("&after={}", id(900))).await.contains("event: reset"), "lines between are missing");

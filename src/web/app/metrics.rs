@@ -43,6 +43,7 @@ pub async fn tab(
         app: &app.name,
         parts: log_tab_parts(&app.name, "Metrics"),
         environments: environment_choices(&app.name, environment),
+        environment,
         plots: Part::all(&day, services.is_seen(environment)),
         hours: Part::hours(&day),
         unseen: !services.is_seen(environment),

@@ -29,6 +29,8 @@ pub struct MetricsTab<'a> {
     pub parts: Vec<LogTabPart>,
     /// The environments.
     pub environments: Vec<LogTabPart>,
+    /// The current one.
+    pub environment: Environment,
     /// The plots.
     pub plots: Vec<Plot>,
     /// The same as a table.
@@ -183,9 +185,8 @@ fn memory(parts: &[Part], day: &[Measured]) -> Plot {
     Plot {
         key: "memory",
         title: "Memory",
-        summary: last.map_or("not measured yet".to_owned(), |last| {
-            format!("last {}, at most {}", Bytes(last), Bytes(most))
-        }),
+        summary: last
+            .map_or("not measured yet".to_owned(), |last| format!("last {}, at most {}", Bytes(last), Bytes(most))),
         top: Bytes(most).to_string(),
         paths: vec![("line", line(parts.iter().map(|part| part.memory.map(|bytes| bytes as f64)), most as f64))],
         legend: Vec::new(),
@@ -201,9 +202,8 @@ fn cpu(parts: &[Part], day: &[Measured]) -> Plot {
     Plot {
         key: "cpu",
         title: "CPU",
-        summary: last.map_or("not measured yet".to_owned(), |last| {
-            format!("last {}, at most {}", cores(last), cores(most))
-        }),
+        summary: last
+            .map_or("not measured yet".to_owned(), |last| format!("last {}, at most {}", cores(last), cores(most))),
         top: cores(most.max(50)),
         paths: vec![("line", line(parts.iter().map(|part| part.cpu.map(|millis| millis as f64)), scale))],
         legend: Vec::new(),

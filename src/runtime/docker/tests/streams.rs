@@ -4,9 +4,9 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::*;
+use crate::domain::Clock;
 use crate::domain::Environment::Preview;
 use crate::engine::testing::Line;
-use crate::domain::Clock;
 use crate::output::LogLine;
 use crate::runtime::{InstanceEvent, InstanceEventKind, RuntimeError};
 
