@@ -10,14 +10,13 @@ let builder;
 let browser;
 let page;
 const app = "tide-log";
-const program = `import logging, sys
-from fastapi import FastAPI
+const program = `from fastapi import FastAPI
 app = FastAPI()
 print('the gauge is ready')
 for n in range(4000):
     print(f'line {n}')
-logging.error('the gauge is silent')
-print('WARNING: the gauge is late', file=sys.stderr)
+print('ERROR:root:the gauge is silent')
+print('WARNING: the gauge is late')
 print('<b>done</b>', flush=True)
 @app.get('/health')
 def health():
