@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{FileState, Question, RepairBudget, RepairEnd, Usage, WorkspacePath};
+use crate::domain::{FileState, Question, RepairBudget, RepairEnd, Usage, VersionTitle, WorkspacePath};
 use crate::generation::compact::Compaction;
 use crate::generation::error::ModelError;
 use crate::generation::limits::Cap;
@@ -114,6 +114,8 @@ pub struct TurnOutcome {
     pub usage: Usage,
     /// The files that it changed, with their final state.
     pub files_touched: BTreeMap<WorkspacePath, FileState>,
+    /// The model's title for the version.
+    pub title: Option<VersionTitle>,
     /// How far history and messages are compacted.
     pub compaction: Compaction,
     /// The repairs so far, including those of this turn.
