@@ -735,11 +735,12 @@ fn requests_tab(app: &App) -> String {
 }
 
 fn metrics_tab(app: &App) -> String {
-    let day: Vec<Measured> = (0..288)
+    let day: Vec<Measured> = (0..288_u16)
         .map(|number| {
             let mut counted = Counted::default();
             for part in 0..(number % 50) {
-                counted.add(&Counted::from_bytes(u64::from(number % 50 == 49 && part == 0), &[30 + part, 1, 0, 0, 0]));
+                let bucket = u8::try_from(30 + part).expect("it is small");
+                counted.add(&Counted::from_bytes(u64::from(number % 50 == 49 && part == 0), &[bucket, 1, 0, 0, 0]));
             }
             Measured {
                 at: ago((288 - i64::from(number)) * 300),
