@@ -134,7 +134,7 @@ mod tests {
         ask(&scene).await;
 
         let day = day().await;
-        assert_eq!(day.len(), INTERVALS);
+        assert_eq!((day.len(), INTERVAL * 288), (INTERVALS, Duration::from_hours(24)));
         let of = |at| day.iter().find(|measured| measured.at == at).expect("an interval");
         let first = of(before);
         assert_eq!((first.counted.requests(), first.counted.errors), (1, 1));

@@ -53,7 +53,7 @@ impl Latencies {
 fn bucket(took: Duration) -> usize {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1 << FIRST);
     let power = micros.ilog2();
-    let part = (micros >> (power - 2)) as u32 & (PARTS - 1);
+    let part = u32::try_from((micros >> (power - 2)) & u64::from(PARTS - 1)).unwrap_or_default();
     (((power - FIRST) * PARTS + part) as usize).min(BUCKETS - 1)
 }
 

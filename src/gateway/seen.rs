@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::latency::{Counted, Latencies};
-use crate::domain::Environment;
+use crate::domain::{Clock, Environment};
 
 /// Maximum number of requests that are kept of an app.
 pub const REQUESTS_MAX: usize = 250;
@@ -106,7 +106,7 @@ impl Seen {
     pub(super) fn answered(&self, environment: Environment, arrived: Arrived, status: StatusCode) {
         let took = arrived.at.elapsed();
         self.latencies[index(environment)].count(took, status.is_server_error());
-        let at = Timestamp::now().checked_sub(jiff::SignedDuration::try_from(took).unwrap_or_default());
+        let at = Clock::System.now().checked_sub(jiff::SignedDuration::try_from(took).unwrap_or_default());
         let Arrived { method, path, .. } = arrived;
         let mut request =
             SeenRequest { number: 0, at: at.unwrap_or_default(), environment, method, path, status, took };

@@ -9,7 +9,7 @@ use crate::gateway::Counted;
 use crate::measuring::{INTERVAL, interval_of};
 
 /// Number of intervals of a day.
-pub const INTERVALS: usize = 24 * 60 * 60 / INTERVAL.as_secs() as usize;
+pub const INTERVALS: usize = 24 * 12;
 
 /// What was measured in one interval.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

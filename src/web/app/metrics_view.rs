@@ -1,6 +1,7 @@
 //! Plots of an app's measurements, as SVG that the server renders. Pure.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use askama::Template;
 
@@ -99,8 +100,8 @@ impl Part {
         }
     }
 
-    fn millis(&self, thousandths: u64) -> Option<f64> {
-        self.counted.percentile(thousandths).map(|took| took.as_secs_f64() * 1_000.0)
+    fn took(&self, thousandths: u64) -> Option<Duration> {
+        self.counted.percentile(thousandths)
     }
 
     /// The plots of a day.
@@ -128,8 +129,8 @@ impl Part {
                 time: at.strftime("%-d %b %H:%M:%S").to_string(),
                 requests: format::grouped(part.counted.requests()),
                 errors: format::grouped(part.counted.errors),
-                p50: part.millis(500).map_or_else(dash, millis),
-                p99: part.millis(990).map_or_else(dash, millis),
+                p50: part.took(500).map_or_else(dash, millis),
+                p99: part.took(990).map_or_else(dash, millis),
                 memory: part.memory.map_or_else(dash, |bytes| Bytes(bytes).to_string()),
                 cpu: part.cpu.map_or_else(dash, cores),
             }
@@ -138,8 +139,16 @@ impl Part {
     }
 }
 
-fn millis(millis: f64) -> String {
-    if millis < 10.0 { format!("{millis:.1} ms") } else { format::duration(millis.round() as u64) }
+fn millis(took: Duration) -> String {
+    match u64::try_from(took.as_millis()).unwrap_or(u64::MAX) {
+        0..10 => format!("{:.1} ms", took.as_secs_f64() * 1_000.0),
+        millis => format::duration(millis),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a plot is not that precise")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 fn cores(millis: u64) -> String {
@@ -148,7 +157,7 @@ fn cores(millis: u64) -> String {
 
 fn requests(parts: &[Part], whole: &Part) -> Plot {
     let most = parts.iter().map(|part| part.counted.requests()).max().unwrap_or_default();
-    let bars = |of: fn(&Counted) -> u64| bars(parts.iter().map(|part| of(&part.counted) as f64), most as f64);
+    let bars = |of: fn(&Counted) -> u64| bars(parts.iter().map(|part| float(of(&part.counted))), float(most));
     let count = format::count(whole.counted.requests(), "request", "requests");
     Plot {
         key: "requests",
@@ -162,9 +171,12 @@ fn requests(parts: &[Part], whole: &Part) -> Plot {
 }
 
 fn latency(parts: &[Part], whole: &Part) -> Plot {
-    let values = |thousandths| parts.iter().map(move |part| part.millis(thousandths));
-    let most = values(990).flatten().fold(0.0, f64::max);
-    let summary = match (whole.millis(500), whole.millis(990)) {
+    let most = parts.iter().filter_map(|part| part.took(990)).max().unwrap_or_default();
+    let line = |thousandths| {
+        let values = parts.iter().map(|part| part.took(thousandths).map(|took| took.as_secs_f64()));
+        line(values, most.as_secs_f64())
+    };
+    let summary = match (whole.took(500), whole.took(990)) {
         (Some(p50), Some(p99)) => format!("half within {}, 99 % within {}", millis(p50), millis(p99)),
         _ => "no requests".to_owned(),
     };
@@ -173,9 +185,9 @@ fn latency(parts: &[Part], whole: &Part) -> Plot {
         title: "Time until the response began",
         summary,
         top: millis(most),
-        paths: vec![("line second", line(values(990), most)), ("line", line(values(500), most))],
+        paths: vec![("line second", line(990)), ("line", line(500))],
         legend: vec![("line", "p50"), ("line second", "p99")],
-        is_empty: most == 0.0,
+        is_empty: most.is_zero(),
     }
 }
 
@@ -188,7 +200,7 @@ fn memory(parts: &[Part], day: &[Measured]) -> Plot {
         summary: last
             .map_or("not measured yet".to_owned(), |last| format!("last {}, at most {}", Bytes(last), Bytes(most))),
         top: Bytes(most).to_string(),
-        paths: vec![("line", line(parts.iter().map(|part| part.memory.map(|bytes| bytes as f64)), most as f64))],
+        paths: vec![("line", line(parts.iter().map(|part| part.memory.map(float)), float(most)))],
         legend: Vec::new(),
         is_empty: last.is_none(),
     }
@@ -198,14 +210,14 @@ fn cpu(parts: &[Part], day: &[Measured]) -> Plot {
     let most = parts.iter().filter_map(|part| part.cpu).max().unwrap_or_default();
     let last = day.iter().rev().find_map(|measured| measured.cpu_millis);
     // An app at rest is a line at the bottom, not one at the top.
-    let scale = most.max(50) as f64;
+    let scale = float(most.max(50));
     Plot {
         key: "cpu",
         title: "CPU",
         summary: last
             .map_or("not measured yet".to_owned(), |last| format!("last {}, at most {}", cores(last), cores(most))),
         top: cores(most.max(50)),
-        paths: vec![("line", line(parts.iter().map(|part| part.cpu.map(|millis| millis as f64)), scale))],
+        paths: vec![("line", line(parts.iter().map(|part| part.cpu.map(float)), scale))],
         legend: Vec::new(),
         is_empty: last.is_none(),
     }
@@ -218,12 +230,12 @@ fn height(value: f64, most: f64) -> f64 {
 
 /// The path of bars from the bottom.
 fn bars(values: impl ExactSizeIterator<Item = f64>, most: f64) -> String {
-    let step = WIDTH / values.len().max(1) as f64;
+    let step = WIDTH / float(values.len().max(1) as u64);
     let mut path = String::new();
     for (place, value) in values.enumerate().filter(|(_, value)| *value > 0.0) {
         // At least a hair, so that one failure among thousands is seen.
         let top = height(value, most).min(HEIGHT - 2.0);
-        let left = place as f64 * step + step * 0.1;
+        let left = float(place as u64) * step + step * 0.1;
         let _ = write!(path, "M{left:.1} {HEIGHT}V{top:.1}h{:.1}V{HEIGHT}z", step * 0.8);
     }
     path
@@ -231,11 +243,11 @@ fn bars(values: impl ExactSizeIterator<Item = f64>, most: f64) -> String {
 
 /// The path of a line, interrupted where there is no value.
 fn line(values: impl ExactSizeIterator<Item = Option<f64>>, most: f64) -> String {
-    let step = WIDTH / values.len().max(1) as f64;
+    let step = WIDTH / float(values.len().max(1) as u64);
     let (mut path, mut is_down) = (String::new(), false);
     for (place, value) in values.enumerate() {
         if let Some(value) = value {
-            let (left, top) = (place as f64 * step, height(value, most));
+            let (left, top) = (float(place as u64) * step, height(value, most));
             // A value alone is a short dash.
             let _ = write!(path, "{}{left:.1} {top:.1}h{step:.1}", if is_down { 'L' } else { 'M' });
         }
