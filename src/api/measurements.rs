@@ -110,7 +110,7 @@ impl Measurements {
     params(("app" = String, Path, description = "The app's name."), MeasurementsQuery),
     responses((status = 200, description = "The measurements.", body = Measurements)),
 )]
-pub async fn read(
+pub async fn metrics(
     State(services): State<Services>,
     Path(name): Path<AppName>,
     Query(query): Query<MeasurementsQuery>,
