@@ -57,7 +57,7 @@ const ask = (path) => new Promise((resolve, reject) => {
 const say = async (word) => assert.equal(await ask(`/say/${word}`), 200);
 
 test("a log is followed until somebody scrolls, in any way", { timeout: 2 * PATIENCE }, async () => {
-  page = await openAt(browser, address(), { timezoneId: "America/New_York" });
+  page = await openAt(browser, address(), { timezoneId: "America/New_York", hasTouch: true });
   await lines().filter({ hasText: "<b>done</b>" }).waitFor();
   await say("one");
   await lines().filter({ hasText: "said one" }).waitFor();
@@ -79,10 +79,18 @@ test("a log is followed until somebody scrolls, in any way", { timeout: 2 * PATI
       await log.focus();
       await page.keyboard.press("PageUp");
     },
-    "scroll bar": async () => {
+    touch: async () => {
       const box = await log.boundingBox();
-      await page.mouse.click(box.x + box.width - 5, box.y + 30);
+      const session = await page.context().newCDPSession(page);
+      const [x, y] = [box.x + box.width / 2, box.y + 60];
+      const touch = (type, down) => session.send("Input.dispatchTouchEvent", { type, touchPoints: down === undefined ? [] : [{ x, y: y + down }] });
+      await touch("touchStart", 0);
+      for (let down = 20; down <= 240; down += 20) await touch("touchMove", down);
+      await touch("touchEnd");
+      await session.detach();
     },
+    // A scroll bar is not drawn here. It scrolls without any event of keys or pointers.
+    "scroll bar": () => log.evaluate((element) => (element.scrollTop -= 500)),
   };
   for (const [way, scroll] of Object.entries(ways)) {
     await log.hover();
