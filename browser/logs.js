@@ -1,72 +1,27 @@
-// The log: live lines, follow, search, copy.
+// The log: new lines, follow, search, links to lines, copy.
 
+import { localTimes } from "./clock.js";
 import { copy } from "./controls.js";
 import { all, find, make, on, settled } from "./page.js";
 
-// The page keeps at most this many lines; a link opens the whole log.
-const KEPT = 4000;
+// The page keeps at most this many lines; the server searches and delivers the whole log.
+const KEPT = 2000;
 
-const following = () => find("[data-log-follow]")?.getAttribute("aria-pressed") === "true";
-function toEnd(log) {
-  if (following()) log.scrollTop = log.scrollHeight;
-}
+const rows = (which = "div") => all(`#log-lines > ${which}`);
+const textOf = (row) => row.querySelector(":scope > span").textContent;
 
-let waiting = [];
-const flush = () => {
-  const log = find("#log-lines");
-  if (log) {
-    const wanted = find("[data-log-search]")?.value.trim().toLowerCase() ?? "";
-    const lines = waiting.map(({ deploy, line }) => {
-      const row = document.createElement("div");
-      row.textContent = line;
-      if (deploy) row.className = "deploy";
-      level(row);
-      if (wanted) mark(row, wanted);
-      return row;
-    });
-    log.append(...lines);
-    for (let over = log.childElementCount - KEPT; over > 0; over--) find("div", log).remove();
-    toEnd(log);
-  }
-  waiting = [];
-};
-
-// What a line says of itself, in the words that most programs use.
-const LEVELS = [
-  ["error", /\b(?:ERROR|CRITICAL|FATAL|Traceback \(most recent call last\))\b|^(?:\w+\.)*\w*(?:Error|Exception)\b|\berror:/],
-  ["warn", /\b(?:WARN|WARNING|Warning|DeprecationWarning)\b/],
-];
-function level(row) {
-  const found = LEVELS.find(([, pattern]) => pattern.test(row.textContent));
-  if (found) row.classList.add(found[0]);
-}
-
-/** A line of a build or of an app. */
-export function logLine(source, deploy, line) {
-  const view = find("[data-log]");
-  if (!view || (view.dataset.log === "build") !== (source === "build")) return;
-  if (waiting.length === 0) requestAnimationFrame(flush);
-  waiting.push({ deploy, line });
-}
-
-// The stream of an app's log starts with the last lines on each connection.
-on("reset", "#log-lines", (log) => {
-  waiting = [];
-  // What is said of earlier lines stays.
-  for (const row of all("div", log)) row.remove();
-});
-on("lines", "#log-lines", (_, event) => {
-  const { lines } = JSON.parse(event.detail.data);
-  if (waiting.length === 0) requestAnimationFrame(flush);
-  waiting.push(...lines.map((line) => ({ deploy: false, line })));
-});
-
+// Following.
+const follows = () => find("[data-log-follow]")?.getAttribute("aria-pressed") === "true";
 function setFollowing(follow) {
   find("[data-log-follow]")?.setAttribute("aria-pressed", String(follow));
 }
+function toEnd() {
+  const log = find("#log-lines");
+  if (log && follows()) log.scrollTop = log.scrollHeight;
+}
 on("click", "[data-log-follow]", () => {
-  setFollowing(!following());
-  toEnd(find("#log-lines"));
+  setFollowing(!follows());
+  toEnd();
 });
 // Scrolling up stops following, by wheel, keys, touch or scroll bar; scrolling to the end follows again.
 let lastTop = 0;
@@ -77,7 +32,7 @@ document.addEventListener(
     const up = log.scrollTop < lastTop;
     lastTop = log.scrollTop;
     if (log.scrollHeight - log.scrollTop - log.clientHeight < 4) {
-      if (!up && !following()) setFollowing(true);
+      if (!up && !follows()) setFollowing(true);
     } else if (up) {
       setFollowing(false);
     }
@@ -85,65 +40,145 @@ document.addEventListener(
   { capture: true, passive: true },
 );
 
-/** Marks the words in a line; answers how often they are there. */
+// New lines are added once per frame.
+let waiting = [];
+function flush() {
+  const log = find("#log-lines");
+  const template = make("template");
+  template.innerHTML = waiting.join("");
+  waiting = [];
+  if (!log) return;
+  localTimes(template.content);
+  find("[data-log-nothing]", log)?.remove();
+  log.append(template.content);
+  for (const row of rows().slice(0, -KEPT)) row.remove();
+  markAll();
+  toEnd();
+}
+function add(html) {
+  if (waiting.length === 0) requestAnimationFrame(flush);
+  waiting.push(html);
+}
+/** A line of a build. */
+export function logLine(source, deploy, line) {
+  if (find("[data-log]")?.dataset.log !== "build" || source !== "build" || find("a[data-log-end]")) return;
+  const row = make("div", deploy ? { class: "deploy" } : {});
+  row.append(make("span", {}, line));
+  add(row.outerHTML);
+}
+// Lines between the page's last line and the stream's first one are missing, or another release prints.
+on("reset", "#log-lines", () => {
+  waiting = [];
+  for (const row of rows()) row.remove();
+});
+on("lines", "#log-lines", (_, event) => add(JSON.parse(event.detail.data).html));
+
+// Searching. What is typed is marked in the lines of the page at once; the server searches the whole log.
+const field = () => find("[data-log-search]");
+const typed = () => field()?.value.trim() ?? "";
+const isSearched = () => typed() === field()?.dataset.searched;
+
+/** Marks the words in a line. Answers whether they are there. */
 function mark(row, wanted) {
-  const text = row.textContent;
+  const text = textOf(row);
   const folded = text.toLowerCase();
   const parts = [];
-  let count = 0;
   let from = 0;
   // A letter that is longer in lower case would shift what is marked.
   if (wanted !== "" && folded.length === text.length) {
     for (let at = folded.indexOf(wanted); at !== -1; at = folded.indexOf(wanted, from)) {
       parts.push(text.slice(from, at), make("mark", {}, text.slice(at, at + wanted.length)));
       from = at + wanted.length;
-      count += 1;
     }
   }
-  if (count > 0) row.replaceChildren(...parts, text.slice(from));
-  else if (row.firstElementChild) row.textContent = text;
-  row.classList.toggle("miss", wanted !== "" && count === 0);
-  return count;
+  const span = row.querySelector(":scope > span");
+  if (parts.length > 0) span.replaceChildren(...parts, text.slice(from));
+  else if (span.firstElementChild) span.textContent = text;
+  row.classList.toggle("found", parts.length > 0);
+  return parts.length > 0;
 }
+function markAll() {
+  // The server's marks are exact; they stay while the words are the same.
+  if (isSearched()) return;
+  const wanted = typed().toLowerCase();
+  const count = rows().filter((row) => mark(row, wanted)).length;
+  find("[data-log-count]").textContent = wanted === "" ? "" : `${count} of the lines shown`;
+}
+on("input", "[data-log-search]", settled(markAll, 120));
+// The button in the field that clears it.
+on("search", "[data-log-search]", (input) => {
+  if (input.value === "" && input.dataset.searched !== "") input.form.requestSubmit();
+});
+on("change", "[data-log-level]", (select) => select.form.requestSubmit());
 
-function showCount(wanted, count) {
-  const place = find("[data-log-count]");
-  if (!place) return;
-  place.textContent = wanted === "" ? "" : count === 0 ? "Not found in the lines shown" : `${count} in the lines shown`;
-}
-const search = settled((field) => {
-  const wanted = field.value.trim().toLowerCase();
-  const log = find("#log-lines");
-  const count = all("div", log).reduce((sum, row) => sum + mark(row, wanted), 0);
-  showCount(wanted, count);
-  log.classList.toggle("searched", wanted !== "");
-  find("mark", log)?.scrollIntoView({ block: "nearest" });
-}, 120);
-on("input", "[data-log-search]", search);
-// Enter goes to the next mark, with Shift to the one before.
-let at = -1;
-on("input", "[data-log-search]", () => (at = -1));
-on("keydown", "[data-log-search]", (_, event) => {
-  if (event.key !== "Enter") return;
-  event.preventDefault();
-  const marks = all("#log-lines mark");
-  if (marks.length === 0) return;
-  marks[at]?.classList.remove("at");
-  at = (at + (event.shiftKey ? -1 : 1) + marks.length) % marks.length;
-  marks[at].classList.add("at");
-  marks[at].scrollIntoView({ block: "nearest" });
+/** Goes to a line of the page. */
+function goTo(row) {
   setFollowing(false);
+  for (const before of rows(".at")) before.classList.remove("at");
+  row.classList.add("at");
+  row.scrollIntoView({ block: "center" });
+  const link = row.querySelector(":scope > a");
+  const address = new URL(location.href);
+  if (link) {
+    const to = new URL(link.href);
+    address.searchParams.set("at", to.searchParams.get("at"));
+    address.hash = to.hash;
+    history.replaceState(history.state, "", address);
+  }
+}
+/** Goes to the next found line, or to the previous one. Answers whether there is one. */
+function step(by) {
+  const found = rows(".found");
+  const here = find("#log-lines > .at");
+  const isAfter = (row) => here.compareDocumentPosition(row) & Node.DOCUMENT_POSITION_FOLLOWING;
+  let next;
+  if (!here) next = by > 0 ? found[0] : found.at(-1);
+  else if (by > 0) next = found.find(isAfter);
+  else next = found.findLast((row) => row !== here && !isAfter(row));
+  if (!next) return false;
+  goTo(next);
+  const output = find("[data-log-count]");
+  if (isSearched() && output.dataset.total) {
+    const total = Number(output.dataset.total);
+    const number = Number(output.dataset.before) + found.indexOf(next) + 1;
+    output.textContent = `${number.toLocaleString("en")} of ${total.toLocaleString("en")} ${total === 1 ? "line" : "lines"}`;
+    for (const link of all("[data-log-step]")) {
+      const isEnd = number === (link.dataset.logStep === "1" ? total : 1);
+      if (isEnd) link.setAttribute("aria-disabled", "true");
+      else link.removeAttribute("aria-disabled");
+    }
+  }
+  return true;
+}
+on("click", "[data-log-step]", (link, event) => {
+  event.preventDefault();
+  if (!step(Number(link.dataset.logStep)) && link.dataset.outside) location.assign(link.dataset.outside);
+});
+// Enter searches the whole log; for the words that were searched it goes to the next line, with Shift to the previous one.
+on("keydown", "[data-log-search]", (input, event) => {
+  if (event.key !== "Enter" || typed() === "" || !isSearched()) return;
+  event.preventDefault();
+  find(`[data-log-step="${event.shiftKey ? -1 : 1}"]`)?.click();
 });
 
-on("click", "[data-log-copy]", () => copy(all("#log-lines div").map((row) => row.textContent).join("\n")));
+// The link of a line marks it, and is the address of the page from then on.
+on("click", "#log-lines > div > a", (link, event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  goTo(link.parentElement);
+});
+
+on("click", "[data-log-copy]", () => copy(rows().map(textOf).join("\n")));
 
 const begin = () => {
   const log = find("#log-lines");
-  if (log && !("begun" in log.dataset)) {
-    log.dataset.begun = "";
-    all("div", log).forEach(level);
-    toEnd(log);
-  }
+  if (!log || "begun" in log.dataset) return;
+  log.dataset.begun = "";
+  localTimes(log);
+  find(".at", log)?.scrollIntoView({ block: "center" });
+  // Typed before this script was loaded.
+  markAll();
+  toEnd();
 };
 begin();
 document.addEventListener("htmx:after:swap", begin);

@@ -25,7 +25,7 @@ function duration(millis) {
 }
 
 function age() {
-  for (const time of all("time[datetime]")) {
+  for (const time of all("time[datetime]:not([data-clock])")) {
     const words = relative(Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
     if (words && time.textContent !== words) time.textContent = words;
     exact(time);
@@ -43,8 +43,8 @@ function exact(time) {
   const words = clock.format(at);
   if (time.title !== words) time.title = words;
 }
-on("mouseover", "time[datetime]", exact);
-on("focusin", "a, button, summary", (element) => all("time[datetime]", element).forEach(exact));
+on("mouseover", "time[datetime]:not([data-clock])", exact);
+on("focusin", "a, button, summary", (element) => all("time[datetime]:not([data-clock])", element).forEach(exact));
 
 // A time ahead on the reader's clock; the server writes it in UTC.
 const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

@@ -6,6 +6,7 @@ import "./frame.js";
 import "./views.js";
 import "./splitter.js";
 import "./logs.js";
+import "./requests.js";
 import "./usage.js";
 import "./attach.js";
 import "./try.js";

@@ -25,6 +25,7 @@ pub mod guard;
 pub mod jobs;
 pub mod lifecycle;
 pub mod locks;
+pub mod measuring;
 pub mod memory;
 pub mod model_choice;
 pub mod model_key;

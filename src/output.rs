@@ -4,8 +4,11 @@
 //! forwarded at the end, because the last lines explain a failure; a line in between says how much was left out. A slow
 //! sink slows down the program that writes the output, so that nothing accumulates here.
 
+pub mod level;
 pub mod lines;
+pub mod needle;
 pub mod outage;
+pub mod window;
 
 use std::collections::VecDeque;
 
@@ -19,6 +22,22 @@ pub const BYTES_MAX: usize = 1024 * 1024;
 const TAIL_LINES: usize = 2_000;
 /// Bytes of these that are reserved for the end of the output.
 const TAIL_BYTES: usize = 256 * 1024;
+
+/// A line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was written; none if the source does not say it.
+    pub at: Option<jiff::Timestamp>,
+    /// The text as the program wrote it, without its end.
+    pub text: String,
+}
+
+impl LogLine {
+    /// Identifies a line of one log, over all readers: the nanoseconds of its time.
+    pub fn id(&self) -> Option<i64> {
+        self.at.and_then(|at| i64::try_from(at.as_nanosecond()).ok())
+    }
+}
 
 /// Takes lines one by one. The caller waits until each line is taken.
 pub trait LineSink: Send + Sync {
@@ -44,10 +63,28 @@ impl LineSink for Discard {
     }
 }
 
+/// A line whose length counts.
+pub trait Line {
+    /// Bytes of its text.
+    fn bytes(&self) -> usize;
+}
+
+impl Line for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Line for LogLine {
+    fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
+
 /// The last lines and bytes of a text of unknown length.
 #[derive(Debug)]
-pub struct Tail {
-    lines: VecDeque<String>,
+pub struct Tail<L = String> {
+    lines: VecDeque<L>,
     bytes: usize,
     lines_max: usize,
     bytes_max: usize,
@@ -55,26 +92,26 @@ pub struct Tail {
     dropped: (u64, u64),
 }
 
-impl Tail {
+impl<L: Line> Tail<L> {
     /// Keeps at most this many lines and bytes, including line breaks.
     pub fn new(lines_max: usize, bytes_max: usize) -> Self {
         Self { lines: VecDeque::new(), bytes: 0, lines_max, bytes_max, dropped: (0, 0) }
     }
 
     /// Adds a line, and drops the oldest ones beyond the limits.
-    pub fn push(&mut self, line: String) {
-        self.bytes += line.len() + 1;
+    pub fn push(&mut self, line: L) {
+        self.bytes += line.bytes() + 1;
         self.lines.push_back(line);
         while self.lines.len() > self.lines_max || self.bytes > self.bytes_max {
             let Some(first) = self.lines.pop_front() else { return };
-            self.bytes -= first.len() + 1;
+            self.bytes -= first.bytes() + 1;
             self.dropped.0 += 1;
-            self.dropped.1 += first.len() as u64 + 1;
+            self.dropped.1 += first.bytes() as u64 + 1;
         }
     }
 
     /// The kept lines, oldest first.
-    pub fn into_lines(self) -> Vec<String> {
+    pub fn into_lines(self) -> Vec<L> {
         self.lines.into()
     }
 }

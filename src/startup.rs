@@ -29,6 +29,7 @@ use crate::generation::{ModelClient, ModelTable, Provider, RetryPolicy, Timeouts
 use crate::jobs::{Jobs, runs, schedule, space};
 use crate::lifecycle::Lifecycle;
 use crate::locks::AppLocks;
+use crate::measuring;
 use crate::model_choice::{Model, ModelSource, Models};
 use crate::model_key::ModelKey;
 use crate::ownership::Installation;
@@ -163,6 +164,12 @@ fn supervise(platform: &Arc<Platform>, jobs: &Jobs) {
             })
         }),
     );
+    lifecycle.supervise("measurements", on(|platform| Box::pin(measuring::run(platform))));
+    let (draining, at_the_end) = (lifecycle.draining.clone(), platform.clone());
+    lifecycle.tasks.spawn(async move {
+        draining.cancelled().await;
+        measuring::record_rest(&at_the_end).await;
+    });
     match platform.runtime.schedules.clone() {
         Some(schedules) => {
             let platform = platform.clone();

@@ -8,6 +8,7 @@ use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future, stream};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -15,6 +16,10 @@ use super::extract::{Path, Query};
 use super::sse;
 use crate::domain::{AppName, Environment, LogStream};
 use crate::error::{AppError, AppResult};
+use crate::output::LogLine;
+use crate::output::level::{Levels, LogLevel};
+use crate::output::needle::Needle;
+use crate::output::window::Selection;
 use crate::services::Services;
 
 /// Default number of existing lines.
@@ -38,17 +43,28 @@ pub struct LogsQuery {
     /// Number of existing lines, up to 10000; default 200.
     #[param(value_type = Option<u32>, minimum = 0, maximum = 10000)]
     tail: Option<String>,
+    /// Only lines that contain these words, in any case. The whole log is searched.
+    #[param(max_length = 200)]
+    q: Option<String>,
+    /// Only lines of this level or a more serious one, as far as lines say a level. Lines without a level count as
+    /// `info`.
+    level: Option<LogLevel>,
+    /// Put the time in front of each line; an event has it as `at`.
+    #[serde(default)]
+    timestamps: bool,
 }
 
 #[derive(Serialize)]
-struct LogLine<'a> {
+struct LineEvent<'a> {
     stream: LogStream,
     line: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<Timestamp>,
 }
 
 /// Read an app's log.
 ///
-/// Lines of text, oldest first, of the last 1 MiB. With `follow=true`, server-sent events named `log` with
+/// Lines of text, oldest first: the last ones, of at most 1 MiB. With `follow=true`, server-sent events named `log` with
 /// `{"stream": "app", "line": …}`, until the container ends. Their ids number the lines of one
 /// connection: logs are not stored, and a client that reconnects requests earlier lines with `tail`.
 #[utoipa::path(
@@ -69,27 +85,55 @@ pub async fn tail(
     };
     let app = services.app(&name).await?;
     let environment = query.environment.unwrap_or(Environment::Prod);
+    let selection = Selection { level: query.level, needle: query.q.as_deref().and_then(Needle::new) };
     if query.follow {
-        let mut lines = services.app_log(&app, environment, lines_before, true);
+        let lines = services.app_log(&app, environment, lines_before, true);
+        let mut lines = selected(lines, selection);
         let first = tokio::time::timeout(FIRST_LINE, lines.next()).await;
         return match first {
             Ok(Some(Err(error))) => Err(error),
-            Ok(first) => Ok(followed(stream::iter(first).chain(lines).boxed())),
-            Err(_) => Ok(followed(lines)),
+            Ok(first) => Ok(followed(stream::iter(first).chain(lines).boxed(), query.timestamps)),
+            Err(_) => Ok(followed(lines, query.timestamps)),
         };
     }
-    let lines = services.app_log_lines(&app, environment, lines_before).await?;
-    let text: String = lines.into_iter().map(|line| line + "\n").collect();
+    let lines = services.app_log_lines(&app, environment, lines_before, selection).await?;
+    let mut text = String::new();
+    for LogLine { at, text: line } in lines {
+        if let Some(at) = at.filter(|_| query.timestamps) {
+            text.push_str(&at.to_string());
+            text.push(' ');
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
     let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];
     Ok((headers, text).into_response())
 }
 
+/// The lines that the selection shows and that contain its words.
+fn selected(
+    lines: BoxStream<'static, AppResult<LogLine>>,
+    selection: Selection,
+) -> BoxStream<'static, AppResult<LogLine>> {
+    let mut levels = Levels::default();
+    let is_selected = move |line: &AppResult<LogLine>| {
+        future::ready(line.as_ref().map_or(true, |line| {
+            let is_found = selection.needle.as_ref().is_none_or(|needle| needle.is_in(&line.text));
+            selection.shows(levels.next(&line.text)) && is_found
+        }))
+    };
+    lines.filter(is_selected).boxed()
+}
+
 /// Lines as events. An error ends the stream: the client reconnects and gets the error then.
-fn followed(lines: BoxStream<'static, AppResult<String>>) -> Response {
+fn followed(lines: BoxStream<'static, AppResult<LogLine>>, timestamps: bool) -> Response {
     let lines = lines.take_while(|line| future::ready(line.is_ok())).enumerate();
-    sse::stream(lines.filter_map(async |(at, line)| {
-        let line = line.ok()?;
-        let data = serde_json::to_string(&LogLine { stream: LogStream::App, line: &line }).ok()?;
-        Some(Event::default().id((at + 1).to_string()).event("log").data(data))
+    sse::stream(lines.filter_map(move |(number, line)| {
+        let event = line.ok().and_then(|LogLine { at, text }| {
+            let line = LineEvent { stream: LogStream::App, line: &text, at: at.filter(|_| timestamps) };
+            let data = serde_json::to_string(&line).ok()?;
+            Some(Event::default().id((number + 1).to_string()).event("log").data(data))
+        });
+        future::ready(event)
     }))
 }

@@ -15,6 +15,7 @@ mod files;
 mod jobs;
 mod list;
 mod logs;
+mod measurements;
 mod models;
 pub mod openapi;
 mod preview_links;
@@ -58,6 +59,7 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::GET, "/api/v1/apps/{app}/model", Read(App), get(models::read)),
         (Method::PUT, "/api/v1/apps/{app}/model", Write(App), put(models::choose)),
         (Method::GET, "/api/v1/apps/{app}/usage", Read(App), get(usage::of_app)),
+        (Method::GET, "/api/v1/apps/{app}/metrics", Read(App), get(measurements::metrics)),
         (Method::POST, "/api/v1/apps/{app}/turns", Write(App), post(turns::create).layer(turn_limit)),
         (Method::GET, "/api/v1/apps/{app}/turns", Read(App), get(turns::list)),
         (Method::GET, "/api/v1/apps/{app}/attachments/{id}", Read(App), get(turns::attachment)),

@@ -11,8 +11,8 @@ use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    apps, deployments, events, file_sets, files, jobs, logs, models, preview_links, resources, runs, sessions, system,
-    templates, tokens, turns, usage, versions,
+    apps, deployments, events, file_sets, files, jobs, logs, measurements, models, preview_links, resources, runs,
+    sessions, system, templates, tokens, turns, usage, versions,
 };
 use crate::error::Problem;
 use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
@@ -49,7 +49,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
         apps::create, apps::list, apps::read, apps::change, apps::delete, apps::export, events::follow,
         turns::create, turns::resume, turns::list, turns::attachment,
         deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
-        resources::read,
+        resources::read, measurements::metrics,
         preview_links::create, preview_links::list, preview_links::revoke,
         versions::list, versions::diff, versions::restore,
         files::list, files::read, files::write, files::delete, files::lock, files::unlock,
@@ -62,7 +62,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
         sessions::list, sessions::end, sessions::end_all,
         system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(Problem)),
+    components(schemas(Problem, crate::output::level::LogLevel)),
     modifiers(&Common),
 )]
 struct Document;
@@ -75,6 +75,9 @@ const WHOLE: &[&str] = &[
     "EnvironmentUsage",
     "File",
     "FileList",
+    "MeasuredInterval",
+    "Measurements",
+    "RequestNumbers",
     "AppModel",
     "Attachment",
     "Job",

@@ -1,14 +1,16 @@
 //! The gateway: forwards a request for an app to the app's instance, and the response back, both as streams.
 //!
-//! Owns routes, connections to instances, changes of headers, and the pages
+//! Owns routes, connections to instances, changes of headers, what was seen of requests, and the pages
 //! that are shown when an app cannot answer. Independent of containers, sessions and the database.
 
 mod body;
 mod headers;
 pub mod inject;
+mod latency;
 mod pages;
 mod pool;
 mod routes;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -26,9 +28,12 @@ use tokio::sync::Semaphore;
 use crate::domain::{AppName, Environment};
 use pool::{Connection, SendError};
 use routes::{Entry, InFlight};
+use seen::Arrived;
 
+pub use latency::Counted;
 pub use pages::{Trouble, page, unknown_host};
 pub use routes::{Drained, Replaced, RouteState, RouteView, Routes, Upstream};
+pub use seen::{REQUESTS_MAX, Seen, SeenReader, SeenRequest};
 pub use traffic::{Drain, RouteSwitch, Traffic};
 pub use tunnel::ClientSide;
 
@@ -114,6 +119,7 @@ impl Gateway {
         client: &ClientInfo,
         mut request: Request<Body>,
     ) -> Response<Body> {
+        let arrived = Arrived::new(request.method(), request.uri());
         let accept = request.headers().get(axum::http::header::ACCEPT).cloned();
         let reports = self.settings.report_errors
             && environment == Environment::Preview
@@ -133,13 +139,15 @@ impl Gateway {
             }
             Err(trouble) => Err(trouble),
         };
-        match answer {
+        let response = match answer {
             Ok(mut response) => {
                 headers::prepare_response(&mut response, &client.host);
                 if reports { inject::into_answer(response) } else { response }
             }
             Err(trouble) => page(trouble, Some((app, environment)), accept.as_ref()),
-        }
+        };
+        self.routes.answered(app, environment, arrived, response.status());
+        response
     }
 
     /// Admits a request. Right after the builder's start it waits until running instances are known, but only for a limited time

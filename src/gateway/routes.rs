@@ -7,15 +7,17 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::http::StatusCode;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::pool::Pool;
+use super::seen::{Arrived, Seen};
 use crate::domain::{AppName, Environment, ReleaseNumber};
 
 /// Maximum number of requests that wait for one instance's response head. Each uses some tens of kilobytes, and more of
@@ -66,7 +68,9 @@ pub struct Routes {
 
 #[derive(Debug, Default)]
 struct Inner {
-    table: ArcSwap<HashMap<AppName, Pair>>,
+    table: ArcSwap<HashMap<AppName, AppRoutes>>,
+    /// Bytes of the requests that are kept of all apps.
+    seen_bytes: Arc<AtomicU64>,
     /// Serialises writers; readers do not wait for them.
     writer: Mutex<()>,
     /// Cancels tunnels and endless streams.
@@ -75,8 +79,13 @@ struct Inner {
     unknown: watch::Sender<bool>,
 }
 
-/// Preview, then prod.
-type Pair = [Option<Route>; 2];
+/// The routes of an app, and what was seen of it.
+#[derive(Debug, Clone)]
+struct AppRoutes {
+    /// Preview, then prod.
+    routes: [Option<Route>; 2],
+    seen: Arc<Seen>,
+}
 
 #[derive(Debug, Clone)]
 enum Route {
@@ -221,7 +230,7 @@ impl Replaced {
 impl Routes {
     /// Closes idle pooled connections.
     pub(super) fn sweep_pools(&self) {
-        for route in self.inner.table.load().values().flatten().flatten() {
+        for route in self.inner.table.load().values().flat_map(|app| &app.routes).flatten() {
             if let Some(live) = route.live() {
                 live.pool.sweep();
             }
@@ -298,7 +307,19 @@ impl Routes {
 
     /// The state of an environment's route; `None` if it was never deployed.
     pub fn state(&self, app: &AppName, environment: Environment) -> Option<RouteState> {
-        self.inner.table.load().get(app)?[index(environment)].as_ref().map(Route::state)
+        self.inner.table.load().get(app)?.routes[index(environment)].as_ref().map(Route::state)
+    }
+
+    /// What was seen of an app; `None` if it has no route.
+    pub fn seen(&self, app: &AppName) -> Option<Arc<Seen>> {
+        self.inner.table.load().get(app).map(|of| Arc::clone(&of.seen))
+    }
+
+    /// Records a response, if the app has a route.
+    pub(super) fn answered(&self, app: &AppName, environment: Environment, arrived: Arrived, status: StatusCode) {
+        if let Some(of) = self.inner.table.load().get(app) {
+            of.seen.answered(environment, arrived, status);
+        }
     }
 
     /// All routes, sorted by name.
@@ -306,7 +327,7 @@ impl Routes {
         let table = self.inner.table.load();
         let mut views: Vec<_> = table
             .iter()
-            .flat_map(|(app, pair)| Environment::ALL.into_iter().map(move |e| (app, e, &pair[index(e)])))
+            .flat_map(|(app, of)| Environment::ALL.into_iter().map(move |e| (app, e, &of.routes[index(e)])))
             .filter_map(|(app, environment, route)| {
                 let route = route.as_ref()?;
                 let in_flight = route.live().map_or(0, |live| live.in_flight.load(Ordering::Relaxed));
@@ -326,7 +347,7 @@ impl Routes {
     pub(super) fn enter(&self, app: &AppName, environment: Environment) -> Entry {
         loop {
             let table = self.inner.table.load();
-            match table.get(app).and_then(|pair| pair[index(environment)].as_ref()) {
+            match table.get(app).and_then(|of| of.routes[index(environment)].as_ref()) {
                 // Replaced between the two reads: the table already has the next instance.
                 Some(Route::Up(live)) => {
                     if let Some(place) = InFlight::enter(live) {
@@ -348,15 +369,17 @@ impl Routes {
     ) -> Option<Replaced> {
         let _one_at_a_time = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = HashMap::clone(&self.inner.table.load());
-        let mut pair = table.remove(app).unwrap_or_default();
-        let before = pair[index(environment)].take();
+        let mut of = table
+            .remove(app)
+            .unwrap_or_else(|| AppRoutes { routes: [None, None], seen: Arc::new(Seen::new(&self.inner.seen_bytes)) });
+        let before = of.routes[index(environment)].take();
         let after = next(before.as_ref());
         let replaced = before.as_ref().and_then(Route::live).cloned();
         let kept = after.as_ref().and_then(Route::live);
         let replaced = replaced.filter(|live| !kept.is_some_and(|kept| Arc::ptr_eq(kept, live)));
-        pair[index(environment)] = after;
-        if pair.iter().any(Option::is_some) {
-            table.insert(app.clone(), pair);
+        of.routes[index(environment)] = after;
+        if of.routes.iter().any(Option::is_some) {
+            table.insert(app.clone(), of);
         }
         // First change the table, then retire the old instance: a rejected request finds the new one.
         self.inner.table.store(Arc::new(table));

@@ -158,3 +158,23 @@ fn saying(word: &'static str) -> Router {
         word
     })
 }
+
+#[tokio::test]
+async fn requests_are_seen_with_their_results() {
+    let app = serve(Router::new().route("/tide", axum::routing::get(|| async { "high" }))).await;
+    let front = Front::new().await;
+    assert_eq!(front.get("/early").await.0, StatusCode::NOT_FOUND);
+    assert!(front.routes.seen(&shop()).is_none(), "nothing is kept of an unknown app");
+    front.routes.set(&shop(), Prod, app.upstream(1));
+    front.get("/tide?token=secret").await;
+    front.get("/ebb").await;
+    let _ = front.routes.set_state(&shop(), Prod, RouteState::Stopped);
+    front.get("/tide").await;
+    let seen = front.routes.seen(&shop()).expect("it was asked");
+    let requests = seen.after(0);
+    let said: Vec<_> = requests.iter().map(|request| (&*request.path, request.status.as_u16())).collect();
+    assert_eq!(said, [("/tide", 200), ("/ebb", 404), ("/tide", 503)]);
+    assert_eq!((seen.counted(Prod).requests(), seen.counted(Prod).errors), (3, 1));
+    let _ = front.routes.remove(&shop(), Prod);
+    assert!(front.routes.seen(&shop()).is_none(), "it ends with the app's routes");
+}

@@ -197,7 +197,7 @@ pub async fn preview_logs(platform: &Platform, app: &App) -> Result<Vec<String>,
     let lines = platform.runtime.observation.logs(&app.name, app.id, Environment::Preview, LOG_LINES, false);
     let lines = tokio::time::timeout(LOG_WAIT, lines.collect::<Vec<_>>()).await;
     let lines = lines.map_err(|_| HostError::Refused("The log could not be read in time. Try again.".into()))?;
-    lines.into_iter().collect::<Result<_, _>>().map_err(|error| match error {
+    lines.into_iter().map(|line| line.map(|line| line.text)).collect::<Result<_, _>>().map_err(|error| match error {
         RuntimeError::Gone => HostError::Refused("Nothing runs in preview yet, so there is no log.".into()),
         error => HostError::Refused(error.to_string()),
     })

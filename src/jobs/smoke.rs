@@ -118,7 +118,7 @@ async fn last_lines(platform: &Platform, app: &App, environment: Environment) ->
     let read = async {
         // What it wrote as it answered may still be on its way.
         while let Ok(Some(Ok(line))) = tokio::time::timeout(LOG_QUIET, log.next()).await {
-            lines.push(line);
+            lines.push(line.text);
         }
     };
     let _ = tokio::time::timeout(LOG_WAIT, read).await;

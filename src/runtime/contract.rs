@@ -22,7 +22,7 @@ use super::types::{
 use crate::domain::{AppId, AppName, Environment, Probe, ReleaseNumber, RunId};
 use crate::engine::EngineInfo;
 use crate::gateway::RouteSwitch;
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 /// Where apps run: the parts of one runtime. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ pub struct Runtime {
     pub check: &'static str,
     /// How browsers reach previews.
     pub previews: Reach,
+    /// How visitors reach production.
+    pub production: Reach,
     /// Starts and removes releases.
     pub releases: Arc<dyn Releases>,
     /// Compares the running instances with the desired state.
@@ -296,7 +298,7 @@ pub trait Observation: Send + Sync {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>>;
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>>;
 
     /// How much the newest instance prints; none if that is little, if nothing runs, or if the runtime does not support
     /// it.

@@ -25,7 +25,7 @@ use super::{
 use crate::domain::{AppId, AppName, Environment, Probe, ProcessKind, ReleaseNumber, RunId};
 use crate::engine::EngineInfo;
 use crate::gateway::{Traffic, Upstream};
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 /// A call that a test can fail or delay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,10 @@ pub struct State {
     pub runs: Vec<(LeftRun, Option<i64>)>,
     /// Jobs with a schedule: the app, and its schedule.
     pub schedules: Vec<(AppName, Option<String>)>,
+    /// The log of every environment.
+    pub log: Vec<LogLine>,
+    /// The usage of every release.
+    pub stats: Option<Stats>,
     /// Calls that are being delayed.
     pub waiting: Vec<Call>,
     faults: Vec<(Call, Fault)>,
@@ -101,6 +105,7 @@ impl MemoryRuntime {
             name: "memory",
             check: "memory",
             previews: Reach::Gateway,
+            production: Reach::Gateway,
             releases: memory.clone(),
             reconcile: memory.clone(),
             runs: memory.clone(),
@@ -482,10 +487,13 @@ impl Observation for MemoryRuntime {
         _app: &AppName,
         _app_id: AppId,
         _environment: Environment,
-        _tail: u32,
-        _follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
-        futures_util::stream::empty().boxed()
+        tail: u32,
+        follow: bool,
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
+        let log = self.with(|state| state.log.clone());
+        let from = log.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
+        let lines = futures_util::stream::iter(log.into_iter().skip(from).map(Ok));
+        if follow { lines.chain(futures_util::stream::pending()).boxed() } else { lines.boxed() }
     }
 
     async fn log_rate(
@@ -504,7 +512,7 @@ impl Observation for MemoryRuntime {
         _environment: Environment,
         _release: ReleaseNumber,
     ) -> Result<Option<Stats>, RuntimeError> {
-        Ok(None)
+        Ok(self.with(|state| state.stats))
     }
 
     fn watch(&self) -> BoxStream<'static, InstanceEvent> {

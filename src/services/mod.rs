@@ -18,6 +18,7 @@ pub mod fixes;
 pub mod health;
 pub mod login_limit;
 pub mod logs;
+pub mod measurements;
 pub mod metrics;
 pub mod model_key;
 pub mod models;
@@ -26,6 +27,7 @@ mod pages;
 pub mod preview_access;
 pub mod probing;
 pub mod recordings;
+pub mod requests;
 pub mod runs;
 mod secret;
 pub mod sessions;
@@ -169,9 +171,9 @@ impl Services {
         self.platform.events.changes()
     }
 
-    /// Waits until the builder is about to end.
-    pub async fn draining(&self) {
-        self.platform.lifecycle.draining.cancelled().await;
+    /// Ends when the builder is about to stop, as streams to browsers should then.
+    pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.platform.lifecycle.draining.clone().cancelled_owned()
     }
 
     /// The app's newest jobs, newest first.

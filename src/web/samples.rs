@@ -8,16 +8,19 @@ use super::app::bar::{Chips, Next, NextView, chips_of};
 use super::app::deployment::{DeployView, Strip};
 use super::app::files_view::{CodeTab, FilePanel, FileView, Hold, TreeFile, source, tree};
 use super::app::history_views::{
-    AutoPreview, Cleaned, DiffRow, DiffView, LOG_SOURCES, LogRow, LogsTab, Place, ReleaseView, ReleasesTab,
-    SettingsTab, VersionPage, VersionView, VersionsTab,
+    AutoPreview, Cleaned, DiffRow, DiffView, Place, ReleaseView, ReleasesTab, SettingsTab, VersionPage, VersionView,
+    VersionsTab,
 };
 use super::app::live_turn;
+use super::app::log_views::{Address, Found, LOG_SOURCES, LogRow, LogRows, LogsTab, level_choices, log_tab_parts};
+use super::app::metrics_view::{MetricsTab, Part, environment_choices};
 use super::app::model::ModelForm;
 use super::app::page::{AppPage, tabs};
 use super::app::preview_views::{
     ApiPanel, EndpointList, EndpointView, ErrorsView, Frame, NextRun, Panel, PreviewTab, RunView, RunsPanel,
     ScheduleView, ViewLink,
 };
+use super::app::requests_view::{RequestFilter, RequestRow, RequestRows, RequestsTab};
 use super::app::share::{LinkView, MadeLink, ShareTab};
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
 use super::app::webhook_views::{CallList, CallView, WebhookPanel, reach};
@@ -36,10 +39,17 @@ use crate::domain::{
     ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold,
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
+use crate::gateway::{Counted, SeenRequest};
 use crate::generation::models::Price;
+use crate::output::{
+    self,
+    needle::Needle,
+    window::{Passing, Scan, Selection},
+};
 use crate::proof::Signature;
 use crate::services::activity::Activity;
 use crate::services::described::{Endpoint, Parameter, ParameterPlace, RequestBody};
+use crate::services::measurements::Measured;
 use crate::services::models::{ModelOffer, ModelOffers};
 use crate::services::preview_access::LinkLife;
 use crate::services::probing::TestAnswer;
@@ -758,23 +768,97 @@ fn code_tab(app: &App, many: bool, edit: bool) -> String {
 }
 
 fn logs_tab(app: &App) -> String {
-    let mut lines: Vec<LogRow> = (0..40)
-        .map(|n| LogRow {
-            deploy: n % 9 == 0,
-            text: format!("Step {n}/40 : RUN pip install --no-cache-dir -r requirements.txt <b>{n}</b>"),
-        })
-        .collect();
-    lines.push(LogRow { deploy: true, text: "Deployed release 5".into() });
+    let selection = Selection { needle: Needle::new("tide"), level: None };
+    let mut scan = Scan::new(selection.clone(), output::window::Place::LastFound);
+    for n in 0..40 {
+        let text = match n % 8 {
+            0 => format!("INFO:     172.18.0.1:5{n:04} - \"GET /tides/hanstholm HTTP/1.1\" 200 OK"),
+            5 => "WARNING the tide gauge answers slowly".to_owned(),
+            6 => "Traceback (most recent call last):".to_owned(),
+            7 => format!("  File \"main.py\", line {n}, in <module>"),
+            _ => format!("Step {n} of 40"),
+        };
+        scan.push(Passing { id: Some(i64::from(n) + 1), at: Some(ago(400 - i64::from(n))), is_deploy: false, text });
+    }
+    let text = "Deployed release 5".into();
+    scan.push(Passing { id: Some(41), at: None, is_deploy: true, text });
+    let window = scan.finish();
+    let address = Address { app: &app.name, source: LOG_SOURCES[1], selection: &selection };
     LogsTab {
         app: &app.name,
-        sources: LOG_SOURCES,
-        source: LOG_SOURCES[0],
-        lines,
-        earlier: 48_000,
-        earlier_words: "48,000 earlier lines".into(),
-        live: false,
+        parts: log_tab_parts(&app.name, "Preview"),
+        source: LOG_SOURCES[1],
+        rows: LogRows { address: &address, rows: LogRow::of_window(&window, selection.needle.as_ref(), now()) },
+        words: "tide",
+        levels: level_choices(None),
+        found: Some(Found::new(&window, &address)),
+        earlier: Some(("48,000 earlier lines are".into(), address.line(1))),
+        later: Some(("1 later line is".into(), address.line(41))),
+        stream: None,
+        end: Some(address.end()),
+        has_usage: true,
         notice: Some("This app prints about 12,000 lines (1.4 MiB) a second.".into()),
         nothing: "",
+    }
+    .render()
+    .expect("renders")
+}
+
+fn requests_tab(app: &App) -> String {
+    let filter = RequestFilter { words: "tides".into(), class: None, environment: Some(Environment::Preview) };
+    let row = |number: u16| {
+        let request = SeenRequest {
+            number: number.into(),
+            at: ago(number.into()),
+            environment: Environment::Preview,
+            method: axum::http::Method::GET,
+            path: format!("/tides/hanstholm/{number}").into(),
+            status: axum::http::StatusCode::from_u16([200, 304, 404, 502][usize::from(number % 4)]).expect("a status"),
+            took: std::time::Duration::from_millis(u64::from(number) * 7),
+        };
+        RequestRow::new(&request, now())
+    };
+    RequestsTab {
+        app: &app.name,
+        parts: log_tab_parts(&app.name, "Requests"),
+        filter: &filter,
+        classes: filter.classes(),
+        environments: filter.environments(),
+        rows: RequestRows { rows: (0..40).map(row).collect() },
+        stream: Some(filter.stream(&app.name, 40)),
+        unseen: Some("Requests for production reach the app through the cluster's Ingress."),
+        kept: 250,
+        nothing: "",
+    }
+    .render()
+    .expect("renders")
+}
+
+fn metrics_tab(app: &App) -> String {
+    let day: Vec<Measured> = (0..288_u16)
+        .map(|number| {
+            let mut counted = Counted::default();
+            for part in 0..(number % 50) {
+                let bucket = u8::try_from(30 + part).expect("it is small");
+                counted.add(&Counted::from_bytes(u64::from(number % 50 == 49 && part == 0), &[bucket, 1, 0, 0, 0]));
+            }
+            Measured {
+                at: ago((288 - i64::from(number)) * 300),
+                counted,
+                memory_bytes: (number > 60).then_some((20 + u64::from(number / 20)) << 20),
+                cpu_millis: (number > 60).then_some(u64::from(number % 40)),
+            }
+        })
+        .collect();
+    MetricsTab {
+        app: &app.name,
+        parts: log_tab_parts(&app.name, "Metrics"),
+        environments: environment_choices(&app.name, Environment::Prod),
+        environment: Environment::Prod,
+        plots: Part::all(&day, true),
+        hours: Part::hours(&day),
+        unseen: true,
+        nothing: None,
     }
     .render()
     .expect("renders")
@@ -877,6 +961,8 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-version", show(page("versions", version_tab(&app)))),
         ("app-releases", show(page("releases", releases_tab(&app)))),
         ("app-logs", show(page("logs", logs_tab(&app)))),
+        ("app-requests", show(page("logs", requests_tab(&app)))),
+        ("app-metrics", show(page("logs", metrics_tab(&app)))),
         ("app-settings", show(page("settings", SettingsTab { app: &app.name, description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], model: model_form(&app), cost: cost(false), auto_preview: AutoPreview { app: &app.name, on: true, drafts_only: true, saved: true }.render().expect("renders"), problem: None }.render().expect("renders")))),
         ("login", LoginPage { chrome: chrome::sample(), to: "/".into(), problem: Some("This is not the password.".into()) }.render().expect("renders")),
         ("health", HealthPage { chrome: chrome::sample(), title: "Something needs attention", checked: When::new(now(), now()), checks: vec![

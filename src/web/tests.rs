@@ -205,6 +205,11 @@ async fn every_tab_opens_for_every_kind_of_app() {
             "/logs",
             "/logs?source=preview",
             "/logs?source=prod",
+            "/logs?source=preview&q=tide&level=warn&at=7",
+            "/requests",
+            "/requests?q=tide&status=5&environment=prod",
+            "/metrics",
+            "/metrics?environment=preview",
             "/settings",
         ] {
             let path = format!("/apps/{name}{part}");
@@ -240,6 +245,10 @@ async fn invalid_input_is_answered_in_the_callers_format() {
         (&format!("/apps/{name}/versions/{}", "0".repeat(40)), 404),
         (&format!("/apps/{name}/versions?cursor=zzz"), 422),
         (&format!("/apps/{name}/logs?source=everything"), 400),
+        (&format!("/apps/{name}/logs?level=loud"), 400),
+        (&format!("/apps/{name}/logs?at=yesterday"), 400),
+        (&format!("/apps/{name}/requests?status=9"), 400),
+        (&format!("/apps/{name}/metrics?environment=moon"), 400),
         (&format!("/apps/{name}?view=nothing"), 400),
         (&format!("/apps/{name}/stream?after=-1"), 400),
         (&format!("/apps/{name}/runs/99"), 404),

@@ -19,7 +19,7 @@ use super::DockerRuntime;
 use crate::domain::{AppId, AppName, Environment, Probe, ProcessKind, ReleaseNumber};
 use crate::engine::EngineInfo;
 use crate::gateway::Upstream;
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 impl From<DockerRuntime> for Runtime {
     fn from(docker: DockerRuntime) -> Self {
@@ -28,6 +28,7 @@ impl From<DockerRuntime> for Runtime {
             name: "Docker engine",
             check: "docker",
             previews: Reach::Gateway,
+            production: Reach::Gateway,
             releases: docker.clone(),
             reconcile: docker.clone(),
             runs: docker.clone(),
@@ -198,7 +199,7 @@ impl Observation for DockerRuntime {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
         self.logs(app, app_id, environment, tail, follow)
     }
 

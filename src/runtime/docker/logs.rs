@@ -16,6 +16,7 @@ use super::inspect::{Found, found_instance};
 use super::ready::LAST_LINES;
 use crate::domain::{AppId, AppName, Clock, Environment};
 use crate::engine::{self, Fault};
+use crate::output::LogLine;
 use crate::output::lines::Lines;
 
 /// Interval in which it is checked whether a container runs again, while a reader follows the log.
@@ -40,30 +41,34 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes a frame, and passes each line that it completes to `each`.
-    pub(super) fn take(&mut self, frame: &LogOutput, each: &mut impl FnMut(String)) {
+    pub(super) fn take(&mut self, frame: &LogOutput, each: &mut impl FnMut(LogLine)) {
         let (lines, message) = match frame {
             LogOutput::StdErr { message } => (&mut self.stderr, message),
             LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
                 (&mut self.stdout, message)
             }
         };
-        let mut bytes = &message[..];
+        let (mut bytes, mut at) = (&message[..], self.last);
         if let Some(space) = bytes.iter().position(|b| *b == b' ')
-            && let Some(at) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+            && let Some(time) =
+                std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
         {
-            if self.skip_to.is_some_and(|read| at <= read) {
+            if self.skip_to.is_some_and(|read| time <= read) {
                 return;
             }
-            self.last = self.last.max(Some(at));
+            at = Some(time);
+            self.last = self.last.max(at);
             bytes = &bytes[space + 1..];
         }
-        lines.push(bytes, each);
+        lines.push(bytes, &mut |text| each(LogLine { at, text }));
     }
 
     /// Passes the text after the last line break to `each`.
-    pub(super) fn finish(&mut self, each: &mut impl FnMut(String)) {
-        self.stdout.finish(each);
-        self.stderr.finish(each);
+    pub(super) fn finish(&mut self, each: &mut impl FnMut(LogLine)) {
+        let at = self.last;
+        let mut each = |text| each(LogLine { at, text });
+        self.stdout.finish(&mut each);
+        self.stderr.finish(&mut each);
     }
 }
 
@@ -90,9 +95,9 @@ impl DockerRuntime {
             let (mut reader, mut lines) = (Reader::default(), Vec::new());
             let mut frames = std::pin::pin!(self.frames(id, &LAST_LINES.to_string(), None, false));
             while let Some(Ok(frame)) = frames.next().await {
-                reader.take(&frame, &mut |line| lines.push(line));
+                reader.take(&frame, &mut |line| lines.push(line.text));
             }
-            reader.finish(&mut |line| lines.push(line));
+            reader.finish(&mut |line| lines.push(line.text));
             lines
         };
         tokio::time::timeout(engine::QUICK, read).await.unwrap_or_default()
@@ -128,7 +133,7 @@ impl DockerRuntime {
             while let Some(Ok(frame)) = frames.next().await {
                 reader.take(&frame, &mut |line| {
                     lines += 1;
-                    bytes += line.len() as u64 + 1;
+                    bytes += line.text.len() as u64 + 1;
                 });
                 first = first.or(reader.last);
             }
@@ -152,7 +157,7 @@ impl DockerRuntime {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
         let (sender, receiver) = mpsc::channel(BUFFERED_LINES);
         let follower =
             Follower { runtime: self.clone(), app: app.clone(), app_id, environment, follow, sender: sender.clone() };
@@ -183,12 +188,13 @@ struct Follower {
     app_id: AppId,
     environment: Environment,
     follow: bool,
-    sender: mpsc::Sender<Result<String, RuntimeError>>,
+    sender: mpsc::Sender<Result<LogLine, RuntimeError>>,
 }
 
 impl Follower {
     async fn follow(self, tail: u32) -> Result<(), RuntimeError> {
-        let mut tail = tail.to_string();
+        // Every line, if there are that many: the engine looks for the start of the tail otherwise.
+        let mut tail = if tail == u32::MAX { "all".to_owned() } else { tail.to_string() };
         let mut read: Option<(Found, Reader)> = None;
         loop {
             if let Some(newest) = self.runtime.newest(&self.app, self.app_id, self.environment).await? {

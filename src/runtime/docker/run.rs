@@ -137,7 +137,7 @@ impl DockerRuntime {
         reader.skip_to = reader.last;
         self.read_run(id, &mut reader, record, None).await;
         let mut lines = Vec::new();
-        reader.finish(&mut |line| lines.push(line));
+        reader.finish(&mut |line| lines.push(line.text));
         for line in lines {
             record.line(line).await;
         }
@@ -170,7 +170,7 @@ impl DockerRuntime {
                 () = silence => return false,
             };
             match frame {
-                Some(Ok(frame)) => reader.take(&frame, &mut |line| lines.push(line)),
+                Some(Ok(frame)) => reader.take(&frame, &mut |line| lines.push(line.text)),
                 Some(Err(error)) => {
                     let fault = Fault::from(error);
                     tracing::debug!(%fault, container = id, "a run's log broke off");

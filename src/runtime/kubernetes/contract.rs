@@ -18,7 +18,7 @@ use super::KubernetesRuntime;
 use crate::domain::{AppId, AppName, Environment, Probe, ReleaseNumber, RunId};
 use crate::engine::EngineInfo;
 use crate::gateway::Upstream;
-use crate::output::LineSink;
+use crate::output::{LineSink, LogLine};
 
 impl From<KubernetesRuntime> for Runtime {
     fn from(cluster: KubernetesRuntime) -> Self {
@@ -30,6 +30,7 @@ impl From<KubernetesRuntime> for Runtime {
             name: "Kubernetes cluster",
             check: "kubernetes",
             previews,
+            production: Reach::Ingress,
             releases: cluster.clone(),
             reconcile: cluster.clone(),
             runs: cluster.clone(),
@@ -215,7 +216,7 @@ impl Observation for KubernetesRuntime {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
         self.logs(app, app_id, environment, tail, follow)
     }
 

@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::ready::{Known, changes, take};
 use super::{KubernetesRuntime, manifest};
 use crate::domain::{AppId, AppName, Environment};
+use crate::output::LogLine;
 use crate::output::lines::{LINE_MAX, Lines};
 use crate::ownership;
 
@@ -53,18 +54,18 @@ fn release(pod: &Pod) -> u32 {
 /// The destination of log lines.
 pub(super) enum Sink<'a, 'r> {
     /// The reader of the stream.
-    Reader(&'a mpsc::Sender<Result<String, RuntimeError>>),
+    Reader(&'a mpsc::Sender<Result<LogLine, RuntimeError>>),
     /// A run's record.
     Record(&'a mut Record<'r>),
 }
 
 impl Sink<'_, '_> {
     /// Delivers a line. Returns false if the reader has disconnected.
-    async fn give(&mut self, line: String) -> bool {
+    async fn give(&mut self, line: LogLine) -> bool {
         match self {
             Self::Reader(sender) => sender.send(Ok(line)).await.is_ok(),
             Self::Record(record) => {
-                record.line(line).await;
+                record.line(line.text).await;
                 true
             }
         }
@@ -91,7 +92,7 @@ impl Reader {
         let parameters = LogParams {
             follow,
             timestamps: true,
-            tail_lines: tail.map(i64::from),
+            tail_lines: tail.filter(|tail| *tail < u32::MAX).map(i64::from),
             since_time: self.last,
             ..LogParams::default()
         };
@@ -131,7 +132,8 @@ impl Reader {
             }
         }
         self.take(&partial, skip_to, &mut ready);
-        self.lines.finish(&mut |line| ready.push(line));
+        let at = self.last;
+        self.lines.finish(&mut |text| ready.push(LogLine { at, text }));
         for line in ready {
             if !sink.give(line).await {
                 break;
@@ -140,17 +142,19 @@ impl Reader {
         Ok(())
     }
 
-    fn take(&mut self, mut bytes: &[u8], skip_to: Option<Timestamp>, ready: &mut Vec<String>) {
+    fn take(&mut self, mut bytes: &[u8], skip_to: Option<Timestamp>, ready: &mut Vec<LogLine>) {
         if let Some(space) = bytes.iter().position(|byte| *byte == b' ')
-            && let Some(at) = std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
+            && let Some(time) =
+                std::str::from_utf8(&bytes[..space]).ok().and_then(|time| time.parse::<Timestamp>().ok())
         {
-            if skip_to.is_some_and(|read| at <= read) {
+            if skip_to.is_some_and(|read| time <= read) {
                 return;
             }
-            self.last = self.last.max(Some(at));
+            self.last = self.last.max(Some(time));
             bytes = &bytes[space + 1..];
         }
-        self.lines.push(bytes, &mut |line| ready.push(line));
+        let at = self.last;
+        self.lines.push(bytes, &mut |text| ready.push(LogLine { at, text }));
     }
 }
 
@@ -162,7 +166,7 @@ impl KubernetesRuntime {
         environment: Environment,
         tail: u32,
         follow: bool,
-    ) -> BoxStream<'static, Result<String, RuntimeError>> {
+    ) -> BoxStream<'static, Result<LogLine, RuntimeError>> {
         let (sender, receiver) = mpsc::channel(BUFFERED_LINES);
         let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), &manifest::namespace(app));
         let installation = &self.settings().installation;
@@ -193,7 +197,7 @@ struct Follower {
     cluster: Cluster,
     pods: Api<Pod>,
     chosen: String,
-    sender: mpsc::Sender<Result<String, RuntimeError>>,
+    sender: mpsc::Sender<Result<LogLine, RuntimeError>>,
 }
 
 impl Follower {

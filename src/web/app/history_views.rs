@@ -1,4 +1,4 @@
-//! Views of the *Versions*, *Releases*, *Logs* and *Settings* tabs. Pure.
+//! Views of the *Versions*, *Releases* and *Settings* tabs. Pure.
 
 use std::collections::HashMap;
 
@@ -222,54 +222,6 @@ pub fn author_words(author: Author, tokens: &HashMap<TokenId, String>) -> String
             None => "by a revoked API token".to_owned(),
         },
     }
-}
-
-/// One of the logs.
-#[derive(Template)]
-#[template(path = "app/logs.html")]
-pub struct LogsTab<'a> {
-    /// The app.
-    pub app: &'a AppName,
-    /// All of them.
-    pub sources: [LogSource; 3],
-    /// The current one.
-    pub source: LogSource,
-    /// Its last lines.
-    pub lines: Vec<LogRow>,
-    /// Number of lines that are not shown.
-    pub earlier: usize,
-    /// That number in words.
-    pub earlier_words: String,
-    /// New lines arrive through a separate stream.
-    pub live: bool,
-    /// A notice about the log.
-    pub notice: Option<String>,
-    /// The text if there are no lines.
-    pub nothing: &'static str,
-}
-
-/// Which log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogSource {
-    /// Its key in the address.
-    pub key: &'static str,
-    /// Its title.
-    pub title: &'static str,
-}
-
-/// Build, preview, production.
-pub const LOG_SOURCES: [LogSource; 3] = [
-    LogSource { key: "build", title: "Build" },
-    LogSource { key: "preview", title: "Preview" },
-    LogSource { key: "prod", title: "Production" },
-];
-
-/// A line of a log.
-pub struct LogRow {
-    /// A line that the deployment itself wrote.
-    pub deploy: bool,
-    /// The line.
-    pub text: String,
 }
 
 /// The setting that deploys the preview after each turn.

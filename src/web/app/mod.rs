@@ -14,8 +14,11 @@ pub mod find_view;
 pub mod history;
 pub mod history_views;
 pub mod live_turn;
+pub mod log_views;
 pub mod logs;
 pub mod messages;
+pub mod metrics;
+pub mod metrics_view;
 pub mod model;
 pub mod page;
 pub mod preview;
@@ -23,6 +26,8 @@ pub mod preview_views;
 mod query;
 pub mod release;
 mod release_view;
+pub mod requests;
+pub mod requests_view;
 pub mod share;
 pub mod stream;
 pub mod trying;
@@ -72,6 +77,9 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/logs", get(logs::tab))
         .route("/apps/{app}/logs.txt", get(logs::text))
         .route("/apps/{app}/logs/stream", get(logs::stream))
+        .route("/apps/{app}/requests", get(requests::tab))
+        .route("/apps/{app}/requests/stream", get(requests::stream))
+        .route("/apps/{app}/metrics", get(metrics::tab))
         .route("/apps/{app}/usage", get(usage::line))
         .route("/apps/{app}/settings", get(actions::settings))
         .route("/apps/{app}/model", get(actions::back).post(model::choose))

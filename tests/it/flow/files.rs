@@ -127,6 +127,17 @@ async fn logs_are_shown_and_followed() {
         (logs.contains("said boat") && logs.lines().count() <= 3).then_some(())
     })
     .await;
+    let found = builder.get(&format!("/apps/{app}/logs?environment=preview&q=SAID+Boat&timestamps=true")).await.text();
+    let (time, line) = found.trim_end().split_once(' ').expect("a time and a line");
+    assert!(time.parse::<jiff::Timestamp>().is_ok() && line == "said boat", "{found}");
+    assert!(!builder.get(&format!("/apps/{app}/logs?environment=preview&level=error")).await.text().contains("boat"));
+
+    // The gateway has seen the request.
+    let page = builder.open("builder", &format!("/apps/{app}/requests?q=%2Fsay&status=2")).await.text();
+    assert!(page.contains(r#"<td class="path">/say/boat</td><td><b>200</b></td>"#), "{page}");
+    let metrics = builder.get(&format!("/apps/{app}/metrics?environment=preview")).await.json();
+    assert!(metrics["total"]["requests"].as_u64() >= Some(1), "{metrics}");
+    assert_eq!(metrics["intervals"].as_array().map(Vec::len), Some(288));
 }
 
 #[tokio::test]

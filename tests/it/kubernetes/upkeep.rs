@@ -12,6 +12,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use slipway::domain::{App, Environment, JobState};
+use slipway::output::window::Selection;
 
 use super::stage::{Stage, until};
 
@@ -203,7 +204,7 @@ async fn logs_continue_over_restarts_and_releases() {
     let deployed = stage.services.deploy_preview(&app.name, None).await.expect("a job");
     let begun = async {
         while let Some(line) = lines.next().await {
-            if line.expect("a line").contains("first begins") {
+            if line.expect("a line").text.contains("first begins") {
                 return;
             }
         }
@@ -215,7 +216,7 @@ async fn logs_continue_over_restarts_and_releases() {
     let mut next = async |words: &str| {
         let found = async {
             while let Some(line) = lines.next().await {
-                if line.expect("a line").contains(words) {
+                if line.expect("a line").text.contains(words) {
                     return;
                 }
             }
@@ -230,8 +231,8 @@ async fn logs_continue_over_restarts_and_releases() {
     stage.write(&app, "main.py", &text("second")).await;
     assert_eq!(stage.preview(&app).await.state, JobState::Succeeded);
     next("second begins").await;
-    let tail = stage.services.app_log_lines(&app, Environment::Preview, 50).await.expect("lines");
-    assert!(tail.iter().any(|line| line.contains("second begins")), "{tail:?}");
+    let tail = stage.services.app_log_lines(&app, Environment::Preview, 50, Selection::default()).await.expect("lines");
+    assert!(tail.iter().any(|line| line.text.contains("second begins")), "{tail:?}");
     stage.delete(&app).await;
 }
 

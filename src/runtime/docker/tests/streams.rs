@@ -4,9 +4,20 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
 use super::*;
+use crate::domain::Clock;
 use crate::domain::Environment::Preview;
 use crate::engine::testing::Line;
-use crate::runtime::{InstanceEvent, InstanceEventKind};
+use crate::output::LogLine;
+use crate::runtime::{InstanceEvent, InstanceEventKind, RuntimeError};
+
+/// The texts of a log; each line has its time.
+fn texts(lines: BoxStream<'static, Result<LogLine, RuntimeError>>) -> BoxStream<'static, Result<String, RuntimeError>> {
+    let text = |line: LogLine| {
+        assert!(line.at.is_some_and(|at| at.duration_since(Clock::System.now()).abs().as_secs() < 600), "{line:?}");
+        line.text
+    };
+    lines.map(move |line| line.map(text)).boxed()
+}
 
 async fn next<T>(stream: &mut BoxStream<'static, T>) -> T {
     tokio::time::timeout(LONG, stream.next()).await.expect("in time").expect("no end")
@@ -21,14 +32,14 @@ async fn logs_continue_over_restarts_and_releases() {
         get(first.address, &format!("/say/{word}")).await.expect("an answer");
     }
     // The engine takes a moment to note what an app wrote.
-    let mut log = scene.runtime.logs(&app, app_id, Preview, 100, true);
+    let mut log = texts(scene.runtime.logs(&app, app_id, Preview, 100, true));
     while next(&mut log).await != Ok("said c".to_owned()) {}
-    let tail: Vec<_> = scene.runtime.logs(&app, app_id, Preview, 2, false).collect().await;
+    let tail: Vec<_> = texts(scene.runtime.logs(&app, app_id, Preview, 2, false)).collect().await;
     assert_eq!(tail, [Ok("said b".to_owned()), Ok("said c".to_owned())]);
-    let prod: Vec<_> = scene.runtime.logs(&app, app_id, Environment::Prod, 10, false).collect().await;
+    let prod: Vec<_> = texts(scene.runtime.logs(&app, app_id, Environment::Prod, 10, false)).collect().await;
     assert!(prod.is_empty(), "{prod:?}");
 
-    let mut log = scene.runtime.logs(&app, app_id, Preview, 1, true);
+    let mut log = texts(scene.runtime.logs(&app, app_id, Preview, 1, true));
     assert_eq!(next(&mut log).await, Ok("said c".to_owned()));
     get(first.address, "/say/d").await.expect("an answer");
     assert_eq!(next(&mut log).await, Ok("said d".to_owned()));
