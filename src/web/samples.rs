@@ -242,6 +242,7 @@ pub fn home(total: u64) -> HomePage {
     ];
     let apps = names.iter().take(usize::try_from(total).expect("small")).enumerate().map(|(at, name)| {
         let mut app = app_named(name);
+        app.id = AppId(i64::try_from(at).expect("small") + 1);
         app.updated_at = ago(60 * i64::pow(5, u32::try_from(at).expect("small").min(6)));
         let state = [
             EnvironmentState::Ready,

@@ -152,7 +152,7 @@ async fn an_app_is_created_and_changed_without_scripts() {
     let shown = page.page();
     assert_eq!(shown.text(".user-message"), "A page about <tides>");
     assert!(shown.text(".summary summary").contains("version 2"));
-    assert_eq!(shown.attribute("iframe", "src"), "http://blue-tide-draft.localhost:8080");
+    assert_eq!(shown.attribute("iframe", "src"), "http://blue-tide-draft.localhost:8080/");
     assert_eq!(shown.attribute("#next form", "action"), "/apps/blue-tide/previews");
     assert_eq!(site.get("/").await.page().text(".app-card h3"), "blue-tide");
 
@@ -818,7 +818,8 @@ async fn read_list(messages: &mut axum::body::BodyDataStream, holds: impl Fn(&st
 
 #[tokio::test]
 async fn the_cards_of_the_first_page_are_live() {
-    let site = Site::start().await;
+    // Slow enough that the card is rendered while the turn runs.
+    let site = Site::start_at_pace("0.5").await;
     let name = site.app("static-site").await;
     let id = site.services.app(&name).await.expect("an app").id;
     let page = site.get("/").await.page();
