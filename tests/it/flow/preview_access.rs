@@ -132,7 +132,11 @@ async fn previews_and_drafts_need_the_login_or_a_link() {
 
     // The page shows the preview in a frame by an address that hands it on.
     let page = browse(&builder, &at("builder.localhost", &format!("/apps/{other}?view=draft")), session).await;
-    assert!(page.text().contains(&format!("src=\"/preview-access?app={other}&#38;place=draft&#38;next=/\"")), "{}", page.text());
+    assert!(
+        page.text().contains(&format!("src=\"/preview-access?app={other}&#38;place=draft&#38;next=/\"")),
+        "{}",
+        page.text()
+    );
 
     // Senders of webhooks sign their calls and cannot log in.
     let hook = builder.create("webhook", "Signed calls").await;
