@@ -140,7 +140,7 @@ impl TokenSink for Reader {
         match token {
             Token::TagToken(tag) if tag.kind == TagKind::StartTag => return found.start(&tag),
             Token::TagToken(tag) if found.inside != Inside::Heading || &*tag.name == "h1" => {
-                found.inside = Inside::Nothing
+                found.inside = Inside::Nothing;
             }
             Token::CharacterTokens(text) => found.text(&text),
             _ => {}
