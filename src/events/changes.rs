@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -53,9 +54,8 @@ struct Recent {
 
 impl Default for Changes {
     fn default() -> Self {
-        // Distinguishes the positions of this process from those of an earlier one.
-        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let process = u64::try_from(started.as_micros()).unwrap_or_default();
+        // Random: distinguishes the positions of this process from those of an earlier one.
+        let process = RandomState::new().build_hasher().finish();
         Self { process, recent: Mutex::default(), live: broadcast::Sender::new(BACKLOG) }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             changes.note(AppId(3));
         }
         assert_eq!(changes.since(begun), None, "too long ago");
-        let other = Position { process: begun.process + 1, ..changes.position() };
+        let other = Position { process: begun.process.wrapping_add(1), ..changes.position() };
         assert_eq!(changes.since(other), None, "of another process");
         assert_eq!(changes.since(Position { change: u64::MAX, ..begun }), None);
         for bad in ["", "1", "x.1", "1.x", "1.-1"] {

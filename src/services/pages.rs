@@ -37,7 +37,7 @@ fn page(file: &str, root: &str) -> Option<String> {
     }
     match path.strip_suffix("index.html") {
         Some(folder) if folder.is_empty() || folder.ends_with('/') => Some(format!("/{folder}")),
-        _ => path.ends_with(".html").then(|| format!("/{path}")),
+        _ => path.strip_suffix(".html").map(|_| format!("/{path}")),
     }
 }
 

@@ -67,7 +67,7 @@ impl HomeFeed {
         loop {
             let mut apps = BTreeSet::new();
             tokio::select! {
-                changed = changes.recv() => match changed {
+                next = changes.recv() => match next {
                     Ok(app) => _ = apps.insert(app),
                     Err(RecvError::Lagged(_)) => _ = self.readers.send(stale(self.services.list_changes().position())),
                     Err(RecvError::Closed) => return,
@@ -146,7 +146,7 @@ pub async fn stream(
     };
     let live = futures_util::stream::unfold((receiver, counted, web), async |(mut receiver, counted, web)| {
         let bytes = tokio::select! {
-            received = tokio::time::timeout(KEEP_ALIVE, receiver.recv()) => match received {
+            next = tokio::time::timeout(KEEP_ALIVE, receiver.recv()) => match next {
                 Err(_) => Bytes::from_static(b":\n\n"),
                 Ok(Ok(bytes)) => bytes,
                 Ok(Err(RecvError::Lagged(_))) => stale(web.services.list_changes().position()),

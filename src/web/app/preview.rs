@@ -1,5 +1,6 @@
 //! The *Preview* tab: the app in a frame, or the panel for its kind of app.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -286,7 +287,7 @@ fn frame_path(typed: &str) -> Option<String> {
         if byte.is_ascii_graphic() {
             path.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            let _ = write!(path, "%{byte:02X}");
         }
     }
     local_path(&path).map(str::to_owned)

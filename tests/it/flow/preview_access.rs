@@ -132,7 +132,11 @@ async fn previews_and_drafts_need_the_login_or_a_link() {
 
     // The page shows the preview in a frame by an address that hands it on.
     let page = browse(&builder, &at("builder.localhost", &format!("/apps/{other}?view=draft")), session).await;
-    assert!(page.text().contains(&format!("src=\"/preview-access?app={other}&#38;place=draft\"")), "{}", page.text());
+    assert!(
+        page.text().contains(&format!("src=\"/preview-access?app={other}&#38;place=draft&#38;next=/\"")),
+        "{}",
+        page.text()
+    );
 
     // Senders of webhooks sign their calls and cannot log in.
     let hook = builder.create("webhook", "Signed calls").await;
@@ -213,7 +217,7 @@ async fn apps_use_a_separate_domain_if_it_is_set() {
     let page = browse(&builder, &builder.at("builder.localhost", &format!("/apps/{app}")), "").await;
     let policy = page.header("content-security-policy");
     assert!(policy.contains(&format!("frame-src 'self' http://*.apps.test:{};", builder.port)), "{policy}");
-    assert!(page.text().contains(&format!("<iframe src=\"{draft}\"")), "{}", page.text());
+    assert!(page.text().contains(&format!("<iframe src=\"{draft}/\"")), "{}", page.text());
     let answer = builder.post(&format!("/apps/{app}/preview-links"), &json!({})).await;
     answer.expect_problem(409, "previews_are_open");
 }
