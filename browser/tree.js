@@ -56,7 +56,7 @@ document.addEventListener("htmx:after:swap", (event) => {
 });
 addEventListener("hashchange", markLine);
 
-const size = (bytes) => (bytes < 1048576 ? `${Math.ceil(bytes / 1024)} KiB` : `${Math.ceil(bytes / 104857.6) / 10} MiB`);
+const size = (bytes) => (bytes < 1048576 ? `${Math.ceil(bytes / 1024)} KiB` : `${Math.ceil((bytes * 10) / 1048576) / 10} MiB`);
 
 /** Why these files cannot be uploaded, so that nothing is sent in vain. The server checks again. */
 function problemOf(tree, files) {

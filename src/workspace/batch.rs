@@ -61,7 +61,7 @@ impl Workspace {
         }
         // Once it has begun, it is completed or undone.
         let tree = tree.uncancelled();
-        let changed = apply(&tree, &plan).and_then(|()| {
+        let committed = apply(&tree, &plan).and_then(|()| {
             self.check_rules(&tree, after.keys().copied(), rules_before)?;
             let files = files_of(&repo, &head.tree()?)?;
             let mut index = repo::index_at(&repo, &head.tree()?)?;
@@ -75,10 +75,10 @@ impl Workspace {
             }
             commit_index(&repo, &head, index, true, note)
         });
-        if changed.is_err() {
+        if committed.is_err() {
             undo(&tree, &earlier);
         }
-        changed
+        committed
     }
 
     fn plan(&self, tree: &WorkTree, changes: Vec<FileChange>) -> Result<Plan, WorkspaceError> {

@@ -231,8 +231,8 @@ impl<'a> FilePanel<'a> {
     }
 
     /// The page after the editor: the file, or the tree if the file does not exist yet.
-    fn back(&self, new: &bool) -> String {
-        if *new { format!("/apps/{}/code", self.app) } else { self.href.clone() }
+    fn back(&self, new: bool) -> String {
+        if new { format!("/apps/{}/code", self.app) } else { self.href.clone() }
     }
 }
 
