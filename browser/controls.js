@@ -197,7 +197,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   keepFocus();
   if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
   edited = false;
-  if (event.target.closest?.("#strip, #turns")) showPane("stage");
+  if (event.target.closest?.("#strip, #turns, #trouble")) showPane("stage");
 });
 
 // Requests that did not reach the server.

@@ -22,6 +22,10 @@ pub struct NewPreview {
     /// The version's 40 hexadecimal digits; default: the newest version.
     #[schema(value_type = Option<String>)]
     version: Option<VersionId>,
+    /// Deploys the version even if smoke checks fail; it must still start and answer its health check. The release
+    /// says how many checks were ignored.
+    #[serde(default)]
+    ignore_checks: bool,
 }
 
 /// Request to roll back.
@@ -67,6 +71,8 @@ pub struct ReleaseJson {
     /// Number of checks that it passed before traffic switched. Publishing and rolling back deploy an image
     /// that has already passed its checks, and check only its health.
     checks: SmokeCount,
+    /// Number of failed checks that a user chose to ignore, for this release or for the one that it comes from.
+    ignored_checks: u32,
 }
 
 impl From<Release> for ReleaseJson {
@@ -82,6 +88,7 @@ impl From<Release> for ReleaseJson {
             rolled_back: release.rolled_back,
             job: release.job,
             checks: release.checks,
+            ignored_checks: release.ignored_checks,
         }
     }
 }
@@ -123,7 +130,7 @@ pub async fn preview(
     Path(name): Path<AppName>,
     OptionalJson(new): OptionalJson<NewPreview>,
 ) -> AppResult<Response> {
-    services.deploy_preview(&name, new.version).await.map(accepted)
+    services.deploy_version(&name, new.version, new.ignore_checks).await.map(accepted)
 }
 
 /// Publish.

@@ -22,6 +22,9 @@ pub enum JobKind {
         /// if the version was still the newest when the job was queued.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnId>,
+        /// Checks that fail do not stop it: a user has seen them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ignore_checks: bool,
     },
     /// Deploys a preview release's image to production.
     Publish {
@@ -52,7 +55,10 @@ impl JobKind {
     /// Whether both deploy the same thing to the same place. Which turn a failed preview would repair makes no difference.
     pub fn is_same_request(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Preview { version, .. }, Self::Preview { version: wanted, .. }) => version == wanted,
+            (
+                Self::Preview { version, ignore_checks, .. },
+                Self::Preview { version: wanted, ignore_checks: wants_to_ignore, .. },
+            ) => version == wanted && ignore_checks == wants_to_ignore,
             _ => self == other,
         }
     }

@@ -46,7 +46,7 @@ pub use path::WorkspacePath;
 pub use principal::{Action, Principal, Refusal, Scope, Target, TokenGrant};
 pub use redaction::Redaction;
 pub use release::{Release, ReleaseState};
-pub use repair::{Fingerprint, RepairBudget, RepairEnd, RepairFailure, RepairStop, RepairVerdict};
+pub use repair::{Fingerprint, REPAIRS_MAX, RepairBudget, RepairEnd, RepairFailure, RepairStop, RepairVerdict};
 pub use run::{Run, RunState, RunTrigger};
 pub use schedule::Schedule;
 pub use size::Bytes;

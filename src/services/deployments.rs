@@ -93,13 +93,23 @@ impl Services {
 
     /// Queues a job that builds a version (default: the newest) and deploys it to preview.
     pub async fn deploy_preview(&self, name: &AppName, version: Option<VersionId>) -> AppResult<Job> {
+        self.deploy_version(name, version, false).await
+    }
+
+    /// The same; with `ignore_checks`, failed smoke checks do not stop it, and the release says how many there were.
+    pub async fn deploy_version(
+        &self,
+        name: &AppName,
+        version: Option<VersionId>,
+        ignore_checks: bool,
+    ) -> AppResult<Job> {
         let app = self.app(name).await?;
         let version = match version {
             Some(id) => self.version(&app, &id).await?.id,
             None => app.head.clone().ok_or_else(|| AppError::not_found("version of this app"))?,
         };
         let turn = self.repaired_turn(&app, &version).await?;
-        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn }).await
+        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn, ignore_checks }).await
     }
 
     /// The turn that is repaired if a preview of this version fails: the newest one, if it created the

@@ -28,6 +28,7 @@ mod secret;
 pub mod sessions;
 pub mod spending;
 pub mod tokens;
+pub mod trouble;
 pub mod turns;
 pub mod usage;
 pub mod versions;

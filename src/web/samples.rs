@@ -18,6 +18,7 @@ use super::app::preview_views::{
     ScheduleView, ViewLink, WebhookPanel,
 };
 use super::app::share::{LinkView, MadeLink, ShareTab};
+use super::app::trouble;
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
 use super::chrome;
 use super::cost::CostView;
@@ -301,6 +302,7 @@ fn app_page(
 ) -> AppPage {
     let name = app.name.clone();
     let none = turns.is_empty();
+    let failed = job.as_ref().is_some_and(|job| job.state == JobState::Failed);
     AppPage {
         chrome: chrome::sample(),
         chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment))) }.render().expect("renders"),
@@ -311,14 +313,19 @@ fn app_page(
             may_publish: true,
             ask: None,
             back: Some((ReleaseNumber(1), 4)),
+            failed,
         }
         .render()
         .expect("renders"),
+        trouble: match job.as_ref().filter(|_| failed) {
+            Some(job) => trouble::samples::card(&trouble::samples::trouble(job.clone())),
+            None => String::new(),
+        },
         strip: Strip {
             app: &name,
             job: job.map(|job| {
                 let says = "The Kubernetes API server does not answer: connection refused. This goes on as soon as it is back.";
-                DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)), Some(says.into()))
+                DeployView::new(&job, Some(12), Some(url(app, Environment::Preview)), Some(says.into())).why(failed)
             }),
         }
         .render()
@@ -581,6 +588,7 @@ fn releases_tab(app: &App) -> String {
                 state,
                 job: JobId(1),
                 checks: SmokeCount { passed: 14, failed: 0 },
+                ignored_checks: u32::from(number == 4),
                 created_at: ago(i64::from(6 - number) * 4_000),
                 settled_at: Some(ago(i64::from(6 - number) * 4_000 - 4)),
                 from_release: from.map(ReleaseNumber),

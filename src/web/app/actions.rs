@@ -35,6 +35,8 @@ pub async fn back_from_turn(Path((name, turn)): Path<(AppName, i64)>) -> Respons
 #[serde(default)]
 pub struct DeployForm {
     version: String,
+    /// *Deploy anyway*.
+    ignore_checks: bool,
 }
 
 /// `POST /apps/{app}/previews`
@@ -48,7 +50,7 @@ pub async fn deploy(
         "" => None,
         text => Some(field::<VersionId>(text)?),
     };
-    web.services.deploy_preview(&name, version).await?;
+    web.services.deploy_version(&name, version, form.ignore_checks).await?;
     Ok(reply::done(caller, &format!("/apps/{name}")))
 }
 

@@ -2,6 +2,7 @@
 
 use askama::Template;
 
+use super::deployment::ignored_words;
 use crate::domain::{
     App, AppName, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, Version,
     VersionId, VersionKind,
@@ -155,6 +156,8 @@ pub struct ReleaseView {
     took: Option<String>,
     from: Option<ReleaseNumber>,
     checks: Option<String>,
+    /// `1 check ignored`
+    ignored: Option<String>,
     image: String,
     digest: String,
     /// It has a running instance, so its usage can be measured.
@@ -184,7 +187,9 @@ impl ReleaseView {
             when: When::new(release.created_at, now),
             took: format::between(Some(release.created_at), release.settled_at),
             from: release.from_release.filter(|_| release.rolled_back),
+            ignored: (release.ignored_checks > 0).then(|| ignored_words(release.ignored_checks)),
             checks: match (release.checks.passed, release.checks.failed) {
+                _ if release.ignored_checks > 0 => None,
                 (0, 0) => None,
                 (passed, 0) => Some(format!("{} passed", format::count(u64::from(passed), "check", "checks"))),
                 (_, failed) => Some(format!("{} failed", format::count(u64::from(failed), "check", "checks"))),

@@ -19,6 +19,7 @@ pub mod preview_views;
 mod query;
 pub mod share;
 pub mod stream;
+pub mod trouble;
 pub mod trying;
 pub mod turn_view;
 pub mod usage;

@@ -281,7 +281,7 @@ fn nothing_runs(app: &App, status: &EnvironmentStatus) -> Panel {
             ("The first version is being deployed. It appears here when it has answered.".to_owned(), false)
         }
         (Environment::Preview, EnvironmentState::Failed) => {
-            ("Nothing runs in preview: the last deployment failed.".to_owned(), true)
+            ("Nothing runs in preview: the last deployment failed. The conversation says why.".to_owned(), false)
         }
         (Environment::Preview, _) => (
             "There is no preview yet. Deploy it to build the newest version; it appears here when it has answered."

@@ -8,11 +8,14 @@ use std::time::Duration;
 use askama::Template;
 use askama::filters::HtmlSafe;
 
+use super::deployment::with_code;
 use crate::bounded_work::Budget;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, TextKind, Turn, TurnBlock, TurnId,
-    TurnMode, TurnState, VersionId,
+    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, REPAIRS_MAX, TextKind, Turn,
+    TurnBlock, TurnId, TurnMode, TurnState, VersionId,
 };
+use crate::generation::notes::REPAIR_SENTENCE;
+use crate::proof;
 use crate::web::format::{self, Html, When};
 use crate::web::markdown::{self, Rendered};
 use crate::web::ui::{self, Icon, icon, icon_with};
@@ -51,8 +54,10 @@ pub struct TurnArticle<'a> {
     attached: Vec<AttachedView<'a>>,
     mode: &'static str,
     long_prompt: bool,
-    /// Its number, if it is a repair of a failed preview.
-    repair: Option<u32>,
+    /// `Fix attempt 1 of 3`, if it is a repair of a failed preview.
+    repair: Option<String>,
+    /// Why it is repaired, for the user; the prompt is for the model.
+    reason: Html,
     live: bool,
     /// Rendered.
     blocks: Vec<String>,
@@ -375,7 +380,8 @@ impl<'a> TurnArticle<'a> {
             evidence: turn.evidence.as_ref().map(|evidence| evidence.text.as_str()),
             attached: turn.attachments.iter().map(AttachedView::new).collect(),
             mode: turn.mode.as_str(),
-            repair: turn.repair().map(|repair| repair.number),
+            repair: turn.repair().map(|repair| format!("Fix attempt {} of {REPAIRS_MAX}", repair.number)),
+            reason: repair_reason(turn),
             long_prompt: turn.prompt.len() > LONG_PROMPT,
             live,
             blocks,
@@ -444,6 +450,19 @@ impl Summary {
             TurnState::Queued | TurnState::Running | TurnState::Done => ("check", "mark"),
         };
         Self { icon, class, facts, steps: None, version: turn.version.clone(), open: false }
+    }
+}
+
+/// Why a turn is repaired.
+fn repair_reason(turn: &Turn) -> Html {
+    let evidence = turn.evidence.as_ref();
+    let code = evidence.and_then(|evidence| evidence.source.strip_prefix("preview: ")).unwrap_or_default();
+    let cause = proof::cause(code, evidence.into_iter().flat_map(|evidence| evidence.text.lines()));
+    let prompt = turn.prompt.as_str();
+    let said = prompt.strip_prefix(REPAIR_SENTENCE).unwrap_or(prompt).trim();
+    match cause.as_deref().unwrap_or(said) {
+        "" => with_code("The preview failed."),
+        reason => with_code(&format!("The preview failed: {reason}")),
     }
 }
 
@@ -575,7 +594,7 @@ mod tests {
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count(".user-message"), 0);
-        assert_eq!(page.text(".repair-note"), "Repair 2 The preview of your work failed. “pip” failed.");
+        assert_eq!(page.text(".repair-note"), "Fix attempt 2 of 3 · The preview failed: “pip” failed.");
     }
 
     #[test]

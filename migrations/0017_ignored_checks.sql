@@ -1,0 +1,2 @@
+-- How many failed checks a user chose to ignore for this release; publishing and rolling back keep the number.
+ALTER TABLE releases ADD COLUMN ignored_checks INTEGER NOT NULL DEFAULT 0;
