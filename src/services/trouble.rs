@@ -41,15 +41,19 @@ impl Services {
             return Ok(None);
         }
         let newest = self.platform.store.newest_version(app.id).await?;
-        if newest.as_ref().zip(job.finished_at).is_some_and(|(version, failed)| version.created_at > failed) {
-            return Ok(None);
-        }
-        let error = job.error.as_ref();
-        let is_code = error.is_some_and(|error| is_mendable(&error.code));
         let (version, turn) = match &job.kind {
             JobKind::Preview { version, turn, .. } => (Some(version.clone()), *turn),
             _ => (None, None),
         };
+        // The times of versions are those of commits: whole seconds.
+        let is_superseded = newest.as_ref().is_some_and(|newest| {
+            version.as_ref() != Some(&newest.id) && newest.created_at.as_second() >= job.created_at.as_second()
+        });
+        if is_superseded {
+            return Ok(None);
+        }
+        let error = job.error.as_ref();
+        let is_code = error.is_some_and(|error| is_mendable(&error.code));
         let last = self.newest_turn(app).await?;
         Ok(Some(Trouble {
             is_newest: version.is_some() && version == newest.map(|version| version.id),
