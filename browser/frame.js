@@ -94,7 +94,7 @@ export function startedHere() {
   chosen = false;
 }
 on("submit", "form[method=post]", (form) => {
-  if (/\/(turns|previews|publish|rollback|continue)(\/|$|\?)/.test(form.getAttribute("action") ?? "")) startedHere();
+  if (/\/(turns|previews|publish|rollback|start|continue)(\/|$|\?)/.test(form.getAttribute("action") ?? "")) startedHere();
 });
 
 const viewLink = (view) => find(`.toolbar [href$="view=${view}"]`);

@@ -123,6 +123,10 @@ function turn({ id, running, ended, html }) {
   } else {
     // This turn answers the choices that an earlier turn offered.
     for (const offer of all("#turns [data-once]")) offer.remove();
+    for (const answered of all("#turns [data-answered][hidden]")) {
+      answered.hidden = false;
+      find("q", answered).textContent = find(".user-message", fresh)?.textContent ?? "";
+    }
     find("#turns").append(fresh);
     following = true;
     placeholder();

@@ -40,6 +40,15 @@ pub struct NewRollback {
     release: Option<ReleaseNumber>,
 }
 
+/// Request to start a release again.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewStart {
+    /// The environment; default `prod`.
+    #[schema(default = "prod")]
+    environment: Option<Environment>,
+}
+
 /// A numbered deployment of a build to an environment.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Release)]
@@ -160,6 +169,23 @@ pub async fn rollback(
 ) -> AppResult<Response> {
     let environment = new.environment.unwrap_or(Environment::Prod);
     services.rollback(&name, environment, new.release).await.map(accepted)
+}
+
+/// Start again.
+///
+/// Starts the live release of an environment again after its container has stopped. 409 `already_running` if it has not
+/// stopped, `nothing_to_start` if nothing was deployed.
+#[utoipa::path(
+    post, path = "/api/v1/apps/{app}/start", tag = "Deployments",
+    params(("app" = String, Path, description = "The app's name.")), request_body(content = Option<NewStart>),
+    responses((status = 202, description = "The queued job.", body = JobJson)),
+)]
+pub async fn start(
+    State(services): State<Services>,
+    Path(name): Path<AppName>,
+    OptionalJson(new): OptionalJson<NewStart>,
+) -> AppResult<Response> {
+    services.start_again(&name, new.environment.unwrap_or(Environment::Prod)).await.map(accepted)
 }
 
 /// List releases.

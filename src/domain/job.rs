@@ -38,6 +38,11 @@ pub enum JobKind {
         /// The release whose image and settings are deployed.
         release: ReleaseNumber,
     },
+    /// Starts the live release of an environment again, which has stopped.
+    Start {
+        /// The environment.
+        environment: Environment,
+    },
     /// Deletes the app and all of its data.
     Delete,
 }
@@ -70,6 +75,7 @@ impl JobKind {
             Self::Preview { .. } => "preview",
             Self::Publish { .. } => "publish",
             Self::Rollback { .. } => "rollback",
+            Self::Start { .. } => "start",
             Self::Delete => "delete",
         }
     }
@@ -87,7 +93,7 @@ impl JobKind {
         match self {
             Self::Preview { .. } => Some(Environment::Preview),
             Self::Publish { .. } => Some(Environment::Prod),
-            Self::Rollback { environment, .. } => Some(*environment),
+            Self::Rollback { environment, .. } | Self::Start { environment } => Some(*environment),
             Self::Generate { .. } | Self::Delete => None,
         }
     }

@@ -157,6 +157,8 @@ pub struct Turn {
     pub version_number: Option<u32>,
     /// The size of its changes.
     pub size: ChangeSize,
+    /// Number of its calls that change files and were refused.
+    pub failed_edits: u32,
     /// The model that answered; `None` before it started.
     pub model: Option<ModelId>,
     /// Its usage.

@@ -97,6 +97,17 @@ pub async fn rollback(
     rollout::roll_out(context, &app, release).await
 }
 
+/// Starts the live release of an environment again, which has stopped.
+pub async fn start(context: &JobContext, environment: Environment) -> Result<JobResult, Failure> {
+    let app = context.app().await?;
+    let Some(number) = app.environment(environment).release else {
+        return Err(Failure::failed("nothing_to_start", "There is no release to start any more."));
+    };
+    let release = context.platform.store.release(app.id, environment, number).await?;
+    rollout::announce(context, &app, environment).await?;
+    rollout::start_again(context, &app, release).await
+}
+
 /// How this version is to run: the template's settings with what its `app.toml` says.
 async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<DeploymentSpec, Failure> {
     let platform = &context.platform;

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -80,7 +81,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             Closing { note: Some(error.detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) },
             Some(Failure::from(error)),
         ),
-        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), answering.client.format()),
+        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), answering.client.format(), platform.clock.now()),
     };
     let (version, closing, failure) = match version {
         Ok(version) => (version, closing, failure),
@@ -113,18 +114,30 @@ struct Closing {
     note: Option<String>,
     reason: Option<String>,
     question: Option<Question>,
+    failed_edits: u32,
 }
 
 impl Closing {
     fn new(state: TurnState, reason: Option<&str>) -> Self {
-        Self { state, note: None, reason: reason.map(str::to_owned), question: None }
+        Self { state, note: None, reason: reason.map(str::to_owned), question: None, failed_edits: 0 }
     }
 }
 
 /// What the turn's end means for the turn and for its job. A stop that its user did not ask for is the builder's.
-fn close(outcome: TurnOutcome, asked_for: bool, format: WireFormat) -> (Closing, Option<Failure>) {
+fn close(
+    outcome: TurnOutcome,
+    asked_for: bool,
+    format: WireFormat,
+    now: jiff::Timestamp,
+) -> (Closing, Option<Failure>) {
     let reason = outcome.end.reason();
-    let closing = |state| Closing { state, note: outcome.note.clone(), reason: reason.clone(), question: None };
+    let closing = |state| Closing {
+        state,
+        note: outcome.note.clone(),
+        reason: reason.clone(),
+        question: None,
+        failed_edits: outcome.failed_edits,
+    };
     match outcome.end {
         TurnEnd::Done | TurnEnd::Cap(_) => (closing(TurnState::Done), None),
         TurnEnd::Asked(question) => (Closing { question: Some(question), ..closing(TurnState::Done) }, None),
@@ -144,15 +157,33 @@ fn close(outcome: TurnOutcome, asked_for: bool, format: WireFormat) -> (Closing,
         ),
         TurnEnd::Stopped => (closing(TurnState::Stopped), Some(Failure::Cancelled)),
         TurnEnd::Failed(ref error) => (
-            Closing { note: outcome.note.clone().or_else(|| Some(error.message())), ..closing(TurnState::Failed) },
+            Closing { note: Some(told(error, now)), ..closing(TurnState::Failed) },
             Some(Failure::Failed(JobError {
                 code: error.code().to_owned(),
-                message: error.message(),
+                message: told(error, now),
                 hint: Some(error.hint(format)),
                 lines: Vec::new(),
             })),
         ),
     }
+}
+
+/// What happened, and until when the provider answers no further request, if it says so.
+fn told(error: &TurnError, now: jiff::Timestamp) -> String {
+    let TurnError::Model(model) = error else { return error.message() };
+    match model.retry_after().and_then(|wait| until(now, wait)) {
+        Some(until) => format!("{} It accepts requests again at {until}.", error.message()),
+        None => error.message(),
+    }
+}
+
+/// The time after a wait, rounded up to a minute; with its date if that is another day.
+fn until(now: jiff::Timestamp, wait: Duration) -> Option<String> {
+    let seconds = now.as_second().checked_add(i64::try_from(wait.as_secs()).ok()?)?;
+    let at = jiff::Timestamp::from_second(seconds.checked_add(59)? / 60 * 60).ok()?;
+    let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
+    let format = if day(at) == day(now) { "%H:%M UTC" } else { "%H:%M UTC on %Y-%m-%d" };
+    Some(at.strftime(format).to_string())
 }
 
 async fn input(
@@ -254,17 +285,27 @@ async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option
 }
 
 async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<&Version>) -> AppResult<()> {
+    let note = if closing.state == TurnState::Stopped { Some(stopped(version)) } else { closing.note };
     let ending = TurnEnding {
         state: closing.state,
         version: version.map(|version| version.id.clone()),
         size: version.map_or_else(ChangeSize::default, |version| version.size),
-        note: closing.note,
+        failed_edits: closing.failed_edits,
+        note,
         reason: closing.reason,
         question: closing.question,
     };
     let at = platform.clock.now();
     let record = || platform.store.end_turn(id, ending.clone(), at);
     Ok(until_recorded(&platform.lifecycle.draining, "the end of a turn", record).await?)
+}
+
+/// What a user has stopped.
+fn stopped(version: Option<&Version>) -> String {
+    match version {
+        Some(version) => format!("You stopped this. Changes so far are saved as version {}.", version.number),
+        None => "You stopped this. Nothing had changed yet.".to_owned(),
+    }
 }
 
 /// What came of the job of a turn that has ended; none while it has not.
@@ -293,4 +334,24 @@ pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppR
     let note = Some("Slipway restarted during this turn. Changes so far are saved.".to_owned());
     let closing = Closing { note, ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED)) };
     end(platform, id, closing, version.as_ref()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::ModelError;
+
+    #[test]
+    fn a_rate_limit_says_until_when() {
+        let now = "2026-11-20T14:42:10Z".parse().expect("a time");
+        let limited = |seconds: Option<u64>| {
+            let retry_after = seconds.map(Duration::from_secs);
+            told(&TurnError::Model(ModelError::RateLimited { retry_after }), now)
+        };
+        let words = "The provider's rate limit for this API key is reached.";
+        assert_eq!(limited(Some(900)), format!("{words} It accepts requests again at 14:58 UTC."));
+        assert_eq!(limited(Some(86_400)), format!("{words} It accepts requests again at 14:43 UTC on 2026-11-21."));
+        assert_eq!(limited(None), words);
+        assert_eq!(limited(Some(u64::MAX)), words, "a wait beyond all times is not said");
+    }
 }

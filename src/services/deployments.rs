@@ -163,6 +163,23 @@ impl Services {
         self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: release.number }).await
     }
 
+    /// Queues a job that starts the live release of an environment again, which has stopped.
+    pub async fn start_again(&self, name: &AppName, environment: Environment) -> AppResult<Job> {
+        let app = self.app(name).await?;
+        let status = app.environment(environment);
+        let place = environment.title().to_lowercase();
+        if status.release.is_none() {
+            return Err(AppError::conflict("nothing_to_start", format!("Nothing was deployed to {place} yet.")));
+        }
+        let kind = JobKind::Start { environment };
+        let open = self.platform.store.open_jobs(Some(app.id)).await?;
+        let is_starting = open.iter().any(|job| job.kind == kind);
+        if status.state != EnvironmentState::Stopped && !is_starting {
+            return Err(AppError::conflict("already_running", format!("The release in {place} has not stopped.")));
+        }
+        self.jobs.enqueue_once(&app, kind).await
+    }
+
     /// The release that a roll back without a number deploys: the newest earlier one of another version. After a roll back,
     /// "earlier" is relative to the release that was deployed again: two roll backs go two steps back.
     pub async fn rollback_target(&self, app: &App, environment: Environment) -> AppResult<Option<Release>> {

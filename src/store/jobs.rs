@@ -386,6 +386,7 @@ mod tests {
             state: TurnState::Done,
             version: None,
             size: ChangeSize::default(),
+            failed_edits: 0,
             note: None,
             reason: Some("cap_steps".into()),
             question: None,

@@ -18,6 +18,8 @@ pub struct TurnEnding {
     pub version: Option<VersionId>,
     /// The size of its changes.
     pub size: ChangeSize,
+    /// Number of its calls that change files and were refused.
+    pub failed_edits: u32,
     /// Why it ended early, in a sentence.
     pub note: Option<String>,
     /// Why it ended early, as a code.
@@ -52,6 +54,7 @@ fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
             additions: row.get("additions")?,
             deletions: row.get("deletions")?,
         },
+        failed_edits: row.get("failed_edits")?,
         model: row::text_opt(row, "model")?,
         usage: Usage {
             input_tokens: row::count(row, "input_tokens")?,
@@ -304,7 +307,7 @@ impl Store {
         self.write(move |t| {
             t.execute(
                 "UPDATE turns SET state = ?2, version = ?3, files = ?4, additions = ?5, deletions = ?6, note = ?7,
-                        finished_at = ?8, reason = ?9, question = ?10
+                        finished_at = ?8, reason = ?9, question = ?10, failed_edits = ?11
                  WHERE id = ?1 AND state IN ('queued', 'running')",
                 params![
                     id.0,
@@ -316,7 +319,8 @@ impl Store {
                     ending.note,
                     at.as_millisecond(),
                     ending.reason,
-                    ending.question.as_ref().map(row::to_json)
+                    ending.question.as_ref().map(row::to_json),
+                    ending.failed_edits
                 ],
             )?;
             Ok(())
@@ -385,7 +389,7 @@ mod tests {
 
     async fn end(store: &Store, turn: TurnId, state: TurnState, question: Option<Question>) {
         let size = ChangeSize::default();
-        let ending = TurnEnding { state, version: None, size, note: None, reason: None, question };
+        let ending = TurnEnding { state, version: None, size, failed_edits: 0, note: None, reason: None, question };
         store.end_turn(turn, ending, AT).await.expect("ended");
     }
 

@@ -31,7 +31,7 @@ use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
     App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody,
-    FileState, Job, JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState,
+    FileState, Job, JobId, JobState, ModelChoice, NOTICE, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState,
     ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold,
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
@@ -116,6 +116,7 @@ pub fn turn(state: TurnState) -> Turn {
         } else {
             ChangeSize::default()
         },
+        failed_edits: 0,
         model: Some("claude-opus-5-5".parse().expect("an id")),
         usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
         note: None,
@@ -141,7 +142,8 @@ pub fn blocks() -> Vec<Block<'static>> {
         ),
         Block::Tool { summary: "Read public/index.html", ok: true },
         Block::File { path: "public/index.html", state: FileState::Written, lines: Some(58), content: Some(HTML) },
-        Block::Tool { summary: "The text to replace was not found in public/script.js", ok: false },
+        Block::Retry("The model is overloaded at the moment. Asking again in 4 s (attempt 3)."),
+        Block::Tool { summary: "Could not edit public/script.js: the text to replace was not found", ok: false },
         Block::File {
             path: "public/style.css",
             state: FileState::Writing,
@@ -161,6 +163,7 @@ pub fn live_blocks() -> Vec<String> {
         .map(|block| match block {
             Block::Text(kind, words) => text(words, kind),
             Block::Tool { summary, ok } => EventBody::tool("edit_file", summary, ok),
+            Block::Retry(summary) => EventBody::tool(NOTICE, summary, false),
             Block::File { path, state, content, .. } => {
                 EventBody::File { path: path.parse().expect("a path"), state, delta: content.map(str::to_owned) }
             }
@@ -569,7 +572,7 @@ fn version_tab(app: &App) -> String {
     .expect("renders")
 }
 
-fn releases_tab(app: &App) -> String {
+pub fn releases_tab(app: &App) -> String {
     let release = |number, environment, state, version, from: Option<u32>| {
         ReleaseView::new(
             &Release {

@@ -21,7 +21,7 @@ use crate::generation::history;
 use crate::generation::limits::{Cap, Spent, TurnLimits};
 use crate::generation::notes::ANSWER_CUT_NOTE;
 use crate::generation::opening::Opening;
-use crate::generation::outcome::{ToolOutcome, ToolStop};
+use crate::generation::outcome::{ToolOutcome, ToolStop, not_done};
 use crate::generation::ports::{HostError, ToolHost, TurnSink};
 use crate::generation::retry::Attempts;
 use crate::generation::rewrite::Rewrites;
@@ -53,6 +53,8 @@ pub struct Run<'a, H, S> {
     used: WireUsage,
     files: BTreeMap<WorkspacePath, FileState>,
     steps: u32,
+    /// Number of calls that change files and were refused.
+    failed_edits: u32,
     /// The number of the attempt in the turn, which makes block ids unique.
     attempt: u32,
     /// For answers and thinking: the block that was shown last.
@@ -116,6 +118,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             used: WireUsage::default(),
             files: BTreeMap::new(),
             steps: 0,
+            failed_edits: 0,
             attempt: 0,
             spoken: [None; 2],
             said: TakenBack::default(),
@@ -150,6 +153,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             usage: self.input.models.priced(&self.input.model, self.used),
             messages: self.transcript.into_messages(),
             files_touched: self.files,
+            failed_edits: self.failed_edits,
             compaction: self.length.compaction,
             repairs: self.repeats.into_repairs(),
         }
@@ -365,13 +369,13 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     async fn run_call(&mut self, raw: &RawCall, stream: &AnswerStream, results: &mut Results) -> Result<(), TurnEnd> {
         let Ok(input) = raw.input() else { return Ok(()) };
         if self.asked.is_some() {
-            self.tool_event(&raw.name, format!("{} not done: a question is open", raw.name), false).await;
+            self.tool_event(&raw.name, not_done(&raw.name, "a question is open"), false).await;
             results.add(&raw.id, QUESTION_OPEN.to_owned(), true);
             return self.keep_so_far(&raw.id, stream, results).await;
         }
         let limits = &self.input.limits;
         let outcome = match ToolCall::parse(&raw.name, input, self.input.mode) {
-            Err(why) => ToolOutcome::refused(&raw.name, why),
+            Err(why) => ToolOutcome::refused(&raw.name, None, why),
             Ok(call) => {
                 let is_new = call.changes().is_some_and(|path| !self.files.contains_key(path));
                 if is_new && self.files.len() >= limits.files {
@@ -392,6 +396,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let mut enough = None;
         let mut answer = outcome.answer;
         if !outcome.ok {
+            self.failed_edits += u32::from(toolbox::is_edit(&raw.name));
             let verdict = match outcome.failed_check {
                 Some(failure) => self.repeats.check_failed(failure),
                 None => self.repeats.refused(self.steps, &raw.name, &answer),
@@ -461,7 +466,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     async fn say_not_done(&mut self, draft: &Draft, why: &str) -> bool {
         let calls = unanswered(&draft.blocks, &draft.results);
         for call in &calls {
-            self.tool_event(&call.name, format!("{} not done: {why}", call.name), false).await;
+            self.tool_event(&call.name, not_done(&call.name, why), false).await;
         }
         !calls.is_empty()
     }
@@ -489,7 +494,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             return Err(TurnEnd::Failed(error.clone().into()));
         };
         let wait_for = if wait.as_secs() < 2 { String::new() } else { format!(" in {} s", wait.as_secs()) };
-        self.broken_off(draft, format!("{error} Asking again{wait_for}.")).await;
+        self.broken_off(draft, format!("{error} Asking again{wait_for}{}.", nth(attempts.made()))).await;
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(TurnEnd::Stopped),
@@ -562,6 +567,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         self.keep().await?;
         next
     }
+}
+
+/// Counts the attempts of one request from the second retry on: one line of the page shows them all.
+fn nth(attempt: u32) -> String {
+    if attempt < 2 { String::new() } else { format!(" (attempt {})", attempt + 1) }
 }
 
 /// After an answer that does not end the turn.

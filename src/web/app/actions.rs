@@ -112,6 +112,23 @@ pub async fn rollback(
     Ok(reply::done(caller, &format!("/apps/{name}/releases")))
 }
 
+/// The form's fields.
+#[derive(Deserialize)]
+pub struct StartForm {
+    environment: Environment,
+}
+
+/// `POST /apps/{app}/start`: starts a release that has stopped.
+pub async fn start(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<StartForm>,
+) -> AppResult<Response> {
+    web.services.start_again(&name, form.environment).await?;
+    Ok(reply::done(caller, &format!("/apps/{name}/releases")))
+}
+
 /// `POST /jobs/{id}/cancel`
 pub async fn cancel(State(web): State<Web>, caller: Caller, Path(id): Path<i64>) -> AppResult<Response> {
     let job = web.services.cancel(JobId(id)).await?;

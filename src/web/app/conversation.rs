@@ -50,8 +50,11 @@ async fn turns(
 ) -> AppResult<Talk> {
     let page = services.turns(app, PageRequest { cursor, ..PageRequest::first(PAGE) }).await?;
     let mut rendered = Vec::with_capacity(page.items.len());
-    for turn in page.items.iter().rev() {
-        rendered.push(article(services, app, turn, until, open == Some(turn.id)).await?);
+    for (at, turn) in page.items.iter().enumerate().rev() {
+        // Newest first: the next message, which answers a question, stands before it.
+        let next = page.items[..at].iter().rev().find(|next| !next.was_withdrawn());
+        let answer = next.map(|next| next.prompt.as_str());
+        rendered.push(answered_article(services, app, turn, until, open == Some(turn.id), answer).await?);
     }
     let html = reply::render(&Turns {
         app: &app.name,
@@ -70,6 +73,18 @@ pub async fn article(
     until: EventId,
     with_steps: bool,
 ) -> AppResult<String> {
+    answered_article(services, app, turn, until, with_steps, None).await
+}
+
+/// The same, with the message after it.
+async fn answered_article(
+    services: &Services,
+    app: &App,
+    turn: &Turn,
+    until: EventId,
+    with_steps: bool,
+    answer: Option<&str>,
+) -> AppResult<String> {
     if is_live(turn) {
         let fold = services.turn_fold(turn, until).await?;
         return live_article(services, app, turn.clone(), fold).await;
@@ -78,10 +93,11 @@ pub async fn article(
     let offers = offers(services, app, turn).await?;
     let now = services.now();
     let (name, turn) = (app.name.clone(), turn.clone());
+    let answer = answer.filter(|_| turn.question.is_some()).map(ToOwned::to_owned);
     let render = move |budget: &Budget| {
         let shown = shown(&blocks);
         let answers = answers(&shown, &whole_text(&name, turn.id), budget);
-        let article = TurnArticle::new(&name, &turn, answers, now).offering(offers);
+        let article = TurnArticle::new(&name, &turn, answers, now).offering(offers).answered(answer.as_deref());
         reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
     };
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
@@ -125,7 +141,9 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
         None
     };
     let restore = restore.map(|version| (version.id, version.number));
-    Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
+    let may_continue = turn.may_continue();
+    let has_begun = may_continue && services.has_answers(turn).await?;
+    Ok(Offers { answers: turn.question.is_some(), go_on: has_begun, again: may_continue && !has_begun, restore })
 }
 
 /// Whether the turn is queued or running.

@@ -179,6 +179,9 @@ pub fn title(job: &Job, version: Option<u32>) -> String {
             };
             (format!("Rolling {place} back to {what}"), did, "Roll back")
         }
+        JobKind::Start { .. } => {
+            (format!("Starting {what} in {place}"), format!("{} runs in {place} again", capital(&what)), "Start")
+        }
         JobKind::Delete => ("Deleting the app".to_owned(), "The app is deleted".to_owned(), "Deleting"),
         JobKind::Generate { .. } => ("Writing".to_owned(), "Written".to_owned(), "Writing"),
     };
@@ -207,7 +210,9 @@ fn steps(job: &Job) -> Vec<StepView> {
     if !job.state.is_final() {
         let all: &[StepName] = match job.kind {
             JobKind::Preview { .. } => &[StepName::Build, StepName::Start, StepName::Check, StepName::Switch],
-            JobKind::Publish { .. } | JobKind::Rollback { .. } => &[StepName::Start, StepName::Check, StepName::Switch],
+            JobKind::Publish { .. } | JobKind::Rollback { .. } | JobKind::Start { .. } => {
+                &[StepName::Start, StepName::Check, StepName::Switch]
+            }
             JobKind::Generate { .. } | JobKind::Delete => &[],
         };
         let begun = |name: &StepName| job.steps.iter().any(|step| step.name == *name);

@@ -4,8 +4,8 @@ use askama::Template;
 
 use super::deployment::ignored_words;
 use crate::domain::{
-    App, AppName, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, Version,
-    VersionId, VersionKind,
+    App, AppName, Bytes, ChangeSize, Environment, EnvironmentState, ProcessKind, Release, ReleaseNumber, ReleaseState,
+    Version, VersionId, VersionKind,
 };
 use crate::web::format::{self, When};
 use crate::web::ui;
@@ -44,6 +44,8 @@ pub struct VersionView {
     files: String,
     size: ChangeSize,
     places: Vec<&'static str>,
+    /// It runs in preview.
+    in_preview: bool,
     head: bool,
 }
 
@@ -65,6 +67,8 @@ impl VersionView {
             files: format::count(u64::from(version.size.files), "file", "files"),
             size: version.size,
             places: Environment::ALL.iter().filter(|environment| runs(environment)).map(|e| e.title()).collect(),
+            in_preview: runs(&Environment::Preview)
+                && app.environment(Environment::Preview).state == EnvironmentState::Ready,
             head: app.head.as_ref() == Some(&version.id),
         }
     }
@@ -163,14 +167,19 @@ pub struct ReleaseView {
     /// It has a running instance, so its usage can be measured.
     serves: bool,
     may_return: bool,
+    /// It is live and has stopped.
+    may_start: bool,
 }
 
 impl ReleaseView {
     /// `idle`: no deployment is running.
     pub fn new(release: &Release, app: &App, now: jiff::Timestamp) -> Self {
-        let live = app.environment(release.environment).release == Some(release.number);
+        let status = app.environment(release.environment);
+        let live = status.release == Some(release.number);
+        let stopped = status.state == EnvironmentState::Stopped;
         let (word, class, icon, motion) = match release.state {
             ReleaseState::Deploying => ("deploying", "accent", "spinner", "spin"),
+            ReleaseState::Ready | ReleaseState::Retired if live && stopped => ("stopped", "bad", "pause", ""),
             ReleaseState::Ready | ReleaseState::Retired if live => ("running", "ok", "check", ""),
             ReleaseState::Ready | ReleaseState::Retired => ("earlier", "", "clock", ""),
             ReleaseState::Failed => ("failed", "bad", "cross", ""),
@@ -196,7 +205,8 @@ impl ReleaseView {
             },
             image: release.image.to_string(),
             digest: digest.get(..19).unwrap_or(digest).to_owned(),
-            serves: live && matches!(release.spec.process, ProcessKind::Service(_)),
+            may_start: live && stopped && !app.deleting,
+            serves: live && !stopped && matches!(release.spec.process, ProcessKind::Service(_)),
             may_return: ran && !live && !app.deleting,
         }
     }
@@ -286,4 +296,23 @@ pub struct SettingsTab<'a> {
     pub auto_preview: String,
     /// The reason why it was not deleted.
     pub problem: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn a_release_that_has_stopped_can_be_started() {
+        let mut app = samples::app();
+        let page = samples::select(&samples::releases_tab(&app));
+        assert_eq!((page.count("form[action$='/start']"), page.count("[data-usage]")), (0, 2));
+        assert_eq!(page.text("section:last-of-type li:nth-of-type(2) .tag.warn"), "1 check ignored");
+        app.environments[1].state = EnvironmentState::Stopped;
+        let page = samples::select(&samples::releases_tab(&app));
+        assert_eq!(page.text("section:first-of-type li:first-of-type .tag"), "stopped");
+        assert_eq!(page.attribute("form[action$='/start'] input", "value"), "prod");
+        assert_eq!((page.count("form[action$='/start']"), page.count("[data-usage]")), (1, 1), "it is not measured");
+    }
 }

@@ -44,6 +44,7 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
         .route("/apps/{app}/qr", get(actions::qr))
+        .route("/apps/{app}/start", get(actions::back).post(actions::start))
         .route("/apps/{app}/rollback", get(actions::back).post(actions::rollback))
         .route("/apps/{app}/delete", get(actions::back).post(actions::delete))
         .route("/apps/{app}/code", get(code::tab))

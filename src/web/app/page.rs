@@ -186,6 +186,7 @@ pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<
         JobKind::Rollback { environment, release } => {
             services.release(app, *environment, *release).await.map(|release| release.version_number)
         }
+        JobKind::Start { environment } => return Ok(app.environment(*environment).version_number),
         JobKind::Generate { .. } | JobKind::Delete => return Ok(None),
     };
     match found {
@@ -211,6 +212,7 @@ async fn next<'a>(
             match job.kind {
                 JobKind::Publish { .. } => "Publishing",
                 JobKind::Rollback { .. } => "Rolling back",
+                JobKind::Start { .. } => "Starting",
                 JobKind::Delete => "Deleting",
                 JobKind::Preview { .. } | JobKind::Generate { .. } => "Deploying",
             }

@@ -306,7 +306,7 @@ fn note(app: &App, view: View, status: &EnvironmentStatus) -> Option<String> {
     let place = status.environment.title();
     let number = status.version_number?;
     match status.state {
-        EnvironmentState::Stopped => Some(format!("{place} has stopped. Deploy it again to start it.")),
+        EnvironmentState::Stopped => Some(format!("{place} has stopped. You can start it again in Releases.")),
         EnvironmentState::Deploying => Some(format!("Version {number} answers until the new one is ready.")),
         _ if view == View::Preview && status.version != app.head => {
             Some(format!("This is version {number}. A newer version can be deployed."))

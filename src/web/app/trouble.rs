@@ -70,7 +70,11 @@ impl Card {
             reason: with_code(&reason.unwrap_or_else(|| "The reason is not known.".to_owned())),
             attempts: (trouble.attempts > 1).then_some(trouble.attempts),
             unchanged: trouble.fix_changed_nothing.then_some("The last attempt to fix this changed nothing."),
-            still: environment.and_then(|environment| still_running(app, environment)),
+            // What did not start again is what ran there.
+            still: match job.kind {
+                JobKind::Start { .. } => None,
+                _ => environment.and_then(|environment| still_running(app, environment)),
+            },
             // What a user can do about their own code is on the buttons.
             hint: hint.as_ref().filter(|_| !trouble.is_code).map(|hint| with_code(hint)),
             tried: hint.filter(|_| stopped),
@@ -98,6 +102,7 @@ fn title(kind: &JobKind) -> &'static str {
     match kind {
         JobKind::Publish { .. } => "Not published.",
         JobKind::Rollback { .. } => "Not rolled back.",
+        JobKind::Start { .. } => "Not started.",
         JobKind::Delete => "Not deleted.",
         JobKind::Preview { .. } | JobKind::Generate { .. } => "Not deployed.",
     }
@@ -116,6 +121,7 @@ fn again(app: &App, job: &Job) -> Option<Again> {
         JobKind::Rollback { environment, release } => {
             ("rollback", vec![("environment", environment.to_string()), ("release", release.to_string())])
         }
+        JobKind::Start { environment } => ("start", vec![("environment", environment.to_string())]),
         JobKind::Generate { .. } | JobKind::Delete => return None,
     };
     Some(Again { action: format!("/apps/{}/{action}", app.name), fields })

@@ -11,7 +11,7 @@ use askama::filters::HtmlSafe;
 use super::deployment::with_code;
 use crate::bounded_work::Budget;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, REPAIRS_MAX, TextKind, Turn,
+    AppName, Attachment, AttachmentId, FileState, JobId, NOTICE, Question, QuestionKind, REPAIRS_MAX, TextKind, Turn,
     TurnBlock, TurnId, TurnMode, TurnState, VersionId,
 };
 use crate::generation::notes::REPAIR_SENTENCE;
@@ -24,6 +24,8 @@ use crate::web::ui::{self, Icon, icon, icon_with};
 const CONTENT_LIMIT: usize = 64 * 1024;
 /// A line between two steps that is longer than this many bytes is a part of the answer.
 const NARRATION_MAX: usize = 280;
+/// Maximum characters of an answer that are shown under its question.
+const ANSWER_SHOWN: usize = 200;
 /// A user's message longer than this many bytes scrolls in its bubble.
 const LONG_PROMPT: usize = 1_200;
 
@@ -71,6 +73,8 @@ pub struct TurnArticle<'a> {
     question: Option<&'a Question>,
     /// Only a click on a choice answers the question, not a message.
     needs_press: bool,
+    /// The answer to its question.
+    answered: Option<String>,
     withdraw: Option<JobId>,
     next: Offers,
 }
@@ -80,8 +84,10 @@ pub struct TurnArticle<'a> {
 pub struct Offers {
     /// Its question can be answered with a click.
     pub answers: bool,
-    /// It can be continued.
+    /// It can be continued: the model had answered something.
     pub go_on: bool,
+    /// It can be started again, because the model had answered nothing.
+    pub again: bool,
     /// The version to restore, with its number.
     pub restore: Option<(VersionId, u32)>,
 }
@@ -161,7 +167,7 @@ pub enum StepLine {
         id: Option<String>,
         /// What it did.
         summary: String,
-        /// `ok` or `not`.
+        /// `ok`, `not` or `retry`.
         class: &'static str,
         /// Its icon.
         mark: Icon,
@@ -220,6 +226,11 @@ impl StepLine {
         Self::File { head, content: content.map(|text| shown_content(text).to_owned()).filter(|text| !text.is_empty()) }
     }
 
+    /// A request to the model that is sent again.
+    pub fn retry(id: Option<String>, summary: &str) -> Self {
+        Self::Tool { id, summary: summary.to_owned(), class: "retry", mark: icon("reload") }
+    }
+
     /// Another tool's step.
     pub fn tool(id: Option<String>, summary: &str, ok: bool) -> Self {
         let (class, mark) = if ok { ("ok", icon("check")) } else { ("not", icon("cross")) };
@@ -254,6 +265,8 @@ pub enum Block<'a> {
         /// Whether it succeeded.
         ok: bool,
     },
+    /// The model is asked again.
+    Retry(&'a str),
 }
 
 impl<'a> From<&'a TurnBlock> for Block<'a> {
@@ -267,6 +280,7 @@ impl<'a> From<&'a TurnBlock> for Block<'a> {
                 lines: content.as_ref().map(|text| text.lines().count().max(1)),
                 content: content.as_deref(),
             },
+            TurnBlock::Tool { name, summary, ok: false } if name == NOTICE => Self::Retry(summary),
             TurnBlock::Tool { summary, ok, .. } => Self::Tool { summary, ok: *ok },
         }
     }
@@ -335,6 +349,7 @@ pub fn steps(blocks: &[Block<'_>]) -> String {
                 StepLine::file(FileHead::new(None, path, state, lines), content).render().ok()
             }
             Block::Tool { summary, ok } => StepLine::tool(None, summary, ok).render().ok(),
+            Block::Retry(summary) => StepLine::retry(None, summary).render().ok(),
         })
         .collect()
 }
@@ -395,8 +410,16 @@ impl<'a> TurnArticle<'a> {
             question: turn.question.as_ref().filter(|_| !live),
             needs_press: turn.question.as_ref().is_some_and(|question| question.about == QuestionKind::Rewrite),
             withdraw: turn.job.filter(|_| turn.state == TurnState::Queued),
+            answered: None,
             next: Offers::default(),
         }
+    }
+
+    /// Adds the answer to its question.
+    #[must_use]
+    pub fn answered(mut self, answer: Option<&str>) -> Self {
+        self.answered = answer.map(|words| format::first_line(words, ANSWER_SHOWN));
+        self
     }
 
     /// Adds the model's current activity.
@@ -435,10 +458,8 @@ impl Summary {
                 size.additions,
                 size.deletions
             ));
-        } else if turn.mode == TurnMode::Discuss {
-            facts.push("Answered".to_owned());
         } else {
-            facts.push("Nothing changed".to_owned());
+            facts.extend(without_change(turn));
         }
         facts.extend(turn.version_number.map(|number| format!("version {number}")));
         facts.extend(format::between(turn.started_at, turn.finished_at));
@@ -447,10 +468,35 @@ impl Summary {
             TurnState::Failed => ("warning", "mark bad"),
             TurnState::Stopped => ("stop", "mark warn"),
             TurnState::Interrupted => ("warning", "mark warn"),
+            TurnState::Done if turn.question.is_some() => ("chat", "mark info"),
+            TurnState::Done if size.files == 0 && (turn.failed_edits > 0 || is_fix(turn)) => ("warning", "mark warn"),
             TurnState::Queued | TurnState::Running | TurnState::Done => ("check", "mark"),
         };
         Self { icon, class, facts, steps: None, version: turn.version.clone(), open: false }
     }
+}
+
+/// What came of a turn that changed nothing.
+fn without_change(turn: &Turn) -> Vec<String> {
+    if turn.question.is_some() {
+        return vec!["Asked a question".to_owned()];
+    }
+    if turn.mode == TurnMode::Discuss {
+        return vec!["Answered".to_owned()];
+    }
+    if turn.failed_edits > 0 {
+        let failed = format::count(u64::from(turn.failed_edits), "edit", "edits");
+        return vec![format!("{failed} failed"), "nothing changed".to_owned()];
+    }
+    if is_fix(turn) && turn.state == TurnState::Done {
+        return vec!["This attempt changed nothing, so the failure is still there".to_owned()];
+    }
+    vec!["Nothing changed".to_owned()]
+}
+
+/// Whether it was started because of a failure.
+fn is_fix(turn: &Turn) -> bool {
+    turn.origin.is_written_by_slipway()
 }
 
 /// Why a turn is repaired.
@@ -572,7 +618,12 @@ mod tests {
         let page = samples::select(&html);
         assert_eq!(page.text(".user-message"), "Version 12 could not be deployed. Find the cause and fix it.");
         assert_eq!(page.text(".thought .words"), "ValueError: <b>no</b>");
+        assert_eq!(page.count("section.failure form"), 0, "only the newest turn offers something");
+        let offers = Offers { again: true, ..Offers::default() };
+        let article = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).offering(offers);
+        let page = samples::select(&article.render().expect("renders"));
         assert_eq!(page.attribute("section.failure input[name=again]", "value"), turn.id.to_string());
+        assert_eq!(page.texts("section.failure .button"), ["Try again"]);
     }
 
     #[test]
@@ -610,8 +661,11 @@ mod tests {
         assert_eq!(page.count(".question b"), 0);
         assert_eq!(page.attribute(".question form:last-of-type input[name=answer]", "value"), "31-2");
         assert_eq!(page.count(".question input[name=prompt]"), 0);
-        let page = samples::select(&article().render().expect("renders"));
+        assert_eq!(page.attribute("[data-answered]", "hidden"), "");
+        let page = samples::select(&article().answered(Some("Red")).render().expect("renders"));
         assert_eq!((page.count(".question"), page.count(".question form")), (1, 0));
+        assert_eq!(page.text("[data-answered]:not([hidden])"), "You answered: Red");
+        assert!(page.text(".summary summary").starts_with("3 files"), "its changes come first");
     }
 
     #[test]
@@ -631,7 +685,7 @@ mod tests {
     #[test]
     fn an_interrupted_turn_offers_to_continue_and_to_restore() {
         let app = samples::app();
-        let offers = Offers { answers: false, go_on: true, restore: Some((samples::version_id(11), 11)) };
+        let offers = Offers { answers: false, go_on: true, again: false, restore: Some((samples::version_id(11), 11)) };
         for state in [TurnState::Interrupted, TurnState::Failed, TurnState::Stopped] {
             let mut turn = samples::turn(state);
             turn.note = Some("Slipway restarted.".into());
@@ -641,6 +695,25 @@ mod tests {
             assert_eq!(page.attribute("form[action$=continue]", "action"), href);
             assert!(page.text("form[action$=restore] button").contains("version 11"), "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_turn_that_changed_nothing_says_why() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        (turn.version, turn.version_number, turn.size) = (None, None, crate::domain::ChangeSize::default());
+        let words = |turn: &Turn| {
+            let html = TurnArticle::new(&app.name, turn, Vec::new(), samples::now()).render().expect("renders");
+            let page = samples::select(&html);
+            (page.texts(".facts-line > span").swap_remove(0), page.count(".summary > summary .warn"))
+        };
+        assert_eq!(words(&turn), ("Nothing changed".to_owned(), 0));
+        turn.failed_edits = 3;
+        assert_eq!(words(&turn), ("3 edits failed".to_owned(), 1));
+        turn.failed_edits = 0;
+        turn.origin = TurnOrigin::Repair(Repair { of: turn.id, number: 2 });
+        assert_eq!(words(&turn), ("This attempt changed nothing, so the failure is still there".to_owned(), 1));
+        turn.question = Some(Question::about_rewrite("All of it?"));
+        assert_eq!(words(&turn), ("Asked a question".to_owned(), 0));
     }
 
     #[test]
