@@ -211,7 +211,7 @@ async fn a_release_that_has_stopped_is_started_again() {
     assert_eq!((scene.routed_to(Prod), scene.release_states(Prod).await.len()), (Some(1), 1));
     // What does not come up again stays stopped, and the page says so.
     stop().await;
-    scene.memory.fail(Call::WaitReady, RuntimeError::Exited { code: Some(1), oom: false, lines: Vec::new() });
+    scene.memory.fail(Call::WaitReady, RuntimeError::Exited { code: 1, oom: false, lines: Vec::new() });
     let job = scene.run(start).await;
     assert_eq!((job.state, code(&job)), (JobState::Failed, "start_failed"));
     assert_eq!(scene.environment(Prod).await, (EnvironmentState::Stopped, Some(1)));
