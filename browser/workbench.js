@@ -8,4 +8,5 @@ import "./usage.js";
 import "./attach.js";
 import "./try.js";
 import "./composer.js";
+import "./cards.js";
 import "./title.js";

@@ -8,7 +8,8 @@ pub mod attachment;
 pub mod clock;
 pub mod deployment;
 pub mod event;
-pub mod ids;
+pub mod history;
+mod ids;
 pub mod job;
 pub mod model;
 pub mod name;
@@ -36,6 +37,7 @@ pub use attachment::{Attachment, AttachmentId, AttachmentKind};
 pub use clock::Clock;
 pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
 pub use event::{Event, EventBody, FileState, LogStream, TakenBack, TextKind};
+pub use history::{RestoredVersion, VersionsInUse};
 pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, SessionId, TokenId, TurnId, VersionId};
 pub use job::{JOBS_ON_PAGES, Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
 pub use model::{Effort, ModelChoice, ModelId};
@@ -57,7 +59,7 @@ pub use turn::{INTERRUPTED, Question, QuestionKind, Turn, TurnState, Usage, WITH
 pub use turn_block::{NOTICE, NumberedBlock, TurnBlock, TurnFold};
 pub use turn_mode::TurnMode;
 pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
-pub use version::{ChangeSize, Version, VersionKind};
+pub use version::{ChangeSize, FileChange, Version, VersionKind};
 
 /// The error of an invalid string from outside, with a sentence for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,8 +12,8 @@ use super::follow;
 use super::record::until_recorded;
 use super::tool_host::{TurnEvents, WorkspaceHost};
 use crate::domain::{
-    App, ChangeSize, Effort, Evidence, INTERRUPTED, JobError, JobResult, ModelId, Question, Redaction, Turn, TurnId,
-    TurnState, Version, VersionKind,
+    App, AppName, ChangeSize, Effort, Evidence, FileChange, INTERRUPTED, JobError, JobResult, ModelId, Question,
+    Redaction, Turn, TurnId, TurnState, Version, VersionKind,
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
@@ -33,6 +33,9 @@ const ANSWER_TOKENS: u32 = 32_000;
 /// Images of a conversation that are sent, and their bytes: the newest ones. What providers take in one request.
 const IMAGES: usize = 20;
 const IMAGES_BYTES: usize = 16_000_000;
+
+/// Files of a version that its card names.
+const FILES_SHOWN: usize = 8;
 
 /// Runs a turn. Whatever its end, what was written stays as a version, and the turn says how it ended.
 pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure> {
@@ -94,7 +97,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
         }
     };
     let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
-    end(platform, id, closing, version.as_ref()).await?;
+    end(platform, &app.name, id, closing, version.as_ref()).await?;
     failure.map_or(Ok(result), Err)
 }
 
@@ -269,13 +272,12 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
 /// One commit of everything that the turn changed; none if it changed nothing.
 async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option<Version>> {
     let words = platform.redaction(app).await?.text(&turn.prompt).into_owned();
-    let note = CommitNote {
-        title: words.clone(),
-        body: words,
-        kind: VersionKind::Turn,
-        turn: Some(turn.id),
-        at: platform.clock.now(),
+    let title = match turn.repair() {
+        Some(repair) => format!("Fix the failed preview (attempt {})", repair.number),
+        None => words.clone(),
     };
+    let note =
+        CommitNote { title, body: words, kind: VersionKind::Turn, turn: Some(turn.id), at: platform.clock.now() };
     let made = platform.change_workspace(app.id, &app.name, move |workspace| workspace.commit_all(&note)).await?;
     platform.record_versions(app.id, &app.name).await?;
     match made {
@@ -284,9 +286,20 @@ async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option
     }
 }
 
-async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<&Version>) -> AppResult<()> {
+async fn end(
+    platform: &Platform,
+    app: &AppName,
+    id: TurnId,
+    closing: Closing,
+    version: Option<&Version>,
+) -> AppResult<()> {
     let note = if closing.state == TurnState::Stopped { Some(stopped(version)) } else { closing.note };
+    let changes = match version {
+        Some(version) => changes(platform, app, id, version).await,
+        None => Vec::new(),
+    };
     let ending = TurnEnding {
+        changes,
         state: closing.state,
         version: version.map(|version| version.id.clone()),
         size: version.map_or_else(ChangeSize::default, |version| version.size),
@@ -298,6 +311,28 @@ async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<
     let at = platform.clock.now();
     let record = || platform.store.end_turn(id, ending.clone(), at);
     Ok(until_recorded(&platform.lifecycle.draining, "the end of a turn", record).await?)
+}
+
+/// The files that a version changed, the first ones; none if they cannot be compared in time.
+async fn changes(platform: &Platform, app: &AppName, turn: TurnId, version: &Version) -> Vec<FileChange> {
+    let read = async {
+        let id = version.id.clone();
+        platform.read_workspace(app, move |workspace| workspace.file_diffs(&id)).await
+    };
+    match read.await {
+        Ok(files) => {
+            let change = |file: crate::workspace::FileDiff| FileChange {
+                path: file.path.to_string(),
+                additions: file.additions,
+                deletions: file.deletions,
+            };
+            files.into_iter().take(FILES_SHOWN).map(change).collect()
+        }
+        Err(error) => {
+            tracing::warn!(turn = turn.0, %error, "failed to compare a version; its card shows the totals only");
+            Vec::new()
+        }
+    }
 }
 
 /// What a user has stopped.
@@ -333,7 +368,7 @@ pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppR
     });
     let note = Some("Slipway restarted during this turn. Changes so far are saved.".to_owned());
     let closing = Closing { note, ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED)) };
-    end(platform, id, closing, version.as_ref()).await
+    end(platform, &app.name, id, closing, version.as_ref()).await
 }
 
 #[cfg(test)]

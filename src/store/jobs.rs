@@ -387,6 +387,7 @@ mod tests {
             version: None,
             size: ChangeSize::default(),
             failed_edits: 0,
+            changes: Vec::new(),
             note: None,
             reason: Some("cap_steps".into()),
             question: None,

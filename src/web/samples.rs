@@ -31,9 +31,9 @@ use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
     App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody,
-    FileState, Job, JobId, JobState, ModelChoice, NOTICE, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState,
-    ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold,
-    TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
+    FileChange, FileState, Job, JobId, JobState, ModelChoice, NOTICE, Probe, ProcessKind, Release, ReleaseNumber,
+    ReleaseState, ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn,
+    TurnFold, TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::generation::models::Price;
 use crate::services::models::{ModelOffer, ModelOffers};
@@ -117,6 +117,14 @@ pub fn turn(state: TurnState) -> Turn {
             ChangeSize::default()
         },
         failed_edits: 0,
+        version_title: (state == TurnState::Done).then(|| "Opening hours as a table".to_owned()),
+        changes: if state == TurnState::Done {
+            [("public/index.html", 80, 10), ("public/script.js", 38, 0), ("public/style.css", 2, 4)]
+                .map(|(path, additions, deletions)| FileChange { path: path.into(), additions, deletions })
+                .into()
+        } else {
+            Vec::new()
+        },
         model: Some("claude-opus-5-5".parse().expect("an id")),
         usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
         note: None,

@@ -2,8 +2,8 @@
 
 import { createServer } from "node:http";
 
-/** Starts a server. `answer(words, step)` gets the message that began the turn, with Slipway's notes, and how many answers the
- * turn has had; it returns what the model does: `text`, `calls` of tools as [name, input], or an HTTP error with `status`. */
+/** Starts a server. `answer(words, step, all)` gets the message that began the turn, how many answers the turn has had,
+ * and the message with Slipway's notes; it returns what the model does: `text`, `calls` of tools as [name, input], or an HTTP error with `status`. */
 export function startModel(answer) {
   let calls = 0;
   const server = createServer((request, response) => {
@@ -15,8 +15,9 @@ export function startModel(answer) {
       const { messages } = JSON.parse(Buffer.concat(chunks));
       const isResult = ({ content }) => content.some(({ type }) => type === "tool_result");
       const began = messages.findLastIndex((message) => message.role === "user" && !isResult(message));
-      const words = messages[began].content.map(({ text }) => text ?? "").join("\n");
-      const reply = answer(words, (messages.length - 1 - began) / 2);
+      const texts = messages[began].content.map(({ text }) => text ?? "");
+      const words = texts.filter((text) => !text.startsWith("(From Slipway")).join("\n");
+      const reply = answer(words, (messages.length - 1 - began) / 2, texts.join("\n"));
       if (reply.status) {
         response.writeHead(reply.status, { "content-type": "application/json", ...reply.headers });
         return response.end(JSON.stringify({ type: "error", error: { type: reply.type, message: reply.text } }));

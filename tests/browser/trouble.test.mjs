@@ -9,12 +9,12 @@ import { settingsFor, startModel } from "./scripted_model.mjs";
 const page404 = "<!doctype html><title>Crumb</title><h1>Crumb</h1><a href=gone.html>Gone</a>\n";
 
 /** Writes a page with a dead link; attempts to fix it change nothing until a user asks for a fix. */
-function script(words, step) {
+function script(words, step, all) {
   if (step > 0) return { text: "Done." };
-  if (words.includes("could not be deployed")) {
+  if (all.includes("could not be deployed")) {
     return { text: "The page is missing.", calls: [["write_file", { path: "public/gone.html", content: "<h1>Here</h1>\n" }]] };
   }
-  if (words.includes("The preview of your work failed")) return { text: "The link is fine as it is." };
+  if (all.includes("The preview of your work failed")) return { text: "The link is fine as it is." };
   return { calls: [["write_file", { path: "public/index.html", content: page404 }]] };
 }
 

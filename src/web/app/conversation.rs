@@ -92,12 +92,20 @@ async fn answered_article(
     let blocks = if with_steps { services.turn_blocks(turn, ALL).await? } else { services.turn_answers(turn).await? };
     let offers = offers(services, app, turn).await?;
     let now = services.now();
+    let in_use = match turn.version {
+        // Head may be newer than the loaded app.
+        Some(_) => Some((services.app(&app.name).await?, services.versions_in_use(app).await?)),
+        None => None,
+    };
     let (name, turn) = (app.name.clone(), turn.clone());
     let answer = answer.filter(|_| turn.question.is_some()).map(ToOwned::to_owned);
     let render = move |budget: &Budget| {
         let shown = shown(&blocks);
         let answers = answers(&shown, &whole_text(&name, turn.id), budget);
-        let article = TurnArticle::new(&name, &turn, answers, now).offering(offers).answered(answer.as_deref());
+        let mut article = TurnArticle::new(&name, &turn, answers, now).offering(offers).answered(answer.as_deref());
+        if let Some((app, versions)) = &in_use {
+            article = article.in_use(app, versions);
+        }
         reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
     };
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
@@ -230,6 +238,14 @@ pub async fn continue_turn(
 ) -> AppResult<Response> {
     let (turn, _) = web.services.continue_turn(&name, TurnId(id)).await?;
     Ok(reply::done(caller, &format!("/apps/{name}#turn-{}", turn.id)))
+}
+
+/// `POST /apps/{app}/turns/{turn}/edit`: restores the version before a message and puts its text into the composer.
+pub async fn edit(State(web): State<Web>, Path((name, id)): Path<(AppName, i64)>) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let turn = web.services.turn(&app, TurnId(id)).await?;
+    web.services.restore_before(&name, &turn).await?;
+    Ok(Redirect::to(&format!("/apps/{name}?edit={id}#composer")).into_response())
 }
 
 /// `GET /apps/{app}/turns/{turn}/steps`: the steps inside a turn's summary.

@@ -23,6 +23,7 @@ pub mod trouble;
 pub mod trying;
 pub mod turn_view;
 pub mod usage;
+pub mod version_card;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -41,6 +42,7 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/turns/{turn}/steps", get(conversation::steps))
         .route("/apps/{app}/turns/{turn}/text", get(conversation::text))
         .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::continue_turn))
+        .route("/apps/{app}/turns/{turn}/edit", get(actions::back_from_turn).post(conversation::edit))
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
         .route("/apps/{app}/qr", get(actions::qr))

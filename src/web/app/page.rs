@@ -8,7 +8,8 @@ use super::conversation;
 use super::deployment::{DeployView, Strip, is_shown};
 use super::query::AppQuery;
 use super::trouble::{Card, TroubleView};
-use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, ReleaseNumber, Version};
+use super::version_card::VersionsState;
+use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, ReleaseNumber, TurnId, Version};
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::deployments::NextStep;
@@ -90,6 +91,7 @@ pub struct Parts {
     strip: String,
     send: String,
     trouble: String,
+    versions: String,
 }
 
 /// Renders the parts that show the current state.
@@ -119,6 +121,7 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
         next: reply::render(&next(services, app, at_work.is_some(), trouble.as_ref()).await?)?,
         strip: reply::render(&Strip { app: &app.name, job: strip })?,
         send: reply::render(&super::turn_view::Send { app: &app.name, running: at_work })?,
+        versions: reply::render(&VersionsState::new(app, &services.versions_in_use(app).await?))?,
         trouble: reply::render(&TroubleView {
             app: &app.name,
             card: trouble.map(|trouble| Card::new(&trouble, app, fix_label(services, app))),
@@ -135,6 +138,7 @@ impl Parts {
             .replace("strip", &self.strip)
             .replace("send", &self.send)
             .replace("trouble", &self.trouble)
+            .replace("versions-in-use", &self.versions)
     }
 }
 
@@ -260,7 +264,10 @@ pub async fn show(
     let after = services.last_event_id(app.id).await?;
     let parts = parts(services, app).await?;
     let talk = conversation::load(services, app, after, query).await?;
-    let prefill: String = query.prompt.chars().take(20_000).collect();
+    let prefill: String = match query.edit {
+        Some(id) => services.turn(app, TurnId(id)).await?.prompt,
+        None => query.prompt.chars().take(20_000).collect(),
+    };
     reply::page(&AppPage {
         chrome,
         name: app.name.clone(),
@@ -274,7 +281,7 @@ pub async fn show(
             send: parts.send,
         })?,
         turns: talk.html,
-        trouble: parts.trouble,
+        trouble: parts.trouble + &parts.versions,
         tabs: tabs(&app.name, tab),
         stage,
         stage_first: tab != "preview" || query.looks,
@@ -291,6 +298,12 @@ pub async fn show_changed(services: &Services, app: &App, stage: String, href: &
         response.headers_mut().insert("hx-push-url", value);
     }
     Ok(response)
+}
+
+/// The parts that show the current state, after a user's change that leaves the stage as it is.
+pub async fn changed_parts(services: &Services, app: &App, announced: &str) -> AppResult<Response> {
+    let pieces = parts(services, app).await?.into_pieces().announce(announced);
+    Ok(reply::html(pieces.into_html()))
 }
 
 /// Tells the open page which tab the fragment belongs to: the address of the request may be that of an action.

@@ -41,6 +41,7 @@ pub struct TabQuery {
     cursor: Option<String>,
     turns: Option<String>,
     prompt: String,
+    edit: Option<i64>,
     steps: Option<i64>,
 }
 
@@ -123,7 +124,13 @@ pub async fn tab(
             })?
         }
     };
-    let rest = AppQuery { turns: query.turns, prompt: query.prompt, steps: query.steps, looks: query.view.is_some() };
+    let rest = AppQuery {
+        turns: query.turns,
+        prompt: query.prompt,
+        edit: query.edit,
+        steps: query.steps,
+        looks: query.view.is_some(),
+    };
     show(services, chrome, caller, &app, "preview", stage, &rest).await
 }
 

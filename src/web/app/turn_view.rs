@@ -9,10 +9,11 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 
 use super::deployment::with_code;
+use super::version_card::VersionCard;
 use crate::bounded_work::Budget;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, FileState, JobId, NOTICE, Question, QuestionKind, REPAIRS_MAX, TextKind, Turn,
-    TurnBlock, TurnId, TurnMode, TurnState, VersionId,
+    App, AppName, Attachment, AttachmentId, FileState, JobId, NOTICE, Question, QuestionKind, REPAIRS_MAX, TextKind,
+    Turn, TurnBlock, TurnId, TurnMode, TurnState, VersionId, VersionsInUse,
 };
 use crate::generation::notes::REPAIR_SENTENCE;
 use crate::proof;
@@ -66,6 +67,9 @@ pub struct TurnArticle<'a> {
     doing: String,
     elapsed: u64,
     elapsed_words: String,
+    /// Of a turn that changed the app.
+    card: Option<VersionCard>,
+    /// Of one that did not.
     summary: Option<Summary>,
     when: When,
     note: Option<&'a str>,
@@ -146,7 +150,6 @@ struct Summary {
     class: &'static str,
     facts: Vec<String>,
     steps: Option<String>,
-    version: Option<VersionId>,
     open: bool,
 }
 
@@ -388,6 +391,7 @@ impl<'a> TurnArticle<'a> {
         let elapsed = u64::try_from(now.as_millisecond() - began.as_millisecond()).unwrap_or(0);
         let failed = turn.state == TurnState::Failed;
         let doing = if turn.state == TurnState::Queued { "Queued" } else { "Thinking" };
+        let card = if live { None } else { card_of(turn) };
         Self {
             app,
             id: turn.id.to_string(),
@@ -403,7 +407,8 @@ impl<'a> TurnArticle<'a> {
             doing: doing.to_owned(),
             elapsed,
             elapsed_words: format::duration(elapsed),
-            summary: (!live).then(|| Summary::new(turn)),
+            summary: (!live && card.is_none()).then(|| Summary::new(turn)),
+            card,
             when: When::new(turn.created_at, now),
             note: turn.note.as_deref().filter(|_| !failed && !live),
             failure: failed.then(|| turn.note.as_deref().unwrap_or("The turn failed.")),
@@ -419,6 +424,15 @@ impl<'a> TurnArticle<'a> {
     #[must_use]
     pub fn answered(mut self, answer: Option<&str>) -> Self {
         self.answered = answer.map(|words| format::first_line(words, ANSWER_SHOWN));
+        self
+    }
+
+    /// Adds where its version runs, and whether it is in use.
+    #[must_use]
+    pub fn in_use(mut self, app: &App, versions: &VersionsInUse) -> Self {
+        if let Some(card) = &mut self.card {
+            card.place(app, versions);
+        }
         self
     }
 
@@ -439,7 +453,9 @@ impl<'a> TurnArticle<'a> {
     /// Adds its steps, open.
     #[must_use]
     pub fn with_steps(mut self, steps: String) -> Self {
-        if let Some(summary) = &mut self.summary {
+        if let Some(card) = &mut self.card {
+            card.steps = Some(steps);
+        } else if let Some(summary) = &mut self.summary {
             summary.steps = Some(steps);
             summary.open = true;
         }
@@ -449,31 +465,34 @@ impl<'a> TurnArticle<'a> {
 
 impl Summary {
     fn new(turn: &Turn) -> Self {
-        let mut facts = Vec::new();
-        let size = turn.size;
-        if size.files > 0 {
-            facts.push(format!(
-                "{}, +{} −{}",
-                format::count(u64::from(size.files), "file", "files"),
-                size.additions,
-                size.deletions
-            ));
-        } else {
-            facts.extend(without_change(turn));
-        }
-        facts.extend(turn.version_number.map(|number| format!("version {number}")));
+        let mut facts = without_change(turn);
         facts.extend(format::between(turn.started_at, turn.finished_at));
         facts.extend(cost(turn));
-        let (icon, class) = match turn.state {
-            TurnState::Failed => ("warning", "mark bad"),
-            TurnState::Stopped => ("stop", "mark warn"),
-            TurnState::Interrupted => ("warning", "mark warn"),
-            TurnState::Done if turn.question.is_some() => ("chat", "mark info"),
-            TurnState::Done if size.files == 0 && (turn.failed_edits > 0 || is_fix(turn)) => ("warning", "mark warn"),
-            TurnState::Queued | TurnState::Running | TurnState::Done => ("check", "mark"),
-        };
-        Self { icon, class, facts, steps: None, version: turn.version.clone(), open: false }
+        let (icon, class) = ending(turn).unwrap_or(match turn.state {
+            _ if turn.question.is_some() => ("chat", "mark info"),
+            TurnState::Done if turn.failed_edits > 0 || is_fix(turn) => ("warning", "mark warn"),
+            _ => ("check", "mark"),
+        });
+        Self { icon, class, facts, steps: None, open: false }
     }
+}
+
+/// The icon and its class for a turn that did not end by itself.
+fn ending(turn: &Turn) -> Option<(&'static str, &'static str)> {
+    match turn.state {
+        TurnState::Failed => Some(("warning", "mark bad")),
+        TurnState::Stopped => Some(("stop", "mark warn")),
+        TurnState::Interrupted => Some(("warning", "mark warn")),
+        TurnState::Queued | TurnState::Running | TurnState::Done => None,
+    }
+}
+
+/// The card of a turn that changed the app.
+fn card_of(turn: &Turn) -> Option<VersionCard> {
+    let mut facts: Vec<String> = format::between(turn.started_at, turn.finished_at).into_iter().collect();
+    // The cost in money is enough, where it is known.
+    facts.extend(cost(turn).into_iter().next());
+    VersionCard::new(turn, facts, ending(turn).map(|(name, class)| icon_with(name, class)))
 }
 
 /// What came of a turn that changed nothing.
@@ -564,7 +583,10 @@ mod tests {
             .render()
             .expect("renders");
         let page = samples::select(&html);
-        assert!(page.text(".summary summary").starts_with("3 files, +120 −14version 1238 s$0.04"));
+        assert!(page.text(".version-card header").starts_with("v12Opening hours as a table38 s$0.04"));
+        assert_eq!(page.texts(".file-change code"), ["public/index.html", "public/script.js", "public/style.css"]);
+        assert_eq!(page.text(".file-change:first-child .num"), "+80 −10");
+        assert_eq!(page.count(".summary"), 0);
         assert_eq!(page.count("[data-block=file]"), 0);
         assert!(page.text(".prose").contains("opening hours"));
         assert_eq!(page.count("[data-live]"), 0);
@@ -665,7 +687,6 @@ mod tests {
         let page = samples::select(&article().answered(Some("Red")).render().expect("renders"));
         assert_eq!((page.count(".question"), page.count(".question form")), (1, 0));
         assert_eq!(page.text("[data-answered]:not([hidden])"), "You answered: Red");
-        assert!(page.text(".summary summary").starts_with("3 files"), "its changes come first");
     }
 
     #[test]
@@ -695,6 +716,34 @@ mod tests {
             assert_eq!(page.attribute("form[action$=continue]", "action"), href);
             assert!(page.text("form[action$=restore] button").contains("version 11"), "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_card_says_where_its_version_runs_and_whether_it_was_undone() {
+        use crate::domain::RestoredVersion;
+        let (mut app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        app.environments[0].version_number = Some(12);
+        let card = |turn: &Turn, used: &VersionsInUse| {
+            let article = TurnArticle::new(&app.name, turn, Vec::new(), samples::now()).in_use(&app, used);
+            samples::select(&article.render().expect("renders"))
+        };
+        let page = card(&turn, &VersionsInUse::new(12, &[]));
+        assert_eq!(page.texts(".places > :not([hidden])"), ["in preview"]);
+        assert_eq!(page.attribute("[data-restore]", "hidden"), "", "it is the current one");
+        let undone = VersionsInUse::new(13, &[RestoredVersion { number: 13, of: 9 }]);
+        let page = card(&turn, &undone);
+        assert_eq!(page.texts(".places > :not([hidden])"), ["in preview", "undone by you"]);
+        assert_eq!(page.text(".version-card.undone [data-restore]:not([hidden]) [data-word]"), "Redo");
+        assert_eq!(page.count("form[action$='/turns/31/edit']"), 1, "it works without scripts");
+        // What Slipway wrote is not edited; recorded totals stand for files that are not known.
+        turn.origin = TurnOrigin::Fix;
+        turn.changes = Vec::new();
+        turn.failed_edits = 2;
+        let page = card(&turn, &VersionsInUse::new(14, &[]));
+        assert_eq!(page.count("form[action$='/edit']"), 0);
+        assert!(page.text(".changed").starts_with("3 files, +120 −14"), "{}", page.text(".changed"));
+        assert_eq!(page.text(".changed .warn"), "2 edits failed");
+        assert_eq!(page.text("[data-restore]:not([hidden]) [data-word]"), "Restore");
     }
 
     #[test]
