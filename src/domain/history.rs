@@ -26,7 +26,7 @@ impl VersionsInUse {
         while let Some(one) = restored_of(current) {
             current = one.of;
         }
-        // What led to the current files, backwards: each restored version skips those that it has undone.
+        // Backwards from the newest version: each restored version skips those that it has undone.
         let mut at = head;
         loop {
             let Some(one) =
