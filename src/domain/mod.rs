@@ -31,6 +31,7 @@ pub mod turn_block;
 mod turn_mode;
 pub mod turn_origin;
 pub mod version;
+mod version_title;
 
 pub use app::{App, AppSettings, EnvironmentState, EnvironmentStatus};
 pub use attachment::{Attachment, AttachmentId, AttachmentKind};
@@ -60,6 +61,7 @@ pub use turn_block::{NOTICE, NumberedBlock, TurnBlock, TurnFold};
 pub use turn_mode::TurnMode;
 pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
 pub use version::{ChangeSize, FileChange, Version, VersionKind};
+pub use version_title::VersionTitle;
 
 /// The error of an invalid string from outside, with a sentence for its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

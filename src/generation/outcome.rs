@@ -52,6 +52,7 @@ fn verb(tool: &str) -> &'static str {
         "edit_file" => "edit",
         "delete_file" => "delete",
         "ask_user" => "ask you",
+        "name_version" => "name the version",
         "check" => "check",
         "preview_logs" => "read the log",
         "request" => "send a request",

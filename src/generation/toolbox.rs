@@ -91,6 +91,9 @@ pub async fn run<H: ToolHost>(
             }
             done.map(|()| ToolOutcome::changed(format!("Deleted {path}"), path, FileState::Deleted))
         }
+        ToolCall::NameVersion(title) => {
+            Ok(ToolOutcome::done(format!("Named this version “{title}”"), "The version has this title.".into()))
+        }
         ToolCall::AskUser(question) => {
             let summary = format!("Asked: {}", one_line(&question.text));
             Ok(ToolOutcome::done(summary, ASKED.into()))

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::verification::{self, VerificationCall};
 use super::wire::ToolSpec;
-use crate::domain::{Question, QuestionKind, TurnMode, WorkspacePath};
+use crate::domain::{Question, QuestionKind, TurnMode, VersionTitle, WorkspacePath};
 
 /// Maximum number of choices of a question.
 const CHOICES_MAX: usize = 6;
@@ -53,6 +53,8 @@ pub enum ToolCall {
         /// Its path.
         path: WorkspacePath,
     },
+    /// Names the version that the turn creates.
+    NameVersion(VersionTitle),
     /// Verifies the app.
     Verification(VerificationCall),
     /// Asks the user, and ends the turn.
@@ -114,6 +116,12 @@ pub fn specs(mode: TurnMode) -> Vec<ToolSpec> {
                 ),
             ),
             reading("delete_file", "Removes a file.", object(json!({ "path": path }), &["path"])),
+            reading(
+                "name_version",
+                "Gives the version that this turn creates its title in the list of versions: what changes for the person, in two \
+                 to six words of their language, such as “Opening hours added”. Call it once, together with other calls.",
+                object(json!({ "title": { "type": "string" } }), &["title"]),
+            ),
         ]);
     }
     tools.extend(verification::specs(mode));
@@ -173,6 +181,11 @@ impl AskInput {
 }
 
 #[derive(Deserialize)]
+struct NameInput {
+    title: String,
+}
+
+#[derive(Deserialize)]
 struct DeleteInput {
     path: String,
 }
@@ -209,6 +222,10 @@ impl ToolCall {
                 let EditInput { path: at, old_text, new_text } = read(input)?;
                 Self::EditFile { path: path(at)?, old_text, new_text }
             }
+            "name_version" => {
+                let title = VersionTitle::proposed(&read::<NameInput>(input)?.title);
+                Self::NameVersion(title.ok_or("A title has at least one word.")?)
+            }
             "ask_user" => Self::AskUser(read::<AskInput>(input)?.question()?),
             _ => Self::DeleteFile { path: path(read::<DeleteInput>(input)?.path)? },
         })
@@ -221,6 +238,7 @@ impl ToolCall {
             Self::ListFiles
             | Self::ReadFile { .. }
             | Self::Search { .. }
+            | Self::NameVersion(_)
             | Self::Verification(_)
             | Self::AskUser(_) => None,
         }
@@ -248,6 +266,7 @@ mod tests {
             ("read_file", json!({"path": "a", "from_line": "x"}), "does not fit"),
             ("ask_user", json!({"question": "  "}), "1 to 1000 characters"),
             ("ask_user", json!({"question": "Which?", "choices": ["a", "b", "c", "d", "e", "f", "g"]}), "6 choices"),
+            ("name_version", json!({"title": "**"}), "at least one word"),
             ("bash", json!({}), "list_files, read_file, search, ask_user, write_file"),
         ] {
             let refused = parse(name, input, TurnMode::Build).unwrap_err();
@@ -271,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_discussion_has_no_writing_tools() {
-        for name in ["write_file", "edit_file", "delete_file"] {
+        for name in ["write_file", "edit_file", "delete_file", "name_version"] {
             assert!(!specs(TurnMode::Discuss).iter().any(|tool| tool.name == name));
             assert!(parse(name, json!({"path": "a", "content": "b"}), TurnMode::Discuss).is_err());
         }

@@ -1,4 +1,4 @@
-//! Deleting an app: containers, network, images, repository, rows; each gone already is fine.
+//! Deletes an app: containers, network, images, repository, rows. Idempotent.
 
 use super::context::{Failure, JobContext};
 use super::failure::BuildFault;
@@ -7,11 +7,11 @@ use crate::build::BuildEngine;
 use crate::domain::{Environment, JobResult, LogStream};
 use crate::store::StoreError;
 
-/// Removes everything that is the app's own.
+/// Removes everything that belongs to the app.
 pub async fn run(context: &JobContext) -> Result<JobResult, Failure> {
     match context.platform.store.app_by_id(context.job.app_id).await {
         Ok(_) => {}
-        // An earlier attempt had come this far.
+        // An earlier attempt has removed the rows.
         Err(StoreError::NotFound) => return Ok(JobResult::default()),
         Err(error) => return Err(error.into()),
     }
@@ -22,7 +22,7 @@ pub async fn run(context: &JobContext) -> Result<JobResult, Failure> {
     removed
 }
 
-/// What is left of the app can be used again, and deleted again.
+/// After a failed deletion: the rest of the app can be used, and the deletion can be retried.
 pub async fn withdraw(context: &JobContext) -> Result<(), Failure> {
     Ok(context.platform.store.mark_deleting(context.job.app_id, false).await?)
 }
@@ -30,7 +30,7 @@ pub async fn withdraw(context: &JobContext) -> Result<(), Failure> {
 async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let (id, name) = (context.job.app_id, context.job.app.clone());
-    context.log(LogStream::Deploy, format!("Removing all that runs in the {}.", platform.runtime.name)).await;
+    context.log(LogStream::Deploy, format!("Removing everything that runs in the {}.", platform.runtime.name)).await;
     let tell = context.lines(LogStream::Deploy);
     retry_during_outage(context, || Box::pin(platform.runtime.releases.remove_app(&name, id, &tell))).await?;
     for environment in Environment::ALL {
@@ -46,7 +46,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
     match pushed.await {
         Ok(()) => {}
         Err(Failure::Cancelled) => return Err(Failure::Cancelled),
-        // The app is gone by now: it does not come back because a registry keeps what it has.
+        // The app is deleted even if the registry keeps its images.
         Err(Failure::Failed(error)) => {
             tracing::warn!(app = %name, reason = error.message, "failed to delete a deleted app's images from the registry");
             let repository = crate::build::repository(&name);
@@ -61,7 +61,7 @@ async fn remove(context: &JobContext) -> Result<JobResult, Failure> {
         })
     })
     .await?;
-    context.log(LogStream::Deploy, "Removing the repository and what was attached to messages.").await;
+    context.log(LogStream::Deploy, "Removing the repository and the attachments of messages.").await;
     let (workspaces, uploads, folder) = (platform.workspaces.clone(), platform.uploads.clone(), name.clone());
     tokio::task::spawn_blocking(move || {
         uploads.remove(id).map_err(Into::into).and_then(|()| workspaces.remove(&folder))

@@ -13,7 +13,7 @@ use super::record::until_recorded;
 use super::tool_host::{TurnEvents, WorkspaceHost};
 use crate::domain::{
     App, AppName, ChangeSize, Effort, Evidence, FileChange, INTERRUPTED, JobError, JobResult, ModelId, Question,
-    Redaction, Turn, TurnId, TurnState, Version, VersionKind,
+    Redaction, Turn, TurnId, TurnOrigin, TurnState, Version, VersionKind, VersionTitle,
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
@@ -78,7 +78,8 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
         Err(AppError::new(ErrorKind::Internal, "internal", "Something went wrong inside Slipway in this turn."))
     });
     // Before anything else can fail: what was written is kept.
-    let version = commit(platform, &app, &turn).await;
+    let title = ended.as_ref().ok().and_then(|outcome| outcome.title.clone());
+    let version = commit(platform, &app, &turn, title).await;
     let (closing, failure) = match ended {
         Err(error) => (
             Closing { note: Some(error.detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) },
@@ -270,20 +271,42 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
 }
 
 /// One commit of everything that the turn changed; none if it changed nothing.
-async fn commit(platform: &Platform, app: &App, turn: &Turn) -> AppResult<Option<Version>> {
-    let words = platform.redaction(app).await?.text(&turn.prompt).into_owned();
-    let title = match turn.repair() {
-        Some(repair) => format!("Fix the failed preview (attempt {})", repair.number),
-        None => words.clone(),
+/// `title`: the model's.
+async fn commit(
+    platform: &Platform,
+    app: &App,
+    turn: &Turn,
+    title: Option<VersionTitle>,
+) -> AppResult<Option<Version>> {
+    let title = match title {
+        Some(title) => title.to_string(),
+        None => default_title(platform, turn).await?,
     };
-    let note =
-        CommitNote { title, body: words, kind: VersionKind::Turn, turn: Some(turn.id), at: platform.clock.now() };
+    let redaction = platform.redaction(app).await?;
+    let note = CommitNote {
+        title: redaction.text(&title).into_owned(),
+        body: redaction.text(&turn.prompt).into_owned(),
+        kind: VersionKind::Turn,
+        turn: Some(turn.id),
+        at: platform.clock.now(),
+    };
     let made = platform.change_workspace(app.id, &app.name, move |workspace| workspace.commit_all(&note)).await?;
     platform.record_versions(app.id, &app.name).await?;
     match made {
         None => Ok(None),
         Some(commit) => Ok(Some(platform.store.version(app.id, &commit.id).await?)),
     }
+}
+
+/// The title of a version that the model gave none.
+async fn default_title(platform: &Platform, turn: &Turn) -> AppResult<String> {
+    let message = match turn.origin {
+        TurnOrigin::Person => turn.prompt.clone(),
+        TurnOrigin::Continue { of } => platform.store.turn(of).await?.prompt,
+        TurnOrigin::Repair(_) => "Fix of the failed preview".to_owned(),
+        TurnOrigin::Fix => "Fix of the reported error".to_owned(),
+    };
+    Ok(VersionTitle::of_message(&message).map_or_else(String::new, |title| title.to_string()))
 }
 
 async fn end(
@@ -361,7 +384,7 @@ pub fn outcome_of(turn: &Turn) -> Option<Result<JobResult, Failure>> {
 /// A turn whose builder died: what it wrote becomes a version, and the turn says what happened.
 pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppResult<()> {
     let turn = platform.store.turn(id).await?;
-    let version = commit(platform, app, &turn).await.unwrap_or_else(|error| {
+    let version = commit(platform, app, &turn, None).await.unwrap_or_else(|error| {
         // The work tree has it, so that the next version takes it in.
         tracing::warn!(app = %app.name, turn = id.0, %error, "failed to commit an interrupted turn's files");
         None

@@ -1,9 +1,9 @@
-//! What a service's error means for the model that called a tool.
+//! Converts errors of services into results of tool calls.
 
 use crate::error::{AppError, ErrorKind};
 use crate::generation::HostError;
 
-/// What the model can act on goes back to it; the rest ends the turn.
+/// Errors that the model can act on are returned to it; others end the turn.
 pub(super) fn host_error(error: AppError) -> HostError {
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Invalid | ErrorKind::TooLarge => HostError::Refused(error.detail),

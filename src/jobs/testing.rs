@@ -1,4 +1,4 @@
-//! A builder on a runtime in memory, in which a test runs jobs one by one.
+//! For tests: a builder on the in-memory runtime, whose jobs run one by one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Scene {
         self.platform.store.app_by_id(self.app.id).await.expect("an app")
     }
 
-    /// A job that has ended, as the maker of a release.
+    /// A job that has ended and created a release.
     async fn ended_job(&self, kind: JobKind) -> Job {
         let (id, name, now) = (self.app.id, self.app.name.clone(), self.platform.clock.now());
         let made = self.platform.events.commit(move |t| {
@@ -83,7 +83,7 @@ impl Scene {
         made.await.expect("a job")
     }
 
-    /// A release of an image of its own that some job made and that is on its way, in the database alone.
+    /// Inserts a release that is being deployed, with an image of its own, into the database only.
     pub(crate) async fn begun(&self, environment: Environment) -> Release {
         let job = self.ended_job(JobKind::Publish { release: ReleaseNumber(1) }).await;
         let template = self.platform.template(&self.app).expect("a template");
@@ -101,7 +101,7 @@ impl Scene {
         self.platform.store.release_for_job(self.app.id, new, self.platform.clock.now()).await.expect("a release")
     }
 
-    /// A release that takes the traffic, in the database alone.
+    /// Inserts a live release into the database only.
     pub(crate) async fn recorded(&self, environment: Environment) -> Release {
         let release = self.begun(environment).await;
         let (id, number, now) = (self.app.id, release.number, self.platform.clock.now());
@@ -113,7 +113,7 @@ impl Scene {
         release
     }
 
-    /// A release that takes the traffic and runs.
+    /// A live release that runs.
     pub(crate) async fn live(&self, environment: Environment) -> Release {
         let release = self.recorded(environment).await;
         if let ProcessKind::Service(_) = release.spec.process {
@@ -131,7 +131,7 @@ impl Scene {
         self.jobs.run_next().await.expect("it is taken")
     }
 
-    /// The release that requests for an environment are sent to.
+    /// The release that receives an environment's requests.
     pub(crate) fn routed_to(&self, environment: Environment) -> Option<u32> {
         match self.platform.traffic.routes().state(&self.app.name, environment) {
             Some(RouteState::Up(upstream)) => Some(upstream.release.0),
@@ -139,7 +139,7 @@ impl Scene {
         }
     }
 
-    /// How the database says that an environment is, and which release is live there.
+    /// An environment's state and live release in the database.
     pub(crate) async fn environment(&self, environment: Environment) -> (EnvironmentState, Option<u32>) {
         let app = self.app_now().await;
         let status = app.environment(environment);

@@ -1,4 +1,4 @@
-//! The agent's ports: its tools work on the app's workspace, its doings become events.
+//! Implements the agent's ports: tools work on the app's workspace, and a turn's progress is sent as events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,27 +19,27 @@ use crate::jobs::{briefing, proving};
 use crate::platform::Platform;
 use crate::workspace::{FileEntry, FileStatus, Workspace, WorkspaceError};
 
-/// Versions made by hand in which a person's own files are looked for.
+/// Number of manual versions that are searched for the user's own files.
 const EDITS_LOOKED_AT: u32 = 50;
 
-/// How long a search may take to end after its own time limit.
+/// Time in which a search must end after its own time limit.
 const SEARCH_GRACE: Duration = Duration::from_secs(1);
 
-/// The workspace as the model's tools see it.
+/// The workspace for the model's tools.
 pub struct WorkspaceHost<'a> {
     /// The job that runs the turn.
     pub context: &'a JobContext,
-    /// The parts.
+    /// Services and stores.
     pub platform: Arc<Platform>,
-    /// Whose workspace.
+    /// The app of the workspace.
     pub app: App,
-    /// Says which files are the platform's.
+    /// Defines which files belong to the platform.
     pub template: Arc<Template>,
 }
 
 impl WorkspaceHost<'_> {
-    /// Refuses what may not be changed: the platform's files, and those that the person locked. Asked
-    /// each time, so that a lock holds from the moment it is set.
+    /// Refuses changes to the platform's files and to files that the user locked. Checked for each change, so that a lock takes
+    /// effect immediately.
     async fn may_change(&self, path: &WorkspacePath) -> Result<(), HostError> {
         self.refuse_platform_file(path)?;
         let locked = self.platform.store.locked_files(self.app.id).await;
@@ -63,8 +63,7 @@ impl WorkspaceHost<'_> {
     }
 }
 
-/// The files that are protected: those of `base`, the version before the work began, or of the work tree
-/// where this turn begins it.
+/// The protected files: those of `base`, the version before the work began, or of the work tree if this turn begins the work.
 fn protected_files(
     workspace: &Workspace,
     template: &Template,
@@ -73,7 +72,7 @@ fn protected_files(
 ) -> Result<Vec<ProtectedFile>, WorkspaceError> {
     let mut by_hand = BTreeSet::new();
     for edit in edits {
-        // A history that was put right by hand may lack one.
+        // It may be missing in a history that was repaired manually.
         let files = workspace.changed_files(edit).unwrap_or_default();
         by_hand.extend(files.into_iter().filter(|(_, status)| *status == FileStatus::Added).map(|(path, _)| path));
     }
@@ -90,7 +89,7 @@ fn protected_files(
     let before = match base {
         None => now.clone(),
         Some(base) => {
-            // What a person made meanwhile is theirs too.
+            // Files that the user created meanwhile are protected as well.
             let mut before: BTreeMap<_, _> = now
                 .iter()
                 .filter(|(path, _)| by_hand.contains(path))
@@ -161,13 +160,13 @@ impl ToolHost for WorkspaceHost<'_> {
 
     async fn search(&mut self, pattern: &str, limits: SearchLimits) -> Result<SearchFound, HostError> {
         let pattern = pattern.to_owned();
-        // A search that is late gives what it has found, so the pool's own limit comes after its own.
+        // At its own time limit a search returns what it has found, so the pool's limit is later.
         let time = limits.time + SEARCH_GRACE;
         let found = self.platform.read_workspace_within(&self.app.name, time, move |workspace, budget| {
             let files = entries(workspace.list()?);
             Ok(search::run(&pattern, &limits, budget, &files, |path| match workspace.read(path) {
                 Ok(bytes) => Ok(Some(bytes)),
-                // One that is gone or cannot be read as a file; another fault ends the search.
+                // The file was deleted or cannot be read as a file. Any other error ends the search.
                 Err(error) => match host_error(error.into()) {
                     HostError::Refused(_) => Ok(None),
                     failed @ HostError::Failed(_) => Err(failed),
@@ -184,7 +183,7 @@ impl ToolHost for WorkspaceHost<'_> {
     ) -> Result<R, HostError> {
         let owner = Owner::App(self.app.name.clone());
         let done = self.platform.cpu_work.run(name, owner, COMPUTE_TIME, work).await;
-        // The model can do something else meanwhile, or ask for less.
+        // The model can do something else, or narrow the search.
         done.map_err(|error| match error {
             WorkError::Busy | WorkError::TooSlow(_) => HostError::Refused(error.to_string()),
             WorkError::Failed(_) => HostError::Failed(AppError::from(error).detail),
@@ -238,7 +237,7 @@ pub struct TurnEvents<'a> {
     pub context: &'a JobContext,
     /// The turn.
     pub turn: TurnId,
-    /// What the turn has used so far, kept with the transcript.
+    /// The turn's usage so far, stored with the transcript.
     pub usage: Usage,
 }
 

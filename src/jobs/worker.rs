@@ -1,7 +1,7 @@
 //! The workers: they take jobs, run them, and record their ends.
 //!
-//! An end that cannot be recorded, as on a full disk, is recorded later: until then the job counts as running and
-//! keeps its slot. The reaper ends abandoned jobs: rows that are marked as running although no worker has them.
+//! If the end of a job cannot be recorded, for example on a full disk, recording is retried. Until then the job counts as
+//! running and keeps its slot. The reaper ends abandoned jobs: rows that are marked as running although no worker has them.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::locks::AppLocks;
 use crate::platform::job_event;
 use crate::store::{StoreError, jobs as table};
 
-/// Turns at once: each mostly waits for the model.
+/// Maximum number of concurrent turns. Each of them mostly waits for the model.
 const TURNS_AT_ONCE: usize = 64;
-/// Interval at which the queue is polled beside its wake-ups, and at which abandoned jobs are looked for.
+/// Interval at which the queue is polled in addition to wake-ups, and at which abandoned jobs are detected.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A job that this process runs, until this is dropped.
@@ -56,17 +56,17 @@ impl Jobs {
     }
 
     async fn dispatch(self, class: JobClass, slots: Arc<Semaphore>) {
-        // Subscribed before the first look at the queue, so that a job that is queued in between wakes this worker.
+        // Subscribed before the queue is read, so that a job that is queued in between wakes this worker.
         let mut woken = self.0.wake.subscribe();
         loop {
             let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
             woken.borrow_and_update();
-            // In a task of its own: a job that was taken is run even if this task is dropped meanwhile.
+            // In a task of its own, so that a job that was taken runs even if this task is dropped.
             let taken = self.0.platform.lifecycle.tasks.spawn(self.clone().take(class, slot)).await;
             if taken.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) {
                 continue;
             }
-            // A failed look at the queue is repeated even if no job is queued meanwhile.
+            // Reading the queue is retried after an error, even if no job is queued meanwhile.
             let _ = tokio::time::timeout(POLL_INTERVAL, woken.changed()).await;
         }
     }
@@ -88,7 +88,7 @@ impl Jobs {
         };
         let jobs = self.clone();
         platform.lifecycle.tasks.spawn(async move {
-            // On the heap: it holds all that a job does.
+            // On the heap, because the future of a job is large.
             Box::pin(jobs.run(job, running)).await;
             drop(slot);
             jobs.wake();
@@ -96,7 +96,7 @@ impl Jobs {
         true
     }
 
-    /// Marks the next job of a class as running; none when there is none.
+    /// Marks the next job of a class as running. None if no job is queued.
     async fn mark_next(&self, class: JobClass) -> Result<Option<(Job, Running)>, StoreError> {
         let at = self.0.platform.clock.now();
         let taken = self.0.platform.events.commit(move |t| {
@@ -110,7 +110,7 @@ impl Jobs {
         Ok(Some((job, running)))
     }
 
-    /// Runs the next deployment to its end, in the place of a worker; none when none waits.
+    /// For tests: runs the next deployment to its end. None if no deployment is queued.
     #[cfg(test)]
     pub(crate) async fn run_next(&self) -> Option<Job> {
         let (job, running) = self.mark_next(JobClass::Machine).await.expect("the queue can be read")?;
@@ -119,7 +119,7 @@ impl Jobs {
         Some(self.0.platform.store.job(id).await.expect("a job"))
     }
 
-    /// Runs a job to its end and records what came of it.
+    /// Runs a job to its end and records its result.
     async fn run(&self, job: Job, running: Running) {
         let platform = &self.0.platform;
         let cancel = running.cancel.clone();
@@ -138,7 +138,7 @@ impl Jobs {
         let context = JobContext::new(platform.clone(), job.clone(), cancel, redaction);
         tracing::info!(job = job.id.0, app = %job.app, kind = job.kind.as_str(), attempt = job.attempts, "job begins");
         let outcome = tokio::select! {
-            // What is dropped here is taken up again at the next start.
+            // The job is resumed at the next start.
             () = platform.lifecycle.aborting.cancelled() => None,
             outcome = AssertUnwindSafe(async {
                 match unreadable {
@@ -150,19 +150,19 @@ impl Jobs {
         let Some(outcome) = outcome else { return };
         let outcome = outcome.unwrap_or_else(|_| {
             tracing::error!(job = job.id.0, "job panicked");
-            Err(Failure::failed("internal", "Something went wrong inside Slipway while it was at work on this."))
+            Err(Failure::failed("internal", "Something went wrong inside Slipway during this job."))
         });
         let outcome = outcome.map_err(|failure| failure.redacted(&context.redaction));
         self.record_end(&job, &outcome).await;
         drop(running);
     }
 
-    /// Records a job's end, again and again until it is kept or the builder drains. Then the next start takes it up.
+    /// Records a job's end, and retries until it is stored or the builder drains. In that case the next start resumes the job.
     async fn record_end(&self, job: &Job, outcome: &Result<JobResult, Failure>) {
         let platform = &self.0.platform;
         let record = || async {
             match self.finish(job, outcome.clone()).await {
-                // It was recorded before, or there is no such job any more.
+                // It was recorded before, or the job was deleted.
                 Err(error @ (StoreError::Conflict(_) | StoreError::NotFound)) => {
                     match platform.store.job(job.id).await {
                         Ok(now) if !now.state.is_final() => Err(error),
@@ -298,10 +298,8 @@ async fn unbegun(context: &JobContext, error: &AppError) -> Result<JobResult, Fa
     if context.job.kind == JobKind::Delete {
         delete::withdraw(context).await?;
     }
-    let message =
-        "The app's secrets could not be read, so nothing was begun: they could have been shown in what it tells.";
-    Err(Failure::failed("secrets_unreadable", message)
-        .hint("Try again. If it happens again, see the builder's own log."))
+    let message = "The app's secrets could not be read, so the job was not started: its output could have shown them.";
+    Err(Failure::failed("secrets_unreadable", message).hint("Try again. If it fails again, see the builder's log."))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! What runs: instances of releases, runs of jobs, their health, logs and end.
+//! The runtime: runs instances of releases and runs of jobs, and reports their health, logs and exits.
 //!
-//! One contract, two runtimes: a Docker engine, and a Kubernetes cluster. Owns containers and
-//! networks, or the objects of the apps' namespaces, and what traffic leads to: on Docker the gateway is the load balancer,
-//! so a switch of traffic changes the gateway's routes.
-//! Knows nothing of builds, events or the database: images come in by name, callers
-//! read streams or hand in what takes lines, and what should run is asked through [`DesiredState`].
+//! One contract, two implementations: a Docker engine and a Kubernetes cluster. The runtime owns containers and networks, or
+//! the objects in the apps' namespaces, and switches traffic. On Docker the gateway is the load balancer, so a switch changes
+//! the gateway's routes.
+//! It does not depend on builds, events or the database: images are referenced by name, callers read streams or pass in a
+//! receiver of lines, and the desired state is read through [`DesiredState`].
 
 mod contract;
 pub mod docker;

@@ -28,6 +28,15 @@ pub struct CreateApp {
     pub auto_preview: bool,
 }
 
+/// Attempts with a name from the description. The rest are random names.
+const DESCRIBED_ATTEMPTS: u32 = 20;
+
+/// A name for an app of this description.
+fn suggestion(description: &str, attempt: u32) -> AppName {
+    let described = if attempt < DESCRIBED_ATTEMPTS { names::of_description(description, attempt) } else { None };
+    described.unwrap_or_else(|| names::random(attempt))
+}
+
 impl Services {
     /// Creates an app and commits the template's files. No turn is started.
     pub async fn create_app(&self, new: CreateApp) -> AppResult<App> {
@@ -60,7 +69,7 @@ impl Services {
         let store = &self.platform.store;
         let mut attempt = 0;
         loop {
-            let candidate = name.clone().unwrap_or_else(|| names::random(attempt));
+            let candidate = name.clone().unwrap_or_else(|| suggestion(&description, attempt));
             let inserted = store
                 .insert_app(candidate, template.name.clone(), description.clone(), self.platform.clock.now())
                 .await;
@@ -127,10 +136,10 @@ impl Services {
         Ok(job)
     }
 
-    /// A name that is free at this moment.
-    pub async fn suggest_name(&self) -> AppResult<AppName> {
+    /// A name that is free at this moment; a random one without a description.
+    pub async fn suggest_name(&self, description: &str) -> AppResult<AppName> {
         for attempt in 0.. {
-            let name = names::random(attempt);
+            let name = suggestion(description, attempt);
             match self.platform.store.app(&name).await {
                 Err(StoreError::NotFound) => return Ok(name),
                 Ok(_) => {}

@@ -98,15 +98,16 @@ pub struct SuggestQuery {
     description: String,
 }
 
-/// `GET /suggest`: the template that fits the description typed so far.
+/// `GET /suggest`: the template and a name that fit the description typed so far.
 pub async fn suggest(State(web): State<Web>, Query(query): Query<SuggestQuery>) -> AppResult<Response> {
     let template = suggested(&web.services, &query.description);
-    reply::page(&Suggestion { title: template.as_deref() })
+    let name = web.services.suggest_name(&query.description).await?;
+    reply::page(&Suggestion { title: template.as_deref(), name: Some(name) })
 }
 
-/// `GET /suggest/name`
+/// `GET /suggest/name`: a random name.
 pub async fn suggest_name(State(web): State<Web>) -> AppResult<Response> {
-    reply::page(&NameField { name: web.services.suggest_name().await? })
+    reply::page(&NameField { name: web.services.suggest_name("").await? })
 }
 
 fn suggested(services: &Services, description: &str) -> Option<String> {
@@ -143,7 +144,7 @@ async fn home(
     }
     let description = if form.description.is_empty() { query.description } else { form.description };
     let name = match form.name.trim() {
-        "" => services.suggest_name().await?.to_string(),
+        "" => services.suggest_name(&description).await?.to_string(),
         typed => typed.to_owned(),
     };
     let next = apps.next.map(|cursor| {
@@ -158,7 +159,7 @@ async fn home(
     };
     Ok(HomePage {
         count,
-        suggestion: reply::render(&Suggestion { title: suggested(services, &description).as_deref() })?,
+        suggestion: reply::render(&Suggestion { title: suggested(services, &description).as_deref(), name: None })?,
         description,
         name,
         chosen: form.template.trim().parse().ok(),

@@ -124,12 +124,14 @@ impl AppCard {
     }
 }
 
-/// The suggested template, beside *Automatic*.
+/// The suggested template, beside *Auto*, and the suggested name.
 #[derive(Template)]
 #[template(path = "suggestion.html")]
 pub struct Suggestion<'a> {
     /// Its title; none while the description is empty.
     pub title: Option<&'a str>,
+    /// A name for the field, unless the user typed one.
+    pub name: Option<AppName>,
 }
 
 /// The name field with another suggestion.

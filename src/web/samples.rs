@@ -276,7 +276,7 @@ pub fn home(total: u64) -> HomePage {
         description: String::new(),
         name: "brisk-heron".into(),
         chosen: None,
-        suggestion: Suggestion { title: None }.render().expect("renders"),
+        suggestion: Suggestion { title: None, name: None }.render().expect("renders"),
         templates: chosen_templates(),
         made: super::made_with_view::tiles(crate::generation::demo::recordings::all()),
         examples: vec![

@@ -13,7 +13,7 @@ const TURN: &str = "Slipway-Turn";
 /// The description of a new version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitNote {
-    /// The request, converted to one line and cut at [`TITLE_MAX`] characters. If something was cut off, the body
+    /// Its title, converted to one line and cut at [`TITLE_MAX`] characters. If something was cut off, the body
     /// contains the whole text.
     pub title: String,
     /// The rest: usually the whole message.

@@ -234,8 +234,9 @@ async fn a_stop_reaches_the_provider_and_queued_turns_can_be_cancelled() {
 
 #[tokio::test]
 async fn locked_files_stay_unchanged_and_the_model_gets_users_edits() {
-    let script = vec![write("t1", "public/a.txt", "one\n").stop("tool_use").reply(), done()];
-    let scene = Scene::with(script, &[]).await;
+    let named = json!({"title": " **A note** added."});
+    let first = write("t1", "public/a.txt", "one\n").tool("t0", "name_version", &named, 5).stop("tool_use").reply();
+    let scene = Scene::with(vec![first, done()], &[]).await;
     scene.turn("Write").await;
     let builder = &scene.builder;
     let lock =
@@ -249,6 +250,7 @@ async fn locked_files_stay_unchanged_and_the_model_gets_users_edits() {
     builder.put(&scene.path("/files/public/a.txt"), "by hand").await.expect_problem(409, "file_locked");
     builder.delete(&scene.path("/files/public/a.txt")).await.expect_problem(409, "file_locked");
     let versions = builder.get(&scene.path("/versions")).await.expect(200);
+    assert_eq!(versions["versions"][0]["title"], "A note added");
     let first = &versions["versions"][1]["id"];
     let restore = scene.path(&format!("/versions/{}/restore", first.as_str().expect("an id")));
     builder.post(&restore, &json!({})).await.expect_problem(409, "file_locked");

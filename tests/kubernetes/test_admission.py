@@ -12,7 +12,7 @@ try:
     import yaml
     from celpy import celtypes
 except ImportError as missing:
-    raise ImportError(f"{missing}: 'scripts/test kubernetes' runs these tests with what tests/kubernetes/requirements.txt names")
+    raise ImportError(f"{missing}: 'scripts/test manifests' runs these tests with what tests/kubernetes/requirements.txt names")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILDER = "system:serviceaccount:builder-system:builder-controller"

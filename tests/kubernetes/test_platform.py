@@ -1,6 +1,6 @@
 """Tests the platform as an operator uses it: bootstrap, use over HTTP, restart, teardown.
 
-Runs against the cluster that KUBECONFIG names, which `scripts/test kubernetes` prepares. The builder runs there as a pod
+Runs against the cluster that KUBECONFIG names, which `scripts/test manifests` prepares. The builder runs there as a pod
 with its own account; images are built by the node's Docker engine and go through the platform's own registry.
 """
 

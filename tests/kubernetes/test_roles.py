@@ -1,6 +1,6 @@
 """Tests the permissions of the builder's account with its own token on a real cluster.
 
-The cluster is the one that KUBECONFIG names; `scripts/test kubernetes` finds or starts one. Permissions are queried
+The cluster is the one that KUBECONFIG names; `scripts/test manifests` finds or starts one. Permissions are queried
 (SelfSubjectAccessReview) and then also exercised, because only a real request proves a denial.
 """
 

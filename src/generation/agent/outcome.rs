@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::{FileState, Question, RepairBudget, RepairEnd, Usage, WorkspacePath};
+use crate::domain::{FileState, Question, RepairBudget, RepairEnd, Usage, VersionTitle, WorkspacePath};
 use crate::generation::compact::Compaction;
 use crate::generation::error::ModelError;
 use crate::generation::limits::Cap;
@@ -116,6 +116,8 @@ pub struct TurnOutcome {
     pub files_touched: BTreeMap<WorkspacePath, FileState>,
     /// Number of calls that change files and were refused.
     pub failed_edits: u32,
+    /// The model's title for the version.
+    pub title: Option<VersionTitle>,
     /// How far history and messages are compacted.
     pub compaction: Compaction,
     /// The repairs so far, including those of this turn.

@@ -12,7 +12,9 @@ use super::outcome::{TurnEnd, TurnError, TurnOutcome};
 use super::repeats::{RepeatGuard, RepeatVerdict};
 use super::transcript::Transcript;
 use super::typing::TypedFile;
-use crate::domain::{EventBody, FileState, NOTICE, Question, TakenBack, TextKind, TurnMode, Usage, WorkspacePath};
+use crate::domain::{
+    EventBody, FileState, NOTICE, Question, TakenBack, TextKind, TurnMode, Usage, VersionTitle, WorkspacePath,
+};
 use crate::generation::answer_stream::AnswerStream;
 use crate::generation::client::ModelClient;
 use crate::generation::compact;
@@ -66,6 +68,8 @@ pub struct Run<'a, H, S> {
     repeats: RepeatGuard,
     /// The model's question.
     asked: Option<Question>,
+    /// The model's title for the version.
+    title: Option<VersionTitle>,
     length: Length,
     /// The provider rejected images, so none are sent.
     blind: bool,
@@ -125,6 +129,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             rewrites: None,
             repeats: RepeatGuard::new(input.repairs.clone()),
             asked: None,
+            title: None,
             length: Length::new(input.compaction),
             blind: false,
         }
@@ -154,6 +159,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             messages: self.transcript.into_messages(),
             files_touched: self.files,
             failed_edits: self.failed_edits,
+            title: self.title,
             compaction: self.length.compaction,
             repairs: self.repeats.into_repairs(),
         }
@@ -382,6 +388,9 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
                     return Err(TurnEnd::Cap(Cap::Files));
                 }
                 let question = if let ToolCall::AskUser(question) = &call { Some(question.clone()) } else { None };
+                if let ToolCall::NameVersion(title) = &call {
+                    self.title = Some(title.clone());
+                }
                 match self.run_tool(&raw.name, call).await? {
                     Ok(outcome) => {
                         self.asked = question;

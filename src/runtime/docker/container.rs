@@ -1,4 +1,4 @@
-//! The settings of a container, as a pure function of what is to run. The deployment rules stand here.
+//! The settings of a container, as a pure function of the deployment. The deployment rules are implemented here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -15,17 +15,17 @@ use crate::domain::{DeploymentSpec, ProcessKind};
 use crate::engine::seccomp;
 use crate::ownership::{self, Installation};
 
-/// User and group of an app whose image does not name an ordinary one by number.
+/// User and group of an app whose image sets no numeric, unprivileged ones.
 const DEFAULT_USER: &str = "10001:10001";
-/// `/tmp`, the one place that an app may write to. It counts as the app's memory, and is gone when
-/// its container is. Nothing is run from there.
+/// `/tmp`, the only writable folder of an app. It counts towards the app's memory and ends with the container. Files in it
+/// cannot be executed.
 const TMP_OPTIONS: &str = "rw,noexec,nosuid,nodev,mode=1777,size=64m";
-/// A folder that the image declares a volume would else be a writable folder on the engine's disk.
+/// Without this, a folder that the image declares as a volume would be writable and on the engine's disk.
 const VOLUME_OPTIONS: &str = "rw,noexec,nosuid,nodev,mode=1777,size=16m";
 
-/// What an app prints goes to the engine's binary log, which costs the engine least. Where the engine cannot follow,
-/// the app is not held up: lines beyond the buffer are left out. Old files are not compressed, which would cost a core
-/// for an app that prints without end.
+/// Output goes to the engine's binary log, which costs the engine least. If the engine cannot keep up, lines beyond the buffer
+/// are dropped and the app is not blocked. Old files are not compressed: for an app that prints without end, that would occupy
+/// a core.
 const LOG_OPTIONS: [(&str, &str); 5] = [
     ("mode", "non-blocking"),
     ("max-buffer-size", "1m"),
@@ -98,7 +98,7 @@ fn body(
         tmpfs: Some(tmpfs),
         ipc_mode: Some("private".to_owned()),
         init: Some(init && !spec.is_init),
-        // Until it has answered, an end is an end; then `wait_ready` has the engine start it again.
+        // An exit before the first answer is final. After it, `wait_ready` sets the restart policy.
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         log_config: Some(HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(log_options.into()) }),
         network_mode: Some(network.name.clone()),
@@ -109,13 +109,13 @@ fn body(
         address.map(|address| EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..Default::default() });
     let endpoint = EndpointSettings { ipam_config, ..Default::default() };
     ContainerCreateBody {
-        // Else the container's id, by which the engine's operator could be asked about it.
+        // The default would be the container's id, which apps need not know.
         hostname: Some("app".to_owned()),
         user: Some(user(config.and_then(|config| config.user.as_deref()))),
         env: Some(variables(spec, secrets)),
         image: image.id.clone(),
         labels: Some(labels),
-        // Readiness is ours to ask; a check of the image's own would only use up the app's time.
+        // Slipway checks readiness itself. A health check of the image would only use the app's processor time.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
         host_config: Some(host),
         networking_config: Some(NetworkingConfig {
@@ -136,8 +136,8 @@ pub(super) fn variables(spec: &DeploymentSpec, secrets: &BTreeMap<String, Secret
     variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// The image's user where it is an ordinary one by number, else ours. A name could be anybody's, and a
-/// number without a group would get the group that the image's own `/etc/passwd` says, or root's.
+/// The image's user if it is numeric and unprivileged, otherwise Slipway's default. A name could map to any user, and a number
+/// without a group would get the group from the image's own `/etc/passwd`, or root's.
 fn user(of_image: Option<&str>) -> String {
     let number = |text: &str| text.parse::<u32>().ok().filter(|n| *n != 0);
     let (user, group) = match of_image.unwrap_or_default().split_once(':') {

@@ -1,4 +1,4 @@
-//! What the engine says about containers, read back into our words.
+//! Reads containers from the engine's answers.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +14,7 @@ use crate::domain::ReleaseNumber;
 use crate::engine::{self, Fault};
 use crate::ownership;
 
-/// A container of ours.
+/// A container that this builder created.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) id: String,
@@ -24,7 +24,7 @@ pub(super) struct Found {
     pub(super) address: Option<IpAddr>,
     pub(super) oom: bool,
     pub(super) started_at: Option<String>,
-    /// How often the engine has started it again.
+    /// Number of restarts by the engine.
     pub(super) restarts: u32,
     pub(super) memory_limit_bytes: Option<u64>,
     /// Its environment variables, those of its image included.
@@ -32,14 +32,14 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// As the instance that its labels say it is.
+    /// The instance that its labels describe.
     pub(super) fn instance(self) -> Result<Instance, RuntimeError> {
         instance(self.id, &self.name, &self.labels, self.address)
             .ok_or_else(|| RuntimeError::Engine("a container of ours has lost its labels".to_owned()))
     }
 }
 
-/// Reads an instance from a container's name and labels. None when it is none of ours, or a run.
+/// Reads an instance from a container's name and labels. None if this builder did not create it, or if it is a run.
 pub(super) fn instance(
     id: String,
     name: &str,
@@ -108,7 +108,7 @@ impl DockerRuntime {
         }
     }
 
-    /// All containers that a filter lets through, whatever they do.
+    /// All containers that match a filter, in any state.
     pub(super) async fn list(
         &self,
         filter: HashMap<String, Vec<String>>,

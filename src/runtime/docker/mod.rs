@@ -38,25 +38,25 @@ use crate::firewall::Firewall;
 use crate::gateway::Traffic;
 use crate::ownership::Installation;
 
-/// Seconds from the polite signal to the other one.
+/// Seconds between SIGTERM and SIGKILL.
 const STOP_GRACE_SECS: i32 = 10;
 
-/// How containers are made.
+/// Settings for new containers.
 #[derive(Debug, Clone)]
 pub struct DockerSettings {
-    /// This builder among those that share the engine.
+    /// Identifies this builder among those that share the engine.
     pub installation: Installation,
-    /// Where apps' networks get their addresses.
+    /// The pool of subnets for the apps' networks.
     pub subnets: SubnetPool,
-    /// Keeps apps away from private addresses.
+    /// Blocks connections from apps to private addresses.
     pub firewall: Firewall,
-    /// Where requests for apps go: the gateway is this runtime's load balancer.
+    /// Routes of the gateway, which is this runtime's load balancer.
     pub traffic: Traffic,
-    /// What is done once a replaced release has drained runs here.
+    /// Runs the tasks that remove replaced releases after they have drained.
     pub tasks: TaskTracker,
-    /// The release that production ran just before stays paused.
+    /// Keeps the release that production replaced last as a paused container.
     pub keeps_replaced: bool,
-    /// The memory that paused releases use.
+    /// Measures the host's memory, to decide whether paused releases may stay.
     pub memory: HostMemory,
 }
 
@@ -70,21 +70,21 @@ pub struct DockerRuntime {
 struct Inner {
     docker: Docker,
     settings: DockerSettings,
-    /// One at a time makes containers of an app, so that two never choose the same address.
+    /// Serializes the creation of an app's containers, so that two never choose the same address.
     app_locks: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<()>>>>,
     subnets: Subnets,
-    /// The engine came without its init program.
+    /// The engine has no init program (`docker-init`).
     lacks_init: AtomicBool,
-    /// Replaced containers that are being ended.
+    /// Replaced containers that are being stopped.
     ending: paused::Ending,
     /// Notified after each attempt to pause an instance.
     paused: tokio::sync::Notify,
-    /// How often the watch has reached the engine.
+    /// Number of times that the watch has connected to the engine.
     reached: Sender<u64>,
 }
 
 impl DockerRuntime {
-    /// A runtime over an engine. Nothing is asked of the engine yet.
+    /// Creates a runtime for an engine. Sends no request yet.
     pub fn new(docker: Docker, settings: DockerSettings) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -140,7 +140,7 @@ impl DockerRuntime {
         match self.inspect(&name).await? {
             Some(found) if found.state == InstanceState::Running => return found.instance(),
             Some(found) if found.state == InstanceState::Paused => {
-                // By hand, or by a builder that died before it went on.
+                // Paused manually, or by a builder that died before it unpaused the container.
                 self.unpause(&found.id).await?;
                 return found.instance();
             }
@@ -170,7 +170,7 @@ impl DockerRuntime {
                         None => Err(RuntimeError::Gone),
                     };
                 }
-                // Somebody else's container sits there: try the next, in the end let the engine choose.
+                // Another container has this address: try the next one, and finally let the engine choose.
                 Err(RuntimeError::CannotStart(why)) if address.is_some() && why.contains("Address already in use") => {}
                 Err(RuntimeError::CannotStart(why)) if init && why.contains("docker-init") => {
                     self.inner.lacks_init.store(true, Ordering::Relaxed);
@@ -180,13 +180,13 @@ impl DockerRuntime {
         }
     }
 
-    /// Makes a container and starts it; leaves nothing behind when it does not start.
+    /// Creates a container and starts it. A container that does not start is removed.
     async fn make(&self, name: &str, body: ContainerCreateBody) -> Result<String, RuntimeError> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let create = || self.docker().create_container(Some(options.clone()), body.clone());
         let created = match engine::call(engine::SLOW, create()).await {
             Err(Fault::Conflict(_)) => {
-                // Left half-made by a builder that died between two calls.
+                // Left behind by a builder that died between two calls.
                 self.remove(name).await?;
                 engine::call(engine::SLOW, create()).await
             }
@@ -206,7 +206,7 @@ impl DockerRuntime {
         self.remove(&instance.id).await
     }
 
-    /// Asks a container to end, and ends it after a while.
+    /// Stops a container: SIGTERM first, then SIGKILL.
     async fn end(&self, id: &str) -> Result<(), RuntimeError> {
         let options = StopContainerOptionsBuilder::new().t(STOP_GRACE_SECS).build();
         match engine::call(engine::SLOW, self.docker().stop_container(id, Some(options))).await {
@@ -220,13 +220,13 @@ impl DockerRuntime {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         match engine::call(engine::SLOW, self.docker().remove_container(id, Some(options))).await {
             Ok(()) | Err(Fault::NotFound(_)) => Ok(()),
-            // Somebody else is removing it at this moment.
+            // Another request is removing it.
             Err(Fault::Conflict(why)) if why.contains("already in progress") => Ok(()),
             Err(fault) => Err(fault.into()),
         }
     }
 
-    /// Whether the engine starts a container again when it ends, and when the engine itself starts.
+    /// Sets whether the engine restarts a container when it exits and when the engine itself starts.
     async fn restart_when_it_ends(&self, id: &str, restart: bool) -> Result<(), RuntimeError> {
         let name = if restart { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
         let policy = RestartPolicy { name: Some(name), maximum_retry_count: None };
@@ -234,7 +234,7 @@ impl DockerRuntime {
         Ok(engine::call(engine::QUICK, self.docker().update_container(id, update)).await?)
     }
 
-    /// Removes the instances of a deployment's environment whose releases are chosen, but for those that drain.
+    /// Removes the chosen instances of a deployment's environment, except those that are draining.
     async fn remove_instances(
         &self,
         of: &Deployment,
@@ -263,14 +263,14 @@ impl DockerRuntime {
         Ok(())
     }
 
-    /// The name of an instance's container: for people first, and unlike any other.
+    /// The name of an instance's container: readable, and unique on the engine.
     fn instance_name(&self, app: &AppName, app_id: AppId, environment: Environment, release: ReleaseNumber) -> String {
         format!("slipway-{app}-{environment}-{release}.{app_id}.{}", self.installation())
     }
 
-    /// Finds an image in the engine, or pulls it from the registry that its name begins with.
+    /// Finds an image in the engine, or pulls it from the registry in its name.
     async fn image(&self, image: &ImageRef) -> Result<ImageInspect, RuntimeError> {
-        // Images that were never pushed are known by their id, others by the registry's digest.
+        // Images that were never pushed are found by their id, others by the registry's digest.
         for name in [image.digest(), image.as_str()] {
             match engine::call(engine::QUICK, self.docker().inspect_image(name)).await {
                 Ok(found) => return Ok(found),
@@ -292,7 +292,7 @@ impl DockerRuntime {
     }
 }
 
-/// The engine's reason for not starting a container, without the runtime's internals.
+/// The engine's reason for not starting a container, without internals of the container runtime.
 fn cannot_start(fault: Fault) -> RuntimeError {
     match fault {
         Fault::NotFound(why) | Fault::Conflict(why) | Fault::Other(why) => {

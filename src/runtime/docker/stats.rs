@@ -1,4 +1,4 @@
-//! How a container runs and what it uses, as the engine measures it.
+//! State and resource usage of a container, as the engine measures them.
 
 use bollard::models::{ContainerCpuStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptionsBuilder;
@@ -30,12 +30,12 @@ impl DockerRuntime {
         if !is_running {
             return Ok(Some(stats));
         }
-        // Not in one shot: the engine measures twice, a second apart, and answers both.
+        // Without `one_shot` the engine measures twice, a second apart, and returns both.
         let options = StatsOptionsBuilder::new().stream(false).one_shot(false).build();
         let mut measured = std::pin::pin!(self.docker().stats(&found.id, Some(options)));
         match engine::call(engine::QUICK, async { measured.next().await.transpose() }).await {
             Ok(Some(measured)) => Ok(Some(with_measured(stats, measured))),
-            // It ended meanwhile.
+            // It has exited meanwhile.
             Ok(None) | Err(Fault::NotFound(_) | Fault::Conflict(_)) => Ok(Some(Stats { ready: 0, ..stats })),
             Err(fault) => Err(fault.into()),
         }
@@ -47,18 +47,18 @@ fn with_measured(stats: Stats, measured: ContainerStatsResponse) -> Stats {
     Stats { memory_bytes: measured.memory_stats.and_then(memory_bytes), cpu_millis, ..stats }
 }
 
-/// Memory without files that were read: they stay there until the room is wanted.
+/// Memory without the page cache, which the kernel frees on demand.
 fn memory_bytes(memory: ContainerMemoryStats) -> Option<u64> {
-    // Version 1 and 2 of cgroups call them so.
+    // The names in cgroup versions 1 and 2.
     let files = memory.stats.and_then(|s| s.get("total_inactive_file").or(s.get("inactive_file")).copied());
     Some(memory.usage?.saturating_sub(files.unwrap_or_default()))
 }
 
-/// Thousandths of a core, from two looks at what the container and the whole machine have used.
+/// Thousandths of a core, from two measurements of the container and of the whole machine.
 fn cpu_millis(now: &ContainerCpuStats, before: &ContainerCpuStats) -> Option<u64> {
     let used = |stats: &ContainerCpuStats| stats.cpu_usage.as_ref()?.total_usage;
     let app = used(now)?.checked_sub(used(before)?)?;
-    // None at the first look: then there was only one.
+    // None with the first measurement, because there is no earlier one.
     let machine = now.system_cpu_usage?.checked_sub(before.system_cpu_usage?)?;
     let cores = u128::from(now.online_cpus.unwrap_or(1));
     u64::try_from((u128::from(app) * cores * 1000).checked_div(u128::from(machine))?).ok()
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_guessed() {
-        // As an engine answers for a container that it has looked at once, or that has just ended.
+        // The engine's answer for a container that was measured once, or that has just exited.
         let once = json!({
             "memory_stats": {},
             "precpu_stats": { "cpu_usage": { "total_usage": 0 } },

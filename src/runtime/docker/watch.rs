@@ -1,4 +1,4 @@
-//! The engine's events, as what happens to instances.
+//! Watches the engine's events and converts them into events of instances.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,11 +15,11 @@ use super::inspect::instance;
 use super::logs::driven_by;
 use crate::engine::{self, Fault};
 
-/// First pause before the engine is asked again after it was away.
+/// Shortest pause before the watch reconnects to the engine.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 /// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Events that wait for a slow reader.
+/// Maximum number of events that are buffered for a slow reader.
 const BUFFERED_EVENTS: usize = 256;
 
 impl DockerRuntime {
@@ -30,7 +30,7 @@ impl DockerRuntime {
             let mut pause = PAUSE_MIN;
             while !sender.is_closed() {
                 match runtime.watch_until_lost(&sender).await {
-                    // It was there: look again soon.
+                    // The engine answered: reconnect soon.
                     Ok(()) => pause = PAUSE_MIN,
                     Err(error) => {
                         tracing::debug!(%error, "the engine's events cannot be read");
@@ -43,13 +43,13 @@ impl DockerRuntime {
         driven_by(receiver, work)
     }
 
-    /// States what every instance does, then hands events on until the engine goes away.
+    /// Sends the current state of every instance, then forwards events until the connection is lost.
     async fn watch_until_lost(&self, sender: &mpsc::Sender<InstanceEvent>) -> Result<(), RuntimeError> {
         let mut filter = self.installation().filter();
         filter.insert("type".to_owned(), vec!["container".to_owned()]);
         filter.insert("event".to_owned(), ["start", "die", "oom"].map(str::to_owned).into());
-        // Events are asked for from the moment before the list is read, so that none falls in between, and none
-        // comes that is older. By the engine's own clock: ours may differ.
+        // Events are requested from the moment before the list is read, so that no event is missed in between and no older
+        // one arrives. The time is the engine's own, because the clocks may differ.
         let info = engine::call(engine::QUICK, self.docker().info()).await?;
         let now = info.system_time.as_deref().and_then(|time| time.parse::<jiff::Timestamp>().ok());
         let now = now.unwrap_or_else(|| crate::domain::Clock::System.now());
@@ -57,7 +57,7 @@ impl DockerRuntime {
         for found in self.instances().await? {
             let kind = match found.state {
                 InstanceState::Running => InstanceEventKind::Started,
-                // One that is live is started again by the reconcile; no other is anybody's business here.
+                // The reconcile starts a live one again. The others need no event.
                 InstanceState::Created | InstanceState::Paused => continue,
                 InstanceState::Restarting | InstanceState::Stopped => {
                     InstanceEventKind::Died { code: None, oom: false }
@@ -100,7 +100,7 @@ impl DockerRuntime {
         let name = labels.get("name").map_or("", String::as_str);
         let mut instance = instance(id, name, &labels, None)?;
         if kind == InstanceEventKind::Started && instance.address.is_none() {
-            // The engine chose its address, and only the engine knows it.
+            // The engine chose its address, so it has to be read from the engine.
             instance = self.inspect(&instance.id).await.ok()??.instance().ok()?;
         }
         Some(InstanceEvent { instance, kind })

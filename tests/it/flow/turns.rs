@@ -32,7 +32,7 @@ async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
     let (builder, _fake) = builder_with(script).await;
     let app = builder.create("static-site", "Drafted").await;
     let before = builder.head(&app).await;
-    let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "Write it"})).await;
+    let job = builder.ask(&format!("/apps/{app}/turns"), &json!({"prompt": "please write it. And quickly."})).await;
     let mut events = builder.job_events(&job["id"], 0).await;
     events
         .wait("the first file", PATIENCE, |event| {
@@ -57,7 +57,9 @@ async fn the_draft_follows_the_work_tree_while_the_turn_writes() {
     assert_eq!(builder.get(&format!("/apps/{app}/files/public/more.html")).await.status, 404);
     let turns = builder.get(&format!("/apps/{app}/turns")).await.expect(200);
     assert_eq!(turns["turns"][0]["state"], "stopped", "{turns:#}");
-    assert_eq!(turns["turns"][0]["prompt"], "Write it");
+    // Without a title of the model's, the message gives one.
+    let versions = builder.get(&format!("/apps/{app}/versions")).await.expect(200);
+    assert_eq!(versions["versions"][0]["title"], "Write it");
 }
 
 #[tokio::test]

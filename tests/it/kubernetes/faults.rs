@@ -158,7 +158,8 @@ async fn a_foreign_namespace_stays_unchanged() {
     let deployments = stage.objects::<Deployment>(&app).list(&ListParams::default()).await.expect("an answer");
     assert!(deployments.items.is_empty());
     let job = stage.services.delete_app(&app.name).await.expect("a job");
-    assert_eq!(stage.ended(&job).await.state, JobState::Succeeded);
+    let ended = stage.ended(&job).await;
+    assert_eq!(ended.state, JobState::Succeeded, "{:?}", ended.error);
     let after = stage.namespaces().get(&name).await.expect("it is still there");
     assert_eq!(after.metadata.labels, before.metadata.labels);
     assert!(after.metadata.deletion_timestamp.is_none());
