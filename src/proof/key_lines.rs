@@ -13,18 +13,20 @@ const LINES_MAX: usize = 6;
 const PLACE_LINES: usize = 2;
 /// Failed checks that are shown before the app's own lines.
 const CHECKS: usize = 3;
+/// Maximum characters of a package's name.
+const NAME_MAX: usize = 80;
 /// The line between failed checks and the app's log.
 pub const LOG_HEADING: &str = "The app's last lines:";
 
 /// `File "/app/main.py", line 3`
 static PLACE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"^\s*File "([^"]{1,300})", line \d+"#).expect("a valid pattern"));
+    LazyLock::new(|| Regex::new(r#"^\s*File "([^"]+)", line \d"#).expect("a valid pattern"));
 /// `main.py:3: SyntaxError`
 static POSITION: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?:^|\s)([\w./-]{1,300}\.(?:py|js|html|css|toml|json|conf|txt)):\d+\b").expect("a valid pattern")
+    Regex::new(r"(?:^|\s)([\w./-]+\.(?:py|js|html|css|toml|json|conf|txt)):\d").expect("a valid pattern")
 });
 static NOT_FOUND: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"No matching distribution found for (\S{1,120})").expect("a valid pattern"));
+    LazyLock::new(|| Regex::new(r"No matching distribution found for (\S+)").expect("a valid pattern"));
 
 /// The few lines that say most about a failure: errors first, then the app's own place in the code.
 pub fn key_lines(error: &JobError) -> Vec<String> {
@@ -65,7 +67,7 @@ pub fn cause<'a>(code: &str, lines: impl IntoIterator<Item = &'a str>) -> Option
         return None;
     }
     let found = lines.into_iter().find_map(|line| NOT_FOUND.captures(line))?;
-    let name = found[1].replace('`', "");
+    let name: String = found[1].chars().filter(|c| *c != '`').take(NAME_MAX).collect();
     Some(format!("pip could not find `{name}`."))
 }
 
