@@ -81,10 +81,10 @@ fn reason(answer: &str) -> String {
     }
     let first = first.replace("old_text and new_text are", "the old and the new text are");
     let first = first.replace("old_text", "the text to replace");
-    let mut chars = first.chars();
-    match (chars.next(), chars.next()) {
-        (Some(initial), Some(second)) if second.is_lowercase() || second == ' ' => {
-            initial.to_lowercase().chain(first.chars().skip(1)).collect()
+    // A name at the beginning, such as that of a file, keeps its capital.
+    match first.split_once(' ') {
+        Some((word @ ("A" | "An" | "It" | "No" | "Nothing" | "The" | "There" | "This"), rest)) => {
+            format!("{} {rest}", word.to_lowercase())
         }
         _ => first,
     }

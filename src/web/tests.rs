@@ -539,7 +539,7 @@ async fn a_deployment_that_cannot_start_says_what_to_do() {
     assert_eq!(sent.status, StatusCode::NO_CONTENT);
     site.turn_ended(&name).await;
     let page = site.get(&format!("/apps/{name}")).await.page();
-    assert!(page.text("#trouble h2").starts_with("Not deployed. Docker"), "{}", page.text("#trouble"));
+    assert!(page.text("#trouble h2").starts_with("Not deployed. The Docker engine"), "{}", page.text("#trouble"));
     assert_eq!(page.texts("#trouble .button.primary"), ["Try again"]);
     assert_eq!(page.count("#next .primary, #stage .primary, #strip .primary"), 0, "one primary button for the failure");
     assert_eq!(page.text("#next > form button"), "Deploy preview");
