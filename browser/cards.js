@@ -1,35 +1,45 @@
-// The cards of the first page, live: one stream for all of them. A card is replaced in its place, so that nothing moves under the
-// pointer; a new app is inserted first.
+// The cards of versions in the conversation: where each runs, and whether it is undone, as the server says for the whole page.
 
-import { find } from "./page.js";
+import { all, find, on, refreshStage } from "./page.js";
+import { copy } from "./controls.js";
+import { draftChanged } from "./views.js";
 
-const list = () => find("#apps");
-
-function card({ id, html, total }) {
-  const shown = document.getElementById(`app-${id}`);
-  const count = find("#app-count");
-  if (count && list().hasAttribute("data-shows-new")) count.textContent = total;
-  if (html === null) return shown?.remove();
-  const holder = document.createElement("template");
-  holder.innerHTML = html;
-  const fresh = holder.content.firstElementChild;
-  if (!shown) {
-    if (list().hasAttribute("data-shows-new")) find(".cards", list())?.prepend(fresh);
-    return;
+let shown;
+function mark() {
+  const state = find("#versions-in-use");
+  if (!state) return;
+  const cards = all("#turns .version-card");
+  const now = `${state.outerHTML} ${cards.length}`;
+  if (now === shown) return;
+  shown = now;
+  const { current, undone, preview, prod } = state.dataset;
+  const ranges = undone.split(" ").filter(Boolean).map((range) => range.split("-").map(Number));
+  for (const card of cards) {
+    const { version } = card.dataset;
+    const isUndone = ranges.some(([first, last]) => first <= version && version <= last);
+    card.classList.toggle("undone", isUndone);
+    find("[data-undone]", card).hidden = !isUndone;
+    find("[data-place=preview]", card).hidden = version !== preview;
+    find("[data-place=prod]", card).hidden = version !== prod;
+    find("[data-restore]", card).hidden = version === current;
+    find("[data-word]", card).textContent = isUndone ? "Redo" : "Restore";
   }
-  const focused = shown.contains(document.activeElement) && document.activeElement.getAttribute("href");
-  shown.replaceWith(fresh);
-  if (focused) find(`a[href="${CSS.escape(focused)}"]`, fresh)?.focus({ preventScroll: true });
 }
+mark();
+const turns = find("#turns");
+if (turns) new MutationObserver(mark).observe(turns, { childList: true });
+document.addEventListener("htmx:after:swap", mark);
 
-/** The page has missed more than the server remembers. */
-const stale = () => window.htmx?.ajax("GET", location.href, { target: "#apps", select: "#apps", swap: "outerHTML" });
+// An answer as the model wrote it.
+on("click", "[data-copy-from]", async (link, event) => {
+  event.preventDefault();
+  const answer = await fetch(link.dataset.copyFrom);
+  if (answer.ok) copy((await answer.text()).trimEnd());
+  link.closest("details").open = false;
+});
 
-if (list()) {
-  // The browser connects again by itself, and names the last change that it has received.
-  const stream = new EventSource(`/stream?after=${encodeURIComponent(list().dataset.after)}`);
-  stream.addEventListener("card", ({ data }) => list() && card(JSON.parse(data)));
-  stream.addEventListener("stale", stale);
-  addEventListener("pagehide", () => stream.close());
-  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
-}
+// A version was restored in the conversation: the stage shows its files.
+document.addEventListener("slipway:restored", () => {
+  refreshStage();
+  draftChanged();
+});

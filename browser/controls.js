@@ -150,7 +150,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   const ctx = event.detail.ctx;
   keepFocus();
   if (ctx?.target?.id !== "stage" && ctx?.target !== "#stage") return;
-  if (event.target.closest?.("#strip, #turns")) showPane("stage");
+  if (event.target.closest?.("#strip, #turns, #trouble")) showPane("stage");
 });
 
 // Requests that did not reach the server.

@@ -8,7 +8,7 @@ import "./kept.js";
 import "./started.js";
 import "./attach.js";
 import "./naming.js";
-import "./cards.js";
+import "./home_cards.js";
 import "./theme.js";
 
 document.documentElement.classList.add("scripts");

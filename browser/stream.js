@@ -2,7 +2,7 @@
 // which htmx inserts, and operations on elements, which this module applies: the model's text and code while they
 // are written, and their rendered form. After a disconnect the stream resumes after the last id, so no event is lost or applied twice.
 
-import { all, announce, find, on, refreshStage, settled, shownTab } from "./page.js";
+import { all, announce, find, on, refreshStage, settled, showPane, shownTab } from "./page.js";
 import { draftChanged, environmentChanged, turnBegan } from "./views.js";
 import { placeholder } from "./composer.js";
 import { logLine } from "./logs.js";
@@ -42,6 +42,13 @@ if (talk) {
   sizes.observe(talk);
   sizes.observe(find("#turns") ?? talk);
 }
+
+// The end of the conversation says why a deployment failed.
+on("click", "[data-pane]", (link, event) => {
+  event.preventDefault();
+  showPane(link.dataset.pane);
+  find(link.hash)?.scrollIntoView({ block: "nearest" });
+});
 
 // Earlier messages are inserted above, and the messages in view stay where they are.
 let fromEnd;
@@ -116,6 +123,10 @@ function turn({ id, job, running, ended, html }) {
   } else {
     // This turn answers the choices that an earlier turn offered.
     for (const offer of all("#turns [data-once]")) offer.remove();
+    for (const answered of all("#turns [data-answered][hidden]")) {
+      answered.hidden = false;
+      find("q", answered).textContent = find(".user-message", fresh)?.textContent ?? "";
+    }
     find("#turns").append(fresh);
     following = true;
     placeholder();
@@ -131,6 +142,12 @@ function turn({ id, job, running, ended, html }) {
   if (ended && ["code", "versions"].includes(shownTab())) refreshStage();
 }
 
+/** What is said over the frame about the version in it depends on the deployment that has just begun or ended. */
+function refreshNote() {
+  const note = find("#stage #note");
+  if (note) window.htmx.ajax("GET", location.pathname + location.search, { target: note, select: "#note", swap: "outerHTML", source: note });
+}
+
 if (stream) {
   const handlers = {
     operations: operate,
@@ -138,6 +155,7 @@ if (stream) {
     log: ({ stream: source, line }) => logLine(source === "app" ? "app" : "build", source === "deploy", line),
     environment: (change) => {
       environmentChanged(change);
+      refreshNote();
       refreshUsage();
     },
     releases: settled(() => shownTab() === "releases" && refreshStage(), 200),

@@ -12,5 +12,6 @@ import "./attach.js";
 import "./try.js";
 import "./tree.js";
 import "./composer.js";
+import "./cards.js";
 import "./title.js";
 import "./notify.js";

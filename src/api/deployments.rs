@@ -23,6 +23,10 @@ pub struct NewPreview {
     /// The version's 40 hexadecimal digits; default: the newest version.
     #[schema(value_type = Option<String>)]
     version: Option<VersionId>,
+    /// Deploys the version even if smoke checks fail; it must still start and answer its health check. The release
+    /// says how many checks were ignored.
+    #[serde(default)]
+    ignore_checks: bool,
 }
 
 /// Request to publish.
@@ -44,6 +48,15 @@ pub struct NewRollback {
     /// The release number; default: the previous release.
     #[schema(value_type = Option<u32>, example = 3)]
     release: Option<ReleaseNumber>,
+}
+
+/// Request to start a release again.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewStart {
+    /// The environment; default `prod`.
+    #[schema(default = "prod")]
+    environment: Option<Environment>,
 }
 
 /// A numbered deployment of a build to an environment.
@@ -77,6 +90,8 @@ pub struct ReleaseJson {
     /// Number of checks that it passed before traffic switched. Publishing and rolling back deploy an image
     /// that has already passed its checks, and check only its health.
     checks: SmokeCount,
+    /// Number of failed checks that a user chose to ignore, for this release or for the one that it comes from.
+    ignored_checks: u32,
 }
 
 impl From<Release> for ReleaseJson {
@@ -92,6 +107,7 @@ impl From<Release> for ReleaseJson {
             rolled_back: release.rolled_back,
             job: release.job,
             checks: release.checks,
+            ignored_checks: release.ignored_checks,
         }
     }
 }
@@ -134,7 +150,7 @@ pub async fn preview(
     Path(name): Path<AppName>,
     OptionalJson(new): OptionalJson<NewPreview>,
 ) -> AppResult<Response> {
-    services.by(&principal).deploy_preview(&name, new.version).await.map(accepted)
+    services.by(&principal).deploy_version(&name, new.version, new.ignore_checks).await.map(accepted)
 }
 
 /// Publish.
@@ -174,6 +190,24 @@ pub async fn rollback(
 ) -> AppResult<Response> {
     let environment = new.environment.unwrap_or(Environment::Prod);
     services.by(&principal).rollback(&name, environment, new.release).await.map(accepted)
+}
+
+/// Start again.
+///
+/// Starts the live release of an environment again after its container has stopped. 409 `already_running` if it has not
+/// stopped, `nothing_to_start` if nothing was deployed.
+#[utoipa::path(
+    post, path = "/api/v1/apps/{app}/start", tag = "Deployments",
+    params(("app" = String, Path, description = "The app's name.")), request_body(content = Option<NewStart>),
+    responses((status = 202, description = "The queued job.", body = JobJson)),
+)]
+pub async fn start(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Path(name): Path<AppName>,
+    OptionalJson(new): OptionalJson<NewStart>,
+) -> AppResult<Response> {
+    services.by(&principal).start_again(&name, new.environment.unwrap_or(Environment::Prod)).await.map(accepted)
 }
 
 /// List releases.

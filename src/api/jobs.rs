@@ -25,7 +25,7 @@ pub struct JobJson {
     /// The name of its app, which may have been deleted.
     #[schema(value_type = String, example = "brisk-otter")]
     app: AppName,
-    /// `generate`, `preview`, `publish`, `rollback` or `delete`.
+    /// `generate`, `preview`, `publish`, `rollback`, `start` or `delete`.
     #[schema(example = "preview")]
     kind: &'static str,
     /// Its state.

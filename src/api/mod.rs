@@ -67,6 +67,7 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::POST, "/api/v1/apps/{app}/previews", Write(App), post(deployments::preview)),
         (Method::POST, "/api/v1/apps/{app}/publish", Write(App), post(deployments::publish)),
         (Method::POST, "/api/v1/apps/{app}/rollback", Write(App), post(deployments::rollback)),
+        (Method::POST, "/api/v1/apps/{app}/start", Write(App), post(deployments::start)),
         (Method::GET, "/api/v1/apps/{app}/releases", Read(App), get(deployments::releases)),
         (Method::POST, "/api/v1/apps/{app}/preview-links", Write(App), post(preview_links::create)),
         (Method::GET, "/api/v1/apps/{app}/preview-links", Read(App), get(preview_links::list)),

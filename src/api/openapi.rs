@@ -48,7 +48,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
     paths(
         apps::create, apps::list, apps::read, apps::change, apps::delete, apps::export, events::follow,
         turns::create, turns::resume, turns::list, turns::attachment,
-        deployments::preview, deployments::publish, deployments::rollback, deployments::releases, logs::tail,
+        deployments::preview, deployments::publish, deployments::rollback, deployments::start, deployments::releases, logs::tail,
         resources::read, measurements::metrics,
         preview_links::create, preview_links::list, preview_links::revoke,
         versions::list, versions::diff, versions::restore,

@@ -22,6 +22,9 @@ pub enum JobKind {
         /// if the version was still the newest when the job was queued.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<TurnId>,
+        /// Checks that fail do not stop it: a user has seen them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ignore_checks: bool,
     },
     /// Deploys a preview release's image to production.
     Publish {
@@ -34,6 +37,11 @@ pub enum JobKind {
         environment: Environment,
         /// The release whose image and settings are deployed.
         release: ReleaseNumber,
+    },
+    /// Starts the live release of an environment again, which has stopped.
+    Start {
+        /// The environment.
+        environment: Environment,
     },
     /// Deletes the app and all of its data.
     Delete,
@@ -52,7 +60,10 @@ impl JobKind {
     /// Whether both deploy the same thing to the same place. Which turn a failed preview would repair makes no difference.
     pub fn is_same_request(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Preview { version, .. }, Self::Preview { version: wanted, .. }) => version == wanted,
+            (
+                Self::Preview { version, ignore_checks, .. },
+                Self::Preview { version: wanted, ignore_checks: wants_to_ignore, .. },
+            ) => version == wanted && ignore_checks == wants_to_ignore,
             _ => self == other,
         }
     }
@@ -64,6 +75,7 @@ impl JobKind {
             Self::Preview { .. } => "preview",
             Self::Publish { .. } => "publish",
             Self::Rollback { .. } => "rollback",
+            Self::Start { .. } => "start",
             Self::Delete => "delete",
         }
     }
@@ -81,7 +93,7 @@ impl JobKind {
         match self {
             Self::Preview { .. } => Some(Environment::Preview),
             Self::Publish { .. } => Some(Environment::Prod),
-            Self::Rollback { environment, .. } => Some(*environment),
+            Self::Rollback { environment, .. } | Self::Start { environment } => Some(*environment),
             Self::Generate { .. } | Self::Delete => None,
         }
     }

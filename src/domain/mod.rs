@@ -9,7 +9,8 @@ mod author;
 pub mod clock;
 pub mod deployment;
 pub mod event;
-pub mod ids;
+pub mod history;
+mod ids;
 pub mod job;
 pub mod model;
 pub mod name;
@@ -40,6 +41,7 @@ pub use author::Author;
 pub use clock::Clock;
 pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
 pub use event::{Event, EventBody, FileState, LogStream, TakenBack, TextKind};
+pub use history::{RestoredVersion, VersionsInUse};
 pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, SessionId, TokenId, TurnId, VersionId};
 pub use job::{JOBS_ON_PAGES, Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
 pub use model::{Effort, ModelChoice, ModelId};
@@ -50,7 +52,7 @@ pub use path::WorkspacePath;
 pub use principal::{Action, Principal, Refusal, Scope, Target, TokenGrant};
 pub use redaction::Redaction;
 pub use release::{Release, ReleaseState};
-pub use repair::{Fingerprint, RepairBudget, RepairEnd, RepairFailure, RepairStop, RepairVerdict};
+pub use repair::{Fingerprint, REPAIRS_MAX, RepairBudget, RepairEnd, RepairFailure, RepairStop, RepairVerdict};
 pub use run::{Run, RunState, RunTrigger};
 pub use schedule::Schedule;
 pub use size::Bytes;
@@ -62,7 +64,7 @@ pub use turn::{INTERRUPTED, Question, QuestionKind, Turn, TurnState, Usage, WITH
 pub use turn_block::{NOTICE, NumberedBlock, TurnBlock, TurnFold};
 pub use turn_mode::TurnMode;
 pub use turn_origin::{AnswerId, Evidence, NewTurn, Repair, TurnOrigin};
-pub use version::{ChangeSize, Version, VersionKind};
+pub use version::{ChangeSize, FileChange, Version, VersionKind};
 pub use version_title::VersionTitle;
 
 /// The error of an invalid string from outside, with a sentence for its sender.

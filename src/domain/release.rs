@@ -71,6 +71,8 @@ pub struct Release {
     pub job: JobId,
     /// Number of checks that it passed before traffic switched; the job has their results.
     pub checks: SmokeCount,
+    /// Number of failed checks that a user chose to ignore.
+    pub ignored_checks: u32,
     /// When its deployment started.
     pub created_at: Timestamp,
     /// When it became live, or failed.

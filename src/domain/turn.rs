@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AnswerId, Attachment, ChangeSize, Evidence, JobId, ModelId, Repair, TurnId, TurnMode, TurnOrigin, VersionId, words,
+    AnswerId, Attachment, ChangeSize, Evidence, FileChange, JobId, ModelId, Repair, TurnId, TurnMode, TurnOrigin,
+    VersionId, words,
 };
 
 /// The reason code of a turn whose builder stopped.
@@ -157,6 +158,12 @@ pub struct Turn {
     pub version_number: Option<u32>,
     /// The size of its changes.
     pub size: ChangeSize,
+    /// Number of its calls that change files and were refused.
+    pub failed_edits: u32,
+    /// The title of its version.
+    pub version_title: Option<String>,
+    /// The files that its version changed, if they were recorded; the first ones.
+    pub changes: Vec<FileChange>,
     /// The model that answered; `None` before it started.
     pub model: Option<ModelId>,
     /// Its usage.

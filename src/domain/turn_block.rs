@@ -122,6 +122,17 @@ impl TurnFold {
                 } else if !ok && name != NOTICE {
                     self.drop_unwritten();
                 }
+                // Retries of one request are one line, which counts them.
+                if name == NOTICE
+                    && !ok
+                    && let Some(last) = self.blocks.last_mut()
+                    && let TurnBlock::Tool { name: before, summary: words, ok: false } = &mut last.block
+                    && before == NOTICE
+                {
+                    words.clone_from(summary);
+                    last.revision += 1;
+                    return;
+                }
                 self.push(TurnBlock::Tool { name: name.clone(), summary: summary.clone(), ok: *ok });
             }
             (
@@ -198,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn retries_of_one_request_are_one_line() {
+        let retry = |summary: &str| EventBody::tool(NOTICE, summary, false);
+        let text = EventBody::Text { delta: "So.".into(), kind: TextKind::Answer };
+        let fold = TurnFold::of(&[retry("Again."), retry("Again (attempt 3)."), text, retry("Again.")]);
+        let shown: Vec<(u32, u32, &str)> =
+            fold.blocks().iter().map(|one| (one.number, one.revision, one.block.kind())).collect();
+        assert_eq!(shown, [(0, 1, "tool"), (1, 0, "answer"), (2, 0, "tool")]);
+        let TurnBlock::Tool { summary, .. } = &fold.blocks()[0].block else { panic!("a tool") };
+        assert_eq!(summary, "Again (attempt 3).");
+    }
+
+    #[test]
     fn retracted_text_and_unwritten_files_are_removed() {
         let file = |path: &str, state, delta: Option<&str>| EventBody::File {
             path: path.parse().expect("a path"),
@@ -249,7 +272,7 @@ mod tests {
             file("b.txt", FileState::Writing, Some("x")),
             EventBody::tool(NOTICE, "The conversation is long.", false),
             text("And"),
-            EventBody::tool("write_file", "write_file not done: stopped", false),
+            EventBody::tool("write_file", "Did not write a file: stopped", false),
         ];
         assert_eq!(told(&cut[..3]), ["a.txt Written", "b.txt Writing"]);
         assert_eq!(told(&cut), ["a.txt Written", "And", "write_file"]);
@@ -271,8 +294,8 @@ mod tests {
         assert_eq!(told(&fold), [(0, 0), (1, 0)]);
         fold.apply(&again("Two".len()));
         assert_eq!(told(&fold), [(0, 1), (2, 0)]);
-        // No part of this answer was shown, so nothing is retracted.
+        // No part of this answer was shown, so nothing is retracted, and the line of the first retry counts the second.
         fold.apply(&again(0));
-        assert_eq!(told(&fold), [(0, 1), (2, 0), (3, 0)]);
+        assert_eq!(told(&fold), [(0, 1), (2, 1)]);
     }
 }

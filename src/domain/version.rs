@@ -52,6 +52,17 @@ pub struct ChangeSize {
     pub deletions: u32,
 }
 
+/// A file that a version changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// Its path.
+    pub path: String,
+    /// Lines added.
+    pub additions: u32,
+    /// Lines removed.
+    pub deletions: u32,
+}
+
 /// A commit in the workspace. Every turn that changes files, every edit and every restore creates one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {

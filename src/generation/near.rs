@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::outcome::OLD_TEXT_OCCURS;
 use crate::bounded_work::Budget;
 
 /// Maximum lines of a file that are searched.
@@ -48,9 +49,9 @@ pub fn explain_no_match(path: &str, text: &str, wanted: &str, budget: &Budget) -
     let places = places(text, wanted);
     match places.len() {
         1 => None,
-        0 => Some(format!("old_text occurs 0 times in {path}. {}", nearest(text, wanted, budget))),
+        0 => Some(format!("{OLD_TEXT_OCCURS}0 times in {path}. {}", nearest(text, wanted, budget))),
         times => Some(format!(
-            "old_text occurs {}{times} times in {path}, beginning at {}. Take in more of the lines around the one you mean.",
+            "{OLD_TEXT_OCCURS}{}{times} times in {path}, beginning at {}. Take in more of the lines around the one you mean.",
             if times == COUNTED { "at least " } else { "" },
             lines_named(&places)
         )),

@@ -46,6 +46,11 @@ impl Bounds<'_> {
     }
 }
 
+/// Whether a tool changes files.
+pub fn is_edit(tool: &str) -> bool {
+    matches!(tool, "write_file" | "edit_file" | "delete_file")
+}
+
 /// Executes a call within its limits.
 pub async fn run<H: ToolHost>(
     host: &mut H,
@@ -53,6 +58,7 @@ pub async fn run<H: ToolHost>(
     call: ToolCall,
     mut bounds: Bounds<'_>,
 ) -> Result<ToolOutcome, ToolStop> {
+    let path = call.changes().cloned();
     let outcome = match call {
         ToolCall::ListFiles => list(host).await,
         ToolCall::ReadFile { path, from_line, to_line } => read(host, path, from_line, to_line).await,
@@ -95,7 +101,7 @@ pub async fn run<H: ToolHost>(
     };
     match outcome {
         Ok(outcome) => Ok(outcome),
-        Err(HostError::Refused(why)) => Ok(ToolOutcome::refused(name, why)),
+        Err(HostError::Refused(why)) => Ok(ToolOutcome::refused(name, path.as_ref(), why)),
         Err(HostError::Failed(why)) => Err(ToolStop::Failed(why)),
     }
 }
@@ -221,7 +227,7 @@ mod tests {
     async fn searched(host: &mut MemoryHost, pattern: &str) -> ToolOutcome {
         match search(host, pattern).await {
             Ok(outcome) => outcome,
-            Err(error) => ToolOutcome::refused("search", error.to_string()),
+            Err(error) => ToolOutcome::refused("search", None, error.to_string()),
         }
     }
 

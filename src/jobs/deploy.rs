@@ -32,7 +32,16 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
             Some(_) => context.step(StepName::Push, push(context, &app, version, image)).await?,
         };
         let (version, job) = (version.clone(), context.job.id);
-        let new = NewRelease { environment, version, image, spec, job, from_release: None, rolled_back: false };
+        let new = NewRelease {
+            environment,
+            version,
+            image,
+            spec,
+            job,
+            from_release: None,
+            rolled_back: false,
+            ignored_checks: 0,
+        };
         rollout::begin(context, &app, new).await
     };
     let release = release.await;
@@ -59,6 +68,7 @@ pub async fn publish(context: &JobContext, release: ReleaseNumber) -> Result<Job
         job: context.job.id,
         from_release: Some(preview.number),
         rolled_back: false,
+        ignored_checks: preview.ignored_checks,
     };
     let release = rollout::begin(context, &app, new).await?;
     rollout::roll_out(context, &app, release).await
@@ -81,9 +91,21 @@ pub async fn rollback(
         job: context.job.id,
         from_release: Some(earlier.number),
         rolled_back: true,
+        ignored_checks: earlier.ignored_checks,
     };
     let release = rollout::begin(context, &app, new).await?;
     rollout::roll_out(context, &app, release).await
+}
+
+/// Starts the live release of an environment again, which has stopped.
+pub async fn start(context: &JobContext, environment: Environment) -> Result<JobResult, Failure> {
+    let app = context.app().await?;
+    let Some(number) = app.environment(environment).release else {
+        return Err(Failure::failed("nothing_to_start", "There is no release to start any more."));
+    };
+    let release = context.platform.store.release(app.id, environment, number).await?;
+    rollout::announce(context, &app, environment).await?;
+    rollout::start_again(context, &app, release).await
 }
 
 /// How this version is to run: the template's settings with what its `app.toml` says.

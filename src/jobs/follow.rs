@@ -125,7 +125,7 @@ fn failure(error: &JobError) -> RepairFailure {
         return RepairFailure::new(&error.message, &proof::relevant_lines(&error.lines));
     }
     // Only the failed checks, without the evidence below them. A check of the files reports a failure in the same form.
-    let asked = error.lines.iter().take_while(|line| !line.starts_with("The app's last lines"));
+    let asked = error.lines.iter().take_while(|line| *line != proof::LOG_HEADING);
     RepairFailure::new(&error.message, &asked.filter(|line| !line.starts_with(' ')).cloned().collect::<Vec<_>>())
 }
 
@@ -194,7 +194,7 @@ impl Follow {
         }
         let kind = match self {
             Self::Nothing | Self::Stop(_) => return Ok(None),
-            Self::Preview { version, turn } => JobKind::Preview { version, turn: Some(turn) },
+            Self::Preview { version, turn } => JobKind::Preview { version, turn: Some(turn), ignore_checks: false },
             Self::Repair { prompt, evidence, repair, repairs } => {
                 turns::keep_repairs(t, repair.of, &repairs)?;
                 let origin = TurnOrigin::Repair(repair);

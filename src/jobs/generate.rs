@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 
@@ -11,8 +12,8 @@ use super::follow;
 use super::record::until_recorded;
 use super::tool_host::{TurnEvents, WorkspaceHost};
 use crate::domain::{
-    App, ChangeSize, Effort, Evidence, INTERRUPTED, JobError, JobResult, ModelId, Question, Redaction, Turn, TurnId,
-    TurnOrigin, TurnState, Version, VersionKind, VersionTitle,
+    App, AppName, ChangeSize, Effort, Evidence, FileChange, INTERRUPTED, JobError, JobResult, ModelId, Question,
+    Redaction, Turn, TurnId, TurnOrigin, TurnState, Version, VersionKind, VersionTitle,
 };
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::generation::prompts::{self, PromptFacts};
@@ -32,6 +33,9 @@ const ANSWER_TOKENS: u32 = 32_000;
 /// Images of a conversation that are sent, and their bytes: the newest ones. What providers take in one request.
 const IMAGES: usize = 20;
 const IMAGES_BYTES: usize = 16_000_000;
+
+/// Files of a version that its card names.
+const FILES_SHOWN: usize = 8;
 
 /// Runs a turn. Whatever its end, what was written stays as a version, and the turn says how it ended.
 pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure> {
@@ -81,7 +85,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
             Closing { note: Some(error.detail.clone()), ..Closing::new(TurnState::Failed, Some(error.code)) },
             Some(Failure::from(error)),
         ),
-        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), answering.client.format()),
+        Ok(outcome) => close(outcome, context.cancel.is_cancelled(), answering.client.format(), platform.clock.now()),
     };
     let (version, closing, failure) = match version {
         Ok(version) => (version, closing, failure),
@@ -94,7 +98,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
         }
     };
     let result = JobResult { version: version.as_ref().map(|version| version.id.clone()), ..JobResult::default() };
-    end(platform, id, closing, version.as_ref()).await?;
+    end(platform, &app.name, id, closing, version.as_ref()).await?;
     failure.map_or(Ok(result), Err)
 }
 
@@ -114,18 +118,30 @@ struct Closing {
     note: Option<String>,
     reason: Option<String>,
     question: Option<Question>,
+    failed_edits: u32,
 }
 
 impl Closing {
     fn new(state: TurnState, reason: Option<&str>) -> Self {
-        Self { state, note: None, reason: reason.map(str::to_owned), question: None }
+        Self { state, note: None, reason: reason.map(str::to_owned), question: None, failed_edits: 0 }
     }
 }
 
 /// What the turn's end means for the turn and for its job. A stop that its user did not ask for is the builder's.
-fn close(outcome: TurnOutcome, asked_for: bool, format: WireFormat) -> (Closing, Option<Failure>) {
+fn close(
+    outcome: TurnOutcome,
+    asked_for: bool,
+    format: WireFormat,
+    now: jiff::Timestamp,
+) -> (Closing, Option<Failure>) {
     let reason = outcome.end.reason();
-    let closing = |state| Closing { state, note: outcome.note.clone(), reason: reason.clone(), question: None };
+    let closing = |state| Closing {
+        state,
+        note: outcome.note.clone(),
+        reason: reason.clone(),
+        question: None,
+        failed_edits: outcome.failed_edits,
+    };
     match outcome.end {
         TurnEnd::Done | TurnEnd::Cap(_) => (closing(TurnState::Done), None),
         TurnEnd::Asked(question) => (Closing { question: Some(question), ..closing(TurnState::Done) }, None),
@@ -145,15 +161,33 @@ fn close(outcome: TurnOutcome, asked_for: bool, format: WireFormat) -> (Closing,
         ),
         TurnEnd::Stopped => (closing(TurnState::Stopped), Some(Failure::Cancelled)),
         TurnEnd::Failed(ref error) => (
-            Closing { note: outcome.note.clone().or_else(|| Some(error.message())), ..closing(TurnState::Failed) },
+            Closing { note: Some(told(error, now)), ..closing(TurnState::Failed) },
             Some(Failure::Failed(JobError {
                 code: error.code().to_owned(),
-                message: error.message(),
+                message: told(error, now),
                 hint: Some(error.hint(format)),
                 lines: Vec::new(),
             })),
         ),
     }
+}
+
+/// What happened, and until when the provider answers no further request, if it says so.
+fn told(error: &TurnError, now: jiff::Timestamp) -> String {
+    let TurnError::Model(model) = error else { return error.message() };
+    match model.retry_after().and_then(|wait| until(now, wait)) {
+        Some(until) => format!("{} It accepts requests again at {until}.", error.message()),
+        None => error.message(),
+    }
+}
+
+/// The time after a wait, rounded up to a minute; with its date if that is another day.
+fn until(now: jiff::Timestamp, wait: Duration) -> Option<String> {
+    let seconds = now.as_second().checked_add(i64::try_from(wait.as_secs()).ok()?)?;
+    let at = jiff::Timestamp::from_second(seconds.checked_add(59)? / 60 * 60).ok()?;
+    let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
+    let format = if day(at) == day(now) { "%H:%M UTC" } else { "%H:%M UTC on %Y-%m-%d" };
+    Some(at.strftime(format).to_string())
 }
 
 async fn input(
@@ -275,18 +309,61 @@ async fn default_title(platform: &Platform, turn: &Turn) -> AppResult<String> {
     Ok(VersionTitle::of_message(&message).map_or_else(String::new, |title| title.to_string()))
 }
 
-async fn end(platform: &Platform, id: TurnId, closing: Closing, version: Option<&Version>) -> AppResult<()> {
+async fn end(
+    platform: &Platform,
+    app: &AppName,
+    id: TurnId,
+    closing: Closing,
+    version: Option<&Version>,
+) -> AppResult<()> {
+    let note = if closing.state == TurnState::Stopped { Some(stopped(version)) } else { closing.note };
+    let changes = match version {
+        Some(version) => changes(platform, app, id, version).await,
+        None => Vec::new(),
+    };
     let ending = TurnEnding {
+        changes,
         state: closing.state,
         version: version.map(|version| version.id.clone()),
         size: version.map_or_else(ChangeSize::default, |version| version.size),
-        note: closing.note,
+        failed_edits: closing.failed_edits,
+        note,
         reason: closing.reason,
         question: closing.question,
     };
     let at = platform.clock.now();
     let record = || platform.store.end_turn(id, ending.clone(), at);
     Ok(until_recorded(&platform.lifecycle.draining, "the end of a turn", record).await?)
+}
+
+/// The files that a version changed, the first ones; none if they cannot be compared in time.
+async fn changes(platform: &Platform, app: &AppName, turn: TurnId, version: &Version) -> Vec<FileChange> {
+    let read = async {
+        let id = version.id.clone();
+        platform.read_workspace(app, move |workspace| workspace.file_diffs(&id)).await
+    };
+    match read.await {
+        Ok(files) => {
+            let change = |file: crate::workspace::FileDiff| FileChange {
+                path: file.path.to_string(),
+                additions: file.additions,
+                deletions: file.deletions,
+            };
+            files.into_iter().take(FILES_SHOWN).map(change).collect()
+        }
+        Err(error) => {
+            tracing::warn!(turn = turn.0, %error, "failed to compare a version; its card shows the totals only");
+            Vec::new()
+        }
+    }
+}
+
+/// What a user has stopped.
+fn stopped(version: Option<&Version>) -> String {
+    match version {
+        Some(version) => format!("You stopped this. Changes so far are saved as version {}.", version.number),
+        None => "You stopped this. Nothing had changed yet.".to_owned(),
+    }
 }
 
 /// What came of the job of a turn that has ended; none while it has not.
@@ -314,5 +391,25 @@ pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppR
     });
     let note = Some("Slipway restarted during this turn. Changes so far are saved.".to_owned());
     let closing = Closing { note, ..Closing::new(TurnState::Interrupted, Some(INTERRUPTED)) };
-    end(platform, id, closing, version.as_ref()).await
+    end(platform, &app.name, id, closing, version.as_ref()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::ModelError;
+
+    #[test]
+    fn a_rate_limit_says_until_when() {
+        let now = "2026-11-20T14:42:10Z".parse().expect("a time");
+        let limited = |seconds: Option<u64>| {
+            let retry_after = seconds.map(Duration::from_secs);
+            told(&TurnError::Model(ModelError::RateLimited { retry_after }), now)
+        };
+        let words = "The provider's rate limit for this API key is reached.";
+        assert_eq!(limited(Some(900)), format!("{words} It accepts requests again at 14:58 UTC."));
+        assert_eq!(limited(Some(86_400)), format!("{words} It accepts requests again at 14:43 UTC on 2026-11-21."));
+        assert_eq!(limited(None), words);
+        assert_eq!(limited(Some(u64::MAX)), words, "a wait beyond all times is not said");
+    }
 }

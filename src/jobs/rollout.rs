@@ -14,8 +14,8 @@ use super::outage::retry_during_outage;
 use super::release::{START_LIMIT, deployment};
 use super::{runs, smoke};
 use crate::domain::{
-    App, Bytes, Environment, EnvironmentState, JobResult, LogStream, Probe, ProcessKind, Release, ReleaseState,
-    RunTrigger, Step, StepName, StepState,
+    App, Bytes, Environment, EnvironmentState, JobKind, JobResult, LogStream, Probe, ProcessKind, Release,
+    ReleaseState, RunTrigger, Step, StepName, StepState,
 };
 use crate::gateway::RouteState;
 use crate::platform::Platform;
@@ -62,26 +62,63 @@ pub async fn roll_out(context: &JobContext, app: &App, release: Release) -> Resu
     })
 }
 
+/// Starts the live release again, whose instance has stopped. It is the same release, so nothing is recorded of it but its
+/// environment's state.
+pub async fn start_again(context: &JobContext, app: &App, release: Release) -> Result<JobResult, Failure> {
+    let platform = &context.platform;
+    let started = async {
+        let ProcessKind::Service(probe) = &release.spec.process else {
+            return Err(Failure::failed(
+                "nothing_to_start",
+                "A scheduled job runs at its times and has nothing to start.",
+            ));
+        };
+        let deployment = deployment(platform, app, &release).await?;
+        let instance = Box::pin(start(context, app, &release, &deployment, probe)).await?;
+        let switch = switch_to(context, app, &release, &deployment, &instance, probe);
+        context.step(StepName::Switch, switch).await
+    };
+    if let Err(failure) = Box::pin(started).await {
+        platform.gateway.routes().set_state(&app.name, release.environment, RouteState::Stopped);
+        set_state(context, app, release.environment, EnvironmentState::Stopped).await?;
+        return Err(failure);
+    }
+    Ok(JobResult {
+        environment: Some(release.environment),
+        release: Some(release.number),
+        url: platform.environment_url(app, release.environment),
+        version: Some(release.version),
+    })
+}
+
+/// Records the state of an environment, and tells of it.
+async fn set_state(
+    context: &JobContext,
+    app: &App,
+    environment: Environment,
+    state: EnvironmentState,
+) -> Result<(), Failure> {
+    let platform = &context.platform;
+    let live = platform.store.app_by_id(app.id).await?.environment(environment).clone();
+    let event = platform.environment_event(app, Some(&context.job), environment, state, live.release.zip(live.version));
+    let id = app.id;
+    let record = move |t: &rusqlite::Transaction<'_>| {
+        crate::store::apps::set_environment_state(t, id, environment, state)?;
+        Ok(((), vec![event]))
+    };
+    platform.events.commit(record).await?;
+    Ok(())
+}
+
 async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<(), Failure> {
     match &release.spec.process {
         ProcessKind::Service(probe) => {
             let deployment = deployment(&context.platform, app, release).await?;
-            let releases = &context.platform.runtime.releases;
-            let tell = context.lines(LogStream::Deploy);
             let instance = match Box::pin(resume(context, release, &deployment, probe)).await? {
                 Some(instance) => instance,
                 None => Box::pin(start(context, app, release, &deployment, probe)).await?,
             };
-            let switch = async {
-                let switched = retry_during_outage(context, || {
-                    Box::pin(releases.switch(&deployment, &instance, probe, START_LIMIT, &tell, &context.cancel))
-                })
-                .await?;
-                // Until it is recorded that the release is live, this undoes the switch where it is dropped.
-                take_over(context, app, release).await?;
-                switched.keep().await;
-                Ok(())
-            };
+            let switch = switch_to(context, app, release, &deployment, &instance, probe);
             context.step(StepName::Switch, switch).await
         }
         ProcessKind::Job => {
@@ -107,6 +144,27 @@ async fn deploy(context: &JobContext, app: &App, release: &Release) -> Result<()
             context.step(StepName::Switch, work).await
         }
     }
+}
+
+/// Switches traffic to a release that is ready, and records that it is live.
+async fn switch_to(
+    context: &JobContext,
+    app: &App,
+    release: &Release,
+    deployment: &Deployment,
+    instance: &Instance,
+    probe: &Probe,
+) -> Result<(), Failure> {
+    let releases = &context.platform.runtime.releases;
+    let tell = context.lines(LogStream::Deploy);
+    let switched = retry_during_outage(context, || {
+        Box::pin(releases.switch(deployment, instance, probe, START_LIMIT, &tell, &context.cancel))
+    })
+    .await?;
+    // Until it is recorded that the release is live, this undoes the switch where it is dropped.
+    take_over(context, app, release).await?;
+    switched.keep().await;
+    Ok(())
 }
 
 /// Has a release that is still paused go on, if a roll back leads to it. None when there is none or it does not answer at once:
@@ -167,7 +225,7 @@ async fn start(
         })
         .await?;
         context.log(LogStream::Deploy, format!("{} answered after {} ms.", probe.path, answered.millis)).await;
-        if smoke::is_due(release) {
+        if smoke::is_due(release) && !matches!(context.job.kind, JobKind::Start { .. }) {
             Box::pin(smoke::prove(context, app, release, probe, &instance)).await?;
         }
         Ok(())

@@ -12,12 +12,12 @@ use super::outage::retry_during_outage;
 use super::release::settings;
 use crate::bounded_work::Owner;
 use crate::domain::{
-    App, Environment, HostName, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
+    App, Environment, HostName, JobKind, LogStream, Probe, Release, SmokeCheck, SmokeCount, SmokeKind, VersionId,
 };
 use crate::platform::Platform;
 use crate::proof::{self, Reader, Signature, Smoke};
 use crate::runtime::Instance;
-use crate::store::jobs as table;
+use crate::store::{jobs as table, releases};
 
 /// Failed checks that the error names.
 const NAMED: usize = 8;
@@ -62,14 +62,27 @@ pub async fn prove(
         checks = proof::smoke(&platform.asker, &smoke) => checks,
     };
     let checks: Vec<SmokeCheck> = checks.into_iter().map(|check| context.redaction.check(check)).collect();
-    let (id, kept) = (context.job.id, checks.clone());
-    platform.events.commit(move |t| Ok((table::set_checks(t, id, &kept)?, Vec::new()))).await?;
     let count = SmokeCount::of(&checks);
+    let ignores = matches!(context.job.kind, JobKind::Preview { ignore_checks: true, .. });
+    let ignored = if ignores { count.failed } else { 0 };
+    let (id, kept) = (context.job.id, checks.clone());
+    let (app_id, environment, number) = (app.id, release.environment, release.number);
+    platform
+        .events
+        .commit(move |t| {
+            releases::ignored_checks(t, app_id, environment, number, ignored)?;
+            Ok((table::set_checks(t, id, &kept)?, Vec::new()))
+        })
+        .await?;
     for check in checks.iter().filter(|check| !check.ok) {
         context.log(LogStream::Deploy, format!("Check failed: {}", check.line())).await;
     }
     context.log(LogStream::Deploy, format!("{} of {} checks passed.", count.passed, count.total())).await;
     if count.failed == 0 {
+        return Ok(());
+    }
+    if ignores {
+        context.log(LogStream::Deploy, "The failed checks are ignored, as requested.".to_owned()).await;
         return Ok(());
     }
     let log = if checks.iter().any(|check| !check.ok && check.status.is_none_or(|status| status >= 500)) {
@@ -129,6 +142,9 @@ async fn last_lines(platform: &Platform, app: &App, environment: Environment) ->
 fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
     let failed: Vec<&SmokeCheck> = checks.iter().filter(|check| !check.ok).collect();
     let message = match failed[..] {
+        [SmokeCheck { method, path, status: Some(status @ 400..), .. }] if method == "GET" => {
+            format!("GET {path} returned an error ({status}), so this version was not put live.")
+        }
         [one] => format!("A check failed, so this version was not put live: {}", one.line()),
         _ => format!("{} of {} checks failed, so this version was not put live.", failed.len(), checks.len()),
     };
@@ -141,7 +157,7 @@ fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
         lines.push(format!("… and {} more.", failed.len() - NAMED));
     }
     if !log.is_empty() {
-        lines.push("The app's last lines:".to_owned());
+        lines.push(proof::LOG_HEADING.to_owned());
         lines.extend(log);
     }
     Failure::failed("smoke_failed", message)
@@ -174,10 +190,7 @@ mod tests {
             panic!("a failure")
         };
         assert_eq!(error.code, "smoke_failed");
-        assert_eq!(
-            error.message,
-            "A check failed, so this version was not put live: GET /b (endpoint): 500. It answered 500."
-        );
+        assert_eq!(error.message, "GET /b returned an error (500), so this version was not put live.");
         assert_eq!(
             error.lines,
             [

@@ -97,6 +97,7 @@ impl Scene {
             job: job.id,
             from_release: None,
             rolled_back: false,
+            ignored_checks: 0,
         };
         self.platform.store.release_for_job(self.app.id, new, self.platform.clock.now()).await.expect("a release")
     }

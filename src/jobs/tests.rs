@@ -5,6 +5,7 @@ use crate::domain::Environment::{Preview, Prod};
 use crate::domain::{
     Author, EnvironmentState, Job, JobKind, JobState, PageRequest, ReleaseNumber, ReleaseState, RunState, RunTrigger,
 };
+use crate::gateway::RouteState;
 use crate::runtime::RuntimeError;
 use crate::runtime::memory::Call;
 
@@ -199,4 +200,30 @@ async fn a_check_ends_with_the_job_that_is_cancelled() {
     assert!(scene.memory.with(|state| state.runs.is_empty()), "nothing of it is left");
     assert!(scene.platform.store.open_runs().await.expect("runs").is_empty());
     assert_eq!(scene.environment(Preview).await, (EnvironmentState::Ready, Some(1)));
+}
+
+#[tokio::test]
+async fn a_release_that_has_stopped_is_started_again() {
+    let scene = published().await;
+    let stop = async || {
+        scene.platform.gateway.routes().set_state(&scene.app.name, Prod, RouteState::Stopped);
+        let id = scene.app.id;
+        let stopped = scene.platform.events.commit(move |t| {
+            crate::store::apps::set_environment_state(t, id, Prod, EnvironmentState::Stopped)?;
+            Ok(((), Vec::new()))
+        });
+        stopped.await.expect("recorded");
+    };
+    stop().await;
+    let start = JobKind::Start { environment: Prod };
+    let job = scene.run(start.clone()).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    assert_eq!(scene.environment(Prod).await, (EnvironmentState::Ready, Some(1)), "the same release");
+    assert_eq!((scene.routed_to(Prod), scene.release_states(Prod).await.len()), (Some(1), 1));
+    // What does not come up again stays stopped, and the page says so.
+    stop().await;
+    scene.memory.fail(Call::WaitReady, RuntimeError::Exited { code: 1, oom: false, lines: Vec::new() });
+    let job = scene.run(start).await;
+    assert_eq!((job.state, code(&job)), (JobState::Failed, "start_failed"));
+    assert_eq!(scene.environment(Prod).await, (EnvironmentState::Stopped, Some(1)));
 }

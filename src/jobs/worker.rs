@@ -210,6 +210,7 @@ impl Jobs {
             JobKind::Preview { version, .. } => deploy::preview(context, version).await,
             JobKind::Publish { release } => deploy::publish(context, *release).await,
             JobKind::Rollback { environment, release } => deploy::rollback(context, *environment, *release).await,
+            JobKind::Start { environment } => deploy::start(context, *environment).await,
             JobKind::Delete => delete::run(context).await,
         }
     }

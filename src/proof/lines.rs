@@ -85,7 +85,7 @@ fn traceback(lines: &[&str], at: usize, told: &mut Vec<String>) -> Option<usize>
 }
 
 /// Whether a line shows an error on its own.
-fn is_error(line: &str) -> bool {
+pub(super) fn is_error(line: &str) -> bool {
     let text = line.trim_start();
     let starts = [
         "ERROR:",

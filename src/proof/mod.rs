@@ -10,6 +10,7 @@ mod api;
 mod ask;
 mod css;
 mod html;
+mod key_lines;
 mod lines;
 mod sender;
 mod signature;
@@ -26,6 +27,7 @@ use crate::bounded_work::{BoundedWork, Owner};
 use crate::domain::{SmokeCheck, SmokeKind};
 
 pub use ask::{Answer, AskError, Asker, Question};
+pub use key_lines::{LOG_HEADING, cause, key_lines, named_files};
 pub use lines::relevant_lines;
 pub use signature::{Signature, sign};
 pub use site::{Fetched, crawl, page_address};

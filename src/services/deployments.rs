@@ -93,13 +93,23 @@ impl Services {
 
     /// Queues a job that builds a version (default: the newest) and deploys it to preview.
     pub async fn deploy_preview(&self, name: &AppName, version: Option<VersionId>) -> AppResult<Job> {
+        self.deploy_version(name, version, false).await
+    }
+
+    /// The same; with `ignore_checks`, failed smoke checks do not stop it, and the release says how many there were.
+    pub async fn deploy_version(
+        &self,
+        name: &AppName,
+        version: Option<VersionId>,
+        ignore_checks: bool,
+    ) -> AppResult<Job> {
         let app = self.app(name).await?;
         let version = match version {
             Some(id) => self.version(&app, &id).await?.id,
             None => app.head.clone().ok_or_else(|| AppError::not_found("version of this app"))?,
         };
         let turn = self.repaired_turn(&app, &version).await?;
-        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn }, self.author).await
+        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn, ignore_checks }, self.author).await
     }
 
     /// The turn that is repaired if a preview of this version fails: the newest one, if it created the
@@ -168,6 +178,23 @@ impl Services {
             return Err(never_ran(release.number, "deployed again"));
         }
         self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: release.number }, self.author).await
+    }
+
+    /// Queues a job that starts the live release of an environment again, which has stopped.
+    pub async fn start_again(&self, name: &AppName, environment: Environment) -> AppResult<Job> {
+        let app = self.app(name).await?;
+        let status = app.environment(environment);
+        let place = environment.title().to_lowercase();
+        if status.release.is_none() {
+            return Err(AppError::conflict("nothing_to_start", format!("Nothing was deployed to {place} yet.")));
+        }
+        let kind = JobKind::Start { environment };
+        let open = self.platform.store.open_jobs(Some(app.id)).await?;
+        let is_starting = open.iter().any(|job| job.kind == kind);
+        if status.state != EnvironmentState::Stopped && !is_starting {
+            return Err(AppError::conflict("already_running", format!("The release in {place} has not stopped.")));
+        }
+        self.jobs.enqueue_once(&app, kind, self.author).await
     }
 
     /// The release that a roll back without a number deploys: the newest earlier one of another version. After a roll back,

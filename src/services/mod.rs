@@ -35,6 +35,7 @@ pub mod spending;
 pub mod test_call;
 pub mod tiles;
 pub mod tokens;
+pub mod trouble;
 pub mod turns;
 pub mod usage;
 pub mod versions;

@@ -169,6 +169,11 @@ impl Services {
         Ok(bodies)
     }
 
+    /// Whether the model has answered anything in a turn, so that there is something to continue.
+    pub async fn has_answers(&self, turn: &Turn) -> AppResult<bool> {
+        Ok(self.platform.store.count_answers(turn.id).await? > 0)
+    }
+
     /// The answers of an ended turn without its steps, which a page shows initially.
     pub async fn turn_answers(&self, turn: &Turn) -> AppResult<Vec<TurnBlock>> {
         if let Some(answers) = self.platform.store.turn_answers(turn.id).await? {

@@ -2,7 +2,9 @@
 
 use super::Services;
 use super::files::file_locked;
-use crate::domain::{App, AppName, JobKind, JobState, Page, PageRequest, Turn, Version, VersionId, VersionKind};
+use crate::domain::{
+    App, AppName, JobKind, JobState, Page, PageRequest, Turn, Version, VersionId, VersionKind, VersionsInUse,
+};
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
 use crate::workspace::{CommitNote, FileDiff};
@@ -64,6 +66,7 @@ impl Services {
             turn: None,
             at: self.platform.clock.now(),
         };
+        let of = version.id.clone();
         let restored = self
             .platform
             .change_workspace(app.id, name, move |workspace| workspace.restore(&version.id, &note))
@@ -74,7 +77,27 @@ impl Services {
                 "The current files are already those of this version.",
             ));
         }
-        self.newest(&app).await
+        let newest = self.newest(&app).await?;
+        self.platform.store.set_restored(app.id, newest.id.clone(), of).await?;
+        Ok(newest)
+    }
+
+    /// Which versions are in use.
+    pub async fn versions_in_use(&self, app: &App) -> AppResult<VersionsInUse> {
+        Ok(self.platform.store.versions_in_use(app.id).await?)
+    }
+
+    /// Restores the version before a turn, so that its message can be sent in other words.
+    pub async fn restore_before(&self, name: &AppName, turn: &Turn) -> AppResult<()> {
+        let app = self.app(name).await?;
+        let Some(before) = self.platform.store.version_before_turn(app.id, turn.id).await? else {
+            return Err(AppError::conflict("nothing_to_restore", "There is no version before this message."));
+        };
+        match self.restore(name, &before.id).await {
+            // The files are already those of that version.
+            Err(error) if error.code == "nothing_to_restore" => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Rejects a restore that would change a locked file.

@@ -159,7 +159,7 @@ impl Services {
         let status = app.environment(environment);
         let (Some(mut number), Some(version)) = (status.release, status.version.clone()) else { return Ok(None) };
         if environment == Environment::Preview {
-            return Ok(Some(JobKind::Preview { version, turn: None }));
+            return Ok(Some(JobKind::Preview { version, turn: None, ignore_checks: false }));
         }
         // Production runs a preview's image: that of its own release, or of the one that it was rolled back to.
         loop {

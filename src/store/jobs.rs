@@ -407,6 +407,8 @@ mod tests {
             state: TurnState::Done,
             version: None,
             size: ChangeSize::default(),
+            failed_edits: 0,
+            changes: Vec::new(),
             note: None,
             reason: Some("cap_steps".into()),
             question: None,

@@ -53,6 +53,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0014_turn_blocks", include_str!("../../migrations/0014_turn_blocks.sql")),
     ("0015_job_retention", include_str!("../../migrations/0015_job_retention.sql")),
     ("0016_fresh_events", include_str!("../../migrations/0016_fresh_events.sql")),
+    ("0017_turn_cards", include_str!("../../migrations/0017_turn_cards.sql")),
     ("0018_measurements", include_str!("../../migrations/0018_measurements.sql")),
     ("0020_job_authors", include_str!("../../migrations/0020_job_authors.sql")),
 ];

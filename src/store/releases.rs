@@ -27,6 +27,8 @@ pub struct NewRelease {
     pub from_release: Option<ReleaseNumber>,
     /// It is created by a roll back.
     pub rolled_back: bool,
+    /// Number of failed checks that were ignored for the release that it comes from.
+    pub ignored_checks: u32,
 }
 
 const SELECT: &str = "SELECT r.*, v.number AS version_number, v.title AS version_title,
@@ -49,6 +51,7 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
         checks: row::json_opt::<Vec<SmokeCheck>>(row, "checks")?
             .map(|checks| SmokeCount::of(&checks))
             .unwrap_or_default(),
+        ignored_checks: row.get("ignored_checks")?,
         created_at: row::time(row, "created_at")?,
         settled_at: row::time_opt(row, "settled_at")?,
         from_release: row.get::<_, Option<u32>>("from_release")?.map(ReleaseNumber),
@@ -97,6 +100,21 @@ pub fn failed(
     Ok(())
 }
 
+/// Records how many failed checks of a release a user chose to ignore.
+pub fn ignored_checks(
+    t: &Transaction<'_>,
+    app: AppId,
+    environment: Environment,
+    number: ReleaseNumber,
+    checks: u32,
+) -> Result<(), StoreError> {
+    t.execute(
+        "UPDATE releases SET ignored_checks = ?4 WHERE app_id = ?1 AND environment = ?2 AND number = ?3",
+        params![app.0, environment.as_str(), number.0, checks],
+    )?;
+    Ok(())
+}
+
 /// Marks unfinished releases of an environment as failed, because no job deploys them any more.
 pub fn fail_unfinished(
     t: &Transaction<'_>,
@@ -117,9 +135,10 @@ impl Store {
         self.write(move |t| {
             t.execute(
                 "INSERT INTO releases
-                 (app_id, environment, number, version, image, spec, state, job_id, created_at, from_release, rolled_back)
+                 (app_id, environment, number, version, image, spec, state, job_id, created_at, from_release, rolled_back,
+                  ignored_checks)
                  SELECT ?1, ?2, coalesce((SELECT max(number) FROM releases WHERE app_id = ?1 AND environment = ?2), 0) + 1,
-                        ?3, ?4, ?5, 'deploying', ?6, ?7, ?8, ?9
+                        ?3, ?4, ?5, 'deploying', ?6, ?7, ?8, ?9, ?10
                  WHERE NOT EXISTS (SELECT 1 FROM releases WHERE app_id = ?1 AND environment = ?2 AND job_id = ?6)",
                 params![
                     app.0,
@@ -131,6 +150,7 @@ impl Store {
                     at.as_millisecond(),
                     new.from_release.map(|number| number.0),
                     new.rolled_back,
+                    new.ignored_checks,
                 ],
             )?;
             Ok(t.query_row(

@@ -5,8 +5,9 @@ use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, apps, row};
 use crate::domain::{
-    AnswerId, AppId, Attachment, ChangeSize, Cursor, INTERRUPTED, JobError, JobId, JobState, ModelId, NewTurn, Page,
-    PageRequest, Question, Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId, WITHDRAWN,
+    AnswerId, AppId, Attachment, ChangeSize, Cursor, FileChange, INTERRUPTED, JobError, JobId, JobState, ModelId,
+    NewTurn, Page, PageRequest, Question, Repair, RepairBudget, Turn, TurnId, TurnOrigin, TurnState, Usage, VersionId,
+    WITHDRAWN,
 };
 
 /// How a turn ended.
@@ -18,6 +19,10 @@ pub struct TurnEnding {
     pub version: Option<VersionId>,
     /// The size of its changes.
     pub size: ChangeSize,
+    /// Number of its calls that change files and were refused.
+    pub failed_edits: u32,
+    /// The files that its version changed, the first ones.
+    pub changes: Vec<FileChange>,
     /// Why it ended early, in a sentence.
     pub note: Option<String>,
     /// Why it ended early, as a code.
@@ -26,10 +31,10 @@ pub struct TurnEnding {
     pub question: Option<Question>,
 }
 
-const SELECT: &str = "SELECT t.*, v.number AS version_number FROM turns t
+const SELECT: &str = "SELECT t.*, v.number AS version_number, v.title AS version_title FROM turns t
     LEFT JOIN versions v ON v.app_id = t.app_id AND v.id = t.version";
 /// The newest turn of an app that was not cancelled in the queue.
-const NEWEST: &str = "SELECT t.*, v.number AS version_number FROM turns t
+const NEWEST: &str = "SELECT t.*, v.number AS version_number, v.title AS version_title FROM turns t
     LEFT JOIN versions v ON v.app_id = t.app_id AND v.id = t.version
     WHERE t.app_id = ?1 AND NOT (t.state = 'stopped' AND t.started_at IS NULL) ORDER BY t.number DESC LIMIT 1";
 
@@ -52,6 +57,9 @@ fn turn(row: &Row<'_>) -> rusqlite::Result<Turn> {
             additions: row.get("additions")?,
             deletions: row.get("deletions")?,
         },
+        failed_edits: row.get("failed_edits")?,
+        version_title: row.get("version_title")?,
+        changes: row::json(row, "changes")?,
         model: row::text_opt(row, "model")?,
         usage: Usage {
             input_tokens: row::count(row, "input_tokens")?,
@@ -304,7 +312,7 @@ impl Store {
         self.write(move |t| {
             t.execute(
                 "UPDATE turns SET state = ?2, version = ?3, files = ?4, additions = ?5, deletions = ?6, note = ?7,
-                        finished_at = ?8, reason = ?9, question = ?10
+                        finished_at = ?8, reason = ?9, question = ?10, failed_edits = ?11, changes = ?12
                  WHERE id = ?1 AND state IN ('queued', 'running')",
                 params![
                     id.0,
@@ -316,7 +324,9 @@ impl Store {
                     ending.note,
                     at.as_millisecond(),
                     ending.reason,
-                    ending.question.as_ref().map(row::to_json)
+                    ending.question.as_ref().map(row::to_json),
+                    ending.failed_edits,
+                    row::to_json(&ending.changes)
                 ],
             )?;
             Ok(())
@@ -385,7 +395,16 @@ mod tests {
 
     async fn end(store: &Store, turn: TurnId, state: TurnState, question: Option<Question>) {
         let size = ChangeSize::default();
-        let ending = TurnEnding { state, version: None, size, note: None, reason: None, question };
+        let ending = TurnEnding {
+            state,
+            version: None,
+            size,
+            failed_edits: 0,
+            changes: Vec::new(),
+            note: None,
+            reason: None,
+            question,
+        };
         store.end_turn(turn, ending, AT).await.expect("ended");
     }
 

@@ -3,7 +3,9 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Store, StoreError, apps, row};
-use crate::domain::{AppId, ChangeSize, Cursor, Page, PageRequest, TurnId, Version, VersionId};
+use crate::domain::{
+    AppId, ChangeSize, Cursor, Page, PageRequest, RestoredVersion, TurnId, Version, VersionId, VersionsInUse,
+};
 
 /// A commit that becomes a version; the store assigns its number.
 #[derive(Debug, Clone)]
@@ -127,6 +129,37 @@ impl Store {
                 .query_map(params![app.0, limit], |r| row::text(r, "id"))?
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(rows)
+        })
+        .await
+    }
+
+    /// Records which version's files a restored version has.
+    pub async fn set_restored(&self, app: AppId, version: VersionId, of: VersionId) -> Result<(), StoreError> {
+        self.write(move |t| {
+            t.execute(
+                "UPDATE versions SET restores = ?3 WHERE app_id = ?1 AND id = ?2",
+                params![app.0, version.as_str(), of.as_str()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Which versions of an app are in use.
+    pub async fn versions_in_use(&self, app: AppId) -> Result<VersionsInUse, StoreError> {
+        self.read(move |c| {
+            let head = c
+                .prepare_cached("SELECT coalesce(max(number), 0) FROM versions WHERE app_id = ?1")?
+                .query_row([app.0], |r| r.get(0))?;
+            let restored = c
+                .prepare_cached(
+                    "SELECT v.number, earlier.number FROM versions v
+                     JOIN versions earlier ON earlier.app_id = v.app_id AND earlier.id = v.restores
+                     WHERE v.app_id = ?1 AND v.restores IS NOT NULL",
+                )?
+                .query_map([app.0], |r| Ok(RestoredVersion { number: r.get(0)?, of: r.get(1)? }))?
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(VersionsInUse::new(head, &restored))
         })
         .await
     }

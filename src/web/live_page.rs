@@ -79,8 +79,12 @@ impl Element {
         })
     }
 
-    /// Removes everything that depends on the current time.
+    /// Removes everything that depends on the current time, and whether a version can be restored: the page's script
+    /// keeps that current on all cards.
     fn forget_time(&mut self) {
+        if self.attributes.contains_key("data-restore") {
+            self.attributes.remove("hidden");
+        }
         if self.name == "time" || self.attributes.contains_key("data-ticking") {
             self.attributes.remove("data-ticking");
             self.children.clear();

@@ -22,6 +22,7 @@ use super::app::preview_views::{
 };
 use super::app::requests_view::{RequestFilter, RequestRow, RequestRows, RequestsTab};
 use super::app::share::{LinkView, MadeLink, ShareTab};
+use super::app::trouble;
 use super::app::turn_view::{Block, Composer, Send, TurnArticle, Turns, answers};
 use super::app::webhook_views::{CallList, CallView, WebhookPanel, reach};
 use super::chrome;
@@ -35,9 +36,9 @@ use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
     App, AppId, Author, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody,
-    FileState, Job, JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState,
-    ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold,
-    TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
+    FileChange, FileState, Job, JobId, JobState, ModelChoice, NOTICE, Probe, ProcessKind, Release, ReleaseNumber,
+    ReleaseState, ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn,
+    TurnFold, TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
 };
 use crate::gateway::{Counted, SeenRequest};
 use crate::generation::models::Price;
@@ -137,6 +138,15 @@ pub fn turn(state: TurnState) -> Turn {
         } else {
             ChangeSize::default()
         },
+        failed_edits: 0,
+        version_title: (state == TurnState::Done).then(|| "Opening hours as a table".to_owned()),
+        changes: if state == TurnState::Done {
+            [("public/index.html", 80, 10), ("public/script.js", 38, 0), ("public/style.css", 2, 4)]
+                .map(|(path, additions, deletions)| FileChange { path: path.into(), additions, deletions })
+                .into()
+        } else {
+            Vec::new()
+        },
         model: Some("claude-opus-5-5".parse().expect("an id")),
         usage: Usage { cost_usd: Some(0.041), ..Usage::default() },
         note: None,
@@ -162,7 +172,8 @@ pub fn blocks() -> Vec<Block<'static>> {
         ),
         Block::Tool { summary: "Read public/index.html", ok: true },
         Block::File { path: "public/index.html", state: FileState::Written, lines: Some(58), content: Some(HTML) },
-        Block::Tool { summary: "The text to replace was not found in public/script.js", ok: false },
+        Block::Retry("The model is overloaded at the moment. Asking again in 4 s (attempt 3)."),
+        Block::Tool { summary: "Could not edit public/script.js: the text to replace was not found", ok: false },
         Block::File {
             path: "public/style.css",
             state: FileState::Writing,
@@ -182,6 +193,7 @@ pub fn live_blocks() -> Vec<String> {
         .map(|block| match block {
             Block::Text(kind, words) => text(words, kind),
             Block::Tool { summary, ok } => EventBody::tool("edit_file", summary, ok),
+            Block::Retry(summary) => EventBody::tool(NOTICE, summary, false),
             Block::File { path, state, content, .. } => {
                 EventBody::File { path: path.parse().expect("a path"), state, delta: content.map(str::to_owned) }
             }
@@ -337,6 +349,7 @@ fn app_page(
 ) -> AppPage {
     let name = app.name.clone();
     let none = turns.is_empty();
+    let failed = job.as_ref().is_some_and(|job| job.state == JobState::Failed);
     AppPage {
         chrome: chrome::sample(),
         chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment)), &HashSet::new()) }.render().expect("renders"),
@@ -347,14 +360,19 @@ fn app_page(
             may_publish: true,
             ask: None,
             back: Some((ReleaseNumber(1), 4)),
+            failed,
         }
         .render()
         .expect("renders"),
+        trouble: match job.as_ref().filter(|_| failed) {
+            Some(job) => trouble::samples::card(&trouble::samples::trouble(job.clone())),
+            None => String::new(),
+        },
         strip: Strip {
             app: &name,
             job: job.map(|job| {
                 let says = "The Kubernetes API server does not answer: connection refused. This goes on as soon as it is back.";
-                DeployView::new(&job, app, Some(12), Some(url(app, Environment::Preview)), Some(says.into()))
+                DeployView::new(&job, Some(12), Some(url(app, Environment::Preview)), Some(says.into())).why(failed)
             }),
         }
         .render()
@@ -664,7 +682,7 @@ fn version_tab(app: &App) -> String {
     .expect("renders")
 }
 
-fn releases_tab(app: &App) -> String {
+pub fn releases_tab(app: &App) -> String {
     let release = |number, environment, state, version, from: Option<u32>| {
         ReleaseView::new(
             &Release {
@@ -686,6 +704,7 @@ fn releases_tab(app: &App) -> String {
                 state,
                 job: JobId(1),
                 checks: SmokeCount { passed: 14, failed: 0 },
+                ignored_checks: u32::from(number == 4),
                 created_at: ago(i64::from(6 - number) * 4_000),
                 settled_at: Some(ago(i64::from(6 - number) * 4_000 - 4)),
                 from_release: from.map(ReleaseNumber),

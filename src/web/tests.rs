@@ -155,7 +155,7 @@ async fn an_app_is_created_and_changed_without_scripts() {
     assert_eq!(page.status, StatusCode::OK);
     let shown = page.page();
     assert_eq!(shown.text(".user-message"), "A page about <tides>");
-    assert!(shown.text(".summary summary").contains("version 2"));
+    assert!(shown.text(".version-card header").starts_with("v2"), "{}", shown.text(".version-card"));
     assert_eq!(shown.attribute("iframe", "src"), "http://blue-tide-draft.localhost:8080/");
     assert_eq!(shown.attribute("#next form", "action"), "/apps/blue-tide/previews");
     assert_eq!(site.get("/").await.page().text(".app-card h3"), "blue-tide");
@@ -549,8 +549,14 @@ async fn a_deployment_that_cannot_start_says_what_to_do() {
     assert_eq!(sent.status, StatusCode::NO_CONTENT);
     site.turn_ended(&name).await;
     let page = site.get(&format!("/apps/{name}")).await.page();
-    assert!(page.text("#strip .failure").contains("Docker"), "{}", page.text("#strip .failure"));
-    assert!(page.texts("#strip .button").contains(&"Try again".to_owned()));
+    assert!(page.text("#trouble h2").starts_with("Not deployed. The Docker engine"), "{}", page.text("#trouble"));
+    assert_eq!(page.texts("#trouble .button.primary"), ["Try again"]);
+    assert_eq!(page.count("#next .primary, #stage .primary, #strip .primary"), 0, "one primary button for the failure");
+    assert_eq!(page.text("#next > form button"), "Deploy preview");
+    // A newer version supersedes it.
+    site.services.write_file(&name, &"new.py".parse().expect("a path"), b"1\n".to_vec(), None).await.expect("saved");
+    let page = site.get(&format!("/apps/{name}")).await.page();
+    assert_eq!((page.count("#trouble .failure"), page.count("#next > form .primary")), (0, 1));
     let health = site.get("/health").await.page();
     assert_eq!(health.text("h1"), "Something needs attention");
     assert_eq!(health.count(".checks .not"), 1);

@@ -119,11 +119,11 @@ test("the text of a broken answer is removed from the page", { timeout: 60_000 }
   await turn.locator(".step.busy", { hasText: "public/b.txt" }).waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 1, "the file is begun anew");
   await page.getByRole("button", { name: "Stop" }).click();
-  await turn.getByText("Stopped. Changes so far are saved.").waitFor();
+  await turn.getByText(/^You stopped this\./).waitFor();
   assert.equal(await turn.locator(".step.busy").count(), 0);
   const id = await turn.getAttribute("data-turn");
   await page.goto(`${builder.origin}/apps/broken-harbour?steps=${id}`);
-  await turn.getByText("write_file not done: stopped").waitFor();
+  await turn.getByText("Did not write a file: stopped").waitFor();
   assert.equal(await turn.getByText("public/b.txt").count(), 0, "nobody writes it any more");
   assertQuiet(page);
 });
@@ -170,7 +170,7 @@ test("an open page equals a page that is loaded at the same step", { timeout: 60
   await same();
   typeMore('"}');
   await page.getByRole("button", { name: "Stop" }).click();
-  await turn.getByText("Stopped. Changes so far are saved.").waitFor();
+  await turn.getByText(/^You stopped this\./).waitFor();
   const said = await page.evaluate(() => window.said);
   for (const words of ["Thinking", "Answering", "Writing public/b.txt"]) assert.ok(said.includes(words), `${words} in ${said}`);
   assertQuiet(page);
@@ -185,8 +185,11 @@ test("a choice answers a question, and the choices disappear", { timeout: 60_000
   await question.getByRole("button", { name: "Sea green" }).click();
   await page.locator(".prose", { hasText: "You said: Sea green" }).waitFor();
   assert.equal(await question.getByRole("button").count(), 0, "what is answered is not asked any more");
+  await question.getByText("You answered: Sea green").waitFor();
   await page.reload();
   assert.equal(await question.count(), 1);
+  await question.getByText("You answered: Sea green").waitFor();
+  await page.locator(".summary", { hasText: "Asked a question" }).waitFor();
   assert.equal(await question.getByRole("button").count(), 0);
   assertQuiet(page);
 });
@@ -210,6 +213,8 @@ test("messages are queued, can be cancelled, and Continue resumes after Stop", {
   assert.equal(await page.getByText("You said: second").count(), 0);
 
   await say(page, "hold again");
+  // There is something to continue once the model has said something.
+  await page.locator("#turns [data-live]", { hasText: "I begin" }).waitFor();
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByRole("button", { name: "Continue" }).click();
   await page.locator(".prose", { hasText: "You said: Continue" }).waitFor();

@@ -308,7 +308,7 @@ for (const SLIPWAY_ADMIN_PASSWORD of [undefined, password]) {
       await page.getByRole("textbox", { name: "What do you want to build?" }).fill("A page about paper kites");
       await page.getByRole("button", { name: "Create" }).click();
       await page.waitForURL(/\/apps\//);
-      await page.locator("details.summary").waitFor({ timeout: PATIENCE });
+      await page.locator(".version-card").waitFor({ timeout: PATIENCE });
       // The grammars are loaded once, which takes long in a build for tests.
       await page.getByRole("link", { name: "Code", exact: true }).click();
       await page.locator(".source span").first().waitFor();

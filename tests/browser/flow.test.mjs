@@ -55,7 +55,7 @@ async function press(words, title) {
   else await bar().getByRole("button", { name: words }).first().click();
   await page.locator("#strip .strip").waitFor();
   await eventually(`${title} is ready anew`, async () => {
-    const failure = page.locator("#strip .failure");
+    const failure = page.locator("#trouble .failure");
     if (await failure.count()) assert.fail(await failure.innerText());
     const now = await bar().locator(".chip", { hasText: title }).innerText();
     return /ready/.test(now) && now !== shown;
@@ -194,15 +194,16 @@ describe("an API", () => {
     await builder.api("PUT", `/apps/${name}/files/requirements.txt`, "no-such-package-of-ours==99.99\n");
     await page.reload();
     await bar().getByRole("button", { name: "Deploy preview" }).first().click();
-    const failure = page.getByRole("region", { name: "Failure" });
+    const failure = page.locator("#trouble .failure");
     await failure.waitFor({ timeout: PATIENCE });
     await failure.getByText("no-such-package-of-ours").first().waitFor();
-    for (const way of ["Ask for a fix", "Try again", "Open the log"]) {
+    await failure.getByText("pip could not find").waitFor();
+    for (const way of ["Fix it", "Edit requirements.txt", "Log"]) {
       await failure.getByText(way, { exact: true }).waitFor();
     }
     await chip(page, "Preview", "ready").waitFor();
     await shoot(page, "api 3 failure");
-    await failure.getByRole("button", { name: "Ask for a fix" }).click();
+    await failure.getByRole("button", { name: "Fix it" }).click();
     await page.locator(".turn .user-message").getByText("could not be deployed. Find the cause and fix it.").waitFor();
     await page.getByText("Also sent to the model").last().click();
     await page.locator(".turn .words").getByText("no-such-package-of-ours").first().waitFor();

@@ -49,7 +49,7 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
   await shoot(first, "live reloaded");
   for (const page of [first, second]) {
     await page.getByRole("button", { name: "Send" }).waitFor({ timeout: PATIENCE });
-    await page.locator("#turns > li").last().locator("details.summary").waitFor();
+    await page.locator("#turns > li").last().locator(".version-card").waitFor();
   }
   const [one, two] = [await conversation(first), await conversation(second)];
   assert.equal(one, two, "both saw the same");
@@ -62,8 +62,9 @@ test("a reload in mid-turn goes on where it was, and a second page sees the same
     assert.equal(said.split(words).length, 2, "said once, shown once");
   }
 
-  // The details of a turn are loaded when its summary is opened.
-  await late.locator("#turns details.summary > summary").first().click();
+  // The steps of a turn are loaded when they are asked for.
+  await late.locator("#turns .version-card .menu > summary").first().click();
+  await late.locator("#turns .version-card").first().getByRole("link", { name: "Steps" }).click();
   await late.locator(".steps .step", { hasText: "public/style.css" }).first().waitFor();
 
   // All readers see the preview that follows, with its steps and its result.

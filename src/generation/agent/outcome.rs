@@ -114,6 +114,8 @@ pub struct TurnOutcome {
     pub usage: Usage,
     /// The files that it changed, with their final state.
     pub files_touched: BTreeMap<WorkspacePath, FileState>,
+    /// Number of calls that change files and were refused.
+    pub failed_edits: u32,
     /// The model's title for the version.
     pub title: Option<VersionTitle>,
     /// How far history and messages are compacted.

@@ -138,8 +138,8 @@ async fn a_turn_reads_writes_and_ends() {
         ("Edited main.py +2 −1", true),
         ("Read main.py · lines 2–3 of 4", true),
         ("Searched “^[bd] =” · 2 lines in 1 file", true),
-        ("delete_file refused: There is no file nothing.txt", false),
-        ("write_file refused: Dockerfile belongs to the platform", false),
+        ("Could not delete nothing.txt: there is no file nothing.txt", false),
+        ("Could not write Dockerfile: Dockerfile belongs to the platform", false),
     ];
     assert_eq!(played.sink.tools(), expected.map(|(summary, ok)| (summary.to_owned(), ok)));
     let touched: Vec<&str> = played.outcome.files_touched.keys().map(WorkspacePath::as_str).collect();
@@ -401,7 +401,7 @@ async fn invalid_json_input_is_returned_to_the_model() {
     assert_eq!(results[1], ("Wrote b.txt · 1 line.".into(), false));
     assert_eq!(played.requests[1].body["messages"][1]["content"][0]["input"], json!({}));
     assert!(!played.host.files.contains_key("a.txt"));
-    assert!(played.sink.tools().contains(&("write_file not done: its input is not valid JSON".into(), false)));
+    assert!(played.sink.tools().contains(&("Did not write a file: its input is not valid JSON".into(), false)));
 }
 
 #[tokio::test]
@@ -496,7 +496,7 @@ async fn a_stop_in_mid_file_keeps_finished_files_and_a_valid_transcript() {
     assert_eq!(played.outcome.note.as_deref(), Some("Stopped. Changes so far are saved."));
     assert_eq!(played.host.text("a.txt"), "finished");
     assert!(!played.host.files.contains_key("b.txt"));
-    assert_eq!(played.sink.tools().last(), Some(&("write_file not done: stopped".into(), false)));
+    assert_eq!(played.sink.tools().last(), Some(&("Did not write a file: stopped".into(), false)));
     assert_eq!(played.outcome.messages.len(), 3);
     let ContentBlock::ToolResult { content, is_error: true, .. } = &played.outcome.messages[2].content[1] else {
         panic!()

@@ -23,7 +23,7 @@ use crate::generation::history;
 use crate::generation::limits::{Cap, Spent, TurnLimits};
 use crate::generation::notes::ANSWER_CUT_NOTE;
 use crate::generation::opening::Opening;
-use crate::generation::outcome::{ToolOutcome, ToolStop};
+use crate::generation::outcome::{ToolOutcome, ToolStop, not_done};
 use crate::generation::ports::{HostError, ToolHost, TurnSink};
 use crate::generation::retry::Attempts;
 use crate::generation::rewrite::Rewrites;
@@ -55,6 +55,8 @@ pub struct Run<'a, H, S> {
     used: WireUsage,
     files: BTreeMap<WorkspacePath, FileState>,
     steps: u32,
+    /// Number of calls that change files and were refused.
+    failed_edits: u32,
     /// The number of the attempt in the turn, which makes block ids unique.
     attempt: u32,
     /// For answers and thinking: the block that was shown last.
@@ -120,6 +122,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             used: WireUsage::default(),
             files: BTreeMap::new(),
             steps: 0,
+            failed_edits: 0,
             attempt: 0,
             spoken: [None; 2],
             said: TakenBack::default(),
@@ -155,6 +158,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             usage: self.input.models.priced(&self.input.model, self.used),
             messages: self.transcript.into_messages(),
             files_touched: self.files,
+            failed_edits: self.failed_edits,
             title: self.title,
             compaction: self.length.compaction,
             repairs: self.repeats.into_repairs(),
@@ -371,13 +375,13 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     async fn run_call(&mut self, raw: &RawCall, stream: &AnswerStream, results: &mut Results) -> Result<(), TurnEnd> {
         let Ok(input) = raw.input() else { return Ok(()) };
         if self.asked.is_some() {
-            self.tool_event(&raw.name, format!("{} not done: a question is open", raw.name), false).await;
+            self.tool_event(&raw.name, not_done(&raw.name, "a question is open"), false).await;
             results.add(&raw.id, QUESTION_OPEN.to_owned(), true);
             return self.keep_so_far(&raw.id, stream, results).await;
         }
         let limits = &self.input.limits;
         let outcome = match ToolCall::parse(&raw.name, input, self.input.mode) {
-            Err(why) => ToolOutcome::refused(&raw.name, why),
+            Err(why) => ToolOutcome::refused(&raw.name, None, why),
             Ok(call) => {
                 let is_new = call.changes().is_some_and(|path| !self.files.contains_key(path));
                 if is_new && self.files.len() >= limits.files {
@@ -401,6 +405,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         let mut enough = None;
         let mut answer = outcome.answer;
         if !outcome.ok {
+            self.failed_edits += u32::from(toolbox::is_edit(&raw.name));
             let verdict = match outcome.failed_check {
                 Some(failure) => self.repeats.check_failed(failure),
                 None => self.repeats.refused(self.steps, &raw.name, &answer),
@@ -470,7 +475,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
     async fn say_not_done(&mut self, draft: &Draft, why: &str) -> bool {
         let calls = unanswered(&draft.blocks, &draft.results);
         for call in &calls {
-            self.tool_event(&call.name, format!("{} not done: {why}", call.name), false).await;
+            self.tool_event(&call.name, not_done(&call.name, why), false).await;
         }
         !calls.is_empty()
     }
@@ -498,7 +503,7 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
             return Err(TurnEnd::Failed(error.clone().into()));
         };
         let wait_for = if wait.as_secs() < 2 { String::new() } else { format!(" in {} s", wait.as_secs()) };
-        self.broken_off(draft, format!("{error} Asking again{wait_for}.")).await;
+        self.broken_off(draft, format!("{error} Asking again{wait_for}{}.", nth(attempts.made()))).await;
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(TurnEnd::Stopped),
@@ -571,6 +576,11 @@ impl<'a, H: ToolHost, S: TurnSink> Run<'a, H, S> {
         self.keep().await?;
         next
     }
+}
+
+/// Counts the attempts of one request from the second retry on: one line of the page shows them all.
+fn nth(attempt: u32) -> String {
+    if attempt < 2 { String::new() } else { format!(" (attempt {})", attempt + 1) }
 }
 
 /// After an answer that does not end the turn.

@@ -35,6 +35,8 @@ pub async fn back_from_turn(Path((name, turn)): Path<(AppName, i64)>) -> Respons
 #[serde(default)]
 pub struct DeployForm {
     version: String,
+    /// *Deploy anyway*.
+    ignore_checks: bool,
 }
 
 /// `POST /apps/{app}/previews`
@@ -48,7 +50,7 @@ pub async fn deploy(
         "" => None,
         text => Some(field::<VersionId>(text)?),
     };
-    let job = web.services.deploy_preview(&name, version).await?;
+    let job = web.services.deploy_version(&name, version, form.ignore_checks).await?;
     Ok(reply::started(caller, &format!("/apps/{name}"), job.id))
 }
 
@@ -107,6 +109,23 @@ pub async fn rollback(
     Form(form): Form<RollbackForm>,
 ) -> AppResult<Response> {
     let job = web.services.rollback(&name, form.environment, form.release.map(ReleaseNumber)).await?;
+    Ok(reply::started(caller, &format!("/apps/{name}/releases"), job.id))
+}
+
+/// The form's fields.
+#[derive(Deserialize)]
+pub struct StartForm {
+    environment: Environment,
+}
+
+/// `POST /apps/{app}/start`: starts a release that has stopped.
+pub async fn start(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(name): Path<AppName>,
+    Form(form): Form<StartForm>,
+) -> AppResult<Response> {
+    let job = web.services.start_again(&name, form.environment).await?;
     Ok(reply::started(caller, &format!("/apps/{name}/releases"), job.id))
 }
 

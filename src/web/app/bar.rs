@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use askama::Template;
 
-use crate::domain::{App, AppId, AppName, Environment, EnvironmentState, EnvironmentStatus, ReleaseNumber};
+use crate::domain::{App, AppId, AppName, Environment, EnvironmentState, EnvironmentStatus, JobId, ReleaseNumber};
 use crate::services::deployments::PublishQuestion;
 use crate::web::ui;
 
@@ -90,6 +90,8 @@ pub struct Chips {
 pub enum NextView {
     /// There is a newer version than the one in preview.
     Deploy,
+    /// It was deployed and failed, because of its code: the model can fix it.
+    Fix(JobId),
     /// Preview runs another version than production; its number.
     Publish(Option<u32>),
     /// Production was rolled back to the first version, from the second one, which preview still runs.
@@ -139,9 +141,16 @@ pub struct Next<'a> {
     pub ask: Option<Ask>,
     /// The previous release of production, with its version's number.
     pub back: Option<(ReleaseNumber, u32)>,
+    /// The conversation shows a failure, with the primary button.
+    pub failed: bool,
 }
 
 impl Next<'_> {
+    /// The class of the button: there is one primary button for a failure.
+    fn class(&self) -> &'static str {
+        if self.failed { "button" } else { "button primary" }
+    }
+
     fn publish_label(&self) -> String {
         match self.step {
             NextView::Publish(Some(version)) => format!("Publish version {version}"),
@@ -157,11 +166,25 @@ mod tests {
     use crate::web::samples;
 
     fn next(step: NextView, question: Option<PublishQuestion>) -> samples::Selected {
+        shown(step, question, false)
+    }
+
+    fn shown(step: NextView, question: Option<PublishQuestion>, failed: bool) -> samples::Selected {
         let app = samples::app();
         let url = Some("https://tides.example.org/".to_owned());
         let ask = question.map(|question| Ask::new(question, url));
-        let next = Next { app: &app.name, step, may_preview: false, may_publish: false, ask, back: None };
+        let next = Next { app: &app.name, step, may_preview: false, may_publish: false, ask, back: None, failed };
         samples::select(&next.render().expect("renders"))
+    }
+
+    #[test]
+    fn a_failure_is_fixed_instead_of_deployed_again() {
+        let page = shown(NextView::Fix(JobId(41)), None, true);
+        assert_eq!(page.text("#next > form button"), "Fix");
+        assert_eq!(page.attribute("#next > form input[name=job]", "value"), "41");
+        assert_eq!(page.count(".primary"), 0, "the conversation has the primary button");
+        assert_eq!(shown(NextView::Deploy, None, true).count(".primary"), 0);
+        assert_eq!(next(NextView::Deploy, None).count(".primary"), 1);
     }
 
     #[test]

@@ -50,8 +50,11 @@ async fn turns(
 ) -> AppResult<Talk> {
     let page = services.turns(app, PageRequest { cursor, ..PageRequest::first(PAGE) }).await?;
     let mut rendered = Vec::with_capacity(page.items.len());
-    for turn in page.items.iter().rev() {
-        rendered.push(article(services, app, turn, until, open == Some(turn.id)).await?);
+    for (at, turn) in page.items.iter().enumerate().rev() {
+        // Newest first: the next message, which answers a question, stands before it.
+        let next = page.items[..at].iter().rev().find(|next| !next.was_withdrawn());
+        let answer = next.map(|next| next.prompt.as_str());
+        rendered.push(answered_article(services, app, turn, until, open == Some(turn.id), answer).await?);
     }
     let html = reply::render(&Turns {
         app: &app.name,
@@ -70,6 +73,18 @@ pub async fn article(
     until: EventId,
     with_steps: bool,
 ) -> AppResult<String> {
+    answered_article(services, app, turn, until, with_steps, None).await
+}
+
+/// The same, with the message after it.
+async fn answered_article(
+    services: &Services,
+    app: &App,
+    turn: &Turn,
+    until: EventId,
+    with_steps: bool,
+    answer: Option<&str>,
+) -> AppResult<String> {
     if is_live(turn) {
         let fold = services.turn_fold(turn, until).await?;
         return live_article(services, app, turn.clone(), fold).await;
@@ -77,11 +92,20 @@ pub async fn article(
     let blocks = if with_steps { services.turn_blocks(turn, ALL).await? } else { services.turn_answers(turn).await? };
     let offers = offers(services, app, turn).await?;
     let now = services.now();
+    let in_use = match turn.version {
+        // Head may be newer than the loaded app.
+        Some(_) => Some((services.app(&app.name).await?, services.versions_in_use(app).await?)),
+        None => None,
+    };
     let (name, turn) = (app.name.clone(), turn.clone());
+    let answer = answer.filter(|_| turn.question.is_some()).map(ToOwned::to_owned);
     let render = move |budget: &Budget| {
         let shown = shown(&blocks);
         let answers = answers(&shown, &whole_text(&name, turn.id), budget);
-        let article = TurnArticle::new(&name, &turn, answers, now).offering(offers);
+        let mut article = TurnArticle::new(&name, &turn, answers, now).offering(offers).answered(answer.as_deref());
+        if let Some((app, versions)) = &in_use {
+            article = article.in_use(app, versions);
+        }
         reply::render(&if with_steps { article.with_steps(rendered_steps(&shown)) } else { article })
     };
     services.cpu_work().run("turn", Owner::App(app.name.clone()), RENDER_TIME, render).await?
@@ -125,7 +149,9 @@ async fn offers(services: &Services, app: &App, turn: &Turn) -> AppResult<Offers
         None
     };
     let restore = restore.map(|version| (version.id, version.number));
-    Ok(Offers { answers: turn.question.is_some(), go_on: turn.may_continue(), restore })
+    let may_continue = turn.may_continue();
+    let has_begun = may_continue && services.has_answers(turn).await?;
+    Ok(Offers { answers: turn.question.is_some(), go_on: has_begun, again: may_continue && !has_begun, restore })
 }
 
 /// Whether the turn is queued or running.
@@ -212,6 +238,14 @@ pub async fn continue_turn(
 ) -> AppResult<Response> {
     let (turn, job) = web.services.continue_turn(&name, TurnId(id)).await?;
     Ok(reply::started(caller, &format!("/apps/{name}#turn-{}", turn.id), job.id))
+}
+
+/// `POST /apps/{app}/turns/{turn}/edit`: restores the version before a message and puts its text into the composer.
+pub async fn edit(State(web): State<Web>, Path((name, id)): Path<(AppName, i64)>) -> AppResult<Response> {
+    let app = web.services.app(&name).await?;
+    let turn = web.services.turn(&app, TurnId(id)).await?;
+    web.services.restore_before(&name, &turn).await?;
+    Ok(Redirect::to(&format!("/apps/{name}?edit={id}#composer")).into_response())
 }
 
 /// `GET /apps/{app}/turns/{turn}/steps`: the steps inside a turn's summary.

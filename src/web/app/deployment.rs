@@ -1,10 +1,10 @@
-//! A deployment as a strip of steps with their durations, or as a card that says why it failed.
+//! A deployment as a strip of steps with their durations.
 
 use askama::Template;
 
 use crate::domain::{
-    App, AppName, Environment, Job, JobId, JobKind, JobState, ReleaseNumber, SmokeCheck, SmokeCount, Step, StepName,
-    StepState, VersionId,
+    AppName, Environment, Job, JobId, JobKind, JobState, ReleaseNumber, SmokeCheck, SmokeCount, Step, StepName,
+    StepState,
 };
 use crate::web::format::{self, Html};
 use crate::web::highlight::escape_into;
@@ -33,7 +33,10 @@ pub struct DeployView {
     /// The release that *Undo* brings back.
     undo: Option<ReleaseNumber>,
     checks: Option<ChecksView>,
-    failure: Option<FailureView>,
+    /// `1 check ignored`, if that is so for its release and the checks do not say it.
+    ignored: Option<String>,
+    /// The conversation says why it failed.
+    why: bool,
     /// The job's current activity, or what it waits for, from its log.
     doing: Option<Html>,
 }
@@ -41,13 +44,14 @@ pub struct DeployView {
 /// The checks of a new version before traffic switched to it.
 pub struct ChecksView {
     /// `14 checks passed`.
-    pub(super) summary: String,
+    pub summary: String,
     /// Those that failed first.
-    pub(super) checks: Vec<SmokeCheck>,
+    pub checks: Vec<SmokeCheck>,
 }
 
 impl ChecksView {
-    pub(super) fn new(checks: &[SmokeCheck]) -> Option<Self> {
+    /// None if nothing was checked.
+    pub fn new(checks: &[SmokeCheck]) -> Option<Self> {
         let count = SmokeCount::of(checks);
         let summary = match (count.passed, count.failed) {
             (0, 0) => return None,
@@ -58,6 +62,18 @@ impl ChecksView {
         checks.sort_by_key(|check| check.ok);
         Some(Self { summary, checks })
     }
+
+    /// Those of a release that was deployed although some failed.
+    fn of_live(checks: &[SmokeCheck]) -> Option<Self> {
+        let failed = SmokeCount::of(checks).failed;
+        let view = Self::new(checks)?;
+        Some(if failed == 0 { view } else { Self { summary: ignored_words(failed), ..view } })
+    }
+}
+
+/// `1 check ignored`
+pub fn ignored_words(checks: u32) -> String {
+    format!("{} ignored", format::count(u64::from(checks), "check", "checks"))
 }
 
 struct StepView {
@@ -66,30 +82,10 @@ struct StepView {
     millis: u64,
 }
 
-/// A failure and the possible actions.
-pub struct FailureView {
-    id: JobId,
-    sentence: Html,
-    hint: Option<String>,
-    lines: String,
-    checks: Option<ChecksView>,
-    still: Option<String>,
-    /// The model can fix it.
-    ask: bool,
-    again: Option<Again>,
-    log: Option<String>,
-    good: Option<(VersionId, u32)>,
-}
-
-struct Again {
-    action: String,
-    fields: Vec<(&'static str, String)>,
-}
-
 impl DeployView {
     /// `version`: the number of the deployed version, if known; `url`: the URL of the environment;
     /// `doing`: the job's current activity.
-    pub fn new(job: &Job, app: &App, version: Option<u32>, url: Option<String>, doing: Option<String>) -> Self {
+    pub fn new(job: &Job, version: Option<u32>, url: Option<String>, doing: Option<String>) -> Self {
         let ended = job.state.is_final();
         Self {
             id: job.id,
@@ -101,17 +97,28 @@ impl DeployView {
             live: job.state == JobState::Succeeded && job.kind.environment() == Some(Environment::Prod),
             undo: None,
             doing: doing.filter(|_| !ended).map(|words| with_code(&words)),
-            checks: ChecksView::new(&job.checks),
-            failure: (job.state == JobState::Failed).then(|| FailureView::new(job, app)),
+            checks: match job.state {
+                // The conversation shows them.
+                JobState::Failed => None,
+                JobState::Succeeded => ChecksView::of_live(&job.checks),
+                JobState::Queued | JobState::Running | JobState::Cancelled => ChecksView::new(&job.checks),
+            },
+            ignored: None,
+            why: false,
         }
     }
 
-    /// Adds the version to restore if the app's code caused the failure.
+    /// Says how many failed checks were ignored for its release.
     #[must_use]
-    pub fn back_to(mut self, good: Option<(VersionId, u32)>) -> Self {
-        if let Some(failure) = self.failure.as_mut().filter(|failure| failure.ask) {
-            failure.good = good;
-        }
+    pub fn ignoring(mut self, checks: u32) -> Self {
+        self.ignored = (checks > 0 && self.checks.is_none()).then(|| ignored_words(checks));
+        self
+    }
+
+    /// Leads to the end of the conversation, which says why it failed.
+    #[must_use]
+    pub fn why(mut self, is_said: bool) -> Self {
+        self.why = is_said;
         self
     }
 
@@ -172,6 +179,9 @@ pub fn title(job: &Job, version: Option<u32>) -> String {
             };
             (format!("Rolling {place} back to {what}"), did, "Roll back")
         }
+        JobKind::Start { .. } => {
+            (format!("Starting {what} in {place}"), format!("{} runs in {place} again", capital(&what)), "Start")
+        }
         JobKind::Delete => ("Deleting the app".to_owned(), "The app is deleted".to_owned(), "Deleting"),
         JobKind::Generate { .. } => ("Writing".to_owned(), "Written".to_owned(), "Writing"),
     };
@@ -200,7 +210,9 @@ fn steps(job: &Job) -> Vec<StepView> {
     if !job.state.is_final() {
         let all: &[StepName] = match job.kind {
             JobKind::Preview { .. } => &[StepName::Build, StepName::Start, StepName::Check, StepName::Switch],
-            JobKind::Publish { .. } | JobKind::Rollback { .. } => &[StepName::Start, StepName::Check, StepName::Switch],
+            JobKind::Publish { .. } | JobKind::Rollback { .. } | JobKind::Start { .. } => {
+                &[StepName::Start, StepName::Check, StepName::Switch]
+            }
             JobKind::Generate { .. } | JobKind::Delete => &[],
         };
         let begun = |name: &StepName| job.steps.iter().any(|step| step.name == *name);
@@ -247,51 +259,6 @@ impl StepView {
             Some(_) => format::duration(self.millis),
         }
     }
-}
-
-impl FailureView {
-    fn new(job: &Job, app: &App) -> Self {
-        let error = job.error.as_ref();
-        let sentence = error.map_or_else(|| "The deployment failed.".to_owned(), |error| error.message.clone());
-        let lines = error.map(|error| error.lines.join("\n")).unwrap_or_default();
-        let code = error.map_or("", |error| error.code.as_str());
-        let again = match &job.kind {
-            JobKind::Preview { version, .. } => Some(Again {
-                action: format!("/apps/{}/previews", app.name),
-                fields: vec![("version", version.to_string())],
-            }),
-            JobKind::Publish { .. } => {
-                Some(Again { action: format!("/apps/{}/publish", app.name), fields: Vec::new() })
-            }
-            JobKind::Rollback { environment, release } => Some(Again {
-                action: format!("/apps/{}/rollback", app.name),
-                fields: vec![("environment", environment.to_string()), ("release", release.to_string())],
-            }),
-            JobKind::Generate { .. } | JobKind::Delete => None,
-        };
-        let source =
-            if code == "build_failed" { "build" } else { job.kind.environment().map_or("build", Environment::as_str) };
-        Self {
-            hint: error.and_then(|error| error.hint.clone()),
-            still: job.kind.environment().and_then(|environment| still_running(app, environment)),
-            log: Some(format!("/apps/{}/logs?source={}", app.name, if lines.is_empty() { "build" } else { source })),
-            sentence: with_code(&sentence),
-            id: job.id,
-            checks: ChecksView::new(&job.checks),
-            lines,
-            // The app's code caused it, not the machine.
-            ask: crate::jobs::follow::is_mendable(code),
-            again,
-            good: None,
-        }
-    }
-}
-
-/// Names the version that keeps running, so that users know that visitors are not affected.
-fn still_running(app: &App, environment: Environment) -> Option<String> {
-    let status = app.environment(environment);
-    let number = status.version_number.filter(|_| status.release.is_some())?;
-    Some(format!("Version {number} keeps running in {}.", environment.title().to_lowercase()))
 }
 
 /// A sentence as HTML; text between backticks becomes code.
@@ -416,7 +383,7 @@ pub(in crate::web) mod samples {
     }
 
     pub fn preview(state: JobState) -> Job {
-        job(state, JobKind::Preview { version: samples::version_id(12), turn: None })
+        job(state, JobKind::Preview { version: samples::version_id(12), turn: None, ignore_checks: false })
     }
 }
 
@@ -426,25 +393,10 @@ mod tests {
     use crate::web::samples;
 
     #[test]
-    fn a_failure_names_the_running_version_and_the_possible_actions() {
-        let app = samples::app();
-        let job = samples::deployment(JobState::Failed);
-        let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None, None)) }
-            .render()
-            .expect("renders");
-        let page = samples::select(&html);
-        assert!(page.text(".failure h2").contains("fastapi-limits"));
-        assert_eq!(page.text(".unchanged-note"), "Version 11 keeps running in preview.");
-        assert_eq!(page.texts(".failure .button"), ["Ask for a fix", "Try again", "Open the log", "Dismiss"]);
-        assert_eq!(page.attribute("form[action$=fix]", "action"), format!("/apps/{}/fix", app.name));
-        assert_eq!(page.attribute("form[action$=fix] input[name=job]", "value"), "41");
-    }
-
-    #[test]
     fn passed_and_failed_checks_are_shown() {
         let app = samples::app();
         let html = |job: &Job| {
-            Strip { app: &app.name, job: Some(DeployView::new(job, &app, Some(12), None, None)) }
+            Strip { app: &app.name, job: Some(DeployView::new(job, Some(12), None, None).why(true)) }
                 .render()
                 .expect("renders")
         };
@@ -452,10 +404,23 @@ mod tests {
         assert_eq!(passed.text(".checks summary"), "4 checks passed");
         assert_eq!(passed.count(".checks li.ok"), 4);
         let failed = samples::select(&html(&super::samples::unproven()));
-        assert_eq!(failed.text(".checks summary"), "1 of 5 checks failed");
-        assert!(failed.text(".checks li:first-child").contains("refers to it"), "failed ones first");
-        assert_eq!(failed.count(".checks h1"), 0, "an app's response is shown as text");
-        assert!(failed.texts(".failure .button").contains(&"Ask for a fix".to_owned()));
+        assert_eq!(failed.text(".title"), "Preview deployment failed");
+        assert_eq!(failed.count(".checks"), 0, "the conversation shows what failed");
+        assert_eq!(failed.texts(".acts .button"), ["Why", "Log"]);
+    }
+
+    #[test]
+    fn ignored_checks_are_said_where_a_release_was_deployed_although_they_failed() {
+        let app = samples::app();
+        let strip = |view| Strip { app: &app.name, job: Some(view) }.render().expect("renders");
+        let mut preview = super::samples::unproven();
+        preview.state = JobState::Succeeded;
+        let page = samples::select(&strip(DeployView::new(&preview, Some(12), None, None).ignoring(1)));
+        assert_eq!((page.text(".checks summary"), page.count(".tag")), ("1 check ignored".to_owned(), 0));
+        let publish = super::samples::job(JobState::Succeeded, JobKind::Publish { release: ReleaseNumber(5) });
+        let publish = Job { checks: Vec::new(), ..publish };
+        let page = samples::select(&strip(DeployView::new(&publish, Some(12), None, None).ignoring(2)));
+        assert_eq!(page.text(".tag"), "2 checks ignored");
     }
 
     #[test]
@@ -470,9 +435,8 @@ mod tests {
     fn a_running_deployment_names_its_remaining_steps() {
         let app = samples::app();
         let job = samples::deployment(JobState::Running);
-        let html = Strip { app: &app.name, job: Some(DeployView::new(&job, &app, Some(12), None, None)) }
-            .render()
-            .expect("renders");
+        let html =
+            Strip { app: &app.name, job: Some(DeployView::new(&job, Some(12), None, None)) }.render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.texts("li"), ["Build 1.2 s", "Push not needed", "Start 0.8 s", "Check", "Switch"]);
         assert_eq!(page.text(".title"), "Deploying version 12 to preview");
@@ -483,7 +447,7 @@ mod tests {
         let app = samples::app();
         let says = "The Kubernetes API server does not answer: connection refused. This goes on as soon as it is back.";
         let shown = |state| {
-            let job = Some(DeployView::new(&samples::deployment(state), &app, Some(12), None, Some(says.to_owned())));
+            let job = Some(DeployView::new(&samples::deployment(state), Some(12), None, Some(says.to_owned())));
             samples::select(&Strip { app: &app.name, job }.render().expect("renders")).texts(".doing")
         };
         assert_eq!(shown(JobState::Running), [says]);

@@ -1,16 +1,17 @@
 //! The *Versions* and *Releases* tabs.
 
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::history_views::{
     Cleaned, DiffRow, DiffView, Place, ReleaseView, ReleasesTab, VersionPage, VersionView, VersionsTab,
 };
-use super::page::{show, show_changed};
+use super::page::{changed_parts, saved, show, show_changed};
 use super::query::AppQuery;
 use super::release::token_names;
-use crate::domain::{App, AppName, Cursor, Environment, PageRequest, VersionId};
+use crate::domain::{App, AppName, Cursor, Environment, PageRequest, TurnId, VersionId};
 use crate::error::AppResult;
 use crate::services::Services;
 use crate::web::Web;
@@ -116,14 +117,32 @@ fn row(line: crate::workspace::DiffLine) -> DiffRow {
     DiffRow { class, old: number(line.old_no), new: number(line.new_no), mark, text: line.text }
 }
 
+/// The query parameters.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct RestoreQuery {
+    /// The element of the conversation in which the button is: the stage stays as it is.
+    to: String,
+}
+
 /// `POST /apps/{app}/versions/{version}/restore`
 pub async fn restore(
     State(web): State<Web>,
     caller: Caller,
     Path((name, id)): Path<(AppName, VersionId)>,
+    Query(query): Query<RestoreQuery>,
 ) -> AppResult<Response> {
     let services = &web.services;
-    services.restore(&name, &id).await?;
+    let restored = services.restore(&name, &id).await?;
+    if let Some(turn) = query.to.strip_prefix("turn-").and_then(|id| id.parse::<TurnId>().ok()) {
+        if !caller.is_htmx() {
+            return Ok(Redirect::to(&format!("/apps/{name}#turn-{turn}")).into_response());
+        }
+        let app = services.app(&name).await?;
+        let mut response = changed_parts(services, &app, &saved(&restored)).await?;
+        response.headers_mut().insert("hx-trigger", HeaderValue::from_static("slipway:restored"));
+        return Ok(response);
+    }
     let href = format!("/apps/{name}/versions");
     if !caller.is_htmx() {
         return Ok(Redirect::to(&href).into_response());

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use askama::Template;
 
+use super::deployment::ignored_words;
 use crate::domain::{
-    App, AppName, Author, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, TokenId,
-    Version, VersionId, VersionKind,
+    App, AppName, Author, Bytes, ChangeSize, Environment, EnvironmentState, ProcessKind, Release, ReleaseNumber,
+    ReleaseState, TokenId, Version, VersionId, VersionKind,
 };
 use crate::web::format::{self, When};
 use crate::web::ui;
@@ -45,6 +46,8 @@ pub struct VersionView {
     files: String,
     size: ChangeSize,
     places: Vec<&'static str>,
+    /// It runs in preview.
+    in_preview: bool,
     head: bool,
 }
 
@@ -66,6 +69,8 @@ impl VersionView {
             files: format::count(u64::from(version.size.files), "file", "files"),
             size: version.size,
             places: Environment::ALL.iter().filter(|environment| runs(environment)).map(|e| e.title()).collect(),
+            in_preview: runs(&Environment::Preview)
+                && app.environment(Environment::Preview).state == EnvironmentState::Ready,
             head: app.head.as_ref() == Some(&version.id),
         }
     }
@@ -162,19 +167,26 @@ pub struct ReleaseView {
     /// `rolled back to release 3`
     pub(super) from: Option<String>,
     checks: Option<String>,
+    /// `1 check ignored`
+    pub(super) ignored: Option<String>,
     pub(super) image: String,
     pub(super) digest: String,
     /// It has a running instance, so its usage can be measured.
     serves: bool,
     may_return: bool,
+    /// It is live and has stopped.
+    may_start: bool,
 }
 
 impl ReleaseView {
     /// `tokens`: the names of the API tokens.
     pub fn new(release: &Release, app: &App, tokens: &HashMap<TokenId, String>, now: jiff::Timestamp) -> Self {
-        let live = app.environment(release.environment).release == Some(release.number);
+        let status = app.environment(release.environment);
+        let live = status.release == Some(release.number);
+        let stopped = status.state == EnvironmentState::Stopped;
         let (word, class, icon, motion) = match release.state {
             ReleaseState::Deploying => ("deploying", "accent", "spinner", "spin"),
+            ReleaseState::Ready | ReleaseState::Retired if live && stopped => ("stopped", "bad", "pause", ""),
             ReleaseState::Ready | ReleaseState::Retired if live => ("running", "ok", "check", ""),
             ReleaseState::Ready | ReleaseState::Retired => ("earlier", "", "clock", ""),
             ReleaseState::Failed => ("failed", "bad", "cross", ""),
@@ -199,14 +211,17 @@ impl ReleaseView {
                     format!("rolled back to release {from}")
                 }
             }),
+            ignored: (release.ignored_checks > 0).then(|| ignored_words(release.ignored_checks)),
             checks: match (release.checks.passed, release.checks.failed) {
+                _ if release.ignored_checks > 0 => None,
                 (0, 0) => None,
                 (passed, 0) => Some(format!("{} passed", format::count(u64::from(passed), "check", "checks"))),
                 (_, failed) => Some(format!("{} failed", format::count(u64::from(failed), "check", "checks"))),
             },
             image: release.image.to_string(),
             digest: digest.get(..19).unwrap_or(digest).to_owned(),
-            serves: live && matches!(release.spec.process, ProcessKind::Service(_)),
+            may_start: live && stopped && !app.deleting,
+            serves: live && !stopped && matches!(release.spec.process, ProcessKind::Service(_)),
             may_return: release.state.has_run() && !live && !app.deleting,
         }
     }
@@ -260,4 +275,23 @@ pub struct SettingsTab<'a> {
     pub auto_preview: String,
     /// The reason why it was not deleted.
     pub problem: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::samples;
+
+    #[test]
+    fn a_release_that_has_stopped_can_be_started() {
+        let mut app = samples::app();
+        let page = samples::select(&samples::releases_tab(&app));
+        assert_eq!((page.count("form[action$='/start']"), page.count("[data-usage]")), (0, 2));
+        assert_eq!(page.text("section:last-of-type li:nth-of-type(2) .tag.warn"), "1 check ignored");
+        app.environments[1].state = EnvironmentState::Stopped;
+        let page = samples::select(&samples::releases_tab(&app));
+        assert_eq!(page.text("section:first-of-type li:first-of-type .tag"), "stopped");
+        assert_eq!(page.attribute("form[action$='/start'] input", "value"), "prod");
+        assert_eq!((page.count("form[action$='/start']"), page.count("[data-usage]")), (1, 1), "it is not measured");
+    }
 }

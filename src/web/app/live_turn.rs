@@ -381,6 +381,7 @@ fn begin(id: &str, block: &TurnBlock, is_last: bool) -> (View, Markup) {
             let head = FileHead::new(Some(id.to_owned()), path, state, lines);
             (view, Markup::Step(Box::new(StepLine::file(head, Some(&shown)))))
         }
+        Block::Retry(summary) => (View::Whole, Markup::Step(Box::new(StepLine::retry(Some(id.to_owned()), summary)))),
         Block::Tool { summary, ok } => {
             (View::Whole, Markup::Step(Box::new(StepLine::tool(Some(id.to_owned()), summary, ok))))
         }

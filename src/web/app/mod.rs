@@ -30,9 +30,11 @@ pub mod requests;
 pub mod requests_view;
 pub mod share;
 pub mod stream;
+pub mod trouble;
 pub mod trying;
 pub mod turn_view;
 pub mod usage;
+pub mod version_card;
 pub mod webhook;
 pub mod webhook_views;
 
@@ -54,9 +56,11 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/turns/{turn}/steps", get(conversation::steps))
         .route("/apps/{app}/turns/{turn}/text", get(conversation::text))
         .route("/apps/{app}/turns/{turn}/continue", get(actions::back_from_turn).post(conversation::continue_turn))
+        .route("/apps/{app}/turns/{turn}/edit", get(actions::back_from_turn).post(conversation::edit))
         .route("/apps/{app}/previews", get(actions::back).post(actions::deploy))
         .route("/apps/{app}/publish", get(actions::back).post(actions::publish))
         .route("/apps/{app}/qr", get(actions::qr))
+        .route("/apps/{app}/start", get(actions::back).post(actions::start))
         .route("/apps/{app}/rollback", get(actions::back).post(actions::rollback))
         .route("/apps/{app}/delete", get(actions::back).post(actions::delete))
         .route("/apps/{app}/code", get(code::tab))

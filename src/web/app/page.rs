@@ -7,10 +7,13 @@ use super::bar::{Ask, Chips, Next, NextView, chips_of};
 use super::conversation;
 use super::deployment::{DeployView, Strip, is_shown};
 use super::query::AppQuery;
-use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, ReleaseNumber, Version};
-use crate::error::AppResult;
+use super::trouble::{Card, TroubleView};
+use super::version_card::VersionsState;
+use crate::domain::{App, AppName, Environment, Job, JobKind, JobState, ReleaseNumber, TurnId, Version};
+use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::deployments::NextStep;
+use crate::services::trouble::Trouble;
 use crate::web::chrome::Chrome;
 use crate::web::reply::{self, Caller, Pieces};
 use crate::web::ui;
@@ -31,6 +34,8 @@ pub struct AppPage {
     pub strip: String,
     /// The rendered conversation.
     pub turns: String,
+    /// The rendered failure at its end.
+    pub trouble: String,
     /// The rendered composer.
     pub composer: String,
     /// The tabs.
@@ -85,22 +90,25 @@ pub struct Parts {
     next: String,
     strip: String,
     send: String,
+    trouble: String,
+    versions: String,
 }
 
 /// Renders the parts that show the current state.
 pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
     let jobs = services.recent_jobs(app.id, JOBS_SEARCHED).await?;
+    let trouble = services.trouble(app, &jobs).await?;
     let shown = jobs.iter().find(|job| is_shown(&job.kind));
     let strip = match shown {
         Some(job) => {
             let version = version_of(services, app, job).await?;
             let url = job.kind.environment().and_then(|environment| services.environment_url(app, environment));
-            let good = if job.state == JobState::Failed { services.last_good_version(app).await? } else { None };
             let words = services.last_words(job).await?;
             Some(
-                DeployView::new(job, app, version, url, words)
+                DeployView::new(job, version, url, words)
                     .undo(undo(services, app, job).await?)
-                    .back_to(good.map(|version| (version.id, version.number))),
+                    .ignoring(ignored_checks(services, app, job).await?)
+                    .why(trouble.is_some()),
             )
         }
         None => None,
@@ -114,9 +122,14 @@ pub async fn parts(services: &Services, app: &App) -> AppResult<Parts> {
                 &services.failed_runs(std::slice::from_ref(app)).await?,
             ),
         })?,
-        next: reply::render(&next(services, app, at_work.is_some()).await?)?,
+        next: reply::render(&next(services, app, at_work.is_some(), trouble.as_ref()).await?)?,
         strip: reply::render(&Strip { app: &app.name, job: strip })?,
         send: reply::render(&super::turn_view::Send { app: &app.name, running: at_work })?,
+        versions: reply::render(&VersionsState::new(app, &services.versions_in_use(app).await?))?,
+        trouble: reply::render(&TroubleView {
+            app: &app.name,
+            card: trouble.map(|trouble| Card::new(&trouble, app, fix_label(services, app))),
+        })?,
     })
 }
 
@@ -128,6 +141,28 @@ impl Parts {
             .replace("next", &self.next)
             .replace("strip", &self.strip)
             .replace("send", &self.send)
+            .replace("trouble", &self.trouble)
+            .replace("versions-in-use", &self.versions)
+    }
+}
+
+/// The words on the button that asks the model for a fix.
+fn fix_label(services: &Services, app: &App) -> &'static str {
+    let (is_demo, _) = services.model();
+    let is_claude = !is_demo && services.model_of(app).0.as_str().contains("claude");
+    if is_claude { "Fix with Claude" } else { "Fix it" }
+}
+
+/// How many failed checks were ignored for the release that a job has deployed.
+async fn ignored_checks(services: &Services, app: &App, job: &Job) -> AppResult<u32> {
+    let Some((environment, number)) = job.result.as_ref().and_then(|result| result.environment.zip(result.release))
+    else {
+        return Ok(0);
+    };
+    match services.release(app, environment, number).await {
+        Ok(release) => Ok(release.ignored_checks),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     }
 }
 
@@ -159,18 +194,25 @@ pub async fn version_of(services: &Services, app: &App, job: &Job) -> AppResult<
         JobKind::Rollback { environment, release } => {
             services.release(app, *environment, *release).await.map(|release| release.version_number)
         }
+        JobKind::Start { environment } => return Ok(app.environment(*environment).version_number),
         JobKind::Generate { .. } | JobKind::Delete => return Ok(None),
     };
     match found {
         Ok(number) => Ok(Some(number)),
-        Err(error) if error.kind == crate::error::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResult<Next<'a>> {
+async fn next<'a>(
+    services: &Services,
+    app: &'a App,
+    turn_runs: bool,
+    trouble: Option<&Trouble>,
+) -> AppResult<Next<'a>> {
+    let fixable = trouble.filter(|trouble| trouble.is_code && trouble.is_newest);
     let step = match services.next_step(app).await? {
-        NextStep::DeployPreview { .. } => NextView::Deploy,
+        NextStep::DeployPreview { .. } => fixable.map_or(NextView::Deploy, |trouble| NextView::Fix(trouble.job.id)),
         NextStep::Publish { version_number } => NextView::Publish(Some(version_number)),
         NextStep::RolledBack { to, from } => NextView::RolledBack(to, from),
         NextStep::Nothing => NextView::Nothing,
@@ -178,6 +220,7 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
             match job.kind {
                 JobKind::Publish { .. } => "Publishing",
                 JobKind::Rollback { .. } => "Rolling back",
+                JobKind::Start { .. } => "Starting",
                 JobKind::Delete => "Deleting",
                 JobKind::Preview { .. } | JobKind::Generate { .. } => "Deploying",
             }
@@ -202,6 +245,7 @@ async fn next<'a>(services: &Services, app: &'a App, turn_runs: bool) -> AppResu
         may_preview: !waiting && app.head.is_some() && !matches!(step, NextView::Deploy),
         may_publish,
         ask,
+        failed: trouble.is_some(),
         back: back.filter(|_| !waiting).map(|release| (release.number, release.version_number)),
         step,
     })
@@ -224,7 +268,10 @@ pub async fn show(
     let after = services.last_event_id(app.id).await?;
     let parts = parts(services, app).await?;
     let talk = conversation::load(services, app, after, query).await?;
-    let prefill: String = query.prompt.chars().take(20_000).collect();
+    let prefill: String = match query.edit {
+        Some(id) => services.turn(app, TurnId(id)).await?.prompt,
+        None => query.prompt.chars().take(20_000).collect(),
+    };
     reply::page(&AppPage {
         chrome,
         name: app.name.clone(),
@@ -238,6 +285,7 @@ pub async fn show(
             send: parts.send,
         })?,
         turns: talk.html,
+        trouble: parts.trouble + &parts.versions,
         tabs: tabs(&app.name, tab),
         stage,
         stage_first: tab != "preview" || query.looks,
@@ -263,6 +311,12 @@ pub fn at_address(mut response: Response, href: &str) -> Response {
         response.headers_mut().insert("hx-push-url", value);
     }
     response
+}
+
+/// The parts that show the current state, after a user's change that leaves the stage as it is.
+pub async fn changed_parts(services: &Services, app: &App, announced: &str) -> AppResult<Response> {
+    let pieces = parts(services, app).await?.into_pieces().announce(announced);
+    Ok(reply::html(pieces.into_html()))
 }
 
 /// Tells the open page which tab the fragment belongs to: the address of the request may be that of an action.

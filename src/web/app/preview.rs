@@ -53,6 +53,7 @@ pub struct TabQuery {
     cursor: Option<String>,
     turns: Option<String>,
     prompt: String,
+    edit: Option<i64>,
     steps: Option<i64>,
 }
 
@@ -135,7 +136,13 @@ pub async fn tab(
             })?
         }
     };
-    let rest = AppQuery { turns: query.turns, prompt: query.prompt, steps: query.steps, looks: query.view.is_some() };
+    let rest = AppQuery {
+        turns: query.turns,
+        prompt: query.prompt,
+        edit: query.edit,
+        steps: query.steps,
+        looks: query.view.is_some(),
+    };
     show(services, chrome, caller, &app, "preview", stage, &rest).await
 }
 
@@ -332,7 +339,7 @@ fn nothing_runs(app: &App, status: &EnvironmentStatus) -> Panel {
             ("The first version is being deployed. It appears here when it has answered.".to_owned(), false)
         }
         (Environment::Preview, EnvironmentState::Failed) => {
-            ("Nothing runs in preview: the last deployment failed.".to_owned(), true)
+            ("Nothing runs in preview: the last deployment failed. The conversation says why.".to_owned(), false)
         }
         (Environment::Preview, _) => (
             "There is no preview yet. Deploy it to build the newest version; it appears here when it has answered."
@@ -357,7 +364,7 @@ fn note(app: &App, view: View, status: &EnvironmentStatus) -> Option<String> {
     let place = status.environment.title();
     let number = status.version_number?;
     match status.state {
-        EnvironmentState::Stopped => Some(format!("{place} has stopped. Deploy it again to start it.")),
+        EnvironmentState::Stopped => Some(format!("{place} has stopped. You can start it again in Releases.")),
         EnvironmentState::Deploying => Some(format!("Version {number} answers until the new one is ready.")),
         _ if view == View::Preview && status.version != app.head => {
             Some(format!("This is version {number}. A newer version can be deployed."))

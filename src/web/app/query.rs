@@ -10,6 +10,8 @@ pub struct AppQuery {
     pub turns: Option<String>,
     /// The initial text of the composer.
     pub prompt: String,
+    /// The turn whose message is the composer's initial text.
+    pub edit: Option<i64>,
     /// The turn whose steps are open.
     pub steps: Option<i64>,
     /// A tab was requested, so a narrow screen shows the stage first.

@@ -8,11 +8,15 @@ use std::time::Duration;
 use askama::Template;
 use askama::filters::HtmlSafe;
 
+use super::deployment::with_code;
+use super::version_card::VersionCard;
 use crate::bounded_work::Budget;
 use crate::domain::{
-    AppName, Attachment, AttachmentId, FileState, JobId, Question, QuestionKind, TextKind, Turn, TurnBlock, TurnId,
-    TurnMode, TurnState, VersionId,
+    App, AppName, Attachment, AttachmentId, FileState, JobId, NOTICE, Question, QuestionKind, REPAIRS_MAX, TextKind,
+    Turn, TurnBlock, TurnId, TurnMode, TurnState, VersionId, VersionsInUse,
 };
+use crate::generation::notes::REPAIR_SENTENCE;
+use crate::proof;
 use crate::web::format::{self, Html, When};
 use crate::web::markdown::{self, Rendered};
 use crate::web::ui::{self, Icon, icon, icon_with};
@@ -21,6 +25,8 @@ use crate::web::ui::{self, Icon, icon, icon_with};
 const CONTENT_LIMIT: usize = 64 * 1024;
 /// A line between two steps that is longer than this many bytes is a part of the answer.
 const NARRATION_MAX: usize = 280;
+/// Maximum characters of an answer that are shown under its question.
+const ANSWER_SHOWN: usize = 200;
 /// A user's message longer than this many bytes scrolls in its bubble.
 const LONG_PROMPT: usize = 1_200;
 
@@ -51,14 +57,19 @@ pub struct TurnArticle<'a> {
     attached: Vec<AttachedView<'a>>,
     mode: &'static str,
     long_prompt: bool,
-    /// Its number, if it is a repair of a failed preview.
-    repair: Option<u32>,
+    /// `Fix attempt 1 of 3`, if it is a repair of a failed preview.
+    repair: Option<String>,
+    /// Why it is repaired, for the user; the prompt is for the model.
+    reason: Html,
     live: bool,
     /// Rendered.
     blocks: Vec<String>,
     doing: String,
     elapsed: u64,
     elapsed_words: String,
+    /// Of a turn that changed the app.
+    card: Option<VersionCard>,
+    /// Of one that did not.
     summary: Option<Summary>,
     when: When,
     note: Option<&'a str>,
@@ -66,6 +77,8 @@ pub struct TurnArticle<'a> {
     question: Option<&'a Question>,
     /// Only a click on a choice answers the question, not a message.
     needs_press: bool,
+    /// The answer to its question.
+    answered: Option<String>,
     withdraw: Option<JobId>,
     next: Offers,
 }
@@ -75,8 +88,10 @@ pub struct TurnArticle<'a> {
 pub struct Offers {
     /// Its question can be answered with a click.
     pub answers: bool,
-    /// It can be continued.
+    /// It can be continued: the model had answered something.
     pub go_on: bool,
+    /// It can be started again, because the model had answered nothing.
+    pub again: bool,
     /// The version to restore, with its number.
     pub restore: Option<(VersionId, u32)>,
 }
@@ -135,7 +150,6 @@ struct Summary {
     class: &'static str,
     facts: Vec<String>,
     steps: Option<String>,
-    version: Option<VersionId>,
     open: bool,
 }
 
@@ -156,7 +170,7 @@ pub enum StepLine {
         id: Option<String>,
         /// What it did.
         summary: String,
-        /// `ok` or `not`.
+        /// `ok`, `not` or `retry`.
         class: &'static str,
         /// Its icon.
         mark: Icon,
@@ -215,6 +229,11 @@ impl StepLine {
         Self::File { head, content: content.map(|text| shown_content(text).to_owned()).filter(|text| !text.is_empty()) }
     }
 
+    /// A request to the model that is sent again.
+    pub fn retry(id: Option<String>, summary: &str) -> Self {
+        Self::Tool { id, summary: summary.to_owned(), class: "retry", mark: icon("reload") }
+    }
+
     /// Another tool's step.
     pub fn tool(id: Option<String>, summary: &str, ok: bool) -> Self {
         let (class, mark) = if ok { ("ok", icon("check")) } else { ("not", icon("cross")) };
@@ -249,6 +268,8 @@ pub enum Block<'a> {
         /// Whether it succeeded.
         ok: bool,
     },
+    /// The model is asked again.
+    Retry(&'a str),
 }
 
 impl<'a> From<&'a TurnBlock> for Block<'a> {
@@ -262,6 +283,7 @@ impl<'a> From<&'a TurnBlock> for Block<'a> {
                 lines: content.as_ref().map(|text| text.lines().count().max(1)),
                 content: content.as_deref(),
             },
+            TurnBlock::Tool { name, summary, ok: false } if name == NOTICE => Self::Retry(summary),
             TurnBlock::Tool { summary, ok, .. } => Self::Tool { summary, ok: *ok },
         }
     }
@@ -330,6 +352,7 @@ pub fn steps(blocks: &[Block<'_>]) -> String {
                 StepLine::file(FileHead::new(None, path, state, lines), content).render().ok()
             }
             Block::Tool { summary, ok } => StepLine::tool(None, summary, ok).render().ok(),
+            Block::Retry(summary) => StepLine::retry(None, summary).render().ok(),
         })
         .collect()
 }
@@ -368,6 +391,7 @@ impl<'a> TurnArticle<'a> {
         let elapsed = u64::try_from(now.as_millisecond() - began.as_millisecond()).unwrap_or(0);
         let failed = turn.state == TurnState::Failed;
         let doing = if turn.state == TurnState::Queued { "Queued" } else { "Thinking" };
+        let card = if live { None } else { card_of(turn) };
         Self {
             app,
             id: turn.id.to_string(),
@@ -375,22 +399,41 @@ impl<'a> TurnArticle<'a> {
             evidence: turn.evidence.as_ref().map(|evidence| evidence.text.as_str()),
             attached: turn.attachments.iter().map(AttachedView::new).collect(),
             mode: turn.mode.as_str(),
-            repair: turn.repair().map(|repair| repair.number),
+            repair: turn.repair().map(|repair| format!("Fix attempt {} of {REPAIRS_MAX}", repair.number)),
+            reason: repair_reason(turn),
             long_prompt: turn.prompt.len() > LONG_PROMPT,
             live,
             blocks,
             doing: doing.to_owned(),
             elapsed,
             elapsed_words: format::duration(elapsed),
-            summary: (!live).then(|| Summary::new(turn)),
+            summary: (!live && card.is_none()).then(|| Summary::new(turn)),
+            card,
             when: When::new(turn.created_at, now),
             note: turn.note.as_deref().filter(|_| !failed && !live),
             failure: failed.then(|| turn.note.as_deref().unwrap_or("The turn failed.")),
             question: turn.question.as_ref().filter(|_| !live),
             needs_press: turn.question.as_ref().is_some_and(|question| question.about == QuestionKind::Rewrite),
             withdraw: turn.job.filter(|_| turn.state == TurnState::Queued),
+            answered: None,
             next: Offers::default(),
         }
+    }
+
+    /// Adds the answer to its question.
+    #[must_use]
+    pub fn answered(mut self, answer: Option<&str>) -> Self {
+        self.answered = answer.map(|words| format::first_line(words, ANSWER_SHOWN));
+        self
+    }
+
+    /// Adds where its version runs, and whether it is in use.
+    #[must_use]
+    pub fn in_use(mut self, app: &App, versions: &VersionsInUse) -> Self {
+        if let Some(card) = &mut self.card {
+            card.place(app, versions);
+        }
+        self
     }
 
     /// Adds the model's current activity.
@@ -410,7 +453,9 @@ impl<'a> TurnArticle<'a> {
     /// Adds its steps, open.
     #[must_use]
     pub fn with_steps(mut self, steps: String) -> Self {
-        if let Some(summary) = &mut self.summary {
+        if let Some(card) = &mut self.card {
+            card.steps = Some(steps);
+        } else if let Some(summary) = &mut self.summary {
             summary.steps = Some(steps);
             summary.open = true;
         }
@@ -420,30 +465,69 @@ impl<'a> TurnArticle<'a> {
 
 impl Summary {
     fn new(turn: &Turn) -> Self {
-        let mut facts = Vec::new();
-        let size = turn.size;
-        if size.files > 0 {
-            facts.push(format!(
-                "{}, +{} −{}",
-                format::count(u64::from(size.files), "file", "files"),
-                size.additions,
-                size.deletions
-            ));
-        } else if turn.mode == TurnMode::Discuss {
-            facts.push("Answered".to_owned());
-        } else {
-            facts.push("Nothing changed".to_owned());
-        }
-        facts.extend(turn.version_number.map(|number| format!("version {number}")));
+        let mut facts = without_change(turn);
         facts.extend(format::between(turn.started_at, turn.finished_at));
         facts.extend(cost(turn));
-        let (icon, class) = match turn.state {
-            TurnState::Failed => ("warning", "mark bad"),
-            TurnState::Stopped => ("stop", "mark warn"),
-            TurnState::Interrupted => ("warning", "mark warn"),
-            TurnState::Queued | TurnState::Running | TurnState::Done => ("check", "mark"),
-        };
-        Self { icon, class, facts, steps: None, version: turn.version.clone(), open: false }
+        let (icon, class) = ending(turn).unwrap_or(match turn.state {
+            _ if turn.question.is_some() => ("chat", "mark info"),
+            TurnState::Done if turn.failed_edits > 0 || is_fix(turn) => ("warning", "mark warn"),
+            _ => ("check", "mark"),
+        });
+        Self { icon, class, facts, steps: None, open: false }
+    }
+}
+
+/// The icon and its class for a turn that did not end by itself.
+fn ending(turn: &Turn) -> Option<(&'static str, &'static str)> {
+    match turn.state {
+        TurnState::Failed => Some(("warning", "mark bad")),
+        TurnState::Stopped => Some(("stop", "mark warn")),
+        TurnState::Interrupted => Some(("warning", "mark warn")),
+        TurnState::Queued | TurnState::Running | TurnState::Done => None,
+    }
+}
+
+/// The card of a turn that changed the app.
+fn card_of(turn: &Turn) -> Option<VersionCard> {
+    let mut facts: Vec<String> = format::between(turn.started_at, turn.finished_at).into_iter().collect();
+    // The cost in money is enough, where it is known.
+    facts.extend(cost(turn).into_iter().next());
+    VersionCard::new(turn, facts, ending(turn).map(|(name, class)| icon_with(name, class)))
+}
+
+/// What came of a turn that changed nothing.
+fn without_change(turn: &Turn) -> Vec<String> {
+    if turn.question.is_some() {
+        return vec!["Asked a question".to_owned()];
+    }
+    if turn.mode == TurnMode::Discuss {
+        return vec!["Answered".to_owned()];
+    }
+    if turn.failed_edits > 0 {
+        let failed = format::count(u64::from(turn.failed_edits), "edit", "edits");
+        return vec![format!("{failed} failed"), "nothing changed".to_owned()];
+    }
+    if is_fix(turn) && turn.state == TurnState::Done {
+        return vec!["This attempt changed nothing, so the failure is still there".to_owned()];
+    }
+    vec!["Nothing changed".to_owned()]
+}
+
+/// Whether it was started because of a failure.
+fn is_fix(turn: &Turn) -> bool {
+    turn.origin.is_written_by_slipway()
+}
+
+/// Why a turn is repaired.
+fn repair_reason(turn: &Turn) -> Html {
+    let evidence = turn.evidence.as_ref();
+    let code = evidence.and_then(|evidence| evidence.source.strip_prefix("preview: ")).unwrap_or_default();
+    let cause = proof::cause(code, evidence.into_iter().flat_map(|evidence| evidence.text.lines()));
+    let prompt = turn.prompt.as_str();
+    let said = prompt.strip_prefix(REPAIR_SENTENCE).unwrap_or(prompt).trim();
+    match cause.as_deref().unwrap_or(said) {
+        "" => with_code("The preview failed."),
+        reason => with_code(&format!("The preview failed: {reason}")),
     }
 }
 
@@ -499,7 +583,10 @@ mod tests {
             .render()
             .expect("renders");
         let page = samples::select(&html);
-        assert!(page.text(".summary summary").starts_with("3 files, +120 −14version 1238 s$0.04"));
+        assert!(page.text(".version-card header").starts_with("v12Opening hours as a table38 s$0.04"));
+        assert_eq!(page.texts(".file-change code"), ["public/index.html", "public/script.js", "public/style.css"]);
+        assert_eq!(page.text(".file-change:first-child .num"), "+80 −10");
+        assert_eq!(page.count(".summary"), 0);
         assert_eq!(page.count("[data-block=file]"), 0);
         assert!(page.text(".prose").contains("opening hours"));
         assert_eq!(page.count("[data-live]"), 0);
@@ -553,7 +640,12 @@ mod tests {
         let page = samples::select(&html);
         assert_eq!(page.text(".user-message"), "Version 12 could not be deployed. Find the cause and fix it.");
         assert_eq!(page.text(".thought .words"), "ValueError: <b>no</b>");
+        assert_eq!(page.count("section.failure form"), 0, "only the newest turn offers something");
+        let offers = Offers { again: true, ..Offers::default() };
+        let article = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).offering(offers);
+        let page = samples::select(&article.render().expect("renders"));
         assert_eq!(page.attribute("section.failure input[name=again]", "value"), turn.id.to_string());
+        assert_eq!(page.texts("section.failure .button"), ["Try again"]);
     }
 
     #[test]
@@ -575,7 +667,7 @@ mod tests {
         let html = TurnArticle::new(&app.name, &turn, Vec::new(), samples::now()).render().expect("renders");
         let page = samples::select(&html);
         assert_eq!(page.count(".user-message"), 0);
-        assert_eq!(page.text(".repair-note"), "Repair 2 The preview of your work failed. “pip” failed.");
+        assert_eq!(page.text(".repair-note"), "Fix attempt 2 of 3 · The preview failed: “pip” failed.");
     }
 
     #[test]
@@ -591,8 +683,10 @@ mod tests {
         assert_eq!(page.count(".question b"), 0);
         assert_eq!(page.attribute(".question form:last-of-type input[name=answer]", "value"), "31-2");
         assert_eq!(page.count(".question input[name=prompt]"), 0);
-        let page = samples::select(&article().render().expect("renders"));
+        assert_eq!(page.attribute("[data-answered]", "hidden"), "");
+        let page = samples::select(&article().answered(Some("Red")).render().expect("renders"));
         assert_eq!((page.count(".question"), page.count(".question form")), (1, 0));
+        assert_eq!(page.text("[data-answered]:not([hidden])"), "You answered: Red");
     }
 
     #[test]
@@ -612,7 +706,7 @@ mod tests {
     #[test]
     fn an_interrupted_turn_offers_to_continue_and_to_restore() {
         let app = samples::app();
-        let offers = Offers { answers: false, go_on: true, restore: Some((samples::version_id(11), 11)) };
+        let offers = Offers { answers: false, go_on: true, again: false, restore: Some((samples::version_id(11), 11)) };
         for state in [TurnState::Interrupted, TurnState::Failed, TurnState::Stopped] {
             let mut turn = samples::turn(state);
             turn.note = Some("Slipway restarted.".into());
@@ -622,6 +716,53 @@ mod tests {
             assert_eq!(page.attribute("form[action$=continue]", "action"), href);
             assert!(page.text("form[action$=restore] button").contains("version 11"), "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_card_says_where_its_version_runs_and_whether_it_was_undone() {
+        use crate::domain::RestoredVersion;
+        let (mut app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        app.environments[0].version_number = Some(12);
+        let card = |turn: &Turn, used: &VersionsInUse| {
+            let article = TurnArticle::new(&app.name, turn, Vec::new(), samples::now()).in_use(&app, used);
+            samples::select(&article.render().expect("renders"))
+        };
+        let page = card(&turn, &VersionsInUse::new(12, &[]));
+        assert_eq!(page.texts(".places > :not([hidden])"), ["in preview"]);
+        assert_eq!(page.attribute("[data-restore]", "hidden"), "", "it is the current one");
+        let undone = VersionsInUse::new(13, &[RestoredVersion { number: 13, of: 9 }]);
+        let page = card(&turn, &undone);
+        assert_eq!(page.texts(".places > :not([hidden])"), ["in preview", "undone by you"]);
+        assert_eq!(page.text(".version-card.undone [data-restore]:not([hidden]) [data-word]"), "Redo");
+        assert_eq!(page.count("form[action$='/turns/31/edit']"), 1, "it works without scripts");
+        // What Slipway wrote is not edited; recorded totals stand for files that are not known.
+        turn.origin = TurnOrigin::Fix;
+        turn.changes = Vec::new();
+        turn.failed_edits = 2;
+        let page = card(&turn, &VersionsInUse::new(14, &[]));
+        assert_eq!(page.count("form[action$='/edit']"), 0);
+        assert!(page.text(".changed").starts_with("3 files, +120 −14"), "{}", page.text(".changed"));
+        assert_eq!(page.text(".changed .warn"), "2 edits failed");
+        assert_eq!(page.text("[data-restore]:not([hidden]) [data-word]"), "Restore");
+    }
+
+    #[test]
+    fn a_turn_that_changed_nothing_says_why() {
+        let (app, mut turn) = (samples::app(), samples::turn(TurnState::Done));
+        (turn.version, turn.version_number, turn.size) = (None, None, crate::domain::ChangeSize::default());
+        let words = |turn: &Turn| {
+            let html = TurnArticle::new(&app.name, turn, Vec::new(), samples::now()).render().expect("renders");
+            let page = samples::select(&html);
+            (page.texts(".facts-line > span").swap_remove(0), page.count(".summary > summary .warn"))
+        };
+        assert_eq!(words(&turn), ("Nothing changed".to_owned(), 0));
+        turn.failed_edits = 3;
+        assert_eq!(words(&turn), ("3 edits failed".to_owned(), 1));
+        turn.failed_edits = 0;
+        turn.origin = TurnOrigin::Repair(Repair { of: turn.id, number: 2 });
+        assert_eq!(words(&turn), ("This attempt changed nothing, so the failure is still there".to_owned(), 1));
+        turn.question = Some(Question::about_rewrite("All of it?"));
+        assert_eq!(words(&turn), ("Asked a question".to_owned(), 0));
     }
 
     #[test]

@@ -43,13 +43,28 @@ async fn a_site_with_a_broken_link_does_not_take_traffic() {
     let described = builder.app(&app).await;
     assert_eq!(described["environments"]["preview"]["release"], 1, "{described:#}");
 
+    // A user may decide that the checks do not matter; the release says so, and so does what is published from it.
+    let job = builder.done(&format!("/apps/{app}/previews"), &json!({"ignore_checks": true})).await;
+    assert_eq!(checks(&job).iter().filter(|(_, ok)| !ok).count(), 2, "{job:#}");
+    assert!(builder.open(&format!("{app}-preview"), "/").await.text().contains("<h1>New</h1>"));
+    builder.publish(&app).await;
+    for place in ["preview", "prod"] {
+        let releases = builder.releases(&app, place).await;
+        assert_eq!(
+            (&releases[0]["state"], &releases[0]["ignored_checks"]),
+            (&json!("ready"), &json!(2)),
+            "{releases:#?}"
+        );
+    }
+
     builder.write(&app, "public/app.js", "\"use strict\";\n").await;
     builder.write(&app, "public/about.html", "<h1>About</h1><a href=/>Back</a>").await;
     builder.preview(&app).await;
     assert!(builder.open(&format!("{app}-preview"), "/").await.text().contains("<h1>New</h1>"));
     let releases = builder.releases(&app, "preview").await;
     assert_eq!(releases[0]["checks"], json!({"passed": 6, "failed": 0}), "{releases:#?}");
-    assert_eq!((&releases[1]["state"], &releases[1]["checks"]["failed"]), (&json!("failed"), &json!(2)));
+    assert_eq!(releases[0]["ignored_checks"], 0, "{releases:#?}");
+    assert_eq!((&releases[2]["state"], &releases[2]["checks"]["failed"]), (&json!("failed"), &json!(2)));
 
     // Publishing uses the same image, so only its health is checked.
     let published = builder.publish(&app).await;

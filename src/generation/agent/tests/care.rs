@@ -287,7 +287,7 @@ async fn deleting_most_of_an_app_needs_a_confirmation() {
     // Changes within the limit were made, the others were not, and neither were later calls.
     assert!(!played.host.files.contains_key("two.txt") && !played.host.files.contains_key("three.txt"));
     assert!(played.host.text("one.txt").starts_with("one line 0"));
-    assert_eq!(played.sink.tools().last().unwrap().0, "write_file not done: waiting for your answer");
+    assert_eq!(played.sink.tools().last().unwrap().0, "Did not write a file: waiting for your answer");
     assert_eq!(played.left, 1);
     played.is_valid_history();
     let ContentBlock::ToolResult { content, is_error: true, .. } = &played.outcome.messages[2].content[1] else {
@@ -324,7 +324,7 @@ async fn a_question_ends_the_turn_until_it_is_answered() {
         content.contains("a question to the person is open")
     };
     assert_eq!(played.outcome.messages[2].content.iter().filter(|result| refused(result)).count(), 2);
-    let shown = ("write_file not done: a question is open".to_owned(), false);
+    let shown = ("Did not write a file: a question is open".to_owned(), false);
     assert!(played.sink.tools().contains(&shown), "{:?}", played.sink.tools());
     played.is_valid_history();
 
