@@ -245,7 +245,8 @@ describe("the files", () => {
     assert.ok(asked[0].includes("public/list.csv"));
     assert.equal(await read("public/list.csv"), "a,b\n", "the answer was no");
     await drop(folder("public"), [["list.csv", "c,d\n"]]);
-    await eventually("it is replaced", async () => (await read("public/list.csv")) === "c,d\n");
+    await page.locator(".source", { hasText: "c,d" }).waitFor();
+    assert.equal(await read("public/list.csv"), "c,d\n");
     await drop(folder("public"), [["large.bin", "x".repeat(1_048_577)]]);
     await page.getByRole("alert").getByText("has 1.1 MiB. A file can have at most 1 MiB.").waitFor();
     assertQuiet(page);
