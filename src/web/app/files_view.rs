@@ -231,8 +231,11 @@ impl<'a> FilePanel<'a> {
     }
 
     /// The page after the editor: the file, or the tree if the file does not exist yet.
-    fn back(&self, new: bool) -> String {
-        if new { format!("/apps/{}/code", self.app) } else { self.href.clone() }
+    fn back(&self) -> String {
+        match self.view {
+            FileView::Edit { new: true, .. } => format!("/apps/{}/code", self.app),
+            _ => self.href.clone(),
+        }
     }
 }
 
