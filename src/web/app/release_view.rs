@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::deployment::ChecksView;
-use super::history_views::{LogRow, ReleaseView};
+use super::history_views::ReleaseView;
 use crate::domain::{App, AppName, Environment, Release, VersionId};
 use crate::web::format;
 use crate::web::ui;
@@ -29,7 +29,15 @@ pub struct ReleasePage<'a> {
     /// The checks that the version passed or failed.
     pub checks: Option<ChecksView>,
     /// The log of its deployment; none if it was removed.
-    pub log: Option<Vec<LogRow>>,
+    pub log: Option<Vec<DeploymentLine>>,
+}
+
+/// A line of the log of a deployment.
+pub struct DeploymentLine {
+    /// A line that the deployment itself wrote.
+    pub deploy: bool,
+    /// The line.
+    pub text: String,
 }
 
 /// What can be done with a release in its own environment.
