@@ -9,7 +9,7 @@ use super::deployment::ChecksView;
 use super::history_views::ReleaseView;
 use super::page::show;
 use super::query::AppQuery;
-use super::release_view::{LogLine, ReleaseAction, ReleasePage, may_publish};
+use super::release_view::{DeploymentLine, ReleaseAction, ReleasePage, may_publish};
 use crate::domain::{App, AppName, Environment, LogStream, ReleaseNumber, TokenId};
 use crate::error::{AppResult, ErrorKind};
 use crate::services::Services;
@@ -47,7 +47,7 @@ async fn page(services: &Services, app: &App, environment: Environment, number: 
         Some(job) => Some(services.job_log(job).await?),
         None => None,
     };
-    let row = |(stream, text)| LogLine { deploy: stream == LogStream::Deploy, text };
+    let row = |(stream, text)| DeploymentLine { deploy: stream == LogStream::Deploy, text };
     reply::render(&ReleasePage {
         app: &app.name,
         key: environment.as_str(),

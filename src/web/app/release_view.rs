@@ -29,12 +29,12 @@ pub struct ReleasePage<'a> {
     /// The checks that the version passed or failed.
     pub checks: Option<ChecksView>,
     /// The log of its deployment; none if it was removed.
-    pub log: Option<Vec<LogLine>>,
+    pub log: Option<Vec<DeploymentLine>>,
 }
 
-/// A line of the log.
-pub struct LogLine {
-    /// The deployment itself wrote it.
+/// A line of the log of a deployment.
+pub struct DeploymentLine {
+    /// A line that the deployment itself wrote.
     pub deploy: bool,
     /// The line.
     pub text: String,
