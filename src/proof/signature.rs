@@ -39,7 +39,9 @@ impl Signature {
 pub fn sign(signature: Signature, secret: &str, now: i64, body: impl AsRef<[u8]>) -> Vec<(String, String)> {
     let mac = |parts: &[&[u8]]| {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
-        parts.iter().for_each(|part| mac.update(part));
+        for part in parts {
+            mac.update(part);
+        }
         hex::encode(mac.finalize().into_bytes())
     };
     let body = body.as_ref();

@@ -1,6 +1,7 @@
 //! The bar above an app: its two environments as chips, and the suggested next step.
 
 use std::collections::HashSet;
+use std::hash::BuildHasher;
 
 use askama::Template;
 
@@ -65,10 +66,10 @@ impl EnvChip {
 }
 
 /// Both chips of an app; `url` returns the URL of an environment, `failed` lists those whose last run failed.
-pub fn chips_of(
+pub fn chips_of<S: BuildHasher>(
     app: &App,
     url: impl Fn(Environment) -> Option<String>,
-    failed: &HashSet<(AppId, Environment)>,
+    failed: &HashSet<(AppId, Environment), S>,
 ) -> Vec<EnvChip> {
     let chip = |status: &EnvironmentStatus| EnvChip {
         run_failed: status.release.is_some() && failed.contains(&(app.id, status.environment)),

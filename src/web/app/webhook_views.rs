@@ -163,10 +163,9 @@ pub fn reach(url: &str) -> &'static str {
         // Addresses of carriers and overlay networks.
         Some(std::net::IpAddr::V4(ip)) if ip.octets()[0] == 100 && (64..128).contains(&ip.octets()[1]) => NETWORK,
         Some(std::net::IpAddr::V6(ip)) if ip.is_unique_local() || ip.is_unicast_link_local() => NETWORK,
-        Some(_) => "",
         None if LOCAL_ZONES.iter().any(|zone| host == *zone || host.ends_with(&format!(".{zone}"))) => NETWORK,
         None if !host.contains('.') => NETWORK,
-        None => "",
+        Some(_) | None => "",
     }
 }
 
