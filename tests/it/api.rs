@@ -154,7 +154,7 @@ async fn text_is_found_and_files_are_moved() {
     bench.ask(moved("public", "public/public")).await.problem(422, "invalid");
     bench.ask(moved("Dockerfile", "Dockerfile.old")).await.problem(403, "platform_file");
     bench.ask(moved("public/a b.html", "nginx.conf")).await.problem(403, "platform_file");
-    bench.ask(moved("public/a b.html", "../x")).await.problem(400, "bad_request");
+    bench.ask(moved("public/a b.html", "../x")).await.problem(422, "invalid");
     bench.ask(asked(Method::PUT, "/api/v1/apps/ducks/locks/public/pictures/old/x.txt")).await;
     bench.ask(moved("public/pictures", "pictures")).await.problem(409, "file_locked");
     let versions = bench.get("/api/v1/apps/ducks/versions").await.json();
