@@ -1,4 +1,4 @@
-// Attachments of a message: chosen, dropped on the composer, or pasted into it. They are stored in
+// Attachments of a message or a description: chosen, dropped on its form, or pasted into it. They are stored in
 // the form's file field, so the browser sends them with the form.
 
 import { announce, find, make, notice, on } from "./page.js";
@@ -10,7 +10,11 @@ function chosen() {
   return [...(field()?.files ?? [])];
 }
 
+// What the field holds: the browser replaces it when the person chooses again.
+let held = [];
+
 function put(files) {
+  held = [...files];
   const list = new DataTransfer();
   for (const file of files) list.items.add(file);
   field().files = list.files;
@@ -54,14 +58,18 @@ function show() {
   list.hidden = files.length === 0;
 }
 
-on("change", "#files", show);
+on("change", "#files", () => {
+  const more = chosen();
+  put(held);
+  add(more);
+});
 on("click", "[data-detach]", (button) => {
   const at = Number(button.dataset.detach);
   put(chosen().filter((_, nth) => nth !== at));
-  find("#prompt")?.focus();
+  find("[data-attach] textarea")?.focus();
 });
 
-on("paste", "#prompt", (_, event) => {
+on("paste", "[data-attach] textarea", (_, event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   if (files.length === 0) return;
   event.preventDefault();
@@ -71,16 +79,16 @@ on("paste", "#prompt", (_, event) => {
 
 const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
 for (const name of ["dragenter", "dragover"]) {
-  on(name, "[data-composer]", (form, event) => {
+  on(name, "[data-attach]", (form, event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
     form.classList.add("dropping");
   });
 }
-on("dragleave", "[data-composer]", (form, event) => {
+on("dragleave", "[data-attach]", (form, event) => {
   if (!form.contains(event.relatedTarget)) form.classList.remove("dropping");
 });
-on("drop", "[data-composer]", (form, event) => {
+on("drop", "[data-attach]", (form, event) => {
   form.classList.remove("dropping");
   if (!hasFiles(event)) return;
   event.preventDefault();
@@ -89,4 +97,5 @@ on("drop", "[data-composer]", (form, event) => {
 });
 
 // When the user navigates back to the page, the browser may have restored the field.
+held = chosen();
 show();

@@ -5,6 +5,7 @@ import "./controls.js";
 import "./keys.js";
 import "./times.js";
 import "./kept.js";
+import "./attach.js";
 import "./naming.js";
 import "./theme.js";
 

@@ -1,5 +1,6 @@
 //! Deployments: preview, publish, roll back, and their releases.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use super::extract::{OptionalJson, Path, Query};
 use super::jobs::{JobJson, accepted};
 use super::list::{Limit, page_request};
 use crate::domain::{
-    AppName, Environment, ImageRef, JobId, Release, ReleaseNumber, ReleaseState, SmokeCount, VersionId,
+    AppName, Environment, ImageRef, JobId, Principal, Release, ReleaseNumber, ReleaseState, SmokeCount, VersionId,
 };
 use crate::error::AppResult;
 use crate::services::Services;
@@ -22,6 +23,15 @@ pub struct NewPreview {
     /// The version's 40 hexadecimal digits; default: the newest version.
     #[schema(value_type = Option<String>)]
     version: Option<VersionId>,
+}
+
+/// Request to publish.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPublish {
+    /// The number of the preview release; default: the one that preview runs.
+    #[schema(value_type = Option<u32>, example = 3)]
+    release: Option<ReleaseNumber>,
 }
 
 /// Request to roll back.
@@ -120,10 +130,11 @@ pub struct ReleasesQuery {
 )]
 pub async fn preview(
     State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
     Path(name): Path<AppName>,
     OptionalJson(new): OptionalJson<NewPreview>,
 ) -> AppResult<Response> {
-    services.deploy_preview(&name, new.version).await.map(accepted)
+    services.by(&principal).deploy_preview(&name, new.version).await.map(accepted)
 }
 
 /// Publish.
@@ -131,11 +142,20 @@ pub async fn preview(
 /// Deploys the preview's image to production, without a build. 409 `nothing_to_publish` if no preview is ready.
 #[utoipa::path(
     post, path = "/api/v1/apps/{app}/publish", tag = "Deployments",
-    params(("app" = String, Path, description = "The app's name.")),
+    params(("app" = String, Path, description = "The app's name.")), request_body(content = Option<NewPublish>),
     responses((status = 202, description = "The queued job.", body = JobJson)),
 )]
-pub async fn publish(State(services): State<Services>, Path(name): Path<AppName>) -> AppResult<Response> {
-    services.publish(&name).await.map(accepted)
+pub async fn publish(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Path(name): Path<AppName>,
+    OptionalJson(new): OptionalJson<NewPublish>,
+) -> AppResult<Response> {
+    let services = services.by(&principal);
+    match new.release {
+        Some(release) => services.publish_release(&name, release).await.map(accepted),
+        None => services.publish(&name).await.map(accepted),
+    }
 }
 
 /// Roll back.
@@ -148,11 +168,12 @@ pub async fn publish(State(services): State<Services>, Path(name): Path<AppName>
 )]
 pub async fn rollback(
     State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
     Path(name): Path<AppName>,
     OptionalJson(new): OptionalJson<NewRollback>,
 ) -> AppResult<Response> {
     let environment = new.environment.unwrap_or(Environment::Prod);
-    services.rollback(&name, environment, new.release).await.map(accepted)
+    services.by(&principal).rollback(&name, environment, new.release).await.map(accepted)
 }
 
 /// List releases.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AppId, AppName, Environment, Invalid, JobId, ReleaseNumber, SmokeCheck, TurnId, VersionId};
+use super::{AppId, AppName, Author, Environment, Invalid, JobId, ReleaseNumber, SmokeCheck, TurnId, VersionId};
 
 /// The kind of a job with its parameters. Serialised into the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,6 +263,8 @@ pub struct Job {
     pub error: Option<JobError>,
     /// Its result.
     pub result: Option<JobResult>,
+    /// Who requested it; unknown for old jobs.
+    pub author: Option<Author>,
     /// When it was queued.
     pub created_at: Timestamp,
     /// When it was last started.

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod attachment;
+mod author;
 pub mod clock;
 pub mod deployment;
 pub mod event;
@@ -34,6 +35,7 @@ mod version_title;
 
 pub use app::{App, AppSettings, EnvironmentState, EnvironmentStatus};
 pub use attachment::{Attachment, AttachmentId, AttachmentKind};
+pub use author::Author;
 pub use clock::Clock;
 pub use deployment::{DeploymentSpec, Probe, ProcessKind, ResourceLimits};
 pub use event::{Event, EventBody, FileState, LogStream, TakenBack, TextKind};

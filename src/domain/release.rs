@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{DeploymentSpec, Environment, ImageRef, Invalid, JobId, ReleaseNumber, SmokeCount, VersionId};
+use super::{Author, DeploymentSpec, Environment, ImageRef, Invalid, JobId, ReleaseNumber, SmokeCount, VersionId};
 
 /// The state of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -20,6 +20,11 @@ pub enum ReleaseState {
 }
 
 impl ReleaseState {
+    /// It is live, or was.
+    pub fn has_run(self) -> bool {
+        matches!(self, Self::Ready | Self::Retired)
+    }
+
     /// The value in the API and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +57,10 @@ pub struct Release {
     pub version: VersionId,
     /// That version's number within the app.
     pub version_number: u32,
+    /// That version's title.
+    pub version_title: String,
+    /// Who requested it; unknown for old releases.
+    pub author: Option<Author>,
     /// The image, by digest.
     pub image: ImageRef,
     /// Its settings.

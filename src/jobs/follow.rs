@@ -11,7 +11,7 @@ use rusqlite::Transaction;
 
 use super::context::Failure;
 use crate::domain::{
-    AppId, AppName, Evidence, Job, JobError, JobKind, JobResult, NewTurn, Repair, RepairBudget, RepairFailure,
+    AppId, AppName, Author, Evidence, Job, JobError, JobKind, JobResult, NewTurn, Repair, RepairBudget, RepairFailure,
     RepairVerdict, Turn, TurnId, TurnMode, TurnOrigin, TurnState, VersionId,
 };
 use crate::error::AppResult;
@@ -203,7 +203,7 @@ impl Follow {
                 JobKind::Generate { turn: turn.id }
             }
         };
-        Ok(Some(job_event(&table::insert(t, app, name, &kind, at)?)))
+        Ok(Some(job_event(&table::insert(t, app, name, &kind, Author::Slipway, at)?)))
     }
 }
 

@@ -37,7 +37,7 @@ use rusqlite::Transaction;
 use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{App, Job, JobId, JobKind, JobState, NewTurn, TurnId};
+use crate::domain::{App, Author, Job, JobId, JobKind, JobState, NewTurn, TurnId};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::platform::{Platform, job_event};
 use crate::runtime::RuntimeError;
@@ -75,13 +75,13 @@ impl Jobs {
     }
 
     /// Queues a job of an app.
-    pub async fn enqueue(&self, app: &App, kind: JobKind) -> AppResult<Job> {
-        Ok(self.enqueue_with(app, move |_| Ok(((), kind))).await?.1)
+    pub async fn enqueue(&self, app: &App, kind: JobKind, author: Author) -> AppResult<Job> {
+        Ok(self.enqueue_with(app, author, move |_| Ok(((), kind))).await?.1)
     }
 
     /// Queues a deployment, unless the app's newest one is the same, and is queued, runs or has just succeeded: that one is
     /// the answer then. A second click, or a request that is repeated over a slow line, deploys nothing twice.
-    pub async fn enqueue_once(&self, app: &App, kind: JobKind) -> AppResult<Job> {
+    pub async fn enqueue_once(&self, app: &App, kind: JobKind, author: Author) -> AppResult<Job> {
         let platform = &self.0.platform;
         let (id, name, at) = (app.id, app.name.clone(), platform.clock.now());
         let job = platform
@@ -90,7 +90,7 @@ impl Jobs {
                 if let Some(job) = table::same_request(t, id, &kind, at - SAME_REQUEST)? {
                     return Ok((job, vec![]));
                 }
-                let job = table::insert(t, id, &name, &kind, at)?;
+                let job = table::insert(t, id, &name, &kind, author, at)?;
                 let event = job_event(&job);
                 Ok((job, vec![event]))
             })
@@ -101,19 +101,20 @@ impl Jobs {
     }
 
     /// Queues a new turn of an app, with the files that came with it and the job that runs it: all or nothing.
-    pub async fn enqueue_turn(&self, app: &App, new: NewTurn) -> AppResult<(TurnId, Job)> {
+    pub async fn enqueue_turn(&self, app: &App, new: NewTurn, author: Author) -> AppResult<(TurnId, Job)> {
         let (id, at) = (app.id, self.0.platform.clock.now());
         let turn_and_kind = move |t: &Transaction<'_>| {
             let turn = turns::insert(t, id, &new, at)?.id;
             Ok((turn, JobKind::Generate { turn }))
         };
-        self.enqueue_with(app, turn_and_kind).await
+        self.enqueue_with(app, author, turn_and_kind).await
     }
 
     /// Queues a job in the transaction that makes what it works on.
     async fn enqueue_with<R: Send + 'static>(
         &self,
         app: &App,
+        author: Author,
         prepare: impl FnOnce(&Transaction<'_>) -> Result<(R, JobKind), StoreError> + Send + 'static,
     ) -> AppResult<(R, Job)> {
         let platform = &self.0.platform;
@@ -122,7 +123,7 @@ impl Jobs {
             .events
             .commit(move |t| {
                 let (subject, kind) = prepare(t)?;
-                let job = table::insert(t, id, &name, &kind, at)?;
+                let job = table::insert(t, id, &name, &kind, author, at)?;
                 let event = job_event(&job);
                 Ok(((subject, job), vec![event]))
             })

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 use super::Jobs;
 use crate::config::Config;
 use crate::domain::{
-    App, Environment, EnvironmentState, Job, JobKind, JobState, ProcessKind, Release, ReleaseNumber, ReleaseState,
+    App, Author, Environment, EnvironmentState, Job, JobKind, JobState, ProcessKind, Release, ReleaseNumber,
+    ReleaseState,
 };
 use crate::gateway::RouteState;
 use crate::lifecycle::Lifecycle;
@@ -76,7 +77,7 @@ impl Scene {
     async fn ended_job(&self, kind: JobKind) -> Job {
         let (id, name, now) = (self.app.id, self.app.name.clone(), self.platform.clock.now());
         let made = self.platform.events.commit(move |t| {
-            let job = table::insert(t, id, &name, &kind, now)?;
+            let job = table::insert(t, id, &name, &kind, Author::Person, now)?;
             let job = table::change_state(t, job.id, JobState::Cancelled, None, None, now)?;
             Ok((job, Vec::new()))
         });
@@ -126,7 +127,7 @@ impl Scene {
 
     /// Runs a job to its end.
     pub(crate) async fn run(&self, kind: JobKind) -> Job {
-        self.jobs.enqueue(&self.app, kind).await.expect("queued");
+        self.jobs.enqueue(&self.app, kind, Author::Person).await.expect("queued");
         self.jobs.run_next().await.expect("it is taken")
     }
 

@@ -3,7 +3,7 @@
 use super::testing::Scene;
 use crate::domain::Environment::{Preview, Prod};
 use crate::domain::{
-    EnvironmentState, Job, JobKind, JobState, PageRequest, ReleaseNumber, ReleaseState, RunState, RunTrigger,
+    Author, EnvironmentState, Job, JobKind, JobState, PageRequest, ReleaseNumber, ReleaseState, RunState, RunTrigger,
 };
 use crate::runtime::RuntimeError;
 use crate::runtime::memory::Call;
@@ -60,6 +60,17 @@ async fn a_roll_back_is_a_rollout_of_an_earlier_image() {
 }
 
 #[tokio::test]
+async fn the_live_release_can_be_deployed_again() {
+    let scene = published().await;
+    let job = scene.run(JobKind::Rollback { environment: Prod, release: ReleaseNumber(1) }).await;
+    assert_eq!(job.state, JobState::Succeeded, "{:?}", job.error);
+    assert_eq!(scene.routed_to(Prod), Some(2));
+    let again = scene.platform.store.release(scene.app.id, Prod, ReleaseNumber(2)).await.expect("a release");
+    assert_eq!((again.from_release, again.author), (Some(ReleaseNumber(1)), Some(Author::Person)));
+    scene.memory.until_releases(Prod, &[2]).await;
+}
+
+#[tokio::test]
 async fn while_a_release_that_never_answers_is_tried_the_old_one_serves_on() {
     let scene = published().await;
     scene.memory.silence(Prod, 2);
@@ -110,7 +121,7 @@ async fn a_cancel_at_each_step_leaves_the_old_release() {
     for step in STEPS {
         let scene = published().await;
         scene.memory.hold(step);
-        let queued = scene.jobs.enqueue(&scene.app, PUBLISH).await.expect("queued");
+        let queued = scene.jobs.enqueue(&scene.app, PUBLISH, Author::Person).await.expect("queued");
         let cancel = async {
             scene.memory.until_held(step).await;
             scene.jobs.cancel(queued.id).await.expect("asked for");
@@ -178,7 +189,7 @@ async fn a_check_ends_with_the_job_that_is_cancelled() {
     scene.recorded(Preview).await;
     scene.memory.hold(Call::Run);
     let again = JobKind::Rollback { environment: Preview, release: ReleaseNumber(1) };
-    let queued = scene.jobs.enqueue(&scene.app, again).await.expect("queued");
+    let queued = scene.jobs.enqueue(&scene.app, again, Author::Person).await.expect("queued");
     let cancel = async {
         scene.memory.until_held(Call::Run).await;
         scene.jobs.cancel(queued.id).await.expect("asked for");

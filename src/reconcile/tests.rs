@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::instances::restore_one;
 use super::{reconcile, record_scheduled, watch};
 use crate::domain::Environment::{Preview, Prod};
-use crate::domain::{EnvironmentState, JobKind, ReleaseNumber, RunId, RunState, RunTrigger};
+use crate::domain::{Author, EnvironmentState, JobKind, ReleaseNumber, RunId, RunState, RunTrigger};
 use crate::gateway::RouteState;
 use crate::jobs::testing::Scene;
 use crate::runtime::memory::Call;
@@ -66,7 +66,11 @@ async fn a_live_release_that_a_waiting_job_replaces_is_not_started_again() {
     let scene = Scene::new().await;
     scene.recorded(Preview).await;
     scene.recorded(Prod).await;
-    scene.jobs.enqueue(&scene.app, JobKind::Publish { release: ReleaseNumber(1) }).await.expect("queued");
+    scene
+        .jobs
+        .enqueue(&scene.app, JobKind::Publish { release: ReleaseNumber(1) }, Author::Person)
+        .await
+        .expect("queued");
     reconcile(&scene.platform).await.expect("reconciled");
     assert_eq!(scene.memory.releases(Prod), [0_u32; 0]);
     assert_eq!(scene.memory.releases(Preview), [1], "the other environment's is");

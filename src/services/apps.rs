@@ -129,7 +129,7 @@ impl Services {
             return Ok(job.clone());
         }
         store.mark_deleting(app.id, true).await?;
-        let job = self.jobs.enqueue(&app, JobKind::Delete).await?;
+        let job = self.jobs.enqueue(&app, JobKind::Delete, self.author).await?;
         for other in open {
             self.jobs.cancel(other.id).await?;
         }

@@ -22,7 +22,7 @@ pub struct NewAttachment {
 }
 
 /// Rejects files that cannot be attached, with an error that names the file.
-pub(super) fn check(files: &[NewAttachment]) -> AppResult<()> {
+pub fn check(files: &[NewAttachment]) -> AppResult<()> {
     if files.len() > FILES_MAX {
         return Err(AppError::invalid(format!("A message can have at most {FILES_MAX} files.")));
     }

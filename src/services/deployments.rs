@@ -99,7 +99,7 @@ impl Services {
             None => app.head.clone().ok_or_else(|| AppError::not_found("version of this app"))?,
         };
         let turn = self.repaired_turn(&app, &version).await?;
-        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn }).await
+        self.jobs.enqueue_once(&app, JobKind::Preview { version, turn }, self.author).await
     }
 
     /// The turn that is repaired if a preview of this version fails: the newest one, if it created the
@@ -124,7 +124,27 @@ impl Services {
             return Err(AppError::conflict("nothing_to_publish", "No preview is ready.")
                 .hint("Deploy the preview first. Publishing then uses exactly that build."));
         };
-        self.jobs.enqueue_once(&app, JobKind::Publish { release }).await
+        self.jobs.enqueue_once(&app, JobKind::Publish { release }, self.author).await
+    }
+
+    /// Queues a job that deploys the image of this preview release to production.
+    pub async fn publish_release(&self, name: &AppName, number: ReleaseNumber) -> AppResult<Job> {
+        let app = self.app(name).await?;
+        let release = self.release(&app, Environment::Preview, number).await?;
+        if !release.state.has_run() {
+            return Err(never_ran(number, "published"));
+        }
+        self.jobs.enqueue_once(&app, JobKind::Publish { release: number }, self.author).await
+    }
+
+    /// Queues a job that deploys a release of an environment again: the live one, or an earlier one.
+    pub async fn redeploy(&self, name: &AppName, environment: Environment, number: ReleaseNumber) -> AppResult<Job> {
+        let app = self.app(name).await?;
+        let release = self.release(&app, environment, number).await?;
+        if !release.state.has_run() {
+            return Err(never_ran(number, "deployed again"));
+        }
+        self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: number }, self.author).await
     }
 
     /// Queues a job that deploys an earlier release of an environment again; without a number, the previous one.
@@ -144,13 +164,10 @@ impl Services {
         if app.environment(environment).release == Some(release.number) {
             return Err(AppError::conflict("already_live", format!("Release {} is already running.", release.number)));
         }
-        if !matches!(release.state, crate::domain::ReleaseState::Ready | crate::domain::ReleaseState::Retired) {
-            return Err(AppError::conflict(
-                "release_never_ran",
-                format!("Release {} never became ready, so it cannot be deployed again.", release.number),
-            ));
+        if !release.state.has_run() {
+            return Err(never_ran(release.number, "deployed again"));
         }
-        self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: release.number }).await
+        self.jobs.enqueue_once(&app, JobKind::Rollback { environment, release: release.number }, self.author).await
     }
 
     /// The release that a roll back without a number deploys: the newest earlier one of another version. After a roll back,
@@ -226,6 +243,11 @@ impl Services {
     pub fn answers_http(&self, app: &App) -> AppResult<bool> {
         Ok(self.template_of(app)?.manifest.kind != TemplateKind::Job)
     }
+}
+
+fn never_ran(number: ReleaseNumber, what: &str) -> AppError {
+    let detail = format!("Release {number} never became ready, so it cannot be {what}.");
+    AppError::conflict("release_never_ran", detail)
 }
 
 #[cfg(test)]

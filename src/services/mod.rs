@@ -40,7 +40,7 @@ use futures_util::Stream;
 
 use crate::bounded_work::BoundedWork;
 use crate::config::Config;
-use crate::domain::{App, AppId, EventId, HostName, Job, JobId, JobKind, JobState};
+use crate::domain::{App, AppId, Author, EventId, HostName, Job, JobId, JobKind, JobState, Principal};
 use crate::error::{AppError, AppResult};
 use crate::events::{EventScope, Kept, OpenStream};
 use crate::jobs::Jobs;
@@ -52,7 +52,11 @@ const KEPT_PAGE: u32 = 500;
 
 /// The actions of users. Cheap to clone.
 #[derive(Clone)]
-pub struct Services(Arc<Inner>);
+pub struct Services {
+    inner: Arc<Inner>,
+    /// The author of the jobs that are queued.
+    author: Author,
+}
 
 /// Behind [`Services`].
 pub struct Inner {
@@ -66,7 +70,7 @@ pub struct Inner {
 impl Deref for Services {
     type Target = Inner;
     fn deref(&self) -> &Inner {
-        &self.0
+        &self.inner
     }
 }
 
@@ -74,13 +78,19 @@ impl Services {
     /// Services of a platform and its queue.
     pub fn new(platform: Arc<Platform>, jobs: Jobs) -> Self {
         let access = access::Access::new(platform.config.admin_password.clone());
-        Self(Arc::new(Inner {
+        let inner = Inner {
             access,
             tickets: preview_access::Tickets::default(),
             jobs,
             metrics: metrics::Metrics::new(),
             platform,
-        }))
+        };
+        Self { inner: Arc::new(inner), author: Author::Person }
+    }
+
+    /// The same services on behalf of this principal, which is recorded as the author of jobs.
+    pub fn by(&self, principal: &Principal) -> Self {
+        Self { author: principal.into(), ..self.clone() }
     }
 
     /// A URL of one of our hosts.

@@ -65,6 +65,11 @@ impl Services {
         })
     }
 
+    /// The names of all API tokens, for the authors of jobs.
+    pub async fn token_names(&self) -> AppResult<Vec<(TokenId, String)>> {
+        Ok(self.platform.store.tokens().await?.into_iter().map(|token| (token.id, token.name)).collect())
+    }
+
     /// All API tokens, newest first.
     pub async fn tokens(&self, by: &Principal) -> AppResult<Vec<ApiToken>> {
         by.check(Action::ManageLogins)?;

@@ -49,7 +49,7 @@ impl Services {
             .hint("Try again tomorrow (UTC), or raise SLIPWAY_APP_MAX_USD_PER_DAY."));
         }
         new.attachments.extend(self.keep_attachments(&app, files).await?);
-        let (turn, job) = self.jobs.enqueue_turn(&app, new).await?;
+        let (turn, job) = self.jobs.enqueue_turn(&app, new, self.author).await?;
         Ok((self.platform.store.turn(turn).await?, job))
     }
 

@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::{Store, StoreError, row, turns};
-use crate::domain::{AppId, AppName, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step};
+use crate::domain::{
+    AppId, AppName, Author, Job, JobClass, JobError, JobId, JobKind, JobResult, JobState, SmokeCheck, Step,
+};
 
 /// The job that is next of a class. A partial index is used only where its own condition stands in the query, which is why
 /// each state is named twice; without `INDEXED BY` all jobs there ever were would be read.
@@ -39,6 +41,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         checks: row::json(row, "checks")?,
         error: row::json_opt(row, "error")?,
         result: row::json_opt(row, "result")?,
+        author: row::text_opt(row, "author")?,
         created_at: row::time(row, "created_at")?,
         started_at: row::time_opt(row, "started_at")?,
         finished_at: row::time_opt(row, "finished_at")?,
@@ -55,6 +58,7 @@ pub fn insert(
     app: AppId,
     name: &AppName,
     kind: &JobKind,
+    author: Author,
     at: Timestamp,
 ) -> Result<Job, StoreError> {
     let deleting: Option<bool> =
@@ -67,8 +71,9 @@ pub fn insert(
         Some(_) => {}
     }
     t.execute(
-        "INSERT INTO jobs (app_id, app_name, kind, payload, state, created_at) VALUES (?1, ?2, ?3, ?4, 'queued', ?5)",
-        params![app.0, name.as_str(), kind.as_str(), row::to_json(kind), at.as_millisecond()],
+        "INSERT INTO jobs (app_id, app_name, kind, payload, state, author, created_at)
+         VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6)",
+        params![app.0, name.as_str(), kind.as_str(), row::to_json(kind), author.to_string(), at.as_millisecond()],
     )?;
     let id = JobId(t.last_insert_rowid());
     if let JobKind::Generate { turn } = kind {
@@ -240,7 +245,7 @@ mod tests {
 
     async fn queue(store: &Store, app: &(AppId, AppName), kind: JobKind) -> JobId {
         let app = app.clone();
-        store.write(move |t| Ok(insert(t, app.0, &app.1, &kind, at(1))?.id)).await.expect("queued")
+        store.write(move |t| Ok(insert(t, app.0, &app.1, &kind, Author::Person, at(1))?.id)).await.expect("queued")
     }
 
     async fn take(store: &Store, class: JobClass, millis: i64) -> Option<JobId> {
@@ -345,7 +350,7 @@ mod tests {
         let (_folder, store, apps) = store_with(&["gone"]).await;
         store.mark_deleting(apps[0].0, true).await.expect("marked");
         let app = apps[0].clone();
-        let refused = store.write(move |t| insert(t, app.0, &app.1, &rollback(), at(1))).await;
+        let refused = store.write(move |t| insert(t, app.0, &app.1, &rollback(), Author::Person, at(1))).await;
         assert!(matches!(refused, Err(StoreError::Conflict(_))));
         queue(&store, &apps[0], JobKind::Delete).await;
     }

@@ -52,6 +52,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0014_turn_blocks", include_str!("../../migrations/0014_turn_blocks.sql")),
     ("0015_job_retention", include_str!("../../migrations/0015_job_retention.sql")),
     ("0016_fresh_events", include_str!("../../migrations/0016_fresh_events.sql")),
+    ("0020_job_authors", include_str!("../../migrations/0020_job_authors.sql")),
 ];
 
 /// Number of read connections, each of which runs one query at a time.

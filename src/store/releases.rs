@@ -29,7 +29,8 @@ pub struct NewRelease {
     pub rolled_back: bool,
 }
 
-const SELECT: &str = "SELECT r.*, v.number AS version_number,
+const SELECT: &str = "SELECT r.*, v.number AS version_number, v.title AS version_title,
+        (SELECT j.author FROM jobs j WHERE j.id = r.job_id) AS author,
         (SELECT j.checks FROM jobs j WHERE j.id = r.job_id) AS checks FROM releases r
     LEFT JOIN versions v ON v.app_id = r.app_id AND v.id = r.version";
 
@@ -39,6 +40,8 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
         environment: row::text(row, "environment")?,
         version: row::text(row, "version")?,
         version_number: row.get::<_, Option<u32>>("version_number")?.unwrap_or(0),
+        version_title: row.get::<_, Option<String>>("version_title")?.unwrap_or_default(),
+        author: row::text_opt(row, "author")?,
         image: row::text(row, "image")?,
         spec: row::json(row, "spec")?,
         state: row::text(row, "state")?,

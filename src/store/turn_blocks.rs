@@ -105,7 +105,7 @@ mod tests {
         let name: AppName = "tides".parse().expect("a name");
         let turn = store.insert_turn(app, NewTurn::of_person("Tides", TurnMode::Build), at).await.expect("inserted").id;
         let job = store.write(move |t| {
-            let job = jobs::insert(t, app, &name, &JobKind::Generate { turn }, at)?.id;
+            let job = jobs::insert(t, app, &name, &JobKind::Generate { turn }, crate::domain::Author::Person, at)?.id;
             jobs::take_next(t, crate::domain::JobClass::Model, at)?;
             let path = "a.txt".parse().expect("a path");
             let bodies = [

@@ -9,16 +9,18 @@ use serde::Deserialize;
 use super::Web;
 use super::app::bar::chips_of;
 use super::chrome::Chrome;
-use super::extract::{Form, Query};
+use super::extract::Query;
 use super::format::encode_path;
 use super::home_view::{AppCard, CreateProblem, Example, HomePage, NameField, Suggestion, TemplateChoice, outage};
 use super::made_with;
 use super::reply::{self, Caller};
+use super::upload::FormWithFiles;
 use crate::catalog::Template;
-use crate::domain::{AppFilter, AppName, Cursor, PageRequest, TemplateKind, TemplateName, TurnMode};
+use crate::domain::{AppFilter, AppName, Cursor, NewTurn, PageRequest, TemplateKind, TemplateName, TurnMode};
 use crate::error::{AppError, AppResult, ErrorKind};
 use crate::services::Services;
 use crate::services::apps::CreateApp;
+use crate::services::attachments::{self, NewAttachment};
 
 /// Apps on one page.
 const PAGE: u32 = 60;
@@ -54,9 +56,10 @@ pub async fn create(
     State(web): State<Web>,
     chrome: Chrome,
     caller: Caller,
-    Form(form): Form<NewApp>,
+    form: FormWithFiles<NewApp>,
 ) -> AppResult<Response> {
-    match make(&web.services, &form).await {
+    let FormWithFiles { fields: form, files } = form;
+    match make(&web.services, &form, files).await {
         Ok(name) => Ok(reply::go(caller, &format!("/apps/{name}"))),
         Err(error) if error.kind == ErrorKind::Unauthorized => Err(error),
         Err(error) => {
@@ -77,7 +80,9 @@ pub async fn create(
     }
 }
 
-async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
+async fn make(services: &Services, form: &NewApp, files: Vec<NewAttachment>) -> AppResult<AppName> {
+    // Before the app exists.
+    attachments::check(&files)?;
     let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let new = CreateApp {
         auto_preview: true,
@@ -87,7 +92,7 @@ async fn make(services: &Services, form: &NewApp) -> AppResult<AppName> {
     };
     let description = new.description.clone();
     let app = services.create_app(new).await?;
-    services.start_turn(&app.name, &description, TurnMode::Build).await?;
+    services.start(&app.name, NewTurn::of_person(description, TurnMode::Build), files).await?;
     Ok(app.name)
 }
 

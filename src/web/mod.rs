@@ -70,7 +70,7 @@ pub fn router(services: Services) -> Router {
     let web = Web { feeds: Feeds::new(services.clone()), new_tokens: settings::NewTokens::default(), services };
     Router::new()
         .route("/", get(home::list))
-        .route("/apps", post(home::create))
+        .route("/apps", post(home::create).layer(DefaultBodyLimit::max(upload::FORM_MAX)))
         .route("/suggest", get(home::suggest))
         .route("/suggest/name", get(home::suggest_name))
         .route("/login", get(login::page).post(login::login).layer(DefaultBodyLimit::max(login::FORM_MAX)))

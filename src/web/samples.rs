@@ -29,7 +29,7 @@ use super::settings;
 use crate::bounded_work::Budget;
 use crate::browser_errors;
 use crate::domain::{
-    App, AppId, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody,
+    App, AppId, Author, Bytes, ChangeSize, DeploymentSpec, Environment, EnvironmentState, EnvironmentStatus, EventBody,
     FileState, Job, JobId, JobState, ModelChoice, Probe, ProcessKind, Release, ReleaseNumber, ReleaseState,
     ResourceLimits, Run, RunId, RunState, RunTrigger, SmokeCount, Spending, TemplateKind, TextKind, Turn, TurnFold,
     TurnId, TurnMode, TurnOrigin, TurnState, Usage, Version, VersionId, VersionKind,
@@ -570,6 +570,8 @@ fn releases_tab(app: &App) -> String {
                 environment,
                 version: version_id(version),
                 version_number: version,
+                version_title: "Opening hours added".into(),
+                author: Some(Author::Person),
                 image: format!("slipway/brisk-otter@sha256:{}", "3f".repeat(32)).parse().expect("an image"),
                 spec: DeploymentSpec {
                     process: ProcessKind::Service(Probe { port: 8080, path: "/".into() }),
@@ -587,6 +589,7 @@ fn releases_tab(app: &App) -> String {
                 rolled_back: from.is_some(),
             },
             app,
+            &std::collections::HashMap::new(),
             now(),
         )
     };

@@ -8,6 +8,9 @@ use askama::filters::HtmlSafe;
 pub use super::assets::asset;
 pub use crate::boot_script::source as boot_script;
 
+/// The files that can be attached, as the value of `accept`.
+pub const ATTACHABLE: &str = "image/png,image/jpeg,image/webp,image/gif,text/*,.md,.json,.csv,.toml,.yaml,.yml,.py,.js,.ts,.css,.html,.svg,.sql,.xml,.log";
+
 /// A drawing, with classes beside `icon`.
 #[derive(Debug, Clone, Copy)]
 pub struct Icon {

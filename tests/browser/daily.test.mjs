@@ -168,6 +168,36 @@ describe("the conversation", () => {
   });
 });
 
+describe("the first page", () => {
+  test("the name follows the description until one is typed, and files go with it", async () => {
+    await open("/");
+    const description = page.getByRole("textbox", { name: "What do you want to build?" });
+    const name = page.getByLabel("Name", { exact: true });
+    await description.fill("A tide table for the harbour of Cuxhaven with a dark theme");
+    await eventually("the name is of the description", async () => (await name.inputValue()) === "cuxhaven-tide");
+    await name.fill("my-own-tides");
+    await description.fill("A link shortener");
+    await eventually("the kind was suggested again", async () => /link-shortener/.test(await page.locator("#suggested").getAttribute("data-name")));
+    assert.equal(await name.inputValue(), "my-own-tides");
+
+    await description.focus();
+    await page.evaluate(() => {
+      const data = new DataTransfer();
+      data.items.add(new File(["Monday: rye"], "breads.txt", { type: "text/plain" }));
+      document.querySelector("#description").dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+    });
+    await page.locator("#files").setInputFiles([{ name: "hours.md", mimeType: "text/markdown", buffer: Buffer.from("# 9 to 5") }]);
+    await page.locator("#chosen-files").getByText("hours.md").waitFor();
+    assert.equal(await page.locator("#chosen-files li").count(), 2, "the pasted file and the chosen one");
+    await shoot(page, "home attached");
+    await assertAccessible(page, "the first page with a file");
+    await page.getByRole("button", { name: "Create" }).click();
+    await page.waitForURL(/\/apps\/my-own-tides/);
+    await page.locator("#turns").getByText("hours.md").waitFor();
+    assertQuiet(page);
+  });
+});
+
 describe("lists and files", () => {
   test("the search of apps is in the address, and the count follows", async () => {
     for (let n = 1; n <= 8; n++) await builder.api("POST", "/apps", { name: `kite-number-${n}`, template: "static-site", description: "One of many" });

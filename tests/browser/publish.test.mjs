@@ -107,6 +107,20 @@ describe("publishing", () => {
     await ask().click();
     await next().getByText(/\d+ lines added or removed/).waitFor();
     await shoot(page, "publish 3 large");
+
+    // A release has a page: its title, author, checks and log; an earlier one of preview can be published there.
+    await page.goto(`${builder.origin}/apps/${name}/releases`);
+    await page.locator("#releases section").last().getByRole("link", { name: /^Version 4/ }).click();
+    const stage = page.locator("#stage");
+    await stage.getByRole("heading", { name: "Preview release 3" }).waitFor();
+    await stage.getByText(/Requested by you/).waitFor();
+    await stage.getByRole("region", { name: "Log of the deployment" }).waitFor();
+    await shoot(page, "release");
+    await assertAccessible(page, "a release");
+    await stage.getByText("Publish this version").click();
+    await stage.getByText("Put version 4 into production?").waitFor();
+    await stage.getByRole("button", { name: "Publish", exact: true }).click();
+    await strip().getByText("Version 4 is live").waitFor({ timeout: PATIENCE });
     assertQuiet(page);
   });
 
@@ -123,6 +137,8 @@ describe("publishing", () => {
     assert.ok(box.x >= 0 && box.x + box.width <= 390, JSON.stringify(box));
     await question.getByRole("button", { name: "Publish" }).click();
     await eventually("it is live", async () => {
+      // The form's own page may still be loading.
+      await page.waitForLoadState();
       await page.reload();
       return (await strip().getByText("Version 2 is live").count()) > 0;
     });

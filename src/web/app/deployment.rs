@@ -41,13 +41,13 @@ pub struct DeployView {
 /// The checks of a new version before traffic switched to it.
 pub struct ChecksView {
     /// `14 checks passed`.
-    summary: String,
+    pub(super) summary: String,
     /// Those that failed first.
-    checks: Vec<SmokeCheck>,
+    pub(super) checks: Vec<SmokeCheck>,
 }
 
 impl ChecksView {
-    fn new(checks: &[SmokeCheck]) -> Option<Self> {
+    pub(super) fn new(checks: &[SmokeCheck]) -> Option<Self> {
         let count = SmokeCount::of(checks);
         let summary = match (count.passed, count.failed) {
             (0, 0) => return None,
@@ -364,6 +364,7 @@ pub(in crate::web) mod samples {
                 .to_vec(),
             }),
             result: None,
+            author: None,
             created_at: samples::now(),
             started_at: Some(samples::now()),
             finished_at: None,

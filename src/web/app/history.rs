@@ -9,6 +9,7 @@ use super::history_views::{
 };
 use super::page::{show, show_changed};
 use super::query::AppQuery;
+use super::release::token_names;
 use crate::domain::{App, AppName, Cursor, Environment, PageRequest, VersionId};
 use crate::error::AppResult;
 use crate::services::Services;
@@ -162,12 +163,13 @@ pub async fn releases(
 async fn place(services: &Services, app: &App, environment: Environment, cursor: Option<Cursor>) -> AppResult<Place> {
     let page = services.releases(app, Some(environment), PageRequest { cursor, ..PageRequest::first(PAGE) }).await?;
     let now = services.now();
+    let tokens = token_names(services).await?;
     let runs = app.environment(environment).release.is_some();
     Ok(Place {
         key: environment.as_str(),
         title: environment.title(),
         url: services.environment_url(app, environment).filter(|_| runs),
-        releases: page.items.iter().map(|release| ReleaseView::new(release, app, now)).collect(),
+        releases: page.items.iter().map(|release| ReleaseView::new(release, app, &tokens, now)).collect(),
         nothing: match environment {
             Environment::Preview => "There are no preview releases yet.",
             Environment::Prod => "There are no production releases yet.",

@@ -1,10 +1,12 @@
 //! Views of the *Versions*, *Releases*, *Logs* and *Settings* tabs. Pure.
 
+use std::collections::HashMap;
+
 use askama::Template;
 
 use crate::domain::{
-    App, AppName, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, Version,
-    VersionId, VersionKind,
+    App, AppName, Author, Bytes, ChangeSize, Environment, ProcessKind, Release, ReleaseNumber, ReleaseState, TokenId,
+    Version, VersionId, VersionKind,
 };
 use crate::web::format::{self, When};
 use crate::web::ui;
@@ -145,26 +147,31 @@ pub struct Place {
 
 /// A release in a list.
 pub struct ReleaseView {
-    number: ReleaseNumber,
-    version: u32,
-    word: &'static str,
-    class: &'static str,
-    icon: &'static str,
-    motion: &'static str,
-    when: When,
-    took: Option<String>,
-    from: Option<ReleaseNumber>,
+    pub(super) number: ReleaseNumber,
+    pub(super) version: u32,
+    /// The version's title.
+    pub(super) title: String,
+    pub(super) word: &'static str,
+    pub(super) class: &'static str,
+    pub(super) icon: &'static str,
+    pub(super) motion: &'static str,
+    pub(super) when: When,
+    /// `by you`
+    pub(super) author: Option<String>,
+    pub(super) took: Option<String>,
+    /// `rolled back to release 3`
+    pub(super) from: Option<String>,
     checks: Option<String>,
-    image: String,
-    digest: String,
+    pub(super) image: String,
+    pub(super) digest: String,
     /// It has a running instance, so its usage can be measured.
     serves: bool,
     may_return: bool,
 }
 
 impl ReleaseView {
-    /// `idle`: no deployment is running.
-    pub fn new(release: &Release, app: &App, now: jiff::Timestamp) -> Self {
+    /// `tokens`: the names of the API tokens.
+    pub fn new(release: &Release, app: &App, tokens: &HashMap<TokenId, String>, now: jiff::Timestamp) -> Self {
         let live = app.environment(release.environment).release == Some(release.number);
         let (word, class, icon, motion) = match release.state {
             ReleaseState::Deploying => ("deploying", "accent", "spinner", "spin"),
@@ -172,18 +179,26 @@ impl ReleaseView {
             ReleaseState::Ready | ReleaseState::Retired => ("earlier", "", "clock", ""),
             ReleaseState::Failed => ("failed", "bad", "cross", ""),
         };
-        let ran = matches!(release.state, ReleaseState::Ready | ReleaseState::Retired);
         let digest = release.image.digest();
         Self {
             number: release.number,
             version: release.version_number,
+            title: release.version_title.clone(),
+            author: release.author.map(|author| author_words(author, tokens)),
             word,
             class,
             icon,
             motion,
             when: When::new(release.created_at, now),
             took: format::between(Some(release.created_at), release.settled_at),
-            from: release.from_release.filter(|_| release.rolled_back),
+            from: release.from_release.filter(|_| release.rolled_back).map(|from| {
+                // A roll back skips at least the release that it replaces.
+                if from.0 + 1 == release.number.0 {
+                    "redeployed".to_owned()
+                } else {
+                    format!("rolled back to release {from}")
+                }
+            }),
             checks: match (release.checks.passed, release.checks.failed) {
                 (0, 0) => None,
                 (passed, 0) => Some(format!("{} passed", format::count(u64::from(passed), "check", "checks"))),
@@ -192,8 +207,20 @@ impl ReleaseView {
             image: release.image.to_string(),
             digest: digest.get(..19).unwrap_or(digest).to_owned(),
             serves: live && matches!(release.spec.process, ProcessKind::Service(_)),
-            may_return: ran && !live && !app.deleting,
+            may_return: release.state.has_run() && !live && !app.deleting,
         }
+    }
+}
+
+/// Who requested a release. `tokens`: the names of the API tokens that were not revoked.
+pub fn author_words(author: Author, tokens: &HashMap<TokenId, String>) -> String {
+    match author {
+        Author::Person => "by you".to_owned(),
+        Author::Slipway => "automatically".to_owned(),
+        Author::Token(id) => match tokens.get(&id) {
+            Some(name) => format!("by API token “{name}”"),
+            None => "by a revoked API token".to_owned(),
+        },
     }
 }
 

@@ -20,6 +20,8 @@ pub mod page;
 pub mod preview;
 pub mod preview_views;
 mod query;
+pub mod release;
+mod release_view;
 pub mod share;
 pub mod stream;
 pub mod trying;
@@ -61,6 +63,9 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/versions/{version}", get(history::version))
         .route("/apps/{app}/versions/{version}/restore", post(history::restore))
         .route("/apps/{app}/releases", get(history::releases))
+        .route("/apps/{app}/releases/{environment}/{release}", get(release::release))
+        .route("/apps/{app}/releases/{environment}/{release}/deploy", get(release::back).post(release::deploy))
+        .route("/apps/{app}/releases/preview/{release}/publish", get(release::back_to_preview).post(release::publish))
         .route("/apps/{app}/logs", get(logs::tab))
         .route("/apps/{app}/logs.txt", get(logs::text))
         .route("/apps/{app}/logs/stream", get(logs::stream))

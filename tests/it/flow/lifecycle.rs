@@ -99,8 +99,23 @@ async fn whole_way(template: &str) {
     let again = builder.post(&format!("/apps/{app}/rollback"), &json!({"release": 77})).await;
     again.expect_problem(404, "not_found");
 
+    // So can the live one; and any release of preview can be published. Each release has a page with its log.
+    builder.post(&format!("/apps/{app}/publish"), &json!({"release": 77})).await.expect_problem(404, "not_found");
+    builder.done(&format!("/apps/{app}/publish"), &json!({"release": 2})).await;
+    shows(&builder, &app, "Ferry timetable").await;
+    let page = builder.open("builder", &format!("/apps/{app}/releases/prod/5")).await;
+    let words = page.text();
+    for expected in
+        ["Redeploy", "Change the title to Ferry timetable", "by you", "Log of the deployment", "class=\"deploy\""]
+    {
+        assert!(words.contains(expected), "no “{expected}” in {words}");
+    }
+    let page = builder.open("builder", &format!("/apps/{app}/releases/preview/1")).await;
+    assert!(page.text().contains("Publish this version") && page.text().contains("passed"), "{}", page.text());
+    assert_eq!(builder.open("builder", &format!("/apps/{app}/releases/prod/99")).await.status, 404);
+
     // Old versions drain and go: what stays is what is live.
-    let live = vec![format!("{app}/preview/3"), format!("{app}/prod/4"), format!("{bystander}/preview/1")];
+    let live = vec![format!("{app}/preview/3"), format!("{app}/prod/5"), format!("{bystander}/preview/1")];
     let mut expected = live.clone();
     expected.sort();
     eventually("old containers go", PATIENCE, || async { (builder.installation().places() == expected).then_some(()) })
