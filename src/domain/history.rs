@@ -28,12 +28,10 @@ impl VersionsInUse {
         }
         // Backwards from the newest version: each restored version skips those that it has undone.
         let mut at = head;
-        loop {
-            let Some(one) =
-                restored.iter().filter(|one| one.number <= at && one.of < one.number).max_by_key(|one| one.number)
-            else {
-                break;
-            };
+        let newest_until = |at| {
+            restored.iter().filter(move |one| one.number <= at && one.of < one.number).max_by_key(|one| one.number)
+        };
+        while let Some(one) = newest_until(at) {
             if one.of + 1 < one.number {
                 undone.push((one.of + 1, one.number - 1));
             }

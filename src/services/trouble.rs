@@ -10,6 +10,7 @@ use crate::proof;
 
 /// A failed deployment or deletion.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct Trouble {
     /// The job that failed.
     pub job: Job,

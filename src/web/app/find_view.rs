@@ -130,7 +130,7 @@ mod tests {
                 lines: vec![
                     line(3, "before", Vec::new()),
                     line(4, "<b>x</b> x", vec![3..4, 9..10]),
-                    line(9, "x", vec![0..1]),
+                    line(9, "x", std::iter::once(0..1).collect()),
                 ],
             }],
             lines: 2,

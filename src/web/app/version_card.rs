@@ -10,6 +10,7 @@ use crate::web::ui::Icon;
 const FILES: usize = 6;
 
 /// A version in the conversation.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub struct VersionCard {
     pub(super) id: VersionId,
     pub(super) number: u32,
