@@ -149,7 +149,7 @@ impl Services {
         let again = self.deployment_again(&app, environment).await?;
         self.platform.replace_webhook_secret(&app, environment).await?;
         match again {
-            Some(kind) => Ok(Some(self.jobs.enqueue(&app, kind).await?)),
+            Some(kind) => Ok(Some(self.jobs.enqueue(&app, kind, self.author).await?)),
             None => Ok(None),
         }
     }
