@@ -70,7 +70,7 @@ describe("calls to an API", () => {
   test("parameters, an example body, the documentation and the order of keys", async () => {
     await open(`/apps/${api}?view=preview`);
     const tides = endpoint("GET", "/tides/{harbour}");
-    await tides.locator("summary").click();
+    await tides.locator("summary").first().click();
     await tides.getByText("Heights are metres above chart datum.").waitFor();
     await tides.getByLabel("harbour path").fill("Alte Liebe");
     await tides.getByLabel("days query").fill("3");
@@ -82,7 +82,7 @@ describe("calls to an API", () => {
     assert.match(text, /"days": 3/);
     assert.match(text, /1\.0/, "numbers as they were sent");
     const add = endpoint("POST", "/tides");
-    await add.locator("summary").click();
+    await add.locator("summary").first().click();
     const body = JSON.parse(await add.getByLabel("Body (JSON)").inputValue());
     assert.deepEqual(body, { harbour: "Cuxhaven", height: 3.2 });
     await assertAccessible(page, "an API with an answer");
@@ -93,7 +93,7 @@ describe("calls to an API", () => {
   test("a slow call says how long it has waited, and can be cancelled", async () => {
     await open(`/apps/${api}?view=preview`);
     const slow = endpoint("GET", "/slow");
-    await slow.locator("summary").click();
+    await slow.locator("summary").first().click();
     await slow.getByRole("button", { name: "Try" }).click();
     const waits = slow.locator(".try-answer .working");
     await waits.getByText(/Waiting for the app\s+[1-3]/).waitFor();
@@ -106,7 +106,7 @@ describe("calls to an API", () => {
   test("an answer stays over a deployment", { timeout: 2 * PATIENCE }, async () => {
     await open(`/apps/${api}?view=preview`);
     const tides = endpoint("GET", "/tides/{harbour}");
-    await tides.locator("summary").click();
+    await tides.locator("summary").first().click();
     await tides.getByLabel("harbour path").fill("Emden");
     await tides.getByRole("button", { name: "Try" }).click();
     await tides.locator(".answer pre").first().waitFor();
@@ -159,7 +159,7 @@ describe("the conversation", () => {
     page = await openPage(browser);
     await page.addInitScript(() => Object.defineProperty(navigator, "platform", { value: "MacIntel" }));
     await page.goto(`${builder.origin}/shortcuts`);
-    assert.ok(await page.locator("kbd", { hasText: "⌘" }).locator(".on-mac").isVisible());
+    assert.ok(await page.locator("[data-composer] kbd", { hasText: "⌘" }).locator(".on-mac").first().isVisible());
     assert.ok(!(await page.locator("kbd .not-mac").first().isVisible()));
   });
 
