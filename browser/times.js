@@ -50,12 +50,12 @@ on("focusin", "a, button, summary", (element) => all("time[datetime]:not([data-c
 const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 function clocks() {
-  for (const element of all("[data-clock]")) {
-    const at = new Date(element.dataset.clock);
+  for (const element of all("[data-ahead]")) {
+    const at = new Date(element.dataset.ahead);
     const midnight = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate());
     const days = Math.round((midnight(at) - midnight(new Date())) / 86_400_000);
     const date = days === 0 ? "today" : days === 1 ? "tomorrow" : day.format(at);
-    const words = `${date} ${hour.format(at)} your time (${element.dataset.clock.slice(11, 16)} UTC)`;
+    const words = `${date} ${hour.format(at)} your time (${element.dataset.ahead.slice(11, 16)} UTC)`;
     if (element.textContent !== words) element.textContent = words;
   }
 }

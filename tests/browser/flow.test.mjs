@@ -101,7 +101,7 @@ describe("a static site", () => {
     assert.ok(await stop().isVisible(), "the draft shows it while the turn still runs");
     await shoot(page, "site 1 writing");
     await turnEnds();
-    await turn.getByText(/5 files/).first().waitFor();
+    await turn.locator(".version-card .file-change").nth(4).waitFor();
     await shoot(page, "site 2 written");
 
     // Preview follows: the steps with their times, the checks with their evidence, and the app in the frame.
@@ -173,7 +173,7 @@ describe("an API", () => {
     // Its endpoints, with a form to try each.
     const endpoints = page.getByRole("region", { name: "Endpoints" });
     const items = endpoints.locator("details", { has: page.locator("summary", { hasText: /POST.*\/items/ }) });
-    await items.locator("summary").click();
+    await items.locator("summary").first().click();
     await items.getByLabel("Body (JSON)").fill('{"name": "green buoy"}');
     await items.getByRole("button", { name: "Try" }).click();
     await items.locator(".answer").getByText("201").first().waitFor();

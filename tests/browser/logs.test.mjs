@@ -101,6 +101,13 @@ test("a log is followed until somebody scrolls, in any way", { timeout: 2 * PATI
     await say(word);
     await lines().filter({ hasText: `said ${word}` }).waitFor({ state: "attached" });
     assert.ok(!(await isAtEnd()), `${way}: new lines do not move it, at ${await top()}`);
+    // A wheel and a finger scroll on for a while.
+    await log.evaluate(async (element) => {
+      for (let still = 0, before = -1; still < 20; before = element.scrollTop) {
+        await new Promise(requestAnimationFrame);
+        still = element.scrollTop === before ? still + 1 : 0;
+      }
+    });
     await follow().click();
     await eventually(`${way}: it follows again`, isAtEnd);
     assert.equal(await follow().getAttribute("aria-pressed"), "true");

@@ -191,7 +191,7 @@ describe("a scheduled job", () => {
   test("its next runs on the reader's clock, and how long runs took", { timeout: 2 * PATIENCE }, async () => {
     await open(`/apps/${job}?view=prod`, { timezoneId: "America/New_York", locale: "en-GB" });
     await page.getByText("Every day at 07:00 (Europe/Berlin)").waitFor();
-    const next = page.locator("dd", { has: page.locator("[data-clock]") });
+    const next = page.locator("dd", { has: page.locator("[data-ahead]") });
     await eventually("it is on the reader's clock", async () => /(today|tomorrow) 0[12]:00 your time/.test(await next.first().textContent()));
     assert.match(await next.first().textContent(), /in \d+ (h|min)/);
     assert.match(await next.first().textContent(), /0[56]:00 UTC/);
