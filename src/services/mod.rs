@@ -88,6 +88,7 @@ impl Services {
     }
 
     /// The same services on behalf of this principal, which is recorded as the author of jobs.
+    #[must_use]
     pub fn by(&self, principal: &Principal) -> Self {
         Self { author: principal.into(), ..self.clone() }
     }

@@ -589,7 +589,7 @@ fn releases_tab(app: &App) -> String {
                 rolled_back: from.is_some(),
             },
             app,
-            &std::collections::HashMap::new(),
+            &std::collections::BTreeMap::new(),
             now(),
         )
     };

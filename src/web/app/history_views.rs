@@ -1,6 +1,6 @@
 //! Views of the *Versions*, *Releases*, *Logs* and *Settings* tabs. Pure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use askama::Template;
 
@@ -171,7 +171,7 @@ pub struct ReleaseView {
 
 impl ReleaseView {
     /// `tokens`: the names of the API tokens.
-    pub fn new(release: &Release, app: &App, tokens: &HashMap<TokenId, String>, now: jiff::Timestamp) -> Self {
+    pub fn new(release: &Release, app: &App, tokens: &BTreeMap<TokenId, String>, now: jiff::Timestamp) -> Self {
         let live = app.environment(release.environment).release == Some(release.number);
         let (word, class, icon, motion) = match release.state {
             ReleaseState::Deploying => ("deploying", "accent", "spinner", "spin"),
@@ -213,7 +213,7 @@ impl ReleaseView {
 }
 
 /// Who requested a release. `tokens`: the names of the API tokens that were not revoked.
-pub fn author_words(author: Author, tokens: &HashMap<TokenId, String>) -> String {
+pub fn author_words(author: Author, tokens: &BTreeMap<TokenId, String>) -> String {
     match author {
         Author::Person => "by you".to_owned(),
         Author::Slipway => "automatically".to_owned(),

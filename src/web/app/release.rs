@@ -1,6 +1,6 @@
 //! One release: its version, author, checks and log, and what can be done with it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -19,7 +19,7 @@ use crate::web::extract::Path;
 use crate::web::reply::{self, Caller};
 
 /// The names of the API tokens, for authors of releases.
-pub async fn token_names(services: &Services) -> AppResult<HashMap<TokenId, String>> {
+pub async fn token_names(services: &Services) -> AppResult<BTreeMap<TokenId, String>> {
     Ok(services.token_names().await?.into_iter().collect())
 }
 
