@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::extract::{Json, Path, Query};
+use super::extract::{Json, OptionalJson, Path, Query};
 use super::jobs::{JobJson, accepted};
 use super::list::{Limit, page_request};
 use crate::domain::{
-    App, AppFilter, AppName, Environment, EnvironmentState, Principal, ReleaseNumber, TemplateName, VersionId,
+    App, AppFilter, AppName, AppTitle, Environment, EnvironmentState, Principal, ReleaseNumber, TemplateName, VersionId,
 };
 use crate::error::AppResult;
 use crate::services::Services;
@@ -26,6 +26,9 @@ pub struct AppJson {
     /// Its name, which is also the first label of its host.
     #[schema(value_type = String, example = "brisk-otter")]
     name: AppName,
+    /// The title that pages show instead of the name.
+    #[schema(value_type = Option<String>, example = "The corner bakery")]
+    title: Option<AppTitle>,
     /// The template that it was created from.
     #[schema(value_type = String, example = "static-site")]
     template: TemplateName,
@@ -91,6 +94,7 @@ impl AppJson {
             draft_url: services.draft_url(&app),
             auto_preview: app.auto_preview,
             name: app.name,
+            title: app.title,
             template: app.template,
             description: app.description,
             created_at: app.created_at,
@@ -132,6 +136,19 @@ pub struct NewApp {
 pub struct AppChange {
     /// Build and deploy the preview after each turn, and send failures to the model for repair.
     auto_preview: Option<bool>,
+    /// The title that pages show instead of the name: one line of at most 60 characters; an empty one removes it. Name
+    /// and addresses stay as they are.
+    #[schema(max_length = 60)]
+    title: Option<String>,
+}
+
+/// Request to duplicate an app.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewDuplicate {
+    /// The name of the new app; default: the name of the duplicated app with a number, such as `brisk-otter-2`.
+    #[schema(value_type = Option<String>, example = "brisk-otter-2")]
+    name: Option<AppName>,
 }
 
 /// Filter and paging of the list of apps.
@@ -144,7 +161,7 @@ pub struct AppsQuery {
     limit: Option<Limit>,
     /// Cursor: the `next` value of the previous page.
     cursor: Option<String>,
-    /// Only apps whose name or description contains this text.
+    /// Only apps whose name, title or description contains this text.
     search: Option<String>,
     /// Only apps of this template.
     #[param(value_type = Option<String>)]
@@ -166,8 +183,7 @@ pub async fn create(State(services): State<Services>, Json(new): Json<NewApp>) -
         auto_preview: new.auto_preview.unwrap_or(true),
     };
     let app = services.create_app(new).await?;
-    let location = HeaderValue::try_from(format!("/api/v1/apps/{}", app.name)).unwrap_or(HeaderValue::from_static("/"));
-    Ok((StatusCode::CREATED, [(LOCATION, location)], axum::Json(AppJson::new(&services, app))).into_response())
+    Ok(created(&services, app))
 }
 
 /// List apps.
@@ -210,11 +226,40 @@ pub async fn change(
     Path(name): Path<AppName>,
     Json(change): Json<AppChange>,
 ) -> AppResult<axum::Json<AppJson>> {
+    // First, because it can be refused.
+    if let Some(title) = &change.title {
+        services.set_title(&name, title).await?;
+    }
     let app = match change.auto_preview {
         Some(on) => services.set_auto_preview(&name, on).await?,
         None => services.app(&name).await?,
     };
     Ok(axum::Json(AppJson::new(&services, app)))
+}
+
+/// Duplicate an app.
+///
+/// The new app starts with the newest version's files as its first version, and with the same template, description,
+/// model, locked files and `auto_preview`. History, conversation, attachments and secrets are not copied. If
+/// `auto_preview` is on, a job that deploys its preview is queued.
+#[utoipa::path(
+    post, path = "/api/v1/apps/{app}/duplicate", tag = "Apps", params(("app" = String, Path, description = "The app's name.")),
+    request_body(content = Option<NewDuplicate>),
+    responses((status = 201, description = "The new app.", body = AppJson, headers(("Location" = String, description = "The app's URL in this API.")))),
+)]
+pub async fn duplicate(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Path(name): Path<AppName>,
+    OptionalJson(new): OptionalJson<NewDuplicate>,
+) -> AppResult<Response> {
+    let app = services.by(&principal).duplicate_app(&name, new.name).await?;
+    Ok(created(&services, app))
+}
+
+fn created(services: &Services, app: App) -> Response {
+    let location = HeaderValue::try_from(format!("/api/v1/apps/{}", app.name)).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::CREATED, [(LOCATION, location)], axum::Json(AppJson::new(services, app))).into_response()
 }
 
 /// Delete an app.
@@ -225,8 +270,12 @@ pub async fn change(
     delete, path = "/api/v1/apps/{app}", tag = "Apps", params(("app" = String, Path, description = "The app's name.")),
     responses((status = 202, description = "The queued job.", body = JobJson)),
 )]
-pub async fn delete(State(services): State<Services>, Path(name): Path<AppName>) -> AppResult<Response> {
-    services.delete_app(&name).await.map(accepted)
+pub async fn delete(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Path(name): Path<AppName>,
+) -> AppResult<Response> {
+    services.by(&principal).delete_app(&name).await.map(accepted)
 }
 
 /// Export an app.

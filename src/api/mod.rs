@@ -54,6 +54,7 @@ fn calls() -> Vec<(Method, &'static str, Needs, MethodRouter<Services>)> {
         (Method::GET, "/api/v1/apps/{app}", Read(App), get(apps::read)),
         (Method::PATCH, "/api/v1/apps/{app}", Write(App), patch(apps::change)),
         (Method::DELETE, "/api/v1/apps/{app}", Write(App), delete(apps::delete)),
+        (Method::POST, "/api/v1/apps/{app}/duplicate", Write(Builder), post(apps::duplicate)),
         (Method::GET, "/api/v1/apps/{app}/export", Read(App), get(apps::export)),
         (Method::GET, "/api/v1/apps/{app}/events", Read(App), get(events::follow)),
         (Method::GET, "/api/v1/apps/{app}/model", Read(App), get(models::read)),

@@ -46,7 +46,7 @@ use crate::guard::{HOST_SESSION_COOKIE, SESSION_COOKIE};
         (name = "System", description = "State of the builder."),
     ),
     paths(
-        apps::create, apps::list, apps::read, apps::change, apps::delete, apps::export, events::follow,
+        apps::create, apps::list, apps::read, apps::change, apps::duplicate, apps::delete, apps::export, events::follow,
         turns::create, turns::resume, turns::list, turns::attachment,
         deployments::preview, deployments::publish, deployments::rollback, deployments::start, deployments::releases, logs::tail,
         resources::read, measurements::metrics,

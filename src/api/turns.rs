@@ -1,5 +1,6 @@
 //! Turns: send a message, read the conversation.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,7 @@ use super::list::PageQuery;
 use crate::domain::attachment::file_name;
 use crate::domain::{
     self, AnswerId, AppName, Attachment, AttachmentId, AttachmentKind, ChangeSize, EventId, Evidence, FileState, JobId,
-    ModelId, Question, QuestionKind, Repair, Turn, TurnBlock, TurnId, TurnMode, TurnState, Usage, VersionId,
+    ModelId, Principal, Question, QuestionKind, Repair, Turn, TurnBlock, TurnId, TurnMode, TurnState, Usage, VersionId,
     WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
@@ -303,12 +304,13 @@ pub struct TurnList {
 )]
 pub async fn create(
     State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
     Path(name): Path<AppName>,
     Json(new): Json<NewTurn>,
 ) -> AppResult<Response> {
     let files = new.attachments.into_iter().map(NewAttachmentJson::decode).collect::<AppResult<Vec<_>>>()?;
     let turn = domain::NewTurn { answer: new.answer_id, ..domain::NewTurn::of_person(new.prompt, new.mode) };
-    let (_, job) = services.start(&name, turn, files).await?;
+    let (_, job) = services.by(&principal).start(&name, turn, files).await?;
     Ok(accepted(job))
 }
 
@@ -343,8 +345,12 @@ pub async fn attachment(
     ),
     responses((status = 202, description = "The job of the new turn.", body = JobJson)),
 )]
-pub async fn resume(State(services): State<Services>, Path((name, turn)): Path<(AppName, i64)>) -> AppResult<Response> {
-    let (_, job) = services.continue_turn(&name, TurnId(turn)).await?;
+pub async fn resume(
+    State(services): State<Services>,
+    Extension(principal): Extension<Principal>,
+    Path((name, turn)): Path<(AppName, i64)>,
+) -> AppResult<Response> {
+    let (_, job) = services.by(&principal).continue_turn(&name, TurnId(turn)).await?;
     Ok(accepted(job))
 }
 

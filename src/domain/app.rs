@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppId, AppName, Environment, Invalid, ModelChoice, ReleaseNumber, Schedule, TemplateName, Timezone, VersionId,
+    AppId, AppName, AppTitle, Environment, Invalid, ModelChoice, ReleaseNumber, Schedule, TemplateName, Timezone,
+    VersionId,
 };
 
 /// An app.
@@ -14,6 +15,8 @@ pub struct App {
     pub id: AppId,
     /// Its name; can be reused after the app is deleted.
     pub name: AppName,
+    /// The title that pages show instead of its name.
+    pub title: Option<AppTitle>,
     /// The template that it was created from.
     pub template: TemplateName,
     /// The user's description.
@@ -35,6 +38,11 @@ pub struct App {
 }
 
 impl App {
+    /// What pages call it: its title, else its name.
+    pub fn shown(&self) -> &str {
+        self.title.as_ref().map_or(self.name.as_str(), AppTitle::as_str)
+    }
+
     /// One of its environments.
     pub fn environment(&self, environment: Environment) -> &EnvironmentStatus {
         match environment {

@@ -45,7 +45,7 @@ pub use history::{RestoredVersion, VersionsInUse};
 pub use ids::{AppId, EventId, ImageRef, JobId, ReleaseNumber, RunId, SessionId, TokenId, TurnId, VersionId};
 pub use job::{JOBS_ON_PAGES, Job, JobClass, JobError, JobKind, JobResult, JobState, Step, StepName, StepState};
 pub use model::{Effort, ModelChoice, ModelId};
-pub use name::{AppName, Environment, HostName};
+pub use name::{APP_NAME_MAX, APP_TITLE_MAX, AppName, AppTitle, Environment, HostName};
 pub use network::{AllowedNetwork, BLOCKED_V4, BLOCKED_V6, Network};
 pub use page::{AppFilter, Cursor, LIMIT_MAX, Page, PageRequest};
 pub use path::WorkspacePath;

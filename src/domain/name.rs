@@ -19,6 +19,27 @@ validated_string! {
     AppName, check_app_name
 }
 
+validated_string! {
+    /// The title that pages show instead of an app's name: one line of 1–60 characters.
+    AppTitle, check_app_title
+}
+
+/// Maximum length of an app's title in characters.
+pub const APP_TITLE_MAX: usize = 60;
+
+fn check_app_title(text: &str) -> Result<(), Invalid> {
+    if text.trim().is_empty() || text.trim() != text {
+        return Err(Invalid::new("A title must not be empty, and must not start or end with a space."));
+    }
+    if text.chars().count() > APP_TITLE_MAX {
+        return Err(Invalid::new(format!("A title can have at most {APP_TITLE_MAX} characters.")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Invalid::new("A title is one line without control characters."));
+    }
+    Ok(())
+}
+
 fn check_app_name(text: &str) -> Result<(), Invalid> {
     if !(APP_NAME_MIN..=APP_NAME_MAX).contains(&text.len()) {
         return Err(Invalid::new(format!("An app name must have {APP_NAME_MIN} to {APP_NAME_MAX} characters.")));

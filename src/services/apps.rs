@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Services, names};
 use crate::catalog::Template;
 use crate::domain::{
-    App, AppFilter, AppId, AppName, AppSettings, Environment, HostName, Job, JobKind, ModelId, Page, PageRequest,
-    TemplateName, VersionId, VersionKind, WorkspacePath,
+    App, AppFilter, AppId, AppName, AppSettings, AppTitle, Environment, HostName, Job, JobKind, ModelId, Page,
+    PageRequest, TemplateName, VersionId, VersionKind, WorkspacePath,
 };
 use crate::error::{AppError, AppResult};
 use crate::store::StoreError;
@@ -54,15 +54,22 @@ impl Services {
         let app = self.insert_app(new.name, &template, description).await?;
         let files =
             template.files.iter().map(|(path, bytes)| NewFile { path: path.clone(), bytes: bytes.clone() }).collect();
-        match self.scaffold(&app, files).await {
-            Ok(()) if new.auto_preview => self.app(&app.name).await,
-            Ok(()) => self.set_auto_preview(&app.name, false).await,
-            Err(error) => {
-                // Scaffolding failed: remove the app, so that the name is free again.
-                self.platform.store.remove_app(app.id, None).await?;
-                Err(error)
+        self.scaffold(&app, format!("Start from the {} template", app.template), files).await?;
+        if new.auto_preview { self.app(&app.name).await } else { self.set_auto_preview(&app.name, false).await }
+    }
+
+    /// Creates the repository of a new app. If that fails, the app is removed, so that its name is free again.
+    pub(super) async fn scaffold(&self, app: &App, title: String, files: Vec<NewFile>) -> AppResult<()> {
+        let made = self.create_workspace(app, title, files).await;
+        if made.is_err() {
+            let (workspaces, name) = (self.platform.workspaces.clone(), app.name.clone());
+            let removed = tokio::task::spawn_blocking(move || workspaces.remove(&name)).await;
+            if let Ok(Err(error)) = removed {
+                tracing::warn!(app = %app.name, %error, "failed to remove the repository of an app that was not created");
             }
+            self.platform.store.remove_app(app.id, None).await?;
         }
+        made
     }
 
     async fn insert_app(&self, name: Option<AppName>, template: &Template, description: String) -> AppResult<App> {
@@ -83,9 +90,9 @@ impl Services {
         }
     }
 
-    async fn scaffold(&self, app: &App, files: Vec<NewFile>) -> AppResult<()> {
+    async fn create_workspace(&self, app: &App, title: String, files: Vec<NewFile>) -> AppResult<()> {
         let note = CommitNote {
-            title: format!("Start from the {} template", app.template),
+            title,
             body: app.description.clone(),
             kind: VersionKind::Scaffold,
             turn: None,
@@ -161,6 +168,15 @@ impl Services {
     pub async fn set_auto_preview(&self, name: &AppName, on: bool) -> AppResult<App> {
         let app = self.app(name).await?;
         self.platform.store.set_auto_preview(app.id, on).await?;
+        self.app(name).await
+    }
+
+    /// Sets the title that pages show instead of the app's name; an empty one removes it. Addresses stay as they are.
+    pub async fn set_title(&self, name: &AppName, title: &str) -> AppResult<App> {
+        let app = self.app(name).await?;
+        let title = Some(title.trim()).filter(|title| !title.is_empty()).map(str::parse::<AppTitle>).transpose()?;
+        self.platform.store.set_title(app.id, title).await?;
+        self.platform.events.changes().note(app.id);
         self.app(name).await
     }
 

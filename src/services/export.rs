@@ -217,6 +217,7 @@ mod tests {
         let app = App {
             id: crate::domain::AppId(1),
             name: "brisk-otter".parse().expect("a name"),
+            title: None,
             template: template.name.clone(),
             description: String::new(),
             created_at: jiff::Timestamp::UNIX_EPOCH,

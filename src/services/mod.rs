@@ -8,6 +8,7 @@ pub mod activity;
 pub mod apps;
 pub mod attachments;
 pub mod browser_errors;
+pub mod copies;
 pub mod deployments;
 pub mod described;
 pub mod draft;

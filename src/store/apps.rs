@@ -6,8 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{Store, StoreError, row, spending};
 use crate::domain::{
-    App, AppFilter, AppId, AppName, Cursor, Effort, Environment, EnvironmentState, EnvironmentStatus, ModelChoice,
-    ModelId, Page, PageRequest, ReleaseNumber, TemplateName, VersionId,
+    App, AppFilter, AppId, AppName, AppTitle, Cursor, Effort, Environment, EnvironmentState, EnvironmentStatus,
+    ModelChoice, ModelId, Page, PageRequest, ReleaseNumber, TemplateName, VersionId,
 };
 
 const SELECT: &str = "
@@ -36,6 +36,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
     Ok(App {
         id: AppId(row.get("id")?),
         name: row::text(row, "name")?,
+        title: row::text_opt(row, "title")?,
         template: row::text(row, "template")?,
         description: row.get("description")?,
         created_at: row::time(row, "created_at")?,
@@ -134,7 +135,8 @@ impl Store {
                      WHERE (a.updated_at, a.id) < (:time, :id)
                        AND (:template IS NULL OR a.template = :template)
                        AND (:only IS NULL OR a.name = :only)
-                       AND (:search IS NULL OR a.name LIKE :search ESCAPE '\\' OR a.description LIKE :search ESCAPE '\\')
+                       AND (:search IS NULL OR a.name LIKE :search ESCAPE '\\' OR a.title LIKE :search ESCAPE '\\'
+                            OR a.description LIKE :search ESCAPE '\\')
                      ORDER BY a.updated_at DESC, a.id DESC LIMIT :limit"
                 ))?
                 .query_map(
@@ -189,6 +191,33 @@ impl Store {
     pub async fn set_auto_preview(&self, id: AppId, on: bool) -> Result<(), StoreError> {
         self.write(move |t| {
             t.execute("UPDATE apps SET auto_preview = ?2 WHERE id = ?1", params![id.0, on])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sets the title that pages show; `None`: they show the name.
+    pub async fn set_title(&self, id: AppId, title: Option<AppTitle>) -> Result<(), StoreError> {
+        self.write(move |t| {
+            t.execute("UPDATE apps SET title = ?2 WHERE id = ?1", params![id.0, title.as_ref().map(AppTitle::as_str)])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives an app the settings of another one: its model, automatic previews and locked files.
+    pub async fn copy_settings(&self, from: AppId, to: AppId) -> Result<(), StoreError> {
+        self.write(move |t| {
+            t.execute(
+                "UPDATE apps SET (model, effort, auto_preview) =
+                     (SELECT model, effort, auto_preview FROM apps WHERE id = ?1) WHERE id = ?2",
+                params![from.0, to.0],
+            )?;
+            t.execute(
+                "INSERT INTO file_locks (app_id, path, created_at)
+                 SELECT ?2, path, created_at FROM file_locks WHERE app_id = ?1",
+                params![from.0, to.0],
+            )?;
             Ok(())
         })
         .await

@@ -56,6 +56,7 @@ const MIGRATION_FILES: &[(&str, &str)] = &[
     ("0017_turn_cards", include_str!("../../migrations/0017_turn_cards.sql")),
     ("0018_measurements", include_str!("../../migrations/0018_measurements.sql")),
     ("0020_job_authors", include_str!("../../migrations/0020_job_authors.sql")),
+    ("0021_app_titles", include_str!("../../migrations/0021_app_titles.sql")),
 ];
 
 /// Number of read connections, each of which runs one query at a time.

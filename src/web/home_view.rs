@@ -103,6 +103,7 @@ impl Example {
 pub struct AppCard {
     id: AppId,
     name: AppName,
+    title: String,
     template: String,
     description: String,
     chips: Vec<EnvChip>,
@@ -155,6 +156,7 @@ impl AppCard {
             tile: None,
             icon: "box",
             name: app.name.clone(),
+            title: app.shown().to_owned(),
             template,
             description: super::format::first_line(&app.description, 240),
             chips,

@@ -79,6 +79,7 @@ pub fn app_named(name: &str) -> App {
     App {
         id: AppId(7),
         name: name.parse().expect("a name"),
+        title: None,
         template: "static-site".parse().expect("a name"),
         description:
             "A one-page site for a neighbourhood bakery: opening hours, today's breads, a map sketch, warm colours"
@@ -352,6 +353,7 @@ fn app_page(
     let failed = job.as_ref().is_some_and(|job| job.state == JobState::Failed);
     AppPage {
         chrome: chrome::sample(),
+        title: app.shown().to_owned(),
         chips: Chips { chips: chips_of(app, |environment| Some(url(app, environment)), &HashSet::new()) }.render().expect("renders"),
         next: Next {
             app: &name,
@@ -983,7 +985,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
         ("app-logs", show(page("logs", logs_tab(&app)))),
         ("app-requests", show(page("logs", requests_tab(&app)))),
         ("app-metrics", show(page("logs", metrics_tab(&app)))),
-        ("app-settings", show(page("settings", SettingsTab { app: &app.name, description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], model: model_form(&app), cost: cost(false), auto_preview: AutoPreview { app: &app.name, on: true, drafts_only: true, saved: true }.render().expect("renders"), problem: None }.render().expect("renders")))),
+        ("app-settings", show(page("settings", SettingsTab { app: &app.name, title: "", description: &app.description, template: "Static site".into(), created: When::new(app.created_at, now()), addresses: vec![("Draft", "http://brisk-otter-draft.localhost:8080".into()), ("Preview", url(&app, Environment::Preview)), ("Production", url(&app, Environment::Prod))], model: model_form(&app), cost: cost(false), auto_preview: AutoPreview { app: &app.name, on: true, drafts_only: true, saved: true }.render().expect("renders"), problem: None }.render().expect("renders")))),
         ("login", LoginPage { chrome: chrome::sample(), to: "/".into(), problem: Some("This is not the password.".into()) }.render().expect("renders")),
         ("health", HealthPage { chrome: chrome::sample(), title: "Something needs attention", checked: When::new(now(), now()), checks: vec![
             CheckView { name: "Database".into(), ok: true, warning: false, detail: "The database answers.".into(), hint: None, at: None, untested: false },

@@ -5,7 +5,7 @@ use git2::{Repository, Sort};
 use super::message;
 use super::tree::{FileEntry, MODE_FILE, MODE_PROGRAM, files_of, is_binary};
 use super::worktree::too_large;
-use super::{Workspace, WorkspaceError, compare, repo};
+use super::{NewFile, Workspace, WorkspaceError, compare, repo};
 use crate::domain::{ChangeSize, TurnId, VersionId, VersionKind, WorkspacePath};
 
 /// A version with the data in its commit.
@@ -64,6 +64,26 @@ impl Workspace {
             entries.push(FileEntry { path, bytes: blob.size() as u64, binary: is_binary(blob.content()) });
         }
         Ok(entries)
+    }
+
+    /// All files of a version with their contents, within the limits of an app.
+    pub fn files_at(&self, version: &VersionId) -> Result<Vec<NewFile>, WorkspaceError> {
+        let repo = self.repo()?;
+        let odb = repo.odb()?;
+        let found = files_of(&repo, &repo::commit_of(&repo, version)?.tree()?)?;
+        let mut bytes = 0;
+        for file in found.values() {
+            bytes += odb.read_header(file.id)?.0 as u64;
+        }
+        // Checked first: they are all held in memory.
+        self.0.limits.check_all(found.len(), bytes)?;
+        let mut files = Vec::with_capacity(found.len());
+        for (path, file) in found {
+            self.0.budget.check().map_err(|_| WorkspaceError::Stopped)?;
+            let path = path.parse().map_err(|error: crate::domain::Invalid| WorkspaceError::Refused(error.0))?;
+            files.push(NewFile { path, bytes: repo.find_blob(file.id)?.content().to_vec() });
+        }
+        Ok(files)
     }
 
     /// The content of a file in a version.

@@ -9,7 +9,7 @@ use super::history_views::{AutoPreview, SettingsTab};
 use super::page::show;
 use super::query::AppQuery;
 use crate::browser_errors::Place;
-use crate::domain::{App, AppName, Environment, JobId, ReleaseNumber, VersionId};
+use crate::domain::{App, AppName, AppTitle, Environment, JobId, ReleaseNumber, VersionId};
 use crate::error::{AppError, AppResult};
 use crate::services::Services;
 use crate::web::Web;
@@ -156,6 +156,7 @@ async fn settings_tab(services: &Services, app: &App, problem: Option<&str>) -> 
     }
     reply::render(&SettingsTab {
         app: &app.name,
+        title: app.title.as_ref().map_or("", AppTitle::as_str),
         description: &app.description,
         template: services.template_of(app).map_or_else(|_| app.template.to_string(), |t| t.manifest.title.clone()),
         created: When::new(app.created_at, services.now()),

@@ -6,8 +6,8 @@ use askama::Template;
 
 use super::deployment::ignored_words;
 use crate::domain::{
-    App, AppName, Author, Bytes, ChangeSize, Environment, EnvironmentState, ProcessKind, Release, ReleaseNumber,
-    ReleaseState, TokenId, Version, VersionId, VersionKind,
+    APP_TITLE_MAX, App, AppName, Author, Bytes, ChangeSize, Environment, EnvironmentState, ProcessKind, Release,
+    ReleaseNumber, ReleaseState, TokenId, Version, VersionId, VersionKind,
 };
 use crate::web::format::{self, When};
 use crate::web::ui;
@@ -259,6 +259,8 @@ pub struct AutoPreview<'a> {
 pub struct SettingsTab<'a> {
     /// The app.
     pub app: &'a AppName,
+    /// The title that is shown instead of its name; empty without one.
+    pub title: &'a str,
     /// The user's description of it.
     pub description: &'a str,
     /// The template's title.

@@ -20,6 +20,7 @@ pub mod messages;
 pub mod metrics;
 pub mod metrics_view;
 pub mod model;
+mod naming;
 pub mod page;
 pub mod preview;
 pub mod preview_views;
@@ -62,6 +63,8 @@ pub fn routes() -> Router<Web> {
         .route("/apps/{app}/qr", get(actions::qr))
         .route("/apps/{app}/start", get(actions::back).post(actions::start))
         .route("/apps/{app}/rollback", get(actions::back).post(actions::rollback))
+        .route("/apps/{app}/rename", get(naming::rename_page).post(naming::rename))
+        .route("/apps/{app}/duplicate", get(naming::duplicate_page).post(naming::duplicate))
         .route("/apps/{app}/delete", get(actions::back).post(actions::delete))
         .route("/apps/{app}/code", get(code::tab))
         .route("/apps/{app}/code/{*path}", get(code::file).post(code::save))

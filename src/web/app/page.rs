@@ -26,6 +26,8 @@ pub struct AppPage {
     pub chrome: Chrome,
     /// The app.
     pub name: AppName,
+    /// What the page calls it.
+    pub title: String,
     /// Rendered chips.
     pub chips: String,
     /// The rendered next step.
@@ -275,6 +277,7 @@ pub async fn show(
     reply::page(&AppPage {
         chrome,
         name: app.name.clone(),
+        title: app.shown().to_owned(),
         chips: parts.chips,
         next: parts.next,
         strip: parts.strip,
