@@ -860,3 +860,38 @@ async fn the_cards_of_the_first_page_are_live() {
     read_list(&mut open(&position).await, |text| text.contains(other.as_str())).await;
     read_list(&mut open("1.5").await, |text| text.contains("event: stale")).await;
 }
+
+#[tokio::test]
+async fn an_app_is_renamed_and_duplicated_without_scripts() {
+    let site = Site::start().await;
+    let name = site.app("static-site").await;
+    let at = |action: &str| format!("/apps/{name}/{action}");
+    let page = site.get("/").await.page();
+    assert_eq!(page.attribute(".app-card .sheet a:first-of-type", "href"), at("rename"));
+    assert_eq!(page.attribute(".app-card .sheet a:last-of-type", "href"), at("duplicate"));
+
+    assert_eq!(site.get(&at("rename")).await.page().attribute("#title", "value"), name.as_str());
+    let refused = site.post(&at("rename"), &[("title", &"x".repeat(61))]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.page().text("#title-problem").contains("at most 60"));
+    assert_eq!(site.post(&at("rename"), &[("title", "Tides & more")]).await.location(), "/");
+    assert_eq!(site.get("/").await.page().text(".app-card h3"), "Tides & more");
+    let settings = site.get(&at("settings")).await.page();
+    assert_eq!(
+        (settings.text("h1"), settings.attribute("#title", "value")),
+        ("Tides & more".into(), "Tides & more".into())
+    );
+    let form = [("settings", "true"), ("title", name.as_str())];
+    assert_eq!(site.post(&at("rename"), &form).await.location(), at("settings"));
+    assert_eq!(site.services.app(&name).await.expect("an app").title, None, "its name is no title");
+
+    let suggested = site.get(&at("duplicate")).await.page().attribute("#name", "value");
+    assert_eq!(suggested, format!("{name}-2"));
+    let taken = site.post(&at("duplicate"), &[("name", name.as_str())]).await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    let taken = taken.page();
+    assert!(taken.text("#name-problem").contains("Choose another name."));
+    assert_eq!(taken.attribute("#name", "value"), name.as_str());
+    assert_eq!(site.post(&at("duplicate"), &[("name", "low-tides")]).await.location(), "/apps/low-tides");
+    assert_eq!(site.services.count_apps().await.expect("a number"), 2);
+}

@@ -33,7 +33,17 @@ async fn an_app_is_created_listed_and_returned() {
     let app = made.json();
     assert_eq!(
         keys(&app),
-        set(["name", "template", "description", "created_at", "head", "draft_url", "environments", "auto_preview"])
+        set([
+            "name",
+            "title",
+            "template",
+            "description",
+            "created_at",
+            "head",
+            "draft_url",
+            "environments",
+            "auto_preview"
+        ])
     );
     assert_eq!(app["draft_url"], "http://ducks-draft.localhost:8080");
     assert!(app["created_at"].as_str().expect("a time").ends_with('Z'));
@@ -263,6 +273,53 @@ async fn automatic_previews_are_a_setting() {
     let turn = bench.post("/api/v1/apps/ducks/turns", json!({ "prompt": "And geese" })).await.json();
     bench.follow(&turn).await;
     bench.get(&format!("/api/v1/jobs/{}", next + 2)).await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn an_app_gets_a_title_and_is_duplicated() {
+    let bench = Bench::new().await;
+    bench.create("ducks", "static-site").await;
+    let change = |body: Value| asked(Method::PATCH, "/api/v1/apps/ducks").json(&body);
+    let renamed = bench.ask(change(json!({ "title": " All about ducks " }))).await.json();
+    assert_eq!((&renamed["name"], &renamed["title"]), (&json!("ducks"), &json!("All about ducks")));
+    for bad in ["x".repeat(61), "a\nb".to_owned()] {
+        bench.ask(change(json!({ "title": bad, "auto_preview": false }))).await.problem(422, "invalid");
+    }
+    assert_eq!(bench.get("/api/v1/apps/ducks").await.json(), renamed, "a refused change changes nothing");
+    let found = bench.get("/api/v1/apps?search=about+ducks").await.json();
+    assert_eq!(found["apps"][0]["name"], "ducks");
+
+    bench.ask(change(json!({ "auto_preview": false }))).await.json();
+    bench.ask(asked(Method::PUT, "/api/v1/apps/ducks/files/public/index.html").body("<h1>Ducks</h1>")).await;
+    let copy = bench.ask(post("/api/v1/apps/ducks/duplicate")).await;
+    assert_eq!((copy.status, copy.header("location")), (StatusCode::CREATED, "/api/v1/apps/ducks-2"));
+    let copy = copy.json();
+    assert_eq!(copy["title"], "All about ducks (copy)");
+    assert_eq!((&copy["template"], &copy["auto_preview"]), (&renamed["template"], &json!(false)));
+    assert_eq!(copy["description"], renamed["description"]);
+    assert_eq!(bench.get("/api/v1/apps/ducks-2/files/public/index.html").await.text(), "<h1>Ducks</h1>");
+    let versions = bench.get("/api/v1/apps/ducks-2/versions").await.json();
+    assert_eq!(versions["versions"].as_array().map(Vec::len), Some(1));
+    assert_eq!(versions["versions"][0]["title"], "Start as a copy of ducks, version 2");
+    let ducks = bench.services.app(&"ducks".parse().expect("a name")).await.expect("an app");
+    assert!(bench.services.recent_jobs(ducks.id, 5).await.expect("jobs").is_empty());
+
+    // A copy of a copy, and automatic previews.
+    let again =
+        bench.ask(asked(Method::PATCH, "/api/v1/apps/ducks-2").json(&json!({ "auto_preview": true, "title": "" })));
+    assert_eq!(again.await.json()["title"], Value::Null);
+    let again = bench.post("/api/v1/apps/ducks-2/duplicate", json!({})).await.json();
+    assert_eq!((&again["name"], &again["title"]), (&json!("ducks-3"), &Value::Null));
+    let third = bench.services.app(&"ducks-3".parse().expect("a name")).await.expect("an app");
+    let jobs = bench.services.recent_jobs(third.id, 5).await.expect("jobs");
+    assert_eq!(jobs.iter().map(|job| job.kind.as_str()).collect::<Vec<_>>(), ["preview"]);
+
+    // What fails leaves nothing.
+    let refused = bench.post("/api/v1/apps/ducks/duplicate", json!({ "name": "ducks-2" })).await;
+    refused.problem(409, "name_taken");
+    bench.post("/api/v1/apps/ducks/duplicate", json!({ "name": "No name" })).await.problem(422, "invalid");
+    bench.post("/api/v1/apps/geese/duplicate", json!({})).await.problem(404, "not_found");
+    assert_eq!(bench.services.count_apps().await.expect("a number"), 3);
 }
 
 #[tokio::test]

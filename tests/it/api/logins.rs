@@ -222,3 +222,21 @@ async fn too_many_cookies_are_cleared() {
         assert!(answer.starts_with("http/1.1 200 "), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn jobs_record_the_token_that_requested_them() {
+    let bench = Bench::with(&[("SLIPWAY_ADMIN_PASSWORD", PASSWORD)]).await;
+    let cookie = login(&bench, "").await;
+    make_app(&bench, &cookie, "ducks").await;
+    let token = make_token(&bench, &cookie, json!({ "name": "w", "scope": "write" })).await;
+    let app = bench.services.app(&"ducks".parse().expect("a name")).await.expect("an app");
+    let newest = async || bench.services.recent_jobs(app.id, 1).await.expect("jobs").remove(0);
+    let turn = post("/api/v1/apps/ducks/turns").with("authorization", &token).json(&json!({ "prompt": "Ducks" }));
+    let id = bench.ask(turn).await.json()["id"].as_i64().expect("a number");
+    let job = bench.services.job(slipway::domain::JobId(id)).await.expect("a job");
+    assert!(matches!(job.author, Some(slipway::domain::Author::Token(_))), "{:?}", job.author);
+    bench.ask(asked(Method::DELETE, "/api/v1/apps/ducks").with("authorization", &token)).await;
+    let job = newest().await;
+    assert_eq!(job.kind, slipway::domain::JobKind::Delete);
+    assert!(matches!(job.author, Some(slipway::domain::Author::Token(_))), "{:?}", job.author);
+}
