@@ -45,6 +45,8 @@ impl From<Error> for Fault {
                 409 => Self::Conflict(message),
                 // The status of a proxy or of socket activation in front of an engine that does not run.
                 502..=504 => Self::Unavailable(message.trim().to_owned()),
+                // Another client has removed the image, or a parent that is removed with it, during the call.
+                500 if message.contains("unrecognized image ID") => Self::NotFound(message),
                 _ => Self::from_message(&message),
             },
             Error::DockerStreamError { error } | Error::DockerContainerWaitError { error, .. } => {
@@ -105,6 +107,7 @@ mod tests {
         assert!(matches!(answer(409, "in use"), Fault::Conflict(_)));
         assert_eq!(answer(500, "write /x: no space left on device"), Fault::DiskFull);
         assert!(matches!(answer(500, "odd"), Fault::Other(_)));
+        assert!(matches!(answer(500, "unrecognized image ID sha256:9452"), Fault::NotFound(_)));
         assert!(matches!(Fault::from(Error::RequestTimeoutError), Fault::Unavailable(_)));
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         assert!(Fault::from(Error::IOError { err: refused }).to_string().contains("does not run"));
