@@ -199,6 +199,42 @@ describe("the first page", () => {
   });
 });
 
+describe("the menu of a card", () => {
+  const menu = async (title, choice) => {
+    await page.getByLabel(`More for ${title}`, { exact: true }).click();
+    await page.getByRole("link", { name: choice }).click();
+  };
+
+  for (const [width, colorScheme] of [[1440, "light"], [390, "dark"]]) {
+    test(`an app is renamed and duplicated at ${width} pixels`, async () => {
+      const name = `harbour-${width}`;
+      const title = `Tides at ${width} pixels`;
+      await builder.api("POST", "/apps", { name, template: "static-site", description: "Tides of a harbour", auto_preview: false });
+      await open("/", { viewport: { width, height: 900 }, colorScheme });
+      await page.getByLabel(`More for ${name}`, { exact: true }).click();
+      await page.getByRole("link", { name: "Rename" }).waitFor();
+      await shoot(page, `card menu ${width}`);
+      await assertAccessible(page, "the menu of a card");
+      await page.getByRole("link", { name: "Rename" }).click();
+      await page.getByLabel("Title").fill(title);
+      await shoot(page, `rename ${width}`);
+      await assertAccessible(page, "rename");
+      await page.getByRole("button", { name: "Rename" }).click();
+      await page.getByRole("link", { name: title }).waitFor();
+
+      await menu(title, "Duplicate");
+      assert.equal(await page.getByLabel("Name of the new app").inputValue(), `${name}-2`);
+      await shoot(page, `duplicate ${width}`);
+      await assertAccessible(page, "duplicate");
+      await page.getByRole("button", { name: "Duplicate" }).click();
+      await page.waitForURL(new RegExp(`/apps/${name}-2$`));
+      await page.getByRole("heading", { level: 1, name: `${title} (copy)` }).waitFor();
+      await shoot(page, `duplicated ${width}`);
+      assertQuiet(page);
+    });
+  }
+});
+
 describe("lists and files", () => {
   test("the search of apps is in the address, and the count follows", async () => {
     for (let n = 1; n <= 8; n++) await builder.api("POST", "/apps", { name: `kite-number-${n}`, template: "static-site", description: "One of many" });
