@@ -106,7 +106,7 @@ on("click", "[data-go]", ({ dataset }) => {
 
 // The address: what the page in the frame says, or what is typed.
 function show() {
-  const field = find("[data-path]");
+  const field = find("[data-page-path]");
   if (!field) return;
   if (document.activeElement !== field) field.value = known ? place.path : "";
   field.placeholder = known ? "" : "The page is not reported here";
@@ -118,14 +118,14 @@ function show() {
 }
 on("submit", "[data-address]", (form, event) => {
   event.preventDefault();
-  const field = find("[data-path]", form);
+  const field = find("[data-page-path]", form);
   const typed = field.value.trim();
   const path = typed.startsWith("/") ? typed : `/${typed}`;
   if (!isPath(path)) return field.select();
   field.blur();
   goTo(path);
 });
-on("focusout", "[data-path]", () => show());
+on("focusout", "[data-page-path]", () => show());
 
 // A page in the frame met errors: what they are is asked of the builder, never of the page.
 export const lookForErrors = settled(() => {

@@ -58,6 +58,8 @@ pub async fn measure(report: &mut Report) {
     }
     report.ratio("publish, over the bare rollout", Bound::AtMost(1.1), "ms", &publishes, &theirs, peer);
     report.ratio("roll back, over the bare rollout", Bound::AtMost(1.1), "ms", &rollbacks, &theirs, peer);
+    let details = format!("median of {}, until the job is done; nothing starts", rollbacks.len());
+    report.row("roll back to the release that is paused", Bound::AtMost(150.0), "ms", rollbacks.median(), &details);
 
     let load = Load::start(builder.port, &app, "/", 16, 8);
     load.warm(500).await;

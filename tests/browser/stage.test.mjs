@@ -33,7 +33,7 @@ async function open(path, options) {
 
 const write = (words) => builder.api("PUT", `/apps/${site}/files/public/about.html`, about(words));
 const content = (page) => page.frameLocator(".frame iframe:not(.next)");
-const path = (page) => page.locator("[data-path]");
+const path = (page) => page.locator("[data-page-path]");
 const shows = (page, wanted) => eventually(`the address is ${wanted}`, async () => (await path(page).inputValue()) === wanted, 15_000);
 /** How far the page in the frame is scrolled. */
 const scrolled = (page) => content(page).locator("html").evaluate(() => scrollY);

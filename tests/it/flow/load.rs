@@ -36,12 +36,6 @@ async fn no_request_fails_during_publish_and_roll_back() {
     assert!(outcome.answered >= 650);
 }
 
-/// How long a job was at work, in milliseconds.
-fn millis(job: &serde_json::Value) -> i64 {
-    let at = |name: &str| -> jiff::Timestamp { job[name].as_str().expect("a time").parse().expect("a time") };
-    i64::try_from(at("finished_at").duration_since(at("started_at")).as_millis()).expect("soon")
-}
-
 #[tokio::test]
 async fn undo_needs_no_start_and_no_request_fails_meanwhile() {
     let builder = Builder::start().await;
@@ -58,13 +52,11 @@ async fn undo_needs_no_start_and_no_request_fails_meanwhile() {
 
     let load = Load::start(builder.port, &app, "/", 4, 2);
     load.warm(100).await;
-    // There and back, several times: the machine may be busy with something else.
-    let mut quickest = i64::MAX;
+    // There and back, several times.
     for (live, back_to) in (3..9).zip(1..) {
         let body = json!({"environment": "prod", "release": back_to});
         let job = builder.done(&format!("/apps/{app}/rollback"), &body).await;
         assert_eq!(job["steps"][0], json!({"name": "start", "state": "skipped", "millis": 0}), "{job:#}");
-        quickest = quickest.min(millis(&job));
         let paused = [format!("{app}/prod/{}", live - 1)];
         eventually("the other is paused", PATIENCE, || async {
             (builder.installation().paused() == paused).then_some(())
@@ -73,7 +65,6 @@ async fn undo_needs_no_start_and_no_request_fails_meanwhile() {
         assert!(builder.installation().places().contains(&format!("{app}/prod/{live}")));
         load.warm(50).await;
     }
-    assert!(quickest <= 150, "the quickest took {quickest} ms");
     let outcome = load.end().await;
     assert_eq!(outcome.failures, Vec::<String>::new(), "of {} requests", outcome.answered);
     let ids = |containers: &[crate::support::engine::Container]| {
