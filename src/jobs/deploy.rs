@@ -1,4 +1,4 @@
-//! The jobs that deploy: preview builds first, publish and roll back take an image that is there.
+//! The jobs that deploy: a preview builds its image first; publish and rollback use an existing image.
 
 use super::context::{Failure, JobContext};
 use super::failure::BuildFault;
@@ -19,11 +19,11 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
     let app = context.app().await?;
     let environment = Environment::Preview;
     rollout::announce(context, &app, environment).await?;
-    // Until a release names the image, nothing but this lock keeps it from being cleared away.
+    // Until a release refers to the image, only this lock keeps the cleanup from removing it.
     let images = platform.image_locks.lock(app.id).await;
     let release = async {
         let spec = spec(context, &app, version).await?;
-        // What the release needs around it is made meanwhile; if that fails, the start says why.
+        // The release's environment is prepared during the build; if that fails, the start reports the error.
         let around = platform.runtime.releases.prepare(&app.name, app.id);
         let (image, _) = tokio::join!(context.step(StepName::Build, build(context, &app, version)), around);
         let image = image?;
@@ -55,7 +55,7 @@ pub async fn preview(context: &JobContext, version: &VersionId) -> Result<JobRes
     }
 }
 
-/// Puts the image and settings of a preview release into prod.
+/// Deploys the image and settings of a preview release to production.
 pub async fn publish(context: &JobContext, release: ReleaseNumber) -> Result<JobResult, Failure> {
     let app = context.app().await?;
     let preview = context.platform.store.release(app.id, Environment::Preview, release).await?;
@@ -74,7 +74,7 @@ pub async fn publish(context: &JobContext, release: ReleaseNumber) -> Result<Job
     rollout::roll_out(context, &app, release).await
 }
 
-/// Puts the image and settings of an earlier release back.
+/// Deploys the image and settings of an earlier release again.
 pub async fn rollback(
     context: &JobContext,
     environment: Environment,
@@ -97,7 +97,7 @@ pub async fn rollback(
     rollout::roll_out(context, &app, release).await
 }
 
-/// Starts the live release of an environment again, which has stopped.
+/// Restarts the live release of an environment after it has stopped.
 pub async fn start(context: &JobContext, environment: Environment) -> Result<JobResult, Failure> {
     let app = context.app().await?;
     let Some(number) = app.environment(environment).release else {
@@ -108,7 +108,7 @@ pub async fn start(context: &JobContext, environment: Environment) -> Result<Job
     rollout::start_again(context, &app, release).await
 }
 
-/// How this version is to run: the template's settings with what its `app.toml` says.
+/// How this version runs: the template's settings, changed by the version's `app.toml`.
 async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<DeploymentSpec, Failure> {
     let platform = &context.platform;
     let mut spec = platform.template(app)?.manifest.deployment().map_err(AppError::from)?;
@@ -120,7 +120,7 @@ async fn spec(context: &JobContext, app: &App, version: &VersionId) -> Result<De
     Ok(spec)
 }
 
-/// Builds from the commit, never from the work tree, with the platform's own files in their place.
+/// Builds from the commit, never from the work tree. Files that belong to the platform are added or replaced.
 async fn build(context: &JobContext, app: &App, version: &VersionId) -> Result<ImageRef, Failure> {
     let platform = &context.platform;
     let template = platform.template(app)?;

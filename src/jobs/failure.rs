@@ -1,9 +1,15 @@
-//! Converts errors of the engine, the registry or the cluster into failures of a job, with a code, a message and a
-//! hint.
+//! Converts errors of the engine, the registry or the cluster into a code, a message and a hint: for a job as its
+//! failure, and for a request as its response.
 
 use super::context::Failure;
 use crate::build::{BuildEngine, BuildError};
+use crate::error::{AppError, ErrorKind};
 use crate::runtime::RuntimeError;
+
+const START_DOCKER: &str = "Start Docker (for example with `sudo systemctl start docker`), then try again.";
+const CHECK_BUILD_ENGINE: &str = "See that the engine that DOCKER_HOST leads to runs (`kubectl -n builder-engine get pods` where it is in the \
+                                  cluster), then try again.";
+const CHECK_CLUSTER: &str = "See that the cluster runs and that KUBECONFIG leads to it, then try again.";
 
 /// A build's error, and the engine on which it was built.
 #[derive(Debug)]
@@ -19,21 +25,7 @@ impl std::fmt::Display for BuildFault {
 }
 
 impl From<BuildFault> for Failure {
-    fn from(fault: BuildFault) -> Self {
-        let is_engine_away = matches!(fault.error, BuildError::Unavailable(_));
-        let failure = Self::from(fault.error);
-        if fault.engine == BuildEngine::InCluster && is_engine_away {
-            return failure.hint(
-                "See that the engine that DOCKER_HOST leads to runs (`kubectl -n builder-engine get pods` where it is in the \
-                 cluster), then try again.",
-            );
-        }
-        failure
-    }
-}
-
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
+    fn from(BuildFault { error, engine }: BuildFault) -> Self {
         let (message, lines) = (error.to_string(), error.lines().to_vec());
         match error {
             BuildError::Cancelled => Self::Cancelled,
@@ -41,8 +33,10 @@ impl From<BuildError> for Failure {
                 .hint("The last log lines show why. Ask for a fix, or edit the code and deploy again.")
                 .lines(lines),
             BuildError::TimedOut { .. } => Self::failed("build_timed_out", message).lines(lines),
-            BuildError::Unavailable(_) => Self::failed("docker_unavailable", message)
-                .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
+            BuildError::Unavailable(_) => {
+                let hint = if engine == BuildEngine::InCluster { CHECK_BUILD_ENGINE } else { START_DOCKER };
+                Self::failed("docker_unavailable", message).hint(hint)
+            }
             BuildError::RegistryAway { .. } => Self::failed("registry_unavailable", message).hint(
                 "See that the registry runs and that the builder reaches it under SLIPWAY_REGISTRY, then try again.",
             ),
@@ -67,10 +61,8 @@ impl From<RuntimeError> for Failure {
         let message = error.to_string();
         match error {
             RuntimeError::Cancelled => Self::Cancelled,
-            RuntimeError::Unavailable(_) => Self::failed("docker_unavailable", message)
-                .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
-            RuntimeError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message)
-                .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again."),
+            RuntimeError::Unavailable(_) => Self::failed("docker_unavailable", message).hint(START_DOCKER),
+            RuntimeError::ClusterUnavailable(_) => Self::failed("cluster_unavailable", message).hint(CHECK_CLUSTER),
             RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
                 Self::failed("cluster_refused", message)
                     .hint("See that the builder's account and roles are in place, then try again.")
@@ -100,5 +92,15 @@ impl From<RuntimeError> for Failure {
             }
             _ => Self::failed("deploy_failed", message),
         }
+    }
+}
+
+/// The response (503) to a request for which the runtime is queried directly, if the runtime does not answer.
+pub fn runtime_unavailable(error: &RuntimeError) -> AppError {
+    match error {
+        RuntimeError::ClusterUnavailable(_) | RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
+            AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string()).hint(CHECK_CLUSTER)
+        }
+        _ => AppError::new(ErrorKind::Unavailable, "docker_unavailable", error.to_string()).hint(START_DOCKER),
     }
 }

@@ -1,4 +1,4 @@
-//! The job that runs a turn: asks the model, lets it work, and makes one version of what it did.
+//! The job that runs a turn: runs the model with its tools, and commits its changes as one version.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -28,26 +28,27 @@ use crate::store::messages::KeptMessage;
 use crate::store::turns::TurnEnding;
 use crate::workspace::CommitNote;
 
-/// Most tokens of one answer, thinking included.
+/// Maximum number of tokens of one answer, with its thinking.
 const ANSWER_TOKENS: u32 = 32_000;
-/// Images of a conversation that are sent, and their bytes: the newest ones. What providers take in one request.
+/// Maximum number of images of a conversation that are sent, the newest ones, and of their bytes: providers accept no
+/// more in one request.
 const IMAGES: usize = 20;
 const IMAGES_BYTES: usize = 16_000_000;
 
-/// Files of a version that its card names.
+/// Maximum number of files that the card of a version lists.
 const FILES_SHOWN: usize = 8;
 
-/// Runs a turn. Whatever its end, what was written stays as a version, and the turn says how it ended.
+/// Runs a turn. In every case the written files become a version, and the turn records how it ended.
 pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure> {
     let platform = &context.platform;
     let app = context.app().await?;
-    // It answers this turn to its end, also when another key is added meanwhile.
+    // This model is used for the whole turn, even if another key is added meanwhile.
     let answering = platform.model();
     let (model, effort) = answering.of(&app);
     platform.store.begin_turn(id, app.head.clone(), model.clone(), platform.clock.now()).await?;
     let turn = platform.store.turn(id).await?;
     let stopping = platform.lifecycle.draining.clone();
-    // A stop of the builder ends the turn as a stop by the user does, but it says so.
+    // A stop of the builder ends the turn like a stop by the user, but the turn records this reason.
     let cancel = context.cancel.child_token();
     let work = async {
         let input = input(platform, &app, &turn, &answering, (model, effort)).await?;
@@ -72,12 +73,12 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
         platform.store.set_repairs(turn.shares_limits_with(), outcome.repairs.clone()).await?;
         Ok::<_, AppError>(outcome)
     };
-    // What was written before a fault of ours is kept as well.
+    // Files that were written before an internal error are kept as well.
     let ended = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(turn = id.0, app = %app.name, "turn panicked");
         Err(AppError::new(ErrorKind::Internal, "internal", "Something went wrong inside Slipway in this turn."))
     });
-    // Before anything else can fail: what was written is kept.
+    // The written files are committed first, before another step can fail.
     let title = ended.as_ref().ok().and_then(|outcome| outcome.title.clone());
     let version = commit(platform, &app, &turn, title).await;
     let (closing, failure) = match ended {
@@ -89,7 +90,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
     };
     let (version, closing, failure) = match version {
         Ok(version) => (version, closing, failure),
-        // The work tree has it, so that the next version takes it in.
+        // The work tree keeps the changes, so the next version contains them.
         Err(error) => {
             tracing::warn!(turn = id.0, app = %app.name, code = error.code, "failed to commit a turn's files");
             let detail = format!("The changes could not be saved as a version: {}", error.detail);
@@ -102,7 +103,7 @@ pub async fn run(context: &JobContext, id: TurnId) -> Result<JobResult, Failure>
     failure.map_or(Ok(result), Err)
 }
 
-/// A turn is a test of the model as well: what it met is shown on the health page.
+/// A turn also tests the connection to the model: the health page shows its result.
 fn note_outcome(answering: &Model, outcome: &TurnOutcome, at: jiff::Timestamp) {
     let met = match &outcome.end {
         TurnEnd::Failed(TurnError::Model(error)) => Err(error.clone()),
@@ -127,7 +128,8 @@ impl Closing {
     }
 }
 
-/// What the turn's end means for the turn and for its job. A stop that its user did not ask for is the builder's.
+/// How the turn and its job are closed, given the turn's outcome. A stop that the user did not request comes from the
+/// builder.
 fn close(
     outcome: TurnOutcome,
     asked_for: bool,
@@ -172,7 +174,7 @@ fn close(
     }
 }
 
-/// What happened, and until when the provider answers no further request, if it says so.
+/// The reason, and the time until which the provider refuses requests, if it reports one.
 fn told(error: &TurnError, now: jiff::Timestamp) -> String {
     let TurnError::Model(model) = error else { return error.message() };
     match model.retry_after().and_then(|wait| until(now, wait)) {
@@ -181,7 +183,7 @@ fn told(error: &TurnError, now: jiff::Timestamp) -> String {
     }
 }
 
-/// The time after a wait, rounded up to a minute; with its date if that is another day.
+/// The time at which a wait ends, rounded up to a minute, with the date if it is on another day.
 fn until(now: jiff::Timestamp, wait: Duration) -> Option<String> {
     let seconds = now.as_second().checked_add(i64::try_from(wait.as_secs()).ok()?)?;
     let at = jiff::Timestamp::from_second(seconds.checked_add(59)? / 60 * 60).ok()?;
@@ -232,7 +234,7 @@ async fn input(
     })
 }
 
-/// A message as it was kept, with what is known of the turn that it begins. None for one that cannot be read.
+/// A stored message, with the facts about the turn that it begins; none if the message cannot be read.
 fn message(kept: KeptMessage, redaction: &Redaction) -> Option<Message> {
     let message = serde_json::from_str::<Message>(&kept.json).ok()?;
     let start = kept
@@ -241,8 +243,8 @@ fn message(kept: KeptMessage, redaction: &Redaction) -> Option<Message> {
     Some(Message { start, ..message })
 }
 
-/// What came with the message, as the model gets it, and the images of the conversation so far: the newest
-/// ones, as many as one request carries. What is not there any more is said so in its place.
+/// The attachments of the message as the model receives them, and the newest images of the conversation, as many as fit
+/// into one request. A removed attachment is replaced by a note.
 async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult<(Vec<ContentBlock>, Images)> {
     let all = platform.store.attachments_until(app.id, turn.id).await?;
     let (uploads, id, own) = (platform.uploads.clone(), app.id, turn.attachments.clone());
@@ -270,8 +272,7 @@ async fn attached(platform: &Arc<Platform>, app: &App, turn: &Turn) -> AppResult
     read.await.map_err(|error| AppError::internal(&error))?.map_err(|error| AppError::internal(&error))
 }
 
-/// One commit of everything that the turn changed; none if it changed nothing.
-/// `title`: the model's.
+/// Commits all changes of the turn; none if it changed nothing. `title` is the title that the model gave.
 async fn commit(
     platform: &Platform,
     app: &App,
@@ -298,7 +299,7 @@ async fn commit(
     }
 }
 
-/// The title of a version that the model gave none.
+/// The title of a version for which the model gave no title.
 async fn default_title(platform: &Platform, turn: &Turn) -> AppResult<String> {
     let message = match turn.origin {
         TurnOrigin::Person => turn.prompt.clone(),
@@ -336,7 +337,7 @@ async fn end(
     Ok(until_recorded(&platform.lifecycle.draining, "the end of a turn", record).await?)
 }
 
-/// The files that a version changed, the first ones; none if they cannot be compared in time.
+/// The first files that a version changed; none if the comparison takes too long.
 async fn changes(platform: &Platform, app: &AppName, turn: TurnId, version: &Version) -> Vec<FileChange> {
     let read = async {
         let id = version.id.clone();
@@ -358,7 +359,7 @@ async fn changes(platform: &Platform, app: &AppName, turn: TurnId, version: &Ver
     }
 }
 
-/// What a user has stopped.
+/// The error of a turn that its user has stopped.
 fn stopped(version: Option<&Version>) -> String {
     match version {
         Some(version) => format!("You stopped this. Changes so far are saved as version {}.", version.number),
@@ -366,7 +367,7 @@ fn stopped(version: Option<&Version>) -> String {
     }
 }
 
-/// What came of the job of a turn that has ended; none while it has not.
+/// The result of the job of an ended turn; none while the turn runs.
 pub fn outcome_of(turn: &Turn) -> Option<Result<JobResult, Failure>> {
     let failed = || {
         let code = turn.reason.as_deref().unwrap_or("internal");
@@ -381,11 +382,11 @@ pub fn outcome_of(turn: &Turn) -> Option<Result<JobResult, Failure>> {
     }
 }
 
-/// A turn whose builder died: what it wrote becomes a version, and the turn says what happened.
+/// Closes a turn whose builder process died: its files become a version, and the turn records the interruption.
 pub async fn end_interrupted(platform: &Platform, app: &App, id: TurnId) -> AppResult<()> {
     let turn = platform.store.turn(id).await?;
     let version = commit(platform, app, &turn, None).await.unwrap_or_else(|error| {
-        // The work tree has it, so that the next version takes it in.
+        // The work tree keeps the changes, so the next version contains them.
         tracing::warn!(app = %app.name, turn = id.0, %error, "failed to commit an interrupted turn's files");
         None
     });

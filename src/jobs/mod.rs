@@ -38,10 +38,11 @@ use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{App, Author, Job, JobId, JobKind, JobState, NewTurn, TurnId};
-use crate::error::{AppError, AppResult, ErrorKind};
+use crate::error::{AppError, AppResult};
 use crate::platform::{Platform, job_event};
-use crate::runtime::RuntimeError;
 use crate::store::{StoreError, apps, jobs as table, turns};
+
+pub use failure::runtime_unavailable;
 
 /// How often a job is begun before it is given up.
 const MAX_ATTEMPTS: u32 = 3;
@@ -176,18 +177,6 @@ impl Jobs {
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, CancellationToken>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// 503 for a runtime that does not answer, for those who ask it directly.
-pub fn runtime_unavailable(error: &RuntimeError) -> AppError {
-    match error {
-        RuntimeError::ClusterUnavailable(_) | RuntimeError::ClusterRefused(_) | RuntimeError::ClusterDenied(_) => {
-            AppError::new(ErrorKind::Unavailable, "cluster_unavailable", error.to_string())
-                .hint("See that the cluster runs and that KUBECONFIG leads to it, then try again.")
-        }
-        _ => AppError::new(ErrorKind::Unavailable, "docker_unavailable", error.to_string())
-            .hint("Start Docker (for example with `sudo systemctl start docker`), then try again."),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a release needs to be started.
+//! The settings with which a release is started.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::platform::Platform;
 use crate::runtime::Deployment;
 use crate::workspace::WorkspaceError;
 
-/// How long a new version may take to answer from when it runs, and traffic to reach it.
+/// Time limit for a new version's first answer after its start, and for the switch of traffic to it.
 pub const START_LIMIT: Duration = Duration::from_mins(1);
 
-/// What the `app.toml` of a version says; the defaults where there is none.
+/// The `app.toml` of a version; the defaults if it has none.
 pub async fn settings(platform: &Platform, app: &App, version: &VersionId) -> Result<AppSettings, Failure> {
     let path: WorkspacePath = "app.toml".parse().map_err(AppError::from)?;
     let version = version.clone();
@@ -24,7 +24,7 @@ pub async fn settings(platform: &Platform, app: &App, version: &VersionId) -> Re
         .map_err(|error| Failure::failed("bad_settings", error.to_string()).hint("Fix app.toml, then deploy again."))
 }
 
-/// What the runtime needs to know to start a release.
+/// The deployment that the runtime starts for a release.
 pub async fn deployment(platform: &Platform, app: &App, release: &Release) -> AppResult<Deployment> {
     Ok(Deployment {
         app: app.name.clone(),

@@ -1,7 +1,7 @@
-//! Proof before "ready": what a template has a new version asked before it takes traffic.
+//! Smoke tests: the requests that a template defines, sent to a new version before it receives traffic.
 //!
-//! Only what was newly built is asked: publishing and rolling back put an image in place that has
-//! passed before, so its health is enough there.
+//! Only newly built versions are tested. Publish and rollback deploy an image that has passed before, so the health
+//! check is enough there.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::proof::{self, Reader, Signature, Smoke};
 use crate::runtime::Instance;
 use crate::store::{jobs as table, releases};
 
-/// Failed checks that the error names.
+/// Maximum number of failed checks that the error names.
 const NAMED: usize = 8;
-/// Lines of the app's log that go with an answer of 5xx, and how long they are waited for.
+/// Maximum number of log lines that are kept with a 5xx response, and how long to wait for them.
 const LOG_LINES: u32 = 25;
 const LOG_WAIT: Duration = Duration::from_secs(5);
-/// How long nothing further comes when all is there.
+/// Pause without a new line after which the log counts as complete.
 const LOG_QUIET: Duration = Duration::from_millis(500);
 
-/// Whether a release has something to prove.
+/// Whether a release is tested.
 pub fn is_due(release: &Release) -> bool {
     release.environment == Environment::Preview && release.from_release.is_none()
 }
 
-/// Asks the new version what its template wants asked. The evidence is kept with the job.
+/// Sends the template's requests to the new version. The results are kept with the job.
 pub async fn prove(
     context: &JobContext,
     app: &App,
@@ -93,7 +93,7 @@ pub async fn prove(
     Err(failure(&checks, log))
 }
 
-/// The pages that a version's files are.
+/// The pages among a version's files.
 async fn pages(platform: &Platform, app: &App, version: &VersionId) -> Result<Vec<String>, Failure> {
     let Some(root) = &platform.template(app)?.manifest.draft_root else { return Ok(Vec::new()) };
     let (prefix, version) = (format!("{root}/"), version.clone());
@@ -102,7 +102,7 @@ async fn pages(platform: &Platform, app: &App, version: &VersionId) -> Result<Ve
     Ok(below.filter_map(proof::page_address).collect())
 }
 
-/// Nothing was asked, so nothing is proved. No fault of what was written.
+/// The failure of a test whose requests could not be sent. The version is not its cause.
 fn unasked() -> Failure {
     Failure::failed(
         "not_asked",
@@ -111,7 +111,7 @@ fn unasked() -> Failure {
     .hint("Deploy again. If it goes again, see what ends the app's pods in the cluster.")
 }
 
-/// How the webhook of this version wants its calls signed, with this environment's secret.
+/// How calls of this version's webhook are signed, with this environment's secret.
 async fn signing(
     platform: &Platform,
     app: &App,
@@ -124,12 +124,12 @@ async fn signing(
     Ok(secrets.remove("WEBHOOK_SECRET").map(|secret| (signature, secret)))
 }
 
-/// What the app wrote last. Without it the evidence is poorer, and no more.
+/// The app's last log lines; none if they cannot be read, since the test's result does not depend on them.
 async fn last_lines(platform: &Platform, app: &App, environment: Environment) -> Vec<String> {
     let mut log = platform.runtime.observation.logs(&app.name, app.id, environment, LOG_LINES, true);
     let mut lines = Vec::new();
     let read = async {
-        // What it wrote as it answered may still be on its way.
+        // Lines that the app wrote during its response may arrive later.
         while let Ok(Some(Ok(line))) = tokio::time::timeout(LOG_QUIET, log.next()).await {
             lines.push(line.text);
         }
@@ -138,7 +138,7 @@ async fn last_lines(platform: &Platform, app: &App, environment: Environment) ->
     lines.split_off(lines.len().saturating_sub(LOG_LINES as usize))
 }
 
-/// The failure of a job whose version did not pass.
+/// The failure of a job whose version has failed its smoke test.
 fn failure(checks: &[SmokeCheck], log: Vec<String>) -> Failure {
     let failed: Vec<&SmokeCheck> = checks.iter().filter(|check| !check.ok).collect();
     let message = match failed[..] {

@@ -19,7 +19,7 @@ use super::client::Cluster;
 use super::fault::Fault;
 use super::ready::{Known, changes, take};
 use super::{KubernetesRuntime, manifest};
-use crate::domain::{AppId, AppName, Environment};
+use crate::domain::{AppName, Environment};
 use crate::output::LogLine;
 use crate::output::lines::{LINE_MAX, Lines};
 use crate::ownership;
@@ -159,10 +159,10 @@ impl Reader {
 }
 
 impl KubernetesRuntime {
-    pub(in super::super) fn logs(
+    /// The log of an environment, over all its releases.
+    pub(super) fn environment_log(
         &self,
         app: &AppName,
-        _app_id: AppId,
         environment: Environment,
         tail: u32,
         follow: bool,

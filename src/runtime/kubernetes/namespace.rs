@@ -33,7 +33,7 @@ impl KubernetesRuntime {
 
     /// Creates the namespace and the objects that it needs before anything runs, unless that was done within
     /// [`PREPARED_FOR`].
-    pub(in super::super) async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {
+    pub(super) async fn prepare(&self, app: &AppName, app_id: AppId) -> Result<(), RuntimeError> {
         if self.prepared().get(&app_id).is_some_and(|at| at.elapsed() < PREPARED_FOR) {
             return Ok(());
         }
@@ -113,7 +113,7 @@ impl KubernetesRuntime {
     /// Removes the namespace with all that is in it, and waits until it is removed; meanwhile it reports what blocks
     /// the removal. Succeeds if the namespace does not exist, or belongs to another owner: then it contains nothing of
     /// this app.
-    pub(in super::super) async fn remove_app(
+    pub(super) async fn remove_app(
         &self,
         app: &AppName,
         app_id: AppId,

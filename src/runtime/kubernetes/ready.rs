@@ -16,14 +16,11 @@ use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::super::{Answered, Deployment, Instance, RuntimeError, probe};
+use super::super::{Instance, RuntimeError};
 use super::fault::Fault;
-use super::manifest::Rollout;
 use super::verdict::{self, PodProblem, ProblemKind, Stage, Verdict};
 use super::{KubernetesRuntime, client, manifest};
-use crate::domain::Probe;
 use crate::output::{LineSink, lines};
 use crate::ownership;
 
@@ -88,7 +85,7 @@ fn lasting<K: Send + 'static>(
 
 /// The state of a rollout that the caller waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
+pub(super) enum Goal {
     /// The new version's pods are ready.
     Ready,
     /// The Service routes only to the new version.
@@ -229,72 +226,12 @@ impl Progress {
 }
 
 impl KubernetesRuntime {
-    pub(in super::super) async fn wait_ready(
-        &self,
-        instance: &Instance,
-        probe: &Probe,
-        deadline: Duration,
-        tell: &dyn LineSink,
-        cancel: &CancellationToken,
-    ) -> Result<Answered, RuntimeError> {
-        let begun = Instant::now();
-        let work = async {
-            self.rolled_out(instance, Goal::Ready, deadline, tell).await?;
-            let last = Mutex::new("its pod has gone.".to_owned());
-            let asked = async {
-                let address = self.pod_address(instance, probe.port).await?.ok_or(RuntimeError::Gone)?;
-                probe::until_ready(address, probe, &last).await;
-                Ok(())
-            };
-            match tokio::time::timeout(deadline, asked).await {
-                Ok(asked) => asked,
-                Err(_) => Err(self.not_ready(instance, deadline, said(&last)).await),
-            }
-        };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Err(RuntimeError::Cancelled),
-            done = work => done?,
-        }
-        Ok(Answered { millis: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) })
-    }
-
-    /// Switches the Service to a ready release, and waits until it routes to that release and has answered there. The
-    /// old pods keep running. Returns the Service's address.
-    pub(in super::super) async fn switch_traffic(
-        &self,
-        deployment: &Deployment,
-        probe: &Probe,
-        deadline: Duration,
-        tell: &dyn LineSink,
-        cancel: &CancellationToken,
-    ) -> Result<SocketAddr, RuntimeError> {
-        let work = async {
-            self.apply_parts(deployment, Rollout::Paused, |kind| matches!(kind, "Service" | "Ingress")).await?;
-            let instance = self.instance(deployment).await?;
-            self.rolled_out(&instance, Goal::TrafficSwitched, deadline, tell).await?;
-            let Some(address) = instance.address else {
-                return Err(RuntimeError::CannotStart("its Service has no address in the cluster".to_owned()));
-            };
-            let last = Mutex::default();
-            match tokio::time::timeout(deadline, probe::until_ready(address, probe, &last)).await {
-                Ok(()) => Ok(address),
-                Err(_) => Err(RuntimeError::SwitchTimedOut { waited: deadline, last: said(&last) }),
-            }
-        };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(RuntimeError::Cancelled),
-            done = work => done,
-        }
-    }
-
-    async fn not_ready(&self, instance: &Instance, waited: Duration, last: String) -> RuntimeError {
+    pub(super) async fn not_ready(&self, instance: &Instance, waited: Duration, last: String) -> RuntimeError {
         RuntimeError::NotReady { waited, last, lines: self.newest_lines(instance).await }
     }
 
     /// Watches until the rollout has reached the goal, or until it has failed.
-    async fn rolled_out(
+    pub(super) async fn rolled_out(
         &self,
         instance: &Instance,
         goal: Goal,
@@ -430,11 +367,7 @@ impl KubernetesRuntime {
     }
 
     /// The address of a ready pod of this release, independent of the Service; none if no pod is ready.
-    pub(in super::super) async fn pod_address(
-        &self,
-        instance: &Instance,
-        port: u16,
-    ) -> Result<Option<SocketAddr>, RuntimeError> {
+    pub(super) async fn pod_address(&self, instance: &Instance, port: u16) -> Result<Option<SocketAddr>, RuntimeError> {
         let mut pods = self.pods_of(instance).await?;
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && verdict::is_ready(pod));
         let newest = pods.into_iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone());
@@ -478,7 +411,7 @@ fn dynamic_changes(
 }
 
 /// The last reason that was noted.
-fn said(last: &Mutex<String>) -> String {
+pub(super) fn said(last: &Mutex<String>) -> String {
     last.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::super::record::Record;
-use super::super::{LeftRun, RunOutcome, RunSpec, RuntimeError, ScheduledRun};
+use super::super::{Deployment, JobRunner, LeftRun, RunOutcome, RunSpec, RuntimeError, ScheduledRun, Schedules};
 use super::client::FIELD_MANAGER;
 use super::fault::Fault;
 use super::logs::{Reader, Sink, container};
@@ -48,12 +49,15 @@ struct Exit {
     oom: bool,
 }
 
-impl KubernetesRuntime {
-    fn jobs(&self, namespace: &str) -> Api<Job> {
-        Api::namespaced(self.cluster().client.clone(), namespace)
-    }
+/// Runs jobs, and follows the runs that the cluster starts from schedules.
+#[derive(Debug, Clone)]
+pub(super) struct ClusterRuns {
+    pub(super) runtime: KubernetesRuntime,
+}
 
-    pub(in super::super) async fn run(
+#[async_trait]
+impl JobRunner for ClusterRuns {
+    async fn run(
         &self,
         spec: &RunSpec,
         log: &dyn LineSink,
@@ -71,26 +75,85 @@ impl KubernetesRuntime {
         self.wait_for_exit(&namespace, &name, spec.time_limit, log, cancel).await
     }
 
-    /// Creates a run's Job and the objects that it needs, unless the Job exists.
-    async fn begin(&self, spec: &RunSpec, namespace: &str, name: &str, log: &dyn LineSink) -> Result<(), RuntimeError> {
-        self.prepare(&spec.app, spec.app_id).await?;
-        if self.cluster().call(self.jobs(namespace).get_opt(name)).await?.is_some() {
-            return Ok(());
-        }
-        self.room_for(&spec.app, namespace, &manifest::run_pod(spec), log).await?;
-        let apis = self.cluster().apis().await?;
-        for object in manifest::run(&self.owner(&spec.app, spec.app_id), &apis, spec) {
-            self.cluster().apply(&object).await?;
-        }
-        Ok(())
+    async fn attach(
+        &self,
+        left: &LeftRun,
+        time_limit: Duration,
+        log: &dyn LineSink,
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, RuntimeError> {
+        let started_at = left.started_at.unwrap_or_else(|| Clock::System.now());
+        let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
+        let rest = time_limit.saturating_sub(gone_by.unsigned_abs());
+        self.wait_for_exit(&manifest::namespace(&left.app), &left.id, rest, log, cancel).await
     }
 
-    pub(in super::super) fn run_name(spec: &RunSpec) -> String {
+    async fn end(&self, app: &AppName, id: &str) -> Result<(), RuntimeError> {
+        self.remove_job(&manifest::namespace(app), id).await
+    }
+
+    async fn list(&self) -> Result<Vec<LeftRun>, RuntimeError> {
+        let chosen = ListParams::default().labels(&format!("{},{}", self.runtime.selector(), ownership::RUN));
+        let mut left = Vec::new();
+        for namespace in self.runtime.namespaces().await? {
+            match self.runtime.cluster().call(self.jobs(&namespace).list(&chosen)).await {
+                Ok(jobs) => left.extend(jobs.items.iter().filter_map(left_run)),
+                Err(Fault::Forbidden(_) | Fault::NotFound(_)) => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(left)
+    }
+
+    fn id_of(&self, spec: &RunSpec) -> String {
         manifest::run_name(spec)
     }
+}
 
-    pub(in super::super) async fn end_run(&self, app: &AppName, id: &str) -> Result<(), RuntimeError> {
-        self.remove_job(&manifest::namespace(app), id).await
+#[async_trait]
+impl Schedules for ClusterRuns {
+    async fn keep(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
+        self.runtime.prepared().remove(&deployment.app_id);
+        self.runtime.prepare(&deployment.app, deployment.app_id).await?;
+        self.runtime.apply_release(deployment).await
+    }
+
+    fn started(&self) -> BoxStream<'static, ScheduledRun> {
+        let chosen = format!("{},!{}", self.runtime.selector(), ownership::RUN);
+        let jobs = self.runtime.across::<Job>(&chosen);
+        jobs.filter_map(async |change| match change {
+            watcher::Event::Apply(job) | watcher::Event::InitApply(job) => scheduled_run(&job),
+            _ => None,
+        })
+        .boxed()
+    }
+
+    async fn name(&self, scheduled: &ScheduledRun, run: RunId) -> Result<LeftRun, RuntimeError> {
+        let patch = serde_json::json!({"metadata": {"labels": {ownership::RUN: run.to_string()}}});
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let jobs = self.jobs(&manifest::namespace(&scheduled.app));
+        let job = self.runtime.cluster().call(jobs.patch(&scheduled.id, &parameters, &Patch::Merge(&patch))).await?;
+        left_run(&job).ok_or(RuntimeError::Gone)
+    }
+}
+
+impl ClusterRuns {
+    fn jobs(&self, namespace: &str) -> Api<Job> {
+        Api::namespaced(self.runtime.cluster().client.clone(), namespace)
+    }
+
+    /// Creates a run's Job and the objects that it needs, unless the Job exists.
+    async fn begin(&self, spec: &RunSpec, namespace: &str, name: &str, log: &dyn LineSink) -> Result<(), RuntimeError> {
+        self.runtime.prepare(&spec.app, spec.app_id).await?;
+        if self.runtime.cluster().call(self.jobs(namespace).get_opt(name)).await?.is_some() {
+            return Ok(());
+        }
+        self.runtime.room_for(&spec.app, namespace, &manifest::run_pod(spec), log).await?;
+        let apis = self.runtime.cluster().apis().await?;
+        for object in manifest::run(&self.runtime.owner(&spec.app, spec.app_id), &apis, spec) {
+            self.runtime.cluster().apply(&object).await?;
+        }
+        Ok(())
     }
 
     /// Tries to remove a Job within [`REMOVAL_LIMIT`], so that a cancellation does not wait for an unavailable cluster.
@@ -143,7 +206,7 @@ impl KubernetesRuntime {
     }
 
     async fn remove_job(&self, namespace: &str, name: &str) -> Result<(), RuntimeError> {
-        match self.cluster().call(self.jobs(namespace).delete(name, &DeleteParams::background())).await {
+        match self.runtime.cluster().call(self.jobs(namespace).delete(name, &DeleteParams::background())).await {
             // A request is forbidden if the namespace is terminating or was removed.
             Ok(_) | Err(Fault::NotFound(_) | Fault::Forbidden(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
@@ -152,8 +215,8 @@ impl KubernetesRuntime {
 
     /// Watches a Job to its end, and reads its pod's log.
     async fn exit(&self, namespace: &str, name: &str, record: &mut Record<'_>) -> Result<Exit, RuntimeError> {
-        let pods: Api<Pod> = Api::namespaced(self.cluster().client.clone(), namespace);
-        let events: Api<Event> = Api::namespaced(self.cluster().client.clone(), namespace);
+        let pods: Api<Pod> = Api::namespaced(self.runtime.cluster().client.clone(), namespace);
+        let events: Api<Event> = Api::namespaced(self.runtime.cluster().client.clone(), namespace);
         let mut changes = futures_util::stream::select_all([
             changes::<Job>(self.jobs(namespace), "", &format!("metadata.name={name}"))
                 .map(|change| change.map(Change::Job))
@@ -223,63 +286,13 @@ impl KubernetesRuntime {
             if let Some((found, since)) = &trouble
                 && since.elapsed() >= found.grace
             {
-                return Err(self.failure(namespace, found.clone()).await);
+                return Err(self.runtime.failure(namespace, found.clone()).await);
             }
         }
         if !read && begun.borrow().is_some() {
             let _ = tokio::time::timeout(LOG_GRACE, reading).await;
         }
         ended.ok_or(RuntimeError::Gone)
-    }
-
-    pub(in super::super) async fn runs(&self) -> Result<Vec<LeftRun>, RuntimeError> {
-        let chosen = ListParams::default().labels(&format!("{},{}", self.selector(), ownership::RUN));
-        let mut left = Vec::new();
-        for namespace in self.namespaces().await? {
-            match self.cluster().call(self.jobs(&namespace).list(&chosen)).await {
-                Ok(jobs) => left.extend(jobs.items.iter().filter_map(left_run)),
-                Err(Fault::Forbidden(_) | Fault::NotFound(_)) => {}
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-        Ok(left)
-    }
-
-    pub(in super::super) async fn attach_run(
-        &self,
-        left: &LeftRun,
-        time_limit: Duration,
-        log: &dyn LineSink,
-        cancel: &CancellationToken,
-    ) -> Result<RunOutcome, RuntimeError> {
-        let started_at = left.started_at.unwrap_or_else(|| Clock::System.now());
-        let gone_by = Clock::System.now().duration_since(started_at).max(SignedDuration::ZERO);
-        let rest = time_limit.saturating_sub(gone_by.unsigned_abs());
-        self.wait_for_exit(&manifest::namespace(&left.app), &left.id, rest, log, cancel).await
-    }
-
-    /// The runs that the cluster started from a schedule and that have no number yet, as a stream without an end.
-    pub(in super::super) fn scheduled_runs(&self) -> BoxStream<'static, ScheduledRun> {
-        let chosen = format!("{},!{}", self.selector(), ownership::RUN);
-        let jobs = self.across::<Job>(&chosen);
-        jobs.filter_map(async |change| match change {
-            watcher::Event::Apply(job) | watcher::Event::InitApply(job) => scheduled_run(&job),
-            _ => None,
-        })
-        .boxed()
-    }
-
-    /// Labels a Job with the run's number, by which it is found from now on.
-    pub(in super::super) async fn name_run(
-        &self,
-        scheduled: &ScheduledRun,
-        run: RunId,
-    ) -> Result<LeftRun, RuntimeError> {
-        let patch = serde_json::json!({"metadata": {"labels": {ownership::RUN: run.to_string()}}});
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let jobs = self.jobs(&manifest::namespace(&scheduled.app));
-        let job = self.cluster().call(jobs.patch(&scheduled.id, &parameters, &Patch::Merge(&patch))).await?;
-        left_run(&job).ok_or(RuntimeError::Gone)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::ownership;
 
 impl KubernetesRuntime {
     /// The statistics of the environment's Deployment, whichever release it runs.
-    pub(in super::super) async fn stats(
+    pub(super) async fn environment_stats(
         &self,
         app: &AppName,
         app_id: AppId,

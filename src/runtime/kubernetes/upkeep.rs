@@ -1,22 +1,32 @@
-//! Reverts manual changes of objects, including fields that Slipway does not set itself.
+//! Reconciles the cluster with the desired state: finds what runs, removes what is not needed any more, and reverts
+//! manual changes of objects, including fields that Slipway does not set itself.
 //!
 //! An apply restores the fields that Slipway sets. Fields that another client added to the same object stay: an
 //! environment variable, a container, one more key of a quota. Therefore, if the cluster's record of field managers
 //! names another client, the whole `spec` is replaced. Objects without Slipway's labels are logged and not changed.
 
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::Value;
 
-use super::super::{Deployment, RuntimeError};
-use super::KubernetesRuntime;
+use super::super::{Deployment, DesiredState, FoundInstance, Instance, Reconcile, Restored, RuntimeError};
 use super::client::{self, FIELD_MANAGER};
 use super::fault::Fault;
 use super::manifest::{self, Rollout};
 use super::namespace::Presence;
+use super::{KubernetesRuntime, found};
+use crate::domain::{AppId, AppName, Environment, ReleaseNumber};
 use crate::ownership;
 
+/// Namespaces that are read at the same time.
+const LOOKS_AT_ONCE: usize = 8;
 /// Kinds whose `spec` belongs to Slipway alone, with their plurals.
 const OWNED_KINDS: [(&str, &str); 7] = [
     ("ResourceQuota", "resourcequotas"),
@@ -37,16 +47,70 @@ const REPORTED_KINDS: [(&str, &str, &str); 4] = [
 /// Fields of a Service that the cluster sets once and that cannot be changed.
 const SERVER_SET_FIELDS: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
 
-impl KubernetesRuntime {
+/// Compares what runs with what is to run.
+#[derive(Debug, Clone)]
+pub(super) struct ClusterReconcile {
+    pub(super) runtime: KubernetesRuntime,
+}
+
+#[async_trait]
+impl Reconcile for ClusterReconcile {
+    async fn instances(&self) -> Result<Vec<FoundInstance>, RuntimeError> {
+        let namespaces = self.runtime.namespaces().await?;
+        let looks = namespaces.into_iter().map(|namespace| async move { self.instances_in(&namespace).await });
+        futures_util::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_concat().await
+    }
+
+    async fn restore(
+        &self,
+        app: AppId,
+        environment: Environment,
+        _runs: bool,
+        desired: &dyn DesiredState,
+    ) -> Result<Restored, RuntimeError> {
+        // All releases of an environment share one Deployment: to apply the live release would undo what a running job
+        // has applied. That job reconciles the environment as well, and so does the next pass.
+        let Some(_alone) = desired.hold(app) else { return Ok(Restored::Nothing) };
+        if let Some(live) = desired.live(app, environment).await? {
+            Box::pin(self.reconcile(&live)).await?;
+        }
+        Ok(Restored::Nothing)
+    }
+
+    async fn remove_orphan(&self, orphan: &Instance, desired: &dyn DesiredState) -> Result<(), RuntimeError> {
+        let Some(_alone) = desired.hold(orphan.app_id) else { return Ok(()) };
+        // Checked again: a job may have deployed this release before the lock was acquired.
+        if desired.is_needed(orphan.app_id, orphan.environment, orphan.release).await? {
+            return Ok(());
+        }
+        match desired.live(orphan.app_id, orphan.environment).await? {
+            // The live release's pods run beside the orphan's, in the same Deployment.
+            Some(live) => Box::pin(self.reconcile(&live)).await,
+            None => self.stop(orphan).await,
+        }
+    }
+
+    fn due(&self) -> BoxStream<'static, ()> {
+        // Drift is found by comparing periodically, since not all objects are watched.
+        let every = self.runtime.settings().reconcile_every;
+        futures_util::stream::unfold((), move |()| async move {
+            tokio::time::sleep(every).await;
+            Some(((), ()))
+        })
+        .boxed()
+    }
+}
+
+impl ClusterReconcile {
     /// Reconciles a live release and the objects around it. A terminating namespace is skipped, without waiting for it.
-    pub(in super::super) async fn reconcile(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
+    async fn reconcile(&self, deployment: &Deployment) -> Result<(), RuntimeError> {
         let (app, id) = (&deployment.app, deployment.app_id);
-        let presence = self.look(app, id).await?;
+        let presence = self.runtime.look(app, id).await?;
         if presence == Presence::Leaving {
             return Ok(());
         }
-        self.ensure_namespace(app, id, presence == Presence::There).await?;
-        self.apply_release(deployment).await?;
+        self.runtime.ensure_namespace(app, id, presence == Presence::There).await?;
+        self.runtime.apply_release(deployment).await?;
         match self.revert_drift(deployment).await {
             // The namespace is being deleted, or an object was changed meanwhile: the next pass reconciles it.
             Ok(()) | Err(Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Conflict(_)) => Ok(()),
@@ -55,15 +119,15 @@ impl KubernetesRuntime {
     }
 
     async fn revert_drift(&self, deployment: &Deployment) -> Result<(), Fault> {
-        let owner = self.owner(&deployment.app, deployment.app_id);
+        let owner = self.runtime.owner(&deployment.app, deployment.app_id);
         let namespace = manifest::namespace(&deployment.app);
         let mut wanted = manifest::base(&owner);
-        wanted.extend(manifest::release(&owner, &self.cluster().apis().await?, deployment, Rollout::Running));
+        wanted.extend(manifest::release(&owner, &self.runtime.cluster().apis().await?, deployment, Rollout::Running));
         for (kind, plural) in OWNED_KINDS {
             let wanted: Vec<&Value> = wanted.iter().filter(|object| object["kind"] == kind).collect();
             let Some(version) = wanted.first().and_then(|object| object["apiVersion"].as_str()) else { continue };
             let api = self.objects(&namespace, version, kind, plural);
-            let found = self.cluster().call(api.list(&ListParams::default())).await?;
+            let found = self.runtime.cluster().call(api.list(&ListParams::default())).await?;
             for live in found.items {
                 let name = live.name_any();
                 let Some(wanted) = wanted.iter().find(|object| object["metadata"]["name"] == name.as_str()) else {
@@ -74,7 +138,7 @@ impl KubernetesRuntime {
                 }
                 let whole = whole(&live, wanted)?;
                 let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-                let put = self.cluster().call(api.replace(&name, &parameters, &whole)).await?;
+                let put = self.runtime.cluster().call(api.replace(&name, &parameters, &whole)).await?;
                 // Fields from an earlier replacement still count as shared. Replacing them with the same values changes
                 // nothing, and is not logged.
                 if put.metadata.resource_version != live.metadata.resource_version {
@@ -86,7 +150,7 @@ impl KubernetesRuntime {
             let foreign =
                 ListParams::default().labels(&format!("{}!={}", ownership::MANAGED_BY, ownership::MANAGED_BY_SLIPWAY));
             let api = self.objects(&namespace, version, kind, plural);
-            for object in self.cluster().call(api.list(&foreign)).await?.items {
+            for object in self.runtime.cluster().call(api.list(&foreign)).await?.items {
                 let name = object.name_any();
                 tracing::warn!(namespace, kind, name, "found a foreign object in an app's namespace; left unchanged");
             }
@@ -96,7 +160,59 @@ impl KubernetesRuntime {
 
     fn objects(&self, namespace: &str, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
         let resource = client::resource(version, kind, plural);
-        Api::namespaced_with(self.cluster().client.clone(), namespace, &resource)
+        Api::namespaced_with(self.runtime.cluster().client.clone(), namespace, &resource)
+    }
+
+    /// Removes an environment, unless another release runs in it by now.
+    async fn stop(&self, instance: &Instance) -> Result<(), RuntimeError> {
+        match self.find(&instance.app, instance.app_id, instance.environment, instance.release).await? {
+            Some(_) => self.runtime.remove_environment(&instance.app, instance.app_id, instance.environment).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn find(
+        &self,
+        app: &AppName,
+        app_id: AppId,
+        environment: Environment,
+        release: ReleaseNumber,
+    ) -> Result<Option<FoundInstance>, RuntimeError> {
+        if self.runtime.look(app, app_id).await? != Presence::There {
+            return Ok(None);
+        }
+        let namespace = manifest::namespace(app);
+        let workloads = self.runtime.workloads(&namespace);
+        let name = manifest::environment_name(app, environment);
+        let Some(workload) = self.runtime.cluster().call(workloads.get_opt(&name)).await? else { return Ok(None) };
+        let address = self.runtime.address(&namespace, &name).await?;
+        Ok(found(&workload, address).filter(|found| found.instance.release == release))
+    }
+
+    async fn instances_in(&self, namespace: &str) -> Result<Vec<FoundInstance>, RuntimeError> {
+        let ours = ListParams::default().labels(&self.runtime.selector());
+        let services: Api<Service> = Api::namespaced(self.runtime.cluster().client.clone(), namespace);
+        let workloads = self.runtime.workloads(namespace);
+        let listed = tokio::try_join!(
+            self.runtime.cluster().call(workloads.list(&ours)),
+            self.runtime.cluster().call(services.list(&ours))
+        );
+        let (workloads, services) = match listed {
+            Ok(listed) => listed,
+            // The namespace is terminating, and its role binding has been removed.
+            Err(Fault::Forbidden(_) | Fault::NotFound(_)) => return Ok(Vec::new()),
+            Err(fault) => return Err(fault.into()),
+        };
+        let address = |name: Option<&String>| {
+            let service = services.items.iter().find(|service| service.metadata.name.as_ref() == name)?;
+            let ip = service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()?;
+            Some(SocketAddr::new(ip, 80))
+        };
+        Ok(workloads
+            .items
+            .iter()
+            .filter_map(|workload| found(workload, address(workload.metadata.name.as_ref())))
+            .collect())
     }
 }
 

@@ -18,23 +18,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::{Instance, InstanceEvent, InstanceEventKind, InstanceState};
 use super::fault::Fault;
-use super::{KubernetesRuntime, found, manifest};
+use super::{KubernetesRuntime, found};
 
 /// Pause before a failed read of an instance's address is repeated.
-const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const ADDRESS_PAUSE: Duration = Duration::from_secs(1);
 
 impl KubernetesRuntime {
-    pub(in super::super) fn watch(&self) -> BoxStream<'static, InstanceEvent> {
-        let runtime = self.clone();
-        let address = move |instance: &Instance| {
-            let namespace = manifest::namespace(&instance.app);
-            let name = manifest::environment_name(&instance.app, instance.environment);
-            let runtime = runtime.clone();
-            async move { runtime.address(&namespace, &name).await }
-        };
-        instance_events(self.across::<Workload>(&self.selector()), address, ADDRESS_PAUSE).boxed()
-    }
-
     /// Watches one kind in all of this builder's namespaces, without an end: with one watch of the whole cluster if
     /// that is permitted, otherwise with one watch in each namespace.
     pub(super) fn across<K>(&self, labels: &str) -> BoxStream<'static, watcher::Event<K>>
@@ -63,7 +52,7 @@ impl KubernetesRuntime {
 
 /// Turns changes of Deployments into events of instances. A started instance is reported with its address, which `address`
 /// reads. A failed read is repeated after `pause`.
-fn instance_events<A, F, E>(
+pub(super) fn instance_events<A, F, E>(
     changes: BoxStream<'static, watcher::Event<Workload>>,
     address: A,
     pause: Duration,

@@ -1,4 +1,4 @@
-//! What an app can reach, seen from inside it.
+//! Which addresses an app can reach, tested from inside its container.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::firewall::{FirewallSettings, Protection};
 
 const REFUSED: &str = "Connection refused";
 
-/// What an app says of a connection to an address.
+/// The result of an app's attempt to connect to an address.
 async fn reach(from: &Instance, host: IpAddr, port: u16) -> String {
     get(from.address, &format!("/reach/{host}/{port}")).await.expect("the app answers")
 }
@@ -41,12 +41,12 @@ async fn an_app_reaches_the_internet_and_nothing_near() {
         assert!(!on_host_refuses(host, port).await, "{what} answers the host at {host}:{port}");
         assert_eq!(reach(&app, host, port).await, REFUSED, "{what}: {host}:{port}");
     }
-    // The engine's resolver asks this machine's servers, wherever they are.
+    // The engine's resolver uses this machine's DNS servers, at any address.
     let resolved = get(app.address, "/resolve/deb.debian.org").await.expect("the app answers");
     assert_eq!(resolved, "ok");
 }
 
-/// Takes a builder's own chain away, after a panic as well.
+/// Removes a builder's own chain when it is dropped, so also after a panic.
 struct OwnChain(crate::ownership::Installation);
 
 impl Drop for OwnChain {
@@ -96,7 +96,7 @@ async fn what_the_operator_allows_and_blocks_holds_and_comes_back() {
     assert_eq!(firewall.ensure().await, Protection::Held);
     assert_eq!(seen().await, wanted);
 
-    // Without such settings the chain goes.
+    // Without such settings the chain is removed.
     assert_eq!(super::firewall(&scene.sandbox.installation).ensure().await, Protection::Held);
     assert_eq!(seen().await, [REFUSED, REFUSED, "ok"]);
     let listed = std::process::Command::new("iptables").args(["--wait", "-S"]).output().expect("iptables");

@@ -1,4 +1,4 @@
-//! Starting, readiness, hardening, isolation, removal.
+//! Tests how instances start, become ready, are hardened and isolated, and are removed.
 
 use bollard::models::RestartPolicyNameEnum;
 use serde_json::Value;
@@ -77,7 +77,7 @@ async fn how_a_release_runs_is_measured() {
     assert!(running.cpu_millis.is_some_and(|millis| millis <= 2_000), "{running:?}");
     assert_eq!(stats(2).await, None, "that is another release");
 
-    // It crashes: the engine starts it again, and counts.
+    // The app crashes: the engine restarts it and counts the restart.
     let _ = get(instance.address, "/crash").await;
     eventually("it runs again", LONG, async || {
         stats(1).await.is_some_and(|stats| (stats.ready, stats.restarts) == (1, 1))
@@ -95,10 +95,10 @@ async fn starting_twice_is_starting_once() {
     let deployment = scene.deployment(Preview, 3, "serve");
     let first = scene.serve(&deployment).await;
     assert_eq!(scene.start(&deployment).await, first);
-    // Another builder on the same data finds it as well.
+    // Another builder with the same data directory finds it as well.
     assert_eq!(runtime(&scene.sandbox).start(&deployment, &CancellationToken::new()).await, Ok(first.clone()));
 
-    // A dead one is replaced.
+    // A stopped container is replaced.
     scene.sandbox.docker.kill_container(&first.id, None).await.expect("it dies");
     let second = scene.serve(&deployment).await;
     assert_ne!(second.id, first.id);
@@ -141,7 +141,7 @@ async fn an_app_that_does_not_answer_well_is_not_ready() {
     let short = Duration::from_millis(300);
     let broken = scene.ready(&instance, "/broken", short).await.expect_err("it answers 500");
     assert!(broken.to_string().contains("GET /broken answered 500"), "{broken}");
-    // Where the machine is busy the probe may give up early, and the app's server logs that.
+    // On a busy machine the probe may close its connection early, and the app's server logs that.
     assert_eq!(broken.lines().first().map(String::as_str), Some("serving"));
 
     let instance = scene.start(&scene.deployment(Preview, 2, "hang")).await;
@@ -151,7 +151,7 @@ async fn an_app_that_does_not_answer_well_is_not_ready() {
     cancel.cancel();
     let stopped = scene.runtime.wait_ready(&instance, &probe("/"), LONG, &cancel).await;
     assert_eq!(stopped, Err(RuntimeError::Cancelled));
-    // Its sleep does not hear a polite signal sent to a first process; the init passes it on.
+    // As process 1, `sleep` would ignore SIGTERM; the container's init is process 1 and forwards the signal.
     let begun = Instant::now();
     scene.runtime.stop(&instance).await.expect("it stops");
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
@@ -172,7 +172,7 @@ async fn apps_meet_only_themselves() {
     assert_eq!(reach(&prod).await, "ok");
     assert_ne!(reach(&stranger).await, "ok");
 
-    // Removing one leaves the other alone.
+    // Removing one does not change the other.
     scene.runtime.remove_app(&scene.app.0, scene.app.1).await.expect("a removal");
     scene.runtime.remove_app(&scene.app.0, scene.app.1).await.expect("already gone");
     let left = scene.runtime.instances().await.expect("a list");
@@ -253,7 +253,7 @@ async fn a_switch_changes_the_route_and_removes_what_it_replaced() {
     let wanted = [(Preview, 2), (Prod, 1)];
     eventually("the old release is removed", LONG, async || there().await == wanted).await;
 
-    // One that never takes traffic is taken away alone.
+    // Removing an instance that never received traffic does not change the live one.
     scene.start(&three).await;
     runtime.releases.abandon(&three, Some(&two)).await.expect("it is ended");
     assert_eq!(there().await, wanted);

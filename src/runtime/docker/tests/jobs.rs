@@ -1,4 +1,4 @@
-//! Runs of jobs.
+//! Tests runs of jobs.
 
 use std::sync::Mutex;
 
@@ -73,7 +73,7 @@ async fn a_run_outlives_its_builder() {
         let begun = tokio::sync::Notify::new();
         let log = |_| begun.notify_one();
         let cancel = CancellationToken::new();
-        // Dropped in the middle, as by a builder that goes away.
+        // The future is dropped during the run, as when the builder's process ends.
         tokio::select! {
             ended = scene.runtime.run(&spec, &log, &cancel) => panic!("{ended:?}"),
             () = begun.notified() => {}
@@ -85,7 +85,7 @@ async fn a_run_outlives_its_builder() {
     assert_eq!((left[0].run, left[0].running, &left[0].app), (RunId(7), true, &scene.app.0));
     assert_eq!(builder.instances().await, Ok(Vec::new()), "a run is no instance");
 
-    // A short limit, counted from the run's own start.
+    // The short time limit counts from the start of the run.
     let log = Mutex::new(Vec::new());
     let keep = |line: String| log.lock().expect("no panic").push(line);
     let cancel = CancellationToken::new();
@@ -94,7 +94,7 @@ async fn a_run_outlives_its_builder() {
     assert_eq!(*log.lock().expect("no panic"), ["hanging"]);
     assert_eq!(builder.runs().await, Ok(Vec::new()));
 
-    // Asked to run what runs already, it joins in.
+    // A second call for the same run attaches to it.
     spec.run = RunId(8);
     spec.spec.variables.insert("MODE".to_owned(), "job3".to_owned());
     let container = "the run is there";
@@ -105,7 +105,7 @@ async fn a_run_outlives_its_builder() {
         () = begun.notified() => {}
     }
     eventually(container, LONG, async || !builder.runs().await.expect("a list").iter().any(|left| left.running)).await;
-    // Long after its time was up: it had ended before.
+    // The time limit has passed long ago, but the run had ended before it.
     spec.time_limit = Duration::ZERO;
     let (outcome, lines) = run(&scene, &spec).await;
     assert_eq!((outcome.exit_code, outcome.timed_out), (Some(3), false));

@@ -1,4 +1,4 @@
-//! The release that production ran before the current one: paused, resumed, stopped.
+//! Tests how the previous release of production is paused, resumed and stopped.
 
 use bollard::models::ContainerStateStatusEnum;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ async fn a_replaced_release_is_paused_and_goes_on_as_the_roll_back() {
     assert_eq!(paused, std::slice::from_ref(&one), "and another builder on the same data sees it, too");
     assert_eq!(runtime(&scene.sandbox).paused().await.expect("a list"), paused);
 
-    // It goes on with the new release's number, at its own address.
+    // It resumes with the number of the new release, at its own address.
     let third = scene.deployment(Prod, 3, "serve");
     let three = scene.runtime.resume(&third, ReleaseNumber(1)).await.expect("asked").expect("it is there");
     assert_eq!((three.release, &three.id, three.address), (ReleaseNumber(3), &one.id, one.address));
@@ -61,21 +61,21 @@ async fn a_replaced_release_is_paused_and_goes_on_as_the_roll_back() {
     let policy = scene.sandbox.docker.inspect_container(&three.id, None).await.expect("a container");
     let policy = policy.host_config.and_then(|host| host.restart_policy?.name);
     assert_eq!(policy, Some(bollard::models::RestartPolicyNameEnum::UNLESS_STOPPED), "it is the live one again");
-    // A job that is taken up again finds it.
+    // A job that is restarted finds it.
     assert_eq!(scene.runtime.resume(&third, ReleaseNumber(1)).await, Ok(Some(three.clone())));
     assert_eq!(scene.start(&third).await, three);
 
-    // With other secrets it would not run as a new one does.
+    // With other secrets it would differ from a newly started instance.
     let mut fourth = scene.deployment(Prod, 4, "serve");
     fourth.secrets.insert("WORD".to_owned(), "another".to_owned().into());
     assert_eq!(scene.runtime.resume(&fourth, ReleaseNumber(2)).await, Ok(None));
 
-    // The next one replaces it: there is never more than one.
+    // The next paused release replaces it: there is at most one.
     let four = scene.serve(&scene.deployment(Prod, 4, "serve")).await;
     go_live(&scene, &scene.deployment(Prod, 4, "serve"), &four).await;
     assert_eq!(states(&scene).await, [(3, InstanceState::Paused), (4, InstanceState::Running)]);
 
-    // What is ended does not go on, and what has gone on is not ended.
+    // A stopped release cannot be resumed, and a resumed release is not stopped.
     let late = three.clone();
     let fifth = scene.deployment(Prod, 5, "serve");
     let five = scene.runtime.resume(&fifth, ReleaseNumber(3)).await.expect("asked").expect("it is there");
@@ -123,12 +123,12 @@ async fn what_is_paused_is_freed_first_when_memory_is_short() {
     let scene = Scene { runtime: DockerRuntime::new(scene.sandbox.docker.clone(), settings), ..scene };
     two_releases(&scene).await;
     assert_eq!(states(&scene).await, [(1, InstanceState::Paused), (2, InstanceState::Running)]);
-    // 1,100 MiB are enough, but not with 128 MiB more of a new release.
+    // 1,100 MiB are enough now, but not for 128 MiB more of a new release.
     available(1100);
     assert!(!scene.runtime.is_memory_short());
     scene.serve(&scene.deployment(Preview, 1, "serve")).await;
     assert_eq!(states(&scene).await, [(1, InstanceState::Running), (2, InstanceState::Running)]);
-    // And nothing is paused as long as memory is short.
+    // No release is paused while memory is short.
     available(900);
     let third = scene.deployment(Prod, 3, "serve");
     let three = scene.serve(&third).await;

@@ -1,4 +1,4 @@
-//! Logs and events.
+//! Tests the streams of logs and events.
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -31,7 +31,7 @@ async fn logs_continue_over_restarts_and_releases() {
     for word in ["a", "b", "c"] {
         get(first.address, &format!("/say/{word}")).await.expect("an answer");
     }
-    // The engine takes a moment to note what an app wrote.
+    // The engine records an app's output with a short delay.
     let mut log = texts(scene.runtime.logs(&app, app_id, Preview, 100, true));
     while next(&mut log).await != Ok("said c".to_owned()) {}
     let tail: Vec<_> = texts(scene.runtime.logs(&app, app_id, Preview, 2, false)).collect().await;
@@ -67,7 +67,7 @@ async fn an_app_that_prints_much_is_noticed() {
         rate().await.is_some_and(|rate| rate.lines > 200 && rate.bytes > 100 * rate.lines)
     })
     .await;
-    // It is neither held up nor too busy to answer.
+    // The app that writes much still answers.
     assert_eq!(get(loud.address, "/health").await.expect("an answer"), "ok");
     assert_eq!(get(quiet.address, "/health").await.expect("an answer"), "ok");
 }
@@ -78,7 +78,7 @@ async fn what_happens_to_instances_is_told() {
     let mut events = scene.runtime.watch();
     let deployment = scene.deployment(Preview, 1, "serve");
     let started = |instance: &Instance| InstanceEvent { instance: instance.clone(), kind: InstanceEventKind::Started };
-    // The engine is asked only once somebody waits.
+    // The request is sent to the engine only when the stream is polled.
     let (instance, event) = tokio::join!(scene.serve(&deployment), next(&mut events));
     assert_eq!(event, started(&instance));
     let _ = get(instance.address, "/crash").await;
@@ -86,14 +86,14 @@ async fn what_happens_to_instances_is_told() {
     while kinds.len() < 2 {
         let event = next(&mut events).await;
         assert_eq!(event.instance, instance);
-        // The start may be told twice: by the first list, and as an event.
+        // The start may be reported twice: by the first list, and as an event.
         if !(kinds.is_empty() && event.kind == InstanceEventKind::Started) {
             kinds.push(event.kind);
         }
     }
     assert_eq!(kinds, [InstanceEventKind::Died { code: Some(9), oom: false }, InstanceEventKind::Started]);
 
-    // Who begins to watch later is told what is.
+    // A later subscriber receives the current state first.
     let mut later = runtime(&scene.sandbox).watch();
     assert_eq!(next(&mut later).await, started(&instance));
     let dying = scene.deployment(Preview, 2, "oom");
@@ -124,13 +124,13 @@ async fn an_engine_that_was_away_is_found_again() {
 
     line.cut().await;
     assert!(matches!(runtime.ping().await, Err(RuntimeError::Unavailable(why)) if why.contains("refused")));
-    // What happens meanwhile is known afterwards.
+    // Changes during the interruption are reported after it.
     scene.sandbox.docker.stop_container(&instance.id, None).await.expect("it stops");
     line.restore().await;
     loop {
         let event = next(&mut events).await;
         assert_eq!(event.instance.id, instance.id);
-        // The start from before the cut may be told once more.
+        // The start from before the interruption may be reported again.
         if matches!(event.kind, InstanceEventKind::Died { .. }) {
             break;
         }
