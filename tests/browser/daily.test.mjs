@@ -205,9 +205,8 @@ describe("the menu of a card", () => {
     await page.getByRole("link", { name: choice }).click();
   };
 
-  for (const [width, colorScheme] of [[1440, "light"], [390, "dark"]]) {
+  for (const [name, width, colorScheme] of [["harbour-wide", 1440, "light"], ["harbour-narrow", 390, "dark"]]) {
     test(`an app is renamed and duplicated at ${width} pixels`, async () => {
-      const name = `harbour-${width}`;
       const title = `Tides at ${width} pixels`;
       await builder.api("POST", "/apps", { name, template: "static-site", description: "Tides of a harbour", auto_preview: false });
       await open("/", { viewport: { width, height: 900 }, colorScheme });
